@@ -1,0 +1,46 @@
+//! What may vanish: pending logins, rate-limit buckets, hints. Backed by Db, or by Redis when `REDIS_URL` is set.
+//!
+//! Losing all of it must never log anybody out and never make anything valid. Values are sealed by the caller when
+//! they are secret; keys never contain a secret (hash it first).
+
+use std::fmt;
+
+use crate::db::BoxFuture;
+use crate::world::Millis;
+
+/// Why the store did not answer; always a 503 for the caller.
+#[derive(Debug)]
+pub struct EphemeralError(pub Box<dyn std::error::Error + Send + Sync>);
+
+impl fmt::Display for EphemeralError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the ephemeral store is not available: {}", self.0)
+    }
+}
+
+impl std::error::Error for EphemeralError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.0.as_ref())
+    }
+}
+
+/// Values with an end, atomic one by one. Time to live is in milliseconds.
+pub trait Ephemeral: Send + Sync {
+    /// Stores the value until `ttl` has passed, replacing what was there.
+    fn put<'a>(&'a self, key: &'a str, value: &'a [u8], ttl: Millis) -> BoxFuture<'a, Result<(), EphemeralError>>;
+
+    /// The value, unless it has ended.
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>>;
+
+    /// The value, removed: of any number of callers exactly one gets it.
+    fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>>;
+
+    /// Adds one and answers the sum. The first call starts the time to live; later calls do not prolong it.
+    fn increment<'a>(&'a self, key: &'a str, ttl: Millis) -> BoxFuture<'a, Result<i64, EphemeralError>>;
+
+    /// Whether the store answers, for `/health`.
+    fn check(&self) -> BoxFuture<'_, Result<(), EphemeralError>>;
+
+    /// `db` or `redis`.
+    fn engine(&self) -> &'static str;
+}
