@@ -1,1 +1,22 @@
-//! lib
+//! The vocabulary of authd, authctl and auth-login.
+//!
+//! An operation is declared once, in a line of its room's table under [`api`]: the server's router, the typed client,
+//! the OpenAPI document, the audit name and the metrics label all come from that line. There is no tokio here unless
+//! the feature `client` is on.
+
+pub mod api;
+pub mod id;
+pub mod op;
+pub mod page;
+pub mod paths;
+pub mod problem;
+pub mod secret;
+pub mod time;
+pub mod wire;
+
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "openapi")]
+pub mod openapi;

@@ -1,0 +1,60 @@
+//! The audit log: who changed what, when, from where.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::id::AuditId;
+use crate::op::{Access, Permission, operations};
+use crate::page::Limit;
+use crate::time::Time;
+
+operations! {
+    /// Read the audit log, newest first
+    ListAudit => "audit.list", Get "/audit", Access::Permission(Permission::AuditRead), 200 AuditList;
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ListAudit {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Only this operation, such as `tokens.revoke`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// Only what was done to this id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct AuditList {
+    pub entries: Vec<AuditEntry>,
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct AuditEntry {
+    pub id: AuditId,
+    pub at: Time,
+    /// Who: `socket:alice(1000)`, `admin-token`, `token:<id>`, `user:<e-mail>`.
+    pub actor: String,
+    /// The operation's name.
+    pub action: String,
+    /// The id of what was changed.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// `ok`, or the code of the refusal.
+    pub outcome: String,
+    #[serde(default)]
+    pub address: Option<String>,
+    #[serde(default)]
+    pub request_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub detail: Map<String, Value>,
+}

@@ -1,0 +1,141 @@
+//! The browser login that ends in temporary AWS credentials on the developer's machine.
+
+use serde::{Deserialize, Serialize};
+
+use crate::op::{Access, operations};
+use crate::secret::Secret;
+
+operations! {
+    /// Begin a login: open `auth_url` in a browser, then poll the status
+    StartLogin => "cli_login.start", Post "/auth/cli/start", Access::Public, 200 StartedLogin;
+    /// How far the login is; with poll secret and release, the credentials
+    LoginStatus => "cli_login.status", Get "/auth/cli/status", Access::Proof, 200 LoginAnswer,
+        headers &[("poll_secret", "authorization"), ("release", "x-login-release")];
+    /// Fresh credentials for a signed-in device
+    RenewLogin => "cli_login.renew", Post "/auth/cli/renew", Access::Proof, 200 LoginAnswer;
+    /// Sign a device out
+    EndLogin => "cli_login.logout", Post "/auth/cli/logout", Access::Proof, 200 EndedLogin;
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct StartLogin {
+    /// The name of the machine, shown to the person who signs in; at most 128 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cli_version: Option<String>,
+    /// Which identity provider; the default is the only one, or the one named in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Which AWS role; the default is the first that the person may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// base64url(SHA-256(poll secret)), unpadded: 43 characters. Binds the status to who started the login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll_challenge: Option<String>,
+    /// Where the caller listens on its own 127.0.0.1 for the release; without it the page shows the release to paste.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loopback_port: Option<u16>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct StartedLogin {
+    /// Open this in a browser.
+    pub auth_url: String,
+    /// Names this login. Worth nothing without the poll secret.
+    pub state: String,
+    /// Seconds until the login ends by itself.
+    pub expires_in: u64,
+    /// Seconds to wait between two polls.
+    pub interval: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LoginStatus {
+    pub state: String,
+    /// The preimage of `poll_challenge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll_secret: Option<Secret>,
+    /// The one-time value that the browser brought (loopback) or showed (paste).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Secret>,
+}
+
+/// How far a login is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(tag = "status", rename_all = "UPPERCASE")]
+pub enum LoginAnswer {
+    /// Nobody has signed in yet, or the release is missing.
+    Pending,
+    /// It took too long, was used up, or never was.
+    Expired,
+    /// The person, or the provider, said no.
+    Denied,
+    /// Signed in.
+    Authorized(Box<Authorized>),
+}
+
+/// Working AWS credentials, and the token that fetches the next ones.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Authorized {
+    pub access_key_id: String,
+    pub secret_access_key: Secret,
+    pub session_token: Secret,
+    /// When the credentials end, in seconds since the Unix epoch.
+    pub expires_at: i64,
+    /// authd's own, for `/auth/cli/renew`. Each answer brings a new one; the first use of it retires its predecessor.
+    pub refresh_token: Secret,
+    /// When the session of this device ends in any case, in seconds since the Unix epoch.
+    #[serde(default)]
+    pub session_expires_at: i64,
+    /// The name of the AWS role, as configured.
+    #[serde(default)]
+    pub role: String,
+    /// The role's ARN.
+    #[serde(default)]
+    pub role_arn: String,
+    /// Who signed in.
+    #[serde(default)]
+    pub user: String,
+    /// Every role that this person may ask for.
+    #[serde(default)]
+    pub roles: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RenewLogin {
+    pub refresh_token: Secret,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// 900 to 43,200; at most what the role allows. Default: as configured for the role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_seconds: Option<u32>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EndLogin {
+    pub refresh_token: Secret,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct EndedLogin {
+    /// Always `logged_out`.
+    pub status: String,
+    /// Until when credentials that were handed out before may still work (epoch seconds): AWS does not take them back.
+    #[serde(default)]
+    pub credentials_until: Option<i64>,
+}

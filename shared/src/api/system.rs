@@ -1,0 +1,94 @@
+//! The daemon itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::op::{Access, Permission, operations};
+use crate::time::Time;
+
+operations! {
+    /// Are answers true? 200 healthy or degraded, 503 unhealthy
+    CheckHealth => "system.health", Get "/health", Access::Public, 200 Health, status_by Health::http_status;
+    /// Is the process alive?
+    CheckLive => "system.live", Get "/health/live", Access::Public, 200 Alive;
+    /// Can it take requests? 200 or 503
+    CheckReady => "system.ready", Get "/health/ready", Access::Public, 200 Health, status_by Health::http_status;
+    /// What runs here, since when, on what
+    ShowStatus => "system.status", Get "/status", Access::Permission(Permission::SystemRead), 200 Status;
+}
+
+macro_rules! empty_requests {
+    ($($name:ident),*) => {$(
+        #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {}
+    )*};
+}
+empty_requests!(CheckHealth, CheckLive, CheckReady, ShowStatus);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    Healthy,
+    /// Answers are still true, but something is slower or refused: Redis is down.
+    Degraded,
+    /// Answers would not be true: the database is down.
+    Unhealthy,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Health {
+    pub status: HealthStatus,
+    pub version: String,
+    pub components: Components,
+}
+
+impl Health {
+    pub fn http_status(&self) -> u16 {
+        match self.status {
+            HealthStatus::Healthy | HealthStatus::Degraded => 200,
+            HealthStatus::Unhealthy => 503,
+        }
+    }
+}
+
+/// Each is `healthy`, `unhealthy` or `not_configured`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Components {
+    pub database: String,
+    pub redis: String,
+    pub command_processor: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Alive {
+    /// Always `alive`.
+    pub status: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Status {
+    pub version: String,
+    pub started_at: Time,
+    pub public_url: String,
+    /// Where it listens.
+    pub listen: Vec<String>,
+    /// `sqlite` or `postgres`.
+    pub database: String,
+    /// `db` or `redis`.
+    pub ephemeral: String,
+    pub health: Health,
+    /// Tokens that are not revoked.
+    pub live_tokens: u64,
+    /// The identity providers that a login can use.
+    pub providers: Vec<String>,
+    /// The AWS roles that a login can end in.
+    pub roles: Vec<String>,
+    /// Who the daemon thinks is asking.
+    pub caller: String,
+}

@@ -1,0 +1,351 @@
+//! The typed client that both command-line programs use: one call for every operation, over the admin socket or HTTP.
+
+use std::fmt;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::{Request, Uri, header};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::UnixStream;
+use tower_service::Service;
+
+use crate::op::Operation;
+use crate::problem::Problem;
+use crate::secret::Secret;
+use crate::wire;
+
+/// The largest answer that is read.
+const MAX_ANSWER: usize = 8 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where a daemon is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Its admin socket.
+    Socket(PathBuf),
+    /// Its public URL, `http://…` or `https://…`; a path in it is kept as a prefix.
+    Url(Uri),
+}
+
+impl Endpoint {
+    /// From a URL that a person typed; the error says what is wrong with it.
+    pub fn url(text: &str) -> Result<Self, String> {
+        let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| format!("{text:?} is not a URL"))?;
+        match (uri.scheme_str(), uri.host(), uri.query()) {
+            (Some("http" | "https"), Some(_), None) => Ok(Self::Url(uri)),
+            _ => Err(format!("{text:?} is not a URL of the form http://HOST:PORT or https://HOST")),
+        }
+    }
+
+    /// Whether what is sent stays on this machine or is encrypted.
+    pub fn is_private(&self) -> bool {
+        match self {
+            Self::Socket(_) => true,
+            Self::Url(uri) => uri.scheme_str() == Some("https") || uri.host().is_some_and(is_loopback),
+        }
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => path.display().fmt(f),
+            Self::Url(uri) => f.write_str(uri.to_string().trim_end_matches('/')),
+        }
+    }
+}
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody answers there; nothing was sent.
+    #[error("cannot reach authd at {endpoint}: {source}")]
+    Unreachable { endpoint: Endpoint, source: Box<dyn std::error::Error + Send + Sync> },
+    /// It took too long, or the connection broke: the operation may have happened.
+    #[error("authd at {endpoint} did not answer: {detail}")]
+    NoAnswer { endpoint: Endpoint, detail: String },
+    /// The daemon said no.
+    #[error("{}", .0.detail)]
+    Refused(Box<Problem>),
+    /// Whatever answered does not speak as authd does.
+    #[error("{endpoint} does not answer as authd does: {detail}")]
+    NotAuthd { endpoint: Endpoint, detail: String },
+}
+
+/// A connection to a daemon; connections are kept and used again.
+#[derive(Clone)]
+pub struct Client {
+    endpoint: Endpoint,
+    bearer: Option<Secret>,
+    timeout: Duration,
+    http: legacy::Client<Connector, Full<Bytes>>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// The process must have a rustls crypto provider installed when the endpoint is https.
+    pub fn new(endpoint: Endpoint) -> Self {
+        let connector = Connector::new(&endpoint);
+        // Below the daemon's own idle limit, so that a kept connection is not closed under a request.
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_timer(hyper_util::rt::TokioTimer::new())
+            .build(connector);
+        Self { endpoint, bearer: None, timeout: CALL_TIMEOUT, http }
+    }
+
+    /// Sends this token with every call that does not bring its own.
+    #[must_use]
+    pub fn with_bearer(mut self, token: Secret) -> Self {
+        self.bearer = Some(token);
+        self
+    }
+
+    /// How long a call may take in all; 30 seconds unless said.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Calls an operation.
+    pub async fn call<Op: Operation>(&self, op: &Op) -> Result<Op::Response, Error> {
+        match tokio::time::timeout(self.timeout, self.exchange(op)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.no_answer(format!("nothing came within {} s", self.timeout.as_secs()))),
+        }
+    }
+
+    async fn exchange<Op: Operation>(&self, op: &Op) -> Result<Op::Response, Error> {
+        let response = self.http.request(self.request(op)?).await.map_err(|error| {
+            if error.is_connect() {
+                Error::Unreachable { endpoint: self.endpoint.clone(), source: root(&error) }
+            } else {
+                self.no_answer(root(&error).to_string())
+            }
+        })?;
+        let status = response.status();
+        let is_problem = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/problem+json"));
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| self.no_answer(error.to_string()))?.to_bytes();
+        if is_problem {
+            let problem = serde_json::from_slice(&body);
+            return Err(
+                problem.map_or_else(|error| self.not_authd(&error), |problem| Error::Refused(Box::new(problem)))
+            );
+        }
+        serde_json::from_slice(&body).map_err(|error| {
+            if status.is_success() { self.not_authd(&error) } else { self.not_authd(&format!("HTTP status {status}")) }
+        })
+    }
+
+    fn request<Op: Operation>(&self, op: &Op) -> Result<Request<Full<Bytes>>, Error> {
+        let unsendable = |error: &dyn fmt::Display| Error::NoAnswer {
+            endpoint: self.endpoint.clone(),
+            detail: format!("the request cannot be sent: {error}"),
+        };
+        let encoded = wire::encode(op).map_err(|error| unsendable(&error))?;
+        let base = match &self.endpoint {
+            Endpoint::Socket(_) => "http://localhost".to_owned(),
+            Endpoint::Url(uri) => uri.to_string().trim_end_matches('/').to_owned(),
+        };
+        let mut request = Request::builder()
+            .method(Op::INFO.method.as_str())
+            .uri(format!("{base}{}", encoded.target))
+            .header(header::USER_AGENT, concat!("authd-client/", env!("CARGO_PKG_VERSION")))
+            .header(header::ACCEPT, "application/json");
+        if encoded.body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let mut has_credentials = false;
+        for (name, value) in encoded.headers {
+            has_credentials |= name == "authorization";
+            request = request.header(name, sensitive(&value).map_err(|error| unsendable(&error))?);
+        }
+        if let Some(bearer) = self.bearer.as_ref().filter(|_| !has_credentials) {
+            let value = sensitive(&format!("Bearer {}", bearer.expose())).map_err(|error| unsendable(&error))?;
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        request.body(Full::new(encoded.body.unwrap_or_default().into())).map_err(|error| unsendable(&error))
+    }
+
+    fn no_answer(&self, detail: String) -> Error {
+        Error::NoAnswer { endpoint: self.endpoint.clone(), detail }
+    }
+
+    fn not_authd(&self, detail: &dyn fmt::Display) -> Error {
+        Error::NotAuthd { endpoint: self.endpoint.clone(), detail: detail.to_string() }
+    }
+}
+
+fn sensitive(value: &str) -> Result<http::HeaderValue, http::header::InvalidHeaderValue> {
+    let mut value = http::HeaderValue::from_str(value)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The innermost cause: the layers above it only say that a client had an error.
+fn root(error: &legacy::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string().into()
+}
+
+/// Connects to a unix socket or to a host, with TLS where the URL says https.
+#[derive(Clone)]
+enum Connector {
+    Socket(PathBuf),
+    Host(HttpsConnector<HttpConnector>),
+    /// TLS cannot be set up on this machine; said when it is needed.
+    Broken(String),
+}
+
+impl Connector {
+    fn new(endpoint: &Endpoint) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.set_nodelay(true);
+        match endpoint {
+            Endpoint::Socket(path) => Self::Socket(path.clone()),
+            // Reading the machine's certificates takes milliseconds that a plain loopback URL need not pay.
+            Endpoint::Url(uri) if uri.scheme_str() == Some("http") => {
+                let roots = rustls::RootCertStore::empty();
+                let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+                let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls);
+                Self::Host(builder.https_or_http().enable_http1().wrap_connector(tcp))
+            }
+            Endpoint::Url(_) => match hyper_rustls::HttpsConnectorBuilder::new().with_native_roots() {
+                Ok(builder) => Self::Host(builder.https_only().enable_http1().wrap_connector(tcp)),
+                Err(error) => Self::Broken(format!("no certificate authorities on this machine: {error}")),
+            },
+        }
+    }
+
+    async fn open_socket(path: &Path) -> std::io::Result<Stream> {
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, UnixStream::connect(path)).await??;
+        Ok(Stream(Box::new(TokioIo::new(stream))))
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        match self {
+            Self::Host(host) => host.poll_ready(context),
+            Self::Socket(_) | Self::Broken(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        match self {
+            Self::Socket(path) => {
+                let path = path.clone();
+                Box::pin(async move { Ok(Self::open_socket(&path).await?) })
+            }
+            Self::Host(host) => {
+                let connecting = host.call(uri);
+                Box::pin(async move { Ok(Stream(Box::new(connecting.await?))) })
+            }
+            Self::Broken(detail) => {
+                let detail = detail.clone();
+                Box::pin(async move { Err(detail.into()) })
+            }
+        }
+    }
+}
+
+/// What a connection of either kind can do.
+trait Duplex: Read + Write + Send + Unpin {}
+impl<T: Read + Write + Send + Unpin> Duplex for T {}
+
+struct Stream(Box<dyn Duplex>);
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_and_tls_are_private() {
+        for (url, private) in [
+            ("http://127.0.0.1:8080", true),
+            ("http://localhost:8080", true),
+            ("http://[::1]:8080", true),
+            ("https://auth.example.test", true),
+            ("http://auth.example.test", false),
+            ("http://10.0.0.1", false),
+            ("http://127.0.0.1.example.test", false),
+        ] {
+            assert_eq!(Endpoint::url(url).unwrap().is_private(), private, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_url_is_refused() {
+        for text in ["", "localhost:8080", "ftp://x", "https://", "http://x?y=z"] {
+            assert!(Endpoint::url(text).is_err(), "{text}");
+        }
+    }
+}

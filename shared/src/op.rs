@@ -1,0 +1,167 @@
+//! What an operation is: the request struct is the operation, and one line of a table says the rest.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// An operation of the API. Implemented by the request's own type, through the table of its room.
+pub trait Operation: Serialize + DeserializeOwned + Send + 'static {
+    type Response: Serialize + DeserializeOwned + Send + 'static;
+
+    const INFO: Info;
+
+    /// The HTTP status of a success. Only `/health` answers with more than one.
+    fn status(_response: &Self::Response) -> u16 {
+        Self::INFO.status
+    }
+}
+
+/// One line of the table.
+#[derive(Debug)]
+pub struct Info {
+    /// `room.verb`: the audit name, the metrics label and the OpenAPI operation id.
+    pub name: &'static str,
+    pub method: Method,
+    /// The path template, as matchit and OpenAPI write it.
+    pub path: &'static str,
+    pub access: Access,
+    /// The HTTP status of a success; 204 has no body.
+    pub status: u16,
+    /// Fields that travel as headers: (field, header). `authorization` carries `Bearer <field>`.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// The first line of the operation's documentation.
+    pub summary: &'static str,
+}
+
+impl Info {
+    /// The names between braces in the path template.
+    pub fn path_params(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+    }
+}
+
+/// The methods that operations use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Method {
+    Get,
+    Post,
+    Put,
+    Delete,
+}
+
+impl Method {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// Whether the fields travel in the body; else they are query parameters.
+    pub const fn has_body(self) -> bool {
+        matches!(self, Self::Post | Self::Put)
+    }
+}
+
+/// Who may call an operation. Anybody else is refused before the body is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody: the answer gives away nothing that the caller does not have.
+    Public,
+    /// Anybody who can prove, inside the request, to be its subject (a poll secret, a refresh token).
+    Proof,
+    /// A caller who holds this permission of the built-in service `authd`.
+    Permission(Permission),
+}
+
+/// Declares the permissions of the built-in service `authd`.
+macro_rules! permissions {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal;)*) => {
+        /// A permission of the built-in service `authd`. As a scope of an API token it is written `authd:<permission>`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Permission { $($(#[$doc])* $variant,)* }
+
+        impl Permission {
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            /// The scope that grants it to an API token.
+            pub const fn scope(self) -> &'static str {
+                match self { $(Self::$variant => concat!("authd:", $text)),* }
+            }
+        }
+    };
+}
+
+permissions! {
+    /// Everything.
+    Admin = "admin";
+    /// List and show API tokens (never their secrets).
+    TokensRead = "tokens.read";
+    /// Mint, extend, rotate and revoke API tokens.
+    TokensWrite = "tokens.write";
+    /// List sessions.
+    SessionsRead = "sessions.read";
+    /// End sessions.
+    SessionsWrite = "sessions.write";
+    /// Read the audit log.
+    AuditRead = "audit.read";
+    /// See the daemon's state.
+    SystemRead = "system.read";
+}
+
+impl Permission {
+    /// From its own name, as configuration writes it.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|permission| permission.as_str() == text)
+    }
+
+    /// From a scope of the reserved form `authd:<permission>`.
+    pub fn from_scope(scope: &str) -> Option<Self> {
+        Self::parse(scope.strip_prefix(SCOPE_PREFIX)?)
+    }
+}
+
+/// Scopes that begin with this are authd's own; every other scope is the services' business.
+pub const SCOPE_PREFIX: &str = "authd:";
+
+/// The table of a room: implements [`Operation`] for each request and lists the room's operations.
+macro_rules! operations {
+    ($(
+        #[doc = $summary:literal]
+        $request:ty => $name:literal, $method:ident $path:literal, $access:expr, $status:literal $response:ty
+        $(, headers $headers:expr)? $(, status_by $status_by:path)?;
+    )*) => {
+        $(impl $crate::op::Operation for $request {
+            type Response = $response;
+
+            const INFO: $crate::op::Info = $crate::op::Info {
+                name: $name,
+                method: $crate::op::Method::$method,
+                path: $path,
+                access: $access,
+                status: $status,
+                headers: { #[allow(unused_variables)] let headers: &'static [(&'static str, &'static str)] = &[]; $(let headers = $headers;)? headers },
+                summary: $summary.trim_ascii(),
+            };
+
+            $(fn status(response: &Self::Response) -> u16 {
+                $status_by(response)
+            })?
+        })*
+
+        /// The operations of this room.
+        pub const OPERATIONS: &[&$crate::op::Info] = &[$(&<$request as $crate::op::Operation>::INFO),*];
+
+        /// Each operation with the schemas of its request and response.
+        #[cfg(feature = "openapi")]
+        pub fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<$crate::openapi::Described> {
+            vec![$($crate::openapi::Described::of::<$request>(generator)),*]
+        }
+    };
+}
+pub(crate) use operations;

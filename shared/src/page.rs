@@ -1,0 +1,51 @@
+//! Pages of a list. Every list answers `next_cursor`, which asks for the rest; it is opaque.
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// How many entries of a list to answer: 1 to [`Limit::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Limit(u32);
+
+impl Limit {
+    pub const MAX: u32 = 1_000;
+    pub const DEFAULT: u32 = 100;
+
+    /// `None` when outside 1 to [`Limit::MAX`].
+    pub fn new(limit: u32) -> Option<Self> {
+        (1..=Self::MAX).contains(&limit).then_some(Self(limit))
+    }
+
+    /// As a number of rows.
+    pub fn rows(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self(Self::DEFAULT)
+    }
+}
+
+impl<'de> Deserialize<'de> for Limit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(u32::deserialize(deserializer)?)
+            .ok_or_else(|| de::Error::custom(format_args!("limit: expected a number from 1 to {}", Self::MAX)))
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl schemars::JsonSchema for Limit {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Limit".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 })
+    }
+}

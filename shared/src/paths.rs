@@ -1,0 +1,59 @@
+//! Where things are when nobody says: the same answer for the daemon and for its clients.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The admin socket's name inside its directory.
+pub const SOCKET_NAME: &str = "admin.sock";
+/// The address of the public HTTP listener.
+pub const SERVER_ADDR: &str = "127.0.0.1:8080";
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// An environment variable that holds an absolute path (the XDG specification ignores relative ones).
+fn dir(name: &str) -> Option<PathBuf> {
+    env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// The first of a list that systemd may have set to several directories separated by colons.
+fn systemd_dir(name: &str) -> Option<PathBuf> {
+    let value = env::var(name).ok()?;
+    value.split(':').map(PathBuf::from).find(|path| path.is_absolute())
+}
+
+/// `$STATE_DIRECTORY`, else `/var/lib/authd` (root), else `$XDG_STATE_HOME/authd` or `~/.local/state/authd`.
+/// `None` only without a home.
+pub fn data_dir() -> Option<PathBuf> {
+    if let Some(path) = systemd_dir("STATE_DIRECTORY") {
+        return Some(path);
+    }
+    if is_root() {
+        return Some(PathBuf::from("/var/lib/authd"));
+    }
+    dir("XDG_STATE_HOME").or_else(|| Some(dir("HOME")?.join(".local/state"))).map(|path| path.join("authd"))
+}
+
+/// Where the daemon puts its admin socket: `$RUNTIME_DIRECTORY`, else `/run/authd` (root), else
+/// `$XDG_RUNTIME_DIR/authd`, else the data directory.
+pub fn admin_socket(data_dir: &Path) -> PathBuf {
+    systemd_dir("RUNTIME_DIRECTORY")
+        .or_else(|| is_root().then(|| PathBuf::from("/run/authd")))
+        .or_else(|| dir("XDG_RUNTIME_DIR").map(|path| path.join("authd")))
+        .unwrap_or_else(|| data_dir.to_owned())
+        .join(SOCKET_NAME)
+}
+
+/// Every place where a client looks for the admin socket, in order.
+pub fn admin_socket_candidates() -> Vec<PathBuf> {
+    let dirs = [
+        systemd_dir("RUNTIME_DIRECTORY"),
+        Some(PathBuf::from("/run/authd")),
+        dir("XDG_RUNTIME_DIR").map(|path| path.join("authd")),
+        data_dir(),
+    ];
+    let mut candidates: Vec<PathBuf> = dirs.into_iter().flatten().map(|path| path.join(SOCKET_NAME)).collect();
+    candidates.dedup();
+    candidates
+}

@@ -1,0 +1,149 @@
+//! The one shape of an error: `application/problem+json` (RFC 9457) with a stable code.
+
+use serde::{Deserialize, Serialize};
+
+/// Declares the codes with their HTTP status, gRPC status and title, in one exhaustive table.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $http:literal, $grpc:literal, $title:literal;)*) => {
+        /// What went wrong, for machines. Stable: clients match on it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+        pub enum Code {
+            $($(#[$doc])* #[serde(rename = $text)] $variant,)*
+            /// A code of a newer daemon.
+            #[serde(other, rename = "unknown")]
+            Unknown,
+        }
+
+        impl Code {
+            /// Every code that this version knows.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// As in the member `error` of a problem.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* Self::Unknown => "unknown" }
+            }
+
+            /// The HTTP status it travels with.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $http,)* Self::Unknown => 500 }
+            }
+
+            /// The gRPC status it travels with (the number of `google.rpc.Code`).
+            pub const fn grpc(self) -> i32 {
+                match self { $(Self::$variant => $grpc,)* Self::Unknown => 2 }
+            }
+
+            /// A short text that is the same for every problem of this code.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* Self::Unknown => "Unknown problem" }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request cannot be read: broken JSON, a repeated parameter, a bad escape.
+    MalformedRequest = "malformed_request", 400, 3, "Malformed request";
+    /// No credentials.
+    Unauthenticated = "unauthenticated", 401, 16, "Not authenticated";
+    /// Credentials that are not good: unknown, revoked, expired, from another address.
+    InvalidToken = "invalid_token", 401, 16, "Credentials not accepted";
+    /// The session of this device has ended.
+    SessionEnded = "session_ended", 401, 16, "Session ended";
+    /// Known, but not allowed.
+    Forbidden = "forbidden", 403, 7, "Not allowed";
+    /// There is no such thing.
+    NotFound = "not_found", 404, 5, "Not found";
+    /// The path exists, with other methods.
+    MethodNotAllowed = "method_not_allowed", 405, 12, "Method not allowed";
+    /// The request did not arrive in time.
+    RequestTimeout = "request_timeout", 408, 4, "Request took too long";
+    /// It contradicts what is there.
+    Conflict = "conflict", 409, 9, "Conflict";
+    /// The name belongs to something else that is alive.
+    NameTaken = "name_taken", 409, 6, "Name taken";
+    /// The body is larger than this path takes.
+    PayloadTooLarge = "payload_too_large", 413, 11, "Payload too large";
+    /// The body is not of a type that this path takes.
+    UnsupportedMediaType = "unsupported_media_type", 415, 3, "Unsupported media type";
+    /// A field is missing, unknown, or outside what is allowed; `fields` names it.
+    ValidationFailed = "validation_failed", 422, 3, "Validation failed";
+    /// The `Idempotency-Key` was used for another request.
+    IdempotencyKeyReused = "idempotency_key_reused", 422, 3, "Idempotency key reused";
+    /// Too many requests; `retry_after` says when to come back.
+    RateLimited = "rate_limited", 429, 8, "Too many requests";
+    /// A defect of the daemon. The log has the rest, under the request id.
+    Internal = "internal", 500, 13, "Internal error";
+    /// An identity provider or AWS refused, or answered what cannot be used.
+    UpstreamFailed = "upstream_failed", 502, 9, "Upstream refused";
+    /// A dependency is busy or down.
+    Unavailable = "unavailable", 503, 14, "Temporarily unavailable";
+}
+
+/// An error as it is sent (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Problem {
+    /// A URI that names the kind of problem: `urn:authd:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// A short text, the same for every problem of this kind.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time, and what to do. Safe to show.
+    pub detail: String,
+    /// The stable code.
+    pub error: Code,
+    /// Finds this request in the daemon's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// What is wrong with which field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldProblem>,
+    /// Seconds after which a retry may succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+}
+
+/// What is wrong with one field of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct FieldProblem {
+    pub field: String,
+    pub detail: String,
+}
+
+impl Problem {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:authd:problem:{}", code.as_str()),
+            title: code.title().to_owned(),
+            status: code.status(),
+            detail: detail.into(),
+            error: code,
+            request_id: None,
+            fields: Vec::new(),
+            retry_after: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_one_word_everywhere() {
+        for code in Code::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert!((400..600).contains(&code.status()), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_code_of_a_newer_daemon_is_read_as_unknown() {
+        assert_eq!(serde_json::from_str::<Code>("\"made_up_later\"").unwrap(), Code::Unknown);
+    }
+}

@@ -1,0 +1,446 @@
+//! An operation as an HTTP request, both ways: the only place that maps fields to path, query, headers and body.
+//!
+//! Reading goes straight into the request struct through one [`Deserializer`] that chains the parameters and then the
+//! body. Merging them in a JSON map first was refused: there a repeated name wins silently. Here serde's own check
+//! for duplicate fields covers path, query, headers and body together, and a JSON array is never taken for a struct.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::marker::PhantomData;
+
+use serde::de::value::{CowStrDeserializer, MapDeserializer, SeqDeserializer};
+use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::op::{Info, Operation};
+
+/// At most this many query parameters are read.
+const MAX_PARAMS: usize = 64;
+
+/// A request that cannot become an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WireError {
+    /// It cannot be read at all (400).
+    Malformed(String),
+    /// It can be read, and a field is not as it must be (422).
+    Invalid { field: Option<String>, detail: String },
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(detail) | Self::Invalid { detail, .. } => f.write_str(detail),
+        }
+    }
+}
+
+impl std::error::Error for WireError {}
+
+/// The pieces of an HTTP request that hold an operation's fields.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parts<'a> {
+    /// Path parameters by name, still percent-encoded.
+    pub path: &'a [(&'a str, &'a str)],
+    pub query: Option<&'a str>,
+    /// Fields that came as headers, by field name.
+    pub headers: &'a [(&'a str, &'a str)],
+    pub body: &'a [u8],
+}
+
+/// Reads an operation from its pieces.
+pub fn decode<Op: Operation>(parts: Parts<'_>) -> Result<Op, WireError> {
+    let reader = Reader { params: params(&Op::INFO, parts)?, body: parts.body };
+    match Op::deserialize(reader.clone()) {
+        Ok(op) => Ok(op),
+        Err(error) => Err(explain::<Op>(reader, &error)),
+    }
+}
+
+/// Reads once more, this time keeping track of where the error is: only refused requests pay for that.
+fn explain<Op: Operation>(reader: Reader<'_>, error: &serde_json::Error) -> WireError {
+    let mut detail = error.to_string();
+    if error.line() > 0 && !error.is_data() {
+        return WireError::Malformed(format!("the body is not valid JSON: {detail}"));
+    }
+    if let Some(position) = detail.rfind(" at line ") {
+        detail.truncate(position);
+    }
+    let field = serde_path_to_error::deserialize::<_, Op>(reader)
+        .err()
+        .map(|error| error.path().to_string())
+        .filter(|path| path != "." && path != "?")
+        .or_else(|| detail.split('`').nth(1).map(str::to_owned));
+    WireError::Invalid { field, detail }
+}
+
+/// Fields outside of the body, in the order path, query, headers.
+fn params<'a>(info: &Info, parts: Parts<'a>) -> Result<Vec<Param<'a>>, WireError> {
+    let mut params = Vec::new();
+    for &(name, value) in parts.path {
+        params.push(Param { name: Cow::Borrowed(name), values: vec![percent_decode(value, false)?] });
+    }
+    if let Some(query) = parts.query.filter(|query| !query.is_empty()) {
+        if info.method.has_body() {
+            return Err(WireError::Malformed("this operation takes its fields in the body, not in the query".into()));
+        }
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = (percent_decode(name, true)?, percent_decode(value, true)?);
+            match params.iter_mut().skip(parts.path.len()).find(|param| param.name == name) {
+                Some(param) => param.values.push(value),
+                None => params.push(Param { name, values: vec![value] }),
+            }
+            if params.len() > MAX_PARAMS || params.last().is_some_and(|param| param.values.len() > MAX_PARAMS) {
+                return Err(WireError::Malformed(format!("more than {MAX_PARAMS} query parameters")));
+            }
+        }
+        // A field that travels as a header must not come in by the query: URLs end up in logs.
+        if let Some((field, header)) = info.headers.iter().find(|(field, _)| params.iter().any(|p| p.name == *field)) {
+            return Err(WireError::Malformed(format!("{field} travels in the header {header}, never in a URL")));
+        }
+    }
+    for &(name, value) in parts.headers {
+        params.push(Param { name: Cow::Borrowed(name), values: vec![Cow::Borrowed(value)] });
+    }
+    Ok(params)
+}
+
+fn percent_decode(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, WireError> {
+    if !text.bytes().any(|byte| byte == b'%' || (plus_is_space && byte == b'+')) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let digit = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'%' => match (digit(bytes.next()), digit(bytes.next())) {
+                (Some(high), Some(low)) => decoded.push(high << 4 | low),
+                _ => return Err(WireError::Malformed("a % in the URL is not followed by two hex digits".into())),
+            },
+            b'+' if plus_is_space => decoded.push(b' '),
+            _ => decoded.push(byte),
+        }
+    }
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| WireError::Malformed("the URL is not UTF-8".into()))
+}
+
+fn percent_encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+}
+
+/// A parameter with every value that was given for it.
+#[derive(Clone)]
+struct Param<'a> {
+    name: Cow<'a, str>,
+    values: Vec<Cow<'a, str>>,
+}
+
+/// All the fields of a request: the parameters, then the members of the JSON object in the body.
+#[derive(Clone)]
+struct Reader<'a> {
+    params: Vec<Param<'a>>,
+    body: &'a [u8],
+}
+
+impl<'de> Deserializer<'de> for Reader<'de> {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        let params = self.params.into_iter();
+        if self.body.is_empty() {
+            let nothing = MapDeserializer::<_, Self::Error>::new(std::iter::empty::<((), ())>());
+            return visitor.visit_map(Chained { params, current: None, body: nothing });
+        }
+        let mut json = serde_json::Deserializer::from_slice(self.body);
+        let value = (&mut json).deserialize_map(Merge { params, visitor })?;
+        json.end()?;
+        Ok(value)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+/// Takes the body's object and hands the request's own visitor the chain.
+struct Merge<'de, V> {
+    params: std::vec::IntoIter<Param<'de>>,
+    visitor: V,
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Merge<'de, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, body: A) -> Result<V::Value, A::Error> {
+        self.visitor.visit_map(Chained { params: self.params, current: None, body })
+    }
+}
+
+struct Chained<'de, A> {
+    params: std::vec::IntoIter<Param<'de>>,
+    current: Option<Vec<Cow<'de, str>>>,
+    body: A,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Chained<'de, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        match self.params.next() {
+            Some(param) => {
+                self.current = Some(param.values);
+                seed.deserialize(CowStrDeserializer::new(param.name)).map(Some)
+            }
+            None => self.body.next_key_seed(seed),
+        }
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        match self.current.take() {
+            Some(values) => seed.deserialize(ParamDeserializer { values, error: PhantomData }),
+            None => self.body.next_value_seed(seed),
+        }
+    }
+}
+
+/// A parameter's text as whatever type the field has.
+struct ParamDeserializer<'de, E> {
+    values: Vec<Cow<'de, str>>,
+    error: PhantomData<E>,
+}
+
+impl<'de, E: de::Error> ParamDeserializer<'de, E> {
+    fn single(mut self) -> Result<Cow<'de, str>, E> {
+        match (self.values.pop(), self.values.is_empty()) {
+            (Some(value), true) => Ok(value),
+            _ => Err(E::custom("given more than once")),
+        }
+    }
+}
+
+macro_rules! parsed {
+    ($($method:ident $visit:ident $type:ty, $what:literal;)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, E> {
+            let value: $type = self.single()?.parse().map_err(|_| E::custom(concat!("expected ", $what)))?;
+            visitor.$visit(value)
+        }
+    )*};
+}
+
+impl<'de, E: de::Error> Deserializer<'de> for ParamDeserializer<'de, E> {
+    type Error = E;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, E> {
+        match self.single()? {
+            Cow::Borrowed(value) => visitor.visit_borrowed_str(value),
+            Cow::Owned(value) => visitor.visit_string(value),
+        }
+    }
+
+    parsed! {
+        deserialize_bool visit_bool bool, "true or false";
+        deserialize_u8 visit_u8 u8, "a number";
+        deserialize_u16 visit_u16 u16, "a number";
+        deserialize_u32 visit_u32 u32, "a number";
+        deserialize_u64 visit_u64 u64, "a number";
+        deserialize_i64 visit_i64 i64, "a number";
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, E> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, E> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, E> {
+        visitor.visit_seq(SeqDeserializer::new(self.values.into_iter().map(CowStrDeserializer::new)))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, E> {
+        visitor.visit_enum(self.single()?.into_deserializer())
+    }
+
+    serde::forward_to_deserialize_any! {
+        i8 i16 i32 i128 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple tuple_struct map struct
+        identifier ignored_any
+    }
+}
+
+/// An operation on its way out.
+#[derive(Debug)]
+pub struct Encoded {
+    /// Path and query.
+    pub target: String,
+    /// (header, value); values may be secret.
+    pub headers: Vec<(&'static str, String)>,
+    /// JSON, for methods that have a body.
+    pub body: Option<Vec<u8>>,
+}
+
+/// Writes an operation as a request.
+pub fn encode<Op: Operation>(op: &Op) -> Result<Encoded, serde_json::Error> {
+    let mut fields = match serde_json::to_value(op)? {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    let mut headers = Vec::new();
+    for (field, header) in Op::INFO.headers {
+        if let Some(value) = fields.remove(*field).filter(|value| !value.is_null()) {
+            let value = text(&value);
+            headers.push((*header, if *header == "authorization" { format!("Bearer {value}") } else { value }));
+        }
+    }
+    let mut target = String::new();
+    for segment in Op::INFO.path.split('/').skip(1) {
+        target.push('/');
+        match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
+            Some(name) => percent_encode(&text(&fields.remove(name).unwrap_or_default()), &mut target),
+            None => target.push_str(segment),
+        }
+    }
+    if Op::INFO.method.has_body() {
+        return Ok(Encoded { target, headers, body: Some(serde_json::to_vec(&fields)?) });
+    }
+    let pairs = fields.iter().flat_map(|(name, value)| match value {
+        Value::Null => Vec::new(),
+        Value::Array(values) => values.iter().map(|value| (name, text(value))).collect(),
+        value => vec![(name, text(value))],
+    });
+    for (index, (name, value)) in pairs.enumerate() {
+        target.push(if index == 0 { '?' } else { '&' });
+        percent_encode(name, &mut target);
+        target.push('=');
+        percent_encode(&value, &mut target);
+    }
+    Ok(Encoded { target, headers, body: None })
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::cli_login::LoginStatus;
+    use crate::api::tokens::{CreateToken, ExtendToken, ListTokens, RevokeToken};
+
+    fn invalid<Op: Operation + fmt::Debug>(parts: Parts<'_>) -> (Option<String>, String) {
+        match decode::<Op>(parts).unwrap_err() {
+            WireError::Invalid { field, detail } => (field, detail),
+            WireError::Malformed(detail) => panic!("malformed: {detail}"),
+        }
+    }
+
+    fn malformed<Op: Operation + fmt::Debug>(parts: Parts<'_>) -> String {
+        match decode::<Op>(parts).unwrap_err() {
+            WireError::Malformed(detail) => detail,
+            WireError::Invalid { detail, .. } => panic!("invalid: {detail}"),
+        }
+    }
+
+    #[test]
+    fn fields_come_from_path_and_body() {
+        let path = [("id", "a%20b")];
+        let op: RevokeToken = decode(Parts { path: &path, body: br#"{"reason":"lost"}"#, ..Parts::default() }).unwrap();
+        assert_eq!((op.id.as_str(), op.reason.as_deref()), ("a b", Some("lost")));
+        let op: RevokeToken = decode(Parts { path: &path, ..Parts::default() }).unwrap();
+        assert_eq!(op.reason, None);
+    }
+
+    #[test]
+    fn a_field_of_the_path_cannot_be_said_again_in_the_body() {
+        let parts = Parts { path: &[("id", "a")], body: br#"{"id":"b"}"#, ..Parts::default() };
+        assert_eq!(invalid::<RevokeToken>(parts).1, "duplicate field `id`");
+        let twice = Parts { path: &[("id", "a")], body: br#"{"reason":"x","reason":"y"}"#, ..Parts::default() };
+        assert_eq!(invalid::<RevokeToken>(twice).1, "duplicate field `reason`");
+    }
+
+    #[test]
+    fn an_array_is_not_a_struct() {
+        let parts = Parts { body: br#"["name",["scope"]]"#, ..Parts::default() };
+        assert!(invalid::<CreateToken>(parts).1.contains("expected a JSON object"));
+    }
+
+    #[test]
+    fn a_field_that_is_wrong_is_named() {
+        let parts = Parts { body: br#"{"name":"x","scopes":["a",7]}"#, ..Parts::default() };
+        assert_eq!(invalid::<CreateToken>(parts).0.as_deref(), Some("scopes[1]"));
+        let unknown = Parts { body: br#"{"name":"x","scopes":[],"ttl":7}"#, ..Parts::default() };
+        assert_eq!(invalid::<CreateToken>(unknown).0.as_deref(), Some("ttl"));
+        let missing = Parts { body: br#"{"name":"x"}"#, ..Parts::default() };
+        assert_eq!(invalid::<CreateToken>(missing).0.as_deref(), Some("scopes"));
+        let number = Parts { path: &[("id", "a")], body: br#"{"extend_days":-1}"#, ..Parts::default() };
+        assert_eq!(invalid::<ExtendToken>(number).0.as_deref(), Some("extend_days"));
+    }
+
+    #[test]
+    fn broken_json_is_malformed() {
+        for body in [&b"{"[..], b"{\"name\":\"x\",\"scopes\":[]}x", b"nonsense", b"\xff\xfe"] {
+            malformed::<CreateToken>(Parts { body, ..Parts::default() });
+        }
+        let deep = "[".repeat(100_000);
+        let body = format!("{{\"name\":\"x\",\"scopes\":[],\"metadata\":{{\"a\":{deep}");
+        malformed::<CreateToken>(Parts { body: body.as_bytes(), ..Parts::default() });
+    }
+
+    #[test]
+    fn query_parameters_are_typed_and_bounded() {
+        let query = |query| Parts { query: Some(query), ..Parts::default() };
+        let op: ListTokens = decode(query("limit=5&include_revoked=true&name=a+b%2Fc")).unwrap();
+        assert_eq!((op.limit.unwrap().rows(), op.include_revoked, op.name.as_deref()), (5, true, Some("a b/c")));
+        assert_eq!(invalid::<ListTokens>(query("limit=0")).0.as_deref(), Some("limit"));
+        assert_eq!(invalid::<ListTokens>(query("limit=1&limit=2")).1, "given more than once");
+        assert_eq!(invalid::<ListTokens>(query("colour=red")).0.as_deref(), Some("colour"));
+        malformed::<ListTokens>(query("name=%zz"));
+        malformed::<ListTokens>(query("name=%ff"));
+        let many = (0..100).map(|n| format!("a{n}=1")).collect::<Vec<_>>().join("&");
+        malformed::<ListTokens>(query(&many));
+    }
+
+    #[test]
+    fn what_travels_as_a_header_is_refused_in_a_url() {
+        let parts = Parts { query: Some("state=s&poll_secret=x"), ..Parts::default() };
+        assert!(malformed::<LoginStatus>(parts).contains("never in a URL"));
+        let body = Parts { query: Some("name=x"), body: b"{}", ..Parts::default() };
+        malformed::<CreateToken>(body);
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded_again() {
+        let op = LoginStatus { state: "s/1".into(), poll_secret: Some("p".into()), release: None };
+        let encoded = encode(&op).unwrap();
+        assert_eq!(encoded.target, "/auth/cli/status?state=s%2F1");
+        assert_eq!(encoded.headers, [("authorization", "Bearer p".to_owned())]);
+        let op = RevokeToken { id: "a b/ü".into(), reason: Some("x".into()) };
+        let encoded = encode(&op).unwrap();
+        assert_eq!(encoded.target, "/auth/tokens/a%20b%2F%C3%BC/revoke");
+        let path = [("id", "a%20b%2F%C3%BC")];
+        let body = encoded.body.unwrap();
+        let again: RevokeToken = decode(Parts { path: &path, body: &body, ..Parts::default() }).unwrap();
+        assert_eq!(again.id, op.id);
+    }
+}
