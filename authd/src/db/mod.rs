@@ -9,7 +9,18 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::world::Millis;
+
+pub mod migrate;
+pub mod sqlite;
+mod sqlite_conn;
+pub mod sweep;
+#[cfg(test)]
+pub mod testing;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -128,6 +139,15 @@ pub type Batch = Vec<Statement>;
 /// Rows affected by each statement of a committed batch (rows found, for a `SELECT`).
 pub type Committed = Vec<u64>;
 
+/// What a statement of a committed batch did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Rows affected (rows found, for a `SELECT`).
+    pub affected: u64,
+    /// The rows of a `SELECT` or of a `RETURNING` clause.
+    pub rows: Vec<Row>,
+}
+
 /// A row of a result, read by position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row(pub Vec<Value>);
@@ -185,6 +205,22 @@ pub enum DbError {
 }
 
 impl DbError {
+    /// Whether these many affected rows are what was expected of the statement at `index`.
+    fn check(index: usize, expect: Expect, affected: u64) -> Result<(), Self> {
+        let met = match expect {
+            Expect::Any => true,
+            Expect::Rows(wanted) => affected == wanted,
+            Expect::Exists => affected > 0,
+            Expect::Absent => affected == 0,
+        };
+        if met { Ok(()) } else { Err(Self::Unmet(index)) }
+    }
+
+    /// A call that did not end within its deadline.
+    fn late(what: &str) -> Self {
+        Self::Unavailable(format!("{what} took too long").into())
+    }
+
     fn shape(column: usize, wanted: &str) -> Self {
         Self::Defect(format!("column {column} of a row is not {wanted}").into())
     }
@@ -215,9 +251,28 @@ pub trait Db: Send + Sync {
     /// Rows of one reading statement, from a state that includes every commit answered before.
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, DbError>>;
 
-    /// Applies the batch durably (on disk when this returns), or nothing of it.
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, DbError>>;
+    /// Applies the batch durably (on disk when this returns), or nothing of it, and answers what its statements
+    /// returned: `UPDATE … RETURNING` tells the value that this very batch has written.
+    fn commit_rows(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>>;
+
+    /// [`Db::commit_rows`] for those who need only how many rows were affected.
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, DbError>> {
+        let outcomes = self.commit_rows(batch);
+        Box::pin(async move { Ok(outcomes.await?.into_iter().map(|outcome| outcome.affected).collect()) })
+    }
 
     /// The engine's name, for logs and health: `sqlite` or `postgres`.
     fn engine(&self) -> &'static str;
+}
+
+/// Opens what `DATABASE_URL` names and brings its schema up to date. `sqlite:` is a file in the data dir,
+/// `sqlite:PATH` another one; `postgres://…` and `postgresql://…` are libpq's URLs (see [`postgres::open`]).
+pub async fn open(url: &str, data_dir: &Path, now: Millis) -> Result<Arc<dyn Db>, DbError> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let path = if path.is_empty() { data_dir.join("authd.db") } else { data_dir.join(path) };
+        return Ok(Arc::new(sqlite::Sqlite::open(&path, sqlite::Settings::default(), now)?));
+    }
+    // The URL itself stays out of the message: it may hold a password.
+    Err(DbError::Defect("DATABASE_URL must start with sqlite: or postgres://".into()))
 }

@@ -1,0 +1,299 @@
+//! The embedded default: SQLite with write-ahead logging, one writer thread and several readers.
+//!
+//! The writer takes all batches that are waiting, applies each in a savepoint of its own, commits them together and
+//! answers only then: one fsync carries many callers, and a batch that fails takes nobody with it. A pool of writing
+//! connections was refused: SQLite has one write lock, so they would only wait for each other, with an fsync each.
+//!
+//! Reads run on reader threads; a point read costs less than handing it over, so it runs where it is asked for.
+//! Every queue is bounded and everything has a deadline: too much, or too slow, is [`DbError::Unavailable`].
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::migrate::{self, Migration};
+use super::sqlite_conn::Conn;
+use super::{Batch, BoxFuture, Db, DbError, Outcome, Query, Row};
+use crate::world::Millis;
+
+/// Bounds of the embedded database. The defaults suit every machine; tests make them small.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Reader threads, and as many connections for point reads.
+    pub readers: usize,
+    /// Batches, and likewise reads, that may wait.
+    pub queue: usize,
+    /// Batches committed by one fsync at most.
+    pub group: usize,
+    /// How long a caller waits for an answer.
+    pub deadline: Duration,
+    /// How long a lock of another process is waited for.
+    pub busy: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            readers: cores.clamp(2, 8),
+            queue: 4096,
+            group: 256,
+            deadline: Duration::from_secs(5),
+            busy: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Page caches in KiB: the writer's, a reader thread's, a point reader's. Small, for the daemon's memory is promised.
+const WRITER_CACHE: u32 = 4096;
+const READER_CACHE: u32 = 1024;
+const POINT_CACHE: u32 = 4096;
+
+/// A point read waits on a thread that serves requests, so it waits for almost nothing.
+const POINT_BUSY: Duration = Duration::from_millis(50);
+
+/// After this long without a batch the writer folds the log back into the database file.
+const IDLE: Duration = Duration::from_secs(2);
+
+const THREAD_STACK: usize = 256 * 1024;
+
+/// A SQLite database, open.
+pub struct Sqlite {
+    writer: SyncSender<Write>,
+    readers: SyncSender<Read>,
+    points: Vec<Mutex<Conn>>,
+    settings: Settings,
+}
+
+impl std::fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sqlite").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+struct Write {
+    batch: Batch,
+    answer: oneshot::Sender<Result<Vec<Outcome>, DbError>>,
+}
+
+struct Read {
+    query: Query,
+    asked: Instant,
+    answer: oneshot::Sender<Result<Vec<Row>, DbError>>,
+}
+
+impl Sqlite {
+    /// Opens the file, made private if it is new, and brings its schema up to date. `now` is what the table of
+    /// migrations remembers.
+    pub fn open(path: &Path, settings: Settings, now: Millis) -> Result<Self, DbError> {
+        Self::open_with(path, settings, migrate::ALL, now)
+    }
+
+    /// [`Sqlite::open`] with other migrations, for their tests.
+    pub(super) fn open_with(
+        path: &Path,
+        settings: Settings,
+        migrations: &[Migration],
+        now: Millis,
+    ) -> Result<Self, DbError> {
+        let writer = Conn::open(path, WRITER_CACHE, settings.busy)?;
+        writer.migrate(migrations, now)?;
+        let (write, writes) = sync_channel(settings.queue);
+        spawn("db-writer", move || write_all(&writer, &writes, settings))?;
+        let (read, reads) = sync_channel(settings.queue);
+        let reads = Arc::new(Mutex::new(reads));
+        for _ in 0..settings.readers {
+            let reader = Conn::open(path, READER_CACHE, settings.busy)?.read_only()?;
+            let reads = reads.clone();
+            spawn("db-reader", move || read_all(&reader, &reads, settings))?;
+        }
+        let point = || Conn::open(path, POINT_CACHE, POINT_BUSY)?.read_only().map(Mutex::new);
+        let points = (0..settings.readers).map(|_| point()).collect::<Result<_, _>>()?;
+        Ok(Self { writer: write, readers: read, points, settings })
+    }
+
+    /// Answers on this thread if a connection is free.
+    fn point(&self, query: &Query) -> Option<Result<Vec<Row>, DbError>> {
+        let start = SLOT.with(|slot| *slot);
+        for place in 0..self.points.len() {
+            let conn = match self.points[(start + place) % self.points.len()].try_lock() {
+                Ok(conn) => conn,
+                // A panic while reading leaves nothing half done.
+                Err(TryLockError::Poisoned(conn)) => conn.into_inner(),
+                Err(TryLockError::WouldBlock) => continue,
+            };
+            conn.allow(self.settings.deadline);
+            return Some(conn.query(query));
+        }
+        None
+    }
+}
+
+static NEXT_SLOT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+thread_local! {
+    /// Each thread starts looking at another connection, and comes back to the one whose pages it has warmed.
+    static SLOT: usize = NEXT_SLOT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+}
+
+impl Db for Sqlite {
+    fn query(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, DbError>> {
+        if query.point
+            && let Some(answer) = self.point(&query)
+        {
+            return Box::pin(std::future::ready(answer));
+        }
+        let (answer, answered) = oneshot::channel();
+        let sent = self.readers.try_send(Read { query, asked: Instant::now(), answer });
+        Box::pin(async move { wait("a read", queued(sent)?, answered, self.settings.deadline).await })
+    }
+
+    fn commit_rows(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            let sent = self.writer.try_send(Write { batch, answer });
+            wait("a commit", queued(sent)?, answered, self.settings.deadline).await
+        })
+    }
+
+    fn engine(&self) -> &'static str {
+        "sqlite"
+    }
+}
+
+fn queued<T>(sent: Result<(), TrySendError<T>>) -> Result<(), DbError> {
+    sent.map_err(|error| match error {
+        TrySendError::Full(_) => DbError::Unavailable("its queue is full".into()),
+        TrySendError::Disconnected(_) => DbError::Unavailable("its thread has ended".into()),
+    })
+}
+
+/// A caller that stops waiting closes its channel, and what was not begun by then is not begun at all.
+async fn wait<T>(
+    what: &str,
+    (): (),
+    answered: oneshot::Receiver<Result<T, DbError>>,
+    deadline: Duration,
+) -> Result<T, DbError> {
+    match tokio::time::timeout(deadline, answered).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(DbError::Unavailable("its thread has ended".into())),
+        Err(_) => Err(DbError::late(what)),
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), DbError> {
+    let thread = thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK);
+    thread.spawn(run).map(|_| ()).map_err(|error| DbError::Unavailable(error.into()))
+}
+
+/// The life of a reader thread: ends when the database is dropped.
+fn read_all(conn: &Conn, reads: &Mutex<Receiver<Read>>, settings: Settings) {
+    loop {
+        let next = reads.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(read) = next else { return };
+        if read.answer.is_closed() {
+            continue;
+        }
+        conn.allow(settings.deadline.saturating_sub(read.asked.elapsed()));
+        // Nobody is left to hear it if the caller has gone meanwhile.
+        read.answer.send(conn.query(&read.query)).ok();
+    }
+}
+
+/// The life of the writer thread: ends when the database is dropped and all that was queued is answered.
+fn write_all(conn: &Conn, writes: &Receiver<Write>, settings: Settings) {
+    let mut folded = true;
+    loop {
+        let first = match writes.recv_timeout(IDLE) {
+            Ok(write) => write,
+            Err(RecvTimeoutError::Timeout) => {
+                if !folded {
+                    folded = fold(conn, settings.busy);
+                }
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        folded = false;
+        let mut group = vec![first];
+        group.extend(writes.try_iter().take(settings.group.saturating_sub(1)));
+        group.retain(|write| !write.answer.is_closed());
+        conn.allow(settings.deadline);
+        commit_group(conn, group);
+    }
+}
+
+/// Empties the log into the file. Whoever still reads from the log is not waited for: the next idle moment will do.
+fn fold(conn: &Conn, busy: Duration) -> bool {
+    conn.allow(Duration::MAX);
+    conn.sqlite.busy_timeout(Duration::ZERO).ok();
+    let folded = conn.sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    conn.sqlite.busy_timeout(busy).ok();
+    folded == Ok(0)
+}
+
+/// All of the group in one transaction, then the answers. Statements and locks that fail for reasons outside of a
+/// batch (disk, lock, time) end the whole group, because SQLite may already have rolled it back.
+fn commit_group(conn: &Conn, group: Vec<Write>) {
+    let mut done = Vec::with_capacity(group.len());
+    let outcome = begin(conn).and_then(|()| {
+        let alone = group.len() == 1;
+        for write in &group {
+            done.push(apply(conn, write, alone)?);
+        }
+        if alone && done.iter().all(Result::is_err) {
+            return conn.control("ROLLBACK");
+        }
+        conn.control("COMMIT")
+    });
+    if let Err(error) = outcome {
+        if !conn.sqlite.is_autocommit() {
+            // If even this fails, the next `begin` tries again.
+            conn.control("ROLLBACK").ok();
+        }
+        tracing::warn!(%error, batches = group.len(), "a commit failed; nothing of it was applied");
+        let reason = error.to_string();
+        for write in group {
+            write.answer.send(Err(DbError::Unavailable(reason.clone().into()))).ok();
+        }
+        return;
+    }
+    for (write, answer) in group.into_iter().zip(done) {
+        write.answer.send(answer).ok();
+    }
+}
+
+fn begin(conn: &Conn) -> Result<(), DbError> {
+    if !conn.sqlite.is_autocommit() {
+        conn.control("ROLLBACK")?;
+    }
+    // IMMEDIATE takes the write lock now: an upgrade later would fail at once, without waiting for `busy`.
+    conn.control("BEGIN IMMEDIATE")
+}
+
+/// The outer result is the group's, the inner one the batch's. A batch that is alone needs no savepoint.
+fn apply(conn: &Conn, write: &Write, alone: bool) -> Result<Result<Vec<Outcome>, DbError>, DbError> {
+    if alone {
+        return match conn.apply(&write.batch) {
+            Err(error @ DbError::Unavailable(_)) => Err(error),
+            answer => Ok(answer),
+        };
+    }
+    conn.control("SAVEPOINT batch")?;
+    let answer = conn.apply(&write.batch);
+    match answer {
+        Ok(_) => {}
+        Err(DbError::Unavailable(error)) => return Err(DbError::Unavailable(error)),
+        Err(_) if conn.sqlite.is_autocommit() => {
+            return Err(DbError::Unavailable("SQLite rolled the whole transaction back".into()));
+        }
+        Err(_) => conn.control("ROLLBACK TO batch")?,
+    }
+    conn.control("RELEASE batch")?;
+    Ok(answer)
+}

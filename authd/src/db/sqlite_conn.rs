@@ -1,0 +1,215 @@
+//! One connection to SQLite: how it is opened, how a statement runs on it, what its errors mean.
+
+use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, ToSql, ffi};
+
+use super::migrate::{self, Applied, Engine, Migration};
+use super::{DbError, Outcome, Query, Row, Statement, Value};
+use crate::world::Millis;
+
+/// A connection whose statements end at a deadline.
+pub(super) struct Conn {
+    pub(super) sqlite: Connection,
+    opened: Instant,
+    /// Milliseconds after `opened` at which a running statement is interrupted.
+    deadline: Arc<AtomicU64>,
+}
+
+/// How many steps of SQLite's virtual machine pass between two looks at the clock: well under a millisecond.
+const STEPS: i32 = 5_000;
+
+impl Conn {
+    /// Opens the file, made 0600 in a folder made 0700 if they are missing. `cache_kib` bounds the page cache.
+    pub(super) fn open(path: &Path, cache_kib: u32, busy: Duration) -> Result<Self, DbError> {
+        private_file(path).map_err(|error| unavailable(format!("{}: {error}", path.display())))?;
+        let sqlite = Connection::open(path).map_err(|error| failed(&error, 0))?;
+        let conn = Self::prepare(sqlite, cache_kib, busy).map_err(|error| failed(&error, 0))?;
+        let mode: String =
+            conn.sqlite.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(|e| failed(&e, 0))?;
+        if mode != "wal" {
+            return Err(unavailable(format!(
+                "{} cannot use write-ahead logging (it uses {mode}): the data dir must be on a local file system",
+                path.display()
+            )));
+        }
+        Ok(conn)
+    }
+
+    fn prepare(mut sqlite: Connection, cache_kib: u32, busy: Duration) -> rusqlite::Result<Self> {
+        sqlite.busy_timeout(busy)?;
+        // FULL: with NORMAL a power cut may take back commits that were answered. No mmap: mapped pages count as RSS.
+        sqlite.execute_batch(&format!(
+            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON;
+             PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
+             PRAGMA cache_size = -{cache_kib}; PRAGMA journal_size_limit = 16777216;"
+        ))?;
+        sqlite.set_prepared_statement_cache_capacity(128);
+        let opened = Instant::now();
+        let deadline = Arc::new(AtomicU64::new(u64::MAX));
+        let ends = deadline.clone();
+        sqlite.progress_handler(STEPS, Some(move || elapsed(opened) > ends.load(Ordering::Relaxed)))?;
+        Ok(Self { sqlite, opened, deadline })
+    }
+
+    /// Makes every write on this connection an error.
+    pub(super) fn read_only(self) -> Result<Self, DbError> {
+        self.sqlite.execute_batch("PRAGMA query_only = ON").map_err(|error| failed(&error, 0))?;
+        Ok(self)
+    }
+
+    /// From now on statements may run this long altogether.
+    pub(super) fn allow(&self, time: Duration) {
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.deadline.store(elapsed(self.opened).saturating_add(time), Ordering::Relaxed);
+    }
+
+    /// A statement without parameters or result: `BEGIN IMMEDIATE`, `COMMIT`, …
+    pub(super) fn control(&self, sql: &str) -> Result<(), DbError> {
+        self.sqlite.prepare_cached(sql).and_then(|mut s| s.raw_execute()).map_err(|error| failed(&error, 0))?;
+        Ok(())
+    }
+
+    pub(super) fn query(&self, query: &Query) -> Result<Vec<Row>, DbError> {
+        Ok(self.run(0, query.sql, &query.params)?.rows)
+    }
+
+    /// Runs the statements in order, each checked against what it expects, inside the caller's transaction.
+    pub(super) fn apply(&self, batch: &[Statement]) -> Result<Vec<Outcome>, DbError> {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for (index, statement) in batch.iter().enumerate() {
+            let outcome = self.run(index, statement.sql, &statement.params)?;
+            DbError::check(index, statement.expect, outcome.affected)?;
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    fn run(&self, index: usize, sql: &'static str, params: &[Value]) -> Result<Outcome, DbError> {
+        let fail = |error: rusqlite::Error| failed(&error, index);
+        let mut statement = self.sqlite.prepare_cached(sql).map_err(fail)?;
+        let count = statement.parameter_count();
+        if count != params.len() {
+            return Err(defect(format!("{} parameters for a statement with {count}: {sql}", params.len())));
+        }
+        // `$2` is a name to SQLite, numbered by first appearance: its place among our parameters is in the name.
+        for place in 1..=count {
+            let number = statement.parameter_name(place).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
+            let Some(value) = number.and_then(|number| params.get(number.checked_sub(1)?)) else {
+                return Err(defect(format!("a parameter that is not $1 to ${count}: {sql}")));
+            };
+            statement.raw_bind_parameter(place, value).map_err(fail)?;
+        }
+        let columns = statement.column_count();
+        if columns == 0 {
+            let affected = statement.raw_execute().map_err(fail)?;
+            return Ok(Outcome { affected: affected as u64, rows: Vec::new() });
+        }
+        let mut rows = Vec::new();
+        let mut found = statement.raw_query();
+        while let Some(row) = found.next().map_err(fail)? {
+            let values = (0..columns).map(|column| value(row.get_ref(column).map_err(fail)?));
+            rows.push(Row(values.collect::<Result<_, _>>()?));
+        }
+        Ok(Outcome { affected: rows.len() as u64, rows })
+    }
+
+    /// Brings the schema up to date in one transaction, alone: a second process waits, then finds it done.
+    pub(super) fn migrate(&self, known: &[Migration], now: Millis) -> Result<(), DbError> {
+        self.control("BEGIN EXCLUSIVE")?;
+        let done = self.migrate_inside(known, now).and_then(|()| self.control("COMMIT"));
+        if done.is_err() && !self.sqlite.is_autocommit() {
+            // The first error is the one to tell; a transaction that cannot be rolled back ends with the connection.
+            self.control("ROLLBACK").ok();
+        }
+        done
+    }
+
+    fn migrate_inside(&self, known: &[Migration], now: Millis) -> Result<(), DbError> {
+        let fail = |error: rusqlite::Error| failed(&error, 0);
+        self.sqlite.execute_batch(migrate::REMEMBER).map_err(fail)?;
+        let applied = self.run(0, migrate::APPLIED, &[])?.rows;
+        let applied: Vec<Applied> = applied.iter().map(Applied::from_row).collect::<Result<_, _>>()?;
+        for migration in migrate::pending(known, &applied, Engine::Sqlite)? {
+            self.sqlite.execute_batch(&migration.sql(Engine::Sqlite)).map_err(fail)?;
+            self.run(0, migrate::RECORD, &migration.record(Engine::Sqlite, now))?;
+        }
+        Ok(())
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(value) => ValueRef::Integer(*value),
+            Self::Text(value) => ValueRef::Text(value.as_bytes()),
+            Self::Bytes(value) => ValueRef::Blob(value),
+        }))
+    }
+}
+
+fn value(value: ValueRef<'_>) -> Result<Value, DbError> {
+    match value {
+        ValueRef::Null => Ok(Value::Null),
+        ValueRef::Integer(value) => Ok(Value::Int(value)),
+        ValueRef::Text(value) => Ok(Value::Text(String::from_utf8_lossy(value).into_owned())),
+        ValueRef::Blob(value) => Ok(Value::Bytes(value.to_vec())),
+        ValueRef::Real(_) => Err(defect("a floating-point column: only BIGINT, TEXT and bytes are ours".into())),
+    }
+}
+
+/// What SQLite's error means to the caller of the statement at `index`.
+fn failed(error: &rusqlite::Error, index: usize) -> DbError {
+    let rusqlite::Error::SqliteFailure(cause, _) = error else {
+        return defect(error.to_string());
+    };
+    match cause.extended_code {
+        ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
+            return DbError::Duplicate(index);
+        }
+        _ => {}
+    }
+    match cause.code {
+        ErrorCode::OperationInterrupted => DbError::late("a statement"),
+        ErrorCode::DatabaseBusy
+        | ErrorCode::DatabaseLocked
+        | ErrorCode::DiskFull
+        | ErrorCode::SystemIoFailure
+        | ErrorCode::OutOfMemory
+        | ErrorCode::CannotOpen
+        | ErrorCode::ReadOnly
+        | ErrorCode::PermissionDenied
+        | ErrorCode::DatabaseCorrupt
+        | ErrorCode::NotADatabase
+        | ErrorCode::FileLockingProtocolFailed => unavailable(error.to_string()),
+        _ => defect(error.to_string()),
+    }
+}
+
+fn unavailable(message: String) -> DbError {
+    DbError::Unavailable(message.into())
+}
+
+fn defect(message: String) -> DbError {
+    DbError::Defect(message.into())
+}
+
+fn elapsed(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// SQLite gives its `-wal` and `-shm` files the mode of the main file, so this is the only place that decides.
+fn private_file(path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    set_permissions(path, Permissions::from_mode(0o600))
+}

@@ -1,0 +1,39 @@
+//! Removes what has ended, a bounded number of rows at a time, so that a sweep never holds the writer for long and
+//! one that was interrupted simply goes on at its next turn. Every row removed here is already invisible to readers.
+
+use super::{Db, DbError, Statement};
+use crate::world::Millis;
+
+/// Rows removed per statement.
+pub const STEP: i64 = 500;
+
+const IDEMPOTENCY: &str = "DELETE FROM idempotency WHERE key IN \
+     (SELECT key FROM idempotency WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+const INVALIDATIONS: &str = "DELETE FROM invalidations WHERE seq IN \
+     (SELECT seq FROM invalidations WHERE at <= $1 ORDER BY at LIMIT $2)";
+
+/// Removes idempotency records that have ended. Answers how many went; fewer than `limit` means all of them.
+pub async fn idempotency(db: &dyn Db, now: Millis, limit: u64) -> Result<u64, DbError> {
+    expired(db, IDEMPOTENCY, now, limit).await
+}
+
+/// Removes invalidations written at or before `before`, which every node must have read long ago.
+pub async fn invalidations(db: &dyn Db, before: Millis, limit: u64) -> Result<u64, DbError> {
+    expired(db, INVALIDATIONS, before, limit).await
+}
+
+/// Runs a `DELETE` with the parameters (moment, rows at most) in steps of [`STEP`] until nothing is left or `limit`
+/// is reached. For the owners of other tables too.
+pub async fn expired(db: &dyn Db, delete: &'static str, moment: Millis, limit: u64) -> Result<u64, DbError> {
+    let mut removed = 0;
+    while removed < limit {
+        let step = STEP.min(i64::try_from(limit - removed).unwrap_or(STEP));
+        let affected = db.commit(vec![Statement::any(delete, [moment.into(), step.into()])]).await?;
+        let affected = affected.first().copied().unwrap_or_default();
+        removed += affected;
+        if affected < step.unsigned_abs() {
+            break;
+        }
+    }
+    Ok(removed)
+}
