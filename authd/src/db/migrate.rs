@@ -73,7 +73,7 @@ impl Migration {
 
     /// The SHA-256 of the source as written in the file, hexadecimal: a changed replacement is not a changed source.
     pub fn hash(&self, engine: Engine) -> String {
-        Sha256::digest(self.source(engine)).iter().map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(self.source(engine)).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
     }
 
     /// The parameters of [`RECORD`].
