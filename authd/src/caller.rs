@@ -1,0 +1,100 @@
+//! Who is asking: one value, built once by the transport, that travels to the operation and to the audit log.
+
+use std::fmt;
+
+use shared::id::TokenId;
+use shared::op::Permission;
+
+/// Who is asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// Nobody we know.
+    Anonymous,
+    /// Whoever holds `ADMIN_TOKEN`.
+    AdminToken,
+    /// An API token, with what it may do to authd itself.
+    Token { id: TokenId, name: String, permissions: Permissions },
+    /// A process on this machine, by the kernel's word, over the admin socket.
+    Peer { uid: u32, user: String, permissions: Permissions },
+    /// A person's device session, inside the CLI login; it may do nothing else.
+    Device { user: String },
+    /// The daemon itself.
+    System,
+}
+
+impl Caller {
+    /// Whether the caller holds the permission of the built-in service `authd`.
+    pub fn can(&self, permission: Permission) -> bool {
+        match self {
+            Self::AdminToken | Self::System => true,
+            Self::Token { permissions, .. } | Self::Peer { permissions, .. } => permissions.contain(permission),
+            Self::Anonymous | Self::Device { .. } => false,
+        }
+    }
+}
+
+/// As the audit log names it.
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anonymous => f.write_str("anonymous"),
+            Self::AdminToken => f.write_str("admin-token"),
+            Self::Token { id, .. } => write!(f, "token:{id}"),
+            Self::Peer { uid, user, .. } => write!(f, "socket:{user}({uid})"),
+            Self::Device { user } => write!(f, "user:{user}"),
+            Self::System => f.write_str("authd"),
+        }
+    }
+}
+
+/// A set of permissions.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Permissions(u32);
+
+impl Permissions {
+    pub const NONE: Self = Self(0);
+    pub const ALL: Self = Self(1 << Permission::Admin as u32);
+
+    /// `admin` contains every permission.
+    pub fn contain(self, permission: Permission) -> bool {
+        let bits = (1 << permission as u32) | Self::ALL.0;
+        self.0 & bits != 0
+    }
+}
+
+impl FromIterator<Permission> for Permissions {
+    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
+        Self(permissions.into_iter().fold(0, |bits, permission| bits | 1 << permission as u32))
+    }
+}
+
+impl std::ops::BitOr for Permissions {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held = Permission::ALL.iter().filter(|permission| self.0 & (1 << **permission as u32) != 0);
+        f.debug_set().entries(held.map(|permission| permission.as_str())).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn admin_contains_everything_and_nothing_else_does() {
+        for permission in Permission::ALL {
+            assert!(Permissions::ALL.contain(*permission));
+            assert!(!Permissions::NONE.contain(*permission));
+        }
+        let reader = Permissions::from_iter([Permission::TokensRead]);
+        assert!(reader.contain(Permission::TokensRead));
+        assert!(!reader.contain(Permission::TokensWrite) && !reader.contain(Permission::Admin));
+    }
+}

@@ -1,0 +1,84 @@
+use std::io::Write;
+
+use super::*;
+
+fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(toml.as_bytes()).unwrap();
+    let mut environment: Environment =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    environment.entry("AUTHD_DATA_DIR".into()).or_insert_with(|| "/tmp/authd-test".into());
+    let sources = Sources { file: Some(file.path().to_owned()), environment, ..Sources::default() };
+    sources.load().map_err(|error| error.0)
+}
+
+#[test]
+fn nothing_needs_to_be_said() {
+    let config = load("", &[]).unwrap();
+    assert_eq!(config.server.public_url, "http://127.0.0.1:8080");
+    assert!(matches!(config.database_url().unwrap(), DatabaseUrl::Sqlite(path) if path.ends_with("authd.db")));
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let toml = "[server]\naddr = \"127.0.0.1:1\"\n[tokens]\nprefix = \"x_\"";
+    let config = load(toml, &[("SERVER_ADDR", "127.0.0.1:2")]).unwrap();
+    assert_eq!((config.server.addr.port(), config.tokens.prefix.as_str()), (2, "x_"));
+    assert_eq!(load(toml, &[("SERVER_PORT", "3")]).unwrap().server.addr.port(), 3);
+}
+
+#[test]
+fn an_unknown_key_names_the_line_and_the_nearest_known_one() {
+    let error = load("[server]\nadress = \"127.0.0.1:1\"", &[]).unwrap_err();
+    assert!(error.contains("line 2") && error.contains("did you mean `addr`"), "{error}");
+}
+
+#[test]
+fn a_secret_comes_from_its_file_or_credential_and_is_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("admin-token"), "0123456789abcdef-canary\n").unwrap();
+    let file = dir.path().join("admin-token");
+    for (name, value) in [("ADMIN_TOKEN_FILE", file.to_str().unwrap()), ("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap())] {
+        let config = load("", &[(name, value)]).unwrap();
+        assert_eq!(config.admin.token.as_ref().unwrap().expose(), "0123456789abcdef-canary");
+        assert!(!format!("{config:?}").contains("canary") && !toml::to_string(&config).unwrap().contains("canary"));
+    }
+    let both = [("ADMIN_TOKEN", "0123456789abcdef"), ("ADMIN_TOKEN_FILE", file.to_str().unwrap())];
+    assert!(load("", &both).unwrap_err().contains("keep one"));
+}
+
+#[test]
+fn cognito_becomes_a_provider() {
+    let environment = [
+        ("COGNITO_DOMAIN", "team.auth.eu-west-1.amazoncognito.com"),
+        ("COGNITO_CLIENT_ID", "abc"),
+        ("COGNITO_USER_POOL_ID", "eu-west-1_Pool"),
+        ("STS_ROLE_ARN", "arn:aws:iam::123456789012:role/dev"),
+    ];
+    let config = load("", &environment).unwrap();
+    let provider = &config.providers[0];
+    assert_eq!(provider.issuer, "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_Pool");
+    assert_eq!(provider.token_endpoint, "https://team.auth.eu-west-1.amazoncognito.com/oauth2/token");
+    assert_eq!(provider.redirect_uri, "http://127.0.0.1:8080/auth/cli/callback");
+    assert_eq!(config.roles[0].name, "default");
+    assert!(load("", &environment[..2]).unwrap_err().contains("COGNITO_USER_POOL_ID"));
+}
+
+#[test]
+fn what_cannot_work_is_refused() {
+    for (toml, says) in [
+        ("[admin]\ntoken = \"short\"", "at least 16"),
+        ("[[admin.peer]]\nuser = \"a\"\npermissions = [\"everything\"]", "no permission is named"),
+        ("[[admin.peer]]\npermissions = []", "either a user or a group"),
+        ("[tokens]\nprefix = \"a b\"", "TOKEN_PREFIX"),
+        ("[database]\nurl = \"mysql://x\"", "DATABASE_URL"),
+        ("[[role]]\nname = \"a\"\narn = \"x\"", "not the ARN"),
+        ("[[role]]\nname = \"a\"\narn = \"arn:aws:iam::1:role/a\"\nduration_seconds = 10", "900 to 43200"),
+        ("[[provider]]\nname = \"cli\"\nissuer = \"https://x\"\nclient_id = \"y\"", "path of authd"),
+        ("[server]\npublic_url = \"example.test\"", "public_url"),
+        ("server = 7", "server"),
+    ] {
+        let error = load(toml, &[]).unwrap_err();
+        assert!(error.contains(says), "{toml:?}: {error}");
+    }
+}

@@ -1,0 +1,123 @@
+//! The one error of operations: a code for machines, a detail for people, a source for the log.
+
+use std::fmt;
+
+use shared::problem::{Code, FieldProblem, Problem};
+use shared::wire::WireError;
+
+use crate::db::DbError;
+use crate::ephemeral::EphemeralError;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A refusal or a failure. `detail` is safe to show to the caller; `source` goes to the log only. There is no
+/// `Display`, so that the inner text cannot leak by accident.
+#[derive(Debug)]
+pub struct Error {
+    pub code: Code,
+    pub detail: String,
+    pub fields: Vec<FieldProblem>,
+    /// Seconds after which a retry may succeed.
+    pub retry_after: Option<u64>,
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), fields: Vec::new(), retry_after: None, source: None }
+    }
+
+    /// One field is not as it must be (422).
+    pub fn field(field: &str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        let mut error = Self::new(Code::ValidationFailed, format!("{field}: {detail}"));
+        error.fields.push(FieldProblem { field: field.to_owned(), detail });
+        error
+    }
+
+    pub fn not_found(what: &str) -> Self {
+        Self::new(Code::NotFound, format!("there is no such {what}"))
+    }
+
+    /// A defect of ours (500): the caller learns nothing but the request id.
+    pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::new(Code::Internal, "something went wrong inside authd; its log has the rest under the request id")
+            .because(source)
+    }
+
+    /// A dependency is busy or down (503).
+    pub fn unavailable(detail: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::new(Code::Unavailable, detail).retry_after(1).because(source)
+    }
+
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// As it is sent.
+    pub fn into_problem(self, request_id: Option<String>) -> Problem {
+        let mut problem = Problem::new(self.code, self.detail);
+        problem.request_id = request_id;
+        problem.fields = self.fields;
+        problem.retry_after = self.retry_after;
+        problem
+    }
+
+    /// The chain of sources in one line, for the log.
+    pub fn source_text(&self) -> Option<SourceText<'_>> {
+        self.source.as_deref().map(|source| SourceText(source))
+    }
+}
+
+/// A source and what lies below it. Each layer is written once, since some layers already quote the next.
+pub struct SourceText<'a>(&'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for SourceText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0.to_string();
+        let mut next = self.0.source();
+        while let Some(source) = next {
+            let inner = source.to_string();
+            if !text.contains(&inner) {
+                text = format!("{text}: {inner}");
+            }
+            next = source.source();
+        }
+        f.write_str(&text)
+    }
+}
+
+/// A database error that no operation gave a meaning to: busy and down are 503, anything else is a defect. It is
+/// never an answer about a token.
+impl From<DbError> for Error {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Unavailable(_) => Self::unavailable("the database is busy or down; try again", error),
+            DbError::Unmet(_) | DbError::Duplicate(_) | DbError::Defect(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<EphemeralError> for Error {
+    fn from(error: EphemeralError) -> Self {
+        Self::unavailable("the store of pending logins is busy or down; try again", error)
+    }
+}
+
+impl From<WireError> for Error {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Malformed(detail) => Self::new(Code::MalformedRequest, detail),
+            WireError::Invalid { field: Some(field), detail } => Self::field(&field, detail),
+            WireError::Invalid { field: None, detail } => Self::new(Code::ValidationFailed, detail),
+        }
+    }
+}
