@@ -16,11 +16,16 @@ use std::sync::Arc;
 use crate::world::Millis;
 
 pub mod migrate;
+pub mod postgres;
+mod postgres_tls;
+mod postgres_value;
 pub mod sqlite;
 mod sqlite_conn;
 pub mod sweep;
 #[cfg(test)]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -272,6 +277,9 @@ pub async fn open(url: &str, data_dir: &Path, now: Millis) -> Result<Arc<dyn Db>
         let path = path.strip_prefix("//").unwrap_or(path);
         let path = if path.is_empty() { data_dir.join("authd.db") } else { data_dir.join(path) };
         return Ok(Arc::new(sqlite::Sqlite::open(&path, sqlite::Settings::default(), now)?));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(Arc::new(postgres::Postgres::open(url, postgres::Settings::default(), now).await?));
     }
     // The URL itself stays out of the message: it may hold a password.
     Err(DbError::Defect("DATABASE_URL must start with sqlite: or postgres://".into()))

@@ -33,6 +33,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// How long a lock of another process is waited for.
     pub busy: Duration,
+    /// The file's largest size in pages of 4 KiB: how a test fills the disk.
+    pub max_pages: Option<u32>,
 }
 
 impl Default for Settings {
@@ -44,6 +46,7 @@ impl Default for Settings {
             group: 256,
             deadline: Duration::from_secs(5),
             busy: Duration::from_secs(2),
+            max_pages: None,
         }
     }
 }
@@ -102,6 +105,9 @@ impl Sqlite {
     ) -> Result<Self, DbError> {
         let writer = Conn::open(path, WRITER_CACHE, settings.busy)?;
         writer.migrate(migrations, now)?;
+        if let Some(pages) = settings.max_pages {
+            writer.control_value(&format!("PRAGMA max_page_count = {pages}"))?;
+        }
         let (write, writes) = sync_channel(settings.queue);
         spawn("db-writer", move || write_all(&writer, &writes, settings))?;
         let (read, reads) = sync_channel(settings.queue);
@@ -232,9 +238,9 @@ fn write_all(conn: &Conn, writes: &Receiver<Write>, settings: Settings) {
 fn fold(conn: &Conn, busy: Duration) -> bool {
     conn.allow(Duration::MAX);
     conn.sqlite.busy_timeout(Duration::ZERO).ok();
-    let folded = conn.sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    let unfinished = conn.control_value("PRAGMA wal_checkpoint(TRUNCATE)");
     conn.sqlite.busy_timeout(busy).ok();
-    folded == Ok(0)
+    matches!(unfinished, Ok(0))
 }
 
 /// All of the group in one transaction, then the answers. Statements and locks that fail for reasons outside of a

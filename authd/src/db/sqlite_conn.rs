@@ -76,6 +76,11 @@ impl Conn {
         Ok(())
     }
 
+    /// A `PRAGMA` that answers a number.
+    pub(super) fn control_value(&self, sql: &str) -> Result<i64, DbError> {
+        self.sqlite.query_row(sql, [], |row| row.get(0)).map_err(|error| failed(&error, 0))
+    }
+
     pub(super) fn query(&self, query: &Query) -> Result<Vec<Row>, DbError> {
         Ok(self.run(0, query.sql, &query.params)?.rows)
     }

@@ -1,16 +1,42 @@
-//! Databases for the tests of other rooms.
+//! Databases for the tests of every room.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::Db;
-use super::sqlite::{Settings, Sqlite};
+use super::postgres::{self, Postgres};
+use super::sqlite::{self, Sqlite};
+use super::{Db, DbError};
+use crate::world::World;
 
 /// A new SQLite database with the whole schema, gone with the folder.
 pub fn sqlite() -> (Arc<dyn Db>, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let db = Sqlite::open(&folder.path().join("authd.db"), Settings { readers: 2, ..Settings::default() }, 0)
-        .expect("a new database opens");
+    let db = sqlite_in(folder.path(), sqlite::Settings { readers: 2, ..Default::default() }).expect("it opens");
     (Arc::new(db), folder)
+}
+
+pub(super) fn sqlite_in(folder: &Path, settings: sqlite::Settings) -> Result<Sqlite, DbError> {
+    Sqlite::open(&folder.join("authd.db"), settings, 0)
+}
+
+/// A schema of its own on the server that `AUTHD_TEST_POSTGRES_URL` names, and its URL; `None` without a server.
+/// It stays there until the server goes, so that a failed test can be looked at.
+pub async fn postgres_url() -> Option<String> {
+    let url = std::env::var("AUTHD_TEST_POSTGRES_URL").ok()?;
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("the server is there");
+    let connection = tokio::spawn(connection);
+    let schema = format!("test_{}", World::real().uuid().simple());
+    client.batch_execute(&format!("CREATE SCHEMA {schema}")).await.expect("a new schema");
+    drop(client);
+    connection.await.expect("it ends").expect("in order");
+    let separator = if url.contains('?') { '&' } else { '?' };
+    Some(format!("{url}{separator}options=-csearch_path%3D{schema}"))
+}
+
+/// A new PostgreSQL database with the whole schema; `None` without a server.
+pub async fn postgres() -> Option<Arc<dyn Db>> {
+    let db = Postgres::open(&postgres_url().await?, postgres::Settings::default(), 0).await.expect("it opens");
+    Some(Arc::new(db))
 }

@@ -1,0 +1,125 @@
+//! Our values on PostgreSQL's wire, and what its errors mean.
+
+use std::error::Error;
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+
+use super::{DbError, Row, Value};
+
+pub(super) fn borrowed(params: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
+    params.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
+}
+
+type Mismatch = Box<dyn Error + Sync + Send>;
+
+impl ToSql for Value {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Mismatch> {
+        match (self, ty) {
+            (Self::Null, _) => Ok(IsNull::Yes),
+            (Self::Int(value), &Type::INT8) => value.to_sql(ty, out),
+            (Self::Int(value), &Type::INT4) => i32::try_from(*value)?.to_sql(ty, out),
+            (Self::Int(value), &Type::INT2) => i16::try_from(*value)?.to_sql(ty, out),
+            (Self::Text(value), _) if <String as ToSql>::accepts(ty) => value.to_sql(ty, out),
+            (Self::Bytes(value), &Type::BYTEA) => value.to_sql(ty, out),
+            // The kinds are told, never the value.
+            (Self::Int(_), _) => Err(format!("an integer where the statement wants {ty}").into()),
+            (Self::Text(_), _) => Err(format!("text where the statement wants {ty}").into()),
+            (Self::Bytes(_), _) => Err(format!("bytes where the statement wants {ty}").into()),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Value {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Mismatch> {
+        match *ty {
+            Type::INT8 => i64::from_sql(ty, raw).map(Self::Int),
+            Type::INT4 => i32::from_sql(ty, raw).map(|value| Self::Int(value.into())),
+            Type::INT2 => i16::from_sql(ty, raw).map(|value| Self::Int(value.into())),
+            // SQLite has no booleans.
+            Type::BOOL => bool::from_sql(ty, raw).map(|value| Self::Int(value.into())),
+            Type::BYTEA => Vec::from_sql(ty, raw).map(Self::Bytes),
+            _ => String::from_sql(ty, raw).map(Self::Text),
+        }
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, Mismatch> {
+        Ok(Self::Null)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(*ty, Type::INT8 | Type::INT4 | Type::INT2 | Type::BOOL | Type::BYTEA)
+            || <String as FromSql>::accepts(ty)
+    }
+}
+
+pub(super) fn row(found: &tokio_postgres::Row) -> Result<Row, DbError> {
+    let values = (0..found.len()).map(|column| found.try_get(column).map_err(|error| failed(&error, 0)));
+    values.collect::<Result<_, _>>().map(Row)
+}
+
+/// Whether the same batch may succeed if it is simply tried again.
+pub(super) fn is_conflict(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
+}
+
+/// Whether the connection's prepared statements are no longer what we think: after a migration by a newer authd, or
+/// behind a pooler that gives each transaction another server connection.
+pub(super) fn is_stale(error: &tokio_postgres::Error) -> bool {
+    match error.as_db_error() {
+        Some(cause) if *cause.code() == SqlState::INVALID_SQL_STATEMENT_NAME => true,
+        Some(cause) => {
+            *cause.code() == SqlState::FEATURE_NOT_SUPPORTED && cause.routine() == Some("RevalidateCachedQuery")
+        }
+        None => false,
+    }
+}
+
+/// What PostgreSQL's error means to the caller of the statement at `index`.
+pub(super) fn failed(error: &tokio_postgres::Error, index: usize) -> DbError {
+    let Some(code) = error.code() else {
+        let broken = error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>());
+        return if broken { DbError::Unavailable(told(error).into()) } else { DbError::Defect(told(error).into()) };
+    };
+    if *code == SqlState::UNIQUE_VIOLATION {
+        return DbError::Duplicate(index);
+    }
+    // Classes of PostgreSQL's appendix A: connection, invalid authorization, transaction rollback, resources,
+    // object not in prerequisite state (locks), operator intervention, system error; and a read-only standby.
+    let down = ["08", "28", "40", "53", "55", "57", "58"].iter().any(|class| code.code().starts_with(class));
+    if down || *code == SqlState::READ_ONLY_SQL_TRANSACTION {
+        DbError::Unavailable(told(error).into())
+    } else {
+        DbError::Defect(told(error).into())
+    }
+}
+
+pub(super) fn no_connection(error: &PoolError) -> DbError {
+    DbError::Unavailable(match error {
+        PoolError::Backend(error) => format!("no connection to PostgreSQL: {}", told(error)).into(),
+        PoolError::Timeout(_) => "no connection to PostgreSQL within the deadline".into(),
+        error => format!("no connection to PostgreSQL: {error}").into(),
+    })
+}
+
+/// The error in words for the log: code and message, but not DETAIL, which quotes values of rows.
+pub(super) fn told(error: &tokio_postgres::Error) -> String {
+    if let Some(cause) = error.as_db_error() {
+        return format!("{} ({})", cause.message(), cause.code().code());
+    }
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,464 @@
+//! The store suite: what every engine must do, then what only one of them can get wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::migrate::{self, Engine, Migration};
+use super::postgres::{self as pg, Postgres};
+use super::sqlite::{Settings, Sqlite};
+use super::{Db, DbError, Outcome, Query, Row, Statement, Value, sweep, testing};
+
+/// Runs each test on SQLite always, and on PostgreSQL when a server is named.
+macro_rules! on_every_engine {
+    ($($name:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let (db, _folder) = super::testing::sqlite();
+                super::$name(db).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let Some(db) = super::testing::postgres().await else { return };
+                super::$name(db).await;
+            })*
+        }
+    };
+}
+
+on_every_engine! {
+    every_kind_of_value_comes_back
+    parameters_are_placed_by_number
+    a_batch_is_applied_whole_or_not_at_all
+    an_unmet_expectation_names_its_statement
+    a_duplicate_names_its_statement
+    what_was_committed_is_read_at_once
+    returning_tells_what_this_batch_wrote
+    many_callers_count_exactly
+    a_failing_batch_takes_nobody_with_it
+    of_many_conditional_changes_one_wins
+    what_a_batch_only_read_still_holds_when_it_commits
+    the_audit_log_only_grows
+    a_wrong_statement_is_a_defect
+    sweeps_stop_at_their_limit
+}
+
+const PUT: &str = "INSERT INTO counters (name, value) VALUES ($1, $2)";
+const ADD: &str = "UPDATE counters SET value = value + $2 WHERE name = $1";
+const FIND: &str = "SELECT value FROM counters WHERE name = $1";
+
+async fn value_of(db: &dyn Db, name: &str) -> Option<i64> {
+    let rows = db.query(Query::point(FIND, [name.into()])).await.unwrap();
+    rows.first().map(|row| row.int(0).unwrap())
+}
+
+async fn put(db: &dyn Db, name: &str, value: i64) {
+    db.commit(vec![Statement::one(PUT, [name.into(), value.into()])]).await.unwrap();
+}
+
+async fn every_kind_of_value_comes_back(db: Arc<dyn Db>) {
+    const INSERT: &str = "INSERT INTO ephemeral (key, value, count, expires_at) VALUES ($1, $2, $3, $4)";
+    let values = [
+        vec!["a".into(), Value::Null, i64::MIN.into(), 0.into()],
+        vec!["ü 'x' $1 {bytes}".into(), vec![0, 255, 39].into(), i64::MAX.into(), (-1).into()],
+        vec!["".into(), Vec::new().into(), 0.into(), 1.into()],
+    ];
+    for row in &values {
+        db.commit(vec![Statement::one(INSERT, row.clone())]).await.unwrap();
+        let select = "SELECT key, value, count, expires_at FROM ephemeral WHERE key = $1";
+        for query in [Query::point(select, [row[0].clone()]), Query::new(select, [row[0].clone()])] {
+            assert_eq!(db.query(query).await.unwrap(), [Row(row.clone())]);
+        }
+    }
+    let rows = db.query(Query::new("SELECT 1, 'x', count(*) FROM ephemeral", [])).await.unwrap();
+    assert_eq!(rows, [Row(vec![1.into(), "x".into(), 3.into()])]);
+}
+
+async fn parameters_are_placed_by_number(db: Arc<dyn Db>) {
+    let swapped = "INSERT INTO counters (value, name) VALUES ($2, $1)";
+    db.commit(vec![Statement::one(swapped, ["a".into(), 7.into()])]).await.unwrap();
+    let twice = "SELECT name FROM counters WHERE value = $2 AND name = $1 AND $2 < value + 1";
+    assert_eq!(db.query(Query::new(twice, ["a".into(), 7.into()])).await.unwrap().len(), 1);
+}
+
+async fn a_batch_is_applied_whole_or_not_at_all(db: Arc<dyn Db>) {
+    put(&*db, "a", 1).await;
+    let batch = vec![
+        Statement::one(ADD, ["a".into(), 10.into()]),
+        Statement::one(PUT, ["b".into(), 1.into()]),
+        Statement::one(PUT, ["a".into(), 1.into()]),
+    ];
+    assert!(matches!(db.commit(batch).await, Err(DbError::Duplicate(2))));
+    assert_eq!((value_of(&*db, "a").await, value_of(&*db, "b").await), (Some(1), None));
+    assert_eq!(db.commit(Vec::new()).await.unwrap(), Vec::<u64>::new());
+}
+
+async fn an_unmet_expectation_names_its_statement(db: Arc<dyn Db>) {
+    put(&*db, "a", 1).await;
+    for (second, met) in [
+        (Statement::one(ADD, ["a".into(), 1.into()]), true),
+        (Statement::one(ADD, ["nobody".into(), 1.into()]), false),
+        (Statement::any(ADD, ["nobody".into(), 1.into()]), true),
+        (Statement::exists(FIND, ["a".into()]), true),
+        (Statement::exists(FIND, ["nobody".into()]), false),
+        (Statement::absent(FIND, ["nobody".into()]), true),
+        (Statement::absent(FIND, ["a".into()]), false),
+    ] {
+        let before = value_of(&*db, "tokens.all").await;
+        let text = format!("{second:?}");
+        let answer = db.commit(vec![Statement::one(ADD, ["tokens.all".into(), 1.into()]), second]).await;
+        assert!(if met { answer.is_ok() } else { matches!(answer, Err(DbError::Unmet(1))) }, "{text}");
+        assert_eq!(value_of(&*db, "tokens.all").await, before.map(|value| value + i64::from(met)), "{text}");
+    }
+}
+
+async fn a_duplicate_names_its_statement(db: Arc<dyn Db>) {
+    const TOKEN: &str = "INSERT INTO tokens (id, name, live_name, scopes, metadata, cidrs, created_at, created_by) \
+                         VALUES ($1, $2, $3, '[]', '{}', '[]', 0, 'test')";
+    let token = |id: &str, live: Option<&str>| Statement::one(TOKEN, [id.into(), "n".into(), live.into()]);
+    db.commit(vec![token("1", Some("n"))]).await.unwrap();
+    assert!(matches!(db.commit(vec![token("1", None)]).await, Err(DbError::Duplicate(0))), "primary key");
+    assert!(matches!(db.commit(vec![token("2", None), token("3", Some("n"))]).await, Err(DbError::Duplicate(1))));
+    db.commit(vec![token("4", None), token("5", None)]).await.expect("names of revoked tokens may repeat");
+}
+
+async fn what_was_committed_is_read_at_once(db: Arc<dyn Db>) {
+    put(&*db, "a", 0).await;
+    for round in 1..=50 {
+        db.commit(vec![Statement::one(ADD, ["a".into(), 1.into()])]).await.unwrap();
+        assert_eq!(value_of(&*db, "a").await, Some(round));
+        assert_eq!(db.query(Query::new(FIND, ["a".into()])).await.unwrap()[0].int(0).unwrap(), round);
+    }
+}
+
+async fn returning_tells_what_this_batch_wrote(db: Arc<dyn Db>) {
+    put(&*db, "a", 41).await;
+    let add = "UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value";
+    let outcomes = db.commit_rows(vec![Statement::one(add, ["a".into()]), Statement::exists(FIND, ["a".into()])]).await;
+    let wrote = Outcome { affected: 1, rows: vec![Row(vec![42.into()])] };
+    assert_eq!(outcomes.unwrap(), [wrote.clone(), wrote]);
+    assert!(matches!(db.commit(vec![Statement::one(add, ["nobody".into()])]).await, Err(DbError::Unmet(0))));
+}
+
+async fn many_callers_count_exactly(db: Arc<dyn Db>) {
+    put(&*db, "a", 0).await;
+    let callers = (0..64).map(|_| {
+        let db = db.clone();
+        tokio::spawn(async move {
+            for _ in 0..4 {
+                db.commit(vec![
+                    Statement::one(ADD, ["a".into(), 1.into()]),
+                    Statement::one(ADD, ["tokens.all".into(), 1.into()]),
+                ])
+                .await
+                .unwrap();
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+    assert_eq!((value_of(&*db, "a").await, value_of(&*db, "tokens.all").await), (Some(256), Some(256)));
+}
+
+async fn a_failing_batch_takes_nobody_with_it(db: Arc<dyn Db>) {
+    put(&*db, "taken", 0).await;
+    let callers = (0..60).map(|n| {
+        let db = db.clone();
+        tokio::spawn(async move {
+            let count = Statement::one(ADD, ["tokens.all".into(), 1.into()]);
+            let own = Statement::one(PUT, [format!("own{n}").into(), n.into()]);
+            match n % 3 {
+                0 => assert!(db.commit(vec![count, own]).await.is_ok()),
+                1 => {
+                    let taken = Statement::one(PUT, ["taken".into(), 0.into()]);
+                    assert!(matches!(db.commit(vec![count, own, taken]).await, Err(DbError::Duplicate(2))));
+                }
+                _ => {
+                    let nobody = Statement::one(ADD, ["nobody".into(), 1.into()]);
+                    assert!(matches!(db.commit(vec![count, own, nobody]).await, Err(DbError::Unmet(2))));
+                }
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+    assert_eq!(value_of(&*db, "tokens.all").await, Some(20));
+    let own = db.query(Query::new("SELECT name FROM counters WHERE name LIKE 'own%'", [])).await.unwrap();
+    assert_eq!(own.len(), 20);
+}
+
+async fn of_many_conditional_changes_one_wins(db: Arc<dyn Db>) {
+    put(&*db, "a", 0).await;
+    let swap = "UPDATE counters SET value = $2 WHERE name = $1 AND value = $3";
+    let callers = (1..=32_i64).map(|n| {
+        let db = db.clone();
+        tokio::spawn(async move { db.commit(vec![Statement::one(swap, ["a".into(), n.into(), 0.into()])]).await })
+    });
+    let mut winners = 0;
+    for caller in callers.collect::<Vec<_>>() {
+        match caller.await.unwrap() {
+            Ok(_) => winners += 1,
+            Err(error) => assert!(matches!(error, DbError::Unmet(0)), "{error}"),
+        }
+    }
+    assert_eq!(winners, 1);
+}
+
+/// The anomaly that READ COMMITTED and snapshot isolation allow: two batches read what the other one writes.
+async fn what_a_batch_only_read_still_holds_when_it_commits(db: Arc<dyn Db>) {
+    for round in 0..20 {
+        let (left, right) = (format!("left{round}"), format!("right{round}"));
+        let only_if_absent = |other: &str, own: &str| {
+            let batch = vec![Statement::absent(FIND, [other.into()]), Statement::one(PUT, [own.into(), 1.into()])];
+            let db = db.clone();
+            tokio::spawn(async move { db.commit(batch).await.is_ok() })
+        };
+        let (first, second) = (only_if_absent(&left, &right), only_if_absent(&right, &left));
+        let won = (first.await.unwrap(), second.await.unwrap());
+        assert!(won.0 != won.1, "both or none in round {round}: {won:?}");
+    }
+}
+
+async fn the_audit_log_only_grows(db: Arc<dyn Db>) {
+    const ROW: &str = "INSERT INTO audit (id, at, actor, action, outcome, detail) VALUES ($1, 0, 'a', 'b', 'c', '{}')";
+    db.commit(vec![Statement::one(ROW, ["1".into()])]).await.unwrap();
+    for change in ["UPDATE audit SET actor = 'somebody else'", "DELETE FROM audit"] {
+        let answer = db.commit(vec![Statement::one(ROW, ["2".into()]), Statement::any(change, [])]).await;
+        assert!(matches!(answer, Err(DbError::Defect(_))), "{change}: {answer:?}");
+    }
+    let rows = db.query(Query::new("SELECT id, actor FROM audit", [])).await.unwrap();
+    assert_eq!(rows, [Row(vec!["1".into(), "a".into()])]);
+}
+
+async fn a_wrong_statement_is_a_defect(db: Arc<dyn Db>) {
+    for (sql, params) in [
+        ("SELECT nothing FROM nowhere", vec![]),
+        (FIND, vec![]),
+        (FIND, vec!["a".into(), "b".into()]),
+        ("INSERT INTO counters (name) VALUES ($1)", vec!["without a value".into()]),
+    ] {
+        let answer = db.commit(vec![Statement::any(sql, params)]).await;
+        assert!(matches!(answer, Err(DbError::Defect(_))), "{sql}: {answer:?}");
+    }
+    put(&*db, "still", 1).await;
+    let writes = db.query(Query::new(ADD, ["still".into(), 1.into()])).await;
+    assert!(writes.is_err() || db.engine() == "postgres", "a query does not write");
+}
+
+async fn sweeps_stop_at_their_limit(db: Arc<dyn Db>) {
+    const RECORD: &str = "INSERT INTO idempotency (key, request, subject, key_id, created_at, expires_at) \
+                          VALUES ($1, $1, 's', 'k', 0, $2)";
+    let record = |n: i64| Statement::one(RECORD, [n.to_be_bytes().into(), n.into()]);
+    db.commit((0..1300).map(record).collect()).await.unwrap();
+    let left = async || {
+        let rows = db.query(Query::new("SELECT count(*), min(expires_at) FROM idempotency", [])).await.unwrap();
+        (rows[0].int(0).unwrap(), rows[0].int(1).unwrap())
+    };
+    assert_eq!(sweep::idempotency(&*db, 1199, 700).await.unwrap(), 700);
+    assert_eq!(left().await, (600, 700));
+    assert_eq!(sweep::idempotency(&*db, 1199, 700).await.unwrap(), 500);
+    assert_eq!(left().await, (100, 1200));
+    assert_eq!(sweep::idempotency(&*db, 1199, 700).await.unwrap(), 0);
+    assert_eq!(sweep::invalidations(&*db, 1199, 700).await.unwrap(), 0);
+}
+
+// Migrations.
+
+const FIRST: Migration = Migration::shared(1, "first", "CREATE TABLE one (id {serial}, data {bytes});");
+const SECOND: Migration = Migration::shared(2, "second", "CREATE TABLE two (id TEXT PRIMARY KEY) {without_rowid};");
+const EDITED: Migration = Migration::shared(1, "first", "CREATE TABLE one (id {serial}, more {bytes});");
+const BROKEN: Migration = Migration::shared(3, "broken", "CREATE TABLE three (id BIGINT); SELECT * FROM nowhere;");
+
+/// Opens with these migrations: the message if that is refused.
+type Opened = Result<(), String>;
+
+async fn migrations_go_forward_only(open: impl AsyncFn(&'static [Migration]) -> Opened) {
+    open(&[FIRST]).await.unwrap();
+    open(&[FIRST, SECOND]).await.expect("a newer release adds what is missing");
+    open(&[FIRST, SECOND]).await.expect("and finds it done");
+    let newer = open(&[FIRST]).await.unwrap_err();
+    assert!(newer.contains("newer authd") && newer.contains("second"), "{newer}");
+    let edited = open(&[EDITED, SECOND]).await.unwrap_err();
+    assert!(edited.contains("edited") && edited.contains("first"), "{edited}");
+    open(&[FIRST, SECOND, BROKEN]).await.unwrap_err();
+    open(&[FIRST, SECOND]).await.expect("a migration that failed left nothing");
+}
+
+#[tokio::test]
+async fn sqlite_migrations_go_forward_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("authd.db");
+    migrations_go_forward_only(async |known| {
+        Sqlite::open_with(&path, Settings::default(), known, 0).map(|_| ()).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn postgres_migrations_go_forward_only() {
+    let Some(url) = testing::postgres_url().await else { return };
+    migrations_go_forward_only(async |known| {
+        let opened = Postgres::open_with(&url, pg::Settings::default(), known, 0).await;
+        opened.map(|_| ()).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_start_together_migrate_once() {
+    let Some(url) = testing::postgres_url().await else { return };
+    let starts = (0..4).map(|_| {
+        let url = url.clone();
+        tokio::spawn(async move { Postgres::open(&url, pg::Settings::default(), 0).await.map(|_| ()) })
+    });
+    for start in starts.collect::<Vec<_>>() {
+        start.await.unwrap().unwrap();
+    }
+}
+
+#[test]
+fn migrations_are_numbered_without_gaps() {
+    for (index, migration) in migrate::ALL.iter().enumerate() {
+        assert_eq!(usize::try_from(migration.number), Ok(index + 1));
+        for engine in [Engine::Sqlite, Engine::Postgres] {
+            assert!(!migration.sql(engine).contains("{bytes}"));
+        }
+    }
+}
+
+// What only SQLite can get wrong.
+
+#[tokio::test]
+async fn the_file_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("new/data");
+    let db = testing::sqlite_in(&data, Settings::default()).unwrap();
+    put(&db, "a", 1).await;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&data), 0o700);
+    for file in ["authd.db", "authd.db-wal", "authd.db-shm"] {
+        assert_eq!(mode(&data.join(file)), 0o600, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_held_by_somebody_else_is_unavailable_and_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { busy: Duration::from_millis(20), ..Settings::default() };
+    let db = testing::sqlite_in(folder.path(), settings).unwrap();
+    let other = rusqlite::Connection::open(folder.path().join("authd.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; UPDATE counters SET value = 99").unwrap();
+    let add = || vec![Statement::one(ADD, ["tokens.all".into(), 1.into()])];
+    assert!(matches!(db.commit(add()).await, Err(DbError::Unavailable(_))));
+    assert_eq!(value_of(&db, "tokens.all").await, Some(0), "readers go on, and see nothing of it");
+    other.execute_batch("ROLLBACK").unwrap();
+    db.commit(add()).await.expect("the lock is free again");
+    assert_eq!(value_of(&db, "tokens.all").await, Some(1));
+}
+
+#[tokio::test]
+async fn a_full_queue_is_unavailable_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { queue: 1, group: 1, busy: Duration::from_secs(30), ..Settings::default() };
+    let db = Arc::new(testing::sqlite_in(folder.path(), settings).unwrap());
+    let other = rusqlite::Connection::open(folder.path().join("authd.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (answer, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..4 {
+        let (db, answer) = (db.clone(), answer.clone());
+        tokio::spawn(async move {
+            let add = Statement::one(ADD, ["tokens.all".into(), 1.into()]);
+            answer.send(db.commit(vec![add]).await).unwrap();
+        });
+    }
+    // One waits for the lock and one in the queue at most: the first to be answered are those who were refused.
+    for _ in 0..2 {
+        let answer = tokio::time::timeout(Duration::from_secs(4), answers.recv()).await.expect("at once").unwrap();
+        assert!(answer.unwrap_err().to_string().contains("queue is full"));
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    let rest = (answers.recv().await.unwrap(), answers.recv().await.unwrap());
+    assert!(rest.0.is_ok() || rest.1.is_ok(), "{rest:?}");
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_told_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings =
+        Settings { deadline: Duration::from_millis(30), busy: Duration::from_millis(500), ..Settings::default() };
+    let db = testing::sqlite_in(folder.path(), settings).unwrap();
+    let other = rusqlite::Connection::open(folder.path().join("authd.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let add = || vec![Statement::one(ADD, ["tokens.all".into(), 1.into()])];
+    // The first may have begun already; the second was still waiting, and must never be applied.
+    let (first, second) = tokio::join!(db.commit(add()), db.commit(vec![Statement::one(PUT, ["b".into(), 1.into()])]));
+    assert!(matches!(first, Err(DbError::Unavailable(_))) && matches!(second, Err(DbError::Unavailable(_))));
+    other.execute_batch("ROLLBACK").unwrap();
+    drop(db);
+    let db = testing::sqlite_in(folder.path(), Settings::default()).unwrap();
+    put(&db, "after", 1).await;
+    assert_eq!(value_of(&db, "b").await, None);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_unavailable_and_leaves_nothing_half_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = testing::sqlite_in(folder.path(), Settings { max_pages: Some(80), ..Settings::default() }).unwrap();
+    const FILL: &str = "INSERT INTO ephemeral (key, value, count, expires_at) VALUES ($1, $2, 0, 0)";
+    let mut written = 0;
+    let error = loop {
+        let batch = vec![
+            Statement::one(ADD, ["tokens.all".into(), 1.into()]),
+            Statement::one(FILL, [format!("{written}").into(), vec![7; 9000].into()]),
+        ];
+        match db.commit(batch).await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 100, "the disk never filled");
+    };
+    assert!(matches!(error, DbError::Unavailable(_)), "{error}");
+    assert_eq!(value_of(&db, "tokens.all").await, Some(written), "the failed batch changed nothing");
+    db.commit(vec![Statement::any("DELETE FROM ephemeral", [])]).await.expect("space can be made");
+    put(&db, "after", 1).await;
+}
+
+#[tokio::test]
+async fn a_read_that_takes_too_long_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { deadline: Duration::from_millis(50), ..Settings::default() };
+    let db = testing::sqlite_in(folder.path(), settings).unwrap();
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    for query in [Query::point(endless, []), Query::new(endless, [])] {
+        assert!(matches!(db.query(query).await, Err(DbError::Unavailable(_))));
+    }
+    assert_eq!(value_of(&db, "tokens.all").await, Some(0), "the readers are free again");
+}
+
+/// Not a gate: how fast this machine commits. `cargo test -p authd --release -- --ignored --nocapture throughput`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints a measurement"]
+async fn throughput() {
+    let (db, _folder) = testing::sqlite();
+    put(&*db, "a", 0).await;
+    for callers in [1, 64] {
+        let begun = std::time::Instant::now();
+        let tasks = (0..callers).map(|_| {
+            let db = db.clone();
+            tokio::spawn(async move {
+                for _ in 0..2000 / callers {
+                    db.commit(vec![Statement::one(ADD, ["a".into(), 1.into()])]).await.unwrap();
+                }
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        println!("{callers} callers: {:.0} commits/s", 2000.0 / begun.elapsed().as_secs_f64());
+    }
+}
