@@ -1,1 +1,66 @@
-//! lib
+//! The harness of the end-to-end tests: starts the real binaries and real third parties on free ports in temporary
+//! folders, and ends them when the test does.
+//!
+//! Everything here blocks and panics: a test is a straight story, and what cannot start is a failed test that says
+//! which peer, and what its log says. Waiting is always for an event (a line, an answer, an exit) with a deadline.
+
+pub mod authd;
+pub mod browser;
+pub mod http;
+pub mod login;
+pub mod postgres;
+pub mod process;
+pub mod provider;
+pub mod redis;
+pub mod rig;
+pub mod sts;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long a peer may take to start, or a single step of a test to finish, on a machine with two busy cores.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Asks until the answer is `Some`, or panics with `what` after `patience`.
+///
+/// # Panics
+/// When the deadline has passed.
+pub fn until<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// One of the workspace's own programs, as cargo has built it beside the test binary. `AUTHD_BIN_DIR` names another
+/// folder (a release build, an installed package).
+///
+/// # Panics
+/// When it has not been built: `cargo build --workspace` comes first.
+pub fn binary(name: &str) -> PathBuf {
+    let dir = std::env::var_os("AUTHD_BIN_DIR").map_or_else(
+        || {
+            let exe = std::env::current_exe().expect("the test binary has a path");
+            let dir = exe.parent().expect("it lies in a folder");
+            // target/debug/deps/e2e-… for tests, target/debug/playground for programs
+            if dir.ends_with("deps") { dir.parent().expect("deps lies in target/debug").into() } else { dir.into() }
+        },
+        PathBuf::from,
+    );
+    let path = dir.join(name);
+    assert!(path.is_file(), "{} is not there: run `cargo build --workspace` first", path.display());
+    path
+}
+
+/// A temporary folder with a short path (unix sockets allow 107 bytes), readable by other users where a server must
+/// run as another user.
+///
+/// # Panics
+/// When the temporary folder of the machine cannot be written.
+pub fn folder(name: &str) -> tempfile::TempDir {
+    tempfile::Builder::new().prefix(&format!("authd-{name}-")).tempdir_in("/tmp").expect("/tmp can be written")
+}

@@ -1,0 +1,84 @@
+//! A real PostgreSQL: one server a test process, a database of its own for each test.
+
+use crate::process::{Process, free_port, stdout};
+use crate::{PATIENCE, folder, rig};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex};
+use tempfile::TempDir;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Postgres {
+    dir: TempDir,
+    port: u16,
+    process: Process,
+}
+
+impl Postgres {
+    /// Starts a server of its own: for tests that stop it, crash it or fill it.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start() -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = folder("pg");
+        // as root the server runs as user postgres, who must be able to enter
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o711)).expect("it is ours");
+        let port = free_port();
+        let process = launch(&dir, port);
+        Self { dir, port, process }
+    }
+
+    /// A new empty database of this server; the answer is its URL.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn database(&self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("t{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.sql("postgres", &format!("CREATE DATABASE {name}"));
+        format!("postgres://postgres@127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// Runs SQL in a database and answers what psql prints: rows of values with `|` between.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn sql(&self, database: &str, sql: &str) -> String {
+        let port = self.port.to_string();
+        let args = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres"];
+        let spec = rig::program("psql").args(args).args(["-p", &port, "-d", database, "-c", sql]);
+        stdout(&spec.run(PATIENCE)).trim().to_owned()
+    }
+
+    /// kill -9, as when the machine loses power, and starts again from what is on the disk.
+    pub fn crash_and_restart(&mut self) {
+        self.process.kill();
+        self.process = launch(&self.dir, self.port);
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+fn launch(dir: &TempDir, port: u16) -> Process {
+    let base = dir.path().join("pg");
+    let spec = rig::script("pg.sh").arg(&base).arg(port.to_string());
+    let mut process = spec.start(dir.path().join("log"));
+    let args = ["-q", "-h", "127.0.0.1", "-U", "postgres", "-p", &port.to_string()].map(str::to_owned);
+    process.wait(PATIENCE, "PostgreSQL that accepts connections", || {
+        let output = rig::program("pg_isready").args(&args).run(PATIENCE);
+        output.status.success().then_some(())
+    });
+    process
+}
+
+/// A new empty database on the server that all tests of this process share.
+///
+/// # Panics
+/// When the server does not come up.
+pub fn database() -> String {
+    static SHARED: LazyLock<Mutex<Postgres>> = LazyLock::new(|| Mutex::new(Postgres::start()));
+    SHARED.lock().expect("no test holds the shared server while it fails").database()
+}

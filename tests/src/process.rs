@@ -1,0 +1,323 @@
+//! Children: started by one long-lived thread, watched through their log, killed when dropped.
+//!
+//! Each is told to die with its parent (`setpriv --pdeathsig`), so that a test process that is killed leaves nothing
+//! running. The kernel means the *thread* that forked, and tests run on short-lived threads: hence the one spawner.
+
+use crate::until;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{LazyLock, Mutex, mpsc};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+type Order = (Command, mpsc::Sender<io::Result<Child>>);
+
+static SPAWNER: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
+    let (orders, inbox) = mpsc::channel::<Order>();
+    std::thread::spawn(move || {
+        for (mut command, reply) in inbox {
+            let _ = reply.send(command.spawn());
+        }
+    });
+    Mutex::new(orders)
+});
+
+fn spawn(command: Command) -> io::Result<Child> {
+    let (reply, answer) = mpsc::channel();
+    SPAWNER.lock().expect("the spawner's lock is never poisoned").send((command, reply)).expect("the spawner lives");
+    answer.recv().expect("the spawner answers")
+}
+
+/// A command to come. Its environment is empty but for `PATH` and what is set here: a test sees nothing of the
+/// machine's own configuration.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    program: OsString,
+    args: Vec<OsString>,
+    env: BTreeMap<OsString, OsString>,
+    dir: Option<PathBuf>,
+    stdin: Option<Vec<u8>>,
+}
+
+impl Spec {
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        Self {
+            program: program.as_ref().into(),
+            args: Vec::new(),
+            env: BTreeMap::from([("PATH".into(), path)]),
+            dir: None,
+            stdin: None,
+        }
+    }
+
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().into());
+        self
+    }
+
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(|a| a.as_ref().into()));
+        self
+    }
+
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.insert(name.as_ref().into(), value.as_ref().into());
+        self
+    }
+
+    #[must_use]
+    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(mut self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        self.env.extend(pairs.into_iter().map(|(n, v)| (n.as_ref().into(), v.as_ref().into())));
+        self
+    }
+
+    #[must_use]
+    pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.dir = Some(dir.as_ref().into());
+        self
+    }
+
+    /// What [`Spec::run`] writes to the standard input, which is empty otherwise.
+    #[must_use]
+    pub fn stdin(mut self, text: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(text.into());
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program).args(&self.args);
+        command.env_clear().envs(&self.env).stdin(Stdio::null());
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        command
+    }
+
+    /// The same as a line for a shell, with its environment; an argument `"$1"` stays the shell's.
+    pub fn shell(&self) -> String {
+        let quote = |word: &OsStr| {
+            let text = word.to_string_lossy();
+            if text == "\"$1\"" { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+        };
+        let mut line = String::from("env -i");
+        for (name, value) in &self.env {
+            line.extend([" ", &name.to_string_lossy(), "=", &quote(value)]);
+        }
+        for word in std::iter::once(&self.program).chain(&self.args) {
+            line.push(' ');
+            line.push_str(&quote(word));
+        }
+        line
+    }
+
+    /// Starts it with both outputs going to `log`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(self, log: impl Into<PathBuf>) -> Process {
+        use std::os::unix::process::CommandExt as _;
+        let log = log.into();
+        let name = Path::new(&self.program).file_name().unwrap_or(&self.program).to_string_lossy().into_owned();
+        let file = File::options().create(true).append(true).open(&log).expect("the log can be written");
+        let mut command = self.command();
+        // a group of its own: Ctrl-C at the playground reaches the playground, which then ends the rest in order
+        command.stdout(file.try_clone().expect("a file can be duplicated")).stderr(file).process_group(0);
+        let child = spawn(command).unwrap_or_else(|e| panic!("{name} cannot be started: {e}"));
+        Process { name, log, child }
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started, or has not ended in `patience` (it is killed then).
+    pub fn run(self, patience: Duration) -> Output {
+        self.clone().start_piped().finish(patience)
+    }
+
+    /// Starts it with its outputs kept in memory; several can run side by side.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_piped(self) -> Running {
+        let mut command = self.command();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        if self.stdin.is_some() {
+            command.stdin(Stdio::piped());
+        }
+        let what = format!("{command:?}");
+        let mut child = spawn(command).unwrap_or_else(|e| panic!("{what} cannot be started: {e}"));
+        let pid = Pid::from_child(&child);
+        if let (Some(text), Some(mut pipe)) = (self.stdin, child.stdin.take()) {
+            std::thread::spawn(move || io::Write::write_all(&mut pipe, &text));
+        }
+        let (done, output) = mpsc::channel();
+        std::thread::spawn(move || done.send(child.wait_with_output()));
+        Running { what, pid, output }
+    }
+}
+
+/// A command that runs beside the test and ends by itself.
+#[derive(Debug)]
+pub struct Running {
+    what: String,
+    pid: Pid,
+    output: mpsc::Receiver<io::Result<Output>>,
+}
+
+impl Running {
+    /// Sends a signal, for example Ctrl-C's.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill_process(self.pid, signal);
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it has not ended in `patience` (it is killed then).
+    pub fn finish(self, patience: Duration) -> Output {
+        let Ok(output) = self.output.recv_timeout(patience) else {
+            self.signal(Signal::KILL);
+            let said = self.output.recv().ok().and_then(Result::ok).map(|o| both(&o)).unwrap_or_default();
+            panic!("{} has not ended in {patience:?}; it said:\n{said}", self.what);
+        };
+        output.expect("its output can be read")
+    }
+}
+
+/// Both outputs as one text, for messages of failed assertions.
+pub fn both(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}\nstdout: {}\nstderr: {}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+/// The standard output of a command that must have succeeded.
+///
+/// # Panics
+/// When it failed; the message has both outputs.
+#[track_caller]
+pub fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "failed: {}", both(output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A server, killed when dropped. When the test is failing, the end of its log is printed.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Process {
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Everything it has printed.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill_process(self.pid(), signal);
+    }
+
+    /// SIGKILL, and waits until the kernel has taken it away.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// `None` while it runs.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// SIGTERM, and waits for the orderly end.
+    ///
+    /// # Panics
+    /// When it has not ended in `patience`.
+    pub fn stop(&mut self, patience: Duration) -> ExitStatus {
+        self.signal(Signal::TERM);
+        let name = self.name.clone();
+        until(patience, &format!("the orderly end of {name}"), || self.exited())
+    }
+
+    /// Waits for an event of this process.
+    ///
+    /// # Panics
+    /// When it ends first, or the deadline passes; its log is in the message.
+    pub fn wait<T>(&mut self, patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+        let deadline = std::time::Instant::now() + patience;
+        loop {
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            if let Some(status) = self.exited() {
+                panic!("{} ended ({status}) before {what}:\n{}", self.name, self.log());
+            }
+            assert!(std::time::Instant::now() < deadline, "{}: no {what} in {patience:?}:\n{}", self.name, self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for the line of JSON with which our own peers say that they listen.
+    pub fn ready_line(&mut self, patience: Duration) -> serde_json::Value {
+        let log = self.log.clone();
+        self.wait(patience, "the line that says it is ready", || {
+            let text = std::fs::read_to_string(&log).ok()?;
+            text.lines().find(|l| l.starts_with("{\"ready\":true")).and_then(|l| serde_json::from_str(l).ok())
+        })
+    }
+
+    /// Waits until something accepts connections on the loopback port.
+    pub fn listening(&mut self, port: u16, patience: Duration) {
+        self.wait(patience, "listening port", || TcpStream::connect(("127.0.0.1", port)).ok().map(drop));
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            eprintln!("--- {}: the end of its log", self.name);
+            for line in &lines[lines.len().saturating_sub(40)..] {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+/// A free loopback port for a server that cannot choose one itself. Taken from below the range from which the kernel
+/// gives ports to outgoing connections, so that nothing takes it before the server does.
+///
+/// # Panics
+/// When no port is free.
+pub fn free_port() -> u16 {
+    static NEXT: LazyLock<Mutex<u16>> = LazyLock::new(|| {
+        // processes start at different places, so that two test runs on one machine rarely meet
+        let spread = u16::try_from(std::process::id() % 1000).expect("below 1000") * 20;
+        Mutex::new(11_000 + spread)
+    });
+    let mut next = NEXT.lock().expect("the port counter's lock is never poisoned");
+    for _ in 0..20_000 {
+        *next = if *next >= 31_000 { 11_000 } else { *next + 1 };
+        if TcpListener::bind(("127.0.0.1", *next)).is_ok() {
+            return *next;
+        }
+    }
+    panic!("no free port between 11000 and 31000");
+}

@@ -1,0 +1,86 @@
+//! A real Redis server, plain or with TLS and users.
+
+use crate::process::{Process, free_port, stdout};
+use crate::{PATIENCE, folder, rig};
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Redis {
+    dir: TempDir,
+    port: u16,
+    tls: bool,
+    process: Process,
+}
+
+impl Redis {
+    /// # Panics
+    /// When it does not come up.
+    pub fn start() -> Self {
+        Self::launch(false)
+    }
+
+    /// With TLS and the user `authd`, who may touch nothing but keys `authd:*`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_tls() -> Self {
+        Self::launch(true)
+    }
+
+    fn launch(tls: bool) -> Self {
+        let dir = folder("redis");
+        let port = free_port();
+        let mut spec = rig::script("redis.sh").arg(dir.path()).arg(port.to_string());
+        if tls {
+            let certificates = dir.path().join("tls");
+            stdout(&rig::script("tls.sh").arg(&certificates).run(PATIENCE));
+            spec = spec.env("RIG_TLS", certificates);
+        }
+        let mut process = spec.start(dir.path().join("log"));
+        process.listening(port, PATIENCE);
+        Self { dir, port, tls, process }
+    }
+
+    pub fn url(&self) -> String {
+        if self.tls {
+            format!("rediss://authd:authd-pw@localhost:{}", self.port)
+        } else {
+            format!("redis://127.0.0.1:{}", self.port)
+        }
+    }
+
+    /// The certificate authority of a server with TLS, as PEM.
+    pub fn authority(&self) -> PathBuf {
+        self.dir.path().join("tls/ca.pem")
+    }
+
+    /// Runs a command as an administrator, past TLS and users.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn command(&self, words: &[&str]) -> String {
+        let mut spec = rig::program("redis-cli").arg("-s").arg(self.dir.path().join("redis.sock"));
+        if self.tls {
+            spec = spec.args(["--user", "admin", "--no-auth-warning", "--pass", "admin-pw"]);
+        }
+        stdout(&spec.args(words).run(PATIENCE))
+    }
+
+    /// Everything that is stored: every key with its value, and the append-only file, which also shows what is gone.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn everything(&self) -> Vec<u8> {
+        let mut all = self.command(&["--scan"]).into_bytes();
+        for entry in std::fs::read_dir(self.dir.path().join("appendonlydir")).into_iter().flatten().flatten() {
+            all.extend(std::fs::read(entry.path()).unwrap_or_default());
+        }
+        all
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
