@@ -105,7 +105,8 @@ fn params<'a>(info: &Info, parts: Parts<'a>) -> Result<Vec<Param<'a>>, WireError
     Ok(params)
 }
 
-fn percent_decode(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, WireError> {
+/// Undoes percent-encoding; a broken escape is refused.
+pub fn percent_decode(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, WireError> {
     if !text.bytes().any(|byte| byte == b'%' || (plus_is_space && byte == b'+')) {
         return Ok(Cow::Borrowed(text));
     }
@@ -125,7 +126,8 @@ fn percent_decode(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, WireE
     String::from_utf8(decoded).map(Cow::Owned).map_err(|_| WireError::Malformed("the URL is not UTF-8".into()))
 }
 
-fn percent_encode(text: &str, out: &mut String) {
+/// Appends the text so that it can stand in a query or a form (RFC 3986 unreserved characters stay).
+pub fn percent_encode(text: &str, out: &mut String) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
