@@ -32,7 +32,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { connections: 16, deadline: Duration::from_secs(5), repeats: 12, migration_lock: Duration::from_secs(60) }
+        Self { connections: 16, deadline: Duration::from_secs(5), repeats: 12, migration_lock: Duration::from_mins(1) }
     }
 }
 
@@ -105,7 +105,7 @@ impl Postgres {
             .build()
             .map_err(|error| DbError::Defect(error.into()))?;
         let db = Self { pool, turns: RwLock::new(()), settings };
-        let deadline = settings.migration_lock + Duration::from_secs(60);
+        let deadline = settings.migration_lock + Duration::from_mins(1);
         let migrated = tokio::time::timeout(deadline, db.migrate(migrations, now)).await;
         migrated.map_err(|_| DbError::late("the migration"))??;
         Ok(db)

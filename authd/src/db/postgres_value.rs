@@ -86,7 +86,7 @@ pub(super) fn is_stale(error: &tokio_postgres::Error) -> bool {
 /// What PostgreSQL's error means to the caller of the statement at `index`.
 pub(super) fn failed(error: &tokio_postgres::Error, index: usize) -> DbError {
     let Some(code) = error.code() else {
-        let broken = error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>());
+        let broken = error.is_closed() || error.source().is_some_and(<dyn Error>::is::<std::io::Error>);
         return if broken { DbError::Unavailable(told(error).into()) } else { DbError::Defect(told(error).into()) };
     };
     if *code == SqlState::UNIQUE_VIOLATION {

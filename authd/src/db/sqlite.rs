@@ -250,6 +250,11 @@ fn commit_group(conn: &Conn, group: Vec<Write>) {
     let outcome = begin(conn).and_then(|()| {
         let alone = group.len() == 1;
         for write in &group {
+            if write.answer.is_closed() {
+                // Gone while we waited for the lock: told that it was too slow, so it must not happen any more.
+                done.push(Err(DbError::late("a commit")));
+                continue;
+            }
             done.push(apply(conn, write, alone)?);
         }
         if alone && done.iter().all(Result::is_err) {

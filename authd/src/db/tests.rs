@@ -395,21 +395,21 @@ async fn who_waits_too_long_is_told_and_changes_nothing() {
     let other = rusqlite::Connection::open(folder.path().join("authd.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let add = || vec![Statement::one(ADD, ["tokens.all".into(), 1.into()])];
-    // The first may have begun already; the second was still waiting, and must never be applied.
-    let (first, second) = tokio::join!(db.commit(add()), db.commit(vec![Statement::one(PUT, ["b".into(), 1.into()])]));
+    let put_b = vec![Statement::one(PUT, ["b".into(), 1.into()])];
+    let (first, second) = tokio::join!(db.commit(add()), db.commit(put_b));
     assert!(matches!(first, Err(DbError::Unavailable(_))) && matches!(second, Err(DbError::Unavailable(_))));
     other.execute_batch("ROLLBACK").unwrap();
     drop(db);
     let db = testing::sqlite_in(folder.path(), Settings::default()).unwrap();
     put(&db, "after", 1).await;
-    assert_eq!(value_of(&db, "b").await, None);
+    assert_eq!((value_of(&db, "tokens.all").await, value_of(&db, "b").await), (Some(0), None));
 }
 
 #[tokio::test]
 async fn a_full_disk_is_unavailable_and_leaves_nothing_half_done() {
+    const FILL: &str = "INSERT INTO ephemeral (key, value, count, expires_at) VALUES ($1, $2, 0, 0)";
     let folder = tempfile::tempdir().unwrap();
     let db = testing::sqlite_in(folder.path(), Settings { max_pages: Some(80), ..Settings::default() }).unwrap();
-    const FILL: &str = "INSERT INTO ephemeral (key, value, count, expires_at) VALUES ($1, $2, 0, 0)";
     let mut written = 0;
     let error = loop {
         let batch = vec![

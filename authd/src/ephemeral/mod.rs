@@ -8,6 +8,11 @@ use std::fmt;
 use crate::db::BoxFuture;
 use crate::world::Millis;
 
+pub mod db;
+pub mod redis;
+#[cfg(test)]
+mod tests;
+
 /// Why the store did not answer; always a 503 for the caller.
 #[derive(Debug)]
 pub struct EphemeralError(pub Box<dyn std::error::Error + Send + Sync>);

@@ -1,0 +1,102 @@
+//! Ephemeral rows in the database: what a single authd needs to be complete without Redis.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Ephemeral, EphemeralError};
+use crate::db::{BoxFuture, Db, DbError, Query, Statement, sweep};
+use crate::world::{Millis, World};
+
+const PUT: &str = "INSERT INTO ephemeral (key, value, count, expires_at) VALUES ($1, $2, 0, $3) \
+     ON CONFLICT (key) DO UPDATE SET value = excluded.value, count = 0, expires_at = excluded.expires_at";
+const FIND: &str = "SELECT value FROM ephemeral WHERE key = $1 AND expires_at > $2 AND value IS NOT NULL";
+const TAKE: &str = "DELETE FROM ephemeral WHERE key = $1 AND expires_at > $2 AND value IS NOT NULL RETURNING value";
+/// A counter that has ended starts again; one that has not keeps its end.
+const INCREMENT: &str = "INSERT INTO ephemeral (key, value, count, expires_at) VALUES ($1, NULL, 1, $2) \
+     ON CONFLICT (key) DO UPDATE SET \
+       count = CASE WHEN ephemeral.expires_at > $3 THEN ephemeral.count + 1 ELSE 1 END, \
+       expires_at = CASE WHEN ephemeral.expires_at > $3 THEN ephemeral.expires_at ELSE excluded.expires_at END \
+     RETURNING count";
+const SWEEP: &str = "DELETE FROM ephemeral WHERE key IN \
+     (SELECT key FROM ephemeral WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+const CHECK: &str = "SELECT value FROM counters WHERE name = 'tokens.all'";
+
+/// [`Ephemeral`] in the table of that name. Time is authd's own clock's.
+pub struct DbEphemeral {
+    db: Arc<dyn Db>,
+    world: World,
+}
+
+impl fmt::Debug for DbEphemeral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DbEphemeral")
+    }
+}
+
+impl DbEphemeral {
+    pub fn new(db: Arc<dyn Db>, world: World) -> Self {
+        Self { db, world }
+    }
+}
+
+/// Removes at most `limit` rows that have ended (nobody sees them any more). Answers how many went.
+pub async fn sweep(db: &dyn Db, now: Millis, limit: u64) -> Result<u64, DbError> {
+    sweep::expired(db, SWEEP, now, limit).await
+}
+
+impl From<DbError> for EphemeralError {
+    fn from(error: DbError) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl Ephemeral for DbEphemeral {
+    fn put<'a>(&'a self, key: &'a str, value: &'a [u8], ttl: Millis) -> BoxFuture<'a, Result<(), EphemeralError>> {
+        Box::pin(async move {
+            let ends = self.world.now().saturating_add(ttl);
+            self.db.commit(vec![Statement::one(PUT, [key.into(), value.to_vec().into(), ends.into()])]).await?;
+            Ok(())
+        })
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>> {
+        Box::pin(async move {
+            let rows = self.db.query(Query::point(FIND, [key.into(), self.world.now().into()])).await?;
+            Ok(rows.first().map(|row| row.bytes(0).map(<[u8]>::to_vec)).transpose()?)
+        })
+    }
+
+    fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>> {
+        Box::pin(async move {
+            // Asking for what is not there is a read, so that guesses at keys cost no write.
+            if self.get(key).await?.is_none() {
+                return Ok(None);
+            }
+            let take = Statement::any(TAKE, [key.into(), self.world.now().into()]);
+            let outcomes = self.db.commit_rows(vec![take]).await?;
+            let taken = outcomes.first().and_then(|outcome| outcome.rows.first());
+            Ok(taken.map(|row| row.bytes(0).map(<[u8]>::to_vec)).transpose()?)
+        })
+    }
+
+    fn increment<'a>(&'a self, key: &'a str, ttl: Millis) -> BoxFuture<'a, Result<i64, EphemeralError>> {
+        Box::pin(async move {
+            let now = self.world.now();
+            let increment = Statement::one(INCREMENT, [key.into(), now.saturating_add(ttl).into(), now.into()]);
+            let outcomes = self.db.commit_rows(vec![increment]).await?;
+            let sum = outcomes.first().and_then(|outcome| outcome.rows.first());
+            Ok(sum.ok_or(DbError::Unmet(0))?.int(0)?)
+        })
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), EphemeralError>> {
+        Box::pin(async move {
+            self.db.query(Query::point(CHECK, [])).await?;
+            Ok(())
+        })
+    }
+
+    fn engine(&self) -> &'static str {
+        "db"
+    }
+}

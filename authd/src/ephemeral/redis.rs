@@ -1,0 +1,184 @@
+//! Ephemeral values in Redis, shared by replicas. All calls to the crate are in this file.
+//!
+//! authd starts whether Redis answers or not, and reconnects by itself; meanwhile every call fails within about a
+//! second. Nothing is repeated here: the answer to a `take` or `increment` that was lost may have been carried out,
+//! and the caller decides what that means (a login starts again, a limit has counted one more).
+
+use std::fmt;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::{Client, ErrorKind, FromRedisValue, RedisError, Script};
+use tokio::sync::Mutex;
+
+use super::{Ephemeral, EphemeralError};
+use crate::db::BoxFuture;
+use crate::world::Millis;
+
+/// What all keys begin with: the Redis may be shared, and an ACL can be as narrow as `~authd:*`.
+const PREFIX: &str = "authd:";
+
+/// How long Redis may take to answer, and how long it may take to connect.
+const RESPONSE: Duration = Duration::from_millis(500);
+const CONNECT: Duration = Duration::from_secs(1);
+/// Connecting and answering, everything included.
+const DEADLINE: Duration = Duration::from_millis(1500);
+
+/// The time to live begins with the first increment, in the same step: a counter without an end would never be
+/// forgotten. One that somehow has none gets one.
+const INCREMENT: &str = "local sum = redis.call('INCR', KEYS[1]) \
+    if sum == 1 or redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end return sum";
+
+/// [`Ephemeral`] in a Redis server (7, or any that has `GETDEL`) or cluster.
+pub struct RedisEphemeral {
+    server: Server,
+    increment: Script,
+}
+
+enum Server {
+    /// Connects on first use and again after each loss.
+    One(ConnectionManager),
+    /// Finds its nodes when it is built, so it is built on first use. Follows moved slots by itself from then on.
+    Cluster(Box<ClusterClient>, Mutex<Option<ClusterConnection>>),
+}
+
+impl fmt::Debug for RedisEphemeral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedisEphemeral")
+    }
+}
+
+impl RedisEphemeral {
+    /// From `REDIS_URL`: `redis://`, `rediss://` (TLS), `unix://`, or several URLs separated by commas for a cluster
+    /// (one that begins with `cluster+`, as in `cluster+rediss://host:port`, is a cluster too). Does not connect, but must
+    /// be called inside the runtime.
+    pub fn open(url: &str) -> Result<Self, EphemeralError> {
+        if url.contains("rediss:") && rustls::crypto::CryptoProvider::get_default().is_none() {
+            // The crate takes the process' provider; whoever was first has installed the same one.
+            rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        }
+        let urls: Vec<&str> = url.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
+        let server = match urls.as_slice() {
+            [one] if !one.starts_with("cluster+") => {
+                let config = ConnectionManagerConfig::new()
+                    .set_response_timeout(Some(RESPONSE))
+                    .set_connection_timeout(Some(CONNECT))
+                    .set_number_of_retries(1)
+                    .set_min_delay(Duration::from_millis(50))
+                    .set_max_delay(Duration::from_millis(500));
+                let client = Client::open(*one).map_err(|error| wrong(&error))?;
+                Server::One(ConnectionManager::new_lazy_with_config(client, config).map_err(|error| wrong(&error))?)
+            }
+            nodes => {
+                let nodes = nodes.iter().map(|url| url.strip_prefix("cluster+").unwrap_or(url));
+                let client = ClusterClient::builder(nodes).response_timeout(RESPONSE).connection_timeout(CONNECT);
+                Server::Cluster(Box::new(client.retries(2).build().map_err(|error| wrong(&error))?), Mutex::default())
+            }
+        };
+        Ok(Self { server, increment: Script::new(INCREMENT) })
+    }
+
+    async fn ask<T: FromRedisValue>(&self, command: &Command<'_>) -> Result<T, EphemeralError> {
+        let answer = async {
+            match &self.server {
+                Server::One(manager) => self.on(&mut manager.clone(), command).await,
+                Server::Cluster(client, connection) => {
+                    let mut connection = {
+                        let mut known = connection.lock().await;
+                        match &mut *known {
+                            Some(connection) => connection.clone(),
+                            none => none.insert(client.get_async_connection().await?).clone(),
+                        }
+                    };
+                    self.on(&mut connection, command).await
+                }
+            }
+        };
+        match tokio::time::timeout(DEADLINE, answer).await {
+            Ok(answer) => answer.map_err(|error| EphemeralError(told(&error).into())),
+            Err(_) => Err(EphemeralError("Redis took too long".into())),
+        }
+    }
+
+    async fn on<C, T>(&self, connection: &mut C, command: &Command<'_>) -> Result<T, RedisError>
+    where
+        C: ConnectionLike + Clone + Send + Sync,
+        T: FromRedisValue,
+    {
+        match command {
+            Command::Plain(command) => command.query_async(connection).await,
+            Command::Increment(key, ttl) => self.increment.key(key).arg(*ttl).invoke_async(connection).await,
+        }
+    }
+}
+
+enum Command<'a> {
+    Plain(&'a redis::Cmd),
+    Increment(&'a str, Millis),
+}
+
+/// The URL stays out of the message: it may hold a password.
+fn wrong(error: &RedisError) -> EphemeralError {
+    EphemeralError(format!("REDIS_URL: {}", told(error)).into())
+}
+
+/// What went wrong, for the log. A server's message may quote arguments, so of those only the code is told.
+fn told(error: &RedisError) -> String {
+    match (error.kind(), error.code()) {
+        (ErrorKind::Server(_) | ErrorKind::Extension, Some(code)) => format!("Redis refused: {code}"),
+        _ => error.to_string(),
+    }
+}
+
+/// Redis has no time to live of zero or less: what has ended already lives for a millisecond.
+fn at_least_one(ttl: Millis) -> Millis {
+    ttl.max(1)
+}
+
+impl Ephemeral for RedisEphemeral {
+    fn put<'a>(&'a self, key: &'a str, value: &'a [u8], ttl: Millis) -> BoxFuture<'a, Result<(), EphemeralError>> {
+        Box::pin(async move {
+            let mut command = redis::cmd("SET");
+            command.arg(format!("{PREFIX}{key}")).arg(value).arg("PX").arg(at_least_one(ttl));
+            self.ask(&Command::Plain(&command)).await
+        })
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>> {
+        Box::pin(async move {
+            let mut command = redis::cmd("GET");
+            command.arg(format!("{PREFIX}{key}"));
+            self.ask(&Command::Plain(&command)).await
+        })
+    }
+
+    fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>> {
+        Box::pin(async move {
+            let mut command = redis::cmd("GETDEL");
+            command.arg(format!("{PREFIX}{key}"));
+            self.ask(&Command::Plain(&command)).await
+        })
+    }
+
+    fn increment<'a>(&'a self, key: &'a str, ttl: Millis) -> BoxFuture<'a, Result<i64, EphemeralError>> {
+        Box::pin(async move {
+            let key = format!("{PREFIX}{key}");
+            self.ask(&Command::Increment(&key, at_least_one(ttl))).await
+        })
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), EphemeralError>> {
+        Box::pin(async move {
+            // Not PING alone: a Redis that answers but cannot write (a replica, a full one) is of no use here.
+            let mut command = redis::cmd("SET");
+            command.arg(format!("{PREFIX}check")).arg("1").arg("PX").arg(1000);
+            self.ask(&Command::Plain(&command)).await
+        })
+    }
+
+    fn engine(&self) -> &'static str {
+        "redis"
+    }
+}

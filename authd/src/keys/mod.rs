@@ -1,0 +1,289 @@
+//! The key ring: the keys that seal what authd keeps for others and derive what it must be able to tell again.
+//!
+//! Its keys live in the database, so that replicas share them and they can rotate, each sealed under the root key,
+//! which never does. Losing the root key loses what was sealed (provider tokens: people sign in again) and never
+//! makes anything valid; so a missing or wrong one stops the start, and is never silently replaced.
+//!
+//! A rotated key stays: what it sealed still opens, what it derived can be derived again.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aws_lc_rs::hmac;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::db::{Db, DbError, Query, Row, Statement};
+use crate::world::World;
+
+mod root;
+mod seal;
+#[cfg(test)]
+mod tests;
+
+pub use root::FILE;
+use seal::Secret;
+
+/// What a key of the ring is for. Keys of one purpose are never used for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Seals values at rest: AES-256-GCM.
+    Seal,
+    /// Derives the secrets of API tokens that are minted with an `Idempotency-Key`: HMAC-SHA-256.
+    Mint,
+    /// Derives the refresh tokens of device sessions: HMAC-SHA-256.
+    Device,
+}
+
+impl Purpose {
+    pub const ALL: [Self; 3] = [Self::Seal, Self::Mint, Self::Device];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Seal => "seal",
+            Self::Mint => "mint",
+            Self::Device => "device",
+        }
+    }
+}
+
+/// Why a key could not be used. Tells what to do next where there is something to do.
+#[derive(Debug)]
+pub enum KeyError {
+    /// The root key is missing, unreadable, or not the one that this ring was sealed under.
+    Root(String),
+    /// This ring does not know the key: another replica has made it since. [`KeyRing::reload`], then try again.
+    Unknown(String),
+    /// Sealed for another context, or altered, or not sealed by us at all.
+    Broken,
+    Db(DbError),
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(message) => f.write_str(message),
+            Self::Unknown(id) => write!(f, "the key ring has no key {id}"),
+            Self::Broken => f.write_str("a sealed value does not open: it was altered, or sealed for another place"),
+            Self::Db(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for KeyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let Self::Db(error) = self { Some(error) } else { None }
+    }
+}
+
+impl From<DbError> for KeyError {
+    fn from(error: DbError) -> Self {
+        Self::Db(error)
+    }
+}
+
+const LIST: &str = "SELECT id, purpose, sealed FROM key_ring ORDER BY id";
+const NONE_FOR: &str = "SELECT id FROM key_ring WHERE purpose = $1";
+const INSERT: &str = "INSERT INTO key_ring (id, purpose, sealed, created_at) VALUES ($1, $2, $3, $4)";
+const RETIRE: &str = "UPDATE key_ring SET retired_at = $2 WHERE purpose = $1 AND retired_at IS NULL";
+const FORGET: &str = "INSERT INTO invalidations (kind, subject, at) VALUES ($1, $2, $3)";
+
+/// The `kind` of the invalidation that [`KeyRing::rotate`] writes: whoever reads one reloads the ring.
+pub const INVALIDATION: &str = "keys";
+
+/// First byte of everything sealed.
+const VERSION: u8 = 1;
+
+/// The keys, loaded. One per process, shared.
+pub struct KeyRing {
+    db: Arc<dyn Db>,
+    world: World,
+    root: Secret,
+    keys: RwLock<Arc<Keys>>,
+}
+
+#[derive(Default)]
+struct Keys {
+    by_id: HashMap<Uuid, (Purpose, Secret)>,
+    /// The newest of each purpose: ids sort by creation.
+    current: HashMap<Purpose, Uuid>,
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyRing")
+    }
+}
+
+impl KeyRing {
+    /// Loads the ring, making what is missing: a root key only together with the very first ring.
+    ///
+    /// `configured` is the value of `AUTHD_ROOT_KEY`, its file or its credential, as text; without it the root key is
+    /// the file [`FILE`] in the data dir.
+    pub async fn unlock(
+        db: Arc<dyn Db>,
+        configured: Option<&[u8]>,
+        data_dir: &Path,
+        world: World,
+    ) -> Result<Self, KeyError> {
+        let rows = db.query(Query::new(LIST, [])).await?;
+        let path = data_dir.join(FILE);
+        let root = match configured {
+            Some(text) => root::Root { secret: root::parse(text, "AUTHD_ROOT_KEY")?, is_new: false },
+            None => match root::read(&path)? {
+                Some(secret) => root::Root { secret, is_new: false },
+                None if rows.is_empty() => root::create(&path, &world)?,
+                None => {
+                    return Err(KeyError::Root(format!(
+                        "the keys in the database are sealed under a root key that is not here: set AUTHD_ROOT_KEY \
+                         or AUTHD_ROOT_KEY_FILE to the one of the other replicas, or put it back from the backup as {}",
+                        path.display()
+                    )));
+                }
+            },
+        };
+        let ring = Self { db, world, root: root.secret, keys: RwLock::default() };
+        let loaded = ring.complete(rows).await;
+        if let (Err(KeyError::Root(_)), true) = (&loaded, root.is_new) {
+            // Another replica was first, with its own root key: ours has sealed nothing, and would only mislead.
+            std::fs::remove_file(&path).ok();
+        }
+        loaded.map(|()| ring)
+    }
+
+    /// Makes the keys of purposes that have none, unless a replica does so at the same moment.
+    async fn complete(&self, rows: Vec<Row>) -> Result<(), KeyError> {
+        self.load(&rows)?;
+        for purpose in Purpose::ALL {
+            if self.keys().current.contains_key(&purpose) {
+                continue;
+            }
+            let batch = vec![Statement::absent(NONE_FOR, [purpose.name().into()]), self.insert(purpose)?];
+            match self.db.commit(batch).await {
+                Ok(_) | Err(DbError::Unmet(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.reload().await
+    }
+
+    /// Reads the ring again: another replica may have rotated a key.
+    pub async fn reload(&self) -> Result<(), KeyError> {
+        let rows = self.db.query(Query::new(LIST, [])).await?;
+        self.load(&rows)
+    }
+
+    fn load(&self, rows: &[Row]) -> Result<(), KeyError> {
+        let mut keys = Keys::default();
+        for row in rows {
+            let (id, name) = (row.text(0)?, row.text(1)?);
+            let Some(purpose) = Purpose::ALL.into_iter().find(|purpose| purpose.name() == name) else {
+                // A newer release's purpose: not ours to use.
+                continue;
+            };
+            let secret = seal::open(&self.root, &root_context(purpose, id), row.bytes(2)?).map_err(|_| {
+                KeyError::Root(
+                    "the root key is not the one that the keys in the database are sealed under: set AUTHD_ROOT_KEY or \
+                     AUTHD_ROOT_KEY_FILE (or root.key in the data dir) to the one of the other replicas or the backup"
+                        .to_owned(),
+                )
+            })?;
+            let id = Uuid::parse_str(id).map_err(|_| KeyError::Unknown(id.to_owned()))?;
+            let secret = <[u8; 32]>::try_from(secret.as_slice()).map(Zeroizing::new).map_err(|_| KeyError::Broken)?;
+            keys.by_id.insert(id, (purpose, secret));
+            // Rows come by id, so the last one stays.
+            keys.current.insert(purpose, id);
+        }
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        Ok(())
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The statement that inserts a new key.
+    fn insert(&self, purpose: Purpose) -> Result<Statement, KeyError> {
+        let id = self.world.uuid().to_string();
+        let secret = Zeroizing::new(self.world.bytes::<32>());
+        let mut sealed = Vec::new();
+        seal::seal(&self.root, &root_context(purpose, &id), secret.as_slice(), &self.world, &mut sealed)?;
+        Ok(Statement::one(INSERT, [id.into(), purpose.name().into(), sealed.into(), self.world.now().into()]))
+    }
+
+    /// Adds a key that is used from now on; the old ones still open and verify. Other replicas learn of it from the
+    /// invalidation written along.
+    pub async fn rotate(&self, purpose: Purpose) -> Result<(), KeyError> {
+        let now = self.world.now();
+        let batch = vec![
+            Statement::any(RETIRE, [purpose.name().into(), now.into()]),
+            self.insert(purpose)?,
+            Statement::one(FORGET, [INVALIDATION.into(), purpose.name().into(), now.into()]),
+        ];
+        self.db.commit(batch).await?;
+        self.reload().await
+    }
+
+    /// Seals a value for a context, such as `sessions.sealed` and the row's id: version, key id, nonce, ciphertext.
+    pub fn seal(&self, context: &str, plaintext: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let keys = self.keys();
+        let (id, key) = keys.find(Purpose::Seal, None)?;
+        let mut sealed = Vec::with_capacity(1 + 16 + 12 + plaintext.len() + 16);
+        sealed.push(VERSION);
+        sealed.extend_from_slice(id.as_bytes());
+        seal::seal(key, context.as_bytes(), plaintext, &self.world, &mut sealed)?;
+        Ok(sealed)
+    }
+
+    /// What was sealed for this context.
+    pub fn open(&self, context: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let Some((&[VERSION], rest)) = sealed.split_first_chunk::<1>() else { return Err(KeyError::Broken) };
+        let (id, rest) = rest.split_first_chunk::<16>().ok_or(KeyError::Broken)?;
+        let keys = self.keys();
+        let (_, key) = keys.find(Purpose::Seal, Some(Uuid::from_bytes(*id)))?;
+        seal::open(key, context.as_bytes(), rest)
+    }
+
+    /// HMAC-SHA-256 over the parts, each prefixed by its length, so that no two lists of parts are the same message.
+    /// Answers the id of the key too, which tells it again later; `None` takes the current one.
+    pub fn mac(
+        &self,
+        purpose: Purpose,
+        key_id: Option<&str>,
+        parts: &[&[u8]],
+    ) -> Result<(String, Zeroizing<[u8; 32]>), KeyError> {
+        if purpose == Purpose::Seal {
+            // One key, one algorithm.
+            return Err(KeyError::Unknown("that both seals and derives".to_owned()));
+        }
+        let wanted = key_id.map(|id| Uuid::parse_str(id).map_err(|_| KeyError::Unknown(id.to_owned()))).transpose()?;
+        let keys = self.keys();
+        let (id, key) = keys.find(purpose, wanted)?;
+        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.as_slice()));
+        for part in [b"authd mac 1", purpose.name().as_bytes()].iter().chain(parts) {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        let mut mac = Zeroizing::new([0; 32]);
+        mac.copy_from_slice(context.sign().as_ref());
+        Ok((id.to_string(), mac))
+    }
+}
+
+impl Keys {
+    fn find(&self, purpose: Purpose, id: Option<Uuid>) -> Result<(Uuid, &Secret), KeyError> {
+        let id = id.or_else(|| self.current.get(&purpose).copied());
+        let id = id.ok_or_else(|| KeyError::Unknown(format!("for {}", purpose.name())))?;
+        match self.by_id.get(&id) {
+            Some((of, key)) if *of == purpose => Ok((id, key)),
+            _ => Err(KeyError::Unknown(id.to_string())),
+        }
+    }
+}
+
+/// Binds a key of the ring to its row.
+fn root_context(purpose: Purpose, id: &str) -> Vec<u8> {
+    format!("authd key ring 1:{}:{id}", purpose.name()).into_bytes()
+}

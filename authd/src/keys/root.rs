@@ -1,0 +1,103 @@
+//! The root key: 32 bytes outside of the database, under which the key ring inside of it is sealed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+use super::KeyError;
+use super::seal::Secret;
+use crate::world::World;
+
+/// The file in the data dir.
+pub const FILE: &str = "root.key";
+
+/// Where a root key came from decides what to do when it does not fit.
+pub(super) struct Root {
+    pub(super) secret: Secret,
+    /// This very start made the file.
+    pub(super) is_new: bool,
+}
+
+/// Reads a root key as 64 hexadecimal digits, as base64 of 32 bytes, or as 32 raw bytes (a binary credential).
+pub(super) fn parse(text: &[u8], place: &str) -> Result<Secret, KeyError> {
+    let trimmed = text.trim_ascii();
+    let decoded = match trimmed.len() {
+        64 => unhex(trimmed),
+        43 => URL_SAFE_NO_PAD.decode(trimmed).ok().map(Zeroizing::new),
+        44 => STANDARD.decode(trimmed).ok().map(Zeroizing::new),
+        _ if text.len() == 32 => Some(Zeroizing::new(text.to_vec())),
+        _ => None,
+    };
+    let decoded = decoded.filter(|bytes| bytes.len() == 32).ok_or_else(|| {
+        KeyError::Root(format!(
+            "{place} must be 32 random bytes as 64 hexadecimal digits or base64: `openssl rand -hex 32` makes one"
+        ))
+    })?;
+    let mut secret = Secret::default();
+    secret.copy_from_slice(&decoded);
+    Ok(secret)
+}
+
+fn unhex(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(digits.len() / 2));
+    for pair in digits.chunks(2) {
+        let [high, low] = pair else { return None };
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        bytes.push(digit(*high)? << 4 | digit(*low)?);
+    }
+    Some(bytes)
+}
+
+/// The key of the file; `None` if there is no file.
+pub(super) fn read(path: &Path) -> Result<Option<Secret>, KeyError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unusable(path, &error)),
+    };
+    let mut text = Zeroizing::new(Vec::with_capacity(128));
+    file.take(128).read_to_end(&mut text).map_err(|error| unusable(path, &error))?;
+    parse(&text, &path.display().to_string()).map(Some)
+}
+
+/// Makes the file, readable by its owner alone and on disk when this returns. Written beside and then linked, so that
+/// a crash leaves no empty key, and of two that start together both use the one that was first.
+pub(super) fn create(path: &Path, world: &World) -> Result<Root, KeyError> {
+    let fail = |error: std::io::Error| unusable(path, &error);
+    let secret = Zeroizing::new(world.bytes::<32>());
+    let beside = path.with_extension(format!("key.{}", world.uuid().simple()));
+    let mut text = Zeroizing::new(String::with_capacity(65));
+    for byte in secret.iter() {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
+        }
+    }
+    text.push('\n');
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).map_err(fail)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let linked = written.and_then(|()| std::fs::hard_link(&beside, path));
+    let removed = std::fs::remove_file(&beside);
+    match linked {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return match read(path)? {
+                Some(secret) => Ok(Root { secret, is_new: false }),
+                None => Err(fail(error)),
+            };
+        }
+        Err(error) => return Err(fail(error)),
+    }
+    removed.map_err(fail)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
+    Ok(Root { secret, is_new: true })
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> KeyError {
+    KeyError::Root(format!("the root key {}: {error}", path.display()))
+}

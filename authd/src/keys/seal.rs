@@ -1,0 +1,45 @@
+//! AES-256-GCM with a context: what was sealed for one purpose and place does not open for another.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use zeroize::Zeroizing;
+
+use super::KeyError;
+use crate::world::World;
+
+/// 256 bits, wiped when dropped.
+pub(super) type Secret = Zeroizing<[u8; 32]>;
+
+fn cipher(key: &Secret) -> Result<LessSafeKey, KeyError> {
+    // "Less safe" because nonces are the caller's: ours are random, and a key seals far less than 2^32 values.
+    UnboundKey::new(&AES_256_GCM, key.as_slice()).map(LessSafeKey::new).map_err(|_| KeyError::Broken)
+}
+
+/// Appends nonce, ciphertext and tag to `out`.
+pub(super) fn seal(
+    key: &Secret,
+    context: &[u8],
+    plaintext: &[u8],
+    world: &World,
+    out: &mut Vec<u8>,
+) -> Result<(), KeyError> {
+    let nonce = world.bytes::<NONCE_LEN>();
+    let mut text = Zeroizing::new(plaintext.to_vec());
+    let nonce_of_cipher = Nonce::assume_unique_for_key(nonce);
+    let tag = cipher(key)?.seal_in_place_separate_tag(nonce_of_cipher, Aad::from(context), &mut text);
+    let tag = tag.map_err(|_| KeyError::Broken)?;
+    out.extend_from_slice(&nonce);
+    out.extend_from_slice(&text);
+    out.extend_from_slice(tag.as_ref());
+    Ok(())
+}
+
+/// The plaintext of what [`seal`] appended, if key and context are the same.
+pub(super) fn open(key: &Secret, context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(KeyError::Broken)?;
+    let mut text = Zeroizing::new(text.to_vec());
+    let nonce = Nonce::assume_unique_for_key(*nonce);
+    let opened = cipher(key)?.open_in_place(nonce, Aad::from(context), &mut text);
+    let length = opened.map_err(|_| KeyError::Broken)?.len();
+    text.truncate(length);
+    Ok(text)
+}

@@ -1,0 +1,136 @@
+use super::*;
+use crate::db::{Value, testing};
+use crate::world::DAY;
+
+async fn ring(db: &Arc<dyn Db>, configured: Option<&[u8]>, folder: &Path) -> Result<KeyRing, KeyError> {
+    KeyRing::unlock(db.clone(), configured, folder, World::real()).await
+}
+
+fn message(opened: Result<KeyRing, KeyError>) -> String {
+    opened.expect_err("it must not open").to_string()
+}
+
+const HEX: &[u8] = b"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const OTHER: &[u8] = b"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
+#[tokio::test]
+async fn the_first_start_makes_a_private_root_key_and_the_next_one_uses_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let (db, folder) = testing::sqlite();
+    let sealed = ring(&db, None, folder.path()).await.unwrap().seal("a", b"secret").unwrap();
+    let file = folder.path().join(FILE);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let beside = std::fs::read_dir(folder.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("root.key."));
+    assert_eq!(beside.count(), 0, "nothing is left beside it");
+    let again = ring(&db, None, folder.path()).await.unwrap();
+    assert_eq!(*again.open("a", &sealed).unwrap(), b"secret");
+}
+
+#[tokio::test]
+async fn a_missing_or_wrong_root_key_stops_the_start_and_is_not_replaced() {
+    let (db, folder) = testing::sqlite();
+    ring(&db, Some(HEX), folder.path()).await.unwrap();
+    assert!(message(ring(&db, None, folder.path()).await).contains("not here: set AUTHD_ROOT_KEY"));
+    assert!(!folder.path().join(FILE).exists());
+    assert!(message(ring(&db, Some(OTHER), folder.path()).await).contains("is not the one"));
+    assert!(message(ring(&db, Some(b"short"), folder.path()).await).contains("openssl rand -hex 32"));
+    ring(&db, Some(HEX), folder.path()).await.expect("the right one still opens");
+}
+
+#[tokio::test]
+async fn a_root_key_is_read_in_three_forms() {
+    let (db, folder) = testing::sqlite();
+    let raw: Vec<u8> = (0..32).collect();
+    ring(&db, Some(HEX), folder.path()).await.unwrap();
+    ring(&db, Some(&raw), folder.path()).await.expect("raw");
+    ring(&db, Some(b" AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"), folder.path()).await.expect("base64");
+    ring(&db, Some(b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"), folder.path()).await.expect("base64url");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_start_together_end_with_one_ring() {
+    let (db, folder) = testing::sqlite();
+    let starts = (0..6).map(|_| {
+        let (db, folder) = (db.clone(), folder.path().to_owned());
+        tokio::spawn(async move { ring(&db, None, &folder).await })
+    });
+    let mut rings = Vec::new();
+    for start in starts.collect::<Vec<_>>() {
+        rings.push(start.await.unwrap().expect("it opens"));
+    }
+    let sealed = rings[0].seal("a", b"secret").unwrap();
+    for ring in &rings {
+        assert_eq!(*ring.open("a", &sealed).unwrap(), b"secret");
+    }
+    let rows = db.query(Query::new("SELECT count(*) FROM key_ring", [])).await.unwrap();
+    assert_eq!(rows[0].int(0).unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_sealed_value_opens_only_unaltered_and_in_its_context() {
+    let (db, folder) = testing::sqlite();
+    let ring = ring(&db, None, folder.path()).await.unwrap();
+    let sealed = ring.seal("sessions:1", b"secret").unwrap();
+    assert_eq!(*ring.open("sessions:1", &sealed).unwrap(), b"secret");
+    assert!(matches!(ring.open("sessions:2", &sealed), Err(KeyError::Broken)));
+    for place in 0..sealed.len() {
+        let mut altered = sealed.clone();
+        altered[place] ^= 1;
+        assert!(ring.open("sessions:1", &altered).is_err(), "byte {place}");
+        assert!(ring.open("sessions:1", &sealed[..place]).is_err(), "cut at {place}");
+    }
+    assert_ne!(sealed, ring.seal("sessions:1", b"secret").unwrap(), "the same twice looks different");
+}
+
+#[tokio::test]
+async fn a_rotated_key_still_opens_and_other_replicas_learn_of_the_new_one() {
+    let (db, folder) = testing::sqlite();
+    let (world, clock) = World::fixed(DAY);
+    let here = KeyRing::unlock(db.clone(), Some(HEX), folder.path(), world).await.unwrap();
+    let there = ring(&db, Some(HEX), folder.path()).await.unwrap();
+    let (sealed, (old, mac)) = (here.seal("a", b"old").unwrap(), here.mac(Purpose::Mint, None, &[b"x"]).unwrap());
+    clock.advance(1);
+    here.rotate(Purpose::Seal).await.unwrap();
+    here.rotate(Purpose::Mint).await.unwrap();
+    assert_eq!(*here.open("a", &sealed).unwrap(), b"old");
+    assert_eq!(here.mac(Purpose::Mint, Some(&old), &[b"x"]).unwrap(), (old.clone(), mac.clone()));
+    let (new, other) = here.mac(Purpose::Mint, None, &[b"x"]).unwrap();
+    assert!(new != old && other != mac);
+    let resealed = here.seal("a", b"new").unwrap();
+    assert!(matches!(there.open("a", &resealed), Err(KeyError::Unknown(_))));
+    there.reload().await.unwrap();
+    assert_eq!(*there.open("a", &resealed).unwrap(), b"new");
+    let rows = db.query(Query::new("SELECT subject FROM invalidations WHERE kind = 'keys' ORDER BY seq", [])).await;
+    assert_eq!(rows.unwrap(), [Row(vec!["seal".into()]), Row(vec!["mint".into()])]);
+}
+
+#[tokio::test]
+async fn a_mac_is_of_its_parts_and_purpose_alone() {
+    let (db, folder) = testing::sqlite();
+    let ring = ring(&db, None, folder.path()).await.unwrap();
+    let mac = |parts: &[&[u8]]| ring.mac(Purpose::Mint, None, parts).unwrap().1;
+    assert_eq!(mac(&[b"ab", b"c"]), mac(&[b"ab", b"c"]));
+    for other in [&[b"a".as_slice(), b"bc"][..], &[b"abc"], &[b"ab", b"c", b""], &[]] {
+        assert_ne!(mac(&[b"ab", b"c"]), mac(other));
+    }
+    let (id, _) = ring.mac(Purpose::Mint, None, &[]).unwrap();
+    assert!(ring.mac(Purpose::Device, Some(&id), &[]).is_err(), "a key of another purpose");
+    assert!(ring.mac(Purpose::Mint, Some("nobody"), &[]).is_err());
+    assert!(ring.mac(Purpose::Seal, None, &[]).is_err());
+}
+
+#[tokio::test]
+async fn no_key_is_in_the_database_in_clear() {
+    let (db, folder) = testing::sqlite();
+    let ring = ring(&db, Some(HEX), folder.path()).await.unwrap();
+    let secrets: Vec<[u8; 32]> = ring.keys().by_id.values().map(|(_, secret)| **secret).collect();
+    let rows = db.query(Query::new("SELECT sealed FROM key_ring", [])).await.unwrap();
+    assert_eq!((secrets.len(), rows.len()), (3, 3));
+    for Row(values) in &rows {
+        let [Value::Bytes(sealed)] = values.as_slice() else { panic!("not bytes") };
+        assert!(!secrets.iter().any(|secret| sealed.windows(32).any(|window| window == secret)));
+    }
+    assert_eq!(format!("{ring:?}"), "KeyRing");
+}
