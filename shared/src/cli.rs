@@ -137,12 +137,14 @@ pub enum Column {
     Whole(&'static str),
     /// Wrapped when the terminal is too narrow: names, scopes.
     Wrapped(&'static str),
+    /// Never wrapped, and left out when the terminal is too narrow: what a person can ask for elsewhere.
+    Spare(&'static str),
 }
 
 impl Column {
     const fn title(self) -> &'static str {
         match self {
-            Self::Whole(title) | Self::Wrapped(title) => title,
+            Self::Whole(title) | Self::Wrapped(title) | Self::Spare(title) => title,
         }
     }
 }
@@ -170,36 +172,43 @@ impl Grid {
 
     /// For a terminal of this width; without a width (a pipe, a file) nothing is wrapped.
     pub fn render(&self, width: Option<u16>) -> String {
-        match width {
-            Some(width) if self.narrowest() > usize::from(width) => self.blocks(),
-            width => self.table(width),
+        let everything: Vec<usize> = (0..self.columns.len()).collect();
+        let is_needed = |index: &usize| !matches!(self.columns.get(*index), Some(Column::Spare(_)));
+        let needed: Vec<usize> = everything.iter().copied().filter(is_needed).collect();
+        let fits = |shown: &[usize]| width.is_none_or(|width| self.narrowest(shown) <= usize::from(width));
+        match [&everything, &needed].into_iter().find(|shown| fits(shown)) {
+            Some(shown) => self.table(shown, width),
+            None => self.blocks(),
         }
     }
 
-    fn narrowest(&self) -> usize {
-        let widths = self.columns.iter().enumerate().map(|(index, column)| {
-            let cells = self.rows.iter().filter_map(|row| row.get(index));
-            let widest = cells.map(|cell| cell.chars().count()).chain([column.title().len()]).max().unwrap_or(0);
-            match column {
-                Column::Whole(_) => widest,
-                Column::Wrapped(_) => widest.min(Self::NARROWEST),
-            }
-        });
-        widths.map(|width| width + 2).sum()
+    fn narrowest(&self, shown: &[usize]) -> usize {
+        let widths =
+            shown.iter().filter_map(|index| Some((*index, self.columns.get(*index)?))).map(|(index, column)| {
+                let cells = self.rows.iter().filter_map(|row| row.get(index));
+                let widest = cells.map(|cell| cell.chars().count()).chain([column.title().len()]).max().unwrap_or(0);
+                match column {
+                    Column::Whole(_) | Column::Spare(_) => widest,
+                    Column::Wrapped(_) => widest.min(Self::NARROWEST),
+                }
+            });
+        // Two spaces between columns, none after the last.
+        widths.map(|width| width + 2).sum::<usize>().saturating_sub(2)
     }
 
-    fn table(&self, width: Option<u16>) -> String {
+    fn table(&self, shown: &[usize], width: Option<u16>) -> String {
+        let columns: Vec<Column> = shown.iter().filter_map(|index| self.columns.get(*index).copied()).collect();
         let mut table = Table::new();
         table.force_no_tty().load_style(presets::NOTHING);
-        table.set_header(self.columns.iter().map(|column| Cell::new(column.title())));
-        table.add_rows(self.rows.iter().map(|row| row.iter().map(Cell::new)));
+        table.set_header(columns.iter().map(|column| Cell::new(column.title())));
+        table.add_rows(self.rows.iter().map(|row| shown.iter().filter_map(|index| row.get(*index)).map(Cell::new)));
         if let Some(width) = width {
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
         }
-        for (index, column) in self.columns.iter().enumerate() {
+        for (index, column) in columns.iter().enumerate() {
             if let Some(layout) = table.column_mut(index) {
-                layout.set_padding((0, 2));
-                if matches!(column, Column::Whole(_)) {
+                layout.set_padding((0, if index + 1 == columns.len() { 0 } else { 2 }));
+                if !matches!(column, Column::Wrapped(_)) {
                     layout.set_constraint(ColumnConstraint::ContentWidth);
                 }
             }
@@ -212,7 +221,10 @@ impl Grid {
         let title_width = self.columns.iter().map(|column| column.title().len()).max().unwrap_or(0);
         let blocks = self.rows.iter().map(|row| {
             let lines = self.columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
-            lines.map(|(column, cell)| format!("{:title_width$}  {cell}\n", column.title())).collect::<String>()
+            lines
+                .map(|(column, cell)| format!("{:title_width$}  {cell}\n", column.title()))
+                .collect::<Vec<_>>()
+                .concat()
         });
         blocks.collect::<Vec<_>>().join("\n")
     }
@@ -251,9 +263,13 @@ mod tests {
     }
 
     fn grid() -> Grid {
-        let mut grid = Grid::new([Column::Whole("ID"), Column::Wrapped("SCOPES"), Column::Whole("EXPIRES")]);
-        grid.row(["0199".to_owned(), "orders:read orders:write orders:list".to_owned(), "in 29 days".to_owned()]);
-        grid.row(["0198".to_owned(), "read".to_owned(), "never".to_owned()]);
+        let columns = [Column::Whole("ID"), Column::Wrapped("SCOPES"), Column::Whole("EXPIRES"), Column::Spare("USED")];
+        let mut grid = Grid::new(columns);
+        for row in
+            [["0199", "orders:read orders:write orders:list", "in 29 days", "now"], ["0198", "read", "never", ""]]
+        {
+            grid.row(row.map(str::to_owned));
+        }
         grid
     }
 
@@ -261,16 +277,16 @@ mod tests {
     fn a_pipe_gets_one_line_a_row() {
         assert_eq!(
             grid().render(None),
-            "ID    SCOPES                                EXPIRES\n\
-             0199  orders:read orders:write orders:list  in 29 days\n\
+            "ID    SCOPES                                EXPIRES     USED\n\
+             0199  orders:read orders:write orders:list  in 29 days  now\n\
              0198  read                                  never\n"
         );
     }
 
     #[test]
-    fn a_table_fits_the_terminal() {
+    fn a_table_fits_the_terminal_and_leaves_out_what_is_spare() {
         assert_eq!(
-            grid().render(Some(36)),
+            grid().render(Some(34)),
             "ID    SCOPES        EXPIRES\n\
              0199  orders:read   in 29 days\n      orders:write\n      orders:list\n\
              0198  read          never\n"
@@ -281,7 +297,7 @@ mod tests {
     fn a_terminal_too_narrow_for_a_table_gets_blocks() {
         assert_eq!(
             grid().render(Some(20)),
-            "ID       0199\nSCOPES   orders:read orders:write orders:list\nEXPIRES  in 29 days\n\n\
+            "ID       0199\nSCOPES   orders:read orders:write orders:list\nEXPIRES  in 29 days\nUSED     now\n\n\
              ID       0198\nSCOPES   read\nEXPIRES  never\n"
         );
     }

@@ -132,6 +132,11 @@ impl Client {
         &self.endpoint
     }
 
+    /// Whether calls carry a token of the caller's.
+    pub fn has_bearer(&self) -> bool {
+        self.bearer.is_some()
+    }
+
     /// Calls an operation.
     pub async fn call<Op: Operation>(&self, op: &Op) -> Result<Op::Response, Error> {
         match tokio::time::timeout(self.timeout, self.exchange(op)).await {

@@ -1,0 +1,167 @@
+//! One file for each room of the API, one function for each operation.
+
+mod audit;
+mod session;
+mod system;
+mod token;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use shared::cli::{Exit, Format};
+use shared::client::{self, Client, Endpoint};
+use shared::op::Operation;
+use shared::page;
+use shared::time::Time;
+
+use crate::Io;
+use crate::args::{Command, Consent};
+use crate::error::{Error, FailedCall};
+
+/// Between a call that got no answer and its only retry: a daemon that restarts is back by then.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What every command works with.
+pub(crate) struct Context<'c, 'io> {
+    pub client: Client,
+    pub format: Format,
+    pub io: &'c mut Io<'io>,
+}
+
+pub(crate) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    match command {
+        Command::Create(args) => token::create(args, context).await,
+        Command::List(args) => token::list(args, context).await,
+        Command::Info(args) => token::info(args, context).await,
+        Command::Revoke(args) => token::revoke(args, context).await,
+        Command::Token(command) => token::run(command, context).await,
+        Command::Session(command) => session::run(command, context).await,
+        Command::Audit(args) => audit::list(args, context).await,
+        Command::Status => system::status(context).await,
+        Command::Completions(_) => Ok(Exit::Ok),
+    }
+}
+
+impl Context<'_, '_> {
+    fn now(&self) -> Time {
+        (self.io.now)()
+    }
+
+    async fn call<Op: Operation>(&self, op: &Op) -> Result<Op::Response, Error> {
+        self.client.call(op).await.map_err(|source| self.failed(source))
+    }
+
+    /// Calls an operation that carries this idempotency key; once more when there is no answer, since the key makes
+    /// that safe.
+    async fn call_with_key<Op: Operation>(&self, op: &Op, key: &str) -> Result<Op::Response, Error> {
+        match self.client.call(op).await {
+            Err(client::Error::NoAnswer { .. }) => {}
+            answer => return answer.map_err(|source| self.failed(source)),
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+        self.client.call(op).await.map_err(|source| match source {
+            client::Error::Refused(_) => self.failed(source),
+            source => Error::Unanswered { key: key.to_owned(), call: self.failed_call(source).into() },
+        })
+    }
+
+    fn failed(&self, source: client::Error) -> Error {
+        Error::Call(self.failed_call(source).into())
+    }
+
+    fn failed_call(&self, source: client::Error) -> FailedCall {
+        let is_socket = matches!(self.client.endpoint(), Endpoint::Socket(_));
+        FailedCall { source, is_socket, has_credentials: self.client.has_bearer() }
+    }
+
+    /// Prints the API's own object; `false` when a person wants to see something else.
+    fn print_object(&mut self, object: &impl Serialize) -> Result<bool, Error> {
+        Ok(shared::cli::write_object(self.io.out, self.format, object)?)
+    }
+
+    /// Goes on only with a yes: from the command line, or from the person at the terminal. The question is made when
+    /// it is needed.
+    async fn ask(&self, consent: Consent, question: impl AsyncFnOnce() -> Result<String, Error>) -> Result<(), Error> {
+        if consent.yes {
+            return Ok(());
+        }
+        let Some(confirm) = self.io.confirm else {
+            return Err(Error::Usage("there is no terminal to ask on: repeat the command with --yes".to_owned()));
+        };
+        // Ctrl-C is a no.
+        if confirm(&question().await?).unwrap_or(false) { Ok(()) } else { Err(Error::Declined) }
+    }
+
+    /// Follows the cursors until there are `limit` entries or no more.
+    async fn pages<L: Listing>(&self, mut request: L, limit: u64) -> Result<L::Response, Error> {
+        let mut left = limit;
+        let mut all: Option<L::Response> = None;
+        loop {
+            request.set_limit(page::Limit::new(u32::try_from(left).unwrap_or(u32::MAX).min(page::Limit::MAX)));
+            let mut page = self.call(&request).await?;
+            let count = L::count(&page);
+            left = left.saturating_sub(count as u64);
+            let cursor = L::cursor(&mut page).clone();
+            let has_more = left > 0 && count > 0 && cursor.is_some();
+            all = Some(match all {
+                None => page,
+                Some(mut all) => {
+                    L::append(&mut all, page);
+                    all
+                }
+            });
+            match all {
+                Some(all) if !has_more => return Ok(all),
+                _ => request.set_cursor(cursor),
+            }
+        }
+    }
+
+    /// Says under a table that it is not everything.
+    fn note_more(&mut self, next_cursor: Option<&String>, total: Option<String>) -> Result<(), Error> {
+        if next_cursor.is_some() {
+            let of = total.map(|total| format!(" (of {total})")).unwrap_or_default();
+            writeln!(self.io.err, "There are more{of}: --limit N shows more of them")?;
+        }
+        Ok(())
+    }
+}
+
+/// An operation that answers a list page by page.
+trait Listing: Operation {
+    fn set_limit(&mut self, limit: Option<page::Limit>);
+    fn set_cursor(&mut self, cursor: Option<String>);
+    fn count(page: &Self::Response) -> usize;
+    fn cursor(page: &mut Self::Response) -> &mut Option<String>;
+    /// Adds the next page; its cursor becomes that of the whole.
+    fn append(all: &mut Self::Response, next: Self::Response);
+}
+
+/// The three lists differ in the name of the field that holds the entries, and in nothing else.
+macro_rules! listing {
+    ($request:ty, $entries:ident) => {
+        impl $crate::commands::Listing for $request {
+            fn set_limit(&mut self, limit: Option<shared::page::Limit>) {
+                self.limit = limit;
+            }
+
+            fn set_cursor(&mut self, cursor: Option<String>) {
+                self.cursor = cursor;
+            }
+
+            fn count(page: &Self::Response) -> usize {
+                page.$entries.len()
+            }
+
+            fn cursor(page: &mut Self::Response) -> &mut Option<String> {
+                &mut page.next_cursor
+            }
+
+            fn append(all: &mut Self::Response, next: Self::Response) {
+                all.$entries.extend(next.$entries);
+                all.next_cursor = next.next_cursor;
+            }
+        }
+    };
+}
+use listing;

@@ -1,0 +1,92 @@
+//! The operator's tool. It speaks the API like any other client and never opens the database.
+//!
+//! Invariants: a secret is never taken from the command line and never printed but as the answer that brought it;
+//! nothing is destroyed without a yes, from the person or as `--yes`; what other people wrote cannot drive the terminal.
+
+mod args;
+mod commands;
+mod connect;
+mod error;
+mod output;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+
+use clap::{CommandFactory, FromArgMatches};
+use shared::cli::Exit;
+use shared::time::Time;
+
+use crate::args::Cli;
+use crate::error::Error;
+
+/// Puts a question to a person: yes or no.
+pub type Confirm = dyn Fn(&str) -> io::Result<bool>;
+
+/// What this program touches besides the daemon.
+pub struct Io<'a> {
+    pub out: &'a mut dyn Write,
+    pub err: &'a mut dyn Write,
+    /// Whether `out` and `err` take colours.
+    pub colour: bool,
+    pub colour_errors: bool,
+    /// Columns of the terminal that `out` is; `None` when it is not one.
+    pub width: Option<u16>,
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    pub now: &'a dyn Fn() -> Time,
+    /// A fresh `Idempotency-Key`.
+    pub new_key: &'a dyn Fn() -> String,
+    /// Asks the person at the terminal; `None` where nobody is.
+    pub confirm: Option<&'a Confirm>,
+    /// Reads a token: hidden from a terminal, else from stdin.
+    pub read_token: &'a dyn Fn() -> io::Result<String>,
+}
+
+impl fmt::Debug for Io<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io").field("width", &self.width).finish_non_exhaustive()
+    }
+}
+
+/// Does what the arguments say (the first is the program's name) and answers the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>, io: &mut Io<'_>) -> Exit {
+    // Without a terminal the help is as wide as a page.
+    let command = Cli::command().term_width(usize::from(io.width.unwrap_or(100)));
+    let parsed = command.try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return show_usage(&error, io),
+    };
+    match execute(cli, io) {
+        Ok(exit) => exit,
+        // The reader has seen enough, as in `authctl list | head`.
+        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+        Err(error) => {
+            output::show_error(&error, io);
+            error.exit()
+        }
+    }
+}
+
+fn show_usage(error: &clap::Error, io: &mut Io<'_>) -> Exit {
+    let is_error = error.use_stderr();
+    let (stream, colour) = if is_error { (&mut io.err, io.colour_errors) } else { (&mut io.out, io.colour) };
+    let text = error.render();
+    // Nobody is left to tell when this cannot be written.
+    let _ = if colour { write!(stream, "{}", text.ansi()) } else { write!(stream, "{text}") };
+    if is_error { Exit::Usage } else { Exit::Ok }
+}
+
+fn execute(cli: Cli, io: &mut Io<'_>) -> Result<Exit, Error> {
+    if let args::Command::Completions(completions) = &cli.command {
+        let mut script = Vec::new();
+        clap_complete::generate(completions.shell, &mut Cli::command(), "authctl", &mut script);
+        io.out.write_all(&script)?;
+        return Ok(Exit::Ok);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Output)?;
+    runtime.block_on(async {
+        let client = connect::connect(&cli.global, io).await?;
+        commands::run(cli.command, &mut commands::Context { client, format: cli.global.output, io }).await
+    })
+}

@@ -1,0 +1,127 @@
+//! What people see: errors with what to do next, and records.
+
+use std::fmt::Write as _;
+use std::io;
+
+use owo_colors::OwoColorize;
+use shared::cli::clean;
+use shared::client::{self, Endpoint};
+use shared::paths;
+use shared::problem::Problem;
+
+use crate::Io;
+use crate::connect::has_unit;
+use crate::error::{Error, FailedCall, SocketProblem, Tried};
+
+/// Says on stderr what went wrong and what to do next.
+pub(crate) fn show_error(error: &Error, io: &mut Io<'_>) {
+    let label = if io.colour_errors { "error:".red().bold().to_string() } else { "error:".to_owned() };
+    // Nobody is left to tell when this cannot be written.
+    let _ = writeln!(io.err, "{label} {}", explain(error).trim_end());
+}
+
+fn explain(error: &Error) -> String {
+    match error {
+        Error::Usage(detail) => detail.clone(),
+        Error::Declined => "nothing was done".to_owned(),
+        Error::Output(error) => error.to_string(),
+        Error::NoSocket(tried) => no_socket(tried, has_unit()),
+        Error::Unanswered { key, call } => format!(
+            "{}\nIt may have happened. Repeat the command with `--idempotency-key {key}` to get the same answer",
+            explain_call(call)
+        ),
+        Error::Call(call) => explain_call(call),
+    }
+}
+
+/// The one sentence that says how to start a daemon here.
+fn start_hint(has_unit: bool) -> &'static str {
+    if has_unit { "Start it with `systemctl start authd`" } else { "Start it with `authd`" }
+}
+
+fn no_socket(tried: &[Tried], has_unit: bool) -> String {
+    let mut text = "cannot connect to authd".to_owned();
+    for Tried { path, problem } in tried {
+        let told = match problem {
+            SocketProblem::Missing => "there is no such socket".to_owned(),
+            SocketProblem::Dead => "a socket that nobody listens on, left by a daemon that is gone".to_owned(),
+            SocketProblem::NotASocket => "this is a file, not a socket".to_owned(),
+            SocketProblem::NotAllowed => format!("you ({}) may not open it", user()),
+            SocketProblem::Other(error) => error.to_string(),
+        };
+        let _ = write!(text, "\n  tried {}: {told}", path.display());
+    }
+    let is_closed = tried.iter().any(|tried| matches!(tried.problem, SocketProblem::NotAllowed));
+    text + "\n"
+        + &if is_closed {
+            "Run authctl as root, or join the group that owns the socket and have it listed under \
+             [admin] in authd.toml; or use --server with AUTHCTL_TOKEN"
+                .to_owned()
+        } else {
+            format!("{}; if it runs elsewhere, say where with --socket PATH or --server URL", start_hint(has_unit))
+        }
+}
+
+/// Who this process is, as the daemon's kernel sees it.
+fn user() -> String {
+    format!("uid {}", rustix::process::geteuid().as_raw())
+}
+
+fn explain_call(call: &FailedCall) -> String {
+    let error = &call.source;
+    match error {
+        client::Error::Refused(problem) => refused(problem, call),
+        client::Error::Unreachable { endpoint: Endpoint::Url(_), .. } => format!(
+            "{error}\nIs authd running there? It listens on {} unless SERVER_ADDR says otherwise",
+            paths::SERVER_ADDR
+        ),
+        client::Error::Unreachable { .. } => format!("{error}\n{}", start_hint(has_unit())),
+        client::Error::NoAnswer { .. } => {
+            format!("{error}\n`--timeout SECONDS` waits longer; authd's log may say more")
+        }
+        client::Error::NotAuthd { .. } => format!("{error}\nIs this authd's address, and as new as authctl?"),
+    }
+}
+
+fn refused(problem: &Problem, call: &FailedCall) -> String {
+    let mut text = clean(&problem.detail).into_owned();
+    for field in &problem.fields {
+        let _ = write!(text, "\n  {}: {}", clean(&field.field), clean(&field.detail));
+    }
+    if let Some(seconds) = problem.retry_after {
+        let _ = write!(text, "\nTry again in {seconds} s");
+    }
+    match problem.status {
+        401 if !call.is_socket && !call.has_credentials => {
+            text += "\nSet AUTHCTL_TOKEN (a token with scopes such as authd:tokens.write) or ADMIN_TOKEN";
+        }
+        401 if !call.is_socket => {
+            text += "\nThe token in AUTHCTL_TOKEN or ADMIN_TOKEN is not one that this daemon accepts";
+        }
+        401 | 403 if call.is_socket => {
+            let _ = write!(
+                text,
+                "\nYou are {}; an administrator allows users and groups under [admin] in authd.toml",
+                user()
+            );
+        }
+        _ => {}
+    }
+    if let Some(id) = problem.request_id.as_ref().filter(|_| problem.status >= 500) {
+        let _ = write!(text, "\nauthd's log has the rest under request id {}", clean(id));
+    }
+    text
+}
+
+/// A list of titles and values, titles in a column of their own. Empty values are left out.
+pub(crate) fn write_record<'r>(io: &mut Io<'_>, fields: impl IntoIterator<Item = (&'r str, String)>) -> io::Result<()> {
+    for (title, value) in fields {
+        if value.is_empty() {
+            continue;
+        }
+        let padded = format!("{title:12}");
+        let padded = if io.colour { padded.bold().to_string() } else { padded };
+        writeln!(io.out, "{padded}  {}", clean(&value))?;
+    }
+    Ok(())
+}
