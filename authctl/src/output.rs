@@ -54,8 +54,8 @@ fn no_socket(tried: &[Tried], has_unit: bool) -> String {
     let is_closed = tried.iter().any(|tried| matches!(tried.problem, SocketProblem::NotAllowed));
     text + "\n"
         + &if is_closed {
-            "Run authctl as root, or join the group that owns the socket and have it listed under \
-             [admin] in authd.toml; or use --server with AUTHCTL_TOKEN"
+            "Run authctl as root, or join the group that owns the socket and have it allowed by an \
+             [[admin.peer]] of authd.toml; or use --server with AUTHCTL_TOKEN"
                 .to_owned()
         } else {
             format!("{}; if it runs elsewhere, say where with --socket PATH or --server URL", start_hint(has_unit))
@@ -101,7 +101,7 @@ fn refused(problem: &Problem, call: &FailedCall) -> String {
         401 | 403 if call.is_socket => {
             let _ = write!(
                 text,
-                "\nYou are {}; an administrator allows users and groups under [admin] in authd.toml",
+                "\nYou are {}; an administrator allows users and groups by [[admin.peer]] in authd.toml",
                 user()
             );
         }

@@ -13,7 +13,7 @@ const NOW: i64 = 1_800_000_000_000;
 const TOKEN_ID: &str = "0199a0b0-0000-7000-8000-000000000001";
 
 /// What one run of the program printed.
-struct Run {
+pub struct Run {
     exit: Exit,
     out: String,
     err: String,
@@ -21,7 +21,7 @@ struct Run {
 
 /// A run without a terminal, in an environment that holds only what the test gives.
 #[derive(Default)]
-struct Program<'t> {
+pub struct Program<'t> {
     env: &'t [(&'t str, &'t str)],
     width: Option<u16>,
     confirm: Option<bool>,
@@ -51,7 +51,8 @@ impl Program<'_> {
         };
         let args = ["authctl"].iter().chain(args).map(OsString::from);
         let exit = authctl::run(args, &mut io);
-        Run { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
+        let text = |bytes| String::from_utf8(bytes).expect("only text is printed");
+        Run { exit, out: text(out), err: text(err) }
     }
 }
 
@@ -321,8 +322,7 @@ fn a_wrong_command_line_is_exit_2() {
 /// The help of every command, kept as a file so that a change of it is seen in review. `UPDATE_HELP=1` writes it anew.
 #[test]
 fn the_help_is_as_reviewed() {
-    let mut text = String::new();
-    for command in [
+    let commands = [
         "",
         "create",
         "list",
@@ -338,12 +338,14 @@ fn the_help_is_as_reviewed() {
         "audit",
         "status",
         "completions",
-    ] {
+    ];
+    let help = commands.map(|command| {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let run = Program::default().run(&args);
         assert_eq!((run.exit, run.err.as_str()), (Exit::Ok, ""));
-        text += &format!("$ authctl {}\n{}\n", args.join(" "), run.out);
-    }
+        format!("$ authctl {}\n{}\n", args.join(" "), run.out)
+    });
+    let text = help.concat();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/help.txt");
     if std::env::var_os("UPDATE_HELP").is_some() {
         std::fs::write(file, &text).unwrap();
