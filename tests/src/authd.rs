@@ -47,6 +47,14 @@ impl Setup {
         self.port
     }
 
+    /// What a variable will be.
+    ///
+    /// # Panics
+    /// When it is not set.
+    pub fn env_value(&self, name: &str) -> String {
+        self.env[name].clone()
+    }
+
     /// Where the provider sends the browser back to.
     pub fn callback(&self) -> String {
         format!("http://127.0.0.1:{}/auth/cli/callback", self.port)
@@ -281,4 +289,33 @@ impl Authd {
         gather(self.setup.dir.path(), &mut all);
         all
     }
+}
+
+/// A token that is well formed and that nobody has minted: its checksum is right.
+///
+/// # Panics
+/// When the kernel has no randomness.
+pub fn random_token() -> String {
+    use base64::Engine as _;
+    let mut bytes = [0; 28];
+    #[expect(clippy::disallowed_methods, reason = "a token that nobody has")]
+    getrandom::fill(&mut bytes).expect("the kernel has randomness");
+    let prefix = "amp_live_";
+    let mut checked = prefix.as_bytes().to_vec();
+    checked.extend(bytes);
+    let mut all = bytes.to_vec();
+    all.extend(crc32(&checked).to_be_bytes());
+    prefix.to_owned() + &base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(all)
+}
+
+/// CRC-32 (IEEE 802.3), bit by bit: another implementation than the daemon's.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+        }
+    }
+    !crc
 }

@@ -1,14 +1,21 @@
 //! A developer's machine: a home of its own, auth-login, and the official AWS clients.
 
 use crate::authd::{Authd, Setup};
-use crate::browser::Visit;
+use crate::browser::{Page, Visit};
+use crate::http::{Http, Response};
 use crate::process::{Spec, stdout};
 use crate::provider::Provider;
 use crate::sts::Sts;
 use crate::{PATIENCE, binary, folder, rig};
-use serde_json::Value;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::mpsc;
 use tempfile::TempDir;
 
 /// authd with a provider and an STS behind it.
@@ -91,7 +98,7 @@ impl Machine {
     }
 
     /// The environment of every program on this machine.
-    fn env(&self) -> Vec<(String, String)> {
+    pub fn env(&self) -> Vec<(String, String)> {
         let mut env = self.endpoint.clone();
         env.push(("HOME".into(), self.home.path().display().to_string()));
         env.push(("AUTH_LOGIN_SERVER".into(), self.server.clone()));
@@ -163,4 +170,120 @@ impl Machine {
         let args = ["--profile", profile, "sts", "get-caller-identity", "--output", "text", "--query", "Arn"];
         stdout(&self.aws(&args).run(PATIENCE)).trim().to_owned()
     }
+}
+
+/// How the release reaches the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The browser is redirected to a port on its own 127.0.0.1.
+    Loopback,
+    /// The page shows it, and the person pastes it.
+    Paste,
+}
+
+/// Someone's terminal that speaks the protocol itself, instead of auth-login: a test decides what it knows.
+#[derive(Debug)]
+pub struct Terminal {
+    pub auth_url: String,
+    pub state: String,
+    pub secret: String,
+    http: Http,
+    loopback: Option<mpsc::Receiver<String>>,
+}
+
+impl Terminal {
+    /// Starts a login.
+    ///
+    /// # Panics
+    /// When authd refuses.
+    pub fn start(authd: &Authd, mode: Mode) -> Self {
+        let mut random = [0; 32];
+        #[expect(clippy::disallowed_methods, reason = "a test's poll secret")]
+        getrandom::fill(&mut random).expect("the kernel has randomness");
+        let secret = URL_SAFE_NO_PAD.encode(random);
+        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&secret));
+        let (port, loopback) = match mode {
+            Mode::Paste => (None, None),
+            Mode::Loopback => {
+                let (port, arrived) = listen_for_release();
+                (Some(port), Some(arrived))
+            }
+        };
+        let mut body = json!({"device_name": "rig", "os": "linux", "cli_version": "0", "poll_challenge": challenge});
+        if let Some(port) = port {
+            body["loopback_port"] = port.into();
+        }
+        let http = authd.http();
+        let said = http.post("/auth/cli/start", &body).expect("authd answers").expect(200);
+        let text = |name: &str| said[name].as_str().expect("the answer is complete").to_owned();
+        Self { auth_url: text("auth_url"), state: text("state"), secret, http, loopback }
+    }
+
+    /// The release that the browser has brought to this terminal's port, if any has come.
+    pub fn release_on_loopback(&self) -> Option<String> {
+        self.loopback.as_ref()?.try_recv().ok()
+    }
+
+    /// The release of a person who signed in at `page`, by whatever way the mode has.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn release(&self, page: &Page) -> String {
+        match &self.loopback {
+            Some(arrived) => arrived.recv_timeout(PATIENCE).expect("the browser brings the release"),
+            None => shown_release(page).unwrap_or_else(|| panic!("no release on the page: {}", page.text)),
+        }
+    }
+
+    /// Asks how far the login is, as someone who knows this much.
+    ///
+    /// # Panics
+    /// When authd does not answer.
+    pub fn poll(&self, secret: Option<&str>, release: Option<&str>) -> Response {
+        ask_status(&self.http, &self.state, secret, release)
+    }
+}
+
+/// Asks how far a login is.
+///
+/// # Panics
+/// When authd does not answer.
+pub fn ask_status(http: &Http, state: &str, secret: Option<&str>, release: Option<&str>) -> Response {
+    let mut http = http.clone();
+    if let Some(secret) = secret {
+        http = http.bearer(secret);
+    }
+    if let Some(release) = release {
+        http = http.with("x-login-release", release);
+    }
+    http.get(&format!("/auth/cli/status?state={state}")).expect("authd answers")
+}
+
+/// The value that a page of the paste mode shows.
+pub fn shown_release(page: &Page) -> Option<String> {
+    let (_, rest) = page.html.split_once("id=\"release\"")?;
+    let (_, rest) = rest.split_once('>')?;
+    let (value, _) = rest.split_once('<')?;
+    Some(value.trim().to_owned())
+}
+
+/// A listener on this machine's loopback that answers every browser and passes on the release that it was brought.
+fn listen_for_release() -> (u16, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let (arrived, releases) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let _ = BufReader::new(&stream).read_line(&mut line);
+            let value = line.split(['?', '&', ' ']).find_map(|p| p.strip_prefix("release="));
+            let _ = (&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+            if let Some(value) = value
+                && arrived.send(value.to_owned()).is_err()
+            {
+                return;
+            }
+        }
+    });
+    (port, releases)
 }

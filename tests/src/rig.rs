@@ -33,6 +33,11 @@ static PATH: LazyLock<std::ffi::OsString> = LazyLock::new(|| {
     std::env::join_paths(all).expect("PATH has no colon inside a folder's name")
 });
 
+/// The `PATH` on which the AWS CLI and the rest of the rig are found.
+pub fn path() -> &'static std::ffi::OsStr {
+    &PATH
+}
+
 /// A program of the rig's `PATH`.
 pub fn program(name: &str) -> Spec {
     Spec::new(name).env("PATH", &*PATH)

@@ -1,0 +1,216 @@
+//! What was acknowledged survives, and what failed changed nothing: kill -9, a full disk, the order of system calls.
+
+use serde_json::json;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tests::authd::{ADMIN_TOKEN, Authd, Setup};
+use tests::http::Http;
+use tests::process::Spec;
+use tests::{PATIENCE, binary, until};
+
+/// Mints on several connections at once until told to stop; answers what was acknowledged, and the keys of requests
+/// that got no answer.
+struct Storm {
+    acknowledged: Mutex<Vec<(String, String)>>,
+    unanswered: Mutex<Vec<String>>,
+    count: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl Storm {
+    fn run(&self, http: &Http, round: usize, worker: usize) {
+        for n in 0.. {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let name = format!("storm-{round}-{worker}-{n}");
+            let ask = http.clone().with("idempotency-key", &name);
+            match ask.post("/auth/tokens", &json!({"name": name, "scopes": ["read"]})) {
+                Ok(answer) if answer.status == 201 => {
+                    let token = answer.json()["token"].as_str().unwrap_or_default().to_owned();
+                    self.acknowledged.lock().expect("no worker panics").push((name, token));
+                    self.count.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(answer) => panic!("{}: {}", answer.status, answer.text()),
+                Err(_) => {
+                    self.unanswered.lock().expect("no worker panics").push(name);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn kill_while_minting(mut authd: Authd, rounds: usize) {
+    let http = authd.http().bearer(ADMIN_TOKEN);
+    let mut kept = Vec::new();
+    for round in 0..rounds {
+        let storm = Storm {
+            acknowledged: Mutex::default(),
+            unanswered: Mutex::default(),
+            count: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+        };
+        std::thread::scope(|scope| {
+            for worker in 0..6 {
+                let (storm, http) = (&storm, &http);
+                scope.spawn(move || storm.run(http, round, worker));
+            }
+            // another moment in each round: after the first answers, or after many
+            until(PATIENCE, "acknowledged tokens", || (storm.count.load(Ordering::Relaxed) > round * 13).then_some(()));
+            authd.kill();
+            storm.stop.store(true, Ordering::Relaxed);
+        });
+        authd.start_again();
+        let acknowledged = storm.acknowledged.into_inner().expect("no worker panics");
+        for (name, token) in &acknowledged {
+            assert_eq!(authd.validate(token, &["read"])["valid"], true, "round {round}: {name} was acknowledged");
+        }
+        kept.extend(acknowledged);
+        // The answer that was lost can still be had: the same key, the same secret.
+        for name in storm.unanswered.into_inner().expect("no worker panics") {
+            let ask = http.clone().with("idempotency-key", &name);
+            let body = json!({"name": name, "scopes": ["read"]});
+            let token = ask.post("/auth/tokens", &body).expect("it answers").expect(201);
+            let token = token["token"].as_str().expect("a secret").to_owned();
+            assert_eq!(authd.validate(&token, &["read"])["valid"], true, "round {round}: {name} on a retry");
+            kept.push((name, token));
+        }
+    }
+    let list = authd.admin().get("/auth/tokens").expect("it answers").expect(200);
+    assert_eq!(list["total"].as_u64(), Some(kept.len() as u64), "nothing more than what was asked for");
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_kill_9_on_sqlite() {
+    kill_while_minting(Authd::start(), 6);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_kill_9_on_postgres() {
+    kill_while_minting(Setup::new().database(&tests::postgres::database()).start(), 3);
+}
+
+#[test]
+fn every_answer_comes_after_its_fsync() {
+    let mut authd = Authd::start();
+    authd.mint("warm", &["read"]);
+    let trace = authd.dir().join("trace");
+    let pid = authd.process().pid().as_raw_nonzero().to_string();
+    let calls = "trace=fsync,fdatasync,read,recvfrom,recvmsg,write,writev,sendto,sendmsg";
+    let spec = Spec::new("strace").args(["-f", "-y", "-s", "4000", "-e", calls, "-p", &pid]).arg("-o").arg(&trace);
+    let mut strace = spec.start(authd.dir().join("strace.log"));
+    let log = authd.dir().join("strace.log");
+    strace.wait(PATIENCE, "attached strace", || {
+        std::fs::read_to_string(&log).ok().filter(|t| t.contains("attached")).map(drop)
+    });
+    let names: Vec<_> = (0..20).map(|n| format!("traced-{n}")).collect();
+    for name in &names {
+        authd.mint(name, &["read"]);
+    }
+    authd.kill();
+    until(PATIENCE, "the end of strace", || strace.exited());
+
+    let text = std::fs::read_to_string(&trace).expect("strace has written");
+    let lines: Vec<_> = text.lines().collect();
+    let find = |from: usize, what: &dyn Fn(&str) -> bool| (from..lines.len()).find(|&i| what(lines[i]));
+    for name in &names {
+        let quoted = format!("\\\"{name}\\\"");
+        let request = find(0, &|l| l.contains(&quoted)).unwrap_or_else(|| panic!("{name} was never read"));
+        let answer = find(request, &|l| l.contains("HTTP/1.1 201")).unwrap_or_else(|| panic!("{name}: no answer"));
+        // a call that was interrupted ends on its line `… resumed>`
+        let synced = lines[request..answer].iter().any(|l| {
+            (l.contains("fsync") || l.contains("fdatasync"))
+                && l.trim_end().ends_with("= 0")
+                && !l.contains("unfinished")
+        });
+        assert!(synced, "{name} was answered without a sync:\n{}", lines[request..=answer].join("\n"));
+    }
+}
+
+/// authd on a file system of a few MiB that exists only for it; the test reaches that through /proc.
+#[test]
+fn a_full_disk_is_503_and_changes_nothing() {
+    let setup = Setup::new();
+    let data = setup.env_value("AUTHD_DATA_DIR");
+    let script = format!("mkdir -p {data} && mount -t tmpfs -o size=6m tmpfs {data} && exec \"$0\" \"$@\"");
+    let mut authd = setup.behind(&["unshare", "--mount", "bash", "-c", &script]).start();
+    let (token, id) = authd.mint("before", &["read"]);
+    let inside = format!("/proc/{}/root{data}", authd.process().pid().as_raw_nonzero());
+    let ballast = format!("{inside}/ballast");
+    let filled = std::fs::write(&ballast, vec![0_u8; 16 << 20]);
+    assert!(filled.is_err(), "6 MiB cannot hold 16");
+
+    // the log has some room of its own left at first
+    let mut minted = Vec::new();
+    let refused = (0..5000).find_map(|n| {
+        let body = json!({"name": format!("full-{n}"), "scopes": ["read"], "metadata": {"fill": "x".repeat(3000)}});
+        let answer = authd.admin().post("/auth/tokens", &body).expect("it answers");
+        if answer.status == 201 {
+            minted.push(answer.json()["token"].as_str().expect("a secret").to_owned());
+            return None;
+        }
+        Some((n, answer))
+    });
+    let (n, answer) = refused.expect("a full disk is noticed");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.header("retry-after").is_some(), "{:?}", answer.headers);
+    let revoke = format!("/auth/tokens/{id}/revoke");
+    let failed = authd.admin().post(&revoke, &json!({"reason": "y".repeat(200)})).expect("it answers");
+    let still = authd.validate(&token, &["read"]);
+    assert_eq!(still["valid"], failed.status == 503, "a revoke is done or it is not: {} {still}", failed.status);
+
+    std::fs::remove_file(&ballast).expect("it is ours");
+    let body = json!({"name": format!("full-{n}"), "scopes": ["read"]});
+    until(PATIENCE, "room to mint again", || {
+        Some(authd.admin().post("/auth/tokens", &body).ok()?).filter(|a| a.status == 201).map(drop)
+    });
+    let list = authd.admin().get("/auth/tokens?include_revoked=true").expect("it answers").expect(200);
+    assert_eq!(list["total"].as_u64(), Some(minted.len() as u64 + 2), "no trace of what was refused");
+    for token in &minted {
+        assert_eq!(authd.validate(token, &["read"])["valid"], true);
+    }
+}
+
+#[test]
+fn sigterm_finishes_what_it_has_begun() {
+    let mut authd = Authd::start();
+    let http = authd.admin();
+    let storm = Storm {
+        acknowledged: Mutex::default(),
+        unanswered: Mutex::default(),
+        count: AtomicUsize::new(0),
+        stop: AtomicBool::new(false),
+    };
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let (storm, http) = (&storm, &http);
+            scope.spawn(move || storm.run(http, 0, worker));
+        }
+        until(PATIENCE, "acknowledged tokens", || (storm.count.load(Ordering::Relaxed) > 20).then_some(()));
+        let status = authd.process().stop(Duration::from_secs(30));
+        storm.stop.store(true, Ordering::Relaxed);
+        assert!(status.success(), "{status}: {}", authd.log());
+    });
+    authd.start_again();
+    for (name, token) in storm.acknowledged.into_inner().expect("no worker panics") {
+        assert_eq!(authd.validate(&token, &["read"])["valid"], true, "{name}");
+    }
+}
+
+#[test]
+fn two_daemons_do_not_share_a_folder_by_accident() {
+    let authd = Authd::start();
+    let data = authd.dir().join("data");
+    let output = Spec::new(binary("authd"))
+        .env("SERVER_ADDR", format!("127.0.0.1:{}", authd.port()))
+        .env("AUTHD_DATA_DIR", data)
+        .env("AUTHD_ADMIN_SOCKET", authd.socket_path())
+        .env("HOME", authd.dir())
+        .run(PATIENCE);
+    assert!(!output.status.success(), "the port and the socket are taken");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(&authd.port().to_string()) || said.contains("admin.sock"), "{said}");
+    assert_eq!(authd.socket().get("/health/live").expect("the first one still has its socket").status, 200);
+}

@@ -1,0 +1,74 @@
+//! No secret is ever written in clear: a search for every secret of a whole login in everything that was written.
+
+use base64::Engine as _;
+use serde_json::json;
+use tests::authd::ADMIN_TOKEN;
+use tests::browser::Visit;
+use tests::login::{Mode, Service, Terminal};
+use tests::redis::Redis;
+
+#[test]
+fn no_secret_is_in_database_log_metrics_or_redis() {
+    let redis = Redis::start();
+    let service = Service::with(|setup, _, _| setup.env("REDIS_URL", &redis.url()).toml("[log]\nlevel = \"trace\"\n"));
+    let authd = &service.authd;
+    let (token, id) = authd.mint("canary", &["read"]);
+    assert_eq!(authd.validate(&token, &["read"])["valid"], true);
+    let path = format!("/auth/tokens/{id}/rotate");
+    let rotated = authd.admin().with("idempotency-key", "k").post(&path, &json!({"grace_seconds": 60}));
+    let rotated = rotated.expect("it answers").expect(200);
+    let owner = Terminal::start(authd, Mode::Loopback);
+    let page = Visit::new().go(&owner.auth_url);
+    let release = owner.release(&page);
+    let wrong = "wrong-release-canary-0123456789";
+    owner.poll(Some(&owner.secret), Some(wrong));
+    let first = owner.poll(Some(&owner.secret), Some(&release)).expect(200);
+    let renew = json!({"refresh_token": first["refresh_token"]});
+    let second = authd.http().post("/auth/cli/renew", &renew).expect("it answers").expect(200);
+
+    let text = |v: &serde_json::Value| v.as_str().expect("a secret").to_owned();
+    let secrets = [
+        ("the admin token", ADMIN_TOKEN.to_owned()),
+        ("an API token", token),
+        ("a rotated API token", text(&rotated["token"])),
+        ("the poll secret", owner.secret.clone()),
+        ("the release", release),
+        ("a wrong release", wrong.to_owned()),
+        ("the device token", text(&first["refresh_token"])),
+        ("the next device token", text(&second["refresh_token"])),
+        ("the AWS secret", text(&first["secret_access_key"])),
+        ("the AWS session token", text(&first["session_token"])),
+        ("the AWS secret of authd", service.sts.secret_access_key.clone()),
+        ("the provider's password", "Passw0rd!".to_owned()),
+    ];
+    let metrics = authd.socket().get("/metrics").expect("it answers");
+    assert_eq!(metrics.status, 200, "{}", metrics.text());
+    let places = [
+        ("files", authd.everything_on_disk()),
+        ("metrics", metrics.body),
+        ("Redis", redis.everything()),
+        ("audit", authd.socket().get("/audit?limit=100").expect("it answers").body),
+    ];
+    assert!(authd.log().len() > 1000, "the log is written, at its most talkative");
+    for (what, secret) in &secrets {
+        let encoded = base64::prelude::BASE64_STANDARD_NO_PAD.encode(secret);
+        for form in [secret.as_bytes(), encoded.as_bytes()] {
+            for (place, bytes) in &places {
+                let found = bytes.windows(form.len()).position(|w| w == form);
+                assert!(found.is_none(), "{what} is in {place}: {:?}", context(bytes, found));
+            }
+        }
+    }
+    // the provider's refresh token never shows itself here: what is stored must be sealed, so look for a JWT's head
+    let disk = &places[0].1;
+    for mark in ["eyJhbGciOi", "\"refresh_token\""] {
+        let found = disk.windows(mark.len()).position(|w| w == mark.as_bytes());
+        assert!(found.is_none(), "something in clear from the provider: {:?}", context(disk, found));
+    }
+}
+
+/// What stands around a find, for the message.
+fn context(bytes: &[u8], at: Option<usize>) -> String {
+    let at = at.unwrap_or(0);
+    String::from_utf8_lossy(&bytes[at.saturating_sub(120)..(at + 40).min(bytes.len())]).into_owned()
+}
