@@ -15,4 +15,4 @@ export HOME=$dir
 [ -e data/PG_VERSION ] || { "${as[@]}" "$bin/initdb" -D data -U postgres -A trust --no-sync -E UTF8 --locale=C >initdb.log 2>&1 || { cat initdb.log >&2; exit 1; }; }
 # fsync stays on: what tests check is what survives
 exec "${as[@]}" "$bin/postgres" -D data -p "$port" -k "$dir" -c listen_addresses=127.0.0.1 -c shared_buffers=64MB \
-  -c max_connections=200 -c recovery_init_sync_method=syncfs
+  -c dynamic_shared_memory_type=mmap -c max_connections=200 -c recovery_init_sync_method=syncfs

@@ -8,6 +8,7 @@ pub mod authd;
 pub mod browser;
 pub mod http;
 pub mod login;
+pub mod machine;
 pub mod postgres;
 pub mod process;
 pub mod provider;

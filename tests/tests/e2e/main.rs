@@ -1,10 +1,12 @@
 //! End-to-end tests: the real binaries against real third parties. One binary, so that the tests of a run share the
 //! peers that take long to start. `tests/run` runs it with everything it needs.
 
+mod attacks;
 mod auth_login;
 mod cli_login;
 mod durability;
 mod faults;
 mod rig;
 mod secrets;
+mod systemd;
 mod tokens;

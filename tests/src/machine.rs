@@ -1,0 +1,108 @@
+//! A whole machine: systemd booted over a throw-away overlay of this one's root (tests/rig/systemd-boot.sh).
+
+use crate::process::{Process, Spec};
+use crate::{PATIENCE, rig};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+/// A running machine. What it writes goes to a folder in memory, which goes with it.
+#[derive(Debug)]
+pub struct Booted {
+    dir: PathBuf,
+    leader: String,
+    process: Process,
+}
+
+impl Booted {
+    /// Boots with these files in place: path on the new machine, and the file here. `None`, with the reason on stderr and
+    /// in the file that `AUTHD_TEST_SKIPPED` names, where this machine cannot.
+    ///
+    /// # Panics
+    /// When it can and does not come up.
+    pub fn start(files: &[(&str, PathBuf)]) -> Option<Self> {
+        let dir = PathBuf::from(format!("/dev/shm/authd-test-{}", std::process::id()));
+        if let Some(reason) = impossible() {
+            skip("a booted systemd", &reason);
+            return None;
+        }
+        for (target, source) in files {
+            let target = dir.join("up").join(target.trim_start_matches('/'));
+            fs::create_dir_all(target.parent().expect("a file lies in a folder")).expect("/dev/shm can be written");
+            fs::copy(source, &target).unwrap_or_else(|e| panic!("{}: {e}", source.display()));
+        }
+        fs::create_dir_all(&dir).expect("/dev/shm can be written");
+        let mut process = rig::script("systemd-boot.sh").arg(&dir).start(dir.join("log"));
+        let pid = process.pid().as_raw_nonzero().to_string();
+        let leader = process.wait(PATIENCE, "systemd inside", || {
+            // nspawn's child is the machine's first process
+            let output = rig::program("pgrep").args(["-P", &pid]).run(PATIENCE);
+            String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
+        });
+        let mut booted = Self { dir, leader: leader.clone(), process };
+        let ask = |args: &[&str]| inside(&leader, args);
+        booted.process.wait(PATIENCE, "a machine that runs", || {
+            let output = ask(&["systemctl", "is-system-running"]);
+            let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            ["running", "degraded"].contains(&state.as_str()).then_some(())
+        });
+        Some(booted)
+    }
+
+    /// Runs a command inside, as root.
+    pub fn run(&self, args: &[&str]) -> Output {
+        inside(&self.leader, args)
+    }
+
+    /// A command inside, not yet started.
+    pub fn spec(&self, args: &[&str]) -> Spec {
+        enter(&self.leader, args)
+    }
+
+    /// The journal of a unit.
+    pub fn journal(&self, unit: &str) -> String {
+        let output = inside(&self.leader, &["journalctl", "--no-pager", "-o", "cat", "-u", unit]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+impl Drop for Booted {
+    fn drop(&mut self) {
+        self.process.kill();
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn enter(leader: &str, args: &[&str]) -> Spec {
+    rig::program("nsenter").args(["-t", leader, "-m", "-u", "-i", "-n", "-p", "--"]).args(args)
+}
+
+fn inside(leader: &str, args: &[&str]) -> Output {
+    enter(leader, args).run(PATIENCE)
+}
+
+/// Why this machine cannot boot another, if it cannot.
+fn impossible() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("not root".into());
+    }
+    if !Path::new("/usr/bin/systemd-nspawn").exists() {
+        return Some("no systemd-nspawn".into());
+    }
+    // an overlay of the root, in a mount namespace of its own: what containers often may not do
+    let probe = "d=$(mktemp -d /dev/shm/authd-probe-XXXXXX) && mkdir $d/u $d/w $d/r \
+        && mount -t overlay overlay -o lowerdir=/,upperdir=$d/u,workdir=$d/w $d/r; s=$?; umount $d/r 2>/dev/null; rm -rf $d; exit $s";
+    let output =
+        rig::program("unshare").args(["--mount", "--propagation", "private", "--", "bash", "-c", probe]).run(PATIENCE);
+    (!output.status.success()).then(|| format!("no overlay mounts: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+/// Notes that a test could not run here. `tests/run` lists these at its end.
+pub fn skip(what: &str, reason: &str) {
+    use std::io::Write as _;
+    eprintln!("SKIPPED {what}: {reason}");
+    if let Some(path) = std::env::var_os("AUTHD_TEST_SKIPPED") {
+        let file = fs::File::options().create(true).append(true).open(path);
+        let _ = file.and_then(|mut f| writeln!(f, "{what}: {reason}"));
+    }
+}
