@@ -9,18 +9,24 @@
 
 use std::fmt;
 use std::future::Future;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::config::DatabaseUrl;
 use crate::world::Millis;
 
 pub mod migrate;
+#[cfg(test)]
+mod migrate_tests;
 pub mod postgres;
+#[cfg(test)]
+mod postgres_tests;
 mod postgres_tls;
 mod postgres_value;
 pub mod sqlite;
 mod sqlite_conn;
+#[cfg(test)]
+mod sqlite_tests;
 pub mod sweep;
 #[cfg(test)]
 pub mod testing;
@@ -270,17 +276,14 @@ pub trait Db: Send + Sync {
     fn engine(&self) -> &'static str;
 }
 
-/// Opens what `DATABASE_URL` names and brings its schema up to date. `sqlite:` is a file in the data dir,
-/// `sqlite:PATH` another one; `postgres://…` and `postgresql://…` are libpq's URLs (see [`postgres::open`]).
-pub async fn open(url: &str, data_dir: &Path, now: Millis) -> Result<Arc<dyn Db>, DbError> {
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        let path = path.strip_prefix("//").unwrap_or(path);
-        let path = if path.is_empty() { data_dir.join("authd.db") } else { data_dir.join(path) };
-        return Ok(Arc::new(sqlite::Sqlite::open(&path, sqlite::Settings::default(), now)?));
+/// Opens what `DATABASE_URL` names and brings its schema up to date. For `postgres://` URLs see [`postgres::Postgres`].
+pub async fn open(url: &DatabaseUrl, max_connections: Option<usize>, now: Millis) -> Result<Arc<dyn Db>, DbError> {
+    match url {
+        DatabaseUrl::Sqlite(path) => Ok(Arc::new(sqlite::Sqlite::open(path, sqlite::Settings::default(), now)?)),
+        DatabaseUrl::Postgres(url) => {
+            let mut settings = postgres::Settings::default();
+            settings.connections = max_connections.unwrap_or(settings.connections);
+            Ok(Arc::new(postgres::Postgres::open(url.expose(), settings, now).await?))
+        }
     }
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(Arc::new(postgres::Postgres::open(url, postgres::Settings::default(), now).await?));
-    }
-    // The URL itself stays out of the message: it may hold a password.
-    Err(DbError::Defect("DATABASE_URL must start with sqlite: or postgres://".into()))
 }

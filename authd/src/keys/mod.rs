@@ -16,6 +16,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::db::{Db, DbError, Query, Row, Statement};
+use crate::error::Error;
 use crate::world::World;
 
 mod root;
@@ -81,6 +82,16 @@ impl std::error::Error for KeyError {
 impl From<DbError> for KeyError {
     fn from(error: DbError) -> Self {
         Self::Db(error)
+    }
+}
+
+/// None of these is the caller's fault; only a database that is down may pass by itself.
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Db(error) => error.into(),
+            error => Self::internal(error),
+        }
     }
 }
 

@@ -1,0 +1,130 @@
+//! What only PostgreSQL can get wrong.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::postgres::{Postgres, Settings};
+use super::tests::{ADD, put, value_of};
+use super::{Db, DbError, Query, Statement, testing};
+
+async fn open(settings: Settings) -> Option<(Postgres, tokio_postgres::Client)> {
+    let url = testing::postgres_url().await?;
+    let db = Postgres::open(&url, settings, 0).await.unwrap();
+    let (other, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    Some((db, other))
+}
+
+#[tokio::test]
+async fn connections_that_were_cut_are_replaced() {
+    let Some((db, other)) = open(Settings { connections: 1, ..Settings::default() }).await else { return };
+    put(&db, "a", 1).await;
+    let rows = db.query(Query::new("SELECT pg_backend_pid()", [])).await.unwrap();
+    let pid = i32::try_from(rows[0].int(0).unwrap()).unwrap();
+    other.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match db.commit(vec![Statement::one(ADD, ["a".into(), 1.into()])]).await {
+            Ok(_) => break,
+            Err(error) => assert!(matches!(error, DbError::Unavailable(_)), "{error}"),
+        }
+        assert!(Instant::now() < deadline, "it never came back");
+    }
+    assert_eq!(value_of(&db, "a").await, Some(2));
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_told_and_changes_nothing() {
+    let settings = Settings { connections: 1, deadline: Duration::from_millis(300), ..Settings::default() };
+    let Some((db, other)) = open(settings).await else { return };
+    put(&db, "a", 1).await;
+    other.batch_execute("BEGIN; LOCK TABLE counters IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let begun = Instant::now();
+    let late = db.commit(vec![Statement::one(ADD, ["a".into(), 1.into()])]).await;
+    assert!(matches!(late, Err(DbError::Unavailable(_))), "{late:?}");
+    let late = db.query(Query::new("SELECT count(*) FROM counters", [])).await;
+    assert!(matches!(late, Err(DbError::Unavailable(_))), "{late:?}");
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    other.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(value_of(&db, "a").await, Some(1));
+}
+
+/// Dropped in the middle, a call must not leave its connection inside a transaction for the next caller.
+#[tokio::test]
+async fn a_call_that_is_dropped_leaves_a_clean_connection() {
+    let Some((db, other)) = open(Settings { connections: 1, ..Settings::default() }).await else { return };
+    let db = Arc::new(db);
+    put(&*db, "a", 1).await;
+    other.batch_execute("BEGIN; UPDATE counters SET value = value WHERE name = 'a'").await.unwrap();
+    let waits =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE counters SET v%'";
+    let call = tokio::spawn({
+        let db = db.clone();
+        async move { db.commit(vec![Statement::one(ADD, ["a".into(), 10.into()])]).await }
+    });
+    let deadline = Instant::now() + Duration::from_secs(4);
+    while other.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(Instant::now() < deadline, "it never got as far as the row");
+        tokio::task::yield_now().await;
+    }
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    other.batch_execute("ROLLBACK").await.unwrap();
+    db.commit(vec![Statement::one(ADD, ["a".into(), 1.into()])]).await.unwrap();
+    assert_eq!(value_of(&*db, "a").await, Some(2));
+}
+
+/// A migration by a newer authd changes what a prepared statement answers.
+#[tokio::test]
+async fn statements_prepared_before_a_migration_are_prepared_again() {
+    let Some((db, other)) = open(Settings { connections: 2, ..Settings::default() }).await else { return };
+    put(&db, "a", 1).await;
+    let all = || Query::new("SELECT * FROM counters WHERE name = $1", ["a".into()]);
+    let change = || vec![Statement::exists("SELECT * FROM counters WHERE name = $1", ["a".into()])];
+    db.query(all()).await.unwrap();
+    db.commit(change()).await.unwrap();
+    other.batch_execute("ALTER TABLE counters ADD COLUMN more BIGINT").await.unwrap();
+    db.commit(change()).await.unwrap();
+    assert_eq!(db.query(all()).await.unwrap()[0].0.len(), 3);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_unavailable() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("postgres://user:hunter2@127.0.0.1:{port}/db");
+    let error = Postgres::open(&url, Settings::default(), 0).await.unwrap_err();
+    assert!(matches!(error, DbError::Unavailable(_)) && !error.to_string().contains("hunter2"), "{error}");
+    let error = Postgres::open("postgres://user:hunter2@[/db", Settings::default(), 0).await.unwrap_err();
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+/// `AUTHD_TEST_POSTGRES_CA` says that the server speaks TLS, with a certificate of this CA for `localhost`.
+#[tokio::test]
+async fn sslmode_means_what_libpq_says() {
+    let (Some(url), Ok(ca)) = (testing::postgres_url().await, std::env::var("AUTHD_TEST_POSTGRES_CA")) else { return };
+    let config: tokio_postgres::Config = url.parse().unwrap();
+    let (port, options) = (config.get_ports()[0], config.get_options().unwrap());
+    let options = options.replace('=', "%3D");
+    for (host, mode, encrypted) in [
+        ("localhost", "sslmode=disable", Some(0)),
+        ("localhost", "sslmode=prefer", Some(1)),
+        ("localhost", "sslmode=require", Some(1)),
+        ("wrong.example", "sslmode=require", Some(1)),
+        ("localhost", "sslmode=verify-full&sslrootcert=CA", Some(1)),
+        ("wrong.example", "sslmode=verify-full&sslrootcert=CA", None),
+        ("wrong.example", "sslmode=verify-ca&sslrootcert=CA", Some(1)),
+        ("localhost", "sslmode=verify-full", None),
+    ] {
+        let mode = mode.replace("CA", &ca);
+        let url = format!("postgres://postgres@{host}:{port}/postgres?hostaddr=127.0.0.1&options={options}&{mode}");
+        let opened = Postgres::open(&url, Settings::default(), 0).await;
+        let answer = match opened {
+            Ok(db) => {
+                let ssl = Query::new("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", []);
+                Some(db.query(ssl).await.unwrap()[0].int(0).unwrap())
+            }
+            Err(_) => None,
+        };
+        assert_eq!(answer, encrypted, "{host} {mode}");
+    }
+}
