@@ -1,0 +1,159 @@
+//! The four calls to authd, and what their failures mean for a person.
+
+use shared::api::cli_login::{
+    Authorized, EndLogin, EndedLogin, LoginAnswer, LoginStatus, RenewLogin, StartLogin, StartedLogin,
+};
+use shared::cli::Exit;
+use shared::client::{Client, Endpoint, Error as CallError};
+use shared::problem::Code;
+use shared::secret::Secret;
+
+use crate::error::Error;
+
+/// A server that may be talked to: TLS, this machine itself, or explicitly allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server(Endpoint);
+
+impl Server {
+    /// Refuses to send secrets over a network in clear.
+    pub fn parse(url: &str, insecure: bool) -> Result<Self, Error> {
+        let endpoint = Endpoint::url(url).map_err(Error::usage)?;
+        if !endpoint.is_private() && !insecure {
+            return Err(Error::usage(format!(
+                "{endpoint} is not encrypted: whoever is on the way could take your keys. Use https, or --insecure if \
+                 you know the network"
+            )));
+        }
+        Ok(Self(endpoint))
+    }
+}
+
+impl Server {
+    /// Whether what is sent stays on this machine or is encrypted.
+    pub fn is_private(&self) -> bool {
+        self.0.is_private()
+    }
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A connection to authd.
+#[derive(Clone, Debug)]
+pub struct Api {
+    client: Client,
+}
+
+/// Why a renewal brought no keys.
+#[derive(Debug)]
+pub enum NoRenewal {
+    /// The session is over: only a new sign-in helps.
+    Ended(String),
+    /// It may work another time; the token is as good as before.
+    Failed(Error),
+}
+
+impl Api {
+    pub fn new(server: &Server) -> Self {
+        Self { client: Client::new(server.0.clone()) }
+    }
+
+    pub async fn start(&self, request: &StartLogin) -> Result<StartedLogin, Error> {
+        self.client.call(request).await.map_err(explain)
+    }
+
+    /// `None`: authd could not say this time; ask again later.
+    pub async fn status(&self, request: &LoginStatus) -> Result<Option<LoginAnswer>, Error> {
+        match self.client.call(request).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if is_passing(&error) => Ok(None),
+            Err(error) => Err(explain(error)),
+        }
+    }
+
+    pub async fn renew(&self, token: Secret, role: Option<&str>) -> Result<Authorized, NoRenewal> {
+        let request = RenewLogin { refresh_token: token, role: role.map(str::to_owned), duration_seconds: None };
+        match self.client.call(&request).await {
+            Ok(LoginAnswer::Authorized(answer)) => Ok(*answer),
+            Ok(LoginAnswer::Expired) => Err(NoRenewal::Ended("the session has expired".to_owned())),
+            Ok(LoginAnswer::Denied) => Err(NoRenewal::Ended("the session was refused".to_owned())),
+            Ok(LoginAnswer::Pending) => {
+                Err(NoRenewal::Failed(Error::unreachable("authd is still busy with this session; try again")))
+            }
+            Err(CallError::Refused(problem)) if matches!(problem.error, Code::SessionEnded | Code::InvalidToken) => {
+                Err(NoRenewal::Ended(problem.detail))
+            }
+            Err(error) => Err(NoRenewal::Failed(explain(error))),
+        }
+    }
+
+    /// `None`: there was no such session any more.
+    pub async fn logout(&self, token: Secret) -> Result<Option<EndedLogin>, Error> {
+        match self.client.call(&EndLogin { refresh_token: token }).await {
+            Ok(ended) => Ok(Some(ended)),
+            Err(CallError::Refused(problem)) if problem.status == 401 => Ok(None),
+            Err(error) => Err(explain(error)),
+        }
+    }
+}
+
+/// Whether the same question may be answered a little later.
+fn is_passing(error: &CallError) -> bool {
+    match error {
+        CallError::Unreachable { .. } | CallError::NoAnswer { .. } => true,
+        CallError::Refused(problem) => matches!(problem.status, 429 | 500..),
+        CallError::NotAuthd { .. } => false,
+    }
+}
+
+fn explain(error: CallError) -> Error {
+    let hint = match &error {
+        CallError::Unreachable { .. } => ". Is authd running there? Say where it is with --server URL",
+        CallError::NotAuthd { .. } => ". Say where authd is with --server URL",
+        CallError::NoAnswer { .. } => ". Try again",
+        CallError::Refused(_) => "",
+    };
+    let mut detail = format!("{error}{hint}");
+    if let CallError::Refused(problem) = &error {
+        for field in &problem.fields {
+            detail.push_str(&format!("\n  {}: {}", field.field, field.detail));
+        }
+        if let Some(request_id) = &problem.request_id {
+            detail.push_str(&format!(" (request {request_id})"));
+        }
+    }
+    let exit = match &error {
+        // A daemon that cannot do its work now is, for a script, like one that is not there.
+        CallError::Refused(problem) if problem.status == 503 => Exit::Unreachable,
+        error => Exit::from(error),
+    };
+    match exit {
+        Exit::NotAuthenticated => Error::not_authenticated(detail),
+        Exit::Unreachable => Error::unreachable(detail),
+        _ => Error::refused(detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clear_text_stays_on_this_machine_unless_allowed() {
+        assert!(Server::parse("http://127.0.0.1:8080", false).is_ok());
+        assert!(Server::parse("http://localhost:8080/", false).is_ok());
+        assert!(Server::parse("https://auth.example.test", false).is_ok());
+        assert!(Server::parse("http://auth.example.test", true).is_ok());
+        let error = Server::parse("http://auth.example.test", false).unwrap_err();
+        assert!(error.to_string().contains("--insecure"));
+    }
+
+    #[test]
+    fn a_trailing_slash_makes_no_other_server() {
+        let server = |url| Server::parse(url, false).unwrap().to_string();
+        assert_eq!(server("http://127.0.0.1:8080/"), server("http://127.0.0.1:8080"));
+    }
+}

@@ -1,0 +1,243 @@
+//! Changing one section of an AWS file, and nothing else: every line that is not ours stays byte for byte.
+
+use std::collections::HashMap;
+
+use super::syntax::{Document, Kind, Malformed, is_space};
+
+/// What becomes of one section.
+#[derive(Debug, Default)]
+pub struct Change<'a> {
+    /// Keys in lower case, with values of one line.
+    pub set: &'a [(&'a str, &'a str)],
+    pub remove: &'a [&'a str],
+}
+
+/// Why nothing was changed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The result would not read back as intended. Seen only in files that are indented in odd ways.
+    WouldNotReadBack(Option<Malformed>),
+    /// A section name, key or value that cannot be written on one line.
+    Unwritable(String),
+}
+
+impl Document {
+    /// Applies a change to a section, which is made at the end of the file if it is not there.
+    pub fn changed(&self, section: &str, change: &Change<'_>) -> Result<Self, Refused> {
+        writable(section, change)?;
+        let text = match self.section(section) {
+            Some(_) => self.with_section_changed(section, change),
+            None if change.set.is_empty() => self.text().to_owned(),
+            None => self.with_section_added(section, change),
+        };
+        let changed = Self::parse(&text).map_err(|error| Refused::WouldNotReadBack(Some(error)))?;
+        if !self.differs_only_by(section, change, &changed) {
+            return Err(Refused::WouldNotReadBack(None));
+        }
+        Ok(changed)
+    }
+
+    /// Removes keys, and the header too if nothing but blank lines is left below it.
+    pub fn without(&self, section: &str, keys: &[&str]) -> Result<Self, Refused> {
+        let changed = self.changed(section, &Change { set: &[], remove: keys })?;
+        let Some(range) = changed.section(section) else { return Ok(changed) };
+        let lines = &changed.lines()[range.clone()];
+        if lines[1..].iter().any(|line| line.kind != Kind::Blank) {
+            return Ok(changed);
+        }
+        let header = lines[0].span.clone();
+        let text = format!("{}{}", &changed.text()[..header.start], &changed.text()[header.end..]);
+        let removed = Self::parse(&text).map_err(|error| Refused::WouldNotReadBack(Some(error)))?;
+        let others_kept = self.sections().filter(|name| *name != section).eq(removed.sections())
+            && removed.sections().all(|name| self.values(name) == removed.values(name));
+        if others_kept { Ok(removed) } else { Err(Refused::WouldNotReadBack(None)) }
+    }
+
+    fn with_section_added(&self, section: &str, change: &Change<'_>) -> String {
+        let end = self.line_end();
+        let mut text = self.text().to_owned();
+        if let Some(last) = self.lines().last() {
+            if last.end == last.span.end {
+                text.push_str(end);
+            }
+            if last.kind != Kind::Blank {
+                text.push_str(end);
+            }
+        }
+        text.push('[');
+        text.push_str(section);
+        text.push(']');
+        text.push_str(end);
+        for (key, value) in change.set {
+            push_option(&mut text, "", key, value, end);
+        }
+        text
+    }
+
+    fn with_section_changed(&self, section: &str, change: &Change<'_>) -> String {
+        let range = self.section(section).unwrap_or_default();
+        let end = self.line_end();
+        let mut missing: Vec<&(&str, &str)> = change.set.iter().collect();
+        let mut text = self.text()[..self.lines()[range.start].span.start].to_owned();
+        // Where new keys go: after the last line that means something, before the comments of whatever follows.
+        let mut insert_at = text.len();
+        let mut dropping = false;
+        for line in &self.lines()[range.clone()] {
+            let whole = self.whole(line);
+            match &line.kind {
+                Kind::Option { key, value_at } => {
+                    let new = change.set.iter().find(|(name, _)| name == key);
+                    missing.retain(|(name, _)| name != key);
+                    dropping = new.is_some() || change.remove.contains(&key.as_str());
+                    if let Some((_, value)) = new {
+                        text.push_str(&whole[..*value_at]);
+                        text.push_str(value);
+                        let own_end = &self.text()[line.end..line.span.end];
+                        text.push_str(if own_end.is_empty() { end } else { own_end });
+                    } else if !dropping {
+                        text.push_str(whole);
+                    }
+                }
+                Kind::Continuation if dropping => {}
+                Kind::Continuation | Kind::Section(_) => text.push_str(whole),
+                Kind::Blank | Kind::Comment => {
+                    text.push_str(whole);
+                    continue;
+                }
+            }
+            insert_at = text.len();
+        }
+        let mut added = String::new();
+        if !missing.is_empty() && !text[..insert_at].ends_with(['\n', '\r']) {
+            added.push_str(end);
+        }
+        let indent = self.indent_for_new_keys(&range);
+        for (key, value) in missing {
+            push_option(&mut added, indent, key, value, end);
+        }
+        text.insert_str(insert_at, &added);
+        text.push_str(&self.text()[self.lines()[range.end - 1].span.end..]);
+        text
+    }
+
+    /// The deepest indentation that starts no continuation: that of the section's last line that is none itself, or
+    /// of the next header, which must not become a continuation of ours.
+    fn indent_for_new_keys(&self, range: &std::ops::Range<usize>) -> &str {
+        let structural = |kind: &Kind| matches!(kind, Kind::Option { .. } | Kind::Section(_));
+        let last = self.lines()[range.clone()].iter().rev().find(|line| structural(&line.kind));
+        let next = self.lines().get(range.end);
+        let indent = |line| {
+            let body = self.body(line);
+            &body[..body.len() - body.trim_start_matches(is_space).len()]
+        };
+        last.into_iter().chain(next).map(indent).max_by_key(|indent| indent.chars().count()).unwrap_or_default()
+    }
+
+    /// The proof that an edit did what it should: the same sections and values but for what was asked.
+    fn differs_only_by(&self, section: &str, change: &Change<'_>, changed: &Self) -> bool {
+        let is_new = self.section(section).is_none() && !change.set.is_empty();
+        let expected_sections = self.sections().chain(is_new.then_some(section));
+        if !expected_sections.eq(changed.sections()) {
+            return false;
+        }
+        let others_kept =
+            self.sections().filter(|name| *name != section).all(|name| self.values(name) == changed.values(name));
+        let mut expected: HashMap<String, String> = self.values(section).into_iter().collect();
+        expected.retain(|key, _| !change.remove.contains(&key.as_str()));
+        expected.extend(change.set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        others_kept && expected == changed.values(section).into_iter().collect::<HashMap<_, _>>()
+    }
+}
+
+fn push_option(text: &mut String, indent: &str, key: &str, value: &str, end: &str) {
+    text.push_str(indent);
+    text.push_str(key);
+    text.push_str(" = ");
+    text.push_str(value);
+    text.push_str(end);
+}
+
+/// One key a line, one line a value, and nothing that a parser of another language would read differently.
+fn writable(section: &str, change: &Change<'_>) -> Result<(), Refused> {
+    let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    if !plain(section) || section.contains([']', '#', ';']) {
+        return Err(Refused::Unwritable(format!("the section name {section:?}")));
+    }
+    for (key, value) in change.set {
+        let key_is_word =
+            !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if !key_is_word || !plain(value) || value.trim() != *value {
+            return Err(Refused::Unwritable(format!("the value of {key}")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edit(text: &str, section: &str, set: &[(&str, &str)], remove: &[&str]) -> String {
+        Document::parse(text).unwrap().changed(section, &Change { set, remove }).unwrap().text().to_owned()
+    }
+
+    #[test]
+    fn an_empty_file_gets_one_section() {
+        assert_eq!(edit("", "default", &[("a", "1"), ("b", "2")], &[]), "[default]\na = 1\nb = 2\n");
+    }
+
+    #[test]
+    fn a_new_section_comes_last_and_repairs_only_the_missing_line_end() {
+        assert_eq!(edit("[x]\nk=1", "y", &[("a", "1")], &[]), "[x]\nk=1\n\n[y]\na = 1\n");
+        assert_eq!(edit("[x]\nk=1\n\n", "y", &[("a", "1")], &[]), "[x]\nk=1\n\n[y]\na = 1\n");
+        assert_eq!(edit("[x]\r\nk=1\r\n", "y", &[("a", "1")], &[]), "[x]\r\nk=1\r\n\r\n[y]\r\na = 1\r\n");
+    }
+
+    #[test]
+    fn values_are_replaced_where_they_stand() {
+        let text =
+            "# mine\n[default]\nregion = eu\nAWS_Access_Key_Id=OLD ; note\n# why\nother: x\n\n# of b\n[b]\nk=1\n";
+        let expected =
+            "# mine\n[default]\nregion = eu\nAWS_Access_Key_Id=NEW\n# why\nother: x\nadded = 1\n\n# of b\n[b]\nk=1\n";
+        assert_eq!(edit(text, "default", &[("aws_access_key_id", "NEW"), ("added", "1")], &[]), expected);
+    }
+
+    #[test]
+    fn a_removed_key_takes_its_continuation_along() {
+        let text = "[a]\nx =\n  1\n# c\n  2\ny = 3\n";
+        assert_eq!(edit(text, "a", &[], &["x"]), "[a]\n# c\ny = 3\n");
+        assert_eq!(edit(text, "a", &[("x", "9")], &[]), "[a]\nx =9\n# c\ny = 3\n");
+    }
+
+    #[test]
+    fn new_keys_fit_the_indentation_around_them() {
+        assert_eq!(edit("[a]\n  x = 1\n[b]\n", "a", &[("y", "2")], &[]), "[a]\n  x = 1\n  y = 2\n[b]\n");
+        assert_eq!(edit("[a]\n  [b]\n", "a", &[("y", "2")], &[]), "[a]\n  y = 2\n  [b]\n");
+        assert_eq!(edit("[a]\ns3 =\n  k = 1\n", "a", &[("y", "2")], &[]), "[a]\ns3 =\n  k = 1\ny = 2\n");
+    }
+
+    #[test]
+    fn a_header_without_keys_goes_and_one_with_a_comment_stays() {
+        let without = |text: &str| Document::parse(text).unwrap().without("a", &["x"]).unwrap().text().to_owned();
+        assert_eq!(without("[b]\nk=1\n\n[a]\nx = 1\n"), "[b]\nk=1\n\n");
+        assert_eq!(without("[a]\n# note\nx = 1\n"), "[a]\n# note\n");
+        assert_eq!(without("[a]\nx = 1\ny = 2\n[b]\n"), "[a]\ny = 2\n[b]\n");
+        assert_eq!(without("[b]\n"), "[b]\n");
+    }
+
+    #[test]
+    fn what_does_not_fit_on_a_line_is_refused() {
+        let document = Document::parse("").unwrap();
+        for (section, key, value) in [
+            ("a]b", "k", "v"),
+            ("", "k", "v"),
+            ("a", "k", "v\n[b]"),
+            ("a", "k", ""),
+            ("a", "k=", "v"),
+            ("a", "k", " v"),
+        ] {
+            let refused = document.changed(section, &Change { set: &[(key, value)], remove: &[] }).unwrap_err();
+            assert!(matches!(refused, Refused::Unwritable(_)), "{section:?} {key:?} {value:?}");
+        }
+    }
+}

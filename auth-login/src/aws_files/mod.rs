@@ -1,0 +1,109 @@
+//! `~/.aws/credentials` and `~/.aws/config`: found, read as the AWS tools read them, changed line by line.
+//!
+//! Invariants: a file that the tools cannot read is never touched; whatever is not ours stays byte for byte; nobody
+//! ever sees half a file; a profile that somebody else wrote is overwritten only when asked to.
+
+mod edit;
+mod file;
+mod profile;
+mod syntax;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub use file::AwsFile;
+pub use profile::{Keys, Owner, ProfileName};
+
+use crate::error::Error;
+use crate::places::Places;
+
+/// Both files.
+#[derive(Clone, Debug)]
+pub struct AwsFiles {
+    pub credentials: AwsFile,
+    pub config: AwsFile,
+}
+
+impl AwsFiles {
+    pub fn at(places: &Places) -> Self {
+        Self {
+            credentials: AwsFile::at(places.aws_credentials.clone()),
+            config: AwsFile::at(places.aws_config.clone()),
+        }
+    }
+
+    /// Whose the profile in the credentials file is.
+    pub fn owner(&self, profile: &ProfileName) -> Result<Owner, Error> {
+        Ok(profile::owner(&self.credentials.read()?, profile))
+    }
+
+    /// Fails if the profile may not be written: to be asked before a person is sent to a browser for nothing.
+    pub fn check_writable(&self, profile: &ProfileName, force: bool) -> Result<(), Error> {
+        may_write(&self.owner(profile)?, profile, self.credentials.path(), force)
+    }
+
+    /// Puts keys into the profile of the credentials file.
+    pub fn write(&self, profile: &ProfileName, keys: &Keys, force: bool) -> Result<(), Error> {
+        let path = self.credentials.path().to_owned();
+        self.credentials.edit(|document| {
+            may_write(&profile::owner(document, profile), profile, &path, force)?;
+            Ok(profile::write(document, profile, keys)?)
+        })?;
+        Ok(())
+    }
+
+    /// Takes our keys out of the profile; `false` if there were none.
+    pub fn remove(&self, profile: &ProfileName) -> Result<bool, Error> {
+        if self.owner(profile)? != Owner::Ours {
+            return Ok(false);
+        }
+        self.credentials.edit(|document| match profile::owner(document, profile) {
+            Owner::Ours => Ok(profile::remove(document, profile)?),
+            Owner::Nobody | Owner::Other(_) => Ok(document.clone()),
+        })?;
+        Ok(true)
+    }
+
+    /// Whether the config file sends this profile to `auth-login credential-process`; keys in the credentials file
+    /// would hide that.
+    pub fn asks_us(&self, profile: &ProfileName) -> Result<bool, Error> {
+        let command = self.config.read()?.value(&profile.in_config(), "credential_process");
+        Ok(command.is_some_and(|command| command.contains("auth-login") && command.contains("credential-process")))
+    }
+
+    /// Makes the config file send this profile to a command.
+    pub fn set_credential_process(&self, profile: &ProfileName, command: &str, force: bool) -> Result<(), Error> {
+        let section = profile.in_config();
+        let key = "credential_process";
+        self.config.edit(|document| match document.value(&section, key) {
+            Some(found) if found != command && !found.contains("auth-login") && !force => Err(Error::refused(format!(
+                "[{section}] in {} has another {key}; --force replaces it",
+                self.config.path().display()
+            ))),
+            _ => Ok(document.changed(&section, &edit::Change { set: &[(key, command)], remove: &[] })?),
+        })?;
+        Ok(())
+    }
+
+    /// What keeps the profile from working as one would think, in sentences.
+    pub fn obstacles(&self, profile: &ProfileName) -> Result<Vec<String>, Error> {
+        let mut found = profile::obstacles(&self.credentials.read()?, &self.config.read()?, profile);
+        if self.credentials.is_open_to_others() {
+            let path = self.credentials.path().display();
+            found.push(format!("{path} can be read by others on this machine; chmod 600 {path}"));
+        }
+        Ok(found)
+    }
+}
+
+fn may_write(owner: &Owner, profile: &ProfileName, path: &Path, force: bool) -> Result<(), Error> {
+    match owner {
+        Owner::Other(key) if !force => Err(Error::refused(format!(
+            "the profile {profile} in {} was written by somebody else (it has {key}). Choose another one with \
+             --profile NAME, or overwrite it with --force",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}

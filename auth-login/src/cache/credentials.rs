@@ -1,0 +1,144 @@
+//! Temporary AWS keys, and how long they are good enough to hand out.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use shared::api::cli_login::Authorized;
+use shared::secret::Secret;
+
+use crate::aws_files::Keys;
+
+/// SDKs refresh from 15 minutes before expiry on, at every use; keys that are handed out must outlive that.
+const MARGIN: i64 = 20 * 60;
+/// A clock that jumped back by more than this makes stored times worthless.
+const CLOCK_JUMP: i64 = 5 * 60;
+
+/// Keys of one role, with when they came.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Credentials {
+    pub access_key_id: String,
+    pub secret_access_key: Secret,
+    pub session_token: Secret,
+    /// Epoch seconds, by the clock of AWS.
+    pub expires_at: i64,
+    /// Epoch seconds, by the clock of this machine.
+    pub obtained_at: i64,
+    /// The role's name and ARN, as the server says.
+    pub role: String,
+    pub role_arn: String,
+}
+
+impl Credentials {
+    pub fn new(answer: &Authorized, now: i64) -> Self {
+        Self {
+            access_key_id: answer.access_key_id.clone(),
+            secret_access_key: answer.secret_access_key.clone(),
+            session_token: answer.session_token.clone(),
+            expires_at: answer.expires_at,
+            obtained_at: now,
+            role: answer.role.clone(),
+            role_arn: answer.role_arn.clone(),
+        }
+    }
+
+    /// Seconds from when they came to when they end.
+    fn life(&self) -> i64 {
+        (self.expires_at - self.obtained_at).max(0)
+    }
+
+    /// Seconds that are left, by the clock of this machine.
+    pub fn remaining(&self, now: i64) -> i64 {
+        self.expires_at - now
+    }
+
+    /// Whether they may be handed out: 20 minutes are left, or half of a life that was never that long.
+    pub fn is_fresh(&self, now: i64) -> bool {
+        let margin = if self.life() < MARGIN { self.life() / 2 } else { MARGIN };
+        // After a jump back the keys seem to have more time than they do.
+        let clock_is_sane = now >= self.obtained_at - CLOCK_JUMP;
+        clock_is_sane && self.remaining(now) > 0 && self.remaining(now) >= margin
+    }
+
+    /// When a supervised renewal is due: after two thirds of their life. If a renewal brings the same keys again, the
+    /// next one comes after two thirds of what is left.
+    pub fn renewal_due_at(&self) -> i64 {
+        self.obtained_at + (self.life() * 2 / 3).max(1)
+    }
+
+    /// Whether they had expired when they came: then this machine's clock is ahead.
+    pub fn came_expired(&self) -> bool {
+        self.expires_at <= self.obtained_at
+    }
+
+    /// When they end, RFC 3339 in UTC.
+    pub fn expiration(&self) -> String {
+        rfc3339(self.expires_at)
+    }
+
+    /// As they are written into a profile.
+    pub fn keys(&self) -> Keys {
+        Keys {
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: self.secret_access_key.clone(),
+            session_token: self.session_token.clone(),
+            expires: self.expiration(),
+        }
+    }
+}
+
+/// Epoch seconds as RFC 3339 in UTC. What no calendar holds becomes the epoch: expired.
+pub fn rfc3339(seconds: i64) -> String {
+    Timestamp::from_second(seconds).unwrap_or_default().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(obtained_at: i64, expires_at: i64) -> Credentials {
+        Credentials {
+            access_key_id: "ASIA".into(),
+            secret_access_key: Secret::new("s"),
+            session_token: Secret::new("t"),
+            expires_at,
+            obtained_at,
+            role: String::new(),
+            role_arn: String::new(),
+        }
+    }
+
+    #[test]
+    fn keys_are_fresh_while_tools_need_not_refresh_them() {
+        for (life, at, fresh) in [
+            (3600, 0, true),
+            (3600, 2400, true),
+            (3600, 2401, false),
+            (1200, 0, true),
+            (1200, 1, false),
+            (900, 449, true),
+            (900, 450, true),
+            (900, 451, false),
+            (10, 5, true),
+            (10, 6, false),
+            (1, 0, true),
+            (1, 1, false),
+            (0, 0, false),
+            (3600, -301, false),
+            (3600, -300, true),
+        ] {
+            assert_eq!(keys(1000, 1000 + life).is_fresh(1000 + at), fresh, "life {life} at {at}");
+        }
+    }
+
+    #[test]
+    fn a_supervised_renewal_comes_before_tools_worry() {
+        assert_eq!(keys(1000, 4600).renewal_due_at(), 3400);
+        assert_eq!(keys(1000, 1030).renewal_due_at(), 1020);
+        assert_eq!(keys(1000, 900).renewal_due_at(), 1001);
+    }
+
+    #[test]
+    fn times_are_rfc_3339_in_utc() {
+        assert_eq!(rfc3339(1_800_000_000), "2027-01-15T08:00:00Z");
+        assert_eq!(rfc3339(i64::MAX), "1970-01-01T00:00:00Z");
+    }
+}

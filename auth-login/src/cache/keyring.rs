@@ -1,0 +1,99 @@
+//! The desktop's keyring, which may be absent, locked, or never answer.
+//!
+//! Every call runs on a plain thread of its own with a deadline. Calling it on the runtime was refused: the D-Bus
+//! client starts a runtime itself, and a keyring that waits for somebody to unlock it would freeze everything.
+
+use std::fmt;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use keyring::v1::Entry;
+use shared::secret::Secret;
+
+use crate::error::Error;
+
+/// The name of this program in the keyring.
+const SERVICE: &str = "auth-login";
+/// Long enough for a person to unlock it at a sign-in.
+const PATIENT: Duration = Duration::from_secs(30);
+/// A tool waits behind this one.
+const SWIFT: Duration = Duration::from_secs(5);
+
+/// Whether a keyring stores and returns what it is given; why not, if not.
+pub fn probe() -> Result<(), String> {
+    let name = "probe";
+    let stored = bounded(PATIENT, move || {
+        let entry = Entry::new(SERVICE, name)?;
+        entry.set_password("probe")?;
+        let back = entry.get_password();
+        entry.delete_credential()?;
+        back
+    })?;
+    if stored == "probe" { Ok(()) } else { Err("it does not return what it was given".to_owned()) }
+}
+
+/// The token under this name.
+pub fn find(name: &str) -> Result<Secret, Error> {
+    let name = name.to_owned();
+    bounded(SWIFT, move || Entry::new(SERVICE, &name)?.get_password()).map(Secret::new).map_err(|problem| {
+        Error::not_authenticated(format!(
+            "the device token is in the keyring, and {problem}. Unlock it and try again, or sign in anew and keep the \
+             token in a file: auth-login --token-store file"
+        ))
+    })
+}
+
+pub fn save(name: &str, token: &Secret) -> Result<(), Error> {
+    let (name, token) = (name.to_owned(), token.clone());
+    bounded(PATIENT, move || Entry::new(SERVICE, &name)?.set_password(token.expose())).map_err(|problem| {
+        Error::refused(format!(
+            "the device token cannot be stored in the keyring: {problem}. Keep it in a file: auth-login --token-store file"
+        ))
+    })
+}
+
+/// Forgets a token; one that is not there is forgotten.
+pub fn remove(name: &str) -> Result<(), Error> {
+    let name = name.to_owned();
+    let removed = bounded(SWIFT, move || match Entry::new(SERVICE, &name)?.delete_credential() {
+        Err(keyring::v1::Error::NoEntry) => Ok(()),
+        other => other,
+    });
+    removed.map_err(|problem| Error::refused(format!("the device token is still in the keyring: {problem}")))
+}
+
+/// Runs on a thread that is left behind when it takes too long; the process ends without it.
+fn bounded<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> keyring::v1::Result<T> + Send + 'static,
+) -> Result<T, String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || sender.send(work().map_err(|error| describe(&error))));
+    receiver
+        .recv_timeout(limit)
+        .unwrap_or_else(|_| Err(format!("the keyring did not answer within {} s", limit.as_secs())))
+}
+
+fn describe(error: &dyn fmt::Display) -> String {
+    // Some of its errors run over many lines.
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    format!("the keyring said: {line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keyring_that_hangs_is_left_behind() {
+        let started = std::time::Instant::now();
+        let (_keep, blocked) = channel::<()>();
+        let answer = bounded(Duration::from_millis(10), move || {
+            let _ = blocked.recv();
+            Ok(())
+        });
+        assert!(answer.unwrap_err().contains("did not answer"));
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,89 @@
+//! Locks between processes, with a deadline.
+//!
+//! The kernel drops them when their holder dies, so a crash leaves nothing to clean up. Polling was refused: twenty
+//! waiters would wake all the time, and the first in line would be luck.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// An exclusive lock, held until it is dropped.
+#[derive(Debug)]
+pub struct Held(#[expect(dead_code, reason = "dropping the file releases the lock")] File);
+
+/// A place in the queue for a lock.
+#[derive(Debug)]
+pub struct Waiting(Receiver<io::Result<File>>);
+
+/// Opens the file of a lock, for its owner alone. It stays on disk: removing it would let two processes lock two files.
+pub fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
+}
+
+/// Takes the lock if nobody has it.
+pub fn try_now(file: File) -> Result<Held, Option<io::Error>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Held(file)),
+        Err(TryLockError::WouldBlock) => Err(None),
+        Err(TryLockError::Error(error)) => Err(Some(error)),
+    }
+}
+
+/// Queues for the lock.
+pub fn queue(file: File) -> Waiting {
+    let (sender, receiver) = channel();
+    // The kernel has no lock with a deadline, so a thread waits in our place. If we give up, it drops the lock as soon
+    // as it gets it, since nobody receives it.
+    std::thread::spawn(move || sender.send(file.lock().map(|()| file)));
+    Waiting(receiver)
+}
+
+impl Waiting {
+    /// Waits for at most this long; `None` means not yet.
+    pub fn wait(&self, at_most: Duration) -> io::Result<Option<Held>> {
+        match self.0.recv_timeout(at_most) {
+            Ok(file) => Ok(Some(Held(file?))),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the waiting thread ended")),
+        }
+    }
+}
+
+/// Takes the lock, waiting for at most this long; `None` when somebody else kept it.
+pub fn wait(file: File, at_most: Duration) -> io::Result<Option<Held>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Held(file))),
+        Err(TryLockError::WouldBlock) => queue(file).wait(at_most),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_lock_is_waited_for_until_the_deadline_or_its_release() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = try_now(open(&path).unwrap()).unwrap();
+        assert!(matches!(try_now(open(&path).unwrap()), Err(None)));
+        assert!(wait(open(&path).unwrap(), Duration::from_millis(1)).unwrap().is_none());
+        let waiting = queue(open(&path).unwrap());
+        drop(held);
+        assert!(waiting.wait(Duration::from_secs(10)).unwrap().is_some());
+    }
+
+    #[test]
+    fn who_gave_up_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = try_now(open(&path).unwrap()).unwrap();
+        drop(queue(open(&path).unwrap()));
+        drop(held);
+        assert!(wait(open(&path).unwrap(), Duration::from_secs(10)).unwrap().is_some());
+    }
+}

@@ -1,0 +1,85 @@
+//! A signed-in device, as this machine remembers it.
+
+use serde::{Deserialize, Serialize};
+use shared::secret::Secret;
+
+use super::keyring;
+use crate::error::Error;
+
+/// Where the device token lives. Chosen once, at the first sign-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenStore {
+    /// The Secret Service of the desktop.
+    Keyring,
+    /// A file of mode 0600.
+    File,
+}
+
+/// A session of one server and profile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    pub server: String,
+    pub profile: String,
+    /// Who signed in, as the server says.
+    pub user: String,
+    /// The role that was asked for; `None` is the server's default.
+    pub role: Option<String>,
+    /// The identity provider that was asked for.
+    pub provider: Option<String>,
+    /// Every role that this person may ask for.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Epoch seconds.
+    pub signed_in_at: i64,
+    /// When the session ends in any case, in epoch seconds; 0 when the server did not say.
+    pub session_expires_at: i64,
+    pub store: TokenStore,
+    /// The device token, unless the keyring has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+}
+
+/// A sign-in that is under way, for those who wait for it. Nothing in it is secret: who has the URL alone gets nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingLogin {
+    pub auth_url: String,
+    /// Why it ended without a session, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+impl Session {
+    /// The device token, wherever it is.
+    pub fn token(&self) -> Result<Secret, Error> {
+        match (&self.token, self.store) {
+            (Some(token), _) => Ok(token.clone()),
+            (None, TokenStore::Keyring) => keyring::find(&self.keyring_name()),
+            (None, TokenStore::File) => {
+                Err(Error::not_authenticated("the stored session has no token; sign in again with: auth-login"))
+            }
+        }
+    }
+
+    /// Puts the token into the keyring if that is its place; what is left is for the file.
+    pub(super) fn stored_elsewhere(&self) -> Result<Option<Self>, Error> {
+        match (&self.token, self.store) {
+            (Some(token), TokenStore::Keyring) => {
+                keyring::save(&self.keyring_name(), token)?;
+                Ok(Some(Self { token: None, ..self.clone() }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn forget_token(&self) -> Result<(), Error> {
+        match self.store {
+            TokenStore::Keyring => keyring::remove(&self.keyring_name()),
+            TokenStore::File => Ok(()),
+        }
+    }
+
+    fn keyring_name(&self) -> String {
+        format!("{}@{}", self.profile, self.server)
+    }
+}

@@ -1,0 +1,65 @@
+//! `auth-login agent`: in the foreground, keeps the credentials file fresh until it is stopped.
+//!
+//! It looks at the wall clock often instead of sleeping until a renewal is due: a laptop that slept would be late by
+//! the time it slept. For programs that never read the file again there is credential-process.
+
+use std::time::Duration;
+
+use super::renewal::{self, Need};
+use super::{Context, Written, duration};
+use crate::cache::Credentials;
+use crate::error::Error;
+
+/// The longest sleep between two looks at the clock.
+const TICK: Duration = Duration::from_secs(20);
+/// After a failure: this long, then twice as long each time, up to the tick.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+pub async fn run(context: &mut Context<'_>, force: bool) -> Result<(), Error> {
+    context.session()?;
+    context.check_profile(force)?;
+    let mut keys = renewal::obtain(context, Need::Fresh).await?.credentials;
+    if let Written::NotNeeded = context.write_profile(&keys, force)? {
+        context.io.say("The config file asks credential-process for this profile; its cache is kept fresh instead.");
+    }
+    context.warn_of_obstacles()?;
+    context.io.say(format!("Keeping the keys of the profile {} fresh; stop with Ctrl-C.", context.profile));
+    say_fresh(context, &keys);
+    let mut retry = FIRST_RETRY;
+    loop {
+        let wait = keys.renewal_due_at() - context.io.now();
+        if let Ok(seconds @ 1..) = u64::try_from(wait) {
+            tokio::time::sleep(TICK.min(Duration::from_secs(seconds))).await;
+            continue;
+        }
+        match renew(context, force).await {
+            Ok(renewed) => {
+                keys = renewed;
+                say_fresh(context, &keys);
+                retry = FIRST_RETRY;
+            }
+            Err(error) if error.is_not_authenticated() => return Err(error),
+            Err(error) => {
+                context.io.say(format!("auth-login: {error}; trying again in {} s", retry.as_secs()));
+                tokio::time::sleep(retry).await;
+                retry = TICK.min(retry * 2);
+            }
+        }
+    }
+}
+
+async fn renew(context: &mut Context<'_>, force: bool) -> Result<Credentials, Error> {
+    // Another process may have renewed just now; then its keys do.
+    let known = context.credentials().filter(|keys| keys.renewal_due_at() > context.io.now());
+    let keys = match known {
+        Some(keys) => keys,
+        None => renewal::obtain(context, Need::New).await?.credentials,
+    };
+    context.write_profile(&keys, force)?;
+    Ok(keys)
+}
+
+fn say_fresh(context: &mut Context<'_>, keys: &Credentials) {
+    let left = duration(keys.remaining(context.io.now()));
+    context.io.say(format!("The keys work for {left}, until {}.", keys.expiration()));
+}

@@ -1,0 +1,25 @@
+//! `auth-login credential-process`: keys for an AWS tool, as it asks for them in `credential_process`.
+//!
+//! The tool captures both streams, so nothing is ever asked here and no browser opens.
+//! Source of the format: AWS SDKs reference, "Process credential provider".
+
+use serde_json::json;
+
+use super::Context;
+use super::renewal::{self, Need};
+use crate::error::Error;
+
+pub async fn run(context: &mut Context<'_>) -> Result<(), Error> {
+    let obtained = renewal::obtain(context, Need::Fresh).await?;
+    if let Some(warning) = &obtained.warning {
+        context.io.say(format!("auth-login: warning: {warning}"));
+    }
+    let keys = obtained.credentials;
+    context.io.print(json!({
+        "Version": 1,
+        "AccessKeyId": keys.access_key_id,
+        "SecretAccessKey": keys.secret_access_key.expose(),
+        "SessionToken": keys.session_token.expose(),
+        "Expiration": keys.expiration(),
+    }))
+}

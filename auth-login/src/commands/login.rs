@@ -1,0 +1,168 @@
+//! `auth-login login`: signs in through the browser unless the session still lives, and writes the profile.
+//!
+//! However many are started at once, one opens the browser: the others show the same URL, wait for its lock, and use
+//! what it stored. Its lock is another one than the renewals': a tool that asks for keys must not wait for a person.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::renewal::{self, Need};
+use super::sign_in::{self, Choices};
+use super::{Context, Written, duration};
+use crate::args::LoginFlags;
+use crate::cache::lock::{self, Held};
+use crate::cache::{Credentials, PendingLogin, Session, TokenStore, keyring};
+use crate::error::Error;
+use crate::settings::ProfileSettings;
+
+/// Longer than any sign-in lives.
+const LOGIN_WAIT: Duration = Duration::from_secs(15 * 60);
+/// How soon a waiter shows the URL after it is known.
+const URL_LOOK: Duration = Duration::from_millis(200);
+
+pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Error> {
+    // Before a person is sent to a browser for nothing.
+    context.check_profile(flags.force)?;
+    let before = stored_session(context);
+    let (_lock, has_waited) = login_lock(context).await?;
+    let present = stored_session(context);
+    if has_waited && present.is_some() && present != before {
+        let keys = renewal::obtain(context, Need::Fresh).await?.credentials;
+        return finish(context, &keys, &flags);
+    }
+    let provider = flags.provider.clone().or_else(|| context.settings.profile(&context.profile).provider);
+    if let Some(session) = present.as_ref().filter(|session| !flags.again && session.provider == provider) {
+        match renewal::obtain(context, Need::New).await {
+            Ok(obtained) => {
+                context.io.say(format!("Still signed in as {}; auth-login login --again signs in anew.", session.user));
+                return finish(context, &obtained.credentials, &flags);
+            }
+            Err(error) if error.is_not_authenticated() => {
+                context.io.say("The session of this machine has ended; signing in again.");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let store = token_store(context, flags.token_store)?;
+    let choices = Choices { no_browser: flags.no_browser, provider: provider.clone() };
+    let answer = sign_in::run(context, &choices).await?;
+    let now = context.io.now();
+    let keys = Credentials::new(&answer, now);
+    let session = Session {
+        server: context.server.to_string(),
+        profile: context.profile.to_string(),
+        user: answer.user,
+        role: context.role.clone(),
+        provider: provider.clone(),
+        roles: answer.roles,
+        signed_in_at: now,
+        session_expires_at: answer.session_expires_at,
+        store,
+        token: Some(answer.refresh_token),
+    };
+    let old_token = present.filter(|_| flags.again).and_then(|session| session.token().ok());
+    {
+        let _lock = renewal::session_lock(context).await?;
+        context.cache.save_session(&context.key, &session)?;
+        context.cache.save_credentials(&context.key, context.role.as_deref(), &keys)?;
+    }
+    if let Some(token) = old_token {
+        // It ends by itself if this fails.
+        let _ = crate::api::Api::new(&context.server).logout(token).await;
+    }
+    context.io.say(format!("Signed in as {} at {}.", session.user, context.server));
+    if let Some(warning) = renewal::clock_warning(&keys) {
+        context.io.say(format!("warning: {warning}"));
+    }
+    finish(context, &keys, &flags)
+}
+
+/// The stored session. One that cannot be read is replaced by this sign-in.
+fn stored_session(context: &Context<'_>) -> Option<Session> {
+    context.cache.find_session(&context.key).ok().flatten()
+}
+
+/// Writes the profile, remembers the choices, and says how to go on.
+fn finish(context: &mut Context<'_>, keys: &Credentials, flags: &LoginFlags) -> Result<(), Error> {
+    let written = context.write_profile(keys, flags.force)?;
+    let provider = flags.provider.clone().or_else(|| context.settings.profile(&context.profile).provider);
+    let settings = ProfileSettings { server: Some(context.server.to_string()), role: context.role.clone(), provider };
+    if let Err(error) = context.settings.remember_profile(&context.profile, &settings) {
+        context.io.say(format!("warning: the settings are not remembered: {error}"));
+    }
+    context.warn_of_obstacles()?;
+    let left = duration(keys.remaining(context.io.now()));
+    match written {
+        Written::File => {
+            let path = context.files.credentials.path().display();
+            let line = format!("The keys of the profile {} are in {path} and work for {left}.", context.profile);
+            context.io.print(line)?;
+            context.io.say("To keep them fresh: auth-login agent. For one command: auth-login exec -- COMMAND");
+            Ok(())
+        }
+        Written::NotNeeded => {
+            let line = format!("The profile {} asks credential-process; its keys renew themselves.", context.profile);
+            context.io.print(line)
+        }
+    }
+}
+
+/// Takes the lock of this sign-in, and whether somebody else had it before. Shows the URL of who has it.
+async fn login_lock(context: &mut Context<'_>) -> Result<(Held, bool), Error> {
+    let failed = |error: std::io::Error| Error::refused(format!("cannot lock the sign-in: {error}"));
+    match lock::try_now(context.cache.login_lock(&context.key)?) {
+        Ok(held) => return Ok((held, false)),
+        Err(Some(error)) => return Err(failed(error)),
+        Err(None) => context.io.say("Another auth-login is signing in already; waiting for it."),
+    }
+    let mut waiting = lock::queue(context.cache.login_lock(&context.key)?);
+    let deadline = Instant::now() + LOGIN_WAIT;
+    let mut shown: Option<PendingLogin> = None;
+    while Instant::now() < deadline {
+        // A blocking wait in slices: on its own thread, so that Ctrl-C works.
+        let slice = tokio::task::spawn_blocking(move || {
+            let held = waiting.wait(URL_LOOK);
+            (waiting, held)
+        });
+        let (still_waiting, held) = slice.await.map_err(|error| failed(std::io::Error::other(error)))?;
+        waiting = still_waiting;
+        let login = context.cache.find_login(&context.key);
+        if let Some(held) = held.map_err(failed)? {
+            let ended = shown.zip(login).filter(|(shown, login)| shown.auth_url == login.auth_url);
+            return match ended.and_then(|(_, login)| login.failure) {
+                Some(failure) => Err(Error::refused(failure)),
+                None => Ok((held, true)),
+            };
+        }
+        if let (None, Some(login)) = (&shown, login.filter(|login| login.failure.is_none())) {
+            context.io.say(format!("Sign in here:\n\n  {}\n", login.auth_url));
+            shown = Some(login);
+        }
+    }
+    Err(Error::refused("the other auth-login is still signing in; end it and try again"))
+}
+
+/// Where the device token goes: as asked, as ever, or a keyring if there is one. Said aloud when it is decided.
+fn token_store(context: &mut Context<'_>, asked: Option<TokenStore>) -> Result<TokenStore, Error> {
+    if let Some(store) = context.settings.token_store.filter(|store| asked.is_none_or(|asked| asked == *store)) {
+        return Ok(store);
+    }
+    let (store, why) = match (asked, keyring::probe()) {
+        (Some(TokenStore::File), _) => (TokenStore::File, String::new()),
+        (_, Ok(())) => (TokenStore::Keyring, String::new()),
+        (Some(TokenStore::Keyring), Err(problem)) => {
+            return Err(Error::refused(format!("the keyring cannot be used: {problem}. Use --token-store file")));
+        }
+        (None, Err(problem)) => (TokenStore::File, format!(", since {problem}")),
+    };
+    let place = match store {
+        TokenStore::Keyring => "in the keyring".to_owned(),
+        TokenStore::File => format!("in a file that only you can read, in {}", context.cache.dir().display()),
+    };
+    context.io.say(format!("The device token is kept {place}{why}. To change that: --token-store"));
+    if let Err(error) = context.settings.remember_token_store(store) {
+        context.io.say(format!("warning: this choice is not remembered: {error}"));
+    }
+    Ok(store)
+}

@@ -1,0 +1,38 @@
+//! `auth-login logout`: ends the session at authd and removes what came from it.
+
+use super::{Context, duration, renewal};
+use crate::api::Api;
+use crate::cache::credentials::rfc3339;
+use crate::error::Error;
+
+pub async fn run(context: &mut Context<'_>) -> Result<(), Error> {
+    context.session()?;
+    let _lock = renewal::session_lock(context).await?;
+    let session = context.session()?;
+    let handed_out = context.cache.list_credentials(&context.key);
+    // Neither a keyring nor a daemon that does not answer may keep the keys on this machine.
+    let ended = match session.token() {
+        Ok(token) => Api::new(&context.server).logout(token).await,
+        Err(error) => Err(error),
+    };
+    let profile_removed = context.files.remove(&context.profile);
+    context.cache.remove_session(&context.key, &session)?;
+    profile_removed?;
+
+    let line = format!("Signed out of {}; the profile {} holds no keys of it.", context.server, context.profile);
+    context.io.print(line)?;
+    let now = context.io.now();
+    let until_by_server = ended.as_ref().ok().and_then(|ended| ended.as_ref()?.credentials_until);
+    let until = handed_out.iter().map(|keys| keys.expires_at).chain(until_by_server).max();
+    if let Some(until) = until.filter(|until| *until > now) {
+        let (at, left) = (rfc3339(until), duration(until - now));
+        context.io.print(format!("AWS does not take keys back: those handed out before work until {at} ({left})."))?;
+    }
+    ended.map(|_| ()).map_err(|error| {
+        let detail = format!(
+            "this machine forgot the session, but authd was not told: {error}. The session ends by itself; an operator \
+             can end it now with authctl session end"
+        );
+        if error.is_unreachable() { Error::unreachable(detail) } else { Error::refused(detail) }
+    })
+}

@@ -1,0 +1,163 @@
+//! One file a command; what they share is the context here and `renewal`.
+
+mod agent;
+mod configure;
+mod credential_process;
+mod exec;
+mod login;
+mod logout;
+mod renew;
+mod renewal;
+mod sign_in;
+mod status;
+
+use crate::api::Server;
+use crate::args::{Args, Command, Target};
+use crate::aws_files::{AwsFiles, ProfileName};
+use crate::cache::{Cache, Credentials, Key, Session};
+use crate::error::Error;
+use crate::io::Io;
+use crate::places::Places;
+use crate::settings::Settings;
+
+/// Where a person is sent who said nothing.
+const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
+
+/// What every command knows.
+struct Context<'a> {
+    io: &'a mut Io,
+    server: Server,
+    profile: ProfileName,
+    /// As asked for, now or at the sign-in; `None` is the server's default.
+    role: Option<String>,
+    settings: Settings,
+    cache: Cache,
+    key: Key,
+    files: AwsFiles,
+}
+
+/// Runs the command that was asked for.
+pub async fn run(args: Args, io: &mut Io) -> Result<(), Error> {
+    let Args { target, login, command } = args;
+    if !login.is_empty() && !matches!(command, None | Some(Command::Login(_))) {
+        return Err(Error::usage("--no-browser, --force, --again and --provider belong after the command"));
+    }
+    let mut context = Context::new(target, io)?;
+    match command {
+        None => login::run(&mut context, login).await,
+        Some(Command::Login(flags)) => login::run(&mut context, flags.or(login)).await,
+        Some(Command::Status { output }) => status::run(&mut context, output),
+        Some(Command::Renew { force }) => renew::run(&mut context, force).await,
+        Some(Command::Logout) => logout::run(&mut context).await,
+        Some(Command::CredentialProcess) => credential_process::run(&mut context).await,
+        Some(Command::Exec { command }) => exec::run(&mut context, &command).await,
+        Some(Command::Agent { force }) => agent::run(&mut context, force).await,
+        Some(Command::Configure { force }) => configure::run(&mut context, force),
+    }
+}
+
+impl<'a> Context<'a> {
+    fn new(target: Target, io: &'a mut Io) -> Result<Self, Error> {
+        let profile = ProfileName::parse(&target.profile).map_err(Error::usage)?;
+        let places = Places::find(io)?;
+        let settings = Settings::read(&places.settings)?;
+        let remembered = settings.profile(&profile);
+        let url = target.server.or(remembered.server).or_else(|| settings.server.clone());
+        let server = Server::parse(url.as_deref().unwrap_or(DEFAULT_SERVER), target.insecure)?;
+        let key = Key::new(&server.to_string(), &profile);
+        let cache = Cache::open(&places.state)?;
+        let role = target.role.or(remembered.role);
+        Ok(Self { io, server, profile, role, settings, cache, key, files: AwsFiles::at(&places) })
+    }
+
+    /// The session, or what to run to get one.
+    fn session(&self) -> Result<Session, Error> {
+        self.cache.find_session(&self.key)?.ok_or_else(|| {
+            Error::not_authenticated(format!(
+                "not signed in to {} for the profile {}; run: {}",
+                self.server,
+                self.profile,
+                self.login_command()
+            ))
+        })
+    }
+
+    fn credentials(&self) -> Option<Credentials> {
+        self.cache.find_credentials(&self.key, self.role.as_deref())
+    }
+
+    /// What a person types to sign in as this context is.
+    fn login_command(&self) -> String {
+        let mut command = "auth-login".to_owned();
+        let default = self.settings.profile(&self.profile).server.or_else(|| self.settings.server.clone());
+        if default.as_deref().unwrap_or(DEFAULT_SERVER) != self.server.to_string() {
+            command.push_str(" --server ");
+            command.push_str(&self.server.to_string());
+        }
+        if self.profile.as_str() != "default" {
+            command.push_str(" --profile ");
+            command.push_str(self.profile.as_str());
+        }
+        command
+    }
+
+    /// Writes the keys into the credentials file, unless the config file sends the profile to us anyway.
+    fn write_profile(&mut self, credentials: &Credentials, force: bool) -> Result<Written, Error> {
+        if self.files.asks_us(&self.profile)? {
+            return Ok(Written::NotNeeded);
+        }
+        self.files.write(&self.profile, &credentials.keys(), force)?;
+        Ok(Written::File)
+    }
+
+    /// Fails if [`Self::write_profile`] would.
+    fn check_profile(&self, force: bool) -> Result<(), Error> {
+        if self.files.asks_us(&self.profile)? { Ok(()) } else { self.files.check_writable(&self.profile, force) }
+    }
+
+    fn warn_of_obstacles(&mut self) -> Result<(), Error> {
+        for obstacle in self.files.obstacles(&self.profile)? {
+            self.io.say(format!("warning: {obstacle}"));
+        }
+        Ok(())
+    }
+}
+
+/// Where a profile's keys are.
+enum Written {
+    /// In the credentials file.
+    File,
+    /// The tools ask `credential-process`; keys in the file would hide that.
+    NotNeeded,
+}
+
+/// Seconds in words, as roughly as people count.
+fn duration(seconds: i64) -> String {
+    let (count, unit) = match seconds {
+        ..=0 => return "no time".to_owned(),
+        1..120 => (seconds, "second"),
+        120..7200 => (seconds / 60, "minute"),
+        7200..172_800 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn durations_are_said_as_people_count() {
+        for (seconds, words) in [
+            (-5, "no time"),
+            (1, "1 second"),
+            (90, "90 seconds"),
+            (3599, "59 minutes"),
+            (7200, "2 hours"),
+            (2_592_000, "30 days"),
+        ] {
+            assert_eq!(duration(seconds), words);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Keys for whoever needs them: from the cache, or renewed by one process for all.
+
+use std::time::Duration;
+
+use super::{Context, duration};
+use crate::api::{Api, NoRenewal};
+use crate::cache::lock::{self, Held};
+use crate::cache::{Credentials, Session};
+use crate::error::Error;
+
+/// A renewal is one call of authd, which calls a provider and AWS; this covers all their time limits.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+
+/// How new the keys must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Fresh enough to hand out.
+    Fresh,
+    /// Fetched since the command began.
+    New,
+}
+
+/// Where keys came from.
+#[derive(Debug)]
+pub struct Obtained {
+    pub credentials: Credentials,
+    /// Why they are not as fresh as they should be.
+    pub warning: Option<String>,
+}
+
+/// Finds or fetches keys. Of N processes that need them at once one calls authd; the others wait for its lock, up to a
+/// deadline, and read what it stored.
+pub async fn obtain(context: &Context<'_>, need: Need) -> Result<Obtained, Error> {
+    context.session()?;
+    let before = context.credentials();
+    if let (Need::Fresh, Some(keys)) = (need, before.as_ref().filter(|keys| keys.is_fresh(context.io.now()))) {
+        return Ok(Obtained { credentials: keys.clone(), warning: None });
+    }
+    let _lock = session_lock(context).await?;
+    // Whoever held the lock before may have renewed, or ended the session.
+    let session = context.session()?;
+    if let Some(keys) = context.credentials() {
+        let is_another = before.is_none_or(|before| before.access_key_id != keys.access_key_id);
+        if keys.is_fresh(context.io.now()) && (need == Need::Fresh || is_another) {
+            return Ok(Obtained { credentials: keys, warning: None });
+        }
+    }
+    renew(context, session, need).await
+}
+
+/// The lock of the session, waited for without blocking signals.
+pub async fn session_lock(context: &Context<'_>) -> Result<Held, Error> {
+    let file = context.cache.session_lock(&context.key)?;
+    let waited = tokio::task::spawn_blocking(move || lock::wait(file, LOCK_WAIT)).await;
+    let held = waited.map_err(std::io::Error::other).and_then(|held| held);
+    held.map_err(|error| Error::file("lock", context.cache.dir(), error))?.ok_or_else(|| {
+        let seconds = LOCK_WAIT.as_secs();
+        Error::unreachable(format!("another auth-login has been renewing this session for {seconds} s; try again"))
+    })
+}
+
+async fn renew(context: &Context<'_>, session: Session, need: Need) -> Result<Obtained, Error> {
+    let token = session.token()?;
+    match Api::new(&context.server).renew(token, context.role.as_deref()).await {
+        Ok(answer) => {
+            let credentials = Credentials::new(&answer, context.io.now());
+            let session = Session {
+                token: Some(answer.refresh_token),
+                user: answer.user,
+                roles: answer.roles,
+                session_expires_at: answer.session_expires_at,
+                ..session
+            };
+            // The token first: with the keys in use and the token lost, the next renewal would come with a
+            // predecessor, and authd ends a session whose old token comes back.
+            context.cache.save_session(&context.key, &session)?;
+            context.cache.save_credentials(&context.key, context.role.as_deref(), &credentials)?;
+            Ok(Obtained { warning: clock_warning(&credentials), credentials })
+        }
+        Err(NoRenewal::Ended(detail)) => {
+            context.cache.remove_session(&context.key, &session)?;
+            Err(Error::not_authenticated(format!("{detail}; run: {}", context.login_command())))
+        }
+        Err(NoRenewal::Failed(error)) => {
+            // Keys that still work are better than none while authd is away.
+            let usable = context.credentials().filter(|keys| keys.remaining(context.io.now()) > 0);
+            match usable {
+                Some(credentials) if need == Need::Fresh => {
+                    let left = duration(credentials.remaining(context.io.now()));
+                    let warning = Some(format!("{error}. The present keys still work for {left}"));
+                    Ok(Obtained { credentials, warning })
+                }
+                _ => Err(error),
+            }
+        }
+    }
+}
+
+/// Says so when keys seem to have expired on arrival.
+pub fn clock_warning(credentials: &Credentials) -> Option<String> {
+    let text =
+        "the new keys have expired by this machine's clock: it seems to be ahead; set it, or AWS will refuse them";
+    credentials.came_expired().then(|| text.to_owned())
+}

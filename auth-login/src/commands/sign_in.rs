@@ -1,0 +1,242 @@
+//! The sign-in itself: start, browser, release, poll.
+//!
+//! Two things prove that the keys go to whoever started this: the poll secret, which never leaves this process but to
+//! authd, and the release, which the browser brings back to this machine or the person pastes here.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use indicatif::ProgressBar;
+use sha2::{Digest, Sha256};
+use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, StartLogin, StartedLogin};
+use shared::secret::Secret;
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::{Instant, sleep_until};
+
+use super::{Context, duration};
+use crate::api::Api;
+use crate::cache::{Cache, Key, PendingLogin};
+use crate::error::Error;
+use crate::loopback::Loopback;
+use crate::{browser, prompt};
+
+/// authd ends a login after this many wrong releases.
+const MAX_RELEASES: usize = 5;
+/// Clocks that run fast, as in some virtual machines, would poll too often: a fifth more than asked.
+const SLOWER: f64 = 1.2;
+
+/// What the person chose.
+#[derive(Debug)]
+pub struct Choices {
+    pub no_browser: bool,
+    pub provider: Option<String>,
+}
+
+/// The note for those who wait; gone with this process's sign-in unless it says why that failed.
+struct Note<'a> {
+    cache: &'a Cache,
+    key: &'a Key,
+    keep: bool,
+}
+
+impl Drop for Note<'_> {
+    fn drop(&mut self) {
+        if !self.keep {
+            self.cache.remove_login(self.key);
+        }
+    }
+}
+
+/// Signs in, or says why not.
+pub async fn run(context: &mut Context<'_>, choices: &Choices) -> Result<Authorized, Error> {
+    let api = Api::new(&context.server);
+    let poll_secret = Secret::new(URL_SAFE_NO_PAD.encode(context.io.random::<32>()));
+    let is_here = !choices.no_browser && browser::is_likely(context.io);
+    let loopback = if is_here { Some(Loopback::bind().await?) } else { None };
+    let started = api
+        .start(&StartLogin {
+            device_name: Some(device_name()),
+            os: Some(format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
+            cli_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            provider: choices.provider.clone(),
+            role: context.role.clone(),
+            poll_challenge: Some(URL_SAFE_NO_PAD.encode(Sha256::digest(poll_secret.expose().as_bytes()))),
+            loopback_port: loopback.as_ref().map(Loopback::port),
+        })
+        .await?;
+    check_url(&started.auth_url)?;
+
+    let (cache, key) = (context.cache.clone(), context.key.clone());
+    let mut note = Note { cache: &cache, key: &key, keep: false };
+    let mut pending = PendingLogin { auth_url: started.auth_url.clone(), failure: None };
+    cache.save_login(&key, &pending)?;
+
+    let signed_in = match loopback {
+        Some(loopback) => here(context, &api, &started, poll_secret, loopback).await,
+        None => elsewhere(context, &api, &started, poll_secret).await,
+    };
+    if let Err(error) = &signed_in {
+        pending.failure = Some(error.to_string());
+        note.keep = cache.save_login(&key, &pending).is_ok();
+    }
+    signed_in
+}
+
+/// The browser is on this machine: it comes back to our own listener.
+async fn here(
+    context: &mut Context<'_>,
+    api: &Api,
+    started: &StartedLogin,
+    poll_secret: Secret,
+    loopback: Loopback,
+) -> Result<Authorized, Error> {
+    let commands = browser::commands(context.io, &started.auth_url);
+    context.io.say(format!("Sign in here:\n\n  {}\n", started.auth_url));
+    context.io.say("(A browser on another device? Press Ctrl-C and run: auth-login --no-browser)");
+    let spinner = spinner(context);
+    let (sender, mut releases) = channel(MAX_RELEASES);
+    let mut poll = Poll::new(api, started, poll_secret);
+    let opening = async {
+        if !tokio::task::spawn_blocking(|| browser::launch(commands)).await.unwrap_or_default() {
+            spinner.suspend(|| context.io.say("No browser could be opened here; open the link yourself."));
+        }
+        std::future::pending::<()>().await;
+    };
+    let answer = tokio::select! {
+        answer = poll.until_answer(&mut releases) => answer,
+        () = loopback.serve(&started.state, sender) => Err(Error::refused("the listener ended")),
+        () = opening => Err(Error::refused("the browser ended")),
+    };
+    spinner.finish_and_clear();
+    answer
+}
+
+/// The browser is elsewhere: the person brings the release.
+async fn elsewhere(
+    context: &mut Context<'_>,
+    api: &Api,
+    started: &StartedLogin,
+    poll_secret: Secret,
+) -> Result<Authorized, Error> {
+    context.io.say(format!("Open this on any device and sign in:\n\n  {}\n", started.auth_url));
+    context.io.say("Then paste here what the page shows. Paste nothing that somebody sent you.");
+    context.io.ask("Code: ");
+    let mut lines = prompt::lines();
+    let mut poll = Poll::new(api, started, poll_secret);
+    let (sender, mut releases) = channel(MAX_RELEASES);
+    let mut tries = 0;
+    loop {
+        let line = tokio::select! {
+            answer = poll.until_answer(&mut releases) => return answer,
+            line = lines.recv() => line,
+        };
+        let Some(line) = line else {
+            return Err(Error::usage(
+                "standard input ended before the code came; run auth-login --no-browser in a terminal",
+            ));
+        };
+        let plain = |byte: u8| byte.is_ascii_graphic();
+        if line.is_empty() || line.len() > 256 || !line.bytes().all(plain) {
+            context.io.ask("That is not the code the page shows. Code: ");
+            continue;
+        }
+        tries += 1;
+        let _ = sender.try_send(Secret::new(line));
+        if let Some(answer) = poll.once(&mut releases).await? {
+            return Ok(answer);
+        }
+        if tries == MAX_RELEASES {
+            return Err(Error::refused("five wrong codes: the login has ended; run auth-login again"));
+        }
+        context.io.ask("Not accepted yet: copy the whole code, after signing in. Code: ");
+    }
+}
+
+/// Asks authd how far the login is, until it ends one way or the other.
+struct Poll<'a> {
+    api: &'a Api,
+    request: LoginStatus,
+    pause: Duration,
+    deadline: Instant,
+    lives: Duration,
+    next: Instant,
+}
+
+impl<'a> Poll<'a> {
+    fn new(api: &'a Api, started: &StartedLogin, poll_secret: Secret) -> Self {
+        let pause = Duration::from_secs(started.interval.clamp(1, 30)).mul_f64(SLOWER);
+        let lives = Duration::from_secs(started.expires_in.clamp(1, 3600));
+        // Of the monotonic clock: neither sleep nor a corrected clock ends it early.
+        let now = Instant::now();
+        let request = LoginStatus { state: started.state.clone(), poll_secret: Some(poll_secret), release: None };
+        Self { api, request, pause, deadline: now + lives, lives, next: now + pause }
+    }
+
+    /// May be dropped at any time and called again.
+    async fn until_answer(&mut self, releases: &mut Receiver<Secret>) -> Result<Authorized, Error> {
+        loop {
+            tokio::select! {
+                biased;
+                release = releases.recv() => {
+                    let Some(release) = release else { return Err(Error::refused("the listener ended")) };
+                    self.request.release = Some(release);
+                }
+                () = sleep_until(self.next.min(self.deadline)) => {}
+            }
+            if let Some(answer) = self.ask().await? {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Asks now, with the release that has come, if one has.
+    async fn once(&mut self, releases: &mut Receiver<Secret>) -> Result<Option<Authorized>, Error> {
+        if let Ok(release) = releases.try_recv() {
+            self.request.release = Some(release);
+        }
+        self.ask().await
+    }
+
+    async fn ask(&mut self) -> Result<Option<Authorized>, Error> {
+        self.next = Instant::now() + self.pause;
+        let expired = || {
+            let lives = duration(i64::try_from(self.lives.as_secs()).unwrap_or(i64::MAX));
+            Error::refused(format!("nobody signed in within {lives}, or the link was used up; run auth-login again"))
+        };
+        match self.api.status(&self.request).await? {
+            Some(LoginAnswer::Authorized(answer)) => Ok(Some(*answer)),
+            Some(LoginAnswer::Denied) => {
+                Err(Error::refused("the sign-in was denied. If that was a mistake, run auth-login again"))
+            }
+            Some(LoginAnswer::Expired) => Err(expired()),
+            Some(LoginAnswer::Pending) | None if Instant::now() < self.deadline => Ok(None),
+            Some(LoginAnswer::Pending) => Err(expired()),
+            None => Err(Error::unreachable("authd stopped answering during the sign-in; run auth-login again")),
+        }
+    }
+}
+
+/// What a terminal shows and a browser opens must be a plain web address.
+fn check_url(url: &str) -> Result<(), Error> {
+    let is_web = url.starts_with("https://") || url.starts_with("http://");
+    if is_web && url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(Error::refused("the server sent something that is not a web address to sign in at; is it authd?"))
+}
+
+/// The name that the person sees when they are asked whether to let this device in.
+fn device_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    name.chars().filter(|c| c.is_ascii_graphic()).take(128).collect()
+}
+
+fn spinner(context: &Context<'_>) -> ProgressBar {
+    if !context.io.err_is_terminal {
+        return ProgressBar::hidden();
+    }
+    let spinner = ProgressBar::new_spinner().with_message("waiting for the sign-in in the browser");
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    spinner
+}

@@ -1,0 +1,78 @@
+//! `auth-login status`: who is signed in, how long the keys work, and what is in the way. Asks nobody but this machine.
+
+use serde_json::json;
+
+use super::{Context, duration};
+use crate::args::Output;
+use crate::aws_files::Owner;
+use crate::cache::credentials::rfc3339;
+use crate::cache::{Credentials, Session, TokenStore};
+use crate::error::Error;
+
+pub fn run(context: &mut Context<'_>, output: Output) -> Result<(), Error> {
+    let session = context.session()?;
+    let keys = context.credentials();
+    match output {
+        Output::Json => json(context, &session, keys.as_ref()),
+        Output::Text => text(context, &session, keys.as_ref()),
+    }
+}
+
+fn json(context: &mut Context<'_>, session: &Session, keys: Option<&Credentials>) -> Result<(), Error> {
+    let warnings = context.files.obstacles(&context.profile)?;
+    context.io.print(json!({
+        "profile": context.profile.as_str(),
+        "server": context.server.to_string(),
+        "user": session.user,
+        "role": keys.map(|keys| &keys.role),
+        "role_arn": keys.map(|keys| &keys.role_arn),
+        "roles": session.roles,
+        "signed_in_at": rfc3339(session.signed_in_at),
+        "session_expires_at": (session.session_expires_at > 0).then(|| rfc3339(session.session_expires_at)),
+        "keys_expire_at": keys.map(Credentials::expiration),
+        "token_store": session.store,
+        "warnings": warnings,
+    }))
+}
+
+fn text(context: &mut Context<'_>, session: &Session, keys: Option<&Credentials>) -> Result<(), Error> {
+    let now = context.io.now();
+    let (profile, path) = (&context.profile, context.files.credentials.path().display());
+    let file = match context.files.owner(profile)? {
+        _ if context.files.asks_us(profile)? => "the config file asks auth-login credential-process".to_owned(),
+        Owner::Ours => format!("[{profile}] in {path}"),
+        Owner::Nobody => format!("no keys in [{profile}] of {path}; auth-login renew writes them"),
+        Owner::Other(key) => format!("[{profile}] in {path} has {key} of somebody else"),
+    };
+    let keys_line = match keys {
+        Some(keys) if keys.remaining(now) > 0 => {
+            format!("expire in {} ({})", duration(keys.remaining(now)), keys.expiration())
+        }
+        Some(_) => "have expired; the next use renews them".to_owned(),
+        None => "none yet; the next use fetches them".to_owned(),
+    };
+    let session_line = match session.session_expires_at {
+        ..=0 => "as long as it is used".to_owned(),
+        at if at > now => format!("ends in {} at the latest ({})", duration(at - now), rfc3339(at)),
+        _ => format!("has ended; run: {}", context.login_command()),
+    };
+    let store = match session.store {
+        TokenStore::Keyring => "in the keyring".to_owned(),
+        TokenStore::File => format!("in a file that only you can read, in {}", context.cache.dir().display()),
+    };
+    let role = keys.map(|keys| format!("{} {}", keys.role, keys.role_arn).trim().to_owned()).unwrap_or_default();
+    let lines = [
+        ("profile", profile.to_string()),
+        ("server", context.server.to_string()),
+        ("user", format!("{}, signed in {}", session.user, rfc3339(session.signed_in_at))),
+        ("role", role),
+        ("keys", keys_line),
+        ("file", file),
+        ("session", session_line),
+        ("token", store),
+    ];
+    for (name, text) in lines.iter().filter(|(_, text)| !text.is_empty()) {
+        context.io.print(format!("{name:8} {text}"))?;
+    }
+    context.warn_of_obstacles()
+}

@@ -1,0 +1,136 @@
+//! Files that are never seen half-written, and folders that only their owner sees.
+//!
+//! Write beside, fsync, rename, fsync the folder. Writing in place was refused: a full disk or a kill in the middle
+//! leaves every AWS tool on the machine with a truncated file.
+
+use std::fs::{DirBuilder, File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// What a replaced file looks like to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Permission bits.
+    mode: u32,
+    /// User and group; `None` leaves them as the process makes them.
+    owner: Option<(u32, u32)>,
+}
+
+impl Look {
+    /// Readable by its owner alone.
+    pub const PRIVATE: Self = Self { mode: 0o600, owner: None };
+
+    /// As another file looks now.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self { mode: metadata.mode() & 0o7777, owner: Some((metadata.uid(), metadata.gid())) }
+    }
+}
+
+/// Replaces (or makes) a file as a whole. The caller has resolved symlinks: a rename would replace the link itself.
+pub fn replace(path: &Path, bytes: &[u8], look: Look) -> io::Result<()> {
+    let dir = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
+    let mut beside = tempfile::Builder::new()
+        .prefix(".auth-login-")
+        .permissions(std::fs::Permissions::from_mode(0o600))
+        .tempfile_in(dir)?;
+    beside.write_all(bytes)?;
+    if let Some((uid, gid)) = look.owner {
+        let made = beside.as_file().metadata()?;
+        if (made.uid(), made.gid()) != (uid, gid) {
+            std::os::unix::fs::fchown(beside.as_file(), Some(uid), Some(gid))?;
+        }
+    }
+    beside.as_file().set_permissions(std::fs::Permissions::from_mode(look.mode))?;
+    beside.as_file().sync_all()?;
+    beside.persist(path).map_err(|error| error.error)?;
+    sync_dir(dir)
+}
+
+/// Makes a file that must not be there yet; `false` if it is.
+pub fn create_once(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let dir = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
+    let mut beside = tempfile::Builder::new()
+        .prefix(".auth-login-")
+        .permissions(std::fs::Permissions::from_mode(0o600))
+        .tempfile_in(dir)?;
+    beside.write_all(bytes)?;
+    beside.as_file().sync_all()?;
+    match beside.persist_noclobber(path) {
+        Ok(_) => sync_dir(dir).map(|()| true),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.error),
+    }
+}
+
+/// Removes a file; one that is not there is removed already.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a file of at most `limit` bytes; `None` if there is none.
+pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::metadata(path) {
+        // A pipe or a device under this name would wait or never end.
+        Ok(metadata) if !metadata.is_file() => return Err(io::Error::other("it is not a regular file")),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::other(format!("it is larger than {limit} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
+/// Makes a folder and its parents, for their owner alone; an existing folder stays as it is.
+pub fn make_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_is_whole_and_private_and_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        replace(&path, b"one", Look::PRIVATE).unwrap();
+        replace(&path, b"two", Look::PRIVATE).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_made_once_is_not_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        assert!(create_once(&path, b"one").unwrap());
+        assert!(!create_once(&path, b"two").unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn reading_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        assert_eq!(read(&path, 3).unwrap(), None);
+        std::fs::write(&path, "1234").unwrap();
+        assert!(read(&path, 3).is_err());
+        assert_eq!(read(&path, 4).unwrap(), Some(b"1234".to_vec()));
+        assert!(read(dir.path(), 4).is_err());
+    }
+}
