@@ -18,9 +18,27 @@ pub mod sessions;
 pub mod system;
 pub mod tokens;
 pub mod transport;
+pub mod upkeep;
 pub mod world;
 
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tokio::sync::watch;
+
+use app::App;
+use config::{Config, DatabaseUrl};
+use ephemeral::Ephemeral;
+use keys::KeyRing;
+use metrics::Metrics;
 use registry::Registry;
+use tokens::{Marks, Tokens};
+use transport::http::Http;
+use transport::listen::{self, Listeners};
+use world::World;
 
 /// Every room's operations.
 pub fn registry() -> Registry {
@@ -31,4 +49,107 @@ pub fn registry() -> Registry {
     audit::register(&mut registry);
     system::register(&mut registry);
     registry
+}
+
+/// The life of the daemon: open what it stands on, bind, say so, serve until `stop`, drain, write what is left.
+/// `ready` is called when both sockets listen.
+pub async fn run(
+    config: Config,
+    world: World,
+    ready: impl FnOnce(&App),
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let _lock = claim(&config)?;
+    let (mut app, marks) = open(config, world).await?;
+    let listeners = Listeners::bind(&app.config).await?;
+    // Port 0 asks the system for one, and pages and redirects have to name the one that it gave.
+    let bound = listeners.public_addr()?;
+    let asked = app.config.server.addr;
+    if asked != bound {
+        let url = &mut app.config.server.public_url;
+        *url = url.replace(&format!("http://{asked}"), &format!("http://{bound}"));
+        app.config.server.addr = bound;
+    }
+    let app = Arc::new(app);
+    let http = Arc::new(Http::new(app.clone(), registry())?);
+    let (stopping, stopped) = watch::channel(false);
+    let marking = tokio::spawn(marks.run(app.db.clone(), until(stopped.clone())));
+    let keeping = tokio::spawn(upkeep::run(app.clone(), until(stopped)));
+    ready(&app);
+    listen::serve(listeners, http, stop).await;
+    let _ = stopping.send(true);
+    let _ = tokio::join!(marking, keeping);
+    Ok(())
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Opens database, key ring and the store of what may vanish, and builds every room on them.
+pub async fn open(config: Config, world: World) -> anyhow::Result<(App, Marks)> {
+    let database = config.database_url()?;
+    let db = db::open(&database, config.database.max_connections, world.now())
+        .await
+        .map_err(|error| anyhow::anyhow!("{}", chain(&error)))?;
+    let root = config.keys.root.as_ref().map(|root| root.expose().as_bytes());
+    let keys = KeyRing::unlock(db.clone(), root, &config.data_dir, world.clone()).await?;
+    let ephemeral: Arc<dyn Ephemeral> = match &config.redis.url {
+        Some(url) => Arc::new(ephemeral::redis::RedisEphemeral::open(url.expose())?),
+        None => Arc::new(ephemeral::db::DbEphemeral::new(db.clone(), world.clone())),
+    };
+    let (tokens, marks) = Tokens::new(&config);
+    let app = App {
+        started_at: world.now(),
+        metrics: Metrics::new(registry().routes()),
+        cli_login: cli_login::CliLogin::new(&config),
+        aws: aws::Aws::new(&config),
+        keys: Arc::new(keys),
+        config,
+        world,
+        db,
+        ephemeral,
+        tokens,
+    };
+    Ok((app, marks))
+}
+
+/// An error with its causes, for the person who starts the daemon.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let inner = source.to_string();
+        if !text.contains(&inner) {
+            text = format!("{text}: {inner}");
+        }
+        next = source.source();
+    }
+    text
+}
+
+/// The data directory, private, and with SQLite claimed by this process: a second daemon on the same file would
+/// serve tokens from its cache that the first has revoked. The claim ends with the process, however it ends.
+fn claim(config: &Config) -> anyhow::Result<Option<fs::File>> {
+    let dir = &config.data_dir;
+    make_private(dir).with_context(|| format!("cannot use the data directory {}: set AUTHD_DATA_DIR", dir.display()))?;
+    let DatabaseUrl::Sqlite(_) = config.database_url()? else { return Ok(None) };
+    let path = dir.join("authd.lock");
+    let lock = fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(fs::TryLockError::WouldBlock) => {
+            bail!("another authd is running with the data directory {}; stop it first, or set AUTHD_DATA_DIR", dir.display())
+        }
+        Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+fn make_private(dir: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let mode = fs::metadata(dir)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode & 0o700))?;
+    }
+    Ok(())
 }

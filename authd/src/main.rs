@@ -1,1 +1,211 @@
-fn main() {}
+//! Arguments and exit code; everything else is in the library.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::Context;
+use authd::app::App;
+use authd::config::{Config, Log, LogFormat, Sources};
+use authd::world::World;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// API tokens, sessions and the browser login that ends in AWS credentials
+///
+/// Without anything configured it keeps its data in SQLite and listens on 127.0.0.1:8080 and on an admin socket.
+#[derive(Parser)]
+#[command(version, about)]
+struct Args {
+    /// Configuration file [default: /etc/authd/authd.toml, if it exists]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Variables to add to the environment [default: .env, if it exists and systemd did not start authd]
+    #[arg(long, value_name = "FILE", global = true)]
+    env_file: Option<PathBuf>,
+    /// Address of the public HTTP listener
+    #[arg(long, value_name = "HOST:PORT", global = true)]
+    listen: Option<String>,
+    /// Directory of the SQLite file and the root key
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<String>,
+    /// Path of the admin socket
+    #[arg(long, value_name = "PATH", global = true)]
+    admin_socket: Option<String>,
+    /// The URL that people and clients reach authd by
+    #[arg(long, value_name = "URL", global = true)]
+    public_url: Option<String>,
+    #[command(subcommand)]
+    command: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the daemon (the default)
+    Run,
+    /// Check the configuration and print what is in effect, secrets redacted
+    Check,
+}
+
+/// Set for the process that was started anew with the variables of the environment file.
+const LOADED: &str = "AUTHD_ENV_FILE_LOADED";
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match start(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("authd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: &Args) -> anyhow::Result<()> {
+    load_env_file(args)?;
+    let flags = [
+        ("server.addr", &args.listen),
+        ("data_dir", &args.data_dir),
+        ("admin.socket", &args.admin_socket),
+        ("server.public_url", &args.public_url),
+    ];
+    let sources = Sources {
+        file: args.config.clone(),
+        default_file: Some(PathBuf::from("/etc/authd/authd.toml")),
+        environment: std::env::vars().collect(),
+        flags: flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect(),
+    };
+    let config = sources.load()?;
+    if let Some(Verb::Check) = args.command {
+        print!("{}", toml::to_string(&config)?);
+        eprintln!("the configuration is good");
+        return Ok(());
+    }
+    log(&config.log)?;
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default().ok();
+    serve(config)
+}
+
+fn serve(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        };
+        authd::run(config, World::real(), announce, stop).await
+    })
+}
+
+/// Tells systemd, the log, and a person at a terminal that authd is ready.
+fn announce(app: &App) {
+    let config = &app.config;
+    tracing::info!(
+        version = authd::system::VERSION,
+        addr = %config.server.addr,
+        socket = %config.admin.socket.display(),
+        database = app.db.engine(),
+        "ready"
+    );
+    if config.cli.allow_unbound_polling {
+        tracing::warn!("cli.allow_unbound_polling is on: whoever learns a login's URL can collect its credentials");
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    if let Some(interval) = sd_notify::watchdog_enabled() {
+        tokio::spawn(async move {
+            loop {
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                tokio::time::sleep(interval / 2).await;
+            }
+        });
+    }
+    if std::env::var_os("INVOCATION_ID").is_none() {
+        let url = &config.server.public_url;
+        eprintln!(
+            "\nauthd is ready on {url} and keeps its data in {data}\n\n\
+             Try it, in another terminal:\n\n  \
+             authctl create demo --scopes read        # mint a token\n  \
+             curl {url}/auth/validate -H 'Content-Type: application/json' -d '{{\"token\": \"PASTE-IT-HERE\"}}'\n  \
+             authctl revoke demo                      # and it is worth nothing\n",
+            data = config.data_dir.display(),
+        );
+    }
+}
+
+fn log(config: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.level).with_context(|| format!("log.level {:?}", config.level))?;
+    let human = match config.format {
+        LogFormat::Human => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if human {
+        builder.with_target(false).init();
+    } else {
+        builder.json().flatten_event(true).init();
+    }
+    Ok(())
+}
+
+/// Starts this program anew with the variables of the environment file added, so that the AWS SDK sees them too:
+/// changing the environment of a running process is not safe. What is set already wins.
+fn load_env_file(args: &Args) -> anyhow::Result<()> {
+    let by_hand = std::env::var_os("INVOCATION_ID").is_none();
+    let path = match &args.env_file {
+        Some(path) => path.clone(),
+        None if by_hand && std::path::Path::new(".env").is_file() => PathBuf::from(".env"),
+        None => return Ok(()),
+    };
+    if std::env::var_os(LOADED).is_some() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let variables = parse_env(&text).with_context(|| path.display().to_string())?;
+    let missing = variables.into_iter().filter(|(name, _)| std::env::var_os(name).is_none());
+    let error = Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).envs(missing).env(LOADED, "1").exec();
+    Err(error).context("cannot start with the variables of the environment file")
+}
+
+/// `NAME=value` lines: comments, an `export` in front and quotes around the value are allowed.
+fn parse_env(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut variables = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let (name, value) = line.split_once('=').with_context(|| format!("line {}: expected NAME=value", number + 1))?;
+        let (name, value) = (name.trim(), value.trim());
+        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        anyhow::ensure!(is_name, "line {}: {name:?} is not a variable's name", number + 1);
+        let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+        variables.insert(name.to_owned(), unquoted.unwrap_or(value).to_owned());
+    }
+    Ok(variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_file_is_read_line_by_line() {
+        let variables = parse_env("# c\nA=1\nexport B = \"two words\"\n\nC='x=y'\n").unwrap();
+        assert_eq!(variables["A"], "1");
+        assert_eq!(variables["B"], "two words");
+        assert_eq!(variables["C"], "x=y");
+        assert!(parse_env("A=1\nnonsense").unwrap_err().to_string().contains("line 2"));
+        assert!(parse_env("A B=1").is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! API tokens: scoped, hash-only, validated in microseconds.
+//!
+//! Invariants: of a token only its SHA-256 is stored; a malformed token is refused by its checksum without a look-up;
+//! a revoke is visible to the next validate on this node before the revoke is answered; a failure of storage is never
+//! an answer about a token; nobody mints, extends or rotates a token that may do more on authd than they may.
+
+pub mod cache;
+pub mod model;
+mod ops;
+mod store;
+#[cfg(test)]
+mod tests;
+mod usage;
+mod validate;
+
+use tokio::sync::{Mutex, Semaphore, mpsc};
+
+pub use self::usage::Marks;
+pub(crate) use self::validate::FAULTS;
+use self::cache::Cache;
+use crate::config::Config;
+use crate::registry::Registry;
+
+/// Different tokens that are read from the database at the same time, at most.
+const READS: usize = 32;
+/// Misses of the same token, and of those that share its lane, wait for one another.
+const LANES: usize = 256;
+
+/// The room's state.
+#[derive(Debug)]
+pub struct Tokens {
+    prefix: String,
+    accept_unchecked: bool,
+    mark_seconds: u64,
+    cache: Cache,
+    /// One read of a token at a time; the others find it in the cache afterwards.
+    lanes: Box<[Mutex<()>]>,
+    reads: Semaphore,
+    marks: mpsc::Sender<usage::Mark>,
+}
+
+impl Tokens {
+    /// The marks are for the daemon's background task, [`Marks::run`].
+    pub fn new(config: &Config) -> (Self, Marks) {
+        let (marks, receiver) = mpsc::channel(usage::QUEUE);
+        let tokens = Self {
+            prefix: config.tokens.prefix.clone(),
+            accept_unchecked: config.tokens.accept_unchecked,
+            mark_seconds: config.tokens.last_used_seconds.max(1),
+            cache: Cache::new(config.cache.max_bytes),
+            lanes: (0..LANES).map(|_| Mutex::new(())).collect(),
+            reads: Semaphore::new(READS),
+            marks,
+        };
+        (tokens, Marks::new(receiver))
+    }
+}
+
+pub fn register(registry: &mut Registry) {
+    registry.add_direct(validate::validate_cached, validate::validate);
+    registry.add(ops::create);
+    registry.add(ops::list);
+    registry.add(ops::show);
+    registry.add(ops::revoke);
+    registry.add(ops::extend);
+    registry.add(ops::rotate);
+}
+

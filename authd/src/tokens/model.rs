@@ -1,0 +1,317 @@
+//! What a token is, and the rules about it: no I/O, no clock.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ipnet::IpNet;
+use sha2::{Digest, Sha256};
+use shared::api::tokens::TokenFault;
+use shared::op::{Permission, SCOPE_PREFIX};
+use shared::secret::Secret;
+use uuid::Uuid;
+
+use crate::caller::Permissions;
+use crate::error::{Error, Result};
+use crate::world::{DAY, Millis};
+
+/// SHA-256 of a whole token: all that is ever stored of it.
+pub type TokenHash = [u8; 32];
+
+/// Random bytes in a token.
+pub const RANDOM: usize = 28;
+/// Characters after the prefix: base64url of 32 bytes.
+const ENCODED: usize = 43;
+/// No token is longer; what is longer is refused without a look.
+pub const MAX_TOKEN: usize = 512;
+
+pub const MAX_NAME: usize = 128;
+pub const MAX_SCOPES: usize = 64;
+pub const MAX_SCOPE: usize = 128;
+pub const MAX_CIDRS: usize = 64;
+pub const MAX_METADATA: usize = 4 << 10;
+pub const MAX_REASON: usize = 500;
+/// A hundred years.
+pub const MAX_DAYS: u32 = 36_500;
+pub const MAX_GRACE_SECONDS: u32 = 30 * 24 * 3600;
+
+pub fn hash(token: &str) -> TokenHash {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// A new token: prefix and base64url of 28 random bytes and their CRC-32 (with the prefix), big-endian, so that
+/// scanners and the daemon refuse a malformed one without a look-up.
+pub fn mint(prefix: &str, random: &[u8; RANDOM]) -> Secret {
+    let mut bytes = [0; RANDOM + 4];
+    bytes[..RANDOM].copy_from_slice(random);
+    bytes[RANDOM..].copy_from_slice(&checksum(prefix, random).to_be_bytes());
+    Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+fn checksum(prefix: &str, random: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(prefix.as_bytes());
+    crc.update(random);
+    crc.finalize()
+}
+
+/// Whether the text has the form of a token, its checksum included. Non-zero trailing bits are refused, so that a
+/// token has one spelling.
+pub fn is_well_formed(prefix: &str, token: &str) -> bool {
+    let Some(encoded) = token.strip_prefix(prefix).filter(|encoded| encoded.len() == ENCODED) else { return false };
+    let mut bytes = [0; RANDOM + 4];
+    match URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes) {
+        Ok(length) if length == bytes.len() => {
+            let (random, crc) = bytes.split_at(RANDOM);
+            checksum(prefix, random).to_be_bytes() == crc
+        }
+        _ => false,
+    }
+}
+
+/// Scopes as a token holds them: shared by all the cached tokens that hold the same ones.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Scopes {
+    list: Vec<String>,
+    /// The same as a JSON array, ready to be sent.
+    json: String,
+    /// What they allow on authd itself.
+    pub permissions: Permissions,
+}
+
+impl Scopes {
+    /// From the JSON array that is stored.
+    pub fn from_json(json: &str) -> Result<Self> {
+        let list: Vec<String> = serde_json::from_str(json).map_err(Error::internal)?;
+        let permissions = list.iter().filter_map(|scope| Permission::from_scope(scope)).collect();
+        Ok(Self { list, json: json.to_owned(), permissions })
+    }
+
+    pub fn list(&self) -> &[String] {
+        &self.list
+    }
+
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    fn contain(&self, scope: &str) -> bool {
+        self.list.iter().any(|held| held == scope)
+    }
+}
+
+/// A secret of a token with what it is good for, as the cache holds it.
+#[derive(Debug)]
+pub struct Grant {
+    pub token_id: Uuid,
+    pub scopes: Arc<Scopes>,
+    /// The token's name as a JSON string, quotes included.
+    pub name_json: Box<str>,
+    /// When the token or this secret of it ends, whichever is first; `Millis::MAX` is never.
+    pub expires_at: Millis,
+    pub revoked: bool,
+    /// The only networks it may be used from; empty is anywhere.
+    pub cidrs: Box<[IpNet]>,
+}
+
+/// What speaks against using a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    NotFound,
+    Revoked,
+    Expired,
+    /// The required scopes that it does not hold.
+    Scopes(Vec<String>),
+    /// Used from elsewhere, or the address is not known.
+    Address,
+}
+
+impl Refusal {
+    pub fn fault(&self) -> TokenFault {
+        match self {
+            Self::NotFound => TokenFault::TokenNotFound,
+            Self::Revoked => TokenFault::TokenRevoked,
+            Self::Expired => TokenFault::TokenExpired,
+            Self::Scopes(_) => TokenFault::InsufficientScopes,
+            Self::Address => TokenFault::AddressNotAllowed,
+        }
+    }
+
+    /// For people; safe to show.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::NotFound => "no token is known by this secret".into(),
+            Self::Revoked => "the token has been revoked".into(),
+            Self::Expired => "the token, or this secret of it, has expired".into(),
+            Self::Scopes(missing) => format!("the token lacks: {}", missing.join(", ")),
+            Self::Address => "the token may not be used from this address (the service passes it as client_ip)".into(),
+        }
+    }
+}
+
+impl Grant {
+    /// Decides about one use. The identity may come from a cache; scopes, time and address are judged each time.
+    pub fn judge(&self, now: Millis, required: &[String], address: Option<IpAddr>) -> Result<(), Refusal> {
+        if self.revoked {
+            return Err(Refusal::Revoked);
+        }
+        if self.expires_at <= now {
+            return Err(Refusal::Expired);
+        }
+        if !self.cidrs.is_empty() && !address.is_some_and(|address| self.covers(address)) {
+            return Err(Refusal::Address);
+        }
+        if required.iter().all(|scope| self.scopes.contain(scope)) {
+            return Ok(());
+        }
+        Err(Refusal::Scopes(required.iter().filter(|scope| !self.scopes.contain(scope)).cloned().collect()))
+    }
+
+    /// An IPv4 address that came in an IPv6 coat is the IPv4 address.
+    fn covers(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.cidrs.iter().any(|cidr| cidr.contains(&address))
+    }
+}
+
+/// A name that a person would type: 1 to 128 characters, none of them control characters, no space at the ends, and
+/// not the form of an id, since either may stand in a path.
+pub fn check_name(name: &str) -> Result<()> {
+    if name.trim() != name || name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(Error::field("name", format!("expected 1 to {MAX_NAME} characters without space at the ends")));
+    }
+    if Uuid::try_parse(name).is_ok() {
+        return Err(Error::field("name", "a name must not look like an id"));
+    }
+    Ok(())
+}
+
+/// Scope tokens of RFC 6749 §3.3; `authd:` is reserved for authd's own permissions.
+pub fn check_scopes(scopes: &[String]) -> Result<()> {
+    if scopes.is_empty() || scopes.len() > MAX_SCOPES {
+        return Err(Error::field("scopes", format!("expected 1 to {MAX_SCOPES} scopes")));
+    }
+    for (index, scope) in scopes.iter().enumerate() {
+        let field = format!("scopes[{index}]");
+        let printable = scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+        if scope.is_empty() || scope.len() > MAX_SCOPE || !printable {
+            let detail = format!("expected 1 to {MAX_SCOPE} printable ASCII characters without space, quote and backslash");
+            return Err(Error::field(&field, detail));
+        }
+        if scope.starts_with(SCOPE_PREFIX) && Permission::from_scope(scope).is_none() {
+            let known: Vec<&str> = Permission::ALL.iter().map(|permission| permission.scope()).collect();
+            return Err(Error::field(&field, format!("scopes that begin with {SCOPE_PREFIX} are: {}", known.join(", "))));
+        }
+        if scopes[..index].contains(scope) {
+            return Err(Error::field(&field, "named twice"));
+        }
+    }
+    Ok(())
+}
+
+/// `from` and that many days.
+pub fn after_days(field: &str, from: Millis, days: u32) -> Result<Millis> {
+    if !(1..=MAX_DAYS).contains(&days) {
+        return Err(Error::field(field, format!("expected a number of days from 1 to {MAX_DAYS}")));
+    }
+    Ok(from.saturating_add(Millis::from(days) * DAY))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn grant(scopes: &[&str]) -> Grant {
+        Grant {
+            token_id: Uuid::nil(),
+            scopes: Arc::new(Scopes::from_json(&serde_json::to_string(scopes).unwrap()).unwrap()),
+            name_json: "\"n\"".into(),
+            expires_at: 1_000,
+            revoked: false,
+            cidrs: Box::default(),
+        }
+    }
+
+    fn strings(items: &[&str]) -> Vec<String> {
+        items.iter().map(|item| (*item).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_minted_token_is_well_formed_and_each_change_of_it_is_not() {
+        let token = mint("amp_live_", &[7; RANDOM]);
+        let token = token.expose();
+        assert_eq!(token.len(), 9 + ENCODED);
+        assert!(is_well_formed("amp_live_", token));
+        assert!(!is_well_formed("other_", token) && !is_well_formed("amp_live_", &token[1..]));
+        for position in 0..token.len() {
+            for replacement in ["A", "b", "_", "é", " "] {
+                let mut changed = token.to_owned();
+                changed.replace_range(position..=position, replacement);
+                assert_eq!(is_well_formed("amp_live_", &changed), changed == token, "{changed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_has_one_spelling() {
+        let token = mint("p_", &[1; RANDOM]).expose().to_owned();
+        let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let spellings = alphabet.chars().filter(|last| {
+            let mut other = token[..token.len() - 1].to_owned();
+            other.push(*last);
+            is_well_formed("p_", &other)
+        });
+        assert_eq!(spellings.count(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_judged_without_panic(text in "\\PC{0,80}") {
+            is_well_formed("amp_live_", &text);
+            is_well_formed("", &text);
+            prop_assert!(!is_well_formed("amp_live_", &format!("amp_live_{text}")) || text.len() == ENCODED);
+        }
+    }
+
+    #[test]
+    fn all_required_scopes_must_be_held() {
+        let grant = grant(&["read", "write"]);
+        assert_eq!(grant.judge(0, &[], None), Ok(()));
+        assert_eq!(grant.judge(0, &strings(&["write", "read"]), None), Ok(()));
+        let refusal = grant.judge(0, &strings(&["read", "admin", "x"]), None).unwrap_err();
+        assert_eq!(refusal, Refusal::Scopes(strings(&["admin", "x"])));
+        assert_eq!(refusal.detail(), "the token lacks: admin, x");
+    }
+
+    #[test]
+    fn it_ends_at_the_moment_it_expires() {
+        assert_eq!(grant(&["a"]).judge(999, &[], None), Ok(()));
+        assert_eq!(grant(&["a"]).judge(1_000, &[], None), Err(Refusal::Expired));
+    }
+
+    #[test]
+    fn an_address_is_needed_where_networks_are_named() {
+        let grant = Grant { cidrs: vec!["10.0.0.0/8".parse().unwrap()].into(), ..grant(&["a"]) };
+        let judge = |address: Option<&str>| grant.judge(0, &[], address.map(|text| text.parse().unwrap()));
+        assert_eq!(judge(Some("10.1.2.3")), Ok(()));
+        assert_eq!(judge(Some("::ffff:10.1.2.3")), Ok(()));
+        for address in [None, Some("11.0.0.1"), Some("::1")] {
+            assert_eq!(judge(address), Err(Refusal::Address), "{address:?}");
+        }
+    }
+
+    #[test]
+    fn names_and_scopes_are_bounded() {
+        for name in ["", " a", "a ", "a\nb", "0190a6f0-0000-7000-8000-000000000000", &"x".repeat(129)] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
+        check_name("Ωmega builds").unwrap();
+        for scopes in [&[][..], &[""], &["a b"], &["a\""], &["é"], &["a", "a"], &["authd:everything"]] {
+            assert!(check_scopes(&strings(scopes)).is_err(), "{scopes:?}");
+        }
+        check_scopes(&strings(&["admin", "s3:GetObject", "authd:tokens.read"])).unwrap();
+    }
+}

@@ -1,0 +1,287 @@
+//! The SQL of API tokens.
+
+use ipnet::IpNet;
+use serde_json::{Map, Value as Json};
+use shared::api::tokens::{ListTokens, Token};
+use shared::id::TokenId;
+use shared::time::Time;
+
+use super::model::TokenHash;
+use crate::db::{Batch, Db, DbError, Query, Row, Statement, Value};
+use crate::error::{Error, Result};
+use crate::world::Millis;
+
+/// A filtered list is counted to here.
+pub const COUNTED: u64 = 10_000;
+
+/// What the hot path needs to know about a secret.
+#[derive(Debug)]
+pub struct Secret {
+    pub token_id: TokenId,
+    pub name: String,
+    /// A JSON array.
+    pub scopes: String,
+    pub cidrs: Vec<IpNet>,
+    /// The end of the token or of this secret, whichever is first.
+    pub expires_at: Option<Millis>,
+    pub revoked: bool,
+}
+
+pub async fn find_secret(db: &dyn Db, hash: &TokenHash) -> Result<Option<Secret>> {
+    let sql = "SELECT t.id, t.name, t.scopes, t.cidrs, t.expires_at, s.expires_at, t.revoked_at \
+               FROM token_secrets s JOIN tokens t ON t.id = s.token_id WHERE s.hash = $1";
+    let rows = db.query(Query::point(sql, [Value::from(*hash)])).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let expires_at = match (row.opt_int(4)?, row.opt_int(5)?) {
+        (Some(token), Some(secret)) => Some(token.min(secret)),
+        (token, secret) => token.or(secret),
+    };
+    Ok(Some(Secret {
+        token_id: id(row, 0)?,
+        name: row.text(1)?.to_owned(),
+        scopes: row.text(2)?.to_owned(),
+        cidrs: json(row.text(3)?)?,
+        expires_at,
+        revoked: row.opt_int(6)?.is_some(),
+    }))
+}
+
+/// The hashes of every secret of a token, for those who must forget them.
+pub async fn list_hashes(db: &dyn Db, token_id: TokenId) -> Result<Vec<TokenHash>> {
+    let sql = "SELECT hash FROM token_secrets WHERE token_id = $1";
+    let rows = db.query(Query::new(sql, [Value::from(token_id.to_string())])).await?;
+    rows.iter().map(|row| row.bytes(0)?.try_into().map_err(Error::internal)).collect()
+}
+
+macro_rules! select_tokens {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, name, scopes, created_at, created_by, expires_at, revoked_at, revoke_reason, last_used_at, \
+             metadata, cidrs FROM tokens ",
+            $rest
+        )
+    };
+}
+
+/// By id, or by the name of a live token.
+pub async fn find(db: &dyn Db, id_or_name: &str) -> Result<Option<Token>> {
+    let query = match id_or_name.parse::<TokenId>() {
+        Ok(id) => Query::point(select_tokens!("WHERE id = $1"), [Value::from(id.to_string())]),
+        Err(_) => Query::point(select_tokens!("WHERE live_name = $1"), [Value::from(id_or_name)]),
+    };
+    db.query(query).await?.first().map(read).transpose()
+}
+
+fn read(row: &Row) -> Result<Token> {
+    Ok(Token {
+        token_id: id(row, 0)?,
+        name: row.text(1)?.to_owned(),
+        scopes: json(row.text(2)?)?,
+        created_at: Time::from_millis(row.int(3)?),
+        created_by: row.text(4)?.to_owned(),
+        expires_at: row.opt_int(5)?.map(Time::from_millis),
+        revoked_at: row.opt_int(6)?.map(Time::from_millis),
+        revoke_reason: row.opt_text(7)?.map(str::to_owned),
+        last_used_at: row.opt_int(8)?.map(Time::from_millis),
+        metadata: json::<Map<String, Json>>(row.text(9)?)?,
+        cidrs: json(row.text(10)?)?,
+    })
+}
+
+fn id(row: &Row, column: usize) -> Result<TokenId> {
+    row.text(column)?.parse().map_err(Error::internal)
+}
+
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(Error::internal)
+}
+
+/// The filter of a list as parameters: a scope is looked for as a JSON string, which cannot occur inside another
+/// one, since a scope holds neither quotes nor backslashes.
+fn filter(op: &ListTokens) -> (Value, Value) {
+    let name = op.name.clone().unwrap_or_default();
+    let scope = op.scope.as_ref().map(|scope| format!("\"{scope}\"")).unwrap_or_default();
+    (name.into(), scope.into())
+}
+
+/// Newest first, after the token that the cursor names; one more than `limit`, to know whether there is more.
+pub async fn list(db: &dyn Db, op: &ListTokens, after: Option<TokenId>, limit: usize) -> Result<Vec<Token>> {
+    // Every id sorts before "g": UUIDs are lower-case hex.
+    let after = after.map_or_else(|| "g".to_owned(), |id| id.to_string());
+    let (name, scope) = filter(op);
+    let limit = Value::Int(i64::try_from(limit + 1).unwrap_or(i64::MAX));
+    let query = if op.include_revoked {
+        Query::new(
+            select_tokens!(
+                "WHERE id < $1 AND ($2 = '' OR name = $2) AND ($3 = '' OR replace(scopes, $3, '') <> scopes) \
+                 ORDER BY id DESC LIMIT $4"
+            ),
+            [after.into(), name, scope, limit],
+        )
+    } else {
+        Query::new(
+            select_tokens!(
+                "WHERE id < $1 AND revoked_at IS NULL AND ($2 = '' OR name = $2) \
+                 AND ($3 = '' OR replace(scopes, $3, '') <> scopes) ORDER BY id DESC LIMIT $4"
+            ),
+            [after.into(), name, scope, limit],
+        )
+    };
+    db.query(query).await?.iter().map(read).collect()
+}
+
+/// How many tokens a list has: from the kept counter, or counted when there is a filter.
+pub async fn count(db: &dyn Db, op: &ListTokens) -> Result<u64> {
+    let query = if op.name.is_none() && op.scope.is_none() {
+        let name = if op.include_revoked { "tokens.all" } else { "tokens.live" };
+        Query::point("SELECT value FROM counters WHERE name = $1", [Value::from(name)])
+    } else {
+        let (name, scope) = filter(op);
+        Query::new(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM tokens WHERE ($1 = 1 OR revoked_at IS NULL) AND ($2 = '' OR name = $2) \
+             AND ($3 = '' OR replace(scopes, $3, '') <> scopes) LIMIT $4) AS counted",
+            [i64::from(op.include_revoked).into(), name, scope, Value::Int(COUNTED as i64 + 1)],
+        )
+    };
+    let rows = db.query(query).await?;
+    let count = rows.first().map(|row| row.int(0)).transpose()?.unwrap_or_default();
+    Ok(u64::try_from(count).unwrap_or_default())
+}
+
+/// Positions in the batch of [`insert`] whose failure has a meaning.
+pub const INSERT_TOKEN: usize = 1;
+pub const INSERT_IDEMPOTENCY: usize = 4;
+
+/// A new token with its secret. A name whose token has expired is free; the caller appends audit and idempotency.
+pub fn insert(token: &Token, hash: &TokenHash, now: Millis) -> Batch {
+    let token_id = token.token_id.to_string();
+    vec![
+        Statement::any(
+            "UPDATE tokens SET live_name = NULL WHERE live_name = $1 AND expires_at <= $2",
+            [token.name.as_str().into(), now.into()],
+        ),
+        Statement::one(
+            "INSERT INTO tokens (id, name, live_name, scopes, metadata, cidrs, created_at, created_by, expires_at) \
+             VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8)",
+            [
+                token_id.as_str().into(),
+                token.name.as_str().into(),
+                serde_json::json!(token.scopes).to_string().into(),
+                serde_json::json!(token.metadata).to_string().into(),
+                serde_json::json!(token.cidrs).to_string().into(),
+                token.created_at.millis().into(),
+                token.created_by.as_str().into(),
+                token.expires_at.map(Time::millis).into(),
+            ],
+        ),
+        insert_secret(token.token_id, hash, now),
+        Statement::any("UPDATE counters SET value = value + 1 WHERE name IN ('tokens.live', 'tokens.all')", []),
+    ]
+}
+
+fn insert_secret(token_id: TokenId, hash: &TokenHash, now: Millis) -> Statement {
+    Statement::one(
+        "INSERT INTO token_secrets (hash, token_id, created_at) VALUES ($1, $2, $3)",
+        [Value::from(*hash), token_id.to_string().into(), now.into()],
+    )
+}
+
+/// Ends the token and frees its name. Unmet at 0 when it is revoked already.
+pub fn revoke(token_id: TokenId, reason: Option<&str>, now: Millis) -> Batch {
+    vec![
+        Statement::one(
+            "UPDATE tokens SET revoked_at = $2, revoke_reason = $3, live_name = NULL WHERE id = $1 AND revoked_at IS NULL",
+            [token_id.to_string().into(), now.into(), reason.into()],
+        ),
+        Statement::one("UPDATE counters SET value = value - 1 WHERE name = 'tokens.live'", []),
+        invalidate(token_id, now),
+    ]
+}
+
+/// Moves the end of a live token, if it is still where the caller saw it (unmet at 0). Duplicate at 0: the name of an
+/// expired token was given to another one meanwhile.
+pub fn extend(token: &Token, expires_at: Millis, now: Millis) -> Batch {
+    vec![
+        Statement::one(
+            "UPDATE tokens SET expires_at = $2, live_name = name \
+             WHERE id = $1 AND revoked_at IS NULL AND expires_at = $3",
+            [token.token_id.to_string().into(), expires_at.into(), token.expires_at.map(Time::millis).into()],
+        ),
+        invalidate(token.token_id, now),
+    ]
+}
+
+/// Adds a secret to a token that is not revoked (unmet at 0); the others end at `previous_end` at the latest.
+pub fn rotate(token_id: TokenId, hash: &TokenHash, previous_end: Millis, now: Millis) -> Batch {
+    let id = token_id.to_string();
+    vec![
+        Statement::one(
+            "UPDATE tokens SET live_name = live_name WHERE id = $1 AND revoked_at IS NULL",
+            [id.as_str().into()],
+        ),
+        Statement::any(
+            "UPDATE token_secrets SET expires_at = $2 WHERE token_id = $1 AND (expires_at IS NULL OR expires_at > $2)",
+            [id.as_str().into(), previous_end.into()],
+        ),
+        insert_secret(token_id, hash, now),
+        invalidate(token_id, now),
+    ]
+}
+
+/// Tells the other nodes to forget the token.
+fn invalidate(token_id: TokenId, now: Millis) -> Statement {
+    Statement::one(
+        "INSERT INTO invalidations (kind, subject, at) VALUES ('token', $1, $2)",
+        [token_id.to_string().into(), now.into()],
+    )
+}
+
+/// Marks uses, each to its own moment; a later mark stands.
+pub fn mark_used(uses: impl Iterator<Item = (TokenId, Millis)>) -> Batch {
+    uses.map(|(id, at)| {
+        Statement::any(
+            "UPDATE tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
+            [id.to_string().into(), at.into()],
+        )
+    })
+    .collect()
+}
+
+/// What an `Idempotency-Key` was used for.
+#[derive(Debug)]
+pub struct Used {
+    pub request: Vec<u8>,
+    pub subject: String,
+    pub key_id: String,
+    /// When it was made.
+    pub at: Millis,
+}
+
+pub async fn find_idempotency(db: &dyn Db, key: &[u8; 32], now: Millis) -> Result<Option<Used>> {
+    let sql = "SELECT request, subject, key_id, created_at FROM idempotency WHERE key = $1 AND expires_at > $2";
+    let rows = db.query(Query::point(sql, [Value::from(*key), now.into()])).await?;
+    let read = |row: &Row| -> Result<Used, DbError> {
+        Ok(Used {
+            request: row.bytes(0)?.to_vec(),
+            subject: row.text(1)?.to_owned(),
+            key_id: row.text(2)?.to_owned(),
+            at: row.int(3)?,
+        })
+    };
+    Ok(rows.first().map(read).transpose()?)
+}
+
+/// Remembers a use. A record that has ended makes room for a new one.
+pub fn insert_idempotency(key: &[u8; 32], used: &Used, expires_at: Millis) -> Statement {
+    Statement::one(
+        "INSERT INTO idempotency (key, request, subject, key_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        [
+            Value::from(*key),
+            used.request.clone().into(),
+            used.subject.as_str().into(),
+            used.key_id.as_str().into(),
+            used.at.into(),
+            expires_at.into(),
+        ],
+    )
+}

@@ -1,0 +1,232 @@
+//! The hot path: hash the token, look in the cache, decide, answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use shared::api::tokens::{TokenFault, ValidateToken, Validation};
+use shared::problem::Code;
+
+use super::cache::Cached;
+use super::model::{self, Grant, Refusal, TokenHash};
+use super::usage::Mark;
+use super::{Tokens, store};
+use crate::app::{App, Ctx};
+use crate::caller::Caller;
+use crate::error::{Error, Result};
+use crate::registry::Reply;
+use crate::world::Millis;
+
+/// How long a validate waits for its turn to read the database.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What can be answered without the database: nearly everything. `None` is a token that is not in the cache.
+pub(super) fn validate_cached(app: &App, op: &ValidateToken) -> Option<Reply> {
+    let tokens = &app.tokens;
+    let hash = match tokens.screen(op.token.expose()) {
+        Screened::Refused => return Some(refuse(app, &Refusal::NotFound)),
+        Screened::LookUp(hash) => hash,
+    };
+    let cached = match tokens.cache.find(&hash) {
+        Some(cached) => cached,
+        None if tokens.cache.is_unknown(&hash) => return Some(refuse(app, &Refusal::NotFound)),
+        None => return None,
+    };
+    Some(answer(app, op, &cached))
+}
+
+/// Reads the token from the database first.
+pub(super) async fn validate(ctx: Ctx, op: ValidateToken) -> Result<Reply> {
+    let hash = model::hash(op.token.expose());
+    Ok(match ctx.app.tokens.load(&ctx.app, hash).await? {
+        Some(cached) => answer(&ctx.app, &op, &cached),
+        None => refuse(&ctx.app, &Refusal::NotFound),
+    })
+}
+
+fn answer(app: &App, op: &ValidateToken, cached: &Cached) -> Reply {
+    let now = app.world.now();
+    let required = op.required_scopes.as_deref().unwrap_or_default();
+    match cached.grant.judge(now, required, op.client_ip) {
+        Ok(()) => {
+            app.tokens.mark(cached, now);
+            app.metrics.validations.valid();
+            Reply { status: 200, body: accept(&cached.grant).into() }
+        }
+        Err(refusal) => refuse(app, &refusal),
+    }
+}
+
+/// The JSON of a [`Validation`], written by hand: half of it is ready in the cache, and ids need no formatting
+/// machinery. A test holds it against the struct.
+fn accept(grant: &Grant) -> Vec<u8> {
+    let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = grant.token_id.as_hyphenated().encode_lower(&mut id);
+    let pieces = [
+        "{\"valid\":true,\"scopes\":",
+        grant.scopes.json(),
+        ",\"token_id\":\"",
+        id,
+        "\",\"name\":",
+        &grant.name_json,
+        "}",
+    ];
+    let mut body = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+    pieces.iter().for_each(|piece| body.extend_from_slice(piece.as_bytes()));
+    body
+}
+
+fn refusal_json(refusal: &Refusal) -> Bytes {
+    let validation = Validation {
+        valid: false,
+        scopes: Vec::new(),
+        token_id: None,
+        name: None,
+        error: Some(refusal.fault()),
+        detail: Some(refusal.detail()),
+    };
+    // A struct of strings cannot fail to serialize.
+    serde_json::to_vec(&validation).unwrap_or_default().into()
+}
+
+fn refuse(app: &App, refusal: &Refusal) -> Reply {
+    static NOT_FOUND: LazyLock<Bytes> = LazyLock::new(|| refusal_json(&Refusal::NotFound));
+    static REVOKED: LazyLock<Bytes> = LazyLock::new(|| refusal_json(&Refusal::Revoked));
+    static EXPIRED: LazyLock<Bytes> = LazyLock::new(|| refusal_json(&Refusal::Expired));
+    static ADDRESS: LazyLock<Bytes> = LazyLock::new(|| refusal_json(&Refusal::Address));
+    app.metrics.validations.refused(refusal.fault());
+    let body = match refusal {
+        Refusal::NotFound => NOT_FOUND.clone(),
+        Refusal::Revoked => REVOKED.clone(),
+        Refusal::Expired => EXPIRED.clone(),
+        Refusal::Address => ADDRESS.clone(),
+        Refusal::Scopes(_) => refusal_json(refusal),
+    };
+    Reply { status: 200, body }
+}
+
+enum Screened {
+    /// Its form shows that it is not a token of ours.
+    Refused,
+    LookUp(TokenHash),
+}
+
+impl Tokens {
+    fn screen(&self, token: &str) -> Screened {
+        let has_form = model::is_well_formed(&self.prefix, token);
+        if has_form || (self.accept_unchecked && !token.is_empty() && token.len() <= model::MAX_TOKEN) {
+            Screened::LookUp(model::hash(token))
+        } else {
+            Screened::Refused
+        }
+    }
+
+    /// Who holds this token, for requests to authd itself.
+    pub async fn authenticate(&self, app: &App, token: &str, address: Option<IpAddr>) -> Result<Caller> {
+        let invalid = |refusal: Refusal| Error::new(Code::InvalidToken, refusal.detail());
+        let Screened::LookUp(hash) = self.screen(token) else { return Err(invalid(Refusal::NotFound)) };
+        let cached = match self.cache.find(&hash) {
+            Some(cached) => cached,
+            None => self.load(app, hash).await?.ok_or_else(|| invalid(Refusal::NotFound))?,
+        };
+        let grant = &cached.grant;
+        let now = app.world.now();
+        grant.judge(now, &[], address).map_err(invalid)?;
+        self.mark(&cached, now);
+        let name = serde_json::from_str(&grant.name_json).map_err(Error::internal)?;
+        let id = shared::id::TokenId(grant.token_id);
+        Ok(Caller::Token { id, name, permissions: grant.scopes.permissions })
+    }
+
+    /// The token from the database, or from the cache when somebody else has just read it. Unknown tokens cost one
+    /// indexed read, and no flood of them can take all the readers.
+    async fn load(&self, app: &App, hash: TokenHash) -> Result<Option<Arc<Cached>>> {
+        let busy = || Error::unavailable("too many tokens are being looked up; try again", "no turn to read in time");
+        let lane = &self.lanes[usize::from(hash[1]) % self.lanes.len()];
+        let turn = async { (lane.lock().await, self.reads.acquire().await) };
+        let _turn = tokio::time::timeout(PATIENCE, turn).await.map_err(|_| busy())?;
+        if let Some(cached) = self.cache.find(&hash) {
+            return Ok(Some(cached));
+        }
+        if self.cache.is_unknown(&hash) {
+            return Ok(None);
+        }
+        let stamp = self.cache.stamp(&hash);
+        let secret = store::find_secret(app.db.as_ref(), &hash).await?;
+        let cached = secret.map(|secret| self.cached(secret)).transpose()?;
+        self.cache.refill(stamp, hash, cached.as_ref());
+        Ok(cached)
+    }
+
+    fn cached(&self, secret: store::Secret) -> Result<Arc<Cached>> {
+        let grant = Grant {
+            token_id: secret.token_id.0,
+            scopes: self.cache.scopes(&secret.scopes)?,
+            name_json: serde_json::Value::String(secret.name).to_string().into_boxed_str(),
+            expires_at: secret.expires_at.unwrap_or(Millis::MAX),
+            revoked: secret.revoked,
+            cidrs: secret.cidrs.into_boxed_slice(),
+        };
+        Ok(Arc::new(Cached { grant, marked: AtomicU32::new(0) }))
+    }
+
+    /// Forgets every secret of a token. When it cannot be learnt which those are, forgets everything.
+    pub(super) async fn forget(&self, app: &App, token_id: shared::id::TokenId) {
+        match store::list_hashes(app.db.as_ref(), token_id).await {
+            Ok(hashes) => hashes.iter().for_each(|hash| self.cache.forget(hash)),
+            Err(_) => self.cache.forget_all(),
+        }
+    }
+
+    /// Forgets everything, for when a change may or may not have happened.
+    pub(super) fn forget_all(&self) {
+        self.cache.forget_all();
+    }
+
+    /// Queues the mark of a use, once a minute per token. A full queue drops it: the next use tries again.
+    fn mark(&self, cached: &Cached, now: Millis) {
+        let minute = u32::try_from(now / 1000 / i64::try_from(self.mark_seconds).unwrap_or(60)).unwrap_or_default();
+        if self.marks.capacity() > 0 && cached.claim(minute) {
+            let _ = self.marks.try_send(Mark { token_id: cached.grant.token_id, at: now });
+        }
+    }
+}
+
+/// For [`crate::metrics`]: every outcome has its counter.
+pub(crate) const FAULTS: [TokenFault; 5] = [
+    TokenFault::TokenNotFound,
+    TokenFault::TokenRevoked,
+    TokenFault::TokenExpired,
+    TokenFault::InsufficientScopes,
+    TokenFault::AddressNotAllowed,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::Scopes;
+    use super::*;
+
+    #[test]
+    fn the_answer_written_by_hand_is_the_struct() {
+        let grant = Grant {
+            token_id: uuid::Uuid::from_u128(7),
+            scopes: Arc::new(Scopes::from_json("[\"read\",\"a:b\"]").unwrap()),
+            name_json: serde_json::Value::String("a \"quoted\" ü".into()).to_string().into(),
+            expires_at: 0,
+            revoked: false,
+            cidrs: Box::default(),
+        };
+        let validation = Validation {
+            valid: true,
+            scopes: vec!["read".into(), "a:b".into()],
+            token_id: Some(shared::id::TokenId(grant.token_id)),
+            name: Some("a \"quoted\" ü".into()),
+            error: None,
+            detail: None,
+        };
+        assert_eq!(accept(&grant), serde_json::to_vec(&validation).unwrap());
+    }
+}

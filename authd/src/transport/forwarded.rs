@@ -1,0 +1,59 @@
+//! The client's address behind trusted proxies.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// Entries of `X-Forwarded-For` that are looked at; a longer list is cut at its untrusted end.
+const MAX_HOPS: usize = 32;
+
+/// Who is really asking: the connection's peer, or, where that is a trusted proxy, the nearest address in
+/// `X-Forwarded-For` that is not one. What a client wrote in front of that counts for nothing. An entry that cannot
+/// be read ends the search at the last proxy.
+pub fn client(peer: IpAddr, forwarded_for: &[&str], trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    let mut client = peer.to_canonical();
+    let hops = forwarded_for.iter().rev().flat_map(|line| line.rsplit(','));
+    for hop in hops.take(MAX_HOPS) {
+        if !is_trusted(client) {
+            break;
+        }
+        match parse(hop.trim()) {
+            Some(address) => client = address,
+            None => break,
+        }
+    }
+    client
+}
+
+/// An address, with or without a port, IPv6 with or without brackets.
+fn parse(hop: &str) -> Option<IpAddr> {
+    let address = hop
+        .parse::<IpAddr>()
+        .or_else(|_| hop.parse::<std::net::SocketAddr>().map(|address| address.ip()))
+        .or_else(|_| hop.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>());
+    address.ok().map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+        for (peer, headers, expected) in [
+            ("1.2.3.4", &["9.9.9.9"][..], "1.2.3.4"),
+            ("10.0.0.1", &["9.9.9.9"], "9.9.9.9"),
+            ("10.0.0.1", &["6.6.6.6, 9.9.9.9, 10.0.0.2"], "9.9.9.9"),
+            ("10.0.0.1", &["6.6.6.6", "9.9.9.9:4711"], "9.9.9.9"),
+            ("::1", &["[2001:db8::1]:443"], "2001:db8::1"),
+            ("::ffff:10.0.0.1", &["9.9.9.9"], "9.9.9.9"),
+            ("10.0.0.1", &["9.9.9.9, nonsense"], "10.0.0.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+        ] {
+            let found = client(peer.parse().unwrap(), headers, &trusted);
+            assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{peer} {headers:?}");
+        }
+    }
+}

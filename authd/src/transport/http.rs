@@ -1,0 +1,367 @@
+//! One HTTP request: find the route, find the caller, check access, read the body within bounds, call, answer.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use ::http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    ORIGIN, REFERER, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use ::http::{Method, Request, Response, StatusCode, Uri};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use sha2::{Digest, Sha256};
+use shared::op::{Access, Info};
+use shared::problem::Code;
+use shared::wire::Parts;
+use subtle::ConstantTimeEq;
+use tracing::{error, info, warn};
+
+use super::{browser, forwarded, pages};
+use crate::app::{App, Ctx, RequestId};
+use crate::caller::Caller;
+use crate::error::{Error, Result};
+use crate::metrics::RouteCounts;
+use crate::registry::{Registry, Reply};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const NOSNIFF: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+/// The longest path and query that are looked at.
+const MAX_TARGET: usize = 8 << 10;
+
+pub type Body = Full<Bytes>;
+
+/// Where a request came in.
+#[derive(Debug)]
+pub enum Connection {
+    /// By the public listener, from this address.
+    Public(IpAddr),
+    /// By the admin socket: the kernel has said who it is.
+    Admin(Caller),
+}
+
+/// Everything that a connection needs to answer requests.
+#[derive(Debug)]
+pub struct Http {
+    pub app: Arc<App>,
+    registry: Registry,
+    /// For each path, the routes (positions in the registry) by method.
+    paths: matchit::Router<Vec<(Method, usize)>>,
+    admin_token: Option<[u8; 32]>,
+    process: u32,
+    requests: AtomicU64,
+}
+
+/// An operation's route with the raw path parameters, or something else.
+enum Target<'a> {
+    Operation(usize, Vec<(&'a str, &'a str)>),
+    Page,
+}
+
+impl Http {
+    pub fn new(app: Arc<App>, registry: Registry) -> anyhow::Result<Self> {
+        let mut paths: Vec<(&str, Vec<(Method, usize)>)> = Vec::new();
+        for (index, route) in registry.routes().iter().enumerate() {
+            let entry = (Method::from_bytes(route.info.method.as_str().as_bytes())?, index);
+            match paths.iter_mut().find(|(path, _)| *path == route.info.path) {
+                Some((_, methods)) => methods.push(entry),
+                None => paths.push((route.info.path, vec![entry])),
+            }
+        }
+        let mut router = matchit::Router::new();
+        for (path, methods) in paths {
+            router.insert(path, methods)?;
+        }
+        let admin_token = app.config.admin.token.as_ref().map(|token| Sha256::digest(token.expose()).into());
+        let process = u32::from_be_bytes(app.world.bytes());
+        Ok(Self { app, registry, paths: router, admin_token, process, requests: AtomicU64::new(0) })
+    }
+
+    /// Answers a request; every failure is an answer too.
+    pub async fn respond(self: Arc<Self>, connection: Arc<Connection>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let id = RequestId { process: self.process, number: self.requests.fetch_add(1, Ordering::Relaxed) };
+        let (head, body) = request.into_parts();
+        let (counts, answer) = match self.find(&head.uri, &head.method) {
+            Ok(Target::Operation(index, params)) => {
+                let answer = self.operate(id, &connection, index, &params, &head, body).await;
+                let info = self.registry.routes()[index].info;
+                (self.app.metrics.route(index), answer.map_err(|error| (Some(info), error)))
+            }
+            Ok(Target::Page) => {
+                let answer = self.page(id, &connection, &head, body).await;
+                (&self.app.metrics.pages, answer.map_err(|error| (None, error)))
+            }
+            Err(Missed { error, allow }) => {
+                let mut response = self.refuse(id, None, error);
+                if let Some(allow) = allow {
+                    response.headers_mut().insert(ALLOW, allow);
+                }
+                return Ok(counted(&self.app.metrics.pages, response));
+            }
+        };
+        let response = answer.unwrap_or_else(|(info, error)| self.refuse(id, info, error));
+        Ok(counted(counts, response))
+    }
+
+    /// The route of a request, or 404, or 405 with what the path allows.
+    fn find<'a>(&'a self, uri: &'a Uri, method: &Method) -> Result<Target<'a>, Missed> {
+        let path = uri.path();
+        if path.len() + uri.query().map_or(0, str::len) > MAX_TARGET {
+            return Err(Missed { error: Error::new(Code::MalformedRequest, "the URL is too long"), allow: None });
+        }
+        // HEAD is GET without the body, which hyper leaves away.
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        if let Ok(found) = self.paths.at(path) {
+            return match found.value.iter().find(|(allowed, _)| allowed == method) {
+                Some((_, index)) => Ok(Target::Operation(*index, found.params.iter().collect())),
+                None => Err(Missed::method(found.value.iter().map(|(allowed, _)| allowed.as_str()))),
+            };
+        }
+        match pages::method(path).or_else(|| browser::method(path)) {
+            Some(allowed) if allowed == method.as_str() => Ok(Target::Page),
+            Some(allowed) => Err(Missed::method([allowed].into_iter())),
+            None => Err(Missed { error: Error::not_found("path; GET /docs lists them"), allow: None }),
+        }
+    }
+
+    async fn operate(
+        &self,
+        id: RequestId,
+        connection: &Connection,
+        index: usize,
+        path: &[(&str, &str)],
+        head: &::http::request::Parts,
+        body: Incoming,
+    ) -> Result<Response<Body>> {
+        let route = &self.registry.routes()[index];
+        let info = route.info;
+        let address = self.guard(connection, &head.headers)?;
+        let caller = match (connection, info.access) {
+            (Connection::Admin(caller), _) => caller.clone(),
+            (Connection::Public(_), Access::Permission(_)) => self.authenticate(&head.headers, address).await?,
+            (Connection::Public(_), Access::Public | Access::Proof) => Caller::Anonymous,
+        };
+        route.authorize(&caller)?;
+        let body = self.read(info.method.has_body(), &head.headers, body).await?;
+        let (mut fields, count) = ([("", ""); 4], info.headers.len());
+        let count = header_fields(info, &head.headers, &mut fields[..count])?;
+        let parts = Parts { path, query: head.uri.query(), headers: &fields[..count], body: &body };
+        let logged = matches!(info.access, Access::Permission(_)).then(|| caller.to_string());
+        let ctx = Ctx { app: self.app.clone(), caller, address, request_id: id };
+        let Reply { status, body } = route.call(ctx, parts).await?;
+        if let Some(caller) = logged {
+            info!(request_id = %id, operation = info.name, %caller, ?address, status, "answered");
+        }
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response.headers_mut().insert(CONTENT_TYPE, JSON);
+        response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+        Ok(response)
+    }
+
+    async fn page(
+        &self,
+        id: RequestId,
+        connection: &Connection,
+        head: &::http::request::Parts,
+        body: Incoming,
+    ) -> Result<Response<Body>> {
+        let address = self.guard(connection, &head.headers)?;
+        let caller = match connection {
+            Connection::Admin(caller) => caller.clone(),
+            Connection::Public(_) => Caller::Anonymous,
+        };
+        let ctx = Ctx { app: self.app.clone(), caller, address, request_id: id };
+        if let Some(answer) = pages::respond(&ctx, head.uri.path()) {
+            return answer;
+        }
+        let body = collect(body, self.app.config.server.max_body, self.body_timeout()).await?;
+        let request = browser::PageRequest {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            query: head.uri.query(),
+            body: &body,
+        };
+        let page = browser::handle(ctx, request).await.ok_or_else(|| Error::not_found("page"))?;
+        let mut response = Response::builder().status(page.status);
+        for (name, value) in page.headers {
+            response = response.header(name, value);
+        }
+        response.body(Full::new(page.html.into())).map_err(Error::internal)
+    }
+
+    /// Refuses on the admin socket what a browser sent there, and tells the client's address elsewhere.
+    fn guard(&self, connection: &Connection, headers: &HeaderMap) -> Result<Option<IpAddr>> {
+        match connection {
+            Connection::Public(peer) => {
+                let trusted = &self.app.config.server.trusted_proxies;
+                if trusted.is_empty() {
+                    return Ok(Some(peer.to_canonical()));
+                }
+                let lines: Vec<&str> =
+                    headers.get_all(FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
+                Ok(Some(forwarded::client(*peer, &lines, trusted)))
+            }
+            Connection::Admin(_) => {
+                let host = headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
+                if headers.contains_key(ORIGIN) || headers.contains_key(REFERER) || ![&b""[..], b"localhost"].contains(&host) {
+                    let detail = "the admin socket takes no requests from browsers, and only the Host localhost";
+                    return Err(Error::new(Code::Forbidden, detail));
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Who holds the bearer token of a request.
+    async fn authenticate(&self, headers: &HeaderMap, address: Option<IpAddr>) -> Result<Caller> {
+        let Some(token) = bearer(headers)? else { return Ok(Caller::Anonymous) };
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        if self.admin_token.as_ref().is_some_and(|expected| expected.ct_eq(&digest).into()) {
+            return Ok(Caller::AdminToken);
+        }
+        self.app.tokens.authenticate(&self.app, token, address).await
+    }
+
+    async fn read(&self, has_body: bool, headers: &HeaderMap, body: Incoming) -> Result<Bytes> {
+        if !has_body {
+            return Ok(Bytes::new());
+        }
+        let is_json = |value: &HeaderValue| {
+            let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+            essence.eq_ignore_ascii_case("application/json")
+        };
+        if headers.get(CONTENT_TYPE).is_some_and(|value| *value != JSON && !is_json(value)) {
+            let detail = "send JSON, with the header Content-Type: application/json";
+            return Err(Error::new(Code::UnsupportedMediaType, detail));
+        }
+        let limit = self.app.config.server.max_body;
+        let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limit as u64) {
+            return Err(too_large(limit));
+        }
+        collect(body, limit, self.body_timeout()).await
+    }
+
+    fn body_timeout(&self) -> Duration {
+        Duration::from_secs(self.app.config.server.body_seconds)
+    }
+
+    /// An error as an answer, and in the log where it is ours.
+    fn refuse(&self, id: RequestId, info: Option<&Info>, error: Error) -> Response<Body> {
+        let operation = info.map_or("page", |info| info.name);
+        let (code, status) = (error.code.as_str(), error.code.status());
+        match (error.source_text(), status) {
+            (Some(source), 500) => error!(request_id = %id, operation, code, %source, "failed"),
+            (Some(source), _) => warn!(request_id = %id, operation, code, %source, "could not answer"),
+            (None, _) => info!(request_id = %id, operation, code, "refused"),
+        }
+        let challenge = match (error.code, info.map(|info| info.access)) {
+            (Code::Unauthenticated, _) => Some("Bearer realm=\"authd\"".to_owned()),
+            (code, _) if code.status() == 401 => Some("Bearer realm=\"authd\", error=\"invalid_token\"".to_owned()),
+            (Code::Forbidden, Some(Access::Permission(permission))) => {
+                Some(format!("Bearer realm=\"authd\", error=\"insufficient_scope\", scope=\"{}\"", permission.scope()))
+            }
+            _ => None,
+        };
+        let retry_after = error.retry_after;
+        let request_id = id.to_string();
+        let problem = error.into_problem(Some(request_id.clone()));
+        let mut response = Response::new(Full::new(serde_json::to_vec(&problem).unwrap_or_default().into()));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, PROBLEM);
+        headers.insert(CACHE_CONTROL, NO_STORE);
+        headers.insert(NOSNIFF.0, NOSNIFF.1);
+        if let Ok(value) = HeaderValue::from_str(&request_id) {
+            headers.insert(REQUEST_ID, value);
+        }
+        if let Some(value) = challenge.and_then(|challenge| HeaderValue::from_str(&challenge).ok()) {
+            headers.insert(WWW_AUTHENTICATE, value);
+        }
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// A path or a method that is not there.
+struct Missed {
+    error: Error,
+    allow: Option<HeaderValue>,
+}
+
+impl Missed {
+    fn method<'a>(allowed: impl Iterator<Item = &'a str>) -> Self {
+        let allowed = allowed.collect::<Vec<_>>().join(", ");
+        let error = Error::new(Code::MethodNotAllowed, format!("this path takes {allowed}"));
+        Self { error, allow: HeaderValue::from_str(&allowed).ok() }
+    }
+}
+
+fn counted(counts: &RouteCounts, response: Response<Body>) -> Response<Body> {
+    counts.answered(response.status().as_u16());
+    response
+}
+
+fn too_large(limit: usize) -> Error {
+    Error::new(Code::PayloadTooLarge, format!("a body has at most {limit} bytes here"))
+}
+
+/// The token of `Authorization: Bearer`. Another scheme is no credential; a header that cannot be read is malformed.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let malformed = || Error::new(Code::MalformedRequest, "the Authorization header cannot be read");
+    if values.next().is_some() {
+        return Err(malformed());
+    }
+    let (scheme, token) = value.to_str().map_err(|_| malformed())?.split_once(' ').ok_or_else(malformed)?;
+    Ok(scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim()))
+}
+
+/// Fields that travel as headers, by field name; how many there are.
+fn header_fields<'a>(info: &Info, headers: &'a HeaderMap, fields: &mut [(&'a str, &'a str)]) -> Result<usize> {
+    let mut count = 0;
+    for (field, header) in info.headers {
+        let value = if *header == "authorization" {
+            bearer(headers)?
+        } else {
+            let value = headers.get(*header).map(|value| value.to_str());
+            value.transpose().map_err(|_| Error::field(field, format!("the header {header} must be ASCII")))?
+        };
+        if let Some(value) = value {
+            fields[count] = (field, value);
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// The whole body. Most are there already with the head: the deadline's timer is set only when one is not.
+async fn collect(body: Incoming, limit: usize, deadline: Duration) -> Result<Bytes> {
+    let mut collecting = std::pin::pin!(Limited::new(body, limit).collect());
+    let first = std::future::poll_fn(|context| Poll::Ready(collecting.as_mut().poll(context))).await;
+    let collected = match first {
+        Poll::Ready(collected) => collected,
+        Poll::Pending => tokio::time::timeout(deadline, collecting).await.map_err(|_| {
+            Error::new(Code::RequestTimeout, format!("the body did not arrive within {} s", deadline.as_secs()))
+        })?,
+    };
+    match collected {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
+        Err(_) => Err(Error::new(Code::MalformedRequest, "the body broke off")),
+    }
+}

@@ -1,0 +1,8 @@
+//! From bytes on a socket to a call of an operation, and back.
+
+pub mod browser;
+mod forwarded;
+pub mod http;
+pub mod listen;
+mod pages;
+mod peer;
