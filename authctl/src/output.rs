@@ -54,8 +54,8 @@ fn no_socket(tried: &[Tried], has_unit: bool) -> String {
     let is_closed = tried.iter().any(|tried| matches!(tried.problem, SocketProblem::NotAllowed));
     text + "\n"
         + &if is_closed {
-            "Run authctl as root, or join the group that owns the socket and have it allowed by an \
-             [[admin.peer]] of authd.toml; or use --server with AUTHCTL_TOKEN"
+            "Run authctl as root or as authd's user, have an administrator allow you by [[admin.peer]] in authd.toml, \
+             or use --server URL with AUTHCTL_TOKEN"
                 .to_owned()
         } else {
             format!("{}; if it runs elsewhere, say where with --socket PATH or --server URL", start_hint(has_unit))
@@ -86,7 +86,11 @@ fn explain_call(call: &FailedCall) -> String {
 fn refused(problem: &Problem, call: &FailedCall) -> String {
     let mut text = clean(&problem.detail).into_owned();
     for field in &problem.fields {
-        let _ = write!(text, "\n  {}: {}", clean(&field.field), clean(&field.detail));
+        let told = format!("{}: {}", clean(&field.field), clean(&field.detail));
+        // With one field the detail says it already.
+        if !text.contains(&told) {
+            let _ = write!(text, "\n  {told}");
+        }
     }
     if let Some(seconds) = problem.retry_after {
         let _ = write!(text, "\nTry again in {seconds} s");

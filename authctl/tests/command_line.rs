@@ -13,6 +13,7 @@ const NOW: i64 = 1_800_000_000_000;
 const TOKEN_ID: &str = "0199a0b0-0000-7000-8000-000000000001";
 
 /// What one run of the program printed.
+#[derive(Debug)]
 pub struct Run {
     exit: Exit,
     out: String,
@@ -20,7 +21,7 @@ pub struct Run {
 }
 
 /// A run without a terminal, in an environment that holds only what the test gives.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Program<'t> {
     env: &'t [(&'t str, &'t str)],
     width: Option<u16>,
