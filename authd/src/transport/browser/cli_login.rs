@@ -1,12 +1,144 @@
-//! The pages of the CLI login.
+//! The pages of the CLI login: where the provider sends the browser back to, and the Deny button.
 
-use super::{Page, PageRequest, html};
+use shared::secret::Secret;
+use shared::time::Time;
+
+use super::form::Form;
+use super::html::{Escaped, Tone, page, redirect};
+use super::{Page, PageRequest};
 use crate::app::Ctx;
+use crate::cli_login::{self, Answer, Device, Outcome};
+use crate::error::Error;
 
-pub async fn callback(_ctx: Ctx, _request: PageRequest<'_>) -> Page {
-    html::page(503, "Not served yet", html::Tone::Plain, "")
+/// `GET /auth/cli/callback?state=…&code=…` or `…&error=…` (RFC 6749 §4.1.2).
+pub async fn callback(ctx: Ctx, request: PageRequest<'_>) -> Page {
+    let Some(form) = Form::parse(request.query.unwrap_or_default()) else { return unreadable() };
+    let (Some(state), code, error) = (form.field("state"), form.field("code"), form.field("error")) else {
+        return unreadable();
+    };
+    let result = match (code, error) {
+        (Some(code), None) if !code.is_empty() => Ok(Secret::new(code)),
+        (None, Some(error)) => Err(error_code(error)),
+        _ => return unreadable(),
+    };
+    let answer = Answer { state: state.to_owned(), result, issuer: form.field("iss").map(str::to_owned) };
+    let state = answer.state.clone();
+    match cli_login::complete(ctx.clone(), answer).await {
+        Ok(outcome) => draw(&state, outcome),
+        Err(error) => failure(&ctx, error),
+    }
 }
 
-pub async fn deny(_ctx: Ctx, _request: PageRequest<'_>) -> Page {
-    html::page(503, "Not served yet", html::Tone::Plain, "")
+/// `POST /auth/cli/deny` from the page that shows the release.
+pub async fn deny(ctx: Ctx, request: PageRequest<'_>) -> Page {
+    let form = std::str::from_utf8(request.body).ok().and_then(Form::parse);
+    let fields = form.as_ref().and_then(|form| Some((form.field("state")?, form.field("release")?)));
+    let Some((state, release)) = fields else { return unreadable() };
+    match cli_login::deny(ctx.clone(), state, &Secret::new(release)).await {
+        Ok(true) => denied(),
+        Ok(false) => gone(),
+        Err(error) => failure(&ctx, error),
+    }
+}
+
+fn draw(state: &str, outcome: Outcome) -> Page {
+    match outcome {
+        Outcome::Gone => gone(),
+        Outcome::Denied => denied(),
+        Outcome::TryAgain(reason) => text(
+            503,
+            "Not signed in yet",
+            Tone::Bad,
+            &[
+                &format!("{}.", capitalized(&reason)),
+                "Load this page again in a moment, or start again in the terminal.",
+            ],
+        ),
+        Outcome::Failed(reason) => text(
+            502,
+            "Sign-in failed",
+            Tone::Bad,
+            &[&format!("{}.", capitalized(&reason)), "Start again in the terminal."],
+        ),
+        // The state is ours and the release is of letters, digits and hyphens: nothing needs to be escaped.
+        Outcome::ToDevice { port, release } => {
+            redirect(format!("http://127.0.0.1:{port}/?state={state}&release={}", release.expose()))
+        }
+        Outcome::ToPerson { device, started_at, user, release } => {
+            carry(state, &device, Time::from_millis(started_at), &user, &release)
+        }
+        Outcome::Done => text(200, "Authentication successful", Tone::Good, &["You can close this window."]),
+    }
+}
+
+/// Who is asking, what to paste and what never to do with it, and the way out.
+fn carry(state: &str, device: &Device, started_at: Time, user: &str, release: &Secret) -> Page {
+    let unknown = "not said";
+    let address = device.address.map_or_else(|| "this machine".to_owned(), |address| address.to_string());
+    let minute: String = started_at.to_string().chars().take(16).collect();
+    let (name, os) = (device.name.as_deref().unwrap_or(unknown), device.os.as_deref().unwrap_or(unknown));
+    let body = format!(
+        "<p>You are signed in as <b>{user}</b>. This device asks for your AWS credentials:</p>\
+         <dl><dt>Device</dt><dd>{name}</dd><dt>System</dt><dd>{os}</dd><dt>Address</dt><dd>{address}</dd>\
+         <dt>Started</dt><dd>{started} UTC</dd></dl>\
+         <p>If you started this sign-in yourself, paste this into the terminal where you started it:</p>\
+         <code id=\"release\">{release}</code>\
+         <p><b>Never send it to anybody.</b> Whoever asks you for it, or sent you the link to this page, wants to act as \
+         you. If you did not start this sign-in, press Deny.</p>\
+         <form method=\"post\" action=\"/auth/cli/deny\"><input type=\"hidden\" name=\"state\" value=\"{state}\">\
+         <input type=\"hidden\" name=\"release\" value=\"{release}\"><button type=\"submit\">Deny</button></form>\
+         <p><small>You can close this window once the terminal says that you are signed in.</small></p>",
+        user = Escaped(user),
+        name = Escaped(name),
+        os = Escaped(os),
+        address = Escaped(&address),
+        started = Escaped(&minute.replace('T', " ")),
+        state = Escaped(state),
+        release = Escaped(release.expose()),
+    );
+    page(200, "Authentication successful: one more step", Tone::Good, &body)
+}
+
+fn denied() -> Page {
+    text(200, "Denied", Tone::Plain, &["The device that asked gets nothing. You can close this window."])
+}
+
+fn gone() -> Page {
+    text(
+        410,
+        "This sign-in has ended",
+        Tone::Plain,
+        &["It took too long, or it was used already. If your terminal is still waiting, start again there."],
+    )
+}
+
+fn unreadable() -> Page {
+    text(400, "This link is not complete", Tone::Bad, &["Start again in the terminal."])
+}
+
+fn failure(ctx: &Ctx, error: Error) -> Page {
+    tracing::warn!(
+        request_id = %ctx.request_id,
+        code = error.code.as_str(),
+        source = error.source_text().map(|text| text.to_string()),
+        "a page of the CLI login failed"
+    );
+    let reason = format!("{}.", capitalized(&error.detail));
+    let hint = format!("Load this page again in a moment. In authd's log this is request {}.", ctx.request_id);
+    text(error.code.status(), "Something is in the way", Tone::Bad, &[&reason, &hint])
+}
+
+fn text(status: u16, title: &str, tone: Tone, paragraphs: &[&str]) -> Page {
+    let body: String = paragraphs.iter().map(|text| format!("<p>{}</p>", Escaped(text))).collect();
+    page(status, title, tone, &body)
+}
+
+/// An error code of OAuth, or what is left of what was sent in its place.
+fn error_code(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect()
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

@@ -1,0 +1,104 @@
+//! STS's answers, kept per device session and role until they are too short.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use shared::id::SessionId;
+use shared::secret::Secret;
+use zeroize::Zeroizing;
+
+use super::model;
+use super::provider::Identity;
+use crate::app::App;
+use crate::aws::{Assumption, Credentials};
+use crate::config::Role;
+use crate::error::{Error, Result};
+use crate::world::{MINUTE, Millis};
+
+/// Tools begin to renew fifteen minutes before the end: what has less left would be asked for over and over.
+const ENOUGH: Millis = 20 * MINUTE;
+
+/// Which credentials: of a session, in a role, for so long.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub session: SessionId,
+    pub role: &'a Role,
+    pub duration_seconds: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    credentials: Credentials,
+    made_at: Millis,
+}
+
+impl Wanted<'_> {
+    /// Changes with everything that AWS is asked with, so that a new configuration is obeyed at once.
+    fn key(&self) -> String {
+        let role = self.role;
+        let external_id = role.external_id.as_ref().map(Secret::expose);
+        let asked = format!("{:?}", (&role.arn, role.method, role.session_tags, external_id, self.duration_seconds));
+        let hash = Sha256::digest(asked);
+        format!("sts:{}:{}", self.session, BASE64_URL_SAFE_NO_PAD.encode(&hash[..16]))
+    }
+}
+
+/// What AWS answered before, if it still lives long enough.
+pub async fn find(app: &App, wanted: Wanted<'_>) -> Result<Option<Credentials>> {
+    let key = wanted.key();
+    let Some(sealed) = app.ephemeral.get(&key).await? else { return Ok(None) };
+    let Ok(opened) = app.keys.open(&key, &sealed) else { return Ok(None) };
+    let kept: Kept = serde_json::from_slice(&opened).map_err(Error::internal)?;
+    Ok(is_enough(kept.made_at, kept.credentials.expires_at, app.world.now()).then_some(kept.credentials))
+}
+
+/// Twenty minutes, or half of a life that is shorter than forty.
+fn is_enough(made_at: Millis, expires_at: Millis, now: Millis) -> bool {
+    expires_at - now >= ENOUGH.min((expires_at - made_at) / 2)
+}
+
+/// Asks AWS, and keeps the answer.
+pub async fn make(
+    app: &App,
+    wanted: Wanted<'_>,
+    provider: &str,
+    identity: &Identity,
+    id_token: &Secret,
+) -> Result<Credentials> {
+    let credentials = app
+        .aws
+        .assume(Assumption {
+            role: wanted.role,
+            session_name: &model::session_name(identity),
+            tags: model::session_tags(identity, provider),
+            id_token,
+            duration_seconds: wanted.duration_seconds,
+        })
+        .await?;
+    let kept = Kept { credentials, made_at: app.world.now() };
+    let key = wanted.key();
+    let clear = Zeroizing::new(serde_json::to_vec(&kept).map_err(Error::internal)?);
+    let sealed = app.keys.seal(&key, &clear).map_err(Error::internal)?;
+    let ttl = (kept.credentials.expires_at - kept.made_at).max(1);
+    // What cannot be kept is asked for again next time.
+    if let Err(error) = app.ephemeral.put(&key, &sealed, ttl).await {
+        tracing::warn!(%error, "AWS credentials could not be kept for the next caller");
+    }
+    Ok(kept.credentials)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::HOUR;
+
+    #[test]
+    fn credentials_are_handed_out_while_they_are_long_enough() {
+        assert!(is_enough(0, HOUR, 40 * MINUTE));
+        assert!(!is_enough(0, HOUR, 40 * MINUTE + 1));
+        assert!(is_enough(0, 15 * MINUTE, 7 * MINUTE));
+        assert!(!is_enough(0, 15 * MINUTE, 8 * MINUTE));
+        assert!(!is_enough(0, HOUR, 2 * HOUR));
+    }
+}

@@ -1,0 +1,375 @@
+//! Types and pure rules of the CLI login: what a login is, what its secrets look like, who may use which role.
+
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use shared::api::cli_login::StartLogin;
+use shared::id::SessionId;
+use shared::problem::Code;
+use shared::secret::Secret;
+use subtle::ConstantTimeEq;
+
+use super::provider::Identity;
+use crate::config::Role;
+use crate::error::{Error, Result};
+use crate::world::{Millis, World};
+
+/// The longest text that a device says about itself, in characters.
+const MAX_LABEL: usize = 128;
+
+/// A login on its way. Sealed wherever it is kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Login {
+    pub provider: String,
+    /// The role that was asked for.
+    pub role: Option<String>,
+    /// Ours for the provider (RFC 7636); the device never has it.
+    pub verifier: Secret,
+    pub nonce: Secret,
+    /// SHA-256 of the poll secret in base64url; absent in an unbound login.
+    pub poll_challenge: Option<String>,
+    pub loopback_port: Option<u16>,
+    pub device: Device,
+    pub started_at: Millis,
+    pub ends_at: Millis,
+    /// How often the provider failed before it took the code.
+    pub failures: u32,
+    pub phase: Phase,
+}
+
+/// What the device said about itself, and where it called from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    pub name: Option<String>,
+    pub os: Option<String>,
+    pub client_version: Option<String>,
+    pub address: Option<IpAddr>,
+}
+
+/// How far a login is.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Phase {
+    Waiting,
+    SignedIn(Box<SignedIn>),
+    Denied,
+    /// It cannot succeed any more: the code was spent in vain, or the release was guessed at.
+    Ended,
+}
+
+/// A person has signed in; the device has not proved yet that it is the one that started.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SignedIn {
+    pub identity: Identity,
+    pub id_token: Secret,
+    pub id_expires_at: Millis,
+    pub refresh_token: Option<Secret>,
+    /// SHA-256 of the release; absent in an unbound login.
+    pub release: Option<[u8; 32]>,
+    /// The session that this login will become, chosen now so that it becomes one at most.
+    pub session: SessionId,
+}
+
+impl Device {
+    /// From what a device says about itself: short, and nothing that would deceive who reads it on a page.
+    pub fn parse(start: &StartLogin, address: Option<IpAddr>) -> Result<Self> {
+        Ok(Self {
+            name: label("device_name", start.device_name.as_deref())?,
+            os: label("os", start.os.as_deref())?,
+            client_version: label("cli_version", start.cli_version.as_deref())?,
+            address,
+        })
+    }
+}
+
+fn label(field: &str, text: Option<&str>) -> Result<Option<String>> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
+    // Direction marks and other invisible characters can make a name read as another one.
+    let is_invisible = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    if text.chars().count() > MAX_LABEL || text.chars().any(is_invisible) {
+        return Err(Error::field(field, format!("at most {MAX_LABEL} printable characters")));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// 32 unpredictable bytes as text: a state, a nonce or a verifier.
+pub fn token(world: &World) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(world.bytes::<32>())
+}
+
+/// Whether the text may be a state or a challenge at all: 32 bytes in unpadded base64url.
+pub fn is_token(text: &str) -> bool {
+    text.len() == 43 && BASE64_URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 32)
+}
+
+/// base64url(SHA-256(text)), unpadded: a poll challenge, and PKCE's S256.
+pub fn challenge(text: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(text))
+}
+
+/// Under which key a login is kept. The state itself is not written anywhere.
+pub fn key(state: &str) -> String {
+    let hash = Sha256::digest(state);
+    let mut key = String::with_capacity(70);
+    key.push_str("login:");
+    for byte in hash {
+        key.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+        key.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+    }
+    key
+}
+
+/// Whether the secret is the one that the login was started with.
+pub fn is_poll_secret(login: &Login, secret: &Secret) -> bool {
+    let expected = login.poll_challenge.as_deref().unwrap_or_default();
+    challenge(secret.expose()).as_bytes().ct_eq(expected.as_bytes()).into()
+}
+
+/// A release: 160 bits in groups that a person can compare by eye, without letters that look like digits.
+pub fn release(world: &World) -> Secret {
+    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let mut text = String::with_capacity(39);
+    for (index, byte) in world.bytes::<32>().into_iter().enumerate() {
+        if index > 0 && index % 4 == 0 {
+            text.push('-');
+        }
+        text.push(char::from(ALPHABET[usize::from(byte & 31)]));
+    }
+    Secret::new(text)
+}
+
+/// The hash by which a release is compared: of its 32 characters, however they were typed.
+pub fn release_hash(release: &Secret) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    // More than a release can have is nonsense; the rest of it need not be read.
+    for c in release.expose().chars().take(128).filter(|c| !c.is_whitespace() && *c != '-') {
+        let c = match c.to_ascii_uppercase() {
+            'O' => '0',
+            'I' | 'L' => '1',
+            other => other,
+        };
+        hash.update(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    hash.finalize().into()
+}
+
+/// What a refresh token says once it is verified: a session, and which of its answers the token came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presented {
+    pub session: SessionId,
+    pub generation: u32,
+}
+
+/// What a presented generation means, given the last one that was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The newest token, used for the first time: its predecessor is retired now.
+    First,
+    /// The newest acknowledged one again: the answer was lost.
+    Again,
+    /// One that was retired: two parties hold this session's tokens.
+    Reused,
+    /// One that was never given out, as far as this database knows.
+    Unknown,
+}
+
+impl Turn {
+    pub fn of(presented: u32, acknowledged: i64) -> Self {
+        let presented = i64::from(presented);
+        match presented - acknowledged {
+            1 => Self::First,
+            0 if presented > 0 => Self::Again,
+            ..=0 => Self::Reused,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The role to use: the one that was asked for, else the one of before, else the first that the person may use. Asked
+/// anew each time, since groups and configuration change.
+pub fn choose_role<'a>(
+    roles: &'a [Role],
+    provider: &str,
+    identity: &Identity,
+    asked: Option<&str>,
+    before: Option<&str>,
+) -> Result<&'a Role> {
+    let permitted = permitted_roles(roles, provider, identity);
+    if let Some(asked) = asked {
+        return permitted.iter().find(|role| role.name == asked).copied().ok_or_else(|| {
+            let names: Vec<&str> = permitted.iter().map(|role| role.name.as_str()).collect();
+            let others = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Error::new(
+                Code::Forbidden,
+                format!("{} may not use the role {asked:?}; permitted: {others}", identity.display()),
+            )
+        });
+    }
+    let before = before.and_then(|before| permitted.iter().find(|role| role.name == before));
+    before.or(permitted.first()).copied().ok_or_else(|| {
+        let detail =
+            format!("{} may not use any AWS role here; an administrator grants them by group", identity.display());
+        Error::new(Code::Forbidden, detail)
+    })
+}
+
+/// Every role that the person may use, most wanted first.
+pub fn permitted_roles<'a>(roles: &'a [Role], provider: &str, identity: &Identity) -> Vec<&'a Role> {
+    let permits = |role: &&Role| {
+        (role.providers.is_empty() || role.providers.iter().any(|name| name == provider))
+            && (role.groups.is_empty() || role.groups.iter().any(|group| identity.groups.contains(group)))
+    };
+    roles.iter().filter(permits).collect()
+}
+
+/// STS's RoleSessionName: `cli-` and the subject, as stable and unique as the subject is. An address would read
+/// better in CloudTrail but people change theirs and providers reuse them; session tags carry it.
+pub fn session_name(identity: &Identity) -> String {
+    let kept: String = identity.subject.chars().filter(|c| c.is_ascii_alphanumeric() || "=,.@-".contains(*c)).collect();
+    let name = format!("cli-{kept}");
+    if kept == identity.subject && name.len() <= 64 {
+        return name;
+    }
+    // Dropping characters may make two people one: the hash keeps them apart.
+    let hash = Sha256::digest(format!("{} {}", identity.issuer, identity.subject));
+    let hash = &BASE64_URL_SAFE_NO_PAD.encode(hash).replace(['-', '_'], "0")[..8];
+    format!("{}-{hash}", &name[..name.len().min(64 - 9)])
+}
+
+/// Session tags that tell AWS who it is: only what the provider vouches for, in the characters that AWS takes.
+pub fn session_tags(identity: &Identity, provider: &str) -> Vec<(&'static str, String)> {
+    let clean = |text: &str| -> String {
+        let is_allowed = |c: &char| c.is_alphanumeric() || " _.:/=+-@".contains(*c);
+        text.chars().filter(is_allowed).take(256).collect()
+    };
+    let email = identity.email.as_deref().filter(|_| identity.email_verified);
+    let mut tags = vec![("sub", clean(&identity.subject)), ("provider", clean(provider))];
+    tags.extend(email.map(|email| ("email", clean(email))));
+    tags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RoleMethod;
+
+    fn identity(groups: &[&str]) -> Identity {
+        Identity {
+            issuer: "https://id.example".into(),
+            subject: "11111111-aaaa-4aaa-8aaa-000000000001".into(),
+            email: Some("a@example.test".into()),
+            email_verified: true,
+            name: None,
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            auth_time: None,
+        }
+    }
+
+    fn role(name: &str, groups: &[&str], providers: &[&str]) -> Role {
+        Role {
+            name: name.into(),
+            arn: format!("arn:aws:iam::123456789012:role/{name}"),
+            method: RoleMethod::AssumeRole,
+            external_id: None,
+            duration_seconds: 3600,
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            providers: providers.iter().map(|provider| (*provider).to_owned()).collect(),
+            session_tags: false,
+        }
+    }
+
+    #[test]
+    fn a_role_needs_group_and_provider() {
+        let roles = [
+            role("admin", &["admins"], &[]),
+            role("other", &[], &["okta"]),
+            role("dev", &["dev", "ops"], &["cognito"]),
+        ];
+        let chosen = |groups: &[&str], asked, before| {
+            choose_role(&roles, "cognito", &identity(groups), asked, before)
+                .map(|role| role.name.clone())
+                .map_err(|e| e.detail)
+        };
+        assert_eq!(chosen(&["admins", "dev"], None, None).unwrap(), "admin");
+        assert_eq!(chosen(&["admins", "dev"], None, Some("dev")).unwrap(), "dev");
+        assert_eq!(chosen(&["dev"], None, Some("admin")).unwrap(), "dev");
+        assert_eq!(chosen(&["admins", "ops"], Some("dev"), None).unwrap(), "dev");
+        assert_eq!(
+            chosen(&["dev"], Some("admin"), None).unwrap_err(),
+            "a@example.test may not use the role \"admin\"; permitted: dev"
+        );
+        assert!(chosen(&["dev"], Some("other"), None).is_err());
+        assert!(chosen(&[], None, None).unwrap_err().contains("may not use any AWS role"));
+    }
+
+    #[test]
+    fn generations_tell_a_lost_answer_from_a_stolen_token() {
+        assert_eq!(Turn::of(1, 0), Turn::First);
+        assert_eq!(Turn::of(7, 6), Turn::First);
+        assert_eq!(Turn::of(6, 6), Turn::Again);
+        assert_eq!(Turn::of(5, 6), Turn::Reused);
+        assert_eq!(Turn::of(8, 6), Turn::Unknown);
+        assert_eq!(Turn::of(0, 0), Turn::Reused);
+    }
+
+    #[test]
+    fn a_release_reads_the_same_however_it_is_typed() {
+        let (world, _) = World::fixed(0);
+        let release = release(&world);
+        assert_eq!(release.expose().len(), 39);
+        let typed = release.expose().to_lowercase().replace('-', " ").replace('0', "o").replace('1', "l");
+        assert_eq!(release_hash(&release), release_hash(&Secret::new(format!(" {typed}\n"))));
+        assert_ne!(release_hash(&release), release_hash(&Secret::new("")));
+    }
+
+    #[test]
+    fn session_names_are_the_subject_or_stay_apart() {
+        assert_eq!(session_name(&identity(&[])), "cli-11111111-aaaa-4aaa-8aaa-000000000001");
+        let named = |subject: &str| session_name(&Identity { subject: subject.into(), ..identity(&[]) });
+        assert_ne!(named("auth0|12"), named("auth01|2"));
+        assert!(named("auth0|12").starts_with("cli-auth012-"));
+        for subject in ["x".repeat(300), "|".repeat(3), "é".into()] {
+            let name = named(&subject);
+            assert!(
+                (2..=64).contains(&name.len())
+                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"=,.@-".contains(&b))
+            );
+        }
+        assert_ne!(named(&"x".repeat(300)), named(&"x".repeat(301)));
+    }
+
+    #[test]
+    fn tags_hold_only_what_the_provider_vouches_for() {
+        let tags = session_tags(&identity(&[]), "cognito");
+        assert!(tags.contains(&("email", "a@example.test".to_owned())));
+        let unverified = Identity { email_verified: false, subject: "a|b<c>".into(), ..identity(&[]) };
+        assert_eq!(session_tags(&unverified, "p"), [("sub", "abc".to_owned()), ("provider", "p".to_owned())]);
+    }
+
+    #[test]
+    fn labels_are_short_and_visible() {
+        let parse = |name: &str| {
+            let start = StartLogin { device_name: Some(name.to_owned()), ..StartLogin::default() };
+            Device::parse(&start, None).map(|device| device.name)
+        };
+        assert_eq!(parse(" laptop ").unwrap().as_deref(), Some("laptop"));
+        assert_eq!(parse("  ").unwrap(), None);
+        for name in ["a\u{202e}b", "a\nb", "a\u{200b}b", &"x".repeat(129)] {
+            assert!(parse(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn states_and_challenges_have_one_shape() {
+        let (world, _) = World::fixed(0);
+        let state = token(&world);
+        assert!(is_token(&state) && is_token(&challenge("x")));
+        assert!(!is_token("") && !is_token(&format!("{state}A")) && !is_token(&state.replace(&state[..1], "+")));
+        assert_eq!(key("s").len(), 70);
+    }
+}

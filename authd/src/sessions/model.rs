@@ -1,0 +1,82 @@
+//! What a session is, whoever made it.
+
+use serde::{Deserialize, Serialize};
+use shared::api::sessions::{Session, SessionKind};
+use shared::id::SessionId;
+use shared::time::Time;
+
+use crate::cli_login::Identity;
+use crate::world::{Millis, SECOND};
+
+/// A device session: one row.
+#[derive(Clone, Debug)]
+pub struct DeviceSession {
+    pub id: SessionId,
+    /// The last refresh token that the device has proved to have: see `cli_login::model::Turn`.
+    pub generation: i64,
+    pub created_at: Millis,
+    pub last_used_at: Millis,
+    pub idle_expires_at: Millis,
+    pub absolute_expires_at: Millis,
+    pub ended_at: Option<Millis>,
+    pub end_reason: Option<String>,
+    pub provider: String,
+    pub device_name: Option<String>,
+    pub os: Option<String>,
+    pub client_version: Option<String>,
+    pub address: Option<String>,
+    /// The provider's tokens, sealed for this row; gone once the session has ended.
+    pub sealed: Option<Vec<u8>>,
+    pub attributes: Attributes,
+}
+
+/// What else is known of a device session; no secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attributes {
+    pub identity: Identity,
+    /// The role that the login ended in; renewals that name none stay with it.
+    pub role: String,
+    /// Until when credentials that were handed out work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_until: Option<Millis>,
+}
+
+impl DeviceSession {
+    pub fn is_live(&self, now: Millis) -> bool {
+        self.ended_at.is_none() && now < self.expires_at()
+    }
+
+    /// When it ends by itself, as things are.
+    pub fn expires_at(&self) -> Millis {
+        self.idle_expires_at.min(self.absolute_expires_at)
+    }
+
+    /// Until when credentials that were handed out may still work, if that is not past.
+    pub fn credentials_until(&self, now: Millis) -> Option<Millis> {
+        self.attributes.credentials_until.filter(|until| *until > now)
+    }
+
+    /// As lists show it.
+    pub fn describe(self) -> Session {
+        Session {
+            id: self.id,
+            kind: SessionKind::Device,
+            user: self.attributes.identity.display().to_owned(),
+            provider: Some(self.provider),
+            device_name: self.device_name,
+            os: self.os,
+            address: self.address,
+            created_at: Time::from_millis(self.created_at),
+            last_used_at: Time::from_millis(self.last_used_at),
+            idle_expires_at: Time::from_millis(self.idle_expires_at.min(self.absolute_expires_at)),
+            expires_at: Time::from_millis(self.absolute_expires_at),
+            ended_at: self.ended_at.map(Time::from_millis),
+            end_reason: self.end_reason,
+        }
+    }
+}
+
+/// Milliseconds as the API's epoch seconds, never later than they are.
+pub fn seconds(millis: Millis) -> i64 {
+    millis.div_euclid(SECOND)
+}
