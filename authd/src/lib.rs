@@ -16,6 +16,8 @@ pub mod metrics;
 pub mod registry;
 pub mod sessions;
 pub mod system;
+#[cfg(test)]
+pub mod testing;
 pub mod tokens;
 pub mod transport;
 pub mod upkeep;
@@ -132,14 +134,18 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// serve tokens from its cache that the first has revoked. The claim ends with the process, however it ends.
 fn claim(config: &Config) -> anyhow::Result<Option<fs::File>> {
     let dir = &config.data_dir;
-    make_private(dir).with_context(|| format!("cannot use the data directory {}: set AUTHD_DATA_DIR", dir.display()))?;
+    make_private(dir)
+        .with_context(|| format!("cannot use the data directory {}: set AUTHD_DATA_DIR", dir.display()))?;
     let DatabaseUrl::Sqlite(_) = config.database_url()? else { return Ok(None) };
     let path = dir.join("authd.lock");
     let lock = fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
         Err(fs::TryLockError::WouldBlock) => {
-            bail!("another authd is running with the data directory {}; stop it first, or set AUTHD_DATA_DIR", dir.display())
+            bail!(
+                "another authd is running with the data directory {}; stop it first, or set AUTHD_DATA_DIR",
+                dir.display()
+            )
         }
         Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }

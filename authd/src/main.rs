@@ -172,7 +172,8 @@ fn load_env_file(args: &Args) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let variables = parse_env(&text).with_context(|| path.display().to_string())?;
     let missing = variables.into_iter().filter(|(name, _)| std::env::var_os(name).is_none());
-    let error = Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).envs(missing).env(LOADED, "1").exec();
+    let error =
+        Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).envs(missing).env(LOADED, "1").exec();
     Err(error).context("cannot start with the variables of the environment file")
 }
 
@@ -185,7 +186,8 @@ fn parse_env(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
             continue;
         }
         let line = line.strip_prefix("export ").unwrap_or(line);
-        let (name, value) = line.split_once('=').with_context(|| format!("line {}: expected NAME=value", number + 1))?;
+        let (name, value) =
+            line.split_once('=').with_context(|| format!("line {}: expected NAME=value", number + 1))?;
         let (name, value) = (name.trim(), value.trim());
         let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         anyhow::ensure!(is_name, "line {}: {name:?} is not a variable's name", number + 1);

@@ -117,9 +117,10 @@ impl Metrics {
         let mut registry = Registry::with_prefix("authd");
         let requests = Family::<RequestLabels, Count>::default();
         let counts = |operation| {
-            RouteCounts(["ok", "refused", "failed"].map(|outcome| {
-                requests.get_or_create(&RequestLabels { operation, outcome }).clone()
-            }))
+            RouteCounts(
+                ["ok", "refused", "failed"]
+                    .map(|outcome| requests.get_or_create(&RequestLabels { operation, outcome }).clone()),
+            )
         };
         let pages = counts("page");
         let routes = routes.iter().map(|route| counts(route.info.name)).collect();

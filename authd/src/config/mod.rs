@@ -198,7 +198,13 @@ pub struct Cli {
 
 impl Default for Cli {
     fn default() -> Self {
-        Self { allow_unbound_polling: false, login_seconds: 300, default_provider: String::new(), idle_days: 30, max_days: 90 }
+        Self {
+            allow_unbound_polling: false,
+            login_seconds: 300,
+            default_provider: String::new(),
+            idle_days: 30,
+            max_days: 90,
+        }
     }
 }
 
@@ -385,7 +391,10 @@ impl Config {
             }
             if let Some(unknown) = peer.permissions.iter().find(|name| Permission::parse(name).is_none()) {
                 let known: Vec<&str> = Permission::ALL.iter().map(|permission| permission.as_str()).collect();
-                return refuse(format!("[[admin.peer]]: no permission is named {unknown:?}; there are {}", known.join(", ")));
+                return refuse(format!(
+                    "[[admin.peer]]: no permission is named {unknown:?}; there are {}",
+                    known.join(", ")
+                ));
             }
         }
         Ok(())
@@ -452,12 +461,16 @@ impl Config {
                 return refuse(format!("[[role]]: the name {name:?} must be unique, with 1 to 64 characters"));
             }
             if !(role.arn.starts_with("arn:aws") && role.arn.contains(":iam::") && role.arn.contains(":role/")) {
-                return refuse(format!("role {name}: {:?} is not the ARN of a role (arn:aws:iam::ACCOUNT:role/NAME)", role.arn));
+                return refuse(format!(
+                    "role {name}: {:?} is not the ARN of a role (arn:aws:iam::ACCOUNT:role/NAME)",
+                    role.arn
+                ));
             }
             if !(900..=43_200).contains(&role.duration_seconds) {
                 return refuse(format!("role {name}: duration_seconds must be from 900 to 43200"));
             }
-            if let Some(provider) = role.providers.iter().find(|name| !self.providers.iter().any(|p| p.name == **name)) {
+            if let Some(provider) = role.providers.iter().find(|name| !self.providers.iter().any(|p| p.name == **name))
+            {
                 return refuse(format!("role {name}: no provider is named {provider:?}"));
             }
             if role.method == RoleMethod::WebIdentity && (role.external_id.is_some() || role.session_tags) {

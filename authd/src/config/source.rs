@@ -73,14 +73,17 @@ impl Sources {
                 set(&mut table, key, parse(variable, &text, kind)?)?;
             }
         }
-        if let Some(port) = self.environment.get("SERVER_PORT").filter(|_| !self.environment.contains_key("SERVER_ADDR")) {
+        if let Some(port) =
+            self.environment.get("SERVER_PORT").filter(|_| !self.environment.contains_key("SERVER_ADDR"))
+        {
             let port: u16 = port.parse().map_err(|_| ConfigError(format!("SERVER_PORT: {port:?} is not a port")))?;
             set(&mut table, "server.addr", Value::String(format!("127.0.0.1:{port}")))?;
         }
         for (key, value) in &self.flags {
             set(&mut table, key, Value::String(value.clone()))?;
         }
-        let config: Config = Value::Table(table).try_into().map_err(|error: toml::de::Error| ConfigError(hint(error.message())))?;
+        let config: Config =
+            Value::Table(table).try_into().map_err(|error: toml::de::Error| ConfigError(hint(error.message())))?;
         config.finish()
     }
 
@@ -133,7 +136,9 @@ fn read_bounded(path: &Path) -> Result<String, ConfigError> {
 fn parse(variable: &str, text: &str, kind: Kind) -> Result<Value, ConfigError> {
     match kind {
         Kind::Text | Kind::Secret => Ok(Value::String(text.to_owned())),
-        Kind::Int => text.parse().map(Value::Integer).or_else(|_| refuse(format!("{variable}: {text:?} is not a number"))),
+        Kind::Int => {
+            text.parse().map(Value::Integer).or_else(|_| refuse(format!("{variable}: {text:?} is not a number")))
+        }
         Kind::Bool => text.parse().map(Value::Boolean).or_else(|_| refuse(format!("{variable}: say true or false"))),
         Kind::List => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
@@ -166,10 +171,8 @@ fn hint(message: &str) -> String {
         return message.to_owned();
     };
     match quoted.min_by_key(|known| distance(unknown, known)) {
-        Some(nearest) if distance(unknown, nearest) <= nearest.len().max(3) / 2 => {
-            format!("unknown key `{unknown}`; did you mean `{nearest}`?")
-        }
-        _ => message.replacen("unknown field", "unknown key", 1),
+        Some(nearest) => format!("unknown key `{unknown}`; did you mean `{nearest}`?"),
+        None => message.replacen("unknown field", "unknown key", 1),
     }
 }
 

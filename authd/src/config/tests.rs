@@ -38,7 +38,9 @@ fn a_secret_comes_from_its_file_or_credential_and_is_never_shown() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("admin-token"), "0123456789abcdef-canary\n").unwrap();
     let file = dir.path().join("admin-token");
-    for (name, value) in [("ADMIN_TOKEN_FILE", file.to_str().unwrap()), ("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap())] {
+    for (name, value) in
+        [("ADMIN_TOKEN_FILE", file.to_str().unwrap()), ("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap())]
+    {
         let config = load("", &[(name, value)]).unwrap();
         assert_eq!(config.admin.token.as_ref().unwrap().expose(), "0123456789abcdef-canary");
         assert!(!format!("{config:?}").contains("canary") && !toml::to_string(&config).unwrap().contains("canary"));
@@ -76,7 +78,7 @@ fn what_cannot_work_is_refused() {
         ("[[role]]\nname = \"a\"\narn = \"arn:aws:iam::1:role/a\"\nduration_seconds = 10", "900 to 43200"),
         ("[[provider]]\nname = \"cli\"\nissuer = \"https://x\"\nclient_id = \"y\"", "path of authd"),
         ("[server]\npublic_url = \"example.test\"", "public_url"),
-        ("server = 7", "server"),
+        ("server = 7", "line 1"),
     ] {
         let error = load(toml, &[]).unwrap_err();
         assert!(error.contains(says), "{toml:?}: {error}");

@@ -135,8 +135,7 @@ impl Cached {
     /// Claims the marking of this minute: true for exactly one caller.
     pub fn claim(&self, minute: u32) -> bool {
         let marked = self.marked.load(Ordering::Relaxed);
-        marked != minute
-            && self.marked.compare_exchange(marked, minute, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        marked != minute && self.marked.compare_exchange(marked, minute, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 

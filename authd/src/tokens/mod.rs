@@ -15,9 +15,9 @@ mod validate;
 
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
+use self::cache::Cache;
 pub use self::usage::Marks;
 pub(crate) use self::validate::FAULTS;
-use self::cache::Cache;
 use crate::config::Config;
 use crate::registry::Registry;
 
@@ -65,4 +65,3 @@ pub fn register(registry: &mut Registry) {
     registry.add(ops::extend);
     registry.add(ops::rotate);
 }
-

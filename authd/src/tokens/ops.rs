@@ -102,9 +102,7 @@ fn created(token: &Token, secret: Secret) -> CreatedToken {
 pub async fn list(ctx: Ctx, op: ListTokens) -> Result<TokenList> {
     let limit = op.limit.unwrap_or_default().rows();
     let after = match &op.cursor {
-        Some(cursor) => {
-            Some(cursor.parse().map_err(|_| Error::field("cursor", "not a cursor that a list answered"))?)
-        }
+        Some(cursor) => Some(cursor.parse().map_err(|_| Error::field("cursor", "not a cursor that a list answered"))?),
         None => None,
     };
     let db = ctx.app.db.as_ref();
@@ -305,7 +303,8 @@ impl Attempt {
     fn derive(&self, ctx: &Ctx, key_id: Option<&str>, token_id: &str, at: Millis) -> Result<(String, Secret)> {
         let key = self.key.as_ref().map(|(key, _)| key.as_str()).unwrap_or_default();
         let at = at.to_be_bytes();
-        let parts: [&[u8]; 5] = [self.action.as_bytes(), self.caller.as_bytes(), key.as_bytes(), token_id.as_bytes(), &at];
+        let parts: [&[u8]; 5] =
+            [self.action.as_bytes(), self.caller.as_bytes(), key.as_bytes(), token_id.as_bytes(), &at];
         let (key_id, mac) = ctx.app.keys.mac(Purpose::Mint, key_id, &parts)?;
         let mut random = [0; RANDOM];
         random.copy_from_slice(&mac[..RANDOM]);

@@ -20,7 +20,7 @@ use shared::op::{Access, Info};
 use shared::problem::Code;
 use shared::wire::Parts;
 use subtle::ConstantTimeEq;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{browser, forwarded, pages};
 use crate::app::{App, Ctx, RequestId};
@@ -88,7 +88,11 @@ impl Http {
     }
 
     /// Answers a request; every failure is an answer too.
-    pub async fn respond(self: Arc<Self>, connection: Arc<Connection>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    pub async fn respond(
+        self: Arc<Self>,
+        connection: Arc<Connection>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
         let id = RequestId { process: self.process, number: self.requests.fetch_add(1, Ordering::Relaxed) };
         let (head, body) = request.into_parts();
         let (counts, answer) = match self.find(&head.uri, &head.method) {
@@ -160,7 +164,8 @@ impl Http {
         let ctx = Ctx { app: self.app.clone(), caller, address, request_id: id };
         let Reply { status, body } = route.call(ctx, parts).await?;
         if let Some(caller) = logged {
-            info!(request_id = %id, operation = info.name, %caller, ?address, status, "answered");
+            let address = address.map(tracing::field::display);
+            info!(request_id = %id, operation = info.name, %caller, address, status, "answered");
         }
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -214,7 +219,10 @@ impl Http {
             }
             Connection::Admin(_) => {
                 let host = headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
-                if headers.contains_key(ORIGIN) || headers.contains_key(REFERER) || ![&b""[..], b"localhost"].contains(&host) {
+                if headers.contains_key(ORIGIN)
+                    || headers.contains_key(REFERER)
+                    || ![&b""[..], b"localhost"].contains(&host)
+                {
                     let detail = "the admin socket takes no requests from browsers, and only the Host localhost";
                     return Err(Error::new(Code::Forbidden, detail));
                 }
@@ -264,6 +272,10 @@ impl Http {
         match (error.source_text(), status) {
             (Some(source), 500) => error!(request_id = %id, operation, code, %source, "failed"),
             (Some(source), _) => warn!(request_id = %id, operation, code, %source, "could not answer"),
+            // What anybody can cause must not fill the log.
+            (None, _) if info.is_none_or(|info| !matches!(info.access, Access::Permission(_))) => {
+                debug!(request_id = %id, operation, code, "refused");
+            }
             (None, _) => info!(request_id = %id, operation, code, "refused"),
         }
         let challenge = match (error.code, info.map(|info| info.access)) {

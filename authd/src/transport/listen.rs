@@ -47,9 +47,9 @@ impl Listeners {
             .await
             .with_context(|| format!("cannot listen on {addr}: choose another address by SERVER_ADDR"))?;
         let path = &config.admin.socket;
-        let admin = bind_admin(path, config)
-            .await
-            .with_context(|| format!("cannot make the admin socket {}: choose another path by AUTHD_ADMIN_SOCKET", path.display()))?;
+        let admin = bind_admin(path, config).await.with_context(|| {
+            format!("cannot make the admin socket {}: choose another path by AUTHD_ADMIN_SOCKET", path.display())
+        })?;
         Ok(Self { public, admin })
     }
 
@@ -145,7 +145,13 @@ async fn refused(error: &io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-async fn serve_public(stream: TcpStream, peer: SocketAddr, http: Arc<Http>, watcher: Watcher, _permit: OwnedSemaphorePermit) {
+async fn serve_public(
+    stream: TcpStream,
+    peer: SocketAddr,
+    http: Arc<Http>,
+    watcher: Watcher,
+    _permit: OwnedSemaphorePermit,
+) {
     let first_byte = Duration::from_secs(http.app.config.server.first_byte_seconds);
     let connection = Connection::Public(peer.ip());
     match tokio::time::timeout(first_byte, speaks_http2(&stream)).await {

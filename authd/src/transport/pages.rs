@@ -43,7 +43,10 @@ pub fn respond(ctx: &Ctx, path: &str) -> Option<Result<Response<Body>>> {
 /// Counters are for the admin socket alone: they tell how much is going on.
 fn metrics(ctx: &Ctx) -> Result<Response<Body>> {
     if !matches!(ctx.caller, Caller::Peer { .. }) {
-        return Err(Error::new(Code::NotFound, "metrics are on the admin socket: curl --unix-socket PATH http://localhost/metrics"));
+        return Err(Error::new(
+            Code::NotFound,
+            "metrics are on the admin socket: curl --unix-socket PATH http://localhost/metrics",
+        ));
     }
     if !ctx.caller.can(Permission::SystemRead) {
         return Err(Error::new(Code::Forbidden, format!("{} does not hold the permission system.read", ctx.caller)));
@@ -114,7 +117,9 @@ fn docs(document: &Value) -> String {
     let paths = document["paths"].as_object().unwrap_or(&empty);
     let mut operations: Vec<(&str, &str, &Value)> = paths
         .iter()
-        .flat_map(|(path, methods)| methods.as_object().unwrap_or(&empty).iter().map(move |(method, operation)| (path, method, operation)))
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap_or(&empty).iter().map(move |(method, operation)| (path, method, operation))
+        })
         .map(|(path, method, operation)| (path.as_str(), method.as_str(), operation))
         .collect();
     operations.sort_by_key(|(path, method, operation)| (operation["tags"][0].as_str(), *path, *method));
@@ -148,7 +153,8 @@ fn describe(body: &mut String, operation: &Value, schemas: &Value) {
         rows.push((name, place, parameter["required"] == true, &parameter["schema"]));
     }
     let request = &operation["requestBody"]["content"]["application/json"]["schema"];
-    let required = |schema: &Value, name: &str| schema["required"].as_array().is_some_and(|names| names.iter().any(|n| n == name));
+    let required =
+        |schema: &Value, name: &str| schema["required"].as_array().is_some_and(|names| names.iter().any(|n| n == name));
     for (name, schema) in request["properties"].as_object().into_iter().flatten() {
         rows.push((name, "body", required(request, name), schema));
     }

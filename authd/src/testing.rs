@@ -1,0 +1,150 @@
+//! A daemon without sockets for the rooms' tests: in front the registry, below a real SQLite database in a temporary
+//! folder, and a world that stands still.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde_json::Value;
+use shared::wire::Parts;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use crate::app::{App, Ctx, RequestId};
+use crate::caller::Caller;
+use crate::config::{Config, Environment, Sources};
+use crate::db::{Batch, BoxFuture, Db, DbError, Outcome, Query, Row};
+use crate::error::Error;
+use crate::registry::Registry;
+use crate::tokens::Marks;
+use crate::world::{FixedClock, World};
+
+/// 2027-01-15T08:00:00Z.
+pub const NOW: i64 = 1_800_000_000_000;
+
+pub struct TestApp {
+    pub app: Arc<App>,
+    pub world: World,
+    pub clock: Arc<FixedClock>,
+    registry: Arc<Registry>,
+    db: Arc<Watched>,
+    marks: Option<Marks>,
+    folder: TempDir,
+}
+
+impl TestApp {
+    pub async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// With this configuration file.
+    pub async fn with(toml: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("authd.toml");
+        std::fs::write(&file, toml).unwrap();
+        let environment = Environment::from([("AUTHD_DATA_DIR".to_owned(), folder.path().display().to_string())]);
+        let sources = Sources { file: Some(file), environment, ..Sources::default() };
+        Self::with_config(sources.load().unwrap(), folder).await
+    }
+
+    async fn with_config(config: Config, folder: TempDir) -> Self {
+        let (world, clock) = World::fixed(NOW);
+        let (mut app, marks) = crate::open(config, world.clone()).await.unwrap();
+        let db = Arc::new(Watched { inner: app.db.clone(), broken: AtomicBool::new(false), reads: AtomicU64::new(0) });
+        app.db = db.clone();
+        let registry = Arc::new(crate::registry());
+        Self { app: Arc::new(app), world, clock, registry, db, marks: Some(marks), folder }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Calls an operation as the holder of `ADMIN_TOKEN`: its JSON answer, or the error.
+    pub async fn call(&self, operation: &str, fields: Value) -> Result<Value, Error> {
+        self.call_as(Caller::AdminToken, operation, fields).await
+    }
+
+    pub async fn call_as(&self, caller: Caller, operation: &str, fields: Value) -> Result<Value, Error> {
+        call(self.app.clone(), self.registry.clone(), caller, operation.to_owned(), fields).await
+    }
+
+    /// The call on a task of its own.
+    pub fn spawn(&self, operation: &str, fields: Value) -> JoinHandle<Result<Value, Error>> {
+        let (app, registry) = (self.app.clone(), self.registry.clone());
+        tokio::spawn(call(app, registry, Caller::AdminToken, operation.to_owned(), fields))
+    }
+
+    /// The code that a call is refused with.
+    pub async fn refused(&self, operation: &str, fields: Value) -> &'static str {
+        self.refused_as(Caller::AdminToken, operation, fields).await
+    }
+
+    pub async fn refused_as(&self, caller: Caller, operation: &str, fields: Value) -> &'static str {
+        match self.call_as(caller, operation, fields).await {
+            Ok(answer) => panic!("{operation} was not refused: {answer}"),
+            Err(error) => error.code.as_str(),
+        }
+    }
+
+    /// From now on the database fails, or works again.
+    pub fn break_db(&self, broken: bool) {
+        self.db.broken.store(broken, Ordering::SeqCst);
+    }
+
+    /// Reads of the database so far.
+    pub fn db_reads(&self) -> u64 {
+        self.db.reads.load(Ordering::SeqCst)
+    }
+
+    /// Writes the marks that wait.
+    pub async fn write_marks(&mut self) {
+        self.marks.take().unwrap().run(self.app.db.clone(), std::future::ready(())).await;
+    }
+}
+
+async fn call(
+    app: Arc<App>,
+    registry: Arc<Registry>,
+    caller: Caller,
+    operation: String,
+    fields: Value,
+) -> Result<Value, Error> {
+    let route = registry.find(&operation).unwrap();
+    route.authorize(&caller)?;
+    let ctx =
+        Ctx { app, caller, address: Some([127, 0, 0, 1].into()), request_id: RequestId { process: 0, number: 0 } };
+    let body = fields.to_string();
+    let reply = route.call(ctx, Parts { body: body.as_bytes(), ..Parts::default() }).await?;
+    Ok(serde_json::from_slice(&reply.body).unwrap())
+}
+
+/// The real database behind a switch and a counter.
+struct Watched {
+    inner: Arc<dyn Db>,
+    broken: AtomicBool,
+    reads: AtomicU64,
+}
+
+impl Watched {
+    fn fail<'a, T: Send + 'a>(&self) -> Option<BoxFuture<'a, Result<T, DbError>>> {
+        self.broken.load(Ordering::SeqCst).then(|| -> BoxFuture<'a, Result<T, DbError>> {
+            Box::pin(async { Err(DbError::Unavailable("broken by the test".into())) })
+        })
+    }
+}
+
+impl Db for Watched {
+    fn query(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, DbError>> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.fail().unwrap_or_else(|| self.inner.query(query))
+    }
+
+    fn commit_rows(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>> {
+        self.fail().unwrap_or_else(|| self.inner.commit_rows(batch))
+    }
+
+    fn engine(&self) -> &'static str {
+        self.inner.engine()
+    }
+}
