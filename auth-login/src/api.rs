@@ -1,5 +1,7 @@
 //! The four calls to authd, and what their failures mean for a person.
 
+use std::fmt::Write;
+
 use shared::api::cli_login::{
     Authorized, EndLogin, EndedLogin, LoginAnswer, LoginStatus, RenewLogin, StartLogin, StartedLogin,
 };
@@ -62,7 +64,7 @@ impl Api {
     }
 
     pub async fn start(&self, request: &StartLogin) -> Result<StartedLogin, Error> {
-        self.client.call(request).await.map_err(explain)
+        self.client.call(request).await.map_err(|error| explain(&error))
     }
 
     /// `None`: authd could not say this time; ask again later.
@@ -70,7 +72,7 @@ impl Api {
         match self.client.call(request).await {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if is_passing(&error) => Ok(None),
-            Err(error) => Err(explain(error)),
+            Err(error) => Err(explain(&error)),
         }
     }
 
@@ -86,7 +88,7 @@ impl Api {
             Err(CallError::Refused(problem)) if matches!(problem.error, Code::SessionEnded | Code::InvalidToken) => {
                 Err(NoRenewal::Ended(problem.detail))
             }
-            Err(error) => Err(NoRenewal::Failed(explain(error))),
+            Err(error) => Err(NoRenewal::Failed(explain(&error))),
         }
     }
 
@@ -95,7 +97,7 @@ impl Api {
         match self.client.call(&EndLogin { refresh_token: token }).await {
             Ok(ended) => Ok(Some(ended)),
             Err(CallError::Refused(problem)) if problem.status == 401 => Ok(None),
-            Err(error) => Err(explain(error)),
+            Err(error) => Err(explain(&error)),
         }
     }
 }
@@ -109,23 +111,23 @@ fn is_passing(error: &CallError) -> bool {
     }
 }
 
-fn explain(error: CallError) -> Error {
-    let hint = match &error {
+fn explain(error: &CallError) -> Error {
+    let hint = match error {
         CallError::Unreachable { .. } => ". Is authd running there? Say where it is with --server URL",
         CallError::NotAuthd { .. } => ". Say where authd is with --server URL",
         CallError::NoAnswer { .. } => ". Try again",
         CallError::Refused(_) => "",
     };
     let mut detail = format!("{error}{hint}");
-    if let CallError::Refused(problem) = &error {
+    if let CallError::Refused(problem) = error {
         for field in &problem.fields {
-            detail.push_str(&format!("\n  {}: {}", field.field, field.detail));
+            let _ = write!(detail, "\n  {}: {}", field.field, field.detail);
         }
         if let Some(request_id) = &problem.request_id {
-            detail.push_str(&format!(" (request {request_id})"));
+            let _ = write!(detail, " (request {request_id})");
         }
     }
-    let exit = match &error {
+    let exit = match error {
         // A daemon that cannot do its work now is, for a script, like one that is not there.
         CallError::Refused(problem) if problem.status == 503 => Exit::Unreachable,
         error => Exit::from(error),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::edit::Refused;
+use super::profile;
 use super::syntax::Document;
 use crate::cache::lock;
 use crate::disk::{self, Look};
@@ -41,7 +42,7 @@ impl AwsFile {
 
     /// Reads the file; one that is not there is empty.
     pub fn read(&self) -> Result<Document, Error> {
-        self.snapshot(&self.resolved()?).map(|snapshot| snapshot.document)
+        Self::snapshot(&self.resolved()?).map(|snapshot| snapshot.document)
     }
 
     /// Who may read the file, if it is more than its owner.
@@ -55,26 +56,28 @@ impl AwsFile {
         if let Some(dir) = path.parent() {
             disk::make_dir(dir).map_err(|error| Error::file("make the folder", dir, error))?;
         }
-        let _lock = self.lock(&path)?;
+        let _lock = Self::lock(&path)?;
         for _ in 0..ATTEMPTS {
-            let before = self.snapshot(&path)?;
+            let before = Self::snapshot(&path)?;
             let after = edit(&before.document)?;
             if before.bytes.as_deref().unwrap_or_default() == after.text().as_bytes() {
                 return Ok(after);
             }
-            if let Some(bytes) = &before.bytes {
+            // Once we have written to it, a copy would only keep keys beyond their removal.
+            let is_untouched = |bytes: &&Vec<u8>| !bytes.is_empty() && !before.document.text().contains(profile::MARK);
+            if let Some(bytes) = before.bytes.as_ref().filter(is_untouched) {
                 let beside = sibling(&path, ".auth-login.bak");
                 disk::create_once(&beside, bytes).map_err(|error| Error::file("keep a copy in", &beside, error))?;
             }
-            if self.snapshot(&path)?.bytes == before.bytes {
-                self.replace(&path, after.text().as_bytes())?;
+            if Self::snapshot(&path)?.bytes == before.bytes {
+                Self::replace(&path, after.text().as_bytes())?;
                 return Ok(after);
             }
         }
         Err(Error::refused(format!("{} keeps changing: another program is writing it; try again", path.display())))
     }
 
-    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let look = match std::fs::metadata(path) {
             Ok(metadata) => Look::of(&metadata),
             Err(_) => Look::PRIVATE,
@@ -89,7 +92,7 @@ impl AwsFile {
         })
     }
 
-    fn lock(&self, path: &Path) -> Result<lock::Held, Error> {
+    fn lock(path: &Path) -> Result<lock::Held, Error> {
         let beside = sibling(path, ".auth-login.lock");
         let file = lock::open(&beside).map_err(|error| Error::file("make the lock", &beside, error))?;
         match lock::wait(file, LOCK_WAIT) {
@@ -104,7 +107,7 @@ impl AwsFile {
         }
     }
 
-    fn snapshot(&self, path: &Path) -> Result<Snapshot, Error> {
+    fn snapshot(path: &Path) -> Result<Snapshot, Error> {
         let bytes = disk::read(path, MAX_BYTES).map_err(|error| Error::file("read", path, error))?;
         let unreadable = |what: String| {
             Error::refused(format!(

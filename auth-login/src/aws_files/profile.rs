@@ -17,7 +17,8 @@ const SECRET_KEY: &str = "aws_secret_access_key";
 const SESSION_TOKEN: &str = "aws_session_token";
 /// The old name of the session token; where both stand, some tools take this one.
 const SECURITY_TOKEN: &str = "aws_security_token";
-const MARK: &str = "auth_login_key";
+/// Holds the id of the key that we wrote.
+pub const MARK: &str = "auth_login_key";
 const EXPIRES: &str = "auth_login_expires";
 
 const KEYS: [&str; 4] = [ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, SECURITY_TOKEN];

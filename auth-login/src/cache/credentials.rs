@@ -9,6 +9,8 @@ use crate::aws_files::Keys;
 
 /// SDKs refresh from 15 minutes before expiry on, at every use; keys that are handed out must outlive that.
 const MARGIN: i64 = 20 * 60;
+/// With less than this left, a tool that is handed the keys now is refused before it has done anything.
+const LEAST: i64 = 5;
 /// A clock that jumped back by more than this makes stored times worthless.
 const CLOCK_JUMP: i64 = 5 * 60;
 
@@ -52,10 +54,10 @@ impl Credentials {
 
     /// Whether they may be handed out: 20 minutes are left, or half of a life that was never that long.
     pub fn is_fresh(&self, now: i64) -> bool {
-        let margin = if self.life() < MARGIN { self.life() / 2 } else { MARGIN };
+        let margin = if self.life() < MARGIN { (self.life() / 2).max(LEAST) } else { MARGIN };
         // After a jump back the keys seem to have more time than they do.
         let clock_is_sane = now >= self.obtained_at - CLOCK_JUMP;
-        clock_is_sane && self.remaining(now) > 0 && self.remaining(now) >= margin
+        clock_is_sane && self.remaining(now) >= margin
     }
 
     /// When a supervised renewal is due: after two thirds of their life. If a renewal brings the same keys again, the
@@ -119,8 +121,9 @@ mod tests {
             (900, 451, false),
             (10, 5, true),
             (10, 6, false),
-            (1, 0, true),
-            (1, 1, false),
+            (6, 1, true),
+            (6, 2, false),
+            (4, 0, false),
             (0, 0, false),
             (3600, -301, false),
             (3600, -300, true),

@@ -3,11 +3,10 @@
 //! Every call runs on a plain thread of its own with a deadline. Calling it on the runtime was refused: the D-Bus
 //! client starts a runtime itself, and a keyring that waits for somebody to unlock it would freeze everything.
 
-use std::fmt;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use keyring::v1::Entry;
+use keyring::v1::{Entry, Error as KeyringError};
 use shared::secret::Secret;
 
 use crate::error::Error;
@@ -56,7 +55,7 @@ pub fn save(name: &str, token: &Secret) -> Result<(), Error> {
 pub fn remove(name: &str) -> Result<(), Error> {
     let name = name.to_owned();
     let removed = bounded(SWIFT, move || match Entry::new(SERVICE, &name)?.delete_credential() {
-        Err(keyring::v1::Error::NoEntry) => Ok(()),
+        Err(KeyringError::NoEntry) => Ok(()),
         other => other,
     });
     removed.map_err(|problem| Error::refused(format!("the device token is still in the keyring: {problem}")))
@@ -74,9 +73,14 @@ fn bounded<T: Send + 'static>(
         .unwrap_or_else(|_| Err(format!("the keyring did not answer within {} s", limit.as_secs())))
 }
 
-fn describe(error: &dyn fmt::Display) -> String {
+fn describe(error: &KeyringError) -> String {
+    // Without a service there is no store; why not, the library says elsewhere.
+    let reason = match (error, Entry::store_status()) {
+        (KeyringError::NoDefaultStore, Err(reason)) => reason,
+        _ => error,
+    };
     // Some of its errors run over many lines.
-    let text = error.to_string();
+    let text = reason.to_string();
     let line = text.lines().next().unwrap_or_default();
     format!("the keyring said: {line}")
 }

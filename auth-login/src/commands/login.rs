@@ -14,10 +14,10 @@ use crate::args::LoginFlags;
 use crate::cache::lock::{self, Held};
 use crate::cache::{Credentials, PendingLogin, Session, TokenStore, keyring};
 use crate::error::Error;
-use crate::settings::ProfileSettings;
+use crate::settings::{ProfileSettings, Settings};
 
 /// Longer than any sign-in lives.
-const LOGIN_WAIT: Duration = Duration::from_secs(15 * 60);
+const LOGIN_WAIT: Duration = Duration::from_mins(15);
 /// How soon a waiter shows the URL after it is known.
 const URL_LOOK: Duration = Duration::from_millis(200);
 
@@ -26,6 +26,10 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
     context.check_profile(flags.force)?;
     let before = stored_session(context);
     let (_lock, has_waited) = login_lock(context).await?;
+    if has_waited {
+        // Whoever signed in has also chosen what is remembered.
+        context.settings = Settings::read(context.settings.path())?;
+    }
     let present = stored_session(context);
     if has_waited && present.is_some() && present != before {
         let keys = renewal::obtain(context, Need::Fresh).await?.credentials;

@@ -6,7 +6,17 @@ use crate::cache::credentials::rfc3339;
 use crate::error::Error;
 
 pub async fn run(context: &mut Context<'_>) -> Result<(), Error> {
-    context.session()?;
+    if let Err(error) = context.session() {
+        // The session may have ended by itself; its last keys are still to be taken away.
+        return match context.files.remove(&context.profile) {
+            Ok(true) => {
+                let line =
+                    format!("There was no session; the keys left in the profile {} are removed.", context.profile);
+                context.io.print(line)
+            }
+            _ => Err(error),
+        };
+    }
     let _lock = renewal::session_lock(context).await?;
     let session = context.session()?;
     let handed_out = context.cache.list_credentials(&context.key);

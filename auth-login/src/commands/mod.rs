@@ -88,7 +88,7 @@ impl<'a> Context<'a> {
 
     /// What a person types to sign in as this context is.
     fn login_command(&self) -> String {
-        let mut command = "auth-login".to_owned();
+        let mut command = "auth-login login".to_owned();
         let default = self.settings.profile(&self.profile).server.or_else(|| self.settings.server.clone());
         if default.as_deref().unwrap_or(DEFAULT_SERVER) != self.server.to_string() {
             command.push_str(" --server ");

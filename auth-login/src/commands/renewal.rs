@@ -9,7 +9,7 @@ use crate::cache::{Credentials, Session};
 use crate::error::Error;
 
 /// A renewal is one call of authd, which calls a provider and AWS; this covers all their time limits.
-const LOCK_WAIT: Duration = Duration::from_secs(60);
+const LOCK_WAIT: Duration = Duration::from_mins(1);
 
 /// How new the keys must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,9 @@ pub async fn obtain(context: &Context<'_>, need: Need) -> Result<Obtained, Error
     let session = context.session()?;
     if let Some(keys) = context.credentials() {
         let is_another = before.is_none_or(|before| before.access_key_id != keys.access_key_id);
-        if keys.is_fresh(context.io.now()) && (need == Need::Fresh || is_another) {
+        // Keys that came while this process waited are as new as any, however short their life is.
+        let is_new = is_another && keys.remaining(context.io.now()) > 0;
+        if is_new || (need == Need::Fresh && keys.is_fresh(context.io.now())) {
             return Ok(Obtained { credentials: keys, warning: None });
         }
     }

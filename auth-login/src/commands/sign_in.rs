@@ -209,9 +209,8 @@ impl<'a> Poll<'a> {
             Some(LoginAnswer::Denied) => {
                 Err(Error::refused("the sign-in was denied. If that was a mistake, run auth-login again"))
             }
-            Some(LoginAnswer::Expired) => Err(expired()),
             Some(LoginAnswer::Pending) | None if Instant::now() < self.deadline => Ok(None),
-            Some(LoginAnswer::Pending) => Err(expired()),
+            Some(LoginAnswer::Expired | LoginAnswer::Pending) => Err(expired()),
             None => Err(Error::unreachable("authd stopped answering during the sign-in; run auth-login again")),
         }
     }
@@ -229,7 +228,7 @@ fn check_url(url: &str) -> Result<(), Error> {
 /// The name that the person sees when they are asked whether to let this device in.
 fn device_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    name.chars().filter(|c| c.is_ascii_graphic()).take(128).collect()
+    name.chars().filter(char::is_ascii_graphic).take(128).collect()
 }
 
 fn spinner(context: &Context<'_>) -> ProgressBar {
