@@ -166,3 +166,74 @@ fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let bytes = serde_json::to_vec(value).map_err(|error| Error::file("write", path, error))?;
     disk::replace(path, &bytes, Look::PRIVATE).map_err(|error| Error::file("write", path, error))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use shared::secret::Secret;
+
+    use super::*;
+
+    fn session(profile: &str) -> Session {
+        Session {
+            server: "http://127.0.0.1:1".into(),
+            profile: profile.into(),
+            user: "alice".into(),
+            role: None,
+            provider: None,
+            roles: Vec::new(),
+            signed_in_at: 1,
+            session_expires_at: 2,
+            store: TokenStore::File,
+            token: Some(Secret::new("t")),
+        }
+    }
+
+    fn credentials(role: &str) -> Credentials {
+        Credentials {
+            access_key_id: "ASIA".into(),
+            secret_access_key: Secret::new("s"),
+            session_token: Secret::new("t"),
+            expires_at: 2,
+            obtained_at: 1,
+            role: role.into(),
+            role_arn: String::new(),
+        }
+    }
+
+    fn key(profile: &str) -> Key {
+        Key::new("http://127.0.0.1:1", &ProfileName::parse(profile).unwrap())
+    }
+
+    #[test]
+    fn a_session_is_private_and_goes_with_all_its_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&dir.path().join("state")).unwrap();
+        let (one, two) = (key("one"), key("two"));
+        cache.save_session(&one, &session("one")).unwrap();
+        cache.save_session(&two, &session("two")).unwrap();
+        cache.save_credentials(&one, None, &credentials("default")).unwrap();
+        cache.save_credentials(&one, Some("admin"), &credentials("admin")).unwrap();
+        cache.save_credentials(&two, None, &credentials("default")).unwrap();
+        assert_eq!(cache.find_session(&one).unwrap(), Some(session("one")));
+        assert_eq!(cache.find_credentials(&one, Some("admin")).unwrap().role, "admin");
+        for path in [cache.session_path(&one), cache.credentials_path(&one, None)] {
+            assert_eq!(std::fs::metadata(path).unwrap().mode() & 0o777, 0o600);
+        }
+        cache.remove_session(&one, &session("one")).unwrap();
+        assert_eq!(cache.find_session(&one).unwrap(), None);
+        assert_eq!(cache.list_credentials(&one).len(), 0);
+        assert_eq!(cache.list_credentials(&two).len(), 1);
+    }
+
+    #[test]
+    fn a_session_that_cannot_be_read_says_what_to_do_and_shows_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let key = key("one");
+        std::fs::write(cache.session_path(&key), "{\"token\": \"hunter2\", ").unwrap();
+        let error = cache.find_session(&key).unwrap_err().to_string();
+        assert!(error.contains("auth-login") && !error.contains("hunter2"), "{error}");
+    }
+}

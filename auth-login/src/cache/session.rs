@@ -72,7 +72,8 @@ impl Session {
         }
     }
 
-    pub(super) fn forget_token(&self) -> Result<(), Error> {
+    /// Takes the token out of the keyring, if it is there.
+    pub fn forget_token(&self) -> Result<(), Error> {
         match self.store {
             TokenStore::Keyring => keyring::remove(&self.keyring_name()),
             TokenStore::File => Ok(()),

@@ -30,6 +30,8 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
         // Whoever signed in has also chosen what is remembered.
         context.settings = Settings::read(context.settings.path())?;
     }
+    // Of a process that was killed.
+    context.cache.remove_login(&context.key);
     let present = stored_session(context);
     if has_waited && present.is_some() && present != before {
         let keys = renewal::obtain(context, Need::Fresh).await?.credentials;
@@ -39,11 +41,14 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
     if let Some(session) = present.as_ref().filter(|session| !flags.again && session.provider == provider) {
         match renewal::obtain(context, Need::New).await {
             Ok(obtained) => {
+                if let Some(store) = flags.token_store {
+                    move_token(context, store).await?;
+                }
                 context.io.say(format!("Still signed in as {}; auth-login login --again signs in anew.", session.user));
                 return finish(context, &obtained.credentials, &flags);
             }
             Err(error) if error.is_not_authenticated() => {
-                context.io.say("The session of this machine has ended; signing in again.");
+                context.io.say("The session of this machine is of no use any more; signing in again.");
             }
             Err(error) => return Err(error),
         }
@@ -65,11 +70,15 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
         store,
         token: Some(answer.refresh_token),
     };
-    let old_token = present.filter(|_| flags.again).and_then(|session| session.token().ok());
+    let old_token = present.as_ref().filter(|_| flags.again).and_then(|session| session.token().ok());
     {
         let _lock = renewal::session_lock(context).await?;
         context.cache.save_session(&context.key, &session)?;
         context.cache.save_credentials(&context.key, context.role.as_deref(), &keys)?;
+    }
+    if let Some(old) = present.filter(|old| old.store != store) {
+        // A keyring that is out of reach keeps a token that authd will not take for long.
+        let _ = old.forget_token();
     }
     if let Some(token) = old_token {
         // It ends by itself if this fails.
@@ -85,6 +94,19 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
 /// The stored session. One that cannot be read is replaced by this sign-in.
 fn stored_session(context: &Context<'_>) -> Option<Session> {
     context.cache.find_session(&context.key).ok().flatten()
+}
+
+/// Moves the device token of a living session to where the person wants it now.
+async fn move_token(context: &mut Context<'_>, store: TokenStore) -> Result<(), Error> {
+    let _lock = renewal::session_lock(context).await?;
+    let session = context.session()?;
+    if session.store == store {
+        return Ok(());
+    }
+    let moved = Session { store, token: Some(session.token()?), ..session.clone() };
+    token_store(context, Some(store))?;
+    context.cache.save_session(&context.key, &moved)?;
+    session.forget_token()
 }
 
 /// Writes the profile, remembers the choices, and says how to go on.

@@ -40,7 +40,7 @@ struct Context<'a> {
 pub async fn run(args: Args, io: &mut Io) -> Result<(), Error> {
     let Args { target, login, command } = args;
     if !login.is_empty() && !matches!(command, None | Some(Command::Login(_))) {
-        return Err(Error::usage("--no-browser, --force, --again and --provider belong after the command"));
+        return Err(Error::usage("--no-browser, --force, --again and --provider belong to the command login"));
     }
     let mut context = Context::new(target, io)?;
     match command {

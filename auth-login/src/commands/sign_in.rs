@@ -239,3 +239,16 @@ fn spinner(context: &Context<'_>) -> ProgressBar {
     spinner.enable_steady_tick(Duration::from_millis(120));
     spinner
 }
+
+#[cfg(test)]
+mod tests {
+    use super::check_url;
+
+    #[test]
+    fn only_a_plain_web_address_is_shown_and_opened() {
+        assert!(check_url("https://login.example.test/oauth2/authorize?a=b&c=%20").is_ok());
+        for bad in ["", "file:///etc/passwd", "javascript:alert(1)", "https://x/\u{1b}]0;title", "https://x/ --flag"] {
+            assert!(check_url(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -19,7 +19,8 @@ pub fn run(context: &mut Context<'_>, output: Output) -> Result<(), Error> {
 }
 
 fn json(context: &mut Context<'_>, session: &Session, keys: Option<&Credentials>) -> Result<(), Error> {
-    let warnings = context.files.obstacles(&context.profile)?;
+    let obstacles = context.files.obstacles(&context.profile);
+    let warnings = obstacles.unwrap_or_else(|error| vec![error.to_string()]);
     context.io.print(json!({
         "profile": context.profile.as_str(),
         "server": context.server.to_string(),
@@ -38,11 +39,13 @@ fn json(context: &mut Context<'_>, session: &Session, keys: Option<&Credentials>
 fn text(context: &mut Context<'_>, session: &Session, keys: Option<&Credentials>) -> Result<(), Error> {
     let now = context.io.now();
     let (profile, path) = (&context.profile, context.files.credentials.path().display());
-    let file = match context.files.owner(profile)? {
-        _ if context.files.asks_us(profile)? => "the config file asks auth-login credential-process".to_owned(),
-        Owner::Ours => format!("[{profile}] in {path}"),
-        Owner::Nobody => format!("no keys in [{profile}] of {path}; auth-login renew writes them"),
-        Owner::Other(key) => format!("[{profile}] in {path} has {key} of somebody else"),
+    let asks_us = context.files.asks_us(profile).unwrap_or_default();
+    let file = match context.files.owner(profile) {
+        _ if asks_us => "the config file asks auth-login credential-process".to_owned(),
+        Ok(Owner::Ours) => format!("[{profile}] in {path}"),
+        Ok(Owner::Nobody) => format!("no keys in [{profile}] of {path}; auth-login renew writes them"),
+        Ok(Owner::Other(key)) => format!("[{profile}] in {path} has {key} of somebody else"),
+        Err(_) => format!("{path} cannot be read"),
     };
     let keys_line = match keys {
         Some(keys) if keys.remaining(now) > 0 => {
@@ -74,5 +77,10 @@ fn text(context: &mut Context<'_>, session: &Session, keys: Option<&Credentials>
     for (name, text) in lines.iter().filter(|(_, text)| !text.is_empty()) {
         context.io.print(format!("{name:8} {text}"))?;
     }
-    context.warn_of_obstacles()
+    // A file that cannot be read is no failure of this command: it is what the person wants to know.
+    match context.warn_of_obstacles() {
+        Ok(()) => {}
+        Err(error) => context.io.say(format!("warning: {error}")),
+    }
+    Ok(())
 }
