@@ -78,6 +78,7 @@ impl Error {
 }
 
 /// A source and what lies below it. Each layer is written once, since some layers already quote the next.
+#[derive(Debug)]
 pub struct SourceText<'a>(&'a (dyn std::error::Error + 'static));
 
 impl fmt::Display for SourceText<'_> {

@@ -22,6 +22,7 @@ use crate::world::{FixedClock, World};
 /// 2027-01-15T08:00:00Z.
 pub const NOW: i64 = 1_800_000_000_000;
 
+#[expect(missing_debug_implementations, reason = "tests do not print it")]
 pub struct TestApp {
     pub app: Arc<App>,
     pub world: World,

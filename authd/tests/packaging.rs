@@ -31,7 +31,10 @@ fn as_shipped_it_changes_nothing() {
 fn every_setting_that_it_shows_exists() {
     let config = load(&switched_on());
     assert_eq!(config.admin.peers.len(), 2);
-    assert_eq!(config.providers.iter().map(|provider| provider.name.as_str()).collect::<Vec<_>>(), ["cognito", "company"]);
+    assert_eq!(
+        config.providers.iter().map(|provider| provider.name.as_str()).collect::<Vec<_>>(),
+        ["cognito", "company"]
+    );
     assert_eq!(config.roles.iter().map(|role| role.name.as_str()).collect::<Vec<_>>(), ["default", "admin"]);
 }
 
@@ -39,11 +42,8 @@ fn every_setting_that_it_shows_exists() {
 fn the_defaults_that_it_tells_are_true() {
     let (told, real) = (load(&switched_on()), load(""));
     let show = |config: &Config| {
-        let server = authd::config::Server {
-            public_url: String::new(),
-            trusted_proxies: Vec::new(),
-            ..config.server.clone()
-        };
+        let server =
+            authd::config::Server { public_url: String::new(), trusted_proxies: Vec::new(), ..config.server.clone() };
         let cli = authd::config::Cli { default_provider: String::new(), ..config.cli.clone() };
         format!("{server:?} {:?} {:?} {cli:?} {:?} {:?}", config.tokens, config.cache, config.log, config.data_dir)
     };

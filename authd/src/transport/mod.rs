@@ -6,3 +6,5 @@ pub mod http;
 pub mod listen;
 mod pages;
 mod peer;
+#[cfg(test)]
+mod tests;
