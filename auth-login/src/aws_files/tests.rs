@@ -149,7 +149,7 @@ fn python_reads_the_same_files_and_the_same_values() {
         return;
     };
     let mut runner = TestRunner::default();
-    let samples: Vec<String> = (0..4000).map(|_| file().new_tree(&mut runner).unwrap().current()).collect();
+    let samples: Vec<String> = (0..2000).map(|_| file().new_tree(&mut runner).unwrap().current()).collect();
     let input: String = samples.iter().map(|text| serde_json::to_string(text).unwrap() + "\n").collect();
     let mut stdin = python.stdin.take().unwrap();
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
@@ -162,5 +162,5 @@ fn python_reads_the_same_files_and_the_same_values() {
         assert_eq!(&ours(text), python, "{text:?}");
     }
     let read = answers.iter().filter(|answer| answer.is_some()).count();
-    assert!((400..3600).contains(&read), "the samples are one-sided: {read} of 4000 can be read");
+    assert!((200..1800).contains(&read), "the samples are one-sided: {read} of 2000 can be read");
 }

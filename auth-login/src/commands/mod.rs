@@ -10,6 +10,8 @@ mod renew;
 mod renewal;
 mod sign_in;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use crate::api::Server;
 use crate::args::{Args, Command, Target};
@@ -141,23 +143,4 @@ fn duration(seconds: i64) -> String {
         _ => (seconds / 86_400, "day"),
     };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::duration;
-
-    #[test]
-    fn durations_are_said_as_people_count() {
-        for (seconds, words) in [
-            (-5, "no time"),
-            (1, "1 second"),
-            (90, "90 seconds"),
-            (3599, "59 minutes"),
-            (7200, "2 hours"),
-            (2_592_000, "30 days"),
-        ] {
-            assert_eq!(duration(seconds), words);
-        }
-    }
 }

@@ -1,0 +1,194 @@
+//! Commands as a tool or a script meets them, without any network: port 9 of this machine answers nobody.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use clap::Parser;
+use serde_json::Value;
+use shared::cli::Exit;
+use shared::secret::Secret;
+use tempfile::TempDir;
+
+use crate::args::Args;
+use crate::aws_files::ProfileName;
+use crate::cache::{Cache, Credentials, Key, Session, TokenStore};
+use crate::error::Code;
+use crate::io::Io;
+
+const SERVER: &str = "http://127.0.0.1:9";
+
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Said {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+struct Machine {
+    home: TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self { home: tempfile::tempdir().unwrap() }
+    }
+
+    /// Signed in, with keys that came `age` seconds ago and live for `life` seconds.
+    fn signed_in(age: i64, life: i64) -> Self {
+        let machine = Self::new();
+        let key = Key::new(SERVER, &ProfileName::parse("default").unwrap());
+        let cache = Cache::open(&machine.path(".local/state/auth-login")).unwrap();
+        let obtained_at = machine.io(&Said::default(), &Said::default()).now() - age;
+        let session = Session {
+            server: SERVER.into(),
+            profile: "default".into(),
+            user: "alice".into(),
+            role: None,
+            provider: None,
+            roles: Vec::new(),
+            signed_in_at: obtained_at,
+            session_expires_at: 0,
+            store: TokenStore::File,
+            token: Some(Secret::new("device-token")),
+        };
+        let credentials = Credentials {
+            access_key_id: "ASIA1".into(),
+            secret_access_key: Secret::new("secret"),
+            session_token: Secret::new("token"),
+            expires_at: obtained_at + life,
+            obtained_at,
+            role: "dev".into(),
+            role_arn: "arn:aws:iam::1:role/dev".into(),
+        };
+        cache.save_session(&key, &session).unwrap();
+        cache.save_credentials(&key, None, &credentials).unwrap();
+        machine
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.home.path().join(Path::new(name))
+    }
+
+    fn io(&self, out: &Said, err: &Said) -> Io {
+        Io::fake(Box::new(out.clone()), Box::new(err.clone()), &[("HOME", self.home.path().to_str().unwrap())])
+    }
+
+    /// Exit code, standard output, standard error.
+    fn run(&self, args: &[&str]) -> (Code, String, String) {
+        let (out, err) = (Said::default(), Said::default());
+        let args = Args::try_parse_from(["auth-login", "--server", SERVER].iter().chain(args)).unwrap();
+        let code = crate::run(args, &mut self.io(&out, &err));
+        (code, out.text(), err.text())
+    }
+}
+
+#[test]
+fn without_a_session_tools_are_told_at_once_what_to_run() {
+    for command in
+        [&["credential-process"][..], &["exec", "--", "true"], &["renew"], &["agent"], &["status"], &["logout"]]
+    {
+        let (code, out, err) = Machine::new().run(command);
+        assert_eq!((code, out.as_str()), (Code::Exit(Exit::NotAuthenticated), ""), "{command:?}");
+        assert!(err.contains("run: auth-login login --server http://127.0.0.1:9"), "{err}");
+    }
+}
+
+#[test]
+fn fresh_keys_come_from_the_cache() {
+    let (code, out, err) = Machine::signed_in(60, 3600).run(&["credential-process"]);
+    assert_eq!((code, err.as_str()), (Code::Exit(Exit::Ok), ""));
+    let keys: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(keys["Version"], 1);
+    assert_eq!((&keys["AccessKeyId"], &keys["SecretAccessKey"]), (&"ASIA1".into(), &"secret".into()));
+    assert_eq!(keys["SessionToken"], "token");
+    let expiration: jiff::Timestamp = keys["Expiration"].as_str().unwrap().parse().unwrap();
+    assert!(expiration.to_string().ends_with('Z'));
+    assert_eq!(keys.as_object().unwrap().len(), 5);
+}
+
+#[test]
+fn keys_that_still_work_are_handed_out_while_authd_is_away() {
+    let (code, out, err) = Machine::signed_in(3000, 3600).run(&["credential-process"]);
+    assert_eq!(code, Code::Exit(Exit::Ok));
+    assert!(out.contains("ASIA1") && err.contains("still work for"), "{err}");
+    let (code, out, err) = Machine::signed_in(3700, 3600).run(&["credential-process"]);
+    assert_eq!((code, out.as_str()), (Code::Exit(Exit::Unreachable), ""));
+    assert!(err.contains("--server"), "{err}");
+}
+
+#[test]
+fn a_failed_renewal_keeps_the_session_for_another_try() {
+    let machine = Machine::signed_in(3700, 3600);
+    assert_eq!(machine.run(&["renew"]).0, Code::Exit(Exit::Unreachable));
+    let (code, out, _) = machine.run(&["status"]);
+    assert_eq!(code, Code::Exit(Exit::Ok));
+    assert!(out.contains("alice") && out.contains("have expired"), "{out}");
+}
+
+#[test]
+fn a_profile_of_somebody_else_is_refused_before_anything_is_asked() {
+    let machine = Machine::new();
+    std::fs::create_dir(machine.path(".aws")).unwrap();
+    std::fs::write(machine.path(".aws/credentials"), "[default]\naws_access_key_id = AKIA\n").unwrap();
+    let (code, _, err) = machine.run(&["login"]);
+    assert_eq!(code, Code::Exit(Exit::Refused));
+    assert!(err.contains("--force"), "{err}");
+}
+
+#[test]
+fn logging_out_forgets_everything_here_even_if_authd_is_away() {
+    let machine = Machine::signed_in(60, 3600);
+    let (code, out, err) = machine.run(&["logout"]);
+    assert_eq!(code, Code::Exit(Exit::Unreachable));
+    assert!(out.contains("work until") && err.contains("authd was not told"), "{out} {err}");
+    assert_eq!(machine.run(&["credential-process"]).0, Code::Exit(Exit::NotAuthenticated));
+}
+
+#[test]
+fn configure_writes_a_command_that_tools_can_run() {
+    let machine = Machine::new();
+    let (code, ..) = machine.run(&["configure", "--profile", "team"]);
+    assert_eq!(code, Code::Exit(Exit::Ok));
+    let config = std::fs::read_to_string(machine.path(".aws/config")).unwrap();
+    assert!(config.starts_with("[profile team]\ncredential_process = /"), "{config}");
+    assert!(config.ends_with("credential-process --server http://127.0.0.1:9 --profile team\n"), "{config}");
+}
+
+#[test]
+fn no_secret_is_in_what_debug_shows() {
+    let machine = Machine::signed_in(60, 3600);
+    let key = Key::new(SERVER, &ProfileName::parse("default").unwrap());
+    let cache = Cache::open(&machine.path(".local/state/auth-login")).unwrap();
+    let shown = format!("{:?} {:?}", cache.find_session(&key).unwrap(), cache.find_credentials(&key, None));
+    assert!(
+        !shown.contains("device-token") && !shown.contains("\"secret\"") && !shown.contains("\"token\""),
+        "{shown}"
+    );
+}
+
+#[test]
+fn durations_are_said_as_people_count() {
+    for (seconds, words) in [
+        (-5, "no time"),
+        (1, "1 second"),
+        (90, "90 seconds"),
+        (3599, "59 minutes"),
+        (7200, "2 hours"),
+        (2_592_000, "30 days"),
+    ] {
+        assert_eq!(super::duration(seconds), words);
+    }
+}
