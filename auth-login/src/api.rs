@@ -49,6 +49,14 @@ pub struct Api {
     client: Client,
 }
 
+/// How far a login is.
+#[derive(Debug)]
+pub enum Status {
+    Answer(LoginAnswer),
+    /// authd could not say this time, and why; the same question may be answered later.
+    Later(String),
+}
+
 /// Why a renewal brought no keys.
 #[derive(Debug)]
 pub enum NoRenewal {
@@ -67,11 +75,10 @@ impl Api {
         self.client.call(request).await.map_err(|error| explain(&error))
     }
 
-    /// `None`: authd could not say this time; ask again later.
-    pub async fn status(&self, request: &LoginStatus) -> Result<Option<LoginAnswer>, Error> {
+    pub async fn status(&self, request: &LoginStatus) -> Result<Status, Error> {
         match self.client.call(request).await {
-            Ok(answer) => Ok(Some(answer)),
-            Err(error) if is_passing(&error) => Ok(None),
+            Ok(answer) => Ok(Status::Answer(answer)),
+            Err(error) if is_passing(&error) => Ok(Status::Later(error.to_string())),
             Err(error) => Err(explain(&error)),
         }
     }
@@ -106,7 +113,7 @@ impl Api {
 fn is_passing(error: &CallError) -> bool {
     match error {
         CallError::Unreachable { .. } | CallError::NoAnswer { .. } => true,
-        CallError::Refused(problem) => matches!(problem.status, 429 | 500..),
+        CallError::Refused(problem) => matches!(problem.status, 429 | 503),
         CallError::NotAuthd { .. } => false,
     }
 }

@@ -11,11 +11,11 @@ use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, StartLogin, StartedLogin};
 use shared::secret::Secret;
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Context, duration};
-use crate::api::Api;
+use crate::api::{Api, Status};
 use crate::cache::{Cache, Key, PendingLogin};
 use crate::error::Error;
 use crate::loopback::Loopback;
@@ -23,6 +23,9 @@ use crate::{browser, prompt};
 
 /// authd ends a login after this many wrong releases.
 const MAX_RELEASES: usize = 5;
+/// How often a release is presented that came to the listener: once more than should be needed, since a replica may not
+/// have heard of it yet; not for ever, since somebody who knows the state may have made it up.
+const PRESENTED: u8 = 2;
 /// Clocks that run fast, as in some virtual machines, would poll too often: a fifth more than asked.
 const SLOWER: f64 = 1.2;
 
@@ -96,12 +99,14 @@ async fn here(
     context.io.say("(A browser on another device? Press Ctrl-C and run: auth-login --no-browser)");
     let spinner = spinner(context);
     let (sender, mut releases) = channel(MAX_RELEASES);
-    let mut poll = Poll::new(api, started, poll_secret);
+    let (mut poll, mut troubles) = Poll::new(api, started, poll_secret);
     let opening = async {
         if !tokio::task::spawn_blocking(|| browser::launch(commands)).await.unwrap_or_default() {
             spinner.suspend(|| context.io.say("No browser could be opened here; open the link yourself."));
         }
-        std::future::pending::<()>().await;
+        while let Some(trouble) = troubles.recv().await {
+            spinner.suspend(|| context.io.say(format!("{trouble}; still trying")));
+        }
     };
     let answer = tokio::select! {
         answer = poll.until_answer(&mut releases) => answer,
@@ -123,21 +128,26 @@ async fn elsewhere(
     context.io.say("Then paste here what the page shows. Paste nothing that somebody sent you.");
     context.io.ask("Code: ");
     let mut lines = prompt::lines();
-    let mut poll = Poll::new(api, started, poll_secret);
+    let (mut poll, mut troubles) = Poll::new(api, started, poll_secret);
     let (sender, mut releases) = channel(MAX_RELEASES);
     let mut tries = 0;
     loop {
         let line = tokio::select! {
             answer = poll.until_answer(&mut releases) => return answer,
             line = lines.recv() => line,
+            Some(trouble) = troubles.recv() => {
+                context.io.ask(format!("\n{trouble}; still trying\nCode: "));
+                continue;
+            }
         };
         let Some(line) = line else {
             return Err(Error::usage(
                 "standard input ended before the code came; run auth-login --no-browser in a terminal",
             ));
         };
-        let plain = |byte: u8| byte.is_ascii_graphic();
-        if line.is_empty() || line.len() > 256 || !line.bytes().all(plain) {
+        // Pages and terminals break long values.
+        let line: String = line.split_whitespace().collect();
+        if line.is_empty() || line.len() > 256 || !line.bytes().all(|byte| byte.is_ascii_graphic()) {
             context.io.ask("That is not the code the page shows. Code: ");
             continue;
         }
@@ -145,6 +155,10 @@ async fn elsewhere(
         let _ = sender.try_send(Secret::new(line));
         if let Some(answer) = poll.once(&mut releases).await? {
             return Ok(answer);
+        }
+        if poll.in_trouble {
+            // It is presented again as soon as authd can say.
+            continue;
         }
         if tries == MAX_RELEASES {
             return Err(Error::refused("five wrong codes: the login has ended; run auth-login again"));
@@ -161,16 +175,33 @@ struct Poll<'a> {
     deadline: Instant,
     lives: Duration,
     next: Instant,
+    /// How often the present release may still be presented.
+    presentations: u8,
+    /// The first trouble of several goes here, for the person.
+    trouble: Sender<String>,
+    in_trouble: bool,
 }
 
 impl<'a> Poll<'a> {
-    fn new(api: &'a Api, started: &StartedLogin, poll_secret: Secret) -> Self {
+    fn new(api: &'a Api, started: &StartedLogin, poll_secret: Secret) -> (Self, Receiver<String>) {
         let pause = Duration::from_secs(started.interval.clamp(1, 30)).mul_f64(SLOWER);
         let lives = Duration::from_secs(started.expires_in.clamp(1, 3600));
         // Of the monotonic clock: neither sleep nor a corrected clock ends it early.
         let now = Instant::now();
         let request = LoginStatus { state: started.state.clone(), poll_secret: Some(poll_secret), release: None };
-        Self { api, request, pause, deadline: now + lives, lives, next: now + pause }
+        let (trouble, troubles) = channel(1);
+        let poll = Self {
+            api,
+            request,
+            pause,
+            deadline: now + lives,
+            lives,
+            next: now + pause,
+            presentations: 0,
+            trouble,
+            in_trouble: false,
+        };
+        (poll, troubles)
     }
 
     /// May be dropped at any time and called again.
@@ -180,7 +211,7 @@ impl<'a> Poll<'a> {
                 biased;
                 release = releases.recv() => {
                     let Some(release) = release else { return Err(Error::refused("the listener ended")) };
-                    self.request.release = Some(release);
+                    (self.request.release, self.presentations) = (Some(release), PRESENTED);
                 }
                 () = sleep_until(self.next.min(self.deadline)) => {}
             }
@@ -193,7 +224,7 @@ impl<'a> Poll<'a> {
     /// Asks now, with the release that has come, if one has.
     async fn once(&mut self, releases: &mut Receiver<Secret>) -> Result<Option<Authorized>, Error> {
         if let Ok(release) = releases.try_recv() {
-            self.request.release = Some(release);
+            (self.request.release, self.presentations) = (Some(release), 1);
         }
         self.ask().await
     }
@@ -204,14 +235,30 @@ impl<'a> Poll<'a> {
             let lives = duration(i64::try_from(self.lives.as_secs()).unwrap_or(i64::MAX));
             Error::refused(format!("nobody signed in within {lives}, or the link was used up; run auth-login again"))
         };
+        let is_over = Instant::now() >= self.deadline;
         match self.api.status(&self.request).await? {
-            Some(LoginAnswer::Authorized(answer)) => Ok(Some(*answer)),
-            Some(LoginAnswer::Denied) => {
+            Status::Answer(LoginAnswer::Authorized(answer)) => Ok(Some(*answer)),
+            Status::Answer(LoginAnswer::Denied) => {
                 Err(Error::refused("the sign-in was denied. If that was a mistake, run auth-login again"))
             }
-            Some(LoginAnswer::Pending) | None if Instant::now() < self.deadline => Ok(None),
-            Some(LoginAnswer::Expired | LoginAnswer::Pending) => Err(expired()),
-            None => Err(Error::unreachable("authd stopped answering during the sign-in; run auth-login again")),
+            Status::Answer(LoginAnswer::Expired) => Err(expired()),
+            Status::Answer(LoginAnswer::Pending) if is_over => Err(expired()),
+            Status::Answer(LoginAnswer::Pending) => {
+                self.in_trouble = false;
+                self.presentations = self.presentations.saturating_sub(1);
+                if self.presentations == 0 {
+                    self.request.release = None;
+                }
+                Ok(None)
+            }
+            Status::Later(why) if is_over => Err(Error::unreachable(format!("{why}; run auth-login again"))),
+            Status::Later(why) => {
+                if !self.in_trouble {
+                    let _ = self.trouble.try_send(why);
+                }
+                self.in_trouble = true;
+                Ok(None)
+            }
         }
     }
 }
