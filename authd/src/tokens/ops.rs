@@ -110,8 +110,8 @@ pub async fn list(ctx: Ctx, op: ListTokens) -> Result<TokenList> {
     let next_cursor = (tokens.len() > limit).then(|| tokens[limit - 1].token_id.to_string());
     tokens.truncate(limit);
     let counted = store::count(db, &op).await?;
-    let total_capped = counted > store::COUNTED && (op.name.is_some() || op.scope.is_some());
-    let total = if total_capped { store::COUNTED } else { counted };
+    let total_capped = counted > u64::from(store::COUNTED) && (op.name.is_some() || op.scope.is_some());
+    let total = if total_capped { u64::from(store::COUNTED) } else { counted };
     Ok(TokenList { tokens, total, total_capped, next_cursor })
 }
 

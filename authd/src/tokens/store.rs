@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::world::Millis;
 
 /// A filtered list is counted to here.
-pub const COUNTED: u64 = 10_000;
+pub const COUNTED: u32 = 10_000;
 
 /// What the hot path needs to know about a secret.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ pub async fn count(db: &dyn Db, op: &ListTokens) -> Result<u64> {
         Query::new(
             "SELECT COUNT(*) FROM (SELECT 1 FROM tokens WHERE ($1 = 1 OR revoked_at IS NULL) AND ($2 = '' OR name = $2) \
              AND ($3 = '' OR replace(scopes, $3, '') <> scopes) LIMIT $4) AS counted",
-            [i64::from(op.include_revoked).into(), name, scope, Value::Int(COUNTED as i64 + 1)],
+            [i64::from(op.include_revoked).into(), name, scope, Value::Int(i64::from(COUNTED) + 1)],
         )
     };
     let rows = db.query(query).await?;

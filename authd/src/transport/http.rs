@@ -106,14 +106,14 @@ impl Http {
                 (&self.app.metrics.pages, answer.map_err(|error| (None, error)))
             }
             Err(Missed { error, allow }) => {
-                let mut response = self.refuse(id, None, error);
+                let mut response = refuse(id, None, *error);
                 if let Some(allow) = allow {
                     response.headers_mut().insert(ALLOW, allow);
                 }
                 return Ok(counted(&self.app.metrics.pages, response));
             }
         };
-        let response = answer.unwrap_or_else(|(info, error)| self.refuse(id, info, error));
+        let response = answer.unwrap_or_else(|(info, error)| refuse(id, info, error));
         Ok(counted(counts, response))
     }
 
@@ -121,7 +121,8 @@ impl Http {
     fn find<'a>(&'a self, uri: &'a Uri, method: &Method) -> Result<Target<'a>, Missed> {
         let path = uri.path();
         if path.len() + uri.query().map_or(0, str::len) > MAX_TARGET {
-            return Err(Missed { error: Error::new(Code::MalformedRequest, "the URL is too long"), allow: None });
+            let error = Box::new(Error::new(Code::MalformedRequest, "the URL is too long"));
+            return Err(Missed { error, allow: None });
         }
         // HEAD is GET without the body, which hyper leaves away.
         let method = if *method == Method::HEAD { &Method::GET } else { method };
@@ -134,7 +135,7 @@ impl Http {
         match pages::method(path).or_else(|| browser::method(path)) {
             Some(allowed) if allowed == method.as_str() => Ok(Target::Page),
             Some(allowed) => Err(Missed::method([allowed].into_iter())),
-            None => Err(Missed { error: Error::not_found("path; GET /docs lists them"), allow: None }),
+            None => Err(Missed { error: Box::new(Error::not_found("path; GET /docs lists them")), allow: None }),
         }
     }
 
@@ -264,53 +265,53 @@ impl Http {
     fn body_timeout(&self) -> Duration {
         Duration::from_secs(self.app.config.server.body_seconds)
     }
+}
 
-    /// An error as an answer, and in the log where it is ours.
-    fn refuse(&self, id: RequestId, info: Option<&Info>, error: Error) -> Response<Body> {
-        let operation = info.map_or("page", |info| info.name);
-        let (code, status) = (error.code.as_str(), error.code.status());
-        match (error.source_text(), status) {
-            (Some(source), 500) => error!(request_id = %id, operation, code, %source, "failed"),
-            (Some(source), _) => warn!(request_id = %id, operation, code, %source, "could not answer"),
-            // What anybody can cause must not fill the log.
-            (None, _) if info.is_none_or(|info| !matches!(info.access, Access::Permission(_))) => {
-                debug!(request_id = %id, operation, code, "refused");
-            }
-            (None, _) => info!(request_id = %id, operation, code, "refused"),
+/// An error as an answer, and in the log where it is ours.
+fn refuse(id: RequestId, info: Option<&Info>, error: Error) -> Response<Body> {
+    let operation = info.map_or("page", |info| info.name);
+    let (code, status) = (error.code.as_str(), error.code.status());
+    match (error.source_text(), status) {
+        (Some(source), 500) => error!(request_id = %id, operation, code, %source, "failed"),
+        (Some(source), _) => warn!(request_id = %id, operation, code, %source, "could not answer"),
+        // What anybody can cause must not fill the log.
+        (None, _) if info.is_none_or(|info| !matches!(info.access, Access::Permission(_))) => {
+            debug!(request_id = %id, operation, code, "refused");
         }
-        let challenge = match (error.code, info.map(|info| info.access)) {
-            (Code::Unauthenticated, _) => Some("Bearer realm=\"authd\"".to_owned()),
-            (code, _) if code.status() == 401 => Some("Bearer realm=\"authd\", error=\"invalid_token\"".to_owned()),
-            (Code::Forbidden, Some(Access::Permission(permission))) => {
-                Some(format!("Bearer realm=\"authd\", error=\"insufficient_scope\", scope=\"{}\"", permission.scope()))
-            }
-            _ => None,
-        };
-        let retry_after = error.retry_after;
-        let request_id = id.to_string();
-        let problem = error.into_problem(Some(request_id.clone()));
-        let mut response = Response::new(Full::new(serde_json::to_vec(&problem).unwrap_or_default().into()));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, PROBLEM);
-        headers.insert(CACHE_CONTROL, NO_STORE);
-        headers.insert(NOSNIFF.0, NOSNIFF.1);
-        if let Ok(value) = HeaderValue::from_str(&request_id) {
-            headers.insert(REQUEST_ID, value);
-        }
-        if let Some(value) = challenge.and_then(|challenge| HeaderValue::from_str(&challenge).ok()) {
-            headers.insert(WWW_AUTHENTICATE, value);
-        }
-        if let Some(seconds) = retry_after {
-            headers.insert(RETRY_AFTER, seconds.into());
-        }
-        response
+        (None, _) => info!(request_id = %id, operation, code, "refused"),
     }
+    let challenge = match (error.code, info.map(|info| info.access)) {
+        (Code::Unauthenticated, _) => Some("Bearer realm=\"authd\"".to_owned()),
+        (code, _) if code.status() == 401 => Some("Bearer realm=\"authd\", error=\"invalid_token\"".to_owned()),
+        (Code::Forbidden, Some(Access::Permission(permission))) => {
+            Some(format!("Bearer realm=\"authd\", error=\"insufficient_scope\", scope=\"{}\"", permission.scope()))
+        }
+        _ => None,
+    };
+    let retry_after = error.retry_after;
+    let request_id = id.to_string();
+    let problem = error.into_problem(Some(request_id.clone()));
+    let mut response = Response::new(Full::new(serde_json::to_vec(&problem).unwrap_or_default().into()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, PROBLEM);
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    headers.insert(NOSNIFF.0, NOSNIFF.1);
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    if let Some(value) = challenge.and_then(|challenge| HeaderValue::from_str(&challenge).ok()) {
+        headers.insert(WWW_AUTHENTICATE, value);
+    }
+    if let Some(seconds) = retry_after {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 /// A path or a method that is not there.
 struct Missed {
-    error: Error,
+    error: Box<Error>,
     allow: Option<HeaderValue>,
 }
 
@@ -318,7 +319,7 @@ impl Missed {
     fn method<'a>(allowed: impl Iterator<Item = &'a str>) -> Self {
         let allowed = allowed.collect::<Vec<_>>().join(", ");
         let error = Error::new(Code::MethodNotAllowed, format!("this path takes {allowed}"));
-        Self { error, allow: HeaderValue::from_str(&allowed).ok() }
+        Self { error: Box::new(error), allow: HeaderValue::from_str(&allowed).ok() }
     }
 }
 

@@ -48,7 +48,9 @@ impl Daemon {
             Sources { file: Some(path("authd.toml").into()), environment, ..Sources::default() }.load().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, is_ready) = oneshot::channel();
-        let announce = |app: &crate::app::App| drop(ready.send(app.config.server.addr));
+        let announce = |app: &crate::app::App| {
+            let _ = ready.send(app.config.server.addr);
+        };
         let stopped = async { drop(stopped.await) };
         let running = tokio::spawn(crate::run(config, World::real(), announce, stopped));
         let addr = tokio::time::timeout(DEADLINE, is_ready).await.unwrap().unwrap();
