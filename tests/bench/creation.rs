@@ -73,7 +73,7 @@ impl Raw {
     }
 
     fn commits(&self, how_many: u64, rows: usize) -> Result<Commits> {
-        let mut insert = self.0.prepare_cached("INSERT INTO raw (payload) VALUES ($1)")?;
+        let mut insert = self.0.prepare_cached("INSERT INTO raw (payload) VALUES (?1)")?;
         let mut times = Vec::new();
         let begin = Instant::now();
         for _ in 0..how_many {

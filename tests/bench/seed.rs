@@ -73,15 +73,15 @@ const LONG_AGO: i64 = 1_000_000_000_000;
 fn copy(db: &Connection, template: &str, kind: Kind, how_many: u64) -> Result<()> {
     // Columns that a later schema adds are copied as they are.
     let tokens = insert(db, "tokens", "id", |column| match column {
-        "id" => "$2",
-        "name" => "$3",
-        "live_name" => "CASE WHEN live_name IS NULL THEN NULL ELSE $3 END",
-        "expires_at" => "$4",
+        "id" => "?2",
+        "name" => "?3",
+        "live_name" => "CASE WHEN live_name IS NULL THEN NULL ELSE ?3 END",
+        "expires_at" => "?4",
         other => other,
     })?;
     let secrets = insert(db, "token_secrets", "token_id", |column| match column {
-        "hash" => "$2",
-        "token_id" => "$3",
+        "hash" => "?2",
+        "token_id" => "?3",
         other => other,
     })?;
     let (mut tokens, mut secrets) = (db.prepare(&tokens)?, db.prepare(&secrets)?);
@@ -98,7 +98,7 @@ fn copy(db: &Connection, template: &str, kind: Kind, how_many: u64) -> Result<()
     let live = if kind == Kind::Revoked { 0 } else { how_many };
     for (counter, added) in [("tokens.all", how_many), ("tokens.live", live)] {
         let counted = db.execute(
-            "UPDATE counters SET value = value + $1 WHERE name = $2",
+            "UPDATE counters SET value = value + ?1 WHERE name = ?2",
             params![i64::try_from(added)?, counter],
         )?;
         ensure!(counted == 1, "there is no counter {counter}");
@@ -106,13 +106,13 @@ fn copy(db: &Connection, template: &str, kind: Kind, how_many: u64) -> Result<()
     Ok(())
 }
 
-/// `INSERT … SELECT` of the row whose `key` is `$1`, with other values for some columns.
+/// `INSERT … SELECT` of the row whose `key` is `?1`, with other values for some columns.
 fn insert(db: &Connection, table: &str, key: &str, value: impl Fn(&str) -> &str) -> Result<String> {
     let mut columns = db.prepare(&format!("SELECT name FROM pragma_table_info('{table}')"))?;
     let columns = columns.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     let values: Vec<&str> = columns.iter().map(|column| value(column)).collect();
     let (columns, values) = (columns.join(", "), values.join(", "));
-    Ok(format!("INSERT INTO {table} ({columns}) SELECT {values} FROM {table} WHERE {key} = $1"))
+    Ok(format!("INSERT INTO {table} ({columns}) SELECT {values} FROM {table} WHERE {key} = ?1"))
 }
 
 /// A UUIDv7 of last year, one millisecond after the other.
