@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::{LazyLock, Mutex, mpsc};
 use std::time::Duration;
 
@@ -133,8 +133,10 @@ impl Spec {
         let mut command = self.command();
         // a group of its own: Ctrl-C at the playground reaches the playground, which then ends the rest in order
         command.stdout(file.try_clone().expect("a file can be duplicated")).stderr(file).process_group(0);
-        let child = spawn(command).unwrap_or_else(|e| panic!("{name} cannot be started: {e}"));
-        Process { name, log, child }
+        command.stdin(Stdio::piped());
+        let mut child = spawn(command).unwrap_or_else(|e| panic!("{name} cannot be started: {e}"));
+        let stdin = child.stdin.take();
+        Process { name, log, child, stdin }
     }
 
     /// Runs it to its end.
@@ -217,6 +219,7 @@ pub struct Process {
     name: String,
     log: PathBuf,
     child: Child,
+    stdin: Option<ChildStdin>,
 }
 
 impl Process {
@@ -227,6 +230,15 @@ impl Process {
     /// Everything it has printed.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Types a line into its standard input, which stays open.
+    ///
+    /// # Panics
+    /// When it no longer reads.
+    pub fn say(&mut self, line: &str) {
+        let pipe = self.stdin.as_mut().expect("started with a pipe");
+        io::Write::write_all(pipe, format!("{line}\n").as_bytes()).expect("it reads what is typed");
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -1,5 +1,4 @@
-//! Where the third parties are: the scripts of `tests/rig`, and the programs that `tests/rig/install` has put into its
-//! cache.
+//! Where the third parties are: the scripts of `tests/rig`, and the programs that `tests/rig/install` has installed.
 
 use crate::process::Spec;
 use std::path::PathBuf;
@@ -10,18 +9,9 @@ pub fn dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("rig")
 }
 
-/// What `tests/rig/install` installs beside Debian's packages.
-fn cache() -> PathBuf {
-    let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    var("AUTHD_TEST_CACHE").unwrap_or_else(|| {
-        let home = || var("HOME").unwrap_or_else(|| "/root".into()).join(".cache");
-        var("XDG_CACHE_HOME").unwrap_or_else(home).join("authd-tests")
-    })
-}
-
-/// `PATH` with the cache's programs before the machine's.
+/// `PATH` with the rig's programs before the machine's.
 static PATH: LazyLock<std::ffi::OsString> = LazyLock::new(|| {
-    let venv = cache().join("venv/bin");
+    let venv = dir().join(".venv/bin");
     assert!(
         venv.join("moto_server").exists() && dir().join("node_modules").exists(),
         "the test peers are not installed (looked in {}): run tests/rig/install, or tests/run, which does",

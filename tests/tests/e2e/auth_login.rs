@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 use std::time::Duration;
-use tests::PATIENCE;
-use tests::browser::Visit;
-use tests::login::{Machine, Service};
+use tests::browser::{Elsewhere, Visit};
+use tests::login::{Machine, Service, shown_release};
 use tests::process::{both, stdout};
+use tests::{PATIENCE, until};
 
 const ALICE: &str = "arn:aws:sts::123456789012:assumed-role/developer/cli-11111111-aaaa-4aaa-8aaa-000000000001";
 
@@ -56,9 +56,9 @@ fn newly_started_commands_work_after_the_first_credentials_have_expired() {
     let agent = machine.auth_login(&["agent"]).start(machine.home().join("agent.log"));
     service.sts.lifetime(25);
     // the file has other credentials once the agent has renewed ahead of the end of the first
-    tests::until(PATIENCE, "credentials renewed by the agent", || (machine.credentials() != first).then_some(()));
+    until(PATIENCE, "credentials renewed by the agent", || (machine.credentials() != first).then_some(()));
     let first_key = first.lines().find_map(|l| l.strip_prefix("aws_access_key_id")).expect("a key").to_owned();
-    tests::until(PATIENCE, "the first credentials' end", || {
+    until(PATIENCE, "the first credentials' end", || {
         let secret = |name: &str| {
             first.lines().find_map(|l| l.strip_prefix(name)).expect("complete").trim_matches([' ', '=']).to_owned()
         };
@@ -77,6 +77,26 @@ fn newly_started_commands_work_after_the_first_credentials_have_expired() {
     assert!(stdout(&exec.run(PATIENCE)).contains(ALICE), "under exec");
     assert_eq!(machine.opened().len(), 1, "nobody touched anything");
     drop(agent);
+}
+
+#[test]
+fn a_browser_on_another_device_is_pasted_from() {
+    let service = Service::start();
+    let machine = Machine::headless(&service);
+    let log = machine.home().join("login.log");
+    let mut login = machine.auth_login(&["login", "--no-browser"]).start(&log);
+    let url = login.wait(PATIENCE, "the URL", || {
+        let text = std::fs::read_to_string(&log).ok()?;
+        text.split_whitespace().find(|w| w.starts_with("http") && w.contains("state=")).map(str::to_owned)
+    });
+    let phone = Elsewhere::reaching(&service.ports());
+    let page = Visit::new().from(&phone).go(&url);
+    login.say("not-the-code");
+    login.say(&shown_release(&page).expect("the page shows the release"));
+    let status = until(PATIENCE, "the end of the login", || login.exited());
+    assert!(status.success(), "{}", login.log());
+    assert_eq!(machine.identity("default"), ALICE);
+    assert!(!machine.credentials().is_empty() && !login.log().contains("aws_secret"), "{}", login.log());
 }
 
 #[test]
@@ -209,7 +229,7 @@ fn ctrl_c_leaves_nothing_behind() {
     let service = Service::start();
     let machine = Machine::headless(&service);
     let login = machine.auth_login(&["login", "--no-browser"]).start_piped();
-    tests::until(PATIENCE, "a login that has begun", || {
+    until(PATIENCE, "a login that has begun", || {
         let audit = stdout(&service.authd.authctl(&["audit", "-o", "json"]));
         let began = audit.contains("cli_login.start") || service.authd.log().contains("cli_login.start");
         began.then_some(())
