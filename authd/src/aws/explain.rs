@@ -58,7 +58,7 @@ pub fn explain(role: &Role, duration_seconds: u32, code: &str, message: &str) ->
             return unavailable(format!("AWS STS is busy or has a failure of its own ({code}); try again"));
         }
         // Whatever has no code did not come from STS itself.
-        "" => return unavailable("AWS STS, or something in front of it, answered without a reason; try again".to_owned()),
+        "" => return unavailable("AWS STS, or something in front of it, answered what cannot be read; try again".to_owned()),
         _ => "see the AWS documentation of AssumeRole".to_owned(),
     };
     Error::new(Code::UpstreamFailed, format!("AWS refused the role {name} ({code}): {advice}{}", quote(message)))

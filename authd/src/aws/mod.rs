@@ -117,6 +117,11 @@ impl Aws {
             RoleMethod::WebIdentity => self.assume_with_web_identity(&assumption).await,
         }?;
         let expires_at = credentials.expiration().secs().saturating_mul(SECOND);
+        // The SDK reads an answer that was cut off as one with empty fields.
+        let parts = [&credentials.access_key_id, &credentials.secret_access_key, &credentials.session_token];
+        if parts.iter().any(|part| part.is_empty()) || expires_at <= 0 {
+            return Err(nothing());
+        }
         Ok(Credentials {
             access_key_id: credentials.access_key_id,
             secret_access_key: Secret::new(credentials.secret_access_key),
@@ -169,7 +174,7 @@ fn timeouts() -> TimeoutConfig {
 }
 
 fn nothing() -> Error {
-    Error::new(Code::UpstreamFailed, "AWS STS answered without credentials")
+    Error::new(Code::UpstreamFailed, "AWS STS answered without whole credentials; try again")
 }
 
 /// What the caller learns of a call that failed.
@@ -197,13 +202,20 @@ where
     explain::explain(role, duration_seconds, code, message).because(text)
 }
 
-/// The text of an SDK error, for the log: the error itself would drag its type along.
+/// The text of an SDK error, for the log: only what its layers say of themselves. The SDK's own way to print an error
+/// quotes the raw answer, and an answer that could not be read may still hold credentials.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Text(String);
 
 impl Text {
     fn of(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self(aws_sdk_sts::error::DisplayErrorContext(error).to_string())
+        let mut text = error.to_string();
+        let mut next = error.source();
+        while let Some(source) = next {
+            text = format!("{text}: {source}");
+            next = source.source();
+        }
+        Self(text)
     }
 }

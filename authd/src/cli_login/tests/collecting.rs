@@ -100,12 +100,15 @@ async fn aws_that_fails_leaves_the_login_askable_and_no_session() {
     for (status, body, code, hint) in [
         (403, refusal, 502, "sts:TagSession"),
         (503, "", 503, "try again"),
-        (200, "<html>", 502, ""),
-        (200, "", 502, ""),
+        (200, "<html>", 503, "cannot be read"),
+        (200, "", 503, "cannot be read"),
+        (200, "<AssumeRoleResponse><AssumeRoleResult><Credentials><SecretAccessKey>canary", 502, "without whole"),
     ] {
         service.peer.set(|script| script.sts = Some((status, body.into())));
         let error = service.poll(&started.state, Some(SECRET), Some(&release)).await.unwrap_err();
         assert!(error.code.status() == code && error.detail.contains(hint), "{status} {body}: {error:?}");
+        // Not even the log may have what an answer held that could not be read.
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
     }
     assert!(service.sessions().await.is_empty());
     service.peer.set(|script| script.sts = None);

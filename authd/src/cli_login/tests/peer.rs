@@ -62,7 +62,10 @@ impl Peer {
                         let peer = peer.clone();
                         async move { Ok::<_, Infallible>(peer.answer(request).await) }
                     });
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await
+                        .ok();
                 });
             }
         });
@@ -136,7 +139,8 @@ impl Peer {
     }
 
     fn credentials(&self, body: &str) -> String {
-        let seconds: i64 = body.split(['&', '=']).skip_while(|part| *part != "DurationSeconds").nth(1).unwrap().parse().unwrap();
+        let seconds: i64 =
+            body.split(['&', '=']).skip_while(|part| *part != "DurationSeconds").nth(1).unwrap().parse().unwrap();
         let expires = Time::from_millis(self.clock.now() + seconds * SECOND);
         let action = if body.contains("WebIdentity") { "AssumeRoleWithWebIdentity" } else { "AssumeRole" };
         format!(

@@ -50,7 +50,16 @@ async fn forged_tokens_are_refused_without_a_look() {
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
         String::from_utf8(bytes).unwrap()
     };
-    for forged in [String::new(), "adr_".into(), token[4..].to_owned(), format!("{token}A"), flipped(10), flipped(30), flipped(50), flipped(80)] {
+    for forged in [
+        String::new(),
+        "adr_".into(),
+        token[4..].to_owned(),
+        format!("{token}A"),
+        flipped(10),
+        flipped(30),
+        flipped(50),
+        flipped(80),
+    ] {
         let body = json!({ "refresh_token": forged });
         assert_eq!(service.app.refused("cli_login.renew", body.clone()).await, "invalid_token", "{forged}");
         assert_eq!(service.app.refused("cli_login.logout", body).await, "invalid_token", "{forged}");
@@ -63,7 +72,12 @@ async fn only_the_providers_clear_no_ends_a_session() {
     let service = Service::new().await;
     let token = service.signed_in().await["refresh_token"].clone();
     service.app.clock.advance(LATER);
-    for answer in [(503, "{}"), (400, "{\"error\":\"invalid_client\"}"), (200, "nonsense"), (500, "{\"error\":\"invalid_grant\"}")] {
+    for answer in [
+        (503, "{}"),
+        (400, "{\"error\":\"invalid_client\"}"),
+        (200, "nonsense"),
+        (500, "{\"error\":\"invalid_grant\"}"),
+    ] {
         service.peer.set(|script| script.token = Some((answer.0, answer.1.into())));
         let status = service.renew(&token).await.unwrap_err().code.status();
         assert!(status == 502 || status == 503, "{answer:?}: {status}");
@@ -162,7 +176,8 @@ async fn logout_says_until_when_the_credentials_work() {
     }
     assert_eq!(status(&service.renew(&answer["refresh_token"]).await.unwrap()), "EXPIRED");
     let audit = service.app.call("audit.list", json!({})).await.unwrap();
-    let actions: Vec<&str> = audit["entries"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    let actions: Vec<&str> =
+        audit["entries"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["cli_login.logout", "cli_login.status"]);
     assert_eq!(audit["entries"][0]["actor"], "user:ann@example.test");
 }

@@ -10,10 +10,14 @@ async fn the_provider_is_asked_with_pkce_nonce_and_state() {
     let service = Service::new().await;
     let started = service.start(json!({})).await;
     let url = &started.auth_url;
-    for part in ["response_type=code", "client_id=client", "scope=openid%20email%20profile", "code_challenge_method=S256"] {
+    for part in
+        ["response_type=code", "client_id=client", "scope=openid%20email%20profile", "code_challenge_method=S256"]
+    {
         assert!(url.contains(part), "{part}: {url}");
     }
-    assert!(url.contains(&format!("state={}", started.state)) && url.contains("nonce=") && url.contains("code_challenge="));
+    assert!(
+        url.contains(&format!("state={}", started.state)) && url.contains("nonce=") && url.contains("code_challenge=")
+    );
     service.sign_in(&started).await;
     let exchange = &service.peer.bodies("/token")[0];
     assert!(exchange.contains("grant_type=authorization_code") && exchange.contains("code_verifier="), "{exchange}");
@@ -29,7 +33,10 @@ async fn loopback_brings_the_release_to_the_terminal_that_started() {
     assert_eq!((page.status, header(&page, "referrer-policy")), (303, Some("no-referrer")));
     let release = location.split("release=").nth(1).unwrap();
     let answer = service.poll(&started.state, Some(SECRET), Some(release)).await.unwrap();
-    assert_eq!((status(&answer), &answer["role"], &answer["user"]), ("AUTHORIZED", &json!("dev"), &json!("ann@example.test")));
+    assert_eq!(
+        (status(&answer), &answer["role"], &answer["user"]),
+        ("AUTHORIZED", &json!("dev"), &json!("ann@example.test"))
+    );
 }
 
 #[tokio::test]
@@ -95,7 +102,9 @@ async fn a_provider_that_fails_before_it_took_the_code_leaves_the_login_open() {
 #[tokio::test]
 async fn a_code_that_was_spent_in_vain_ends_the_login() {
     let service = Service::new().await;
-    for answer in [(400, "{\"error\":\"invalid_grant\"}"), (200, "{}"), (200, "nonsense"), (200, "{\"id_token\":\"a.b.c\"}")] {
+    for answer in
+        [(400, "{\"error\":\"invalid_grant\"}"), (200, "{}"), (200, "nonsense"), (200, "{\"id_token\":\"a.b.c\"}")]
+    {
         let started = service.start(json!({})).await;
         service.peer.set(|script| script.token = Some((answer.0, answer.1.into())));
         assert_eq!(service.sign_in(&started).await.status, 502, "{answer:?}");
