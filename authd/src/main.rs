@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 use authd::app::App;
-use authd::config::{Config, Log, LogFormat, Sources};
+use authd::config::{Config, ConfigError, Log, LogFormat, Sources};
 use authd::world::World;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -59,7 +59,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("authd: {error:#}");
-            ExitCode::FAILURE
+            // The same as a wrong command line: a supervisor need not try again.
+            if error.is::<ConfigError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{Program, Run};
+use crate::TOKEN_ID;
+use crate::program::{Program, Run};
 
 /// Long enough for the slowest machine; a test that waits so long has failed.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -131,4 +132,22 @@ fn read_request(stream: &mut impl Read) -> Option<String> {
             }
         }
     }
+}
+
+/// A token as the API tells it; `rest` goes on after its last field.
+pub fn token(name: &str, rest: &str) -> String {
+    format!(
+        r#"{{"token_id":"{TOKEN_ID}","name":"{name}","scopes":["orders:read","orders:write"],"created_at":"2027-01-14T08:00:00Z",
+        "created_by":"socket:root(0)","expires_at":"2027-02-13T08:00:00Z","revoked_at":null,"last_used_at":null{rest}}}"#
+    )
+}
+
+/// A refusal; `rest` goes on after its last field.
+pub fn problem(status: u16, code: &str, rest: &str) -> Answer {
+    Answer::problem(
+        status,
+        &format!(
+            r#"{{"type":"urn:authd:problem:{code}","title":"T","status":{status},"detail":"the detail","error":"{code}"{rest}}}"#
+        ),
+    )
 }
