@@ -48,7 +48,7 @@ impl Service {
         );
         let mut app = TestApp::with(&format!("{toml}\n{provider}")).await;
         Arc::get_mut(&mut app.app).unwrap().aws = Aws::at(&url);
-        let peer = Peer::start(app.clock.clone(), listener).await;
+        let peer = Peer::start(app.clock.clone(), listener);
         Self { app, peer }
     }
 

@@ -49,7 +49,7 @@ pub struct Peer {
 
 impl Peer {
     /// Listens, and tells time by a clock that the test moves.
-    pub async fn start(clock: Arc<FixedClock>, listener: TcpListener) -> Self {
+    pub fn start(clock: Arc<FixedClock>, listener: TcpListener) -> Self {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let peer = Self { url, script: Arc::default(), clock };
         peer.new_key();
