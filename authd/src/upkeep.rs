@@ -8,13 +8,16 @@ use tracing::warn;
 use crate::app::App;
 use crate::db::sweep;
 use crate::ephemeral;
-use crate::world::HOUR;
+use crate::sessions;
+use crate::world::{DAY, HOUR};
 
 const PAUSE: Duration = Duration::from_secs(60);
 /// Rows per kind and turn.
 const ROWS: u64 = 5_000;
 /// How long other nodes have to read an invalidation.
 const INVALIDATION_LIFE: i64 = HOUR;
+/// How long lists still show sessions that expired.
+const SESSION_LIFE: i64 = 30 * DAY;
 
 /// Sweeps once a minute until `stop` resolves.
 pub async fn run(app: Arc<App>, stop: impl Future<Output = ()>) {
@@ -28,6 +31,7 @@ pub async fn run(app: Arc<App>, stop: impl Future<Output = ()>) {
         let swept = async {
             sweep::idempotency(db, now, ROWS).await?;
             sweep::invalidations(db, now - INVALIDATION_LIFE, ROWS).await?;
+            sessions::store::sweep(db, now - SESSION_LIFE, ROWS).await?;
             ephemeral::db::sweep(db, now, ROWS).await
         };
         if let Err(error) = swept.await {

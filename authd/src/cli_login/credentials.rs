@@ -47,7 +47,15 @@ impl Wanted<'_> {
 /// What AWS answered before, if it still lives long enough.
 pub async fn find(app: &App, wanted: Wanted<'_>) -> Result<Option<Credentials>> {
     let key = wanted.key();
-    let Some(sealed) = app.ephemeral.get(&key).await? else { return Ok(None) };
+    let sealed = match app.ephemeral.get(&key).await {
+        Ok(sealed) => sealed,
+        Err(error) => {
+            // Slower, but not less: AWS is asked instead.
+            tracing::warn!(%error, "AWS credentials that were made before cannot be looked up");
+            None
+        }
+    };
+    let Some(sealed) = sealed else { return Ok(None) };
     let Ok(opened) = app.keys.open(&key, &sealed) else { return Ok(None) };
     let kept: Kept = serde_json::from_slice(&opened).map_err(Error::internal)?;
     Ok(is_enough(kept.made_at, kept.credentials.expires_at, app.world.now()).then_some(kept.credentials))

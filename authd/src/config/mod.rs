@@ -421,7 +421,9 @@ impl Config {
             if provider.client_id.is_empty() {
                 return refuse(format!("provider {name}: client_id is missing"));
             }
-            provider.issuer = url(&format!("provider {name}: issuer"), &provider.issuer)?;
+            // Some issuers end in a slash, and `iss` is compared exactly.
+            let slash = if provider.issuer.ends_with('/') { "/" } else { "" };
+            provider.issuer = url(&format!("provider {name}: issuer"), &provider.issuer)? + slash;
             if provider.redirect_uri.is_empty() {
                 provider.redirect_uri.clone_from(&callback);
             }

@@ -3,7 +3,7 @@
 use shared::id::SessionId;
 
 use super::model::DeviceSession;
-use crate::db::{Db, DbError, Query, Row, Statement, Value};
+use crate::db::{Db, DbError, Query, Row, Statement, Value, sweep};
 use crate::error::{Error, Result};
 use crate::world::Millis;
 
@@ -31,6 +31,14 @@ const RENEW: &str = "UPDATE sessions SET sealed = $2, attributes = $3, renewed_a
        idle_expires_at = $5, absolute_expires_at = $6, lease_until = 0 WHERE id = $1 AND ended_at IS NULL";
 const END: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, token_hash = NULL, sealed = NULL \
      WHERE id = $1 AND kind = 'device' AND ended_at IS NULL";
+const SWEEP: &str = "DELETE FROM sessions WHERE id IN \
+     (SELECT id FROM sessions WHERE idle_expires_at <= $1 ORDER BY idle_expires_at LIMIT $2)";
+
+/// Removes sessions that could not be used any more at `before`, at most `limit`. One that was ended stays until its
+/// idle time is over too, so that lists can still tell why. Answers how many went.
+pub async fn sweep(db: &dyn Db, before: Millis, limit: u64) -> Result<u64, DbError> {
+    sweep::expired(db, SWEEP, before, limit).await
+}
 
 /// A device session by its id, ended ones too.
 pub async fn find(db: &dyn Db, id: SessionId) -> Result<Option<DeviceSession>> {

@@ -111,6 +111,10 @@ pub struct Authorized {
     pub roles: Vec<String>,
 }
 
+/// Answers `AUTHORIZED`, or `EXPIRED` (200) when the session of a genuine token has ended or expired: sign in again.
+/// 401 `invalid_token` for a token that authd has not made, 401 `session_ended` for one that was replaced (its reuse ends
+/// the session): sign in again. 403 for a role that the person may not use (any more). 502 and 503, when the provider or
+/// AWS fails, leave the session as it is: try again with the same token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -118,7 +122,7 @@ pub struct RenewLogin {
     pub refresh_token: Secret,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// 900 to 43,200; at most what the role allows. Default: as configured for the role.
+    /// 900 to 43,200; at most what is configured for the role, which is also the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_seconds: Option<u32>,
 }

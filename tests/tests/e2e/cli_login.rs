@@ -151,7 +151,7 @@ fn an_ended_session_renews_no_more() {
     let list: Value =
         serde_json::from_str(&tests::process::stdout(&service.authd.authctl(&["session", "list", "-o", "json"])))
             .expect("JSON");
-    let id = list["sessions"][0]["session_id"].as_str().unwrap_or_else(|| panic!("no id: {list}")).to_owned();
+    let id = list["sessions"][0]["id"].as_str().unwrap_or_else(|| panic!("no id: {list}")).to_owned();
     assert!(list.to_string().contains("rig"), "the device is named: {list}");
     tests::process::stdout(&service.authd.authctl(&["session", "end", &id, "--yes"]));
     let body = json!({"refresh_token": said["refresh_token"]});

@@ -29,7 +29,7 @@ pub struct Script {
     pub sts: Option<(u16, String)>,
     /// Hand out a new refresh token with each refresh.
     pub rotates: bool,
-    /// Publish this many keys of those that were made.
+    /// Publish all keys but the newest.
     pub hides_new_key: bool,
     /// Sign as if the key were symmetric.
     pub signs_symmetrically: bool,

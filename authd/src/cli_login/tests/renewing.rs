@@ -205,3 +205,17 @@ async fn lists_of_sessions_come_in_pages() {
     assert_eq!(rest["next_cursor"], Value::Null);
     assert_eq!(service.app.refused("sessions.list", json!({ "cursor": "nonsense" })).await, "validation_failed");
 }
+
+#[tokio::test]
+async fn expired_sessions_are_swept_a_month_later() {
+    let service = Service::new().await;
+    service.signed_in().await;
+    let sweep = async || {
+        let app = &service.app.app;
+        crate::sessions::store::sweep(app.db.as_ref(), app.world.now() - 30 * DAY, 100).await.unwrap()
+    };
+    service.app.clock.advance(60 * DAY - 1);
+    assert_eq!((sweep().await, service.sessions().await.len()), (0, 1));
+    service.app.clock.advance(1);
+    assert_eq!((sweep().await, service.sessions().await.len()), (1, 0));
+}

@@ -25,7 +25,7 @@ pub async fn callback(ctx: Ctx, request: PageRequest<'_>) -> Page {
     let state = answer.state.clone();
     match cli_login::complete(ctx.clone(), answer).await {
         Ok(outcome) => draw(&state, outcome),
-        Err(error) => failure(&ctx, error),
+        Err(error) => failure(&ctx, &error),
     }
 }
 
@@ -37,7 +37,7 @@ pub async fn deny(ctx: Ctx, request: PageRequest<'_>) -> Page {
     match cli_login::deny(ctx.clone(), state, &Secret::new(release)).await {
         Ok(true) => denied(),
         Ok(false) => gone(),
-        Err(error) => failure(&ctx, error),
+        Err(error) => failure(&ctx, &error),
     }
 }
 
@@ -116,7 +116,7 @@ fn unreadable() -> Page {
     text(400, "This link is not complete", Tone::Bad, &["Start again in the terminal."])
 }
 
-fn failure(ctx: &Ctx, error: Error) -> Page {
+fn failure(ctx: &Ctx, error: &Error) -> Page {
     tracing::warn!(
         request_id = %ctx.request_id,
         code = error.code.as_str(),
