@@ -1,6 +1,6 @@
 //! The browser login that ends in AWS credentials.
 //!
-//! Invariants, beside those of DESIGN's attacks: the state is checked before anybody is talked to and is used once; who
+//! Invariants: the state is checked before anybody is talked to and is used once; who
 //! collects the credentials holds the poll secret (started the login) *and* the release (sat at the browser's terminal);
 //! the provider's tokens never leave authd and are sealed wherever they lie; nothing is handed out that was not
 //! committed; only the provider's clear no ends a session, an outage never does.
