@@ -4,6 +4,7 @@
 //! two cannot drift apart. Secrets are also read from `<VARIABLE>_FILE` and from systemd credentials. Unknown keys
 //! are errors that name the nearest known one.
 
+mod check;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -14,8 +15,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
-use shared::op::Permission;
-use shared::paths;
 use shared::secret::Secret;
 
 pub use source::{Environment, Sources};
@@ -342,148 +341,6 @@ pub enum DatabaseUrl {
 }
 
 impl Config {
-    /// Fills in what follows from other settings and refuses what cannot work.
-    fn finish(mut self) -> Result<Self, ConfigError> {
-        if self.data_dir.as_os_str().is_empty() {
-            self.data_dir = paths::data_dir().ok_or_else(|| {
-                ConfigError("there is no HOME to put the data directory in: set AUTHD_DATA_DIR".into())
-            })?;
-        }
-        if self.admin.socket.as_os_str().is_empty() {
-            self.admin.socket = paths::admin_socket(&self.data_dir);
-        }
-        if self.server.public_url.is_empty() {
-            self.server.public_url = format!("http://{}", self.server.addr);
-        }
-        self.server.public_url = url("server.public_url", &self.server.public_url)?;
-        if self.server.max_connections == 0 || self.server.max_body < 1024 {
-            return refuse("server.max_connections must be at least 1 and server.max_body at least 1024 bytes");
-        }
-        self.check_tokens()?;
-        self.check_peers()?;
-        self.finish_providers()?;
-        self.finish_roles()?;
-        if !(60..=900).contains(&self.cli.login_seconds) {
-            return refuse("cli.login_seconds must be from 60 to 900");
-        }
-        if !(1..=90).contains(&self.cli.idle_days) || !(1..=365).contains(&self.cli.max_days) {
-            return refuse("cli.idle_days must be from 1 to 90 and cli.max_days from 1 to 365");
-        }
-        self.database_url()?;
-        Ok(self)
-    }
-
-    fn check_tokens(&self) -> Result<(), ConfigError> {
-        let prefix = &self.tokens.prefix;
-        if prefix.is_empty() || prefix.len() > 32 || !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return refuse("tokens.prefix (TOKEN_PREFIX) must be 1 to 32 letters, digits or underscores");
-        }
-        if self.admin.token.as_ref().is_some_and(|token| token.expose().len() < 16) {
-            return refuse("admin.token (ADMIN_TOKEN) must have at least 16 characters; try: openssl rand -hex 32");
-        }
-        Ok(())
-    }
-
-    fn check_peers(&self) -> Result<(), ConfigError> {
-        for peer in &self.admin.peers {
-            if peer.user.is_some() == peer.group.is_some() {
-                return refuse("each [[admin.peer]] names either a user or a group");
-            }
-            if let Some(unknown) = peer.permissions.iter().find(|name| Permission::parse(name).is_none()) {
-                let known: Vec<&str> = Permission::ALL.iter().map(|permission| permission.as_str()).collect();
-                return refuse(format!(
-                    "[[admin.peer]]: no permission is named {unknown:?}; there are {}",
-                    known.join(", ")
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn finish_providers(&mut self) -> Result<(), ConfigError> {
-        if let Some(cognito) = self.cognito.clone() {
-            self.providers.insert(0, cognito.into_provider()?);
-        }
-        let callback = format!("{}/auth/cli/callback", self.server.public_url);
-        for index in 0..self.providers.len() {
-            let (before, rest) = self.providers.split_at_mut(index);
-            let provider = &mut rest[0];
-            let name = provider.name.clone();
-            if name.is_empty() || name.len() > 32 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-                return refuse(format!("[[provider]]: the name {name:?} must be 1 to 32 letters, digits or hyphens"));
-            }
-            if shared::api::operations().any(|info| info.path.split('/').nth(2) == Some(&name)) {
-                return refuse(format!("[[provider]]: {name:?} is a path of authd itself; choose another name"));
-            }
-            if before.iter().any(|other| other.name == name) {
-                return refuse(format!("[[provider]]: two providers are named {name:?}"));
-            }
-            if provider.client_id.is_empty() {
-                return refuse(format!("provider {name}: client_id is missing"));
-            }
-            // Some issuers end in a slash, and `iss` is compared exactly.
-            let slash = if provider.issuer.ends_with('/') { "/" } else { "" };
-            provider.issuer = url(&format!("provider {name}: issuer"), &provider.issuer)? + slash;
-            if provider.redirect_uri.is_empty() {
-                provider.redirect_uri.clone_from(&callback);
-            }
-            if provider.scopes.is_empty() {
-                provider.scopes = ["openid", "email", "profile"].map(str::to_owned).to_vec();
-            }
-            if provider.groups_claim.is_empty() {
-                provider.groups_claim = "groups".into();
-            }
-        }
-        let default = &self.cli.default_provider;
-        if !default.is_empty() && !self.providers.iter().any(|provider| provider.name == *default) {
-            return refuse(format!("cli.default_provider: no provider is named {default:?}"));
-        }
-        Ok(())
-    }
-
-    fn finish_roles(&mut self) -> Result<(), ConfigError> {
-        if !self.aws.role_arn.is_empty() {
-            self.roles.insert(
-                0,
-                Role {
-                    name: "default".into(),
-                    arn: self.aws.role_arn.clone(),
-                    method: RoleMethod::AssumeRole,
-                    external_id: self.aws.external_id.clone(),
-                    duration_seconds: default_duration(),
-                    groups: Vec::new(),
-                    providers: Vec::new(),
-                    session_tags: false,
-                },
-            );
-        }
-        for (index, role) in self.roles.iter().enumerate() {
-            let name = &role.name;
-            if name.is_empty() || name.len() > 64 || self.roles[..index].iter().any(|other| other.name == *name) {
-                return refuse(format!("[[role]]: the name {name:?} must be unique, with 1 to 64 characters"));
-            }
-            if !(role.arn.starts_with("arn:aws") && role.arn.contains(":iam::") && role.arn.contains(":role/")) {
-                return refuse(format!(
-                    "role {name}: {:?} is not the ARN of a role (arn:aws:iam::ACCOUNT:role/NAME)",
-                    role.arn
-                ));
-            }
-            if !(900..=43_200).contains(&role.duration_seconds) {
-                return refuse(format!("role {name}: duration_seconds must be from 900 to 43200"));
-            }
-            if let Some(provider) = role.providers.iter().find(|name| !self.providers.iter().any(|p| p.name == **name))
-            {
-                return refuse(format!("role {name}: no provider is named {provider:?}"));
-            }
-            if role.method == RoleMethod::WebIdentity && (role.external_id.is_some() || role.session_tags) {
-                return refuse(format!(
-                    "role {name}: AssumeRoleWithWebIdentity takes neither an external id nor session tags"
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// Where rows are kept.
     pub fn database_url(&self) -> Result<DatabaseUrl, ConfigError> {
         let Some(url) = &self.database.url else {
@@ -511,59 +368,5 @@ impl Config {
 
     pub fn socket_dir(&self) -> &Path {
         self.admin.socket.parent().unwrap_or(Path::new("/"))
-    }
-}
-
-impl Cognito {
-    fn into_provider(self) -> Result<Provider, ConfigError> {
-        for (value, name) in [
-            (&self.domain, "COGNITO_DOMAIN"),
-            (&self.client_id, "COGNITO_CLIENT_ID"),
-            (&self.user_pool_id, "COGNITO_USER_POOL_ID"),
-        ] {
-            if value.is_empty() {
-                return refuse(format!("the provider cognito also needs {name}"));
-            }
-        }
-        let region = match self.region.as_str() {
-            "" => self.user_pool_id.split('_').next().unwrap_or_default(),
-            region => region,
-        };
-        let issuer = match self.issuer.as_str() {
-            "" => format!("https://cognito-idp.{region}.amazonaws.com/{}", self.user_pool_id),
-            issuer => issuer.trim_end_matches('/').to_owned(),
-        };
-        let domain = if self.domain.contains("://") { self.domain } else { format!("https://{}", self.domain) };
-        let domain = url("COGNITO_DOMAIN", &domain)?;
-        Ok(Provider {
-            name: "cognito".into(),
-            client_id: self.client_id,
-            client_secret: self.client_secret,
-            redirect_uri: self.redirect_uri,
-            scopes: Vec::new(),
-            groups_claim: "cognito:groups".into(),
-            authorization_endpoint: format!("{domain}/oauth2/authorize"),
-            token_endpoint: format!("{domain}/oauth2/token"),
-            jwks_uri: format!("{issuer}/.well-known/jwks.json"),
-            require_token_use: true,
-            issuer,
-        })
-    }
-}
-
-/// An absolute http(s) URL without a trailing slash, a query or a fragment.
-fn url(what: &str, text: &str) -> Result<String, ConfigError> {
-    let trimmed = text.trim_end_matches('/');
-    let parsed: Result<http::Uri, _> = trimmed.parse();
-    match parsed {
-        Ok(uri)
-            if matches!(uri.scheme_str(), Some("http" | "https"))
-                && uri.host().is_some_and(|host| !host.is_empty())
-                && uri.query().is_none()
-                && !trimmed.contains('#') =>
-        {
-            Ok(trimmed.to_owned())
-        }
-        _ => refuse(format!("{what}: {text:?} is not a URL of the form https://HOST")),
     }
 }
