@@ -1,5 +1,6 @@
 //! A developer signs in once, and every tool has working credentials from then on.
 
+use rustix::process::Signal;
 use serde_json::Value;
 use std::time::Duration;
 use tests::browser::{Elsewhere, Visit};
@@ -118,9 +119,12 @@ fn parallel_credential_processes_make_one_renewal() {
     let service = Service::start();
     let machine = Machine::new(&service);
     service.sts.lifetime(2);
+    let begun = std::time::Instant::now();
     machine.sign_in();
+    let signed_in = begun.elapsed();
     service.sts.steer("lifetime", &serde_json::json!({}));
-    service.sts.steer("expire", &serde_json::json!({}));
+    let expired = signed_in + Duration::from_secs(3);
+    until(PATIENCE, "the first keys' end", || (begun.elapsed() > expired).then_some(()));
     let before = service.sts.calls("AssumeRole").len();
     let audit = || {
         let said = stdout(&service.authd.authctl(&["audit", "-o", "json"]));
@@ -228,20 +232,17 @@ fn plain_http_to_another_machine_is_refused() {
 fn ctrl_c_leaves_nothing_behind() {
     let service = Service::start();
     let machine = Machine::headless(&service);
-    let login = machine.auth_login(&["login", "--no-browser"]).start_piped();
-    until(PATIENCE, "a login that has begun", || {
-        let audit = stdout(&service.authd.authctl(&["audit", "-o", "json"]));
-        let began = audit.contains("cli_login.start") || service.authd.log().contains("cli_login.start");
-        began.then_some(())
-    });
-    login.signal(rustix::process::Signal::INT);
-    let output = login.finish(PATIENCE);
-    assert!(!output.status.success(), "{}", both(&output));
+    let log = machine.home().join("login.log");
+    for signal in [Signal::INT, Signal::TERM, Signal::INT] {
+        let _ = std::fs::remove_file(&log);
+        let mut login = machine.auth_login(&["login", "--no-browser"]).start(&log);
+        // begins each time: no lock and no half-done login is left by the one before
+        login.wait(PATIENCE, "the URL", || std::fs::read_to_string(&log).ok().filter(|t| t.contains("state=")));
+        login.signal(signal);
+        let status = until(PATIENCE, "its end", || login.exited());
+        assert!(!status.success(), "{}", login.log());
+    }
     assert!(!machine.credentials_path().exists());
-    // a second login can begin: no lock is left
-    let again = machine.auth_login(&["login", "--no-browser"]).start_piped();
-    again.signal(rustix::process::Signal::TERM);
-    again.finish(PATIENCE);
 }
 
 #[test]

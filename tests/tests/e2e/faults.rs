@@ -110,13 +110,12 @@ fn a_database_that_is_down_is_503_and_never_an_answer() {
     let mut postgres = tests::postgres::Postgres::start();
     let authd = tests::authd::Setup::new().database(&postgres.database()).start();
     let (token, _) = authd.mint("kept", &["read"]);
-    postgres.process().signal(rustix::process::Signal::STOP);
+    postgres.process().kill();
     let unknown = tests::authd::random_token();
     let body = json!({"token": unknown});
     let http = authd.http().patience(Duration::from_mins(1));
     let answer = http.post("/auth/validate", &body).expect("authd answers");
     assert_eq!(answer.status, 503, "{}", answer.text());
-    postgres.process().signal(rustix::process::Signal::CONT);
     postgres.crash_and_restart();
     tests::until(tests::PATIENCE, "the database again", || {
         let body = json!({"token": token});
