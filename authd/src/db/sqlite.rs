@@ -246,36 +246,33 @@ fn fold(conn: &Conn, busy: Duration) -> bool {
 /// All of the group in one transaction, then the answers. Statements and locks that fail for reasons outside of a
 /// batch (disk, lock, time) end the whole group, because SQLite may already have rolled it back.
 fn commit_group(conn: &Conn, group: Vec<Write>) {
-    let mut done = Vec::with_capacity(group.len());
     let outcome = begin(conn).and_then(|()| {
-        let alone = group.len() == 1;
-        for write in &group {
-            if write.answer.is_closed() {
-                // Gone while we waited for the lock: told that it was too slow, so it must not happen any more.
-                done.push(Err(DbError::late("a commit")));
-                continue;
-            }
-            done.push(apply(conn, write, alone)?);
-        }
-        if alone && done.iter().all(Result::is_err) {
-            return conn.control("ROLLBACK");
-        }
-        conn.control("COMMIT")
+        let done = match apply_all(conn, &group)? {
+            Some(done) => done,
+            // A batch failed, and took with it what was applied so far: once more, each within its own bounds.
+            None => begin(conn)
+                .and_then(|()| group.iter().map(|write| apply(conn, write)).collect::<Result<Vec<_>, _>>())?,
+        };
+        conn.control("COMMIT")?;
+        Ok(done)
     });
-    if let Err(error) = outcome {
-        if !conn.sqlite.is_autocommit() {
-            // If even this fails, the next `begin` tries again.
-            conn.control("ROLLBACK").ok();
+    match outcome {
+        Ok(done) => {
+            for (write, answer) in group.into_iter().zip(done) {
+                write.answer.send(answer).ok();
+            }
         }
-        tracing::warn!(%error, batches = group.len(), "a commit failed; nothing of it was applied");
-        let reason = error.to_string();
-        for write in group {
-            write.answer.send(Err(DbError::Unavailable(reason.clone().into()))).ok();
+        Err(error) => {
+            if !conn.sqlite.is_autocommit() {
+                // If even this fails, the next `begin` tries again.
+                conn.control("ROLLBACK").ok();
+            }
+            tracing::warn!(%error, batches = group.len(), "a commit failed; nothing of it was applied");
+            let reason = error.to_string();
+            for write in group {
+                write.answer.send(Err(DbError::Unavailable(reason.clone().into()))).ok();
+            }
         }
-        return;
-    }
-    for (write, answer) in group.into_iter().zip(done) {
-        write.answer.send(answer).ok();
     }
 }
 
@@ -287,13 +284,32 @@ fn begin(conn: &Conn) -> Result<(), DbError> {
     conn.control("BEGIN IMMEDIATE")
 }
 
-/// The outer result is the group's, the inner one the batch's. A batch that is alone needs no savepoint.
-fn apply(conn: &Conn, write: &Write, alone: bool) -> Result<Result<Vec<Outcome>, DbError>, DbError> {
-    if alone {
-        return match conn.apply(&write.batch) {
-            Err(error @ DbError::Unavailable(_)) => Err(error),
-            answer => Ok(answer),
-        };
+/// What each batch of a group answers.
+type Answers = Vec<Result<Vec<Outcome>, DbError>>;
+
+/// All batches without a savepoint between them, or none: `None` when one failed. Nearly all groups pass, and each
+/// savepoint would copy every page that its batch touches: a third of the writer's work for a new token.
+fn apply_all(conn: &Conn, group: &[Write]) -> Result<Option<Answers>, DbError> {
+    let mut done = Vec::with_capacity(group.len());
+    for write in group {
+        if write.answer.is_closed() {
+            // Gone while we waited for the lock: told that it was too slow, so it must not happen any more.
+            done.push(Err(DbError::late("a commit")));
+            continue;
+        }
+        match conn.apply(&write.batch) {
+            Err(error @ DbError::Unavailable(_)) => return Err(error),
+            Err(_) => return Ok(None),
+            answer => done.push(answer),
+        }
+    }
+    Ok(Some(done))
+}
+
+/// One batch in a savepoint: the outer result is the group's, the inner one the batch's.
+fn apply(conn: &Conn, write: &Write) -> Result<Result<Vec<Outcome>, DbError>, DbError> {
+    if write.answer.is_closed() {
+        return Ok(Err(DbError::late("a commit")));
     }
     conn.control("SAVEPOINT batch")?;
     let answer = conn.apply(&write.batch);
