@@ -23,7 +23,6 @@ use crate::config::Config;
 /// What no HTTP/1 request begins with, and every HTTP/2 connection does (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI ";
 const MAX_HEADER_BYTES: usize = 16 << 10;
-const MAX_HEADERS: usize = 64;
 const MAX_STREAMS: u32 = 128;
 /// How often a silent HTTP/2 peer is asked whether it lives, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(30);
@@ -202,12 +201,12 @@ where
 {
     http.app.metrics.connections.inc();
     let app = http.app.clone();
+    // hyper's own bound of 100 headers stays: another one would cost a list on the heap for each request.
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(app.config.head_timeout())
         .max_buf_size(MAX_HEADER_BYTES)
-        .max_headers(MAX_HEADERS)
         .pipeline_flush(true);
     let connection = Arc::new(connection);
     let service = service_fn(|request| http.clone().respond(connection.clone(), request));
