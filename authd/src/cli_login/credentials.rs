@@ -14,10 +14,12 @@ use crate::app::App;
 use crate::aws::{Assumption, Credentials};
 use crate::config::Role;
 use crate::error::{Error, Result};
-use crate::world::{MINUTE, Millis};
+use crate::world::{MINUTE, Millis, SECOND};
 
 /// Tools begin to renew fifteen minutes before the end: what has less left would be asked for over and over.
 const ENOUGH: Millis = 20 * MINUTE;
+/// auth-login does not hand out what has less left either.
+const USELESS: Millis = 5 * SECOND;
 
 /// Which credentials: of a session, in a role, for so long.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +63,9 @@ pub async fn find(app: &App, wanted: Wanted<'_>) -> Result<Option<Credentials>> 
     Ok(is_enough(kept.made_at, kept.credentials.expires_at, app.world.now()).then_some(kept.credentials))
 }
 
-/// Twenty minutes, or half of a life that is shorter than forty.
+/// Twenty minutes, or half of a life that is shorter than forty, but never what ends before it can be used.
 fn is_enough(made_at: Millis, expires_at: Millis, now: Millis) -> bool {
-    expires_at - now >= ENOUGH.min((expires_at - made_at) / 2)
+    expires_at - now >= ENOUGH.min((expires_at - made_at) / 2).max(USELESS)
 }
 
 /// Asks AWS, and keeps the answer.
@@ -108,5 +110,6 @@ mod tests {
         assert!(is_enough(0, 15 * MINUTE, 7 * MINUTE));
         assert!(!is_enough(0, 15 * MINUTE, 8 * MINUTE));
         assert!(!is_enough(0, HOUR, 2 * HOUR));
+        assert!(!is_enough(0, 8 * SECOND, 3 * SECOND + 1));
     }
 }
