@@ -68,7 +68,16 @@ pub async fn create(ctx: Ctx, op: CreateToken) -> Result<CreatedToken> {
         ("expires_at", token.expires_at.map(|at| json!(at))),
     ]);
     batch.push(audit::row(&ctx, "tokens.create", Some(&token.token_id.to_string()), detail));
-    match ctx.app.db.commit(batch).await {
+    let db = ctx.app.db.as_ref();
+    let mut committed = db.commit(batch.clone()).await;
+    if let Err(DbError::Duplicate(store::INSERT_TOKEN)) = committed {
+        committed = match db.commit(store::free_name(&token.name, now)).await {
+            Ok(_) => db.commit(batch).await,
+            Err(DbError::Unmet(_)) => committed,
+            Err(error) => Err(error),
+        };
+    }
+    match committed {
         Ok(_) => Ok(created(&token, secret)),
         Err(DbError::Duplicate(store::INSERT_TOKEN)) => match attempt.find(&ctx).await? {
             // The name is taken by this very request, sent twice at the same time.

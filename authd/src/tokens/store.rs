@@ -149,17 +149,21 @@ pub async fn count(db: &dyn Db, op: &ListTokens) -> Result<u64> {
 }
 
 /// Positions in the batch of [`insert`] whose failure has a meaning.
-pub const INSERT_TOKEN: usize = 1;
-pub const INSERT_IDEMPOTENCY: usize = 4;
+pub const INSERT_TOKEN: usize = 0;
+pub const INSERT_IDEMPOTENCY: usize = 3;
 
-/// A new token with its secret. A name whose token has expired is free; the caller appends audit and idempotency.
+/// Takes its name from a token that has expired. Not a part of [`insert`]: nearly every name is free.
+pub fn free_name(name: &str, now: Millis) -> Batch {
+    vec![Statement::one(
+        "UPDATE tokens SET live_name = NULL WHERE live_name = $1 AND expires_at <= $2",
+        [name.into(), now.into()],
+    )]
+}
+
+/// A new token with its secret; the caller appends idempotency and audit.
 pub fn insert(token: &Token, hash: &TokenHash, now: Millis) -> Batch {
     let token_id = token.token_id.to_string();
     vec![
-        Statement::any(
-            "UPDATE tokens SET live_name = NULL WHERE live_name = $1 AND expires_at <= $2",
-            [token.name.as_str().into(), now.into()],
-        ),
         Statement::one(
             "INSERT INTO tokens (id, name, live_name, scopes, metadata, cidrs, created_at, created_by, expires_at) \
              VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8)",
