@@ -32,15 +32,17 @@ impl Redis {
     fn launch(tls: bool) -> Self {
         let dir = folder("redis");
         let port = free_port();
-        let mut spec = rig::script("redis.sh").arg(dir.path()).arg(port.to_string());
         if tls {
-            let certificates = dir.path().join("tls");
-            stdout(&rig::script("tls.sh").arg(&certificates).run(PATIENCE));
-            spec = spec.env("RIG_TLS", certificates);
+            stdout(&rig::script("tls.sh").arg(dir.path().join("tls")).run(PATIENCE));
         }
-        let mut process = spec.start(dir.path().join("log"));
-        process.listening(port, PATIENCE);
+        let process = serve(&dir, port, tls);
         Self { dir, port, tls, process }
+    }
+
+    /// kill -9, and starts again from what is on the disk.
+    pub fn crash_and_restart(&mut self) {
+        self.process.kill();
+        self.process = serve(&self.dir, self.port, self.tls);
     }
 
     pub fn url(&self) -> String {
@@ -83,4 +85,14 @@ impl Redis {
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
+}
+
+fn serve(dir: &TempDir, port: u16, tls: bool) -> Process {
+    let mut spec = rig::script("redis.sh").arg(dir.path()).arg(port.to_string());
+    if tls {
+        spec = spec.env("RIG_TLS", dir.path().join("tls"));
+    }
+    let mut process = spec.start(dir.path().join("log"));
+    process.listening(port, PATIENCE);
+    process
 }

@@ -190,6 +190,19 @@ fn the_whole_login_works_on_postgres_with_redis() {
 }
 
 #[test]
+fn redis_may_ask_for_tls_and_a_user_with_few_rights() {
+    let redis = tests::redis::Redis::start_tls();
+    let service = Service::with(|setup, _, _| {
+        setup.env("REDIS_URL", &redis.url()).env("SSL_CERT_FILE", &redis.authority().display().to_string())
+    });
+    let (owner, release) = signed_in(&service, Mode::Loopback);
+    assert_credentials(&owner.poll(Some(&owner.secret), Some(&release)));
+    let health = service.authd.http().get("/health").expect("authd answers").expect(200);
+    assert_eq!(health["status"], "healthy", "{health}");
+    assert!(!redis.everything().is_empty(), "it was used");
+}
+
+#[test]
 fn rotated_keys_are_fetched_again() {
     let service = Service::start();
     let _ = signed_in(&service, Mode::Loopback);

@@ -136,3 +136,22 @@ fn redis_that_is_down_is_degraded_and_nobody_is_logged_out() {
     assert_eq!(authd.validate(&token, &["read"])["valid"], true);
     authd.mint("still", &["read"]);
 }
+
+#[test]
+fn redis_that_goes_away_in_the_middle_ends_no_login() {
+    let mut redis = tests::redis::Redis::start();
+    let service = Service::with(|setup, _, _| setup.env("REDIS_URL", &redis.url()));
+    let owner = Terminal::start(&service.authd, Mode::Loopback);
+    redis.process().kill();
+    let answer = owner.poll(Some(&owner.secret), None);
+    let is_honest = answer.status == 503 || (answer.status == 200 && answer.json()["status"] == "PENDING");
+    assert!(is_honest, "an outage is no answer about the login: {}", answer.text());
+    redis.crash_and_restart();
+    tests::until(tests::PATIENCE, "Redis found again", || {
+        let answer = owner.poll(Some(&owner.secret), None);
+        (answer.status == 200 && answer.json()["status"] == "PENDING").then_some(())
+    });
+    let page = Visit::new().go(&owner.auth_url);
+    let release = owner.release(&page);
+    authorized(&owner.poll(Some(&owner.secret), Some(&release)));
+}
