@@ -11,15 +11,12 @@ use serde_json::Value;
 use shared::op::Permission;
 use shared::problem::Code;
 
+use super::browser::html::{Escaped, policy};
 use super::http::Body;
 use crate::app::Ctx;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::system::VERSION;
-
-/// No script, nothing from elsewhere, never inside a frame.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The one method of a page, or `None` where there is no page.
 pub fn method(path: &str) -> Option<&'static str> {
@@ -60,9 +57,10 @@ fn answer(content_type: &str, body: Bytes) -> Result<Response<Body>> {
 }
 
 fn html(body: Bytes) -> Result<Response<Body>> {
+    static POLICY: LazyLock<String> = LazyLock::new(|| policy(STYLE));
     let mut response = answer("text/html; charset=utf-8", body)?;
     let headers = response.headers_mut();
-    headers.insert("content-security-policy", ::http::HeaderValue::from_static(POLICY));
+    headers.insert("content-security-policy", ::http::HeaderValue::from_str(&POLICY).map_err(Error::internal)?);
     headers.insert("referrer-policy", ::http::HeaderValue::from_static("no-referrer"));
     headers.insert("x-frame-options", ::http::HeaderValue::from_static("DENY"));
     Ok(response)
@@ -89,7 +87,7 @@ fn page(title: &str, body: &str) -> String {
 
 /// Name, version, state and endpoints, as somebody sees who opens the daemon's address.
 fn information(public_url: &str) -> String {
-    let url = escape(public_url);
+    let url = Escaped(public_url);
     page(
         "authd",
         &format!(
@@ -127,17 +125,17 @@ fn docs(document: &Value) -> String {
         let this = operation["tags"][0].as_str().unwrap_or_default();
         if this != tag {
             tag = this;
-            let _ = write!(body, "<h2>{}</h2>", escape(tag));
+            let _ = write!(body, "<h2>{}</h2>", Escaped(tag));
         }
         let _ = write!(
             body,
             "<details><summary><span class=\"{method}\">{}</span><code>{}</code><span class=\"dim\">{}</span></summary>",
             method.to_uppercase(),
-            escape(path),
-            escape(operation["summary"].as_str().unwrap_or_default()),
+            Escaped(path),
+            Escaped(operation["summary"].as_str().unwrap_or_default()),
         );
         if let Some(description) = operation["description"].as_str() {
-            let _ = write!(body, "<p>{}</p>", escape(description));
+            let _ = write!(body, "<p>{}</p>", Escaped(description));
         }
         describe(&mut body, operation, &document["components"]["schemas"]);
         body.push_str("</details>");
@@ -181,10 +179,10 @@ fn table(body: &mut String, title: &str, rows: &[(&str, &str, bool, &Value)]) {
         let _ = write!(
             body,
             "<tr><td><code>{}</code></td><td>{}</td><td class=\"dim\">{place}{}</td><td>{}</td></tr>",
-            escape(name),
-            escape(&kind(schema)),
+            Escaped(name),
+            Escaped(&kind(schema)),
             if *required && !place.is_empty() { ", required" } else { "" },
-            escape(schema["description"].as_str().unwrap_or_default()),
+            Escaped(schema["description"].as_str().unwrap_or_default()),
         );
     }
     body.push_str("</table></div>");
@@ -216,8 +214,4 @@ fn kind(schema: &Value) -> String {
         ("string", Some("password")) => "secret".to_owned(),
         _ => base,
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -24,12 +24,15 @@ button{font:inherit;padding:.6rem 1.2rem;border:1px solid var(--bad);border-radi
 small{color:var(--dim)}";
 
 /// Everything is forbidden but this one style sheet and a form that goes back to where it came from.
-static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let hash = BASE64_STANDARD.encode(Sha256::digest(STYLE));
+static POLICY: LazyLock<String> = LazyLock::new(|| policy(STYLE));
+
+/// The policy of a page whose one style sheet is this.
+pub fn policy(style: &str) -> String {
+    let hash = BASE64_STANDARD.encode(Sha256::digest(style));
     format!(
         "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
-});
+}
 
 /// Text as it stands in HTML, in content and in quoted attributes.
 pub struct Escaped<'a>(pub &'a str);

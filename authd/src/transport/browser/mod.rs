@@ -5,7 +5,7 @@
 
 mod cli_login;
 mod form;
-mod html;
+pub(super) mod html;
 
 use crate::app::Ctx;
 
