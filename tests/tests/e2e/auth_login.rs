@@ -104,10 +104,10 @@ fn a_browser_on_another_device_is_pasted_from() {
 fn one_long_script_outlives_its_credentials() {
     let service = Service::start();
     let machine = Machine::new(&service);
-    service.sts.lifetime(8);
+    service.sts.lifetime(20); // enough for a slow machine to use them
     machine.sign_in();
     machine.use_credential_process("process");
-    let script = machine.boto3(&["", "12"]).env("AWS_PROFILE", "process");
+    let script = machine.boto3(&["", "22"]).env("AWS_PROFILE", "process");
     let said = json(&stdout(&script.run(PATIENCE)));
     assert_eq!((&said["arn"], &said["arn_later"]), (&ALICE.into(), &ALICE.into()), "{said}");
     assert_ne!(said["access_key_id"], said["access_key_id_later"], "{said}");
