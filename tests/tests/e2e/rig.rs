@@ -77,11 +77,11 @@ fn sts_credentials_run_out() {
     let arn = stdout(&aws(&sts, &keys, &who));
     assert_eq!(arn.trim(), "arn:aws:sts::123456789012:assumed-role/open/alice");
     let bucket = format!("s3://{}/file", sts.bucket);
-    stdout(&aws(&sts, &keys, &["s3", "cp", "/etc/hostname", &bucket]));
+    stdout(&aws(&sts, &keys, &["s3", "cp", "/etc/passwd", &bucket]));
     refused(&aws(&sts, &keys, &["s3", "rm", &bucket]), "AccessDenied");
     sts.steer("expire", &json!({}));
     refused(&aws(&sts, &keys, &who), "ExpiredToken");
-    refused(&aws(&sts, &keys, &["s3", "cp", "/etc/hostname", &bucket]), "ExpiredToken");
+    refused(&aws(&sts, &keys, &["s3", "cp", "/etc/passwd", &bucket]), "ExpiredToken");
 
     sts.lifetime(7);
     let made: serde_json::Value = serde_json::from_str(&stdout(&assume(&sts, "open", &[]))).expect("JSON");
