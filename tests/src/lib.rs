@@ -57,11 +57,13 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// A temporary folder with a short path (unix sockets allow 107 bytes), readable by other users where a server must
-/// run as another user.
+/// A temporary folder with a short path (unix sockets allow 107 bytes), which other users may pass through where a
+/// server must run as another user. Below `AUTHD_TEST_TMP`, else /tmp; those of the peers that all tests share stay
+/// until whoever made that folder removes it, as `tests/run` does.
 ///
 /// # Panics
 /// When the temporary folder of the machine cannot be written.
 pub fn folder(name: &str) -> tempfile::TempDir {
-    tempfile::Builder::new().prefix(&format!("authd-{name}-")).tempdir_in("/tmp").expect("/tmp can be written")
+    let base = std::env::var_os("AUTHD_TEST_TMP").unwrap_or_else(|| "/tmp".into());
+    tempfile::Builder::new().prefix(&format!("authd-{name}-")).tempdir_in(base).expect("it can be written")
 }
