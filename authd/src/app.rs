@@ -11,6 +11,7 @@ use crate::db::Db;
 use crate::ephemeral::Ephemeral;
 use crate::keys::KeyRing;
 use crate::metrics::Metrics;
+use crate::system::Writes;
 use crate::tokens::Tokens;
 use crate::world::{Millis, World};
 
@@ -25,6 +26,7 @@ pub struct App {
     pub cli_login: CliLogin,
     pub aws: Aws,
     pub metrics: Metrics,
+    pub writes: Writes,
     pub started_at: Millis,
 }
 

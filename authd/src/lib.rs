@@ -104,6 +104,7 @@ pub async fn open(config: Config, world: World) -> anyhow::Result<(App, Marks)> 
     let app = App {
         started_at: world.now(),
         metrics: Metrics::new(registry().routes()),
+        writes: system::Writes::default(),
         cli_login: cli_login::CliLogin::new(&config),
         aws: aws::Aws::new(&config),
         keys: Arc::new(keys),
@@ -136,16 +137,16 @@ fn claim(config: &Config) -> anyhow::Result<Option<fs::File>> {
     let dir = &config.data_dir;
     make_private(dir)
         .with_context(|| format!("cannot use the data directory {}: set AUTHD_DATA_DIR", dir.display()))?;
-    let DatabaseUrl::Sqlite(_) = config.database_url()? else { return Ok(None) };
-    let path = dir.join("authd.lock");
+    let DatabaseUrl::Sqlite(database) = config.database_url()? else { return Ok(None) };
+    if let Some(folder) = database.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let path = database.with_extension("lock");
     let lock = fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
         Err(fs::TryLockError::WouldBlock) => {
-            bail!(
-                "another authd is running with the data directory {}; stop it first, or set AUTHD_DATA_DIR",
-                dir.display()
-            )
+            bail!("another authd is running on {}; stop it first, or set AUTHD_DATA_DIR", database.display())
         }
         Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }

@@ -98,6 +98,11 @@ impl TestApp {
         self.db.reads.load(Ordering::SeqCst)
     }
 
+    /// Marks that wait to be written.
+    pub fn marks_waiting(&self) -> usize {
+        self.marks.as_ref().unwrap().waiting()
+    }
+
     /// Writes the marks that wait.
     pub async fn write_marks(&mut self) {
         self.marks.take().unwrap().run(self.app.db.clone(), std::future::ready(())).await;

@@ -6,12 +6,15 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::app::App;
-use crate::db::sweep;
+use crate::db::{DbError, sweep};
 use crate::ephemeral;
 use crate::sessions;
+use crate::tokens;
 use crate::world::{DAY, HOUR};
 
 const PAUSE: Duration = Duration::from_secs(60);
+/// Pause after a turn that left something: no flood of rows outruns the sweep for long.
+const HURRY: Duration = Duration::from_secs(1);
 /// Rows per kind and turn.
 const ROWS: u64 = 5_000;
 /// How long other nodes have to read an invalidation.
@@ -19,23 +22,30 @@ const INVALIDATION_LIFE: i64 = HOUR;
 /// How long lists still show sessions that expired.
 const SESSION_LIFE: i64 = 30 * DAY;
 
-/// Sweeps once a minute until `stop` resolves.
+/// Sweeps once a minute, more often while there is more, until `stop` resolves.
 pub async fn run(app: Arc<App>, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
+    let mut pause = PAUSE;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(pause) => {}
             () = &mut stop => return,
         }
         let (db, now) = (app.db.as_ref(), app.world.now());
         let swept = async {
-            sweep::idempotency(db, now, ROWS).await?;
-            sweep::invalidations(db, now - INVALIDATION_LIFE, ROWS).await?;
-            sessions::store::sweep(db, now - SESSION_LIFE, ROWS).await?;
-            ephemeral::db::sweep(db, now, ROWS).await
+            let mut most = sweep::idempotency(db, now, ROWS).await?;
+            most = most.max(sweep::invalidations(db, now - INVALIDATION_LIFE, ROWS).await?);
+            most = most.max(sessions::store::sweep(db, now - SESSION_LIFE, ROWS).await?);
+            most = most.max(sweep::expired(db, tokens::SWEEP_SECRETS, now - tokens::SECRET_KEPT, ROWS).await?);
+            Ok::<_, DbError>(most.max(ephemeral::db::sweep(db, now, ROWS).await?))
         };
-        if let Err(error) = swept.await {
-            warn!(%error, "rows that have ended could not be swept; the next turn tries again");
-        }
+        pause = match swept.await {
+            Ok(most) if most >= ROWS => HURRY,
+            Ok(_) => PAUSE,
+            Err(error) => {
+                warn!(%error, "rows that have ended could not be swept; the next turn tries again");
+                PAUSE
+            }
+        };
     }
 }

@@ -70,6 +70,23 @@ impl<'de> Deserialize<'de> for Secret {
                 f.write_str("a string")
             }
 
+            // serde's own refusal would quote the value.
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {
+                Err(E::custom("expected a string"))
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
+                Err(E::custom("expected a string"))
+            }
+
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Secret, E> {
+                Err(E::custom("expected a string"))
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Secret, E> {
+                Err(E::custom("expected a string"))
+            }
+
             fn visit_str<E: de::Error>(self, value: &str) -> Result<Secret, E> {
                 Ok(Secret::new(value))
             }
@@ -79,7 +96,8 @@ impl<'de> Deserialize<'de> for Secret {
             }
         }
 
-        deserializer.deserialize_string(SecretVisitor)
+        // Not deserialize_string: serde_json would refuse a number by itself, and quote it.
+        deserializer.deserialize_any(SecretVisitor)
     }
 }
 
@@ -110,6 +128,6 @@ mod tests {
     #[test]
     fn a_wrong_type_is_refused_without_naming_the_value() {
         let error = serde_json::from_str::<Secret>("12345678").unwrap_err().to_string();
-        assert!(error.contains("expected a string"), "{error}");
+        assert!(error.contains("expected a string") && !error.contains("12345678"), "{error}");
     }
 }

@@ -107,6 +107,10 @@ fn params<'a>(info: &Info, parts: Parts<'a>) -> Result<Vec<Param<'a>>, WireError
 
 /// Undoes percent-encoding; a broken escape is refused.
 pub fn percent_decode(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, WireError> {
+    if text.bytes().any(|byte| byte == 0) || text.contains("%00") {
+        // PostgreSQL cannot keep it, and nothing that a person names has it.
+        return Err(WireError::Malformed("the URL holds a NUL".into()));
+    }
     if !text.bytes().any(|byte| byte == b'%' || (plus_is_space && byte == b'+')) {
         return Ok(Cow::Borrowed(text));
     }

@@ -53,7 +53,8 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
 pub type Environment = BTreeMap<String, String>;
 
 /// What a configuration is made from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
+#[expect(missing_debug_implementations, reason = "the environment holds secrets")]
 pub struct Sources {
     /// `--config`; a file that is named must exist.
     pub file: Option<PathBuf>,
@@ -94,13 +95,14 @@ impl Sources {
             _ => return Ok(Table::new()),
         };
         let text = read_bounded(path)?;
-        let table: Table =
-            text.parse().map_err(|error: toml::de::Error| ConfigError(format!("{}: {error}", path.display())))?;
-        // Read into the typed form once by itself, so that an error can point at the line.
-        toml::from_str::<Config>(&text).map_err(|error| {
+        // Never the line itself: it may hold a secret.
+        let refused = |error: toml::de::Error| {
             let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             ConfigError(format!("{}, line {line}: {}", path.display(), hint(error.message())))
-        })?;
+        };
+        let table: Table = text.parse().map_err(refused)?;
+        // Read into the typed form once by itself, so that an error can point at the line.
+        toml::from_str::<Config>(&text).map_err(refused)?;
         Ok(table)
     }
 

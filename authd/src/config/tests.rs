@@ -45,6 +45,10 @@ fn a_secret_comes_from_its_file_or_credential_and_is_never_shown() {
         assert_eq!(config.admin.token.as_ref().unwrap().expose(), "0123456789abcdef-canary");
         assert!(!format!("{config:?}").contains("canary") && !toml::to_string(&config).unwrap().contains("canary"));
     }
+    for toml in ["[admin]\ntoken = \"canary-0123456789", "[admin]\ntoken = 1234567890123456"] {
+        let error = load(toml, &[]).unwrap_err();
+        assert!(error.contains("line 2") && !error.contains("canary") && !error.contains("1234567"), "{error}");
+    }
     let both = [("ADMIN_TOKEN", "0123456789abcdef"), ("ADMIN_TOKEN_FILE", file.to_str().unwrap())];
     assert!(load("", &both).unwrap_err().contains("keep one"));
 }

@@ -35,6 +35,7 @@ pub const ALL: &[Migration] = &[
         sqlite: include_str!("migrations/0002_audit_append_only.sqlite.sql"),
         postgres: include_str!("migrations/0002_audit_append_only.postgres.sql"),
     },
+    Migration::shared(3, "replaced_secrets", include_str!("migrations/0003_replaced_secrets.sql")),
 ];
 
 /// Where each engine remembers what was applied; `hash` is hexadecimal.

@@ -167,11 +167,14 @@ impl KeyRing {
     /// Makes the keys of purposes that have none, unless a replica does so at the same moment.
     async fn complete(&self, rows: Vec<Row>) -> Result<(), KeyError> {
         self.load(&rows)?;
-        for purpose in Purpose::ALL {
-            if self.keys().current.contains_key(&purpose) {
-                continue;
-            }
-            let batch = vec![Statement::absent(NONE_FOR, [purpose.name().into()]), self.insert(purpose)?];
+        let known = self.keys();
+        let missing = || Purpose::ALL.into_iter().filter(|purpose| !known.current.contains_key(purpose));
+        // In one batch: of two replicas that start together with a root key each, one makes the whole ring.
+        let mut batch: Vec<_> = missing().map(|purpose| Statement::absent(NONE_FOR, [purpose.name().into()])).collect();
+        for purpose in missing() {
+            batch.push(self.insert(purpose)?);
+        }
+        if !batch.is_empty() {
             match self.db.commit(batch).await {
                 Ok(_) | Err(DbError::Unmet(_)) => {}
                 Err(error) => return Err(error.into()),

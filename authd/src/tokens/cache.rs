@@ -13,8 +13,11 @@ use quick_cache::sync;
 
 use super::model::{Grant, Scopes, TokenHash};
 use crate::error::Result;
+use crate::world::Millis;
 
 const SHARDS: usize = 64;
+/// Bytes of JSON up to which a set of scopes counts as shared.
+const FEW_SCOPES: usize = 256;
 /// Unknown tokens that are remembered, so that asking again about one costs no look-up.
 const UNKNOWN: usize = 4096;
 
@@ -23,6 +26,8 @@ const UNKNOWN: usize = 4096;
 pub struct Cached {
     pub grant: Grant,
     pub marked: AtomicU32,
+    /// When it was read, in seconds of the clock, cut to 32 bits.
+    pub read_at: u32,
 }
 
 /// Bytes that an entry takes: itself, its allocations, and the cache's own bookkeeping.
@@ -33,9 +38,18 @@ const SLOT: usize = size_of::<TokenHash>() + size_of::<Arc<Cached>>() + 32;
 
 impl Weighter<TokenHash, Arc<Cached>> for Bytes {
     fn weight(&self, _: &TokenHash, cached: &Arc<Cached>) -> u64 {
-        let heap = cached.grant.name_json.len() + size_of_val(&*cached.grant.cidrs) + 16;
+        // Sets of scopes are few and shared, but nobody promises that: large ones weigh in with every token.
+        let scopes = cached.grant.scopes.json().len();
+        let scopes = if scopes > FEW_SCOPES { 3 * scopes } else { 0 };
+        let heap = cached.grant.name_json.len() + size_of_val(&*cached.grant.cidrs) + scopes + 16;
         (SLOT + size_of::<Cached>() + 16 + heap) as u64
     }
+}
+
+/// The clock of [`Cached::read_at`].
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ages are differences, and wrap")]
+pub fn clock(now: Millis) -> u32 {
+    (now / 1000) as u32
 }
 
 /// Proof that a refill began before its database read, and under which generation.
@@ -132,6 +146,11 @@ impl Cache {
 }
 
 impl Cached {
+    /// Seconds since it was read.
+    pub fn age(&self, now: Millis) -> u32 {
+        clock(now).wrapping_sub(self.read_at)
+    }
+
     /// Claims the marking of this minute: true for exactly one caller.
     pub fn claim(&self, minute: u32) -> bool {
         let marked = self.marked.load(Ordering::Relaxed);
@@ -152,7 +171,7 @@ mod tests {
             revoked: false,
             cidrs: Box::default(),
         };
-        Arc::new(Cached { grant, marked: AtomicU32::new(0) })
+        Arc::new(Cached { grant, marked: AtomicU32::new(0), read_at: 0 })
     }
 
     #[test]

@@ -16,13 +16,15 @@ mod validate;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use self::cache::Cache;
+pub(crate) use self::store::{SECRET_KEPT, SWEEP_SECRETS};
 pub use self::usage::Marks;
 pub(crate) use self::validate::FAULTS;
-use crate::config::Config;
+use crate::config::{Config, DatabaseUrl};
 use crate::registry::Registry;
 
-/// Different tokens that are read from the database at the same time, at most.
-const READS: usize = 32;
+/// Different tokens that are read from the database at the same time, at most: half of the default pool of
+/// PostgreSQL, so that a flood of unknown tokens leaves connections for changes.
+const READS: usize = 8;
 /// Misses of the same token, and of those that share its lane, wait for one another.
 const LANES: usize = 256;
 
@@ -31,6 +33,8 @@ const LANES: usize = 256;
 pub struct Tokens {
     prefix: String,
     accept_unchecked: bool,
+    /// Other nodes may change what this one has cached.
+    is_shared: bool,
     mark_seconds: u64,
     cache: Cache,
     /// One read of a token at a time; the others find it in the cache afterwards.
@@ -46,6 +50,7 @@ impl Tokens {
         let tokens = Self {
             prefix: config.tokens.prefix.clone(),
             accept_unchecked: config.tokens.accept_unchecked,
+            is_shared: matches!(config.database_url(), Ok(DatabaseUrl::Postgres(_))),
             mark_seconds: config.tokens.last_used_seconds.max(1),
             cache: Cache::new(config.cache.max_bytes),
             lanes: (0..LANES).map(|_| Mutex::new(())).collect(),

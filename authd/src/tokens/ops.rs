@@ -1,5 +1,8 @@
 //! The operations: authorize, load, decide, save.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use shared::api::tokens::{
@@ -14,7 +17,7 @@ use shared::time::Time;
 
 use super::model::{self, RANDOM};
 use super::store::{self, Used};
-use crate::app::Ctx;
+use crate::app::{App, Ctx};
 use crate::audit;
 use crate::db::{Batch, DbError};
 use crate::error::{Error, Result};
@@ -23,6 +26,8 @@ use crate::world::{DAY, Millis, SECOND};
 
 /// How long a retry with the same `Idempotency-Key` gets the same answer.
 const IDEMPOTENCY_LIFE: Millis = DAY;
+/// After this long a commit that was given up has happened, or will not.
+const LATE_COMMIT: Duration = Duration::from_secs(15);
 
 pub async fn create(ctx: Ctx, op: CreateToken) -> Result<CreatedToken> {
     let now = ctx.now();
@@ -86,7 +91,7 @@ pub async fn create(ctx: Ctx, op: CreateToken) -> Result<CreatedToken> {
         },
         Err(DbError::Duplicate(store::INSERT_IDEMPOTENCY)) => match attempt.find(&ctx).await? {
             Some(used) => repeat_create(&ctx, &attempt, &used).await,
-            None => Err(Error::new(Code::Conflict, "the Idempotency-Key is in use; try again")),
+            None => Err(attempt.ended(&ctx).await),
         },
         Err(error) => Err(error.into()),
     }
@@ -130,12 +135,15 @@ pub async fn show(ctx: Ctx, op: ShowToken) -> Result<Token> {
 
 pub async fn revoke(ctx: Ctx, op: RevokeToken) -> Result<RevokedToken> {
     let now = ctx.now();
-    if op.reason.as_ref().is_some_and(|reason| reason.chars().count() > model::MAX_REASON) {
-        return Err(Error::field("reason", format!("at most {} characters", model::MAX_REASON)));
+    let is_unfit = |reason: &String| reason.chars().count() > model::MAX_REASON || reason.chars().any(char::is_control);
+    if op.reason.as_ref().is_some_and(is_unfit) {
+        return Err(Error::field("reason", format!("at most {} characters, no control characters", model::MAX_REASON)));
     }
     let token = find(&ctx, &op.id).await?;
     let revoked = |at: Time| RevokedToken { success: true, token_id: token.token_id, revoked_at: at };
     if let Some(at) = token.revoked_at {
+        // Whoever revoked it may not have come to forget it.
+        ctx.app.tokens.forget(&ctx.app, token.token_id).await;
         return Ok(revoked(at));
     }
     let mut batch = store::revoke(token.token_id, op.reason.as_deref(), now);
@@ -181,6 +189,9 @@ pub async fn rotate(ctx: Ctx, op: RotateToken) -> Result<RotatedToken> {
         return Err(Error::field("grace_seconds", format!("expected 0 to {}", model::MAX_GRACE_SECONDS)));
     }
     let token = find_live(&ctx, &op.id).await?;
+    if token.expires_at.is_some_and(|at| at.millis() <= now) {
+        return Err(Error::new(Code::Conflict, "the token has expired: extend it, then rotate it"));
+    }
     let rotated = |secret: Secret, at: Millis| RotatedToken {
         token: secret,
         token_id: token.token_id,
@@ -191,7 +202,7 @@ pub async fn rotate(ctx: Ctx, op: RotateToken) -> Result<RotatedToken> {
     };
     let attempt = Attempt::new(&ctx, "tokens.rotate", op.idempotency_key.as_deref(), &op)?;
     if let Some(used) = attempt.find(&ctx).await? {
-        return Ok(rotated(attempt.repeat(&ctx, &used)?, used.at));
+        return Ok(rotated(attempt.repeat_for(&ctx, &used, token.token_id)?, used.at));
     }
     let (secret, used) = attempt.secret(&ctx, token.token_id, now)?;
     let previous_end = now + Millis::from(grace) * SECOND;
@@ -203,28 +214,41 @@ pub async fn rotate(ctx: Ctx, op: RotateToken) -> Result<RotatedToken> {
         Ok(()) => Ok(rotated(secret, now)),
         Err(DbError::Unmet(0)) => Err(revoked()),
         Err(DbError::Duplicate(_)) => match attempt.find(&ctx).await? {
-            Some(used) => Ok(rotated(attempt.repeat(&ctx, &used)?, used.at)),
-            None => Err(Error::new(Code::Conflict, "the Idempotency-Key is in use; try again")),
+            Some(used) => Ok(rotated(attempt.repeat_for(&ctx, &used, token.token_id)?, used.at)),
+            None => Err(attempt.ended(&ctx).await),
         },
         Err(error) => Err(error.into()),
     }
 }
 
-/// Commits a change of a token and forgets what was cached of it, so that the answer to the change comes after.
+/// Commits a change of a token and forgets what was cached of it, so that the answer to the change comes after. It
+/// runs to its end even when the caller goes away: a commit whose forgetting was cancelled would leave the old state
+/// in the cache for good.
 async fn commit(ctx: &Ctx, token_id: TokenId, batch: Batch) -> Result<(), DbError> {
-    match ctx.app.db.commit(batch).await {
-        Ok(_) => {
-            ctx.app.tokens.forget(&ctx.app, token_id).await;
-            Ok(())
+    let app = ctx.app.clone();
+    let running = tokio::spawn(async move {
+        let committed = app.db.commit(batch).await;
+        match &committed {
+            Err(DbError::Unavailable(_)) => distrust(&app),
+            // Refused too: whoever was first may not have come to forget yet.
+            _ => app.tokens.forget(&app, token_id).await,
         }
-        Err(error) => {
-            // The change may have happened without its answer reaching us.
-            if matches!(error, DbError::Unavailable(_)) {
-                ctx.app.tokens.forget_all();
-            }
-            Err(error)
-        }
-    }
+        committed.map(drop)
+    });
+    running.await.unwrap_or_else(|error| {
+        distrust(&ctx.app);
+        Err(DbError::Unavailable(error.into()))
+    })
+}
+
+/// The change may have happened without its answer reaching us, or may still happen until the database gives up.
+fn distrust(app: &Arc<App>) {
+    app.tokens.forget_all();
+    let app = app.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(LATE_COMMIT).await;
+        app.tokens.forget_all();
+    });
 }
 
 async fn find(ctx: &Ctx, id_or_name: &str) -> Result<Token> {
@@ -295,6 +319,16 @@ impl Attempt {
         }
     }
 
+    /// The record of a use that has ended stood in the way: it goes, and the next try succeeds.
+    async fn ended(&self, ctx: &Ctx) -> Error {
+        if let Some((_, hash)) = &self.key {
+            if let Err(error) = ctx.app.db.commit(store::forget_idempotency(hash, ctx.now())).await {
+                return error.into();
+            }
+        }
+        Error::new(Code::Conflict, "this Idempotency-Key was used long ago; try again").retry_after(1)
+    }
+
     /// A new secret, and what has to be remembered to make it again.
     fn secret(&self, ctx: &Ctx, token_id: TokenId, now: Millis) -> Result<(Secret, Option<Used>)> {
         let Some(_) = &self.key else {
@@ -307,6 +341,11 @@ impl Attempt {
     /// The secret of the first time.
     fn repeat(&self, ctx: &Ctx, used: &Used) -> Result<Secret> {
         self.derive(ctx, Some(&used.key_id), &used.subject, used.at).map(|(_, secret)| secret)
+    }
+
+    /// The same, of a token that was named: the name may belong to another one by now.
+    fn repeat_for(&self, ctx: &Ctx, used: &Used, token_id: TokenId) -> Result<Secret> {
+        if used.subject == token_id.to_string() { self.repeat(ctx, used) } else { Err(revoked()) }
     }
 
     fn derive(&self, ctx: &Ctx, key_id: Option<&str>, token_id: &str, at: Millis) -> Result<(String, Secret)> {

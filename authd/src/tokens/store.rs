@@ -9,7 +9,7 @@ use shared::time::Time;
 use super::model::TokenHash;
 use crate::db::{Batch, Db, DbError, Query, Row, Statement, Value};
 use crate::error::{Error, Result};
-use crate::world::Millis;
+use crate::world::{DAY, Millis};
 
 /// A filtered list is counted to here.
 pub const COUNTED: u32 = 10_000;
@@ -148,6 +148,13 @@ pub async fn count(db: &dyn Db, op: &ListTokens) -> Result<u64> {
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
+/// Secrets that a rotation replaced are kept for this long, so that their use can be told from nonsense.
+pub const SECRET_KEPT: Millis = 30 * DAY;
+
+/// Removes secrets that were replaced long ago: the statement takes the moment and how many at most.
+pub const SWEEP_SECRETS: &str = "DELETE FROM token_secrets WHERE hash IN \
+     (SELECT hash FROM token_secrets WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+
 /// Positions in the batch of [`insert`] whose failure has a meaning.
 pub const INSERT_TOKEN: usize = 0;
 pub const INSERT_IDEMPOTENCY: usize = 3;
@@ -275,7 +282,13 @@ pub async fn find_idempotency(db: &dyn Db, key: &[u8; 32], now: Millis) -> Resul
     Ok(rows.first().map(read).transpose()?)
 }
 
-/// Remembers a use. A record that has ended makes room for a new one.
+/// Removes the record of a use that has ended.
+pub fn forget_idempotency(key: &[u8; 32], now: Millis) -> Batch {
+    let sql = "DELETE FROM idempotency WHERE key = $1 AND expires_at <= $2";
+    vec![Statement::any(sql, [Value::from(*key), now.into()])]
+}
+
+/// Remembers a use. Duplicate when there is a record of the key, ended or not.
 pub fn insert_idempotency(key: &[u8; 32], used: &Used, expires_at: Millis) -> Statement {
     Statement::one(
         "INSERT INTO idempotency (key, request, subject, key_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",

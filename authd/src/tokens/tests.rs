@@ -245,6 +245,7 @@ async fn uses_are_marked_once_a_minute() {
     }
     app.clock.advance(61 * SECOND);
     fault(&app, &token).await;
+    assert_eq!(app.marks_waiting(), 2, "one for each minute, not one for each use");
     app.write_marks().await;
     let used = app.call("tokens.show", json!({ "id": id })).await.unwrap()["last_used_at"].clone();
     assert_eq!(used, json!(shared::time::Time::from_millis(first + 61 * SECOND)));

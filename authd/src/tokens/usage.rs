@@ -35,6 +35,12 @@ impl Marks {
         Self(receiver)
     }
 
+    /// How many wait.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.0.len()
+    }
+
     /// Writes marks until `stop` resolves, then what is left.
     pub async fn run(mut self, db: Arc<dyn Db>, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);

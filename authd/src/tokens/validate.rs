@@ -13,7 +13,7 @@ use shared::problem::Code;
 use super::cache::Cached;
 use super::model::{self, Grant, Refusal, TokenHash};
 use super::usage::Mark;
-use super::{Tokens, store};
+use super::{Tokens, cache, store};
 use crate::app::{App, Ctx};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
@@ -22,6 +22,8 @@ use crate::world::Millis;
 
 /// How long a validate waits for its turn to read the database.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Seconds for which a cached token is believed where other nodes share the database.
+const MAX_STALENESS: u32 = 5;
 
 /// What can be answered without the database: nearly everything. `None` is a token that is not in the cache.
 pub(super) fn validate_cached(app: &App, op: &ValidateToken) -> Option<Reply> {
@@ -30,9 +32,9 @@ pub(super) fn validate_cached(app: &App, op: &ValidateToken) -> Option<Reply> {
         Screened::Refused => return Some(refuse(app, &Refusal::NotFound)),
         Screened::LookUp(hash) => hash,
     };
-    let cached = match tokens.cache.find(&hash) {
+    let cached = match tokens.find(app, &hash) {
         Some(cached) => cached,
-        None if tokens.cache.is_unknown(&hash) => return Some(refuse(app, &Refusal::NotFound)),
+        None if tokens.is_unknown(&hash) => return Some(refuse(app, &Refusal::NotFound)),
         None => return None,
     };
     Some(answer(app, op, &cached))
@@ -49,6 +51,7 @@ pub(super) async fn validate(ctx: Ctx, op: ValidateToken) -> Result<Reply> {
 
 fn answer(app: &App, op: &ValidateToken, cached: &Cached) -> Reply {
     let now = app.world.now();
+    tracing::debug!(service = op.service_name, action = op.action_name, token = %cached.grant.token_id, "validate");
     let required = op.required_scopes.as_deref().unwrap_or_default();
     match cached.grant.judge(now, required, op.client_ip) {
         Ok(()) => {
@@ -128,7 +131,7 @@ impl Tokens {
     pub async fn authenticate(&self, app: &App, token: &str, address: Option<IpAddr>) -> Result<Caller> {
         let invalid = |refusal: Refusal| Error::new(Code::InvalidToken, refusal.detail());
         let Screened::LookUp(hash) = self.screen(token) else { return Err(invalid(Refusal::NotFound)) };
-        let cached = match self.cache.find(&hash) {
+        let cached = match self.find(app, &hash) {
             Some(cached) => cached,
             None => self.load(app, hash).await?.ok_or_else(|| invalid(Refusal::NotFound))?,
         };
@@ -148,20 +151,32 @@ impl Tokens {
         let lane = &self.lanes[usize::from(hash[1]) % self.lanes.len()];
         let turn = async { (lane.lock().await, self.reads.acquire().await) };
         let _turn = tokio::time::timeout(PATIENCE, turn).await.map_err(|_| busy())?;
-        if let Some(cached) = self.cache.find(&hash) {
+        if let Some(cached) = self.find(app, &hash) {
             return Ok(Some(cached));
         }
-        if self.cache.is_unknown(&hash) {
+        if self.is_unknown(&hash) {
             return Ok(None);
         }
         let stamp = self.cache.stamp(&hash);
+        let read_at = cache::clock(app.world.now());
         let secret = store::find_secret(app.db.as_ref(), &hash).await?;
-        let cached = secret.map(|secret| self.cached(secret)).transpose()?;
+        let cached = secret.map(|secret| self.cached(secret, read_at)).transpose()?;
         self.cache.refill(stamp, hash, cached.as_ref());
         Ok(cached)
     }
 
-    fn cached(&self, secret: store::Secret) -> Result<Arc<Cached>> {
+    /// What is cached and may still be believed. Other nodes' changes do not reach this cache yet, so where the
+    /// database is shared nothing is believed for long.
+    fn find(&self, app: &App, hash: &TokenHash) -> Option<Arc<Cached>> {
+        let cached = self.cache.find(hash)?;
+        (!self.is_shared || cached.age(app.world.now()) < MAX_STALENESS).then_some(cached)
+    }
+
+    fn is_unknown(&self, hash: &TokenHash) -> bool {
+        !self.is_shared && self.cache.is_unknown(hash)
+    }
+
+    fn cached(&self, secret: store::Secret, read_at: u32) -> Result<Arc<Cached>> {
         let grant = Grant {
             token_id: secret.token_id.0,
             scopes: self.cache.scopes(&secret.scopes)?,
@@ -170,7 +185,7 @@ impl Tokens {
             revoked: secret.revoked,
             cidrs: secret.cidrs.into_boxed_slice(),
         };
-        Ok(Arc::new(Cached { grant, marked: AtomicU32::new(0) }))
+        Ok(Arc::new(Cached { grant, marked: AtomicU32::new(0), read_at }))
     }
 
     /// Forgets every secret of a token. When it cannot be learnt which those are, forgets everything.

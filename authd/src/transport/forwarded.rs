@@ -10,15 +10,15 @@ const MAX_HOPS: usize = 32;
 /// Who is really asking: the connection's peer, or, where that is a trusted proxy, the nearest address in
 /// `X-Forwarded-For` that is not one. What a client wrote in front of that counts for nothing. An entry that cannot
 /// be read ends the search at the last proxy.
-pub fn client(peer: IpAddr, forwarded_for: &[&str], trusted: &[IpNet]) -> IpAddr {
+pub fn client(peer: IpAddr, forwarded_for: &[&[u8]], trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut client = peer.to_canonical();
-    let hops = forwarded_for.iter().rev().flat_map(|line| line.rsplit(','));
+    let hops = forwarded_for.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
     for hop in hops.take(MAX_HOPS) {
         if !is_trusted(client) {
             break;
         }
-        match parse(hop.trim()) {
+        match std::str::from_utf8(hop.trim_ascii()).ok().and_then(parse) {
             Some(address) => client = address,
             None => break,
         }
@@ -51,8 +51,10 @@ mod tests {
             ("::ffff:10.0.0.1", &["9.9.9.9"], "9.9.9.9"),
             ("10.0.0.1", &["9.9.9.9, nonsense"], "10.0.0.1"),
             ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["\u{ff}, 9.9.9.9"], "9.9.9.9"),
         ] {
-            let found = client(peer.parse().unwrap(), headers, &trusted);
+            let headers: Vec<&[u8]> = headers.iter().map(|line| line.as_bytes()).collect();
+            let found = client(peer.parse().unwrap(), &headers, &trusted);
             assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{peer} {headers:?}");
         }
     }

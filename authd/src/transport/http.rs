@@ -216,8 +216,7 @@ impl Http {
                 if trusted.is_empty() {
                     return Ok(Some(peer.to_canonical()));
                 }
-                let lines: Vec<&str> =
-                    headers.get_all(FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
+                let lines: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
                 Ok(Some(forwarded::client(*peer, &lines, trusted)))
             }
             Connection::Admin(_) => {

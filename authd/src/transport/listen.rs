@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, info, warn};
 
 use super::http::{Connection, Http};
+use super::patient::Patient;
 use super::peer;
 use crate::config::Config;
 
-/// What no HTTP/1 request begins with, and every HTTP/2 connection does (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI ";
+/// What no HTTP/1 request begins with, and every HTTP/2 connection does (RFC 9113 §3.4). It is waited for whole, since
+/// hyper's own wait for it has no deadline.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const MAX_HEADER_BYTES: usize = 16 << 10;
 const MAX_STREAMS: u32 = 128;
 /// How often a silent HTTP/2 peer is asked whether it lives, and how long it may take to say so.
@@ -66,7 +68,8 @@ async fn bind_admin(path: &Path, config: &Config) -> io::Result<UnixListener> {
     }
     match UnixStream::connect(path).await {
         Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another authd is listening there")),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+        // A file of another kind refuses connections too, and is not ours to remove.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => fs::remove_file(path)?,
         Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;
@@ -74,6 +77,10 @@ async fn bind_admin(path: &Path, config: &Config) -> io::Result<UnixListener> {
     let mode = if config.admin.peers.is_empty() { 0o600 } else { 0o666 };
     fs::set_permissions(path, Permissions::from_mode(mode))?;
     Ok(listener)
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 /// Serves until `stop` resolves, then lets requests under way end, within the time that the configuration gives.
@@ -154,8 +161,8 @@ async fn serve_public(
     let first_byte = Duration::from_secs(http.app.config.server.first_byte_seconds);
     let connection = Connection::Public(peer.ip());
     match tokio::time::timeout(first_byte, speaks_http2(&stream)).await {
-        Ok(Ok(true)) => serve_http2(TokioIo::new(stream), connection, http, watcher).await,
-        Ok(Ok(false)) => serve_http1(TokioIo::new(stream), connection, http, watcher).await,
+        Ok(Ok(true)) => serve_http2(Patient::new(TokioIo::new(stream)), connection, http, watcher).await,
+        Ok(Ok(false)) => serve_http1(Patient::new(TokioIo::new(stream)), connection, http, watcher).await,
         Ok(Err(error)) => debug!(%error, "a connection ended before its first request"),
         Err(_) => debug!("a connection that said nothing was closed"),
     }
@@ -192,7 +199,7 @@ async fn serve_admin(stream: UnixStream, http: Arc<Http>, watcher: Watcher, _per
             return;
         }
     };
-    serve_http1(TokioIo::new(stream), Connection::Admin(caller), http, watcher).await;
+    serve_http1(Patient::new(TokioIo::new(stream)), Connection::Admin(caller), http, watcher).await;
 }
 
 async fn serve_http1<IO>(io: IO, connection: Connection, http: Arc<Http>, watcher: Watcher)

@@ -5,6 +5,7 @@ mod forwarded;
 pub mod http;
 pub mod listen;
 mod pages;
+mod patient;
 mod peer;
 #[cfg(test)]
 mod tests;

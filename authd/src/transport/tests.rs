@@ -225,6 +225,7 @@ async fn slow_and_silent_clients_are_let_go() {
         ("", ""),
         ("POST /auth/val", ""),
         ("PRI", ""),
+        ("PRI * HTTP/2.0\r\n\r\n", ""),
         ("POST /auth/validate HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"tok", "408"),
     ] {
         let mut stream = daemon.tcp().await;
