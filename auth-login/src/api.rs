@@ -112,9 +112,9 @@ impl Api {
 /// Whether the same question may be answered a little later.
 fn is_passing(error: &CallError) -> bool {
     match error {
-        CallError::Unreachable { .. } | CallError::NoAnswer { .. } => true,
+        // The login was started there, so what is not authd is a proxy before it that has a bad moment.
+        CallError::Unreachable { .. } | CallError::NoAnswer { .. } | CallError::NotAuthd { .. } => true,
         CallError::Refused(problem) => matches!(problem.status, 429 | 503),
-        CallError::NotAuthd { .. } => false,
     }
 }
 

@@ -4,11 +4,13 @@
 //! in the same browser learns nothing. It listens on an address, not on a name, and checks `Host`: a name could be
 //! made to point here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
@@ -19,6 +21,8 @@ const MAX_HEAD: usize = 16 << 10;
 /// Browsers open connections ahead and send nothing for a while; they wait in parallel, and not for ever.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 16;
+/// A browser on this machine has read its page long before.
+const PAGE_TIME: Duration = Duration::from_secs(1);
 /// Longer than any release.
 const MAX_RELEASE: usize = 256;
 
@@ -27,6 +31,7 @@ const MAX_RELEASE: usize = 256;
 pub struct Loopback {
     listener: TcpListener,
     port: u16,
+    page: Arc<Mutex<()>>,
 }
 
 impl Loopback {
@@ -35,7 +40,7 @@ impl Loopback {
         let bound = async {
             let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
             let port = listener.local_addr()?.port();
-            Ok::<_, std::io::Error>(Self { listener, port })
+            Ok::<_, std::io::Error>(Self { listener, port, page: Arc::default() })
         };
         bound.await.map_err(|error| {
             Error::refused(format!("cannot listen on 127.0.0.1: {error}. Use auth-login --no-browser"))
@@ -44,6 +49,11 @@ impl Loopback {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Held from before a release is handed over until its page is written, or the time for that is up.
+    pub fn page(&self) -> Arc<Mutex<()>> {
+        self.page.clone()
     }
 
     /// Sends every release that comes for this state; runs until it is dropped.
@@ -58,15 +68,21 @@ impl Loopback {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let (state, port, releases) = (state.to_owned(), self.port, releases.clone());
+            let (state, port, page, releases) = (state.to_owned(), self.port, self.page.clone(), releases.clone());
             connections.spawn(async move {
-                let _ = tokio::time::timeout(HEAD_TIME, answer(stream, &state, port, releases)).await;
+                let _ = tokio::time::timeout(HEAD_TIME, answer(stream, &state, port, &page, releases)).await;
             });
         }
     }
 }
 
-async fn answer(mut stream: TcpStream, state: &str, port: u16, releases: Sender<Secret>) -> std::io::Result<()> {
+async fn answer(
+    mut stream: TcpStream,
+    state: &str,
+    port: u16,
+    writing: &Mutex<()>,
+    releases: Sender<Secret>,
+) -> std::io::Result<()> {
     let mut head = Vec::new();
     let release = loop {
         let mut chunk = [0; 2048];
@@ -79,13 +95,17 @@ async fn answer(mut stream: TcpStream, state: &str, port: u16, releases: Sender<
             break None;
         }
     };
-    stream.write_all(page(release.is_some()).as_bytes()).await?;
-    stream.shutdown().await?;
-    if let Some(release) = release {
-        // A full channel holds releases that were not looked at yet; a flood of them is not from authd.
-        let _ = releases.try_send(release);
-    }
-    Ok(())
+    let page = page(release.is_some());
+    let mut write = async || {
+        stream.write_all(page.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    let Some(release) = release else { return write().await };
+    let _writing = writing.lock().await;
+    // First: a browser that has gone away must not cost the sign-in. A full channel holds releases that were not looked
+    // at yet; a flood of them is not from authd.
+    let _ = releases.try_send(release);
+    tokio::time::timeout(PAGE_TIME, write()).await?
 }
 
 /// The release in a request that is exactly what authd sends a browser to.
@@ -118,7 +138,7 @@ fn page(found: bool) -> String {
     };
     let body = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{title}</title><body style=\"font:1.1rem system-ui;margin:4rem auto;max-width:32rem\">\
+         <title>{title}</title><body style=\"font:1.1rem system-ui;margin:4rem auto;padding:0 1rem;max-width:32rem\">\
          <h1>{title}</h1><p>{text}</p></body></html>\n"
     );
     format!(

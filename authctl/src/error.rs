@@ -17,6 +17,8 @@ pub(crate) enum Error {
     Declined,
     /// A call that may have happened without its answer; the key asks for the same answer again.
     Unanswered { key: String, call: Box<FailedCall> },
+    /// A secret was made but could not be printed; the key asks for it again.
+    Unshown { key: String, source: io::Error },
     /// Everything else that a call can run into.
     Call(Box<FailedCall>),
     /// Reading stdin or writing stdout.
@@ -55,8 +57,16 @@ impl Error {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::NoSocket(_) | Self::Unanswered { .. } => Exit::Unreachable,
-            Self::Declined | Self::Output(_) => Exit::Refused,
+            Self::Declined | Self::Output(_) | Self::Unshown { .. } => Exit::Refused,
             Self::Call(call) => (&call.source).into(),
+        }
+    }
+
+    /// An answer that could not be printed can be had again with this key.
+    pub(crate) fn with_key(self, key: String) -> Self {
+        match self {
+            Self::Output(source) => Self::Unshown { key, source },
+            error => error,
         }
     }
 }

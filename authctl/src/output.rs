@@ -30,6 +30,10 @@ fn explain(error: &Error) -> String {
             "{}\nIt may have happened. Repeat the command with `--idempotency-key {key}` to get the same answer",
             explain_call(call)
         ),
+        Error::Unshown { key, source } => format!(
+            "the token was made, but it could not be printed: {source}\nRepeat the command with `--idempotency-key {key}` \
+             to get the same one"
+        ),
         Error::Call(call) => explain_call(call),
     }
 }

@@ -19,10 +19,11 @@ const PATIENT: Duration = Duration::from_secs(30);
 const SWIFT: Duration = Duration::from_secs(5);
 
 /// Whether a keyring stores and returns what it is given; why not, if not.
-pub fn probe() -> Result<(), String> {
-    let name = "probe";
+/// The entry's name is of `luck`, so that two probes at once do not take each other's away.
+pub fn probe(luck: &[u8]) -> Result<(), String> {
+    let name = luck.iter().fold("probe-".to_owned(), |name, byte| format!("{name}{byte:02x}"));
     let stored = bounded(PATIENT, move || {
-        let entry = Entry::new(SERVICE, name)?;
+        let entry = Entry::new(SERVICE, &name)?;
         entry.set_password("probe")?;
         let back = entry.get_password();
         entry.delete_credential()?;
@@ -31,15 +32,24 @@ pub fn probe() -> Result<(), String> {
     if stored == "probe" { Ok(()) } else { Err("it does not return what it was given".to_owned()) }
 }
 
-/// The token under this name.
+/// The token under this name. Only a keyring that has none says that nobody is signed in; one that is locked or away
+/// says nothing of the session.
 pub fn find(name: &str) -> Result<Secret, Error> {
     let name = name.to_owned();
-    bounded(SWIFT, move || Entry::new(SERVICE, &name)?.get_password()).map(Secret::new).map_err(|problem| {
-        Error::not_authenticated(format!(
+    let found = bounded(SWIFT, move || match Entry::new(SERVICE, &name)?.get_password() {
+        Err(KeyringError::NoEntry) => Ok(None),
+        other => other.map(Some),
+    });
+    match found {
+        Ok(Some(token)) => Ok(Secret::new(token)),
+        Ok(None) => Err(Error::not_authenticated(
+            "the device token is not in the keyring any more; sign in again with: auth-login",
+        )),
+        Err(problem) => Err(Error::unreachable(format!(
             "the device token is in the keyring, and {problem}. Unlock it and try again, or sign in anew and keep the \
-             token in a file: auth-login --token-store file"
-        ))
-    })
+             token in a file: auth-login --again --token-store file"
+        ))),
+    }
 }
 
 pub fn save(name: &str, token: &Secret) -> Result<(), Error> {

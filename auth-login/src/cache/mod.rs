@@ -121,7 +121,8 @@ impl Cache {
         self.credentials_paths(key).iter().filter_map(|path| read(path).ok().flatten()).collect()
     }
 
-    fn remove_credentials(&self, key: &Key) -> Result<(), Error> {
+    /// Forgets every role's keys of a session.
+    pub fn remove_credentials(&self, key: &Key) -> Result<(), Error> {
         self.credentials_paths(key)
             .iter()
             .try_for_each(|path| disk::remove(path).map_err(|error| Error::file("remove", path, error)))

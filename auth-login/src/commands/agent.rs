@@ -18,14 +18,22 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 pub async fn run(context: &mut Context<'_>, force: bool) -> Result<(), Error> {
     context.session()?;
     context.check_profile(force)?;
-    let mut keys = renewal::obtain(context, Need::Fresh).await?.credentials;
+    let mut retry = FIRST_RETRY;
+    let mut keys = loop {
+        match renewal::obtain(context, Need::Fresh).await {
+            Ok(obtained) => break obtained.credentials,
+            // At the start of a machine the agent may be up before its network.
+            Err(error) if error.is_unreachable() => retry = pause(context, &error, retry).await,
+            Err(error) => return Err(error),
+        }
+    };
     if let Written::NotNeeded = context.write_profile(&keys, force)? {
         context.io.say("The config file asks credential-process for this profile; its cache is kept fresh instead.");
     }
     context.warn_of_obstacles()?;
     context.io.say(format!("Keeping the keys of the profile {} fresh; stop with Ctrl-C.", context.profile));
     say_fresh(context, &keys);
-    let mut retry = FIRST_RETRY;
+    retry = FIRST_RETRY;
     loop {
         let wait = keys.renewal_due_at() - context.io.now();
         if let Ok(seconds @ 1..) = u64::try_from(wait) {
@@ -37,15 +45,22 @@ pub async fn run(context: &mut Context<'_>, force: bool) -> Result<(), Error> {
                 keys = renewed;
                 say_fresh(context, &keys);
                 retry = FIRST_RETRY;
+                if keys.came_expired() {
+                    // The next ones would be no better until somebody sets the clock.
+                    tokio::time::sleep(TICK).await;
+                }
             }
             Err(error) if error.is_not_authenticated() => return Err(error),
-            Err(error) => {
-                context.io.say(format!("auth-login: {error}; trying again in {} s", retry.as_secs()));
-                tokio::time::sleep(retry).await;
-                retry = TICK.min(retry * 2);
-            }
+            Err(error) => retry = pause(context, &error, retry).await,
         }
     }
+}
+
+/// Says what is wrong and waits; answers how long to wait the next time.
+async fn pause(context: &mut Context<'_>, error: &Error, retry: Duration) -> Duration {
+    context.io.say(format!("auth-login: {error}; trying again in {} s", retry.as_secs()));
+    tokio::time::sleep(retry).await;
+    TICK.min(retry * 2)
 }
 
 async fn renew(context: &mut Context<'_>, force: bool) -> Result<Credentials, Error> {
@@ -60,6 +75,10 @@ async fn renew(context: &mut Context<'_>, force: bool) -> Result<Credentials, Er
 }
 
 fn say_fresh(context: &mut Context<'_>, keys: &Credentials) {
+    if let Some(warning) = renewal::clock_warning(keys) {
+        context.io.say(format!("warning: {warning}"));
+        return;
+    }
     let left = duration(keys.remaining(context.io.now()));
     context.io.say(format!("The keys work for {left}, until {}.", keys.expiration()));
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::renewal::{self, Need};
 use super::sign_in::{self, Choices};
 use super::{Context, Written, duration};
+use crate::api::Api;
 use crate::args::LoginFlags;
 use crate::cache::lock::{self, Held};
 use crate::cache::{Credentials, PendingLogin, Session, TokenStore, keyring};
@@ -71,10 +72,12 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
         token: Some(answer.refresh_token),
     };
     let old_token = present.as_ref().filter(|_| flags.again).and_then(|session| session.token().ok());
-    {
-        let _lock = renewal::session_lock(context).await?;
-        context.cache.save_session(&context.key, &session)?;
-        context.cache.save_credentials(&context.key, context.role.as_deref(), &keys)?;
+    if let Err(error) = save(context, &session, &keys).await {
+        // Nobody has its token but this process: it must not live on at authd.
+        if let Some(token) = session.token {
+            let _ = Api::new(&context.server).logout(token).await;
+        }
+        return Err(error);
     }
     if let Some(old) = present.filter(|old| old.store != store) {
         // A keyring that is out of reach keeps a token that authd will not take for long.
@@ -82,13 +85,21 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
     }
     if let Some(token) = old_token {
         // It ends by itself if this fails.
-        let _ = crate::api::Api::new(&context.server).logout(token).await;
+        let _ = Api::new(&context.server).logout(token).await;
     }
     context.io.say(format!("Signed in as {} at {}.", session.user, context.server));
     if let Some(warning) = renewal::clock_warning(&keys) {
         context.io.say(format!("warning: {warning}"));
     }
     finish(context, &keys, &flags)
+}
+
+/// Stores a new sign-in. Whoever was signed in before may have been somebody else: none of those keys stays.
+async fn save(context: &Context<'_>, session: &Session, keys: &Credentials) -> Result<(), Error> {
+    let _lock = renewal::session_lock(context).await?;
+    context.cache.remove_credentials(&context.key)?;
+    context.cache.save_session(&context.key, session)?;
+    context.cache.save_credentials(&context.key, context.role.as_deref(), keys)
 }
 
 /// The stored session. One that cannot be read is replaced by this sign-in.
@@ -171,17 +182,23 @@ async fn login_lock(context: &mut Context<'_>) -> Result<(Held, bool), Error> {
 
 /// Where the device token goes: as asked, as ever, or a keyring if there is one. Said aloud when it is decided.
 fn token_store(context: &mut Context<'_>, asked: Option<TokenStore>) -> Result<TokenStore, Error> {
-    if let Some(store) = context.settings.token_store.filter(|store| asked.is_none_or(|asked| asked == *store)) {
+    let remembered = context.settings.token_store;
+    let (store, why) = match asked.or(remembered) {
+        Some(TokenStore::File) => (TokenStore::File, String::new()),
+        // Before a person signs in for a token that could not be kept.
+        wanted => match keyring::probe(&context.io.random::<8>()) {
+            Ok(()) => (TokenStore::Keyring, String::new()),
+            Err(problem) if wanted.is_some() => {
+                return Err(Error::refused(format!(
+                    "the keyring cannot be used: {problem}. Unlock it and try again, or use --token-store file"
+                )));
+            }
+            Err(problem) => (TokenStore::File, format!(", since {problem}")),
+        },
+    };
+    if remembered == Some(store) {
         return Ok(store);
     }
-    let (store, why) = match (asked, keyring::probe()) {
-        (Some(TokenStore::File), _) => (TokenStore::File, String::new()),
-        (_, Ok(())) => (TokenStore::Keyring, String::new()),
-        (Some(TokenStore::Keyring), Err(problem)) => {
-            return Err(Error::refused(format!("the keyring cannot be used: {problem}. Use --token-store file")));
-        }
-        (None, Err(problem)) => (TokenStore::File, format!(", since {problem}")),
-    };
     let place = match store {
         TokenStore::Keyring => "in the keyring".to_owned(),
         TokenStore::File => format!("in a file that only you can read, in {}", context.cache.dir().display()),

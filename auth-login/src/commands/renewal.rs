@@ -62,8 +62,12 @@ pub async fn session_lock(context: &Context<'_>) -> Result<Held, Error> {
 }
 
 async fn renew(context: &Context<'_>, session: Session, need: Need) -> Result<Obtained, Error> {
-    let token = session.token()?;
-    match Api::new(&context.server).renew(token, context.role.as_deref()).await {
+    let renewed = match session.token() {
+        Ok(token) => Api::new(&context.server).renew(token, context.role.as_deref()).await,
+        Err(error) if error.is_unreachable() => Err(NoRenewal::Failed(error)),
+        Err(error) => return Err(error),
+    };
+    match renewed {
         Ok(answer) => {
             let credentials = Credentials::new(&answer, context.io.now());
             let session = Session {
@@ -80,7 +84,8 @@ async fn renew(context: &Context<'_>, session: Session, need: Need) -> Result<Ob
             Ok(Obtained { warning: clock_warning(&credentials), credentials })
         }
         Err(NoRenewal::Ended(detail)) => {
-            context.cache.remove_session(&context.key, &session)?;
+            // Whatever cannot be removed is of no use any more; that the session has ended is what must be said.
+            let _ = context.cache.remove_session(&context.key, &session);
             Err(Error::not_authenticated(format!("{detail}; run: {}", context.login_command())))
         }
         Err(NoRenewal::Failed(error)) => {

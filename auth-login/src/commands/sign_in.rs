@@ -26,6 +26,8 @@ const MAX_RELEASES: usize = 5;
 /// How often a release is presented that came to the listener: once more than should be needed, since a replica may not
 /// have heard of it yet; not for ever, since somebody who knows the state may have made it up.
 const PRESENTED: u8 = 2;
+/// A sign-in that came back from the provider at the last moment is still completed: authd says when it has ended.
+const GRACE: Duration = Duration::from_secs(150);
 /// Clocks that run fast, as in some virtual machines, would poll too often: a fifth more than asked.
 const SLOWER: f64 = 1.2;
 
@@ -99,6 +101,9 @@ async fn here(
     context.io.say("(A browser on another device? Press Ctrl-C and run: auth-login --no-browser)");
     let spinner = spinner(context);
     let (sender, mut releases) = channel(MAX_RELEASES);
+    let page = loopback.page();
+    let serving = loopback.serve(&started.state, sender);
+    tokio::pin!(serving);
     let (mut poll, mut troubles) = Poll::new(api, started, poll_secret);
     let opening = async {
         if !tokio::task::spawn_blocking(|| browser::launch(commands)).await.unwrap_or_default() {
@@ -110,10 +115,12 @@ async fn here(
     };
     let answer = tokio::select! {
         answer = poll.until_answer(&mut releases) => answer,
-        () = loopback.serve(&started.state, sender) => Err(Error::refused("the listener ended")),
+        () = &mut serving => Err(Error::refused("the listener ended")),
         () = opening => Err(Error::refused("the browser ended")),
     };
     spinner.finish_and_clear();
+    // The page may still be on its way to the browser; its own deadline is sooner.
+    let _ = page.lock().await;
     answer
 }
 
@@ -194,7 +201,7 @@ impl<'a> Poll<'a> {
             api,
             request,
             pause,
-            deadline: now + lives,
+            deadline: now + lives + GRACE,
             lives,
             next: now + pause,
             presentations: 0,

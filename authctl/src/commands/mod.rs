@@ -76,7 +76,9 @@ impl Context<'_, '_> {
 
     /// Prints the API's own object; `false` when a person wants to see something else.
     fn print_object(&mut self, object: &impl Serialize) -> Result<bool, Error> {
-        Ok(shared::cli::write_object(self.io.out, self.format, object)?)
+        let is_printed = shared::cli::write_object(self.io.out, self.format, object)?;
+        self.io.out.flush()?;
+        Ok(is_printed)
     }
 
     /// Goes on only with a yes: from the command line, or from the person at the terminal. The question is made when

@@ -2,9 +2,12 @@
 
 use serde_json::Value;
 use shared::api::tokens::{
-    CreateToken, ExtendToken, ListTokens, RevokeToken, RotateToken, ShowToken, Token, ValidateToken,
+    CreateToken, CreatedToken, ExtendToken, ListTokens, RevokeToken, RotateToken, RotatedToken, ShowToken, Token,
+    ValidateToken,
 };
 use shared::cli::{Column, Exit, Grid, moment, relative};
+use shared::client;
+use shared::id::TokenId;
 use shared::secret::Secret;
 use shared::time::Time;
 
@@ -40,7 +43,11 @@ pub(super) async fn create(args: args::Create, context: &mut Context<'_, '_>) ->
         idempotency_key: Some(key.clone()),
     };
     let created = context.call_with_key(&request, &key).await?;
-    if context.print_object(&created)? {
+    show_created(&created, context).map_err(|error| error.with_key(key))
+}
+
+fn show_created(created: &CreatedToken, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    if context.print_object(created)? {
         return Ok(Exit::Ok);
     }
     let expires = expiry(context.now(), created.expires_at);
@@ -130,20 +137,37 @@ fn show(token: &Token, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
 }
 
 pub(super) async fn revoke(args: args::Revoke, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let id = args.id;
+    let mut id = args.id;
     context
         .ask(args.consent, async || {
             let token = context.call(&ShowToken { id: id.clone() }).await?;
+            id = token.token_id.to_string();
             let name = shared::cli::clean(&token.name).into_owned();
             Ok(format!("Revoke {name} ({})? It cannot be undone", token.token_id))
         })
         .await?;
+    let id = id_of(id, context).await?;
     let revoked = context.call(&RevokeToken { id, reason: args.reason }).await?;
     if !context.print_object(&revoked)? {
         let when = moment(context.now(), revoked.revoked_at);
         writeln!(context.io.out, "Revoked {}, {when}", revoked.token_id)?;
     }
     Ok(Exit::Ok)
+}
+
+/// The id of a token that was named: a name can go to another token, so that a call by name must not be repeated.
+async fn id_of(token: String, context: &mut Context<'_, '_>) -> Result<String, Error> {
+    if token.parse::<TokenId>().is_ok() {
+        return Ok(token);
+    }
+    match context.call(&ShowToken { id: token.clone() }).await {
+        Ok(found) => Ok(found.token_id.to_string()),
+        // Who may revoke but not read still can.
+        Err(Error::Call(call)) if matches!(&call.source, client::Error::Refused(problem) if problem.status == 403) => {
+            Ok(token)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn extend(args: args::Extend, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -155,11 +179,15 @@ async fn rotate(args: args::Rotate, context: &mut Context<'_, '_>) -> Result<Exi
     let key = args.idempotency_key.unwrap_or_else(context.io.new_key);
     let request = RotateToken { id: args.id, grace_seconds: Some(args.grace), idempotency_key: Some(key.clone()) };
     let rotated = context.call_with_key(&request, &key).await?;
-    if context.print_object(&rotated)? {
+    show_rotated(&rotated, args.grace, context).map_err(|error| error.with_key(key))
+}
+
+fn show_rotated(rotated: &RotatedToken, grace: u32, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    if context.print_object(rotated)? {
         return Ok(Exit::Ok);
     }
     let previous = moment(context.now(), rotated.previous_expires_at);
-    let about = if args.grace == 0 {
+    let about = if grace == 0 {
         format!("Rotated {}, id {}. The old secret does not work any more.", rotated.name, rotated.token_id)
     } else {
         format!("Rotated {}, id {}. The old secret stops working {previous}.", rotated.name, rotated.token_id)

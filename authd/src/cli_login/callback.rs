@@ -12,10 +12,12 @@ use crate::audit;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::sessions;
-use crate::world::Millis;
+use crate::world::{MINUTE, Millis};
 
 /// How often the provider may fail before it took the code; then the login ends.
 const MAX_FAILURES: u32 = 8;
+/// What a login has left at least when the browser is back, for the provider's answers and the terminal's question.
+const COMPLETION: Millis = 2 * MINUTE;
 
 /// What the provider sent the browser back with.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub enum Outcome {
     Denied,
     /// The provider failed before anything was spent: the same page can be loaded again.
     TryAgain(String),
+    /// The provider sent the browser back without a code: only another sign-in there helps.
+    SignInAgain(String),
     /// This login is lost; start again.
     Failed(String),
     /// The release goes to the device's own loopback.
@@ -61,7 +65,7 @@ async fn run(ctx: Ctx, answer: Answer) -> Result<Outcome> {
     let name = login.provider.clone();
     // An answer that says it is another provider's was mixed up on purpose (RFC 9207 §2.4).
     if answer.issuer.is_some_and(|issuer| issuer != provider.config.issuer) {
-        return Ok(Outcome::TryAgain(format!("this answer is not from the identity provider {name}")));
+        return Ok(Outcome::SignInAgain(format!("this answer is not from the identity provider {name}")));
     }
     let code = match answer.result {
         Ok(code) => code,
@@ -74,13 +78,19 @@ async fn run(ctx: Ctx, answer: Answer) -> Result<Outcome> {
         }
         Err(error) => {
             tracing::warn!(provider = name, error, "the provider sent somebody back without a code");
-            return Ok(Outcome::TryAgain(format!("the identity provider {name} could not sign you in ({error})")));
+            return Ok(Outcome::SignInAgain(format!("the identity provider {name} could not sign you in ({error})")));
         }
     };
+    let now = ctx.now();
+    let is_late = login.ends_at < now + COMPLETION;
+    // Before the claim, which must hold as long as the login lives.
+    login.ends_at = login.ends_at.max(now + COMPLETION);
     if !logins::claim(&app, &answer.state, &login).await? {
         return Ok(Outcome::Gone);
     }
-    let now = ctx.now();
+    if is_late {
+        logins::save(&app, &answer.state, &login).await?;
+    }
     let granted = match provider.ready(now).await {
         Ok(()) => provider.exchange(code.expose(), login.verifier.expose(), login.nonce.expose(), now).await,
         // Nothing was spent yet, so even nonsense may pass.
@@ -110,6 +120,7 @@ async fn run(ctx: Ctx, answer: Answer) -> Result<Outcome> {
     };
     let release = login.poll_challenge.is_some().then(|| model::release(&app.world));
     let user = grant.identity.display().to_owned();
+    login.ends_at = login.ends_at.max(ctx.now() + COMPLETION);
     login.phase = Phase::SignedIn(Box::new(SignedIn {
         identity: grant.identity,
         id_token: grant.id_token,
@@ -128,27 +139,39 @@ async fn run(ctx: Ctx, answer: Answer) -> Result<Outcome> {
     })
 }
 
+/// What pressing Deny came to.
+#[derive(Clone, Copy, Debug)]
+pub enum Denial {
+    /// There is nothing to deny.
+    Gone,
+    /// The device gets nothing more.
+    Denied {
+        /// Until when AWS takes the credentials that it was given before, if it was.
+        credentials_until: Option<Millis>,
+    },
+}
+
 /// The person pressed Deny: only who was shown the release can. A session that began meanwhile ends.
-pub async fn deny(ctx: Ctx, state: &str, release: &Secret) -> Result<bool> {
-    let Some(mut login) = logins::find(&ctx.app, state).await? else { return Ok(false) };
+pub async fn deny(ctx: Ctx, state: &str, release: &Secret) -> Result<Denial> {
+    let Some(mut login) = logins::find(&ctx.app, state).await? else { return Ok(Denial::Gone) };
     let (session, user) = match &login.phase {
         Phase::SignedIn(signed_in) => {
             let expected = signed_in.release.unwrap_or_default();
             let given = model::release_hash(release);
             if signed_in.release.is_none() || !bool::from(given.as_slice().ct_eq(&expected)) {
-                return Ok(false);
+                return Ok(Denial::Gone);
             }
             (signed_in.session, signed_in.identity.display().to_owned())
         }
-        Phase::Denied => return Ok(true),
-        Phase::Waiting | Phase::Ended => return Ok(false),
+        Phase::Denied => return Ok(Denial::Denied { credentials_until: None }),
+        Phase::Waiting | Phase::Ended => return Ok(Denial::Gone),
     };
     let ctx = Ctx { caller: Caller::Device { user }, ..ctx };
     // First the login, then the session: whoever is being authorized looks at the login once more after the session
     // exists, so one of the two sees the other.
     end(&ctx, state, &mut login, Phase::Denied, "denied on the page").await?;
-    sessions::ops::end_with_reason(&ctx, session, "cli_login.deny", "denied").await?;
-    Ok(true)
+    let session = sessions::ops::end_with_reason(&ctx, session, "cli_login.deny", "denied").await?;
+    Ok(Denial::Denied { credentials_until: session.and_then(|session| session.credentials_until(ctx.now())) })
 }
 
 /// Ends a login before anybody got credentials, and remembers why.

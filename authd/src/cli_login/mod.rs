@@ -21,9 +21,10 @@ use std::sync::Arc;
 
 use shared::problem::Code;
 
-pub use callback::{Answer, Outcome, complete, deny};
+pub use callback::{Answer, Denial, Outcome, complete, deny};
 pub use model::Device;
 pub use provider::Identity;
+pub use renewal::forget_at_provider;
 
 use crate::config::Config;
 use crate::error::{Error, Result};

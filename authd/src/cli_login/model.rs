@@ -241,15 +241,18 @@ pub fn session_name(identity: &Identity) -> String {
     format!("{}-{hash}", &name[..name.len().min(64 - 9)])
 }
 
-/// Session tags that tell AWS who it is: only what the provider vouches for, in the characters that AWS takes.
+/// Session tags that tell AWS who it is: only what the provider vouches for, and only as it is. What has other
+/// characters than AWS takes is left out, since without them it could be somebody else's; of the subject there is a
+/// stable substitute.
 pub fn session_tags(identity: &Identity, provider: &str) -> Vec<(&'static str, String)> {
-    let clean = |text: &str| -> String {
-        let is_allowed = |c: &char| c.is_alphanumeric() || " _.:/=+-@".contains(*c);
-        text.chars().filter(is_allowed).take(256).collect()
+    let whole = |text: &str| {
+        let is_allowed = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
+        (text.chars().count() <= 256 && text.chars().all(is_allowed)).then(|| text.to_owned())
     };
     let email = identity.email.as_deref().filter(|_| identity.email_verified);
-    let mut tags = vec![("sub", clean(&identity.subject)), ("provider", clean(provider))];
-    tags.extend(email.map(|email| ("email", clean(email))));
+    let mut tags = vec![("sub", whole(&identity.subject).unwrap_or_else(|| session_name(identity)))];
+    tags.extend(whole(provider).map(|provider| ("provider", provider)));
+    tags.extend(email.and_then(whole).map(|email| ("email", email)));
     tags
 }
 
@@ -348,7 +351,11 @@ mod tests {
         let tags = session_tags(&identity(&[]), "cognito");
         assert!(tags.contains(&("email", "a@example.test".to_owned())));
         let unverified = Identity { email_verified: false, subject: "a|b<c>".into(), ..identity(&[]) };
-        assert_eq!(session_tags(&unverified, "p"), [("sub", "abc".to_owned()), ("provider", "p".to_owned())]);
+        let sub = session_name(&unverified);
+        assert_eq!(session_tags(&unverified, "p"), [("sub", sub), ("provider", "p".to_owned())]);
+        // Without its sign this would be the address of somebody else.
+        let odd = Identity { email: Some("a'@example.test".into()), ..identity(&[]) };
+        assert!(session_tags(&odd, "p").iter().all(|(name, _)| *name != "email"));
     }
 
     #[test]

@@ -177,6 +177,14 @@ async fn authorize(ctx: Ctx, state: String, login: Login) -> Result<LoginAnswer>
         return Ok(LoginAnswer::Expired);
     }
     app.cli_login.known_provider(&login.provider)?;
+    if existing.is_none() && absolute_end(&app, ctx.now(), signed_in.identity.auth_time) <= ctx.now() {
+        let (name, days) = (&login.provider, config.cli.max_days);
+        let detail = format!(
+            "the identity provider {name} still had a sign-in from more than {days} days ago (cli.max_days); sign out \
+             there, start again and sign in anew"
+        );
+        return Err(Error::new(Code::Forbidden, detail));
+    }
     let role = model::choose_role(&config.roles, &login.provider, &signed_in.identity, login.role.as_deref(), None)?;
     let wanted = Wanted { session: signed_in.session, role, duration_seconds: role.duration_seconds };
     // AWS first: a login that cannot end in credentials leaves no session behind.

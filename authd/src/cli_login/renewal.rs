@@ -26,7 +26,7 @@ use crate::sessions::model::{DeviceSession, seconds};
 use crate::world::{Millis, SECOND};
 
 /// How long one node may take for a renewal before another one tries: provider, AWS and database together.
-const LEASE: Millis = 30 * SECOND;
+const LEASE: Millis = 90 * SECOND;
 /// How long a node waits for another one's renewal, in steps.
 const WAIT_STEP: Duration = Duration::from_millis(250);
 const WAIT_STEPS: u32 = 32;
@@ -95,7 +95,7 @@ async fn run(ctx: Ctx, op: RenewLogin, presented: Presented) -> Result<LoginAnsw
         Err(DbError::Unmet(_)) => return wait(&app, wanted, generation).await,
         Err(error) => return Err(error.into()),
     }
-    let renewed = refresh(&ctx, session, &op).await;
+    let renewed = refresh(&ctx, session, &op, until).await;
     if !matches!(renewed, Ok(Some(_))) {
         // The lease would end by itself; whoever comes next need not wait for that.
         app.db.commit(vec![sessions::store::release(presented.session, until)]).await.ok();
@@ -179,11 +179,13 @@ async fn refresh<'a>(
     ctx: &'a Ctx,
     mut session: DeviceSession,
     op: &RenewLogin,
+    lease: Millis,
 ) -> Result<Option<(DeviceSession, &'a Role, Credentials)>> {
     let app = ctx.app.as_ref();
     let provider = app.cli_login.known_provider(&session.provider)?;
     let name = session.provider.clone();
     let mut tokens = Tokens::open(app, &session)?;
+    let mut is_vouched = false;
     if let Some(refresh_token) = &tokens.refresh_token {
         let refreshed = match provider.refresh(refresh_token, ctx.now()).await {
             Ok(refreshed) => refreshed,
@@ -199,6 +201,7 @@ async fn refresh<'a>(
                 return Ok(None);
             }
         }
+        is_vouched = refreshed.id_token.is_some();
         if let Some(id_token) = refreshed.id_token {
             let (identity, expires_at) =
                 provider.verify(&id_token, None, ctx.now()).await.map_err(|error| error.explain(&name))?;
@@ -209,8 +212,9 @@ async fn refresh<'a>(
             session.attributes.identity = identity;
             (tokens.id_token, tokens.id_expires_at) = (id_token, expires_at);
         }
-    } else if tokens.id_expires_at <= ctx.now() {
-        // A provider without refresh tokens vouches only as long as its ID token says.
+    }
+    if !is_vouched && tokens.id_expires_at <= ctx.now() {
+        // A provider that gives no new ID token vouches only as long as its last one says.
         sessions::ops::end_with_reason(ctx, session.id, "cli_login.renew", "sign_in_expired").await?;
         return Ok(None);
     }
@@ -228,10 +232,19 @@ async fn refresh<'a>(
     session.attributes.credentials_until = until;
     let detail = audit::detail([("role", Some(role.name.as_str().into())), ("provider", Some(name.into()))]);
     let batch = vec![
-        sessions::store::renew(&session, now)?,
+        sessions::store::renew(&session, lease, now)?,
         audit::row(ctx, "cli_login.renew", Some(&session.id.to_string()), detail),
     ];
-    Ok(commit_live(app, batch).await?.then_some((session, role, credentials)))
+    if commit_live(app, batch).await? {
+        return Ok(Some((session, role, credentials)));
+    }
+    match sessions::store::find(app.db.as_ref(), session.id).await? {
+        Some(session) if session.is_live(now) => {
+            let detail = "this renewal took so long that another one began; try again";
+            Err(Error::new(Code::Unavailable, detail).retry_after(1))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Keeps a rotated token before anything else happens: the old one is dead in seconds. Tries hard, since the only
@@ -267,14 +280,12 @@ pub async fn logout(ctx: Ctx, op: EndLogin) -> Result<EndedLogin> {
     let ctx = Ctx { caller, ..ctx };
     let session = sessions::ops::end_with_reason(&ctx, presented.session, "cli_login.logout", "logged_out").await?;
     let credentials_until = session.and_then(|session| session.credentials_until(ctx.now())).map(seconds);
-    if before.ended_at.is_none() {
-        tokio::spawn(async move { forget_at_provider(&ctx.app, &before).await });
-    }
     Ok(EndedLogin { status: "logged_out".into(), credentials_until })
 }
 
-/// Asks the provider to forget its refresh token too. The session has ended already: a failure changes nothing here.
-async fn forget_at_provider(app: &App, session: &DeviceSession) {
+/// Asks the provider to forget the refresh token of a session, as it was before its end. It has ended already: a failure
+/// changes nothing here.
+pub async fn forget_at_provider(app: &App, session: &DeviceSession) {
     let (Some(provider), Ok(tokens)) = (app.cli_login.provider(&session.provider), Tokens::open(app, session)) else {
         return;
     };

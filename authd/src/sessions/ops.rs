@@ -8,11 +8,12 @@ use super::model::DeviceSession;
 use super::store;
 use crate::app::Ctx;
 use crate::audit;
+use crate::cli_login;
 use crate::db::DbError;
 use crate::error::{Error, Result};
 
-/// After every id.
-const BEYOND: &str = "~";
+/// After every id, which is of lower-case hexadecimal digits: a letter, since databases disagree on where signs sort.
+const BEYOND: &str = "g";
 
 /// Newest first; ids sort by creation, so the last one of a page is the cursor.
 pub async fn list(ctx: Ctx, op: ListSessions) -> Result<SessionList> {
@@ -56,6 +57,8 @@ pub async fn end_with_reason(ctx: &Ctx, id: SessionId, action: &str, reason: &st
     let batch = vec![store::end(id, reason, now), audit::row(ctx, action, Some(&id.to_string()), detail)];
     match db.commit(batch).await {
         Ok(_) => {
+            let (app, before) = (ctx.app.clone(), session.clone());
+            tokio::spawn(async move { cli_login::forget_at_provider(&app, &before).await });
             session.ended_at = Some(now);
             session.end_reason = Some(reason.to_owned());
             Ok(Some(session))

@@ -28,7 +28,8 @@ const LEASE: &str = "UPDATE sessions SET lease_until = $2 WHERE id = $1 AND leas
 const RELEASE: &str = "UPDATE sessions SET lease_until = 0 WHERE id = $1 AND lease_until = $2";
 const KEEP: &str = "UPDATE sessions SET sealed = $2 WHERE id = $1 AND ended_at IS NULL";
 const RENEW: &str = "UPDATE sessions SET sealed = $2, attributes = $3, renewed_at = $4, last_used_at = $4, \
-       idle_expires_at = $5, absolute_expires_at = $6, lease_until = 0 WHERE id = $1 AND ended_at IS NULL";
+       idle_expires_at = $5, absolute_expires_at = $6, lease_until = 0 \
+     WHERE id = $1 AND lease_until = $7 AND ended_at IS NULL";
 const END: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, token_hash = NULL, sealed = NULL \
      WHERE id = $1 AND kind = 'device' AND ended_at IS NULL";
 const SWEEP: &str = "DELETE FROM sessions WHERE id IN \
@@ -117,8 +118,9 @@ pub fn keep(id: SessionId, sealed: Vec<u8>) -> Statement {
     Statement::one(KEEP, [id.to_string().into(), sealed.into()])
 }
 
-/// A finished renewal; it gives the lease back. Unmet when the session has ended meanwhile.
-pub fn renew(session: &DeviceSession, now: Millis) -> Result<Statement> {
+/// A finished renewal under the lease until `lease`; it gives that back. Unmet when the session has ended meanwhile, or
+/// the lease is over and another node has taken its own.
+pub fn renew(session: &DeviceSession, lease: Millis, now: Millis) -> Result<Statement> {
     let params = [
         session.id.to_string().into(),
         session.sealed.clone().into(),
@@ -126,6 +128,7 @@ pub fn renew(session: &DeviceSession, now: Millis) -> Result<Statement> {
         now.into(),
         session.idle_expires_at.into(),
         session.absolute_expires_at.into(),
+        lease.into(),
     ];
     Ok(Statement::one(RENEW, params))
 }

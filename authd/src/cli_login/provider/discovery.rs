@@ -4,8 +4,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::ProviderError;
+use super::failure::{Failure, since};
 use super::http::Http;
 use crate::config::Provider;
 use crate::world::{HOUR, Millis};
@@ -27,7 +29,8 @@ pub struct Endpoints {
 #[derive(Debug, Default)]
 pub struct Discovery {
     cached: Mutex<Option<(Arc<Endpoints>, Millis)>>,
-    fetching: tokio::sync::Mutex<()>,
+    /// Held while a fetch is under way, so that there is one at a time; how the last one failed, if it did.
+    fetching: tokio::sync::Mutex<Option<Failure>>,
 }
 
 impl Discovery {
@@ -40,9 +43,15 @@ impl Discovery {
         if let Some(endpoints) = self.fresh(now, MAX_AGE) {
             return Ok(endpoints);
         }
-        let _one_at_a_time = self.fetching.lock().await;
+        let asked = Instant::now();
+        let mut failed = self.fetching.lock().await;
+        let now = now + since(asked);
         if let Some(endpoints) = self.fresh(now, MAX_AGE) {
             return Ok(endpoints);
+        }
+        let stale = self.fresh(now, MAX_STALE);
+        if let Some(failure) = failed.as_ref().filter(|failure| failure.answers(asked, stale.is_some())) {
+            return stale.ok_or_else(|| failure.error());
         }
         let found = match configured(provider) {
             Some(endpoints) => Ok(endpoints),
@@ -52,9 +61,13 @@ impl Discovery {
             Ok(endpoints) => {
                 let endpoints = Arc::new(endpoints);
                 *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Some((endpoints.clone(), now));
+                *failed = None;
                 Ok(endpoints)
             }
-            Err(error) => self.fresh(now, MAX_STALE).ok_or(error),
+            Err(error) => {
+                *failed = Some(Failure::of(&error));
+                stale.ok_or(error)
+            }
         }
     }
 

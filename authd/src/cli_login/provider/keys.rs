@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::ProviderError;
+use super::failure::{Failure, since};
 use super::http::Http;
 use crate::world::{HOUR, MINUTE, Millis};
 
@@ -35,8 +37,16 @@ struct KeySet {
 #[derive(Default)]
 pub struct Keys {
     current: Mutex<Option<Arc<KeySet>>>,
-    /// When fetches began; held while one is under way, so that there is one at a time.
-    fetches: tokio::sync::Mutex<Vec<Millis>>,
+    /// Held while a fetch is under way, so that there is one at a time.
+    fetches: tokio::sync::Mutex<Fetches>,
+}
+
+#[derive(Default)]
+struct Fetches {
+    /// When the last ones began.
+    began: Vec<Millis>,
+    /// How the last one failed, if it did.
+    failed: Option<Failure>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -107,7 +117,9 @@ impl Keys {
         now: Millis,
         seen: Option<&Arc<KeySet>>,
     ) -> Result<(), ProviderError> {
+        let asked = Instant::now();
         let mut fetches = self.fetches.lock().await;
+        let now = now + since(asked);
         if let Some(current) = self.current() {
             let is_news = seen.is_some_and(|seen| !Arc::ptr_eq(seen, &current));
             let is_fresh = seen.is_none() && now - current.fetched_at < MAX_AGE;
@@ -115,11 +127,21 @@ impl Keys {
                 return Ok(());
             }
         }
-        fetches.retain(|at| now - at < MINUTE);
-        if fetches.len() >= FETCHES_PER_MINUTE {
+        let has_stale = seen.is_none() && self.current().is_some();
+        if let Some(failure) = fetches.failed.as_ref().filter(|failure| failure.answers(asked, has_stale)) {
+            return Err(failure.error());
+        }
+        fetches.began.retain(|at| now - at < MINUTE);
+        if fetches.began.len() >= FETCHES_PER_MINUTE {
             return Err(ProviderError::Unavailable("its keys were fetched too often within a minute".into()));
         }
-        fetches.push(now);
+        fetches.began.push(now);
+        let fetched = self.get(http, uri, now).await;
+        fetches.failed = fetched.as_ref().err().map(Failure::of);
+        fetched
+    }
+
+    async fn get(&self, http: &Http, uri: &str, now: Millis) -> Result<(), ProviderError> {
         let answer = http.get(uri).await.map_err(|error| ProviderError::Unavailable(error.into()))?;
         if answer.status != 200 {
             return Err(ProviderError::Unavailable(format!("{uri} answers {}", answer.status).into()));

@@ -4,6 +4,7 @@
 //! HTTP client and a second cryptography with them.
 
 mod discovery;
+mod failure;
 mod http;
 mod id_token;
 mod keys;
@@ -137,7 +138,15 @@ impl Client {
         let Some(id_token) = tokens.id_token else {
             return Err(ProviderError::Unusable("it gave no ID token; the scope openid must be allowed".into()));
         };
-        let (identity, id_expires_at) = self.verify(&id_token, Some(nonce), now).await?;
+        // The code is spent: the same page loaded again could not succeed.
+        let (identity, id_expires_at) =
+            self.verify(&id_token, Some(nonce), now).await.map_err(|error| match error {
+                ProviderError::Unavailable(source) => {
+                    tracing::warn!(provider = self.config.name, source, "an ID token could not be verified");
+                    ProviderError::Unusable("the keys that its ID token is verified with could not be fetched".into())
+                }
+                error => error,
+            })?;
         Ok(Grant { identity, id_token, id_expires_at, refresh_token: tokens.refresh_token })
     }
 

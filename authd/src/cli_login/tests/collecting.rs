@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{SECRET, Service, shown, status};
-use crate::world::MINUTE;
+use crate::world::{MINUTE, SECOND};
 
 #[tokio::test]
 async fn state_secret_and_release_are_needed_together() {
@@ -58,6 +58,27 @@ async fn a_login_ends_by_itself() {
 }
 
 #[tokio::test]
+async fn who_comes_back_at_the_last_moment_is_still_signed_in() {
+    let service = Service::new().await;
+    let started = service.start(json!({})).await;
+    service.app.clock.advance(5 * MINUTE - SECOND);
+    let release = shown(&service.sign_in(&started).await);
+    service.app.clock.advance(MINUTE);
+    assert_eq!(status(&service.poll(&started.state, Some(SECRET), Some(&release)).await.unwrap()), "AUTHORIZED");
+}
+
+#[tokio::test]
+async fn a_sign_in_that_is_older_than_a_session_may_be_makes_none() {
+    let service = Service::new().await;
+    let started = service.start(json!({})).await;
+    service.peer.set(|script| script.claims = json!({ "auth_time": 1_600_000_000 }).as_object().unwrap().clone());
+    let release = shown(&service.sign_in(&started).await);
+    let error = service.poll(&started.state, Some(SECRET), Some(&release)).await.unwrap_err();
+    assert!(error.code.status() == 403 && error.detail.contains("cli.max_days"), "{}", error.detail);
+    assert!(service.sessions().await.is_empty());
+}
+
+#[tokio::test]
 async fn a_lost_answer_can_be_asked_for_again_until_the_new_token_is_used() {
     let service = Service::new().await;
     let started = service.start(json!({})).await;
@@ -84,6 +105,7 @@ async fn deny_ends_the_login_and_even_the_session_that_it_became() {
         assert_eq!(wrong.status, 410);
         let page = service.page("POST", "/auth/cli/deny", &format!("state={}&release={release}", started.state)).await;
         assert!(page.html.contains("Denied"), "{}", page.html);
+        assert_eq!(page.html.contains("they work until 2027-01-15 09:"), authorized_before, "{}", page.html);
         assert_eq!(status(&service.poll(&started.state, Some(SECRET), Some(&release)).await.unwrap()), "DENIED");
         if authorized_before {
             assert_eq!(status(&service.renew(&token).await.unwrap()), "EXPIRED");

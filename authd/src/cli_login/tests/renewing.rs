@@ -92,6 +92,18 @@ async fn only_the_providers_clear_no_ends_a_session() {
 }
 
 #[tokio::test]
+async fn without_a_new_id_token_a_session_lives_as_long_as_the_last_one() {
+    let service = Service::new().await;
+    let token = service.signed_in().await["refresh_token"].clone();
+    service.peer.set(|script| script.token = Some((200, "{}".into())));
+    service.app.clock.advance(LATER);
+    let token = service.renew(&token).await.unwrap()["refresh_token"].clone();
+    service.app.clock.advance(LATER);
+    assert_eq!(status(&service.renew(&token).await.unwrap()), "EXPIRED");
+    assert_eq!(service.sessions().await[0]["end_reason"], "sign_in_expired");
+}
+
+#[tokio::test]
 async fn a_rotated_provider_token_is_kept_even_if_the_rest_fails() {
     let service = Service::new().await;
     let token = service.signed_in().await["refresh_token"].clone();

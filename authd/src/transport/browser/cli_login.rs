@@ -7,8 +7,9 @@ use super::form::Form;
 use super::html::{Escaped, Tone, page, redirect};
 use super::{Page, PageRequest};
 use crate::app::Ctx;
-use crate::cli_login::{self, Answer, Device, Outcome};
+use crate::cli_login::{self, Answer, Denial, Device, Outcome};
 use crate::error::Error;
+use crate::world::{MINUTE, Millis};
 
 /// `GET /auth/cli/callback?state=…&code=…` or `…&error=…` (RFC 6749 §4.1.2).
 pub async fn callback(ctx: Ctx, request: PageRequest<'_>) -> Page {
@@ -35,8 +36,8 @@ pub async fn deny(ctx: Ctx, request: PageRequest<'_>) -> Page {
     let fields = form.as_ref().and_then(|form| Some((form.field("state")?, form.field("release")?)));
     let Some((state, release)) = fields else { return unreadable() };
     match cli_login::deny(ctx.clone(), state, &Secret::new(release)).await {
-        Ok(true) => denied(),
-        Ok(false) => gone(),
+        Ok(Denial::Denied { credentials_until }) => denied(credentials_until),
+        Ok(Denial::Gone) => gone(),
         Err(error) => failure(&ctx, &error),
     }
 }
@@ -44,7 +45,7 @@ pub async fn deny(ctx: Ctx, request: PageRequest<'_>) -> Page {
 fn draw(state: &str, outcome: Outcome) -> Page {
     match outcome {
         Outcome::Gone => gone(),
-        Outcome::Denied => denied(),
+        Outcome::Denied => denied(None),
         Outcome::TryAgain(reason) => text(
             503,
             "Not signed in yet",
@@ -52,6 +53,15 @@ fn draw(state: &str, outcome: Outcome) -> Page {
             &[
                 &format!("{}.", capitalized(&reason)),
                 "Load this page again in a moment, or start again in the terminal.",
+            ],
+        ),
+        Outcome::SignInAgain(reason) => text(
+            503,
+            "Not signed in yet",
+            Tone::Bad,
+            &[
+                &format!("{}.", capitalized(&reason)),
+                "Go back to the terminal and open its link again, or start again there.",
             ],
         ),
         Outcome::Failed(reason) => text(
@@ -75,7 +85,6 @@ fn draw(state: &str, outcome: Outcome) -> Page {
 fn carry(state: &str, device: &Device, started_at: Time, user: &str, release: &Secret) -> Page {
     let unknown = "not said";
     let address = device.address.map_or_else(|| "this machine".to_owned(), |address| address.to_string());
-    let minute: String = started_at.to_string().chars().take(16).collect();
     let (name, os) = (device.name.as_deref().unwrap_or(unknown), device.os.as_deref().unwrap_or(unknown));
     let body = format!(
         "<p>You are signed in as <b>{user}</b>. This device asks for your AWS credentials:</p>\
@@ -92,15 +101,29 @@ fn carry(state: &str, device: &Device, started_at: Time, user: &str, release: &S
         name = Escaped(name),
         os = Escaped(os),
         address = Escaped(&address),
-        started = Escaped(&minute.replace('T', " ")),
+        started = Escaped(&minute(started_at)),
         state = Escaped(state),
         release = Escaped(release.expose()),
     );
     page(200, "Authentication successful: one more step", Tone::Good, &body)
 }
 
-fn denied() -> Page {
-    text(200, "Denied", Tone::Plain, &["The device that asked gets nothing. You can close this window."])
+fn denied(credentials_until: Option<Millis>) -> Page {
+    match credentials_until {
+        None => text(200, "Denied", Tone::Plain, &["The device that asked gets nothing. You can close this window."]),
+        Some(until) => {
+            // The minute after which they surely do not.
+            let until = minute(Time::from_millis(until + MINUTE - 1));
+            let given =
+                format!("It was given AWS credentials before; they work until {until} UTC. Tell your administrator.");
+            text(200, "Denied", Tone::Bad, &["The device that asked gets nothing more.", &given])
+        }
+    }
+}
+
+/// A time to the minute, as people read it.
+fn minute(time: Time) -> String {
+    time.to_string().chars().take(16).collect::<String>().replace('T', " ")
 }
 
 fn gone() -> Page {
