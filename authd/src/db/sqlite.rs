@@ -23,7 +23,7 @@ use crate::world::Millis;
 /// Bounds of the embedded database. The defaults suit every machine; tests make them small.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Reader threads, and as many connections for point reads.
+    /// Reader threads, and half as many connections for point reads.
     pub readers: usize,
     /// Batches, and likewise reads, that may wait.
     pub queue: usize,
@@ -54,7 +54,7 @@ impl Default for Settings {
 /// Page caches in KiB: the writer's, a reader thread's, a point reader's. Small, for the daemon's memory is promised.
 const WRITER_CACHE: u32 = 4096;
 const READER_CACHE: u32 = 1024;
-const POINT_CACHE: u32 = 4096;
+const POINT_CACHE: u32 = 8192;
 
 /// A point read waits on a thread that serves requests, so it waits for almost nothing.
 const POINT_BUSY: Duration = Duration::from_millis(50);
@@ -118,7 +118,8 @@ impl Sqlite {
             spawn("db-reader", move || read_all(&reader, &reads, settings))?;
         }
         let point = || Conn::open(path, POINT_CACHE, POINT_BUSY)?.read_only().map(Mutex::new);
-        let points = (0..settings.readers).map(|_| point()).collect::<Result<_, _>>()?;
+        // Few with a large cache each: a million tokens have inner pages of 3 MiB, which must stay.
+        let points = (0..settings.readers.div_ceil(2)).map(|_| point()).collect::<Result<_, _>>()?;
         Ok(Self { writer: write, readers: read, points, settings })
     }
 

@@ -91,7 +91,7 @@ CREATE INDEX sessions_absolute_end ON sessions (absolute_expires_at);
 
 CREATE TABLE audit (
     seq        {serial},
-    id         TEXT NOT NULL UNIQUE,
+    id         TEXT NOT NULL,
     at         BIGINT NOT NULL,
     actor      TEXT NOT NULL,
     action     TEXT NOT NULL,
@@ -101,7 +101,6 @@ CREATE TABLE audit (
     request_id TEXT,
     detail     TEXT NOT NULL
 );
-CREATE INDEX audit_at ON audit (at);
 
 -- Who must forget what: written in the batch that changes it, tailed by the other nodes.
 CREATE TABLE invalidations (
