@@ -77,7 +77,7 @@ impl Cache {
         let items = usize::try_from(max_bytes).unwrap_or(usize::MAX) / typical;
         Self {
             // The estimate sizes bookkeeping that is allocated at once: a daemon that starts small stays small.
-            known: sync::Cache::with_weighter(items.min(16_384), max_bytes, Bytes),
+            known: sync::Cache::with_weighter(items.min(1_024), max_bytes, Bytes),
             unknown: sync::Cache::new(UNKNOWN),
             generations: std::array::from_fn(|_| Mutex::new(0)),
             scopes: Mutex::default(),
