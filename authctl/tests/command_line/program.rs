@@ -23,11 +23,14 @@ pub struct Program<'t> {
     pub width: Option<u16>,
     pub confirm: Option<bool>,
     pub stdin: &'t str,
+    /// Nothing can be written to stdout.
+    pub is_full: bool,
 }
 
 impl Program<'_> {
     pub fn run(&self, args: &[&str]) -> Run {
         let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut full = std::io::Cursor::new([0_u8; 0]);
         let env = |name: &str| self.env.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
         let answer = self.confirm.unwrap_or_default();
         let confirm = move |question: &str| {
@@ -35,7 +38,7 @@ impl Program<'_> {
             Ok(answer)
         };
         let mut io = authctl::Io {
-            out: &mut out,
+            out: if self.is_full { &mut full } else { &mut out },
             err: &mut err,
             colour: false,
             colour_errors: false,

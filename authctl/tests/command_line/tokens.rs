@@ -57,6 +57,17 @@ fn create_without_any_answer_tells_the_key() {
 }
 
 #[test]
+fn a_secret_that_cannot_be_printed_can_be_had_again() {
+    for format in ["table", "json"] {
+        let daemon = Daemon::start([created()]);
+        let program = Program { is_full: true, ..Program::default() };
+        let run = daemon.run(&program, &["-o", format, "create", "demo", "--scopes", "read"]);
+        assert_eq!(run.exit, Exit::Refused, "{}", run.err);
+        assert!(run.err.contains("--idempotency-key key-1"), "{}", run.err);
+    }
+}
+
+#[test]
 fn list_follows_cursors_up_to_the_limit() {
     let page = |count: usize, cursor: &str| {
         let tokens = vec![token("a", ""); count].join(",");
