@@ -321,10 +321,10 @@ impl Attempt {
 
     /// The record of a use that has ended stood in the way: it goes, and the next try succeeds.
     async fn ended(&self, ctx: &Ctx) -> Error {
-        if let Some((_, hash)) = &self.key {
-            if let Err(error) = ctx.app.db.commit(store::forget_idempotency(hash, ctx.now())).await {
-                return error.into();
-            }
+        if let Some((_, hash)) = &self.key
+            && let Err(error) = ctx.app.db.commit(store::forget_idempotency(hash, ctx.now())).await
+        {
+            return error.into();
         }
         Error::new(Code::Conflict, "this Idempotency-Key was used long ago; try again").retry_after(1)
     }
