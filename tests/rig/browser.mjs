@@ -73,10 +73,10 @@ try {
   await page.waitForLoadState('load').catch(gone);
   await picture('after');
   if (option.then === 'deny') {
-    const before = await page.textContent('body');
+    const before = page.url();
     await page.getByRole('button', { name: /deny/i }).first().click({ noWaitAfter: true });
     out.clicked.push('deny');
-    await settle((url, text) => text !== '' && text !== before && !/^\s*$/.test(text));
+    await settle((url, text) => url !== before && !/^\s*$/.test(text));
     await page.waitForLoadState('load').catch(gone);
     await picture('denied');
   }
@@ -84,7 +84,9 @@ try {
   out.url = page.url();
   out.title = await page.title();
   out.text = await page.evaluate(() => document.body?.innerText ?? '');
-  if (/^https?:/.test(out.url)) out.html = await page.content(); // not the browser's own error page
+  // not of the browser's own error page; a page that is still being replaced is asked again once it is there
+  const content = () => page.content().catch(() => page.waitForLoadState('load').then(() => page.content()));
+  if (/^https?:/.test(out.url)) out.html = await content();
   out.ok = true;
 } catch (error) {
   out.error = String(error.message);
