@@ -1,12 +1,11 @@
 //! What only SQLite can get wrong.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::sqlite::Settings;
 use super::tests::{ADD, PUT, put, value_of};
 use super::{Db, DbError, Query, Statement, testing};
-use crate::world::World;
 
 #[tokio::test]
 async fn the_file_is_private() {
@@ -114,52 +113,4 @@ async fn a_read_that_takes_too_long_is_stopped() {
         assert!(matches!(db.query(query).await, Err(DbError::Unavailable(_))));
     }
     assert_eq!(value_of(&db, "tokens.all").await, Some(0), "the readers are free again");
-}
-
-/// CPU time of the threads with this name so far, in nanoseconds.
-fn cpu_of(thread: &str) -> u64 {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten().map(|task| task.path());
-    let named = tasks.filter(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread));
-    named
-        .map(|task| std::fs::read_to_string(task.join("schedstat")).unwrap())
-        .map(|text| text.split(' ').next().unwrap().parse::<u64>().unwrap())
-        .sum()
-}
-
-/// Not a gate: what a batch like that of a new token costs here.
-/// `cargo test -p authd --lib throughput -- --ignored --nocapture`
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "prints a measurement"]
-async fn throughput() {
-    const TOKEN: &str = "INSERT INTO tokens (id, name, live_name, scopes, metadata, cidrs, created_at, created_by) \
-                         VALUES ($1, $2, $2, '[\"read\"]', '{}', '[]', $3, 'operator')";
-    const SECRET: &str = "INSERT INTO token_secrets (hash, token_id, created_at) VALUES ($1, $2, $3)";
-    const COUNT: &str = "UPDATE counters SET value = value + 1 WHERE name IN ('tokens.live', 'tokens.all')";
-    const AUDIT: &str = "INSERT INTO audit (id, at, actor, action, subject, outcome, detail) \
-                         VALUES ($1, $2, 'operator', 'tokens.create', $3, 'ok', '{}')";
-    let (db, _folder) = testing::sqlite();
-    let world = World::real();
-    for callers in [1, 64] {
-        let (begun, cpu) = (Instant::now(), cpu_of("db-writer"));
-        let tasks = (0..callers).map(|_| {
-            let (db, world) = (db.clone(), world.clone());
-            tokio::spawn(async move {
-                for _ in 0..4096 / callers {
-                    let (id, now) = (world.uuid().to_string(), world.now());
-                    let batch = vec![
-                        Statement::one(TOKEN, [id.as_str().into(), format!("name {id}").into(), now.into()]),
-                        Statement::one(SECRET, [world.bytes::<32>().into(), id.as_str().into(), now.into()]),
-                        Statement::any(COUNT, []),
-                        Statement::one(AUDIT, [world.uuid().to_string().into(), now.into(), id.as_str().into()]),
-                    ];
-                    db.commit(batch).await.unwrap();
-                }
-            })
-        });
-        for task in tasks.collect::<Vec<_>>() {
-            task.await.unwrap();
-        }
-        let (rate, cpu) = (4096.0 / begun.elapsed().as_secs_f64(), (cpu_of("db-writer") - cpu) / 4096);
-        println!("{callers} callers: {rate:.0} commits/s, {cpu} ns of the writer's CPU each");
-    }
 }
