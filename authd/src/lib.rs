@@ -5,6 +5,7 @@
 pub mod app;
 pub mod audit;
 pub mod aws;
+pub mod cache;
 pub mod caller;
 pub mod cli_login;
 pub mod config;

@@ -15,10 +15,11 @@ mod validate;
 
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
-use self::cache::Cache;
+use self::cache::{Cached, ScopeSets};
 pub(crate) use self::store::{SECRET_KEPT, SWEEP_SECRETS};
 pub use self::usage::Marks;
 pub(crate) use self::validate::FAULTS;
+use crate::cache::Cache;
 use crate::config::{Config, DatabaseUrl};
 use crate::registry::Registry;
 
@@ -36,7 +37,8 @@ pub struct Tokens {
     /// Other nodes may change what this one has cached.
     is_shared: bool,
     mark_seconds: u64,
-    cache: Cache,
+    cache: Cache<Cached>,
+    scope_sets: ScopeSets,
     /// One read of a token at a time; the others find it in the cache afterwards.
     lanes: Box<[Mutex<()>]>,
     reads: Semaphore,
@@ -53,6 +55,7 @@ impl Tokens {
             is_shared: matches!(config.database_url(), Ok(DatabaseUrl::Postgres(_))),
             mark_seconds: config.tokens.last_used_seconds.max(1),
             cache: Cache::new(config.cache.max_bytes),
+            scope_sets: ScopeSets::default(),
             lanes: (0..LANES).map(|_| Mutex::new(())).collect(),
             reads: Semaphore::new(READS),
             marks,

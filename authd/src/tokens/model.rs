@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::world::{DAY, Millis};
 
 /// SHA-256 of a whole token: all that is ever stored of it.
-pub type TokenHash = [u8; 32];
+pub type TokenHash = crate::cache::Hash;
 
 /// Random bytes in a token.
 pub const RANDOM: usize = 28;

@@ -179,7 +179,7 @@ impl Tokens {
     fn cached(&self, secret: store::Secret, read_at: u32) -> Result<Arc<Cached>> {
         let grant = Grant {
             token_id: secret.token_id.0,
-            scopes: self.cache.scopes(&secret.scopes)?,
+            scopes: self.scope_sets.intern(&secret.scopes)?,
             name_json: serde_json::Value::String(secret.name).to_string().into_boxed_str(),
             expires_at: secret.expires_at.unwrap_or(Millis::MAX),
             revoked: secret.revoked,

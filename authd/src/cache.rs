@@ -1,0 +1,168 @@
+//! A bounded cache in front of the database, by the hash of what somebody presents: a token, a session's secret.
+//!
+//! Invariant: what a change has removed cannot come back by a refill that read the database before. Each shard has a
+//! generation: [`Cache::forget`] raises it, and a refill that started under an older one is not stored. The check and
+//! the store are under the shard's lock, which hits never take.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quick_cache::Weighter;
+use quick_cache::sync;
+
+/// SHA-256 of what is looked up.
+pub type Hash = [u8; 32];
+
+const SHARDS: usize = 64;
+/// Unknown hashes that are remembered, so that asking again about one costs no look-up.
+const UNKNOWN: usize = 4096;
+
+/// A value that knows its size.
+pub trait Weigh {
+    /// Bytes of its allocations, beside itself.
+    fn heap_bytes(&self) -> usize;
+}
+
+/// What an allocation takes beside its bytes.
+pub const ALLOCATION: usize = 16;
+/// What an entry takes beside its value: key, pointer, the cache's bookkeeping; counters and head of the allocation.
+const SLOT: usize = size_of::<Hash>() + size_of::<Arc<()>>() + 32 + ALLOCATION;
+
+#[derive(Clone, Debug)]
+struct Bytes;
+
+impl<T: Weigh> Weighter<Hash, Arc<T>> for Bytes {
+    fn weight(&self, _: &Hash, value: &Arc<T>) -> u64 {
+        (SLOT + size_of::<T>() + value.heap_bytes()) as u64
+    }
+}
+
+/// Proof that a refill began before its database read, and under which generation.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp(u64);
+
+/// Values by hash, bounded in bytes.
+pub struct Cache<T: Weigh> {
+    known: sync::Cache<Hash, Arc<T>, Bytes>,
+    unknown: sync::Cache<Hash, ()>,
+    generations: [Mutex<u64>; SHARDS],
+}
+
+impl<T: Weigh> std::fmt::Debug for Cache<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache").field("values", &self.known.len()).finish_non_exhaustive()
+    }
+}
+
+impl<T: Weigh> Cache<T> {
+    /// Holds at most this many bytes.
+    pub fn new(max_bytes: u64) -> Self {
+        let items = usize::try_from(max_bytes).unwrap_or(usize::MAX) / (SLOT + size_of::<T>());
+        Self {
+            // The estimate sizes bookkeeping that is allocated at once: a daemon that starts small stays small.
+            known: sync::Cache::with_weighter(items.min(1_024), max_bytes, Bytes),
+            unknown: sync::Cache::new(UNKNOWN),
+            generations: std::array::from_fn(|_| Mutex::new(0)),
+        }
+    }
+
+    pub fn find(&self, hash: &Hash) -> Option<Arc<T>> {
+        self.known.get(hash)
+    }
+
+    /// Whether the database was asked about this hash lately and did not know it.
+    pub fn is_unknown(&self, hash: &Hash) -> bool {
+        self.unknown.get(hash).is_some()
+    }
+
+    /// To be taken before the database is read.
+    pub fn stamp(&self, hash: &Hash) -> Stamp {
+        Stamp(*self.generation(hash))
+    }
+
+    /// Keeps what was read (`None`: the database does not know it), unless it was forgotten meanwhile.
+    pub fn refill(&self, stamp: Stamp, hash: Hash, value: Option<&Arc<T>>) {
+        let generation = self.generation(&hash);
+        if *generation == stamp.0 {
+            match value {
+                Some(value) => self.known.insert(hash, value.clone()),
+                None => self.unknown.insert(hash, ()),
+            }
+        }
+    }
+
+    /// Forgets one value: when this returns, nobody finds what was cached of it before.
+    pub fn forget(&self, hash: &Hash) {
+        let mut generation = self.generation(hash);
+        *generation += 1;
+        self.known.remove(hash);
+        self.unknown.remove(hash);
+    }
+
+    /// Forgets everything: for when it is not known what changed.
+    pub fn forget_all(&self) {
+        let mut all: Vec<MutexGuard<'_, u64>> =
+            self.generations.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+        all.iter_mut().for_each(|generation| **generation += 1);
+        self.known.clear();
+        self.unknown.clear();
+    }
+
+    fn generation(&self, hash: &Hash) -> MutexGuard<'_, u64> {
+        self.generations[usize::from(hash[0]) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Text(String);
+
+    impl Weigh for Text {
+        fn heap_bytes(&self) -> usize {
+            self.0.capacity() + ALLOCATION
+        }
+    }
+
+    fn text() -> Arc<Text> {
+        Arc::new(Text("what is cached".into()))
+    }
+
+    #[test]
+    fn a_refill_that_raced_with_a_revoke_loses() {
+        let cache = Cache::new(1 << 20);
+        let hash = [1; 32];
+        let before = cache.stamp(&hash);
+        cache.forget(&hash);
+        cache.refill(before, hash, Some(&text()));
+        assert!(cache.find(&hash).is_none(), "a read from before the revoke must not be stored");
+        cache.refill(cache.stamp(&hash), hash, Some(&text()));
+        assert!(cache.find(&hash).is_some());
+        cache.forget(&hash);
+        assert!(cache.find(&hash).is_none());
+    }
+
+    #[test]
+    fn forgetting_everything_also_beats_refills_under_way() {
+        let cache = Cache::new(1 << 20);
+        let (a, b) = ([1; 32], [2; 32]);
+        let (stamp_a, stamp_b) = (cache.stamp(&a), cache.stamp(&b));
+        cache.forget_all();
+        cache.refill(stamp_a, a, Some(&text()));
+        cache.refill(stamp_b, b, None);
+        assert!(cache.find(&a).is_none() && !cache.is_unknown(&b));
+    }
+
+    #[test]
+    fn it_stays_within_its_bound() {
+        let cache = Cache::new(1 << 20);
+        for number in 0..50_000_u32 {
+            let mut hash = [0; 32];
+            hash[..4].copy_from_slice(&number.to_le_bytes());
+            cache.refill(cache.stamp(&hash), hash, Some(&text()));
+        }
+        assert!(cache.known.weight() <= 1 << 20, "{}", cache.known.weight());
+        assert!(cache.known.len() > 1_000, "{}", cache.known.len());
+    }
+}
