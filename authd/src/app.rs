@@ -11,6 +11,9 @@ use crate::db::Db;
 use crate::ephemeral::Ephemeral;
 use crate::keys::KeyRing;
 use crate::metrics::Metrics;
+use crate::passwords::Passwords;
+use crate::rbac::Rbac;
+use crate::sessions::Sessions;
 use crate::system::Writes;
 use crate::tokens::Tokens;
 use crate::world::{Millis, World};
@@ -23,6 +26,9 @@ pub struct App {
     pub ephemeral: Arc<dyn Ephemeral>,
     pub keys: Arc<KeyRing>,
     pub tokens: Tokens,
+    pub sessions: Sessions,
+    pub rbac: Rbac,
+    pub passwords: Passwords,
     pub cli_login: CliLogin,
     pub aws: Aws,
     pub metrics: Metrics,

@@ -9,12 +9,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quick_cache::Weighter;
 use quick_cache::sync;
 
+use crate::world::Millis;
+
 /// SHA-256 of what is looked up.
 pub type Hash = [u8; 32];
 
 const SHARDS: usize = 64;
 /// Unknown hashes that are remembered, so that asking again about one costs no look-up.
 const UNKNOWN: usize = 4096;
+
+/// Seconds for which a cached value is believed where other nodes share the database, whose changes do not reach this
+/// cache yet.
+pub const MAX_STALENESS: u32 = 5;
+
+/// The time in seconds, cut to 32 bits: when something was read.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ages are differences, and wrap")]
+pub fn clock(now: Millis) -> u32 {
+    (now / 1000) as u32
+}
 
 /// A value that knows its size.
 pub trait Weigh {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use shared::id::TokenId;
+use shared::id::{ServiceId, SessionId, TokenId, UserId};
 use shared::op::Permission;
 
 /// Who is asking.
@@ -14,6 +14,10 @@ pub enum Caller {
     AdminToken,
     /// An API token, with what it may do to authd itself.
     Token { id: TokenId, name: String, permissions: Permissions },
+    /// A person, by a login session.
+    User { id: UserId, username: String, session: SessionId, permissions: Permissions },
+    /// A service, by a token of its own: it may ask about its users, and nothing else.
+    Service { token: TokenId, name: String, service: ServiceId },
     /// A process on this machine, by the kernel's word, over the admin socket.
     Peer { uid: u32, user: String, permissions: Permissions },
     /// A person's device session, inside the CLI login; it may do nothing else.
@@ -25,11 +29,7 @@ pub enum Caller {
 impl Caller {
     /// Whether the caller holds the permission of the built-in service `authd`.
     pub fn can(&self, permission: Permission) -> bool {
-        match self {
-            Self::AdminToken | Self::System => true,
-            Self::Token { permissions, .. } | Self::Peer { permissions, .. } => permissions.contain(permission),
-            Self::Anonymous | Self::Device { .. } => false,
-        }
+        self.permissions().contain(permission)
     }
 }
 
@@ -40,9 +40,24 @@ impl fmt::Display for Caller {
             Self::Anonymous => f.write_str("anonymous"),
             Self::AdminToken => f.write_str("admin-token"),
             Self::Token { id, .. } => write!(f, "token:{id}"),
+            Self::User { id, username, .. } => write!(f, "user:{username}({id})"),
+            Self::Service { token, service, .. } => write!(f, "service:{service}(token:{token})"),
             Self::Peer { uid, user, .. } => write!(f, "socket:{user}({uid})"),
-            Self::Device { user } => write!(f, "user:{user}"),
+            Self::Device { user } => write!(f, "device:{user}"),
             Self::System => f.write_str("authd"),
+        }
+    }
+}
+
+impl Caller {
+    /// Everything that the caller holds of the built-in service `authd`.
+    pub fn permissions(&self) -> Permissions {
+        match self {
+            Self::AdminToken | Self::System => Permissions::ALL,
+            Self::Token { permissions, .. } | Self::Peer { permissions, .. } | Self::User { permissions, .. } => {
+                *permissions
+            }
+            Self::Anonymous | Self::Device { .. } | Self::Service { .. } => Permissions::NONE,
         }
     }
 }
@@ -62,6 +77,18 @@ impl Permissions {
     }
 }
 
+impl Permissions {
+    /// Each permission that was given, by name; `admin` stands for all.
+    pub fn iter(self) -> impl Iterator<Item = Permission> {
+        Permission::ALL.iter().copied().filter(move |permission| self.0 & (1 << *permission as u32) != 0)
+    }
+
+    /// Whether these contain all of the others.
+    pub fn contain_all(self, others: Self) -> bool {
+        others.iter().all(|permission| self.contain(permission))
+    }
+}
+
 impl FromIterator<Permission> for Permissions {
     fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
         Self(permissions.into_iter().fold(0, |bits, permission| bits | 1 << permission as u32))
@@ -78,8 +105,7 @@ impl std::ops::BitOr for Permissions {
 
 impl fmt::Debug for Permissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let held = Permission::ALL.iter().filter(|permission| self.0 & (1 << **permission as u32) != 0);
-        f.debug_set().entries(held.map(|permission| permission.as_str())).finish()
+        f.debug_set().entries(self.iter().map(Permission::as_str)).finish()
     }
 }
 

@@ -14,6 +14,9 @@ pub mod ephemeral;
 pub mod error;
 pub mod keys;
 pub mod metrics;
+pub mod names;
+pub mod passwords;
+pub mod rbac;
 pub mod registry;
 pub mod sessions;
 pub mod system;
@@ -108,6 +111,9 @@ pub async fn open(config: Config, world: World) -> anyhow::Result<(App, Marks)> 
         writes: system::Writes::default(),
         cli_login: cli_login::CliLogin::new(&config),
         aws: aws::Aws::new(&config),
+        sessions: sessions::Sessions::new(&config),
+        rbac: rbac::Rbac::new(&config),
+        passwords: passwords::Passwords::default(),
         keys: Arc::new(keys),
         config,
         world,

@@ -49,9 +49,17 @@ impl Route {
         match self.info.access {
             Access::Public | Access::Proof => Ok(()),
             Access::Permission(permission) if caller.can(permission) => Ok(()),
-            Access::Permission(_) if *caller == Caller::Anonymous => {
+            Access::Permission(_) | Access::User | Access::Known if *caller == Caller::Anonymous => {
                 Err(Error::new(Code::Unauthenticated, "this needs credentials: Authorization: Bearer <token>"))
             }
+            Access::User if matches!(caller, Caller::User { .. }) => Ok(()),
+            Access::User => {
+                Err(Error::new(Code::Forbidden, format!("{caller} is not a person; sign in with POST /auth/login")))
+            }
+            Access::Known if matches!(caller, Caller::Device { .. }) => {
+                Err(Error::new(Code::Forbidden, "a device's session is for AWS credentials, and nothing else"))
+            }
+            Access::Known => Ok(()),
             Access::Permission(permission) => {
                 let name = permission.as_str();
                 Err(Error::new(Code::Forbidden, format!("{caller} does not hold the permission {name}")))

@@ -187,7 +187,8 @@ impl Client {
             .header(header::USER_AGENT, concat!("authd-client/", env!("CARGO_PKG_VERSION")))
             .header(header::ACCEPT, "application/json");
         if encoded.body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+            let media = if Op::INFO.oauth { "application/x-www-form-urlencoded" } else { "application/json" };
+            request = request.header(header::CONTENT_TYPE, media);
         }
         let mut has_credentials = false;
         for (name, value) in encoded.headers {

@@ -34,8 +34,16 @@ macro_rules! ids {
 ids! {
     /// An API token. Not a secret: it names the token in lists and logs.
     TokenId;
-    /// A session of any kind: a device, and later a login or a browser.
+    /// A session of any kind: a device, a login, and later a browser.
     SessionId;
+    /// A person.
+    UserId;
+    /// A service that people use.
+    ServiceId;
+    /// A role.
+    RoleId;
+    /// A permission.
+    PermissionId;
     /// An entry of the audit log.
     AuditId;
 }

@@ -28,6 +28,8 @@ pub struct Info {
     pub status: u16,
     /// Fields that travel as headers: (field, header). `authorization` carries `Bearer <field>`.
     pub headers: &'static [(&'static str, &'static str)],
+    /// The body is an HTML form, and errors are OAuth's (RFC 6749 §5.2), as RFC 7662 and RFC 7009 want it.
+    pub oauth: bool,
     /// The first line of the operation's documentation.
     pub summary: &'static str,
 }
@@ -58,7 +60,7 @@ impl Method {
         }
     }
 
-    /// Whether the fields travel in the body; else they are query parameters.
+    /// Whether the fields travel in the body; else they are query parameters. A DELETE's may come in either.
     pub const fn has_body(self) -> bool {
         matches!(self, Self::Post | Self::Put)
     }
@@ -73,6 +75,11 @@ pub enum Access {
     Proof,
     /// A caller who holds this permission of the built-in service `authd`.
     Permission(Permission),
+    /// A person, by their session.
+    User,
+    /// Anybody with good credentials of any kind. What exactly they may ask is decided by the operation, since it
+    /// depends on the object: a service may ask about its own users, a person about themselves.
+    Known,
 }
 
 /// Declares the permissions of the built-in service `authd`.
@@ -108,6 +115,16 @@ permissions! {
     SessionsRead = "sessions.read";
     /// End sessions.
     SessionsWrite = "sessions.write";
+    /// List and show users, and who is locked out.
+    UsersRead = "users.read";
+    /// Create, change and delete users, set their passwords, clear lock-outs.
+    UsersWrite = "users.write";
+    /// List services, roles, permissions and grants, and ask about anybody's access.
+    AccessRead = "access.read";
+    /// Change services, roles, permissions and grants, and mint the tokens of services.
+    AccessWrite = "access.write";
+    /// Ask what any token is good for (RFC 7662).
+    TokensIntrospect = "tokens.introspect";
     /// Read the audit log.
     AuditRead = "audit.read";
     /// See the daemon's state.
@@ -134,7 +151,7 @@ macro_rules! operations {
     ($(
         #[doc = $summary:literal]
         $request:ty => $name:literal, $method:ident $path:literal, $access:expr, $status:literal $response:ty
-        $(, headers $headers:expr)? $(, status_by $status_by:path)?;
+        $(, headers $headers:expr)? $(, oauth $oauth:literal)? $(, status_by $status_by:path)?;
     )*) => {
         $(impl $crate::op::Operation for $request {
             type Response = $response;
@@ -146,6 +163,7 @@ macro_rules! operations {
                 access: $access,
                 status: $status,
                 headers: { #[allow(unused_variables)] let headers: &'static [(&'static str, &'static str)] = &[]; $(let headers = $headers;)? headers },
+                oauth: false $(|| $oauth)?,
                 summary: $summary.trim_ascii(),
             };
 

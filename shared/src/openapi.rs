@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api;
 use crate::op::{Access, Info, Operation};
-use crate::problem::Problem;
+use crate::problem::{OAuthError, Problem};
 
 /// An operation with the schemas of what goes in and what comes out.
 #[derive(Debug)]
@@ -61,9 +61,9 @@ impl Described {
         if info.method.has_body() {
             let required: Vec<&str> = required.into_iter().filter(|name| properties.contains_key(*name)).collect();
             let optional = required.is_empty();
-            let body = json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
-            operation["requestBody"] =
-                json!({ "required": !optional, "content": { "application/json": { "schema": body } } });
+            let body = json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": info.oauth });
+            let media = if info.oauth { "application/x-www-form-urlencoded" } else { "application/json" };
+            operation["requestBody"] = json!({ "required": !optional, "content": { media: { "schema": body } } });
         } else {
             for (name, schema) in &properties {
                 parameter("query", name, schema.clone(), required.contains(&name.as_str()));
@@ -75,12 +75,14 @@ impl Described {
                 operation["description"] = json!(format!("Needs the permission `{}`.", permission.as_str()));
                 json!([{ "bearer": [] }])
             }
-            Access::Proof if info.headers.iter().any(|(_, header)| *header == "authorization") => {
+            Access::Proof if info.headers.iter().any(|(field, _)| *field == "poll_secret") => {
                 json!([{ "poll_secret": [] }])
             }
+            Access::User | Access::Known => json!([{ "bearer": [] }]),
             Access::Proof | Access::Public => json!([]),
         };
-        let problem = json!({ "$ref": "#/components/responses/Problem" });
+        let problem = if info.oauth { "OAuthError" } else { "Problem" };
+        let problem = json!({ "$ref": format!("#/components/responses/{problem}") });
         operation["responses"] = json!({
             info.status.to_string(): {
                 "description": "Success",
@@ -99,6 +101,7 @@ pub fn document(version: &str) -> Value {
         .into_generator();
     let described = api::schemas(&mut generator);
     let problem = generator.subschema_for::<Problem>();
+    let oauth_error = generator.subschema_for::<OAuthError>();
     let mut paths = Map::new();
     for operation in &described {
         let path = paths.entry(operation.info.path).or_insert_with(|| json!({}));
@@ -109,18 +112,24 @@ pub fn document(version: &str) -> Value {
         "info": {
             "title": "authd",
             "version": version,
-            "description": "API tokens, sessions and the browser login that ends in AWS credentials.",
+            "description": "API tokens, users with their roles and sessions, and the browser login that ends in AWS credentials.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "paths": paths,
         "components": {
             "schemas": generator.take_definitions(true),
-            "responses": { "Problem": {
-                "description": "What went wrong (RFC 9457)",
-                "content": { "application/problem+json": { "schema": problem } },
-            } },
+            "responses": {
+                "Problem": {
+                    "description": "What went wrong (RFC 9457)",
+                    "content": { "application/problem+json": { "schema": problem } },
+                },
+                "OAuthError": {
+                    "description": "What went wrong (RFC 6749 §5.2)",
+                    "content": { "application/json": { "schema": oauth_error } },
+                },
+            },
             "securitySchemes": {
-                "bearer": { "type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN, or an API token with the scope authd:<permission>" },
+                "bearer": { "type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN, an API token with the scope authd:<permission>, or the token of a session" },
                 "poll_secret": { "type": "http", "scheme": "bearer", "description": "The preimage of poll_challenge" },
             },
         },

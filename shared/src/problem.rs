@@ -49,7 +49,9 @@ codes! {
     Unauthenticated = "unauthenticated", 401, 16, "Not authenticated";
     /// Credentials that are not good: unknown, revoked, expired, from another address.
     InvalidToken = "invalid_token", 401, 16, "Credentials not accepted";
-    /// The session of this device has ended.
+    /// A login that is not accepted; why is not told.
+    InvalidCredentials = "invalid_credentials", 401, 16, "Login not accepted";
+    /// The session has ended.
     SessionEnded = "session_ended", 401, 16, "Session ended";
     /// Known, but not allowed.
     Forbidden = "forbidden", 403, 7, "Not allowed";
@@ -127,6 +129,31 @@ impl Problem {
             fields: Vec::new(),
             retry_after: None,
         }
+    }
+}
+
+/// An error of an OAuth endpoint (RFC 6749 §5.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct OAuthError {
+    /// `invalid_request`, `invalid_client`, `access_denied`, `temporarily_unavailable`, `server_error`, ….
+    pub error: String,
+    /// What happened this time, and what to do. Safe to show.
+    pub error_description: String,
+}
+
+impl From<&Problem> for OAuthError {
+    fn from(problem: &Problem) -> Self {
+        let error = match problem.status {
+            401 => "invalid_client",
+            403 => "access_denied",
+            400 | 405 | 408 | 409 | 413 | 415 | 422 => "invalid_request",
+            429 | 502 | 503 => "temporarily_unavailable",
+            _ => "server_error",
+        };
+        // RFC 6749 leaves these characters for the description: others would need an escape.
+        let is_plain = |c: &char| matches!(c, ' '..='!' | '#'..='[' | ']'..='~');
+        Self { error: error.to_owned(), error_description: problem.detail.chars().filter(is_plain).collect() }
     }
 }
 

@@ -49,7 +49,15 @@ pub struct Parts<'a> {
 
 /// Reads an operation from its pieces.
 pub fn decode<Op: Operation>(parts: Parts<'_>) -> Result<Op, WireError> {
-    let reader = Reader { params: params(&Op::INFO, parts)?, body: parts.body };
+    let mut params = params(&Op::INFO, parts)?;
+    let body = if Op::INFO.oauth {
+        let form = std::str::from_utf8(parts.body).map_err(|_| WireError::Malformed("the form is not UTF-8".into()))?;
+        read_pairs(form, 0, &mut params)?;
+        &[]
+    } else {
+        parts.body
+    };
+    let reader = Reader { params, body };
     match Op::deserialize(reader.clone()) {
         Ok(op) => Ok(op),
         Err(error) => Err(explain::<Op>(reader, &error)),
@@ -83,17 +91,7 @@ fn params<'a>(info: &Info, parts: Parts<'a>) -> Result<Vec<Param<'a>>, WireError
         if info.method.has_body() {
             return Err(WireError::Malformed("this operation takes its fields in the body, not in the query".into()));
         }
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, value) = (percent_decode(name, true)?, percent_decode(value, true)?);
-            match params.iter_mut().skip(parts.path.len()).find(|param| param.name == name) {
-                Some(param) => param.values.push(value),
-                None => params.push(Param { name, values: vec![value] }),
-            }
-            if params.len() > MAX_PARAMS || params.last().is_some_and(|param| param.values.len() > MAX_PARAMS) {
-                return Err(WireError::Malformed(format!("more than {MAX_PARAMS} query parameters")));
-            }
-        }
+        read_pairs(query, parts.path.len(), &mut params)?;
         // A field that travels as a header must not come in by the query: URLs end up in logs.
         if let Some((field, header)) = info.headers.iter().find(|(field, _)| params.iter().any(|p| p.name == *field)) {
             return Err(WireError::Malformed(format!("{field} travels in the header {header}, never in a URL")));
@@ -103,6 +101,23 @@ fn params<'a>(info: &Info, parts: Parts<'a>) -> Result<Vec<Param<'a>>, WireError
         params.push(Param { name: Cow::Borrowed(name), values: vec![Cow::Borrowed(value)] });
     }
     Ok(params)
+}
+
+/// Appends the pairs of a query or a form. A name that comes again, after the first `skip` parameters, is one with
+/// several values.
+fn read_pairs<'a>(text: &'a str, skip: usize, params: &mut Vec<Param<'a>>) -> Result<(), WireError> {
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (percent_decode(name, true)?, percent_decode(value, true)?);
+        match params.iter_mut().skip(skip).find(|param| param.name == name) {
+            Some(param) => param.values.push(value),
+            None => params.push(Param { name, values: vec![value] }),
+        }
+        if params.len() > MAX_PARAMS || params.last().is_some_and(|param| param.values.len() > MAX_PARAMS) {
+            return Err(WireError::Malformed(format!("more than {MAX_PARAMS} parameters")));
+        }
+    }
+    Ok(())
 }
 
 /// Undoes percent-encoding; a broken escape is refused.
@@ -299,7 +314,7 @@ pub struct Encoded {
     pub target: String,
     /// (header, value); values may be secret.
     pub headers: Vec<(&'static str, String)>,
-    /// JSON, for methods that have a body.
+    /// JSON, or a form where the operation is OAuth's; for methods that have a body.
     pub body: Option<Vec<u8>>,
 }
 
@@ -324,21 +339,37 @@ pub fn encode<Op: Operation>(op: &Op) -> Result<Encoded, serde_json::Error> {
             None => target.push_str(segment),
         }
     }
+    if Op::INFO.oauth {
+        return Ok(Encoded { target, headers, body: Some(pairs(&fields).into_bytes()) });
+    }
     if Op::INFO.method.has_body() {
         return Ok(Encoded { target, headers, body: Some(serde_json::to_vec(&fields)?) });
     }
+    let query = pairs(&fields);
+    if !query.is_empty() {
+        target.push('?');
+        target.push_str(&query);
+    }
+    Ok(Encoded { target, headers, body: None })
+}
+
+/// Fields as a query or a form.
+fn pairs(fields: &Map<String, Value>) -> String {
     let pairs = fields.iter().flat_map(|(name, value)| match value {
         Value::Null => Vec::new(),
         Value::Array(values) => values.iter().map(|value| (name, text(value))).collect(),
         value => vec![(name, text(value))],
     });
-    for (index, (name, value)) in pairs.enumerate() {
-        target.push(if index == 0 { '?' } else { '&' });
-        percent_encode(name, &mut target);
-        target.push('=');
-        percent_encode(&value, &mut target);
+    let mut query = String::new();
+    for (name, value) in pairs {
+        if !query.is_empty() {
+            query.push('&');
+        }
+        percent_encode(name, &mut query);
+        query.push('=');
+        percent_encode(&value, &mut query);
     }
-    Ok(Encoded { target, headers, body: None })
+    query
 }
 
 fn text(value: &Value) -> String {

@@ -24,6 +24,7 @@ impl Config {
         }
         self.check_tokens()?;
         self.check_peers()?;
+        self.check_sessions()?;
         self.finish_providers()?;
         self.finish_roles()?;
         if !(60..=900).contains(&self.cli.login_seconds) {
@@ -43,6 +44,28 @@ impl Config {
         }
         if self.admin.token.as_ref().is_some_and(|token| token.expose().len() < 16) {
             return refuse("admin.token (ADMIN_TOKEN) must have at least 16 characters; try: openssl rand -hex 32");
+        }
+        Ok(())
+    }
+
+    fn check_sessions(&self) -> Result<(), ConfigError> {
+        let (sessions, login) = (&self.sessions, &self.login);
+        if !(10..=86_400).contains(&sessions.ttl_seconds) {
+            return refuse("sessions.ttl_seconds (TOKEN_TTL_SECONDS) must be from 10 to 86400");
+        }
+        if sessions.renew_threshold_seconds >= sessions.ttl_seconds {
+            return refuse(
+                "sessions.renew_threshold_seconds (TOKEN_RENEW_THRESHOLD_SECONDS) must be less than sessions.ttl_seconds",
+            );
+        }
+        if sessions.max_seconds < sessions.ttl_seconds || sessions.max_seconds > 7 * 86_400 {
+            return refuse("sessions.max_seconds must be from sessions.ttl_seconds to 604800");
+        }
+        if !(3..=100).contains(&login.max_failures) || !(1..=86_400).contains(&login.lock_seconds) {
+            return refuse("login.max_failures must be from 3 to 100 and login.lock_seconds from 1 to 86400");
+        }
+        if login.max_failures_per_address < login.max_failures {
+            return refuse("login.max_failures_per_address must be at least login.max_failures");
         }
         Ok(())
     }

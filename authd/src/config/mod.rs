@@ -41,6 +41,8 @@ pub struct Config {
     pub keys: Keys,
     pub tokens: Tokens,
     pub cache: Cache,
+    pub sessions: Sessions,
+    pub login: Login,
     pub cli: Cli,
     pub log: Log,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,6 +178,42 @@ pub struct Cache {
 impl Default for Cache {
     fn default() -> Self {
         Self { max_bytes: 64 << 20 }
+    }
+}
+
+/// Login sessions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sessions {
+    /// `TOKEN_TTL_SECONDS`: a session ends after this long without a check, 10 to 86,400.
+    pub ttl_seconds: u32,
+    /// `TOKEN_RENEW_THRESHOLD_SECONDS`: a check renews what was last renewed at least this long ago.
+    pub renew_threshold_seconds: u32,
+    /// A session ends after this long in any case.
+    pub max_seconds: u32,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { ttl_seconds: 300, renew_threshold_seconds: 30, max_seconds: 12 * 3600 }
+    }
+}
+
+/// Logins by password.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Login {
+    /// Failures in a row after which a name is locked, 3 to 100; each further lock is longer.
+    pub max_failures: u32,
+    /// Failures from one address (of IPv6 its /64) within `lock_seconds` after which it has to wait.
+    pub max_failures_per_address: u32,
+    /// Seconds of the first lock, and of the window of an address, 1 to 86,400.
+    pub lock_seconds: u32,
+}
+
+impl Default for Login {
+    fn default() -> Self {
+        Self { max_failures: 10, max_failures_per_address: 100, lock_seconds: 900 }
     }
 }
 

@@ -35,6 +35,8 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
     ("REDIS_URL", "redis.url", Kind::Secret),
     ("AUTHD_ROOT_KEY", "keys.root", Kind::Secret),
     ("TOKEN_PREFIX", "tokens.prefix", Kind::Text),
+    ("TOKEN_TTL_SECONDS", "sessions.ttl_seconds", Kind::Int),
+    ("TOKEN_RENEW_THRESHOLD_SECONDS", "sessions.renew_threshold_seconds", Kind::Int),
     ("AUTHD_ALLOW_UNBOUND_POLLING", "cli.allow_unbound_polling", Kind::Bool),
     ("AUTHD_LOG_FORMAT", "log.format", Kind::Text),
     ("AUTHD_LOG", "log.level", Kind::Text),

@@ -36,6 +36,7 @@ pub const ALL: &[Migration] = &[
         postgres: include_str!("migrations/0002_audit_append_only.postgres.sql"),
     },
     Migration::shared(3, "replaced_secrets", include_str!("migrations/0003_replaced_secrets.sql")),
+    Migration::shared(4, "people", include_str!("migrations/0004_people.sql")),
 ];
 
 /// Where each engine remembers what was applied; `hash` is hexadecimal.

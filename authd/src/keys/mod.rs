@@ -36,16 +36,19 @@ pub enum Purpose {
     Mint,
     /// Derives the refresh tokens of device sessions: HMAC-SHA-256.
     Device,
+    /// Goes into the tokens of login sessions: HMAC-SHA-256.
+    Session,
 }
 
 impl Purpose {
-    pub const ALL: [Self; 3] = [Self::Seal, Self::Mint, Self::Device];
+    pub const ALL: [Self; 4] = [Self::Seal, Self::Mint, Self::Device, Self::Session];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Seal => "seal",
             Self::Mint => "mint",
             Self::Device => "device",
+            Self::Session => "session",
         }
     }
 }

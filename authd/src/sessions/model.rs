@@ -1,9 +1,7 @@
 //! What a session is, whoever made it.
 
 use serde::{Deserialize, Serialize};
-use shared::api::sessions::{Session, SessionKind};
 use shared::id::SessionId;
-use shared::time::Time;
 
 use crate::cli_login::Identity;
 use crate::world::{Millis, SECOND};
@@ -54,25 +52,6 @@ impl DeviceSession {
     /// Until when credentials that were handed out may still work, if that is not past.
     pub fn credentials_until(&self, now: Millis) -> Option<Millis> {
         self.attributes.credentials_until.filter(|until| *until > now)
-    }
-
-    /// As lists show it.
-    pub fn describe(self) -> Session {
-        Session {
-            id: self.id,
-            kind: SessionKind::Device,
-            user: self.attributes.identity.display().to_owned(),
-            provider: Some(self.provider),
-            device_name: self.device_name,
-            os: self.os,
-            address: self.address,
-            created_at: Time::from_millis(self.created_at),
-            last_used_at: Time::from_millis(self.last_used_at),
-            idle_expires_at: Time::from_millis(self.idle_expires_at.min(self.absolute_expires_at)),
-            expires_at: Time::from_millis(self.absolute_expires_at),
-            ended_at: self.ended_at.map(Time::from_millis),
-            end_reason: self.end_reason,
-        }
     }
 }
 

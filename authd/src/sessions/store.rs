@@ -1,8 +1,12 @@
 //! The SQL of sessions and identities.
 
-use shared::id::SessionId;
+use shared::api::sessions::{Session, SessionKind};
+use shared::id::{SessionId, UserId};
+use shared::time::Time;
 
-use super::model::DeviceSession;
+use super::live::Live;
+use super::model::{Attributes, DeviceSession};
+use crate::cache::Hash;
 use crate::db::{Db, DbError, Query, Row, Statement, Value, sweep};
 use crate::error::{Error, Result};
 use crate::world::Millis;
@@ -10,11 +14,29 @@ use crate::world::Millis;
 const FIND: &str = "SELECT id, generation, created_at, last_used_at, idle_expires_at, absolute_expires_at, ended_at, \
      end_reason, provider, device_name, os, client_version, address, sealed, attributes \
      FROM sessions WHERE id = $1 AND kind = 'device'";
-const LIST: &str = "SELECT id, generation, created_at, last_used_at, idle_expires_at, absolute_expires_at, ended_at, \
-     end_reason, provider, device_name, os, client_version, address, NULL, attributes \
-     FROM sessions WHERE kind = 'device' AND id < $1 \
-       AND ($2 = 1 OR (ended_at IS NULL AND idle_expires_at > $3 AND absolute_expires_at > $3)) \
-     ORDER BY id DESC LIMIT $4";
+const LIST: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.last_used_at, s.idle_expires_at, \
+       s.absolute_expires_at, s.ended_at, s.end_reason, s.provider, s.device_name, s.os, s.address, s.attributes \
+     FROM sessions s LEFT JOIN users u ON u.id = s.user_id \
+     WHERE s.id < $1 AND ($2 = 1 OR (s.ended_at IS NULL AND s.idle_expires_at > $3 AND s.absolute_expires_at > $3)) \
+       AND ($4 = '' OR s.kind = $4) AND ($5 = '' OR s.user_id = $5) \
+     ORDER BY s.id DESC LIMIT $6";
+const FIND_LIVE: &str = "SELECT s.id, s.user_id, u.username, u.name, s.created_at, s.renewed_at, s.idle_expires_at, \
+       s.absolute_expires_at \
+     FROM sessions s JOIN users u ON u.id = s.user_id \
+     WHERE s.token_hash = $1 AND s.kind = 'login' AND s.ended_at IS NULL AND s.idle_expires_at > $2 \
+       AND s.absolute_expires_at > $2 AND u.status = 'active' AND u.deleted_at IS NULL";
+const INSERT_LOGIN: &str = "INSERT INTO sessions (id, kind, user_id, token_hash, generation, created_at, renewed_at, \
+       last_used_at, idle_expires_at, absolute_expires_at, client_version, address, lease_until, attributes) \
+     SELECT $1, 'login', u.id, $3, 0, $4, $4, $4, $5, $6, NULL, $7, 0, '{}' FROM users u \
+     WHERE u.id = $2 AND u.status = 'active' AND u.deleted_at IS NULL AND u.password_changed_at = $8";
+const SLIDE: &str = "UPDATE sessions SET renewed_at = $2, last_used_at = $2, idle_expires_at = $3 \
+     WHERE id = $1 AND renewed_at = $4 AND ended_at IS NULL AND idle_expires_at > $2 AND absolute_expires_at > $2";
+const FIND_LOGIN: &str = "SELECT user_id, ended_at FROM sessions WHERE id = $1 AND kind = 'login'";
+const END_LOGIN: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3 \
+     WHERE id = $1 AND kind = 'login' AND ended_at IS NULL AND ($4 = '' OR user_id = $4)";
+const END_ALL: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, sealed = NULL \
+     WHERE user_id = $1 AND ended_at IS NULL AND id <> $4";
+const HASHES: &str = "SELECT token_hash FROM sessions WHERE user_id = $1 AND token_hash IS NOT NULL";
 const UPSERT_IDENTITY: &str = "INSERT INTO identities (id, issuer, subject, email, name, attributes, created_at, seen_at) \
      VALUES ($1, $2, $3, $4, $5, '{}', $6, $6) \
      ON CONFLICT (issuer, subject) DO UPDATE SET email = excluded.email, name = excluded.name, seen_at = excluded.seen_at";
@@ -47,17 +69,121 @@ pub async fn find(db: &dyn Db, id: SessionId) -> Result<Option<DeviceSession>> {
     rows.first().map(read).transpose()
 }
 
-/// Device sessions below an id, newest first.
-pub async fn list(
-    db: &dyn Db,
-    before: &str,
-    include_ended: bool,
-    now: Millis,
-    limit: usize,
-) -> Result<Vec<DeviceSession>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let params = [before.into(), i64::from(include_ended).into(), now.into(), limit.into()];
-    db.query(Query::new(LIST, params)).await?.iter().map(read).collect()
+/// Which sessions a list is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter<'a> {
+    /// Only those with smaller ids.
+    pub before: &'a str,
+    pub include_ended: bool,
+    pub kind: Option<SessionKind>,
+    pub user: Option<UserId>,
+}
+
+/// Sessions of every kind, newest first.
+pub async fn list(db: &dyn Db, filter: Filter<'_>, now: Millis, limit: usize) -> Result<Vec<Session>> {
+    let kind = match filter.kind {
+        None => "",
+        Some(SessionKind::Device) => "device",
+        Some(SessionKind::Login) => "login",
+    };
+    let params = [
+        filter.before.into(),
+        i64::from(filter.include_ended).into(),
+        now.into(),
+        kind.into(),
+        filter.user.map(|user| user.to_string()).unwrap_or_default().into(),
+        i64::try_from(limit).unwrap_or(i64::MAX).into(),
+    ];
+    db.query(Query::new(LIST, params)).await?.iter().map(describe).collect()
+}
+
+/// The live login session of a token, by the token's hash.
+pub async fn find_live(db: &dyn Db, hash: &Hash, now: Millis) -> Result<Option<Live>> {
+    let rows = db.query(Query::point(FIND_LIVE, [Value::from(*hash), now.into()])).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let live = Live::new(
+        row.text(0)?.parse().map_err(Error::internal)?,
+        row.text(1)?.parse().map_err(Error::internal)?,
+        row.text(2)?,
+        row.text(3)?,
+        row.int(4)?,
+        row.int(5)?,
+        row.int(6)?,
+        row.int(7)?,
+        now,
+    );
+    Ok(Some(live))
+}
+
+/// What a login session begins with.
+#[derive(Debug)]
+pub struct NewLogin {
+    pub id: SessionId,
+    pub user: UserId,
+    pub hash: Hash,
+    pub now: Millis,
+    pub idle_expires_at: Millis,
+    pub absolute_expires_at: Millis,
+    pub address: Option<String>,
+    /// When the password that was verified was set.
+    pub password_changed_at: Millis,
+}
+
+/// Makes a login session. Unmet when the user is not active any more, or the password has been changed since it was
+/// verified.
+pub fn insert_login(login: &NewLogin) -> Statement {
+    Statement::one(
+        INSERT_LOGIN,
+        [
+            login.id.to_string().into(),
+            login.user.to_string().into(),
+            Value::from(login.hash),
+            login.now.into(),
+            login.idle_expires_at.into(),
+            login.absolute_expires_at.into(),
+            login.address.clone().into(),
+            login.password_changed_at.into(),
+        ],
+    )
+}
+
+/// Pushes the idle end of a login session back; unmet when somebody else did since it was read, or it has ended.
+pub fn slide(live: &Live, now: Millis, idle_expires_at: Millis) -> Statement {
+    let params = [live.id.to_string().into(), now.into(), idle_expires_at.into(), live.renewed_at.into()];
+    Statement::one(SLIDE, params)
+}
+
+/// Whose a login session is, and when it ended.
+#[derive(Debug)]
+pub struct FoundLogin {
+    pub user: UserId,
+    pub ended_at: Option<Millis>,
+}
+
+/// A login session by its id, ended ones too.
+pub async fn find_login(db: &dyn Db, id: SessionId) -> Result<Option<FoundLogin>> {
+    let rows = db.query(Query::point(FIND_LOGIN, [id.to_string().into()])).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(FoundLogin { user: row.text(0)?.parse().map_err(Error::internal)?, ended_at: row.opt_int(1)? }))
+}
+
+/// Ends a login session, of this user only if one is named; unmet when there is none alive.
+pub fn end_login(id: SessionId, user: Option<UserId>, reason: &str, now: Millis) -> Statement {
+    let user = user.map(|user| user.to_string()).unwrap_or_default();
+    Statement::one(END_LOGIN, [id.to_string().into(), now.into(), reason.into(), user.into()])
+}
+
+/// Ends every session of a user but one; affects as many as were alive. Whoever commits it calls
+/// [`super::Sessions::forget_user`] before answering.
+pub fn end_all(user: UserId, except: Option<SessionId>, reason: &str, now: Millis) -> Statement {
+    let except = except.map(|id| id.to_string()).unwrap_or_default();
+    Statement::any(END_ALL, [user.to_string().into(), now.into(), reason.into(), except.into()])
+}
+
+/// The hashes of the tokens of every session of a user, ended ones too.
+pub async fn list_hashes(db: &dyn Db, user: UserId) -> Result<Vec<Hash>> {
+    let rows = db.query(Query::new(HASHES, [user.to_string().into()])).await?;
+    rows.iter().map(|row| row.bytes(0)?.try_into().map_err(Error::internal)).collect()
 }
 
 /// The statements that make a session and its identity. A second session of the same id is a duplicate.
@@ -140,6 +266,34 @@ pub fn end(id: SessionId, reason: &str, now: Millis) -> Statement {
 
 fn attributes(session: &DeviceSession) -> Result<Value> {
     Ok(serde_json::to_string(&session.attributes).map_err(Error::internal)?.into())
+}
+
+fn describe(row: &Row) -> Result<Session> {
+    let opt_text = |column| -> Result<Option<String>, DbError> { Ok(row.opt_text(column)?.map(str::to_owned)) };
+    let time = |column| -> Result<Time, DbError> { Ok(Time::from_millis(row.int(column)?)) };
+    let (kind, user) = match row.text(1)? {
+        "device" => {
+            let attributes: Attributes = serde_json::from_str(row.text(14)?).map_err(Error::internal)?;
+            (SessionKind::Device, attributes.identity.display().to_owned())
+        }
+        _ => (SessionKind::Login, opt_text(3)?.unwrap_or_default()),
+    };
+    Ok(Session {
+        id: row.text(0)?.parse().map_err(Error::internal)?,
+        kind,
+        user,
+        user_id: row.opt_text(2)?.map(str::parse).transpose().map_err(Error::internal)?,
+        provider: opt_text(10)?,
+        device_name: opt_text(11)?,
+        os: opt_text(12)?,
+        address: opt_text(13)?,
+        created_at: time(4)?,
+        last_used_at: time(5)?,
+        idle_expires_at: Time::from_millis(row.int(6)?.min(row.int(7)?)),
+        expires_at: time(7)?,
+        ended_at: row.opt_int(8)?.map(Time::from_millis),
+        end_reason: opt_text(9)?,
+    })
 }
 
 fn read(row: &Row) -> Result<DeviceSession> {

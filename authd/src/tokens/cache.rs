@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::model::{Grant, Scopes};
-use crate::cache::{ALLOCATION, Weigh};
+use crate::cache::{ALLOCATION, Weigh, clock};
 use crate::error::Result;
 use crate::world::Millis;
 
@@ -17,7 +17,7 @@ const FEW_SCOPES: usize = 256;
 pub struct Cached {
     pub grant: Grant,
     pub marked: AtomicU32,
-    /// When it was read, in seconds of the clock, cut to 32 bits.
+    /// When it was read, by [`clock`].
     pub read_at: u32,
 }
 
@@ -28,12 +28,6 @@ impl Weigh for Cached {
         let scopes = if scopes > FEW_SCOPES { 3 * scopes } else { 0 };
         self.grant.name_json.len() + size_of_val(&*self.grant.cidrs) + scopes + ALLOCATION
     }
-}
-
-/// The clock of [`Cached::read_at`].
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ages are differences, and wrap")]
-pub fn clock(now: Millis) -> u32 {
-    (now / 1000) as u32
 }
 
 impl Cached {

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use shared::api::tokens::TokenFault;
+use shared::id::ServiceId;
 use shared::op::{Permission, SCOPE_PREFIX};
 use shared::secret::Secret;
 use uuid::Uuid;
@@ -78,6 +79,18 @@ pub struct Scopes {
     json: String,
     /// What they allow on authd itself.
     pub permissions: Permissions,
+    /// Whose token it is, of a service's own: see [`service_scope`].
+    pub service: Option<ServiceId>,
+}
+
+/// The one scope of a service's own token. It begins with the prefix that is authd's, so nobody can mint it as any
+/// other scope.
+pub fn service_scope(service: ServiceId) -> String {
+    format!("{SCOPE_PREFIX}service:{service}")
+}
+
+fn service_of(scope: &str) -> Option<ServiceId> {
+    scope.strip_prefix(SCOPE_PREFIX)?.strip_prefix("service:")?.parse().ok()
 }
 
 impl Scopes {
@@ -85,7 +98,8 @@ impl Scopes {
     pub fn from_json(json: &str) -> Result<Self> {
         let list: Vec<String> = serde_json::from_str(json).map_err(Error::internal)?;
         let permissions = list.iter().filter_map(|scope| Permission::from_scope(scope)).collect();
-        Ok(Self { list, json: json.to_owned(), permissions })
+        let service = list.iter().find_map(|scope| service_of(scope));
+        Ok(Self { list, json: json.to_owned(), permissions, service })
     }
 
     pub fn list(&self) -> &[String] {

@@ -13,8 +13,9 @@ use shared::problem::Code;
 use super::cache::Cached;
 use super::model::{self, Grant, Refusal, TokenHash};
 use super::usage::Mark;
-use super::{Tokens, cache, store};
+use super::{Tokens, store};
 use crate::app::{App, Ctx};
+use crate::cache::{MAX_STALENESS, clock};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::registry::Reply;
@@ -22,9 +23,6 @@ use crate::world::Millis;
 
 /// How long a validate waits for its turn to read the database.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Seconds for which a cached token is believed where other nodes share the database.
-const MAX_STALENESS: u32 = 5;
-
 /// What can be answered without the database: nearly everything. `None` is a token that is not in the cache.
 pub(super) fn validate_cached(app: &App, op: &ValidateToken) -> Option<Reply> {
     let tokens = &app.tokens;
@@ -141,7 +139,10 @@ impl Tokens {
         self.mark(&cached, now);
         let name = serde_json::from_str(&grant.name_json).map_err(Error::internal)?;
         let id = shared::id::TokenId(grant.token_id);
-        Ok(Caller::Token { id, name, permissions: grant.scopes.permissions })
+        Ok(match grant.scopes.service {
+            Some(service) => Caller::Service { token: id, name, service },
+            None => Caller::Token { id, name, permissions: grant.scopes.permissions },
+        })
     }
 
     /// The token from the database, or from the cache when somebody else has just read it. Unknown tokens cost one
@@ -158,7 +159,7 @@ impl Tokens {
             return Ok(None);
         }
         let stamp = self.cache.stamp(&hash);
-        let read_at = cache::clock(app.world.now());
+        let read_at = clock(app.world.now());
         let secret = store::find_secret(app.db.as_ref(), &hash).await?;
         let cached = secret.map(|secret| self.cached(secret, read_at)).transpose()?;
         self.cache.refill(stamp, hash, cached.as_ref());

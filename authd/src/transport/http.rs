@@ -12,12 +12,14 @@ use ::http::header::{
     ORIGIN, REFERER, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use ::http::{Method, Request, Response, StatusCode, Uri};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use sha2::{Digest, Sha256};
 use shared::op::{Access, Info};
-use shared::problem::Code;
+use shared::problem::{Code, OAuthError};
 use shared::wire::Parts;
 use subtle::ConstantTimeEq;
 use tracing::{debug, error, info, warn};
@@ -30,9 +32,12 @@ use crate::metrics::RouteCounts;
 use crate::registry::{Registry, Reply};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Where a session's token may travel, beside `Authorization: Bearer`.
+const TOKEN: HeaderName = HeaderName::from_static("token");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const NOSNIFF: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
@@ -152,16 +157,24 @@ impl Http {
         let info = route.info;
         let address = self.guard(connection, &head.headers)?;
         let caller = match (connection, info.access) {
-            (Connection::Admin(caller), _) => caller.clone(),
-            (Connection::Public(_), Access::Permission(_)) => self.authenticate(&head.headers, address).await?,
+            // A process on this machine may act for a person whose token it has.
+            (Connection::Admin(peer), Access::User) => match self.authenticate(info, &head.headers, address).await? {
+                Caller::Anonymous => peer.clone(),
+                caller => caller,
+            },
+            (Connection::Admin(peer), _) => peer.clone(),
+            (Connection::Public(_), Access::Permission(_) | Access::User | Access::Known) => {
+                self.authenticate(info, &head.headers, address).await?
+            }
             (Connection::Public(_), Access::Public | Access::Proof) => Caller::Anonymous,
         };
         route.authorize(&caller)?;
-        let body = self.read(info.method.has_body(), &head.headers, body).await?;
+        let body = self.read(info, &head.headers, body).await?;
         let (mut fields, count) = ([("", ""); 4], info.headers.len());
         let count = header_fields(info, &head.headers, &mut fields[..count])?;
         let parts = Parts { path, query: head.uri.query(), headers: &fields[..count], body: &body };
-        let is_logged = matches!(info.access, Access::Permission(_)) && tracing::enabled!(tracing::Level::DEBUG);
+        let is_logged =
+            !matches!(info.access, Access::Public | Access::Proof) && tracing::enabled!(tracing::Level::DEBUG);
         let logged = is_logged.then(|| caller.to_string());
         let ctx = Ctx { app: self.app.clone(), caller, address, request_id: id };
         let Reply { status, body } = route.call(ctx, parts).await?;
@@ -233,26 +246,44 @@ impl Http {
         }
     }
 
-    /// Who holds the bearer token of a request.
-    async fn authenticate(&self, headers: &HeaderMap, address: Option<IpAddr>) -> Result<Caller> {
-        let Some(token) = bearer(headers)? else { return Ok(Caller::Anonymous) };
+    /// Who holds the credentials of a request: a token as the bearer or in the header `token`, and for OAuth's
+    /// endpoints also as the password of HTTP Basic (RFC 6749 §2.3.1), whatever the user name.
+    async fn authenticate(&self, info: &Info, headers: &HeaderMap, address: Option<IpAddr>) -> Result<Caller> {
+        let basic = if info.oauth { basic_password(headers)? } else { None };
+        let token = match (&basic, bearer(headers)?) {
+            (Some(password), _) => password,
+            (None, Some(bearer)) => bearer,
+            (None, None) => match header_token(headers)? {
+                Some(token) => token,
+                None => return Ok(Caller::Anonymous),
+            },
+        };
         let digest: [u8; 32] = Sha256::digest(token).into();
         if self.admin_token.as_ref().is_some_and(|expected| expected.ct_eq(&digest).into()) {
             return Ok(Caller::AdminToken);
         }
-        self.app.tokens.authenticate(&self.app, token, address).await
+        // An operation that reads the token itself also renews the session itself.
+        let renews = !info.headers.iter().any(|(field, _)| *field == "header_token");
+        crate::sessions::authenticate(&self.app, token, address, renews).await
     }
 
-    async fn read(&self, has_body: bool, headers: &HeaderMap, body: Incoming) -> Result<Bytes> {
-        if !has_body {
+    async fn read(&self, info: &Info, headers: &HeaderMap, body: Incoming) -> Result<Bytes> {
+        // The fields of a DELETE may come in the query or, as some clients send them, in a body.
+        let is_optional = info.method == shared::op::Method::Delete;
+        if !info.method.has_body() && !(is_optional && !body.is_end_stream()) {
             return Ok(Bytes::new());
         }
-        let is_json = |value: &HeaderValue| {
+        let media = if info.oauth { &FORM } else { &JSON };
+        let is_media = |value: &HeaderValue| {
             let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-            essence.eq_ignore_ascii_case("application/json")
+            essence.eq_ignore_ascii_case(media.to_str().unwrap_or_default())
         };
-        if headers.get(CONTENT_TYPE).is_some_and(|value| *value != JSON && !is_json(value)) {
-            let detail = "send JSON, with the header Content-Type: application/json";
+        if headers.get(CONTENT_TYPE).is_some_and(|value| value != media && !is_media(value)) {
+            let detail = if info.oauth {
+                "send a form, with the header Content-Type: application/x-www-form-urlencoded"
+            } else {
+                "send JSON, with the header Content-Type: application/json"
+            };
             return Err(Error::new(Code::UnsupportedMediaType, detail));
         }
         let limit = self.app.config.server.max_body;
@@ -276,7 +307,7 @@ fn refuse(id: RequestId, info: Option<&Info>, error: Error) -> Response<Body> {
         (Some(source), 500) => error!(request_id = %id, operation, code, %source, "failed"),
         (Some(source), _) => warn!(request_id = %id, operation, code, %source, "could not answer"),
         // What anybody can cause must not fill the log.
-        (None, _) if info.is_none_or(|info| !matches!(info.access, Access::Permission(_))) => {
+        (None, _) if info.is_none_or(|info| matches!(info.access, Access::Public | Access::Proof)) => {
             debug!(request_id = %id, operation, code, "refused");
         }
         (None, _) => info!(request_id = %id, operation, code, "refused"),
@@ -292,10 +323,12 @@ fn refuse(id: RequestId, info: Option<&Info>, error: Error) -> Response<Body> {
     let retry_after = error.retry_after;
     let request_id = id.to_string();
     let problem = error.into_problem(Some(request_id.clone()));
-    let mut response = Response::new(Full::new(serde_json::to_vec(&problem).unwrap_or_default().into()));
+    let is_oauth = info.is_some_and(|info| info.oauth);
+    let body = if is_oauth { serde_json::to_vec(&OAuthError::from(&problem)) } else { serde_json::to_vec(&problem) };
+    let mut response = Response::new(Full::new(body.unwrap_or_default().into()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, PROBLEM);
+    headers.insert(CONTENT_TYPE, if is_oauth { JSON } else { PROBLEM });
     headers.insert(CACHE_CONTROL, NO_STORE);
     headers.insert(NOSNIFF.0, NOSNIFF.1);
     if let Ok(value) = HeaderValue::from_str(&request_id) {
@@ -345,12 +378,37 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>> {
     Ok(scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim()))
 }
 
+/// The header `token`.
+fn header_token(headers: &HeaderMap) -> Result<Option<&str>> {
+    let mut values = headers.get_all(TOKEN).iter();
+    match (values.next().map(HeaderValue::to_str).transpose(), values.next()) {
+        (Ok(token), None) => Ok(token),
+        _ => Err(Error::new(Code::MalformedRequest, "the header token cannot be read")),
+    }
+}
+
+/// The password of `Authorization: Basic`, percent-decoded as RFC 6749 §2.3.1 wants it. Another scheme is none.
+fn basic_password(headers: &HeaderMap) -> Result<Option<String>> {
+    let malformed = || Error::new(Code::MalformedRequest, "the Authorization header cannot be read");
+    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
+    let (scheme, encoded) = value.to_str().map_err(|_| malformed())?.split_once(' ').ok_or_else(malformed)?;
+    if !scheme.eq_ignore_ascii_case("Basic") {
+        return Ok(None);
+    }
+    let decoded = STANDARD.decode(encoded.trim()).map_err(|_| malformed())?;
+    let decoded = String::from_utf8(decoded).map_err(|_| malformed())?;
+    let (_, password) = decoded.split_once(':').ok_or_else(malformed)?;
+    Ok(Some(shared::wire::percent_decode(password, true)?.into_owned()))
+}
+
 /// Fields that travel as headers, by field name; how many there are.
 fn header_fields<'a>(info: &Info, headers: &'a HeaderMap, fields: &mut [(&'a str, &'a str)]) -> Result<usize> {
     let mut count = 0;
     for (field, header) in info.headers {
         let value = if *header == "authorization" {
             bearer(headers)?
+        } else if *header == "token" {
+            header_token(headers)?
         } else {
             let value = headers.get(*header).map(|value| value.to_str());
             value.transpose().map_err(|_| Error::field(field, format!("the header {header} must be ASCII")))?

@@ -2,12 +2,42 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::SessionId;
+use crate::id::{ServiceId, SessionId, UserId};
 use crate::op::{Access, Permission, operations};
 use crate::page::Limit;
+use crate::secret::Secret;
 use crate::time::Time;
 
 operations! {
+    /// Sign in with a password
+    Login => "sessions.login", Post "/auth/login", Access::Public, 200 LoggedIn;
+    /// End the session
+    Logout => "sessions.logout", Post "/auth/logout", Access::User, 200 LoggedOut;
+    /// Who is signed in; renews the session
+    ShowProfile => "sessions.profile", Get "/auth/profile", Access::User, 200 Profile,
+        headers &[("header_token", "token"), ("bearer", "authorization")];
+    /// Change one's own password; every other session ends
+    ChangePassword => "sessions.change_password", Put "/auth/password", Access::User, 200 super::Done;
+    /// List one's own sessions
+    ListOwnSessions => "sessions.list_own", Get "/auth/sessions", Access::User, 200 SessionList;
+    /// End one of one's own sessions
+    EndOwnSession => "sessions.end_own", Delete "/auth/sessions/{id}", Access::User, 200 EndedSession;
+    /// Who am I, and what may I do on authd?
+    WhoAmI => "sessions.whoami", Get "/auth/whoami", Access::Known, 200 Identity;
+    /// Is this session good, and what may its user do in a service? Renews the session
+    CheckToken => "sessions.check_token", Post "/check-token", Access::Proof, 200 CheckedToken,
+        headers &[("header_token", "token"), ("bearer", "authorization")];
+    /// What may the user of this session do in a service? Renews the session
+    CheckAccess => "sessions.check_access", Post "/check-access", Access::Proof, 200 CheckedAccess,
+        headers &[("header_token", "token"), ("bearer", "authorization")];
+    /// Has a person a permission in a service?
+    CheckPermission => "sessions.check_permission", Post "/check-permission", Access::Known, 200 CheckedPermission;
+    /// Has a person a permission in a service?
+    QueryPermission => "sessions.query_permission", Get "/check-permission", Access::Known, 200 CheckedPermission;
+    /// Why has a person a permission in a service, or why not?
+    ExplainPermission => "sessions.explain_permission", Get "/explain-permission", Access::Permission(Permission::AccessRead), 200 ExplainedPermission;
+    /// End all sessions of a user
+    EndUserSessions => "sessions.end_all", Delete "/users/{id}/sessions", Access::Permission(Permission::SessionsWrite), 200 EndedSessions;
     /// List live sessions, newest first
     ListSessions => "sessions.list", Get "/sessions", Access::Permission(Permission::SessionsRead), 200 SessionList;
     /// End a session: it cannot renew any more
@@ -25,6 +55,12 @@ pub struct ListSessions {
     /// Ended and expired ones too.
     #[serde(default)]
     pub include_ended: bool,
+    /// Only this kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<SessionKind>,
+    /// Only those of a user of authd, by id or name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +76,8 @@ pub struct SessionList {
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SessionKind {
+    /// A user of authd who signed in: idle five minutes, at most twelve hours, unless configured otherwise.
+    Login,
     /// A developer's machine: idle 30 days, at most 90.
     Device,
 }
@@ -49,8 +87,11 @@ pub enum SessionKind {
 pub struct Session {
     pub id: SessionId,
     pub kind: SessionKind,
-    /// Who signed in, as the provider says: an e-mail address or a subject.
+    /// Who signed in: a user name, or as the provider says an e-mail address or a subject.
     pub user: String,
+    /// The user of authd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
     #[serde(default)]
     pub provider: Option<String>,
     #[serde(default)]
@@ -88,4 +129,298 @@ pub struct EndedSession {
     /// Until when AWS credentials that were handed out before may still work: ending a session does not revoke them.
     #[serde(default)]
     pub credentials_until: Option<Time>,
+}
+
+/// Signs in. `user` and `pass` are taken as well as `username` and `password`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    #[serde(alias = "user")]
+    pub username: String,
+    #[serde(alias = "pass")]
+    pub password: Secret,
+    /// The code of a second factor, for users who have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<Secret>,
+}
+
+/// A session's token, shown this once. It is good until `expires_at` (epoch seconds) and slides with use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct LoggedIn {
+    pub token: Secret,
+    /// Epoch seconds.
+    pub expires_at: i64,
+    pub payload: Payload,
+}
+
+/// Who a session belongs to, and with a service named, what they may do there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Payload {
+    pub user_id: UserId,
+    pub username: String,
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_id: Option<ServiceId>,
+    /// Names, in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Vec<String>>,
+    /// Names, in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Logout {}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct LoggedOut {
+    /// `logged_out`.
+    pub status: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ShowProfile {
+    /// The header `token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header_token: Option<Secret>,
+    /// The header `Authorization: Bearer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<Secret>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Profile {
+    pub payload: Payload,
+    /// This very call renewed the session.
+    pub renewed: bool,
+    /// Epoch seconds.
+    pub expires_at: i64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ChangePassword {
+    /// The one that holds until now.
+    pub password: Secret,
+    pub new_password: Secret,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ListOwnSessions {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EndOwnSession {
+    pub id: SessionId,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EndUserSessions {
+    /// A user's id or user name.
+    pub id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct EndedSessions {
+    /// How many were alive.
+    pub ended: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct WhoAmI {}
+
+/// Who the daemon takes the caller for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Identity {
+    /// As the audit log names the caller.
+    pub caller: String,
+    /// The person, when the caller is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Payload>,
+    /// The service, when the caller is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_id: Option<ServiceId>,
+    /// What the caller may do on authd itself; `admin` is everything.
+    pub permissions: Vec<String>,
+}
+
+/// Asks about a session's token, which comes in the field `token`, in a header `token`, or as the bearer. A service
+/// may send its own token as the bearer beside it: then only its own users are answered.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CheckToken {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+    /// The header `token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header_token: Option<Secret>,
+    /// The header `Authorization: Bearer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<Secret>,
+    /// The user must have access to this service, by id or name; the answer holds their roles and permissions there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_id: Option<String>,
+    /// The token must belong to this user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+}
+
+/// What a session is good for, or why it is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct CheckedToken {
+    pub valid: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Payload>,
+    /// This very call renewed the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed: Option<bool>,
+    /// Epoch seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<SessionFault>,
+}
+
+/// Why a session is not good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SessionFault {
+    /// No session is known by this token: it never was one, has ended, or has expired.
+    InvalidToken,
+    /// The token belongs to another user.
+    UserMismatch,
+    /// The user has no access to this service, or there is no such service, or it is not active.
+    NoAccess,
+}
+
+/// As [`CheckToken`], with a service. A service that sends its own token as the bearer need not name itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CheckAccess {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+    /// The header `token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header_token: Option<Secret>,
+    /// The header `Authorization: Bearer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<Secret>,
+    /// An id or a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_id: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct CheckedAccess {
+    pub valid: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<ServiceAccess>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed: Option<bool>,
+    /// Epoch seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<SessionFault>,
+}
+
+/// What a user may do in a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct ServiceAccess {
+    pub user_id: UserId,
+    pub service_id: ServiceId,
+    /// Names, in order.
+    pub roles: Vec<String>,
+    /// Names, in order.
+    pub permissions: Vec<String>,
+    /// Epoch seconds.
+    pub expires_at: i64,
+}
+
+/// Ids or names. People may ask about themselves, services about their own users, and whoever holds `access.read`
+/// about anybody.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CheckPermission {
+    pub person_id: String,
+    pub service_id: String,
+    pub permission_name: String,
+}
+
+/// [`CheckPermission`] by GET.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct QueryPermission {
+    pub person_id: String,
+    pub service_id: String,
+    pub permission_name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct CheckedPermission {
+    pub has_permission: bool,
+}
+
+/// Ids or names.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ExplainPermission {
+    pub person_id: String,
+    pub service_id: String,
+    pub permission_name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct ExplainedPermission {
+    pub has_permission: bool,
+    /// Every way by which the person has it.
+    pub because: Vec<Reason>,
+    /// Why it does not work: what is missing or inactive, in words, with names.
+    pub obstacles: Vec<String>,
+}
+
+/// One way by which a person has a permission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Reason {
+    /// The role that has the permission; absent when it was granted directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// When the person was given the role, or the permission.
+    pub granted_at: Time,
 }

@@ -191,7 +191,7 @@ async fn logout_says_until_when_the_credentials_work() {
     let actions: Vec<&str> =
         audit["entries"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["cli_login.logout", "cli_login.status"]);
-    assert_eq!(audit["entries"][0]["actor"], "user:ann@example.test");
+    assert_eq!(audit["entries"][0]["actor"], "device:ann@example.test");
 }
 
 #[tokio::test]

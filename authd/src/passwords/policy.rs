@@ -1,0 +1,54 @@
+//! Which passwords may be chosen: long enough and not what everybody tries first (NIST SP 800-63B §3.1.1.2). There are
+//! no composition rules, which make passwords worse.
+
+use shared::secret::Secret;
+
+use crate::error::{Error, Result};
+use crate::names;
+
+/// Characters of a password.
+pub const MIN: usize = 8;
+pub const MAX: usize = 1_024;
+
+/// The commonest passwords of public leaks that are long enough to be chosen here, lower case, one a line.
+const COMMON: &str = include_str!("common.txt");
+
+/// Refuses a password that is too short, too long, or that an attacker tries first for this user.
+pub fn check(field: &str, password: &Secret, username: &str) -> Result<()> {
+    let password = password.expose();
+    let length = password.chars().count();
+    if !(MIN..=MAX).contains(&length) {
+        return Err(Error::field(field, format!("expected {MIN} to {MAX} characters")));
+    }
+    let folded = names::fold(password);
+    let is_one_letter = folded.chars().all(|c| folded.starts_with(c));
+    let is_run = folded.as_bytes().windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1));
+    if is_one_letter || is_run || folded == username || COMMON.lines().any(|common| common == folded) {
+        let detail = "this is one of the first that anybody would guess; choose a longer phrase of your own";
+        return Err(Error::field(field, detail));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_everybody_tries_first_is_refused() {
+        for password in ["short12", "password", "PassWord", "12345678", "aaaaaaaaaa", "abcdefgh", "alice.smith"] {
+            assert!(check("password", &password.into(), "alice.smith").is_err(), "{password}");
+        }
+        for password in ["correct horse", "Passw0rd!", &"long ".repeat(200)] {
+            check("password", &password.into(), "alice.smith").unwrap();
+        }
+        assert!(check("password", &"x y".repeat(400).into(), "a").is_err());
+    }
+
+    #[test]
+    fn the_list_is_in_the_form_that_it_is_compared_in() {
+        for common in COMMON.lines() {
+            assert!(names::fold(common) == common && common.chars().count() >= MIN, "{common:?}");
+        }
+    }
+}

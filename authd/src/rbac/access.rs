@@ -1,0 +1,197 @@
+//! What a person may do in a service: one query, cached, since every check asks for it.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use shared::id::{ServiceId, UserId};
+use shared::op::Permission;
+
+use super::AUTHD;
+use crate::app::App;
+use crate::cache::{ALLOCATION, Cache, Hash, MAX_STALENESS, Weigh, clock};
+use crate::caller::Permissions;
+use crate::config::{Config, DatabaseUrl};
+use crate::db::{Db, Query};
+use crate::error::{Error, Result};
+use crate::names;
+use crate::world::Millis;
+
+/// Bytes of cached access, and of cached services.
+const ACCESS_BYTES: u64 = 16 << 20;
+const SERVICE_BYTES: u64 = 1 << 20;
+
+/// What a person may do in a service, as things are: names, in order.
+#[derive(Debug, Default)]
+pub struct Access {
+    pub roles: Vec<String>,
+    pub permissions: Vec<String>,
+    /// `"roles":[…],"permissions":[…]`, ready to be sent.
+    pub json: String,
+    /// What that is on authd itself; nothing in any other service.
+    pub authd: Permissions,
+    read_at: u32,
+}
+
+impl Access {
+    /// Whether the person has anything to do with the service.
+    pub fn is_any(&self) -> bool {
+        !self.roles.is_empty() || !self.permissions.is_empty()
+    }
+
+    pub fn contains(&self, permission: &str) -> bool {
+        let folded = names::fold(permission);
+        self.permissions.iter().any(|held| *held == permission || names::fold(held) == folded)
+    }
+}
+
+impl Weigh for Access {
+    fn heap_bytes(&self) -> usize {
+        let names = self.roles.iter().chain(&self.permissions);
+        let names: usize = names.map(|name| name.capacity() + size_of::<String>() + ALLOCATION).sum();
+        names + self.json.capacity() + 3 * ALLOCATION
+    }
+}
+
+/// A service that is not deleted.
+#[derive(Debug)]
+pub struct Service {
+    pub id: ServiceId,
+    pub name: String,
+    pub is_active: bool,
+    read_at: u32,
+}
+
+impl Weigh for Service {
+    fn heap_bytes(&self) -> usize {
+        self.name.capacity() + ALLOCATION
+    }
+}
+
+/// The room's state: what was read lately. Every change of users, services, roles, permissions or relations forgets
+/// all of it: changes are rare beside checks, and who is affected by a role's permission is not quickly told.
+#[derive(Debug)]
+pub struct Rbac {
+    access: Cache<Access>,
+    services: Cache<Service>,
+    is_shared: bool,
+}
+
+const ACCESS: &str = "\
+    WITH involved AS (SELECT u.id FROM users u, services s WHERE u.id = $1 AND s.id = $2 AND u.status = 'active' \
+      AND s.status = 'active' AND u.deleted_at IS NULL AND s.deleted_at IS NULL), \
+    held AS (SELECT r.id, r.name FROM involved i \
+      JOIN person_service_roles g ON g.person_id = i.id AND g.service_id = $2 \
+      JOIN service_roles sr ON sr.service_id = $2 AND sr.role_id = g.role_id \
+      JOIN roles r ON r.id = g.role_id AND r.status = 'active' AND r.deleted_at IS NULL) \
+    SELECT 0, h.name FROM held h \
+    UNION SELECT 1, p.name FROM held h JOIN role_permissions rp ON rp.role_id = h.id \
+      JOIN permissions p ON p.id = rp.permission_id AND p.deleted_at IS NULL \
+    UNION SELECT 1, p.name FROM involved i \
+      JOIN person_service_permissions g ON g.person_id = i.id AND g.service_id = $2 \
+      JOIN permissions p ON p.id = g.permission_id AND p.deleted_at IS NULL";
+
+/// Reads what a person may do in a service.
+async fn find_access(db: &dyn Db, user: UserId, service: ServiceId, now: Millis) -> Result<Access> {
+    let rows = db.query(Query::new(ACCESS, [user.to_string().into(), service.to_string().into()])).await?;
+    let (mut roles, mut permissions) = (Vec::new(), Vec::new());
+    for row in &rows {
+        let names = if row.int(0)? == 0 { &mut roles } else { &mut permissions };
+        names.push(row.text(1)?.to_owned());
+    }
+    roles.sort_unstable();
+    permissions.sort_unstable();
+    let json = serde_json::json!({ "roles": roles, "permissions": permissions }).to_string();
+    let json = json.trim_start_matches('{').trim_end_matches('}').to_owned();
+    let authd = if service == AUTHD {
+        permissions.iter().filter_map(|name| Permission::parse(name)).collect()
+    } else {
+        Permissions::NONE
+    };
+    Ok(Access { roles, permissions, json, authd, read_at: clock(now) })
+}
+
+const SERVICE_BY_ID: &str = "SELECT id, name, status FROM services WHERE id = $1 AND deleted_at IS NULL";
+const SERVICE_BY_NAME: &str = "SELECT id, name, status FROM services WHERE live_name = $1";
+
+async fn find_service(db: &dyn Db, id_or_name: &str, now: Millis) -> Result<Option<Service>> {
+    let query = match id_or_name.parse::<ServiceId>() {
+        Ok(id) => Query::point(SERVICE_BY_ID, [id.to_string().into()]),
+        Err(_) => Query::point(SERVICE_BY_NAME, [names::fold(id_or_name).into()]),
+    };
+    let rows = db.query(query).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(Service {
+        id: row.text(0)?.parse().map_err(Error::internal)?,
+        name: row.text(1)?.to_owned(),
+        is_active: row.text(2)? == "active",
+        read_at: clock(now),
+    }))
+}
+
+fn access_key(user: UserId, service: ServiceId) -> Hash {
+    let mut key = [0; 32];
+    // Backwards: the first bytes of an id are its time, and tell little apart.
+    key[..16].copy_from_slice(&user.0.as_u128().to_le_bytes());
+    key[16..].copy_from_slice(&service.0.as_u128().to_le_bytes());
+    key
+}
+
+fn service_key(id_or_name: &str) -> Hash {
+    Sha256::digest(id_or_name).into()
+}
+
+impl Rbac {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            access: Cache::new(ACCESS_BYTES),
+            services: Cache::new(SERVICE_BYTES),
+            is_shared: matches!(config.database_url(), Ok(DatabaseUrl::Postgres(_))),
+        }
+    }
+
+    /// What a person may do in a service, if that is known without the database.
+    pub fn cached(&self, app: &App, user: UserId, service: ServiceId) -> Option<Arc<Access>> {
+        self.access.find(&access_key(user, service)).filter(|access| self.is_believed(app, access.read_at))
+    }
+
+    /// What a person may do in a service: nothing, if either is not there or not active.
+    pub async fn access(&self, app: &App, user: UserId, service: ServiceId) -> Result<Arc<Access>> {
+        if let Some(access) = self.cached(app, user, service) {
+            return Ok(access);
+        }
+        let key = access_key(user, service);
+        let stamp = self.access.stamp(&key);
+        let access = Arc::new(find_access(app.db.as_ref(), user, service, app.world.now()).await?);
+        self.access.refill(stamp, key, Some(&access));
+        Ok(access)
+    }
+
+    /// A service by id or name, if that is known without the database.
+    pub fn cached_service(&self, app: &App, id_or_name: &str) -> Option<Arc<Service>> {
+        self.services.find(&service_key(id_or_name)).filter(|service| self.is_believed(app, service.read_at))
+    }
+
+    /// A service by id or name, active or not; `None` when there is none.
+    pub async fn service(&self, app: &App, id_or_name: &str) -> Result<Option<Arc<Service>>> {
+        if let Some(service) = self.cached_service(app, id_or_name) {
+            return Ok(Some(service));
+        }
+        let key = service_key(id_or_name);
+        let stamp = self.services.stamp(&key);
+        let service = find_service(app.db.as_ref(), id_or_name, app.world.now()).await?.map(Arc::new);
+        if let Some(service) = &service {
+            self.services.refill(stamp, key, Some(service));
+        }
+        Ok(service)
+    }
+
+    /// Forgets everything: when this returns, nobody is answered by what held before.
+    pub fn forget_all(&self) {
+        self.access.forget_all();
+        self.services.forget_all();
+    }
+
+    fn is_believed(&self, app: &App, read_at: u32) -> bool {
+        !self.is_shared || clock(app.world.now()).wrapping_sub(read_at) < MAX_STALENESS
+    }
+}

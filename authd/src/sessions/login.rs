@@ -1,0 +1,224 @@
+//! Signing in with a password, signing out, and changing the password.
+//!
+//! Invariant: an unknown user, a wrong password, a locked name and a disabled user do the same work and get the same
+//! answer: one look-up, one counted attempt, one hash, one audit row.
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use shared::api::Done;
+use shared::api::sessions::{ChangePassword, LoggedIn, LoggedOut, Login, Logout, Payload, Profile, ShowProfile};
+use shared::id::{SessionId, UserId};
+use shared::problem::Code;
+use shared::secret::Secret;
+
+use super::live;
+use super::lockout::Attempt;
+use super::store::{self, NewLogin};
+use crate::app::Ctx;
+use crate::audit;
+use crate::caller::Caller;
+use crate::db::{Batch, DbError, Query, Row, Statement};
+use crate::error::{Error, Result};
+use crate::keys::Purpose;
+use crate::names;
+use crate::passwords::{self, Verified};
+use crate::world::Millis;
+
+/// Characters of a user name in the audit log.
+const SHOWN: usize = 64;
+
+// Users that are not active are found too: they cost the same as all others.
+const FIND: &str =
+    "SELECT id, username, name, status, password_hash, password_changed_at FROM users WHERE live_name = $1";
+const FIND_ID: &str = "SELECT id, username, name, status, password_hash, password_changed_at FROM users WHERE id = $1";
+const SET_HASH: &str = "UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3";
+const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3 \
+     WHERE id = $1 AND password_hash = $4 AND deleted_at IS NULL";
+
+/// A user as a login sees them.
+struct Person {
+    id: UserId,
+    username: String,
+    name: String,
+    is_active: bool,
+    password_hash: Option<String>,
+    password_changed_at: Millis,
+}
+
+impl Person {
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: row.text(0)?.parse().map_err(Error::internal)?,
+            username: row.text(1)?.to_owned(),
+            name: row.text(2)?.to_owned(),
+            is_active: row.text(3)? == "active",
+            password_hash: row.opt_text(4)?.map(str::to_owned),
+            password_changed_at: row.opt_int(5)?.unwrap_or_default(),
+        })
+    }
+}
+
+pub async fn login(ctx: Ctx, op: Login) -> Result<LoggedIn> {
+    let app = ctx.app.clone();
+    let folded = names::fold(&op.username);
+    let rows = app.db.query(Query::point(FIND, [folded.as_str().into()])).await?;
+    let person = rows.first().map(Person::read).transpose()?;
+    let attempt = Attempt::new(&folded, ctx.address);
+    let is_open = attempt.count(&ctx, &app.config.login).await?;
+    let stored = person.as_ref().and_then(|person| person.password_hash.as_deref());
+    let verified = app.passwords.verify(stored, &op.password).await?;
+    let person = match (person, verified) {
+        (Some(person), Verified::Yes { outdated }) if is_open && person.is_active => {
+            if outdated {
+                upgrade(&ctx, &person, &op.password).await?;
+            }
+            person
+        }
+        _ => return Err(refuse(&ctx, &op.username).await?),
+    };
+    let now = ctx.now();
+    let limits = app.sessions.limits;
+    let token = new_token(&ctx)?;
+    let absolute = now + limits.max;
+    let session = NewLogin {
+        id: SessionId(app.world.uuid()),
+        user: person.id,
+        hash: live::hash(token.expose()),
+        now,
+        idle_expires_at: (now + limits.idle).min(absolute),
+        absolute_expires_at: absolute,
+        address: ctx.address.map(|address| address.to_string()),
+        password_changed_at: person.password_changed_at,
+    };
+    let mut batch: Batch = vec![store::insert_login(&session)];
+    batch.extend(attempt.forgive());
+    let as_user = Ctx { caller: caller(&person, session.id), ..ctx.clone() };
+    batch.push(audit::row(&as_user, "sessions.login", Some(&session.id.to_string()), serde_json::Map::new()));
+    match app.db.commit(batch).await {
+        Ok(_) => {}
+        // Disabled, deleted, or the password changed, while it was being verified.
+        Err(DbError::Unmet(0)) => return Err(refuse(&ctx, &op.username).await?),
+        Err(error) => return Err(error.into()),
+    }
+    let payload = Payload {
+        user_id: person.id,
+        username: person.username,
+        name: person.name,
+        service_id: None,
+        roles: None,
+        permissions: None,
+    };
+    Ok(LoggedIn { token, expires_at: super::model::seconds(session.idle_expires_at), payload })
+}
+
+/// The one answer to every login that is not accepted, after the audit log has it.
+async fn refuse(ctx: &Ctx, username: &str) -> Result<Error> {
+    let shown: String = username.chars().take(SHOWN).collect();
+    let detail = audit::detail([("username", Some(json!(shown)))]);
+    ctx.app.db.commit(vec![audit::refusal(ctx, "sessions.login", None, "refused", detail)]).await?;
+    Ok(Error::new(Code::InvalidCredentials, "user name and password do not go together"))
+}
+
+fn caller(person: &Person, session: SessionId) -> Caller {
+    Caller::User {
+        id: person.id,
+        username: person.username.clone(),
+        session,
+        permissions: crate::caller::Permissions::NONE,
+    }
+}
+
+/// Stores the password anew with today's parameters. Somebody else may have been first.
+async fn upgrade(ctx: &Ctx, person: &Person, password: &Secret) -> Result<()> {
+    let hash = ctx.app.passwords.hash(&ctx.app.world, password).await?;
+    let params = [person.id.to_string().into(), hash.into(), person.password_hash.clone().into()];
+    ctx.app.db.commit(vec![Statement::any(SET_HASH, params)]).await?;
+    Ok(())
+}
+
+/// 64 hexadecimal digits of a SHA-256 over a secret of the key ring, randomness and the time: even a guessed state of
+/// the random source gives no token away.
+fn new_token(ctx: &Ctx) -> Result<Secret> {
+    let random = ctx.app.world.bytes::<32>();
+    let (_, mac) = ctx.app.keys.mac(Purpose::Session, None, &[&random, &ctx.now().to_be_bytes()])?;
+    let digest = Sha256::digest(mac);
+    let mut token = String::with_capacity(live::TOKEN_LENGTH);
+    for byte in digest {
+        token.push(char::from(b"0123456789abcdef"[usize::from(byte >> 4)]));
+        token.push(char::from(b"0123456789abcdef"[usize::from(byte & 15)]));
+    }
+    Ok(Secret::new(token))
+}
+
+/// The session and the user of a caller who is a person.
+pub fn person(ctx: &Ctx) -> Result<(UserId, SessionId)> {
+    match ctx.caller {
+        Caller::User { id, session, .. } => Ok((id, session)),
+        _ => Err(Error::new(Code::Forbidden, "this is for people, by their session")),
+    }
+}
+
+pub async fn logout(ctx: Ctx, _: Logout) -> Result<LoggedOut> {
+    let (user, session) = person(&ctx)?;
+    let mut batch = vec![store::end_login(session, Some(user), "logged_out", ctx.now())];
+    batch.push(audit::row(&ctx, "sessions.logout", Some(&session.to_string()), serde_json::Map::new()));
+    end(&ctx, user, batch).await?;
+    Ok(LoggedOut { status: "logged_out".to_owned() })
+}
+
+/// Commits a batch whose first statement ends sessions of a user, and forgets them before it returns, even when the
+/// caller goes away meanwhile. `false`: there was nothing to end.
+pub async fn end(ctx: &Ctx, user: UserId, batch: Batch) -> Result<bool> {
+    let app = ctx.app.clone();
+    let running = tokio::spawn(async move {
+        let committed = app.db.commit(batch).await;
+        app.sessions.forget_user(&app, user).await;
+        committed
+    });
+    match running.await {
+        Ok(Ok(_)) => Ok(true),
+        Ok(Err(DbError::Unmet(0))) => Ok(false),
+        Ok(Err(error)) => Err(error.into()),
+        Err(error) => {
+            ctx.app.sessions.forget_all();
+            Err(Error::internal(error))
+        }
+    }
+}
+
+pub async fn profile(ctx: Ctx, op: ShowProfile) -> Result<Profile> {
+    let ended = || Error::new(Code::InvalidToken, "the session has ended; sign in again");
+    let token = op.header_token.or(op.bearer).ok_or_else(ended)?;
+    let (live, renewed) = ctx.app.sessions.touch(&ctx.app, token.expose()).await?.ok_or_else(ended)?;
+    Ok(Profile { payload: live.payload(), renewed, expires_at: live.expires_at_seconds() })
+}
+
+pub async fn change_password(ctx: Ctx, op: ChangePassword) -> Result<Done> {
+    let (user, session) = person(&ctx)?;
+    let app = &ctx.app;
+    let rows = app.db.query(Query::point(FIND_ID, [user.to_string().into()])).await?;
+    let person = rows.first().map(Person::read).transpose()?.ok_or_else(|| Error::not_found("user"))?;
+    let folded = names::fold(&person.username);
+    let attempt = Attempt::new(&folded, ctx.address);
+    let is_open = attempt.count(&ctx, &app.config.login).await?;
+    let verified = app.passwords.verify(person.password_hash.as_deref(), &op.password).await?;
+    if !is_open || verified == Verified::No {
+        return Err(Error::field("password", "this is not your password"));
+    }
+    passwords::check("new_password", &op.new_password, &folded)?;
+    if op.new_password == op.password {
+        return Err(Error::field("new_password", "this is the password that you have"));
+    }
+    let hash = app.passwords.hash(&app.world, &op.new_password).await?;
+    let now = ctx.now();
+    let params = [user.to_string().into(), hash.into(), now.into(), person.password_hash.clone().into()];
+    let mut batch: Batch =
+        vec![Statement::one(SET_PASSWORD, params), store::end_all(user, Some(session), "password_changed", now)];
+    batch.extend(attempt.forgive());
+    batch.push(audit::row(&ctx, "sessions.change_password", Some(&user.to_string()), serde_json::Map::new()));
+    if end(&ctx, user, batch).await? {
+        Ok(Done::default())
+    } else {
+        Err(Error::new(Code::Conflict, "the password was changed at the same time; try again"))
+    }
+}

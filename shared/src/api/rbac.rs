@@ -1,0 +1,368 @@
+//! Services, roles, permissions, and who has which where.
+//!
+//! A permission works for a person in a service when the person was given it there directly, or holds a role there
+//! that has it; the role counts only if the service has that role, and person, service and role are active. Wherever
+//! an id is asked for, the name does as well.
+
+use serde::{Deserialize, Serialize};
+
+use super::Done;
+use super::users::Status;
+use crate::id::{PermissionId, RoleId, ServiceId, TokenId, UserId};
+use crate::op::{Access, Permission as Authd, operations};
+use crate::page::Limit;
+use crate::secret::Secret;
+use crate::time::Time;
+
+operations! {
+    /// Create a service
+    CreateService => "services.create", Post "/services", Access::Permission(Authd::AccessWrite), 201 Service;
+    /// List services
+    ListServices => "services.list", Get "/services", Access::Permission(Authd::AccessRead), 200 ServiceList;
+    /// Show one service
+    ShowService => "services.show", Get "/services/{id}", Access::Permission(Authd::AccessRead), 200 Service;
+    /// Change a service; fields that are absent stay as they are
+    UpdateService => "services.update", Put "/services/{id}", Access::Permission(Authd::AccessWrite), 200 Service;
+    /// Delete a service, with its grants and its tokens
+    DeleteService => "services.delete", Delete "/services/{id}", Access::Permission(Authd::AccessWrite), 200 Done;
+    /// Mint a token for a service: it can ask about the users of this service, and nothing else
+    CreateServiceToken => "services.create_token", Post "/services/{id}/token", Access::Permission(Authd::AccessWrite), 201 ServiceToken;
+    /// List the tokens of a service
+    ListServiceTokens => "services.list_tokens", Get "/services/{id}/token", Access::Permission(Authd::AccessRead), 200 super::tokens::TokenList;
+    /// Revoke a token of a service
+    RevokeServiceToken => "services.revoke_token", Delete "/services/{id}/token/{token_id}", Access::Permission(Authd::AccessWrite), 200 Done;
+
+    /// Create a role
+    CreateRole => "roles.create", Post "/roles", Access::Permission(Authd::AccessWrite), 201 Role;
+    /// List roles
+    ListRoles => "roles.list", Get "/roles", Access::Permission(Authd::AccessRead), 200 RoleList;
+    /// Show one role
+    ShowRole => "roles.show", Get "/roles/{id}", Access::Permission(Authd::AccessRead), 200 Role;
+    /// Change a role; fields that are absent stay as they are
+    UpdateRole => "roles.update", Put "/roles/{id}", Access::Permission(Authd::AccessWrite), 200 Role;
+    /// Delete a role, and take it from everybody
+    DeleteRole => "roles.delete", Delete "/roles/{id}", Access::Permission(Authd::AccessWrite), 200 Done;
+
+    /// Create a permission
+    CreatePermission => "permissions.create", Post "/permissions", Access::Permission(Authd::AccessWrite), 201 Permission;
+    /// List permissions
+    ListPermissions => "permissions.list", Get "/permissions", Access::Permission(Authd::AccessRead), 200 PermissionList;
+    /// Show one permission
+    ShowPermission => "permissions.show", Get "/permissions/{id}", Access::Permission(Authd::AccessRead), 200 Permission;
+    /// Change a permission; fields that are absent stay as they are
+    UpdatePermission => "permissions.update", Put "/permissions/{id}", Access::Permission(Authd::AccessWrite), 200 Permission;
+    /// Delete a permission, and take it from every role and everybody
+    DeletePermission => "permissions.delete", Delete "/permissions/{id}", Access::Permission(Authd::AccessWrite), 200 Done;
+
+    /// Give a role a permission
+    AddRolePermission => "roles.add_permission", Post "/role-permissions", Access::Permission(Authd::AccessWrite), 200 Done;
+    /// Take a permission from a role
+    RemoveRolePermission => "roles.remove_permission", Delete "/role-permissions", Access::Permission(Authd::AccessWrite), 200 Done;
+    /// List the permissions of a role
+    ListRolePermissions => "roles.list_permissions", Get "/roles/{id}/permissions", Access::Permission(Authd::AccessRead), 200 PermissionList;
+    /// Let a role count in a service
+    AddServiceRole => "services.add_role", Post "/service-roles", Access::Permission(Authd::AccessWrite), 200 Done;
+    /// Let a role count in a service no more
+    RemoveServiceRole => "services.remove_role", Delete "/service-roles", Access::Permission(Authd::AccessWrite), 200 Done;
+    /// List the roles that count in a service
+    ListServiceRoles => "services.list_roles", Get "/services/{id}/roles", Access::Permission(Authd::AccessRead), 200 RoleList;
+
+    /// Grant a person a role in a service
+    GrantRole => "grants.add_role", Post "/person-service-roles", Access::Permission(Authd::AccessWrite), 200 Done;
+    /// Take a role in a service from a person
+    UngrantRole => "grants.remove_role", Delete "/person-service-roles", Access::Permission(Authd::AccessWrite), 200 Done;
+    /// Grant a person a permission in a service directly
+    GrantPermission => "grants.add_permission", Post "/person-service-permissions", Access::Permission(Authd::AccessWrite), 200 Done;
+    /// Take a direct permission in a service from a person
+    UngrantPermission => "grants.remove_permission", Delete "/person-service-permissions", Access::Permission(Authd::AccessWrite), 200 Done;
+    /// List grants: of everybody, of a person, in a service
+    ListGrants => "grants.list", Get "/grants", Access::Permission(Authd::AccessRead), 200 GrantList;
+    /// List the roles that a person was given in a service
+    ListPersonRoles => "grants.list_roles", Get "/people/{id}/services/{service_id}/roles", Access::Permission(Authd::AccessRead), 200 RoleList;
+    /// List the people who were given a role in a service
+    ListRolePeople => "grants.list_people", Get "/services/{id}/roles/{role_id}/people", Access::Permission(Authd::AccessRead), 200 super::users::UserList;
+    /// List the services in which a person was given anything
+    ListPersonServices => "grants.list_services", Get "/people/{id}/services", Access::Permission(Authd::AccessRead), 200 ServiceList;
+}
+
+/// Declares the requests that say nothing but an id (or a name).
+macro_rules! by_id {
+    ($($name:ident)*) => {$(
+        /// `id` is an id or a name.
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            pub id: String,
+        }
+    )*};
+}
+
+by_id! { ShowService DeleteService ShowRole DeleteRole ShowPermission DeletePermission }
+
+/// Declares the requests for a page of everything, oldest first.
+macro_rules! pages {
+    ($($name:ident)*) => {$(
+        #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub limit: Option<Limit>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub cursor: Option<String>,
+        }
+    )*};
+}
+
+pages! { ListServices ListRoles ListPermissions }
+
+/// Declares the requests for a page of what belongs to one thing, oldest first; `id` is an id or a name.
+macro_rules! pages_of {
+    ($($name:ident { $($field:ident),* })*) => {$(
+        /// The ids may be names.
+        #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $(pub $field: String,)*
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub limit: Option<Limit>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub cursor: Option<String>,
+        }
+    )*};
+}
+
+pages_of! {
+    ListServiceTokens { id }
+    ListRolePermissions { id }
+    ListServiceRoles { id }
+    ListPersonRoles { id, service_id }
+    ListRolePeople { id, role_id }
+    ListPersonServices { id }
+}
+
+/// Declares the requests that make or end a relation; every id may be a name.
+macro_rules! relations {
+    ($($add:ident $remove:ident { $($field:ident),* })*) => {$(
+        relations! { @one $add { $($field),* } }
+        relations! { @one $remove { $($field),* } }
+    )*};
+    (@one $name:ident { $($field:ident),* }) => {
+        /// The ids may be names.
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $(pub $field: String,)*
+        }
+    };
+}
+
+relations! {
+    AddRolePermission RemoveRolePermission { role_id, permission_id }
+    AddServiceRole RemoveServiceRole { service_id, role_id }
+    GrantRole UngrantRole { person_id, service_id, role_id }
+    GrantPermission UngrantPermission { person_id, service_id, permission_id }
+}
+
+/// Something that people use and that asks what they may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Service {
+    pub id: ServiceId,
+    pub name: String,
+    #[serde(default)]
+    pub description: String,
+    pub status: Status,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateService {
+    /// 1 to 128 characters; unique among the services that are not deleted.
+    pub name: String,
+    /// At most 1,000 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UpdateService {
+    /// An id or a name.
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct ServiceList {
+    pub services: Vec<Service>,
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateServiceToken {
+    /// The service's id or name.
+    pub id: String,
+    /// How lists call the token; made from the service's name if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Days until it expires, 1 to 36,500; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_days: Option<u32>,
+}
+
+/// A service's token with its secret, shown this once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct ServiceToken {
+    pub token: Secret,
+    pub token_id: TokenId,
+    pub service_id: ServiceId,
+    pub name: String,
+    pub expires_at: Option<Time>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RevokeServiceToken {
+    /// The service's id or name.
+    pub id: String,
+    pub token_id: TokenId,
+}
+
+/// A named set of permissions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Role {
+    pub id: RoleId,
+    pub name: String,
+    pub status: Status,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateRole {
+    /// 1 to 128 characters; unique among the roles that are not deleted.
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UpdateRole {
+    /// An id or a name.
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct RoleList {
+    pub roles: Vec<Role>,
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}
+
+/// Something that may be done, by a name that the services give a meaning to. In the built-in service `authd` the
+/// names are authd's own, such as `tokens.write`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Permission {
+    pub id: PermissionId,
+    pub name: String,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreatePermission {
+    /// 1 to 128 characters; unique among the permissions that are not deleted.
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UpdatePermission {
+    /// An id or a name.
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct PermissionList {
+    pub permissions: Vec<Permission>,
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}
+
+/// A page of grants. Every filter is an id or a name.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ListGrants {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct GrantList {
+    pub grants: Vec<Grant>,
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}
+
+/// What a person was given in a service: exactly one of a role and a permission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Grant {
+    pub person_id: UserId,
+    pub username: String,
+    pub service_id: ServiceId,
+    pub service: String,
+    /// The role's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The permission's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permission: Option<String>,
+    pub created_at: Time,
+}

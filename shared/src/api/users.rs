@@ -1,0 +1,210 @@
+//! Users: the people who sign in. Deleting one frees the name and ends every session; the id stays taken.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::UserId;
+use crate::op::{Access, Permission, operations};
+use crate::page::Limit;
+use crate::secret::Secret;
+use crate::time::Time;
+
+operations! {
+    /// Create a user
+    CreateUser => "users.create", Post "/users", Access::Permission(Permission::UsersWrite), 201 User;
+    /// List users by name
+    ListUsers => "users.list", Get "/users", Access::Permission(Permission::UsersRead), 200 UserList;
+    /// Show one user
+    ShowUser => "users.show", Get "/users/{id}", Access::Permission(Permission::UsersRead), 200 User;
+    /// Change a user; fields that are absent stay as they are
+    UpdateUser => "users.update", Put "/users/{id}", Access::Permission(Permission::UsersWrite), 200 User;
+    /// Delete a user and end every session
+    DeleteUser => "users.delete", Delete "/users/{id}", Access::Permission(Permission::UsersWrite), 200 super::Done;
+    /// List names and addresses with failed logins
+    ListLockouts => "lockouts.list", Get "/lockouts", Access::Permission(Permission::UsersRead), 200 LockoutList;
+    /// Forget the failed logins of a name or an address
+    ClearLockout => "lockouts.clear", Delete "/lockouts/{id}", Access::Permission(Permission::UsersWrite), 200 super::Done;
+}
+
+/// Whether something works at the moment. What is inactive counts for nothing until it is active again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    #[default]
+    Active,
+    Inactive,
+}
+
+impl Status {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+        }
+    }
+}
+
+/// A natural or a legal person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub enum PersonType {
+    N,
+    J,
+}
+
+/// What a document number is a number of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(rename_all = "UPPERCASE")]
+pub enum DocumentType {
+    Dni,
+    Ce,
+    Ruc,
+}
+
+/// A user, without anything secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct User {
+    pub id: UserId,
+    /// As it was typed; compared without regard to case and Unicode form.
+    pub username: String,
+    pub name: String,
+    pub status: Status,
+    /// Whether a password is set.
+    #[serde(default)]
+    pub has_password: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person_type: Option<PersonType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_type: Option<DocumentType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_number: Option<String>,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+/// Asks for a new user.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateUser {
+    /// 1 to 128 characters; unique among the users that are not deleted, without regard to case and Unicode form.
+    pub username: String,
+    /// 8 to 1,024 characters, not one of the commonest. Absent: no login by password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// What to call the person; the user name if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person_type: Option<PersonType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_type: Option<DocumentType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_number: Option<String>,
+}
+
+/// A page of users, oldest first.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ListUsers {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct UserList {
+    pub users: Vec<User>,
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}
+
+/// `id` is a user's id or user name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ShowUser {
+    pub id: String,
+}
+
+/// Changes what is given. A new password or another status than active ends the user's sessions.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UpdateUser {
+    /// A user's id or user name.
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person_type: Option<PersonType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_type: Option<DocumentType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_number: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DeleteUser {
+    /// A user's id or user name.
+    pub id: String,
+}
+
+/// A page of names and addresses with failed logins, the latest first.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ListLockouts {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Those that are not locked out at the moment, too.
+    #[serde(default)]
+    pub all: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct LockoutList {
+    pub lockouts: Vec<Lockout>,
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}
+
+/// Failed logins of a name (known or not) or of an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Lockout {
+    /// `name:alice` or `address:192.0.2.7`; of IPv6 the /64 network.
+    pub id: String,
+    /// Failed logins since the last good one (name), or of the current window (address).
+    pub failures: u32,
+    pub last_at: Time,
+    /// Until when no login is let through; absent when it is not locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_until: Option<Time>,
+}
+
+/// Clears `name:NAME` or `address:ADDRESS`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ClearLockout {
+    pub id: String,
+}
