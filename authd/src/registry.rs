@@ -47,7 +47,6 @@ impl Route {
     /// Refuses who may not call this operation, whatever the request says.
     pub fn authorize(&self, caller: &Caller) -> Result<()> {
         match self.info.access {
-            Access::Public | Access::Proof => Ok(()),
             Access::Permission(permission) if caller.can(permission) => Ok(()),
             Access::Permission(_) | Access::User | Access::Known if *caller == Caller::Anonymous => {
                 Err(Error::new(Code::Unauthenticated, "this needs credentials: Authorization: Bearer <token>"))
@@ -59,7 +58,7 @@ impl Route {
             Access::Known if matches!(caller, Caller::Device { .. }) => {
                 Err(Error::new(Code::Forbidden, "a device's session is for AWS credentials, and nothing else"))
             }
-            Access::Known => Ok(()),
+            Access::Public | Access::Proof | Access::Known => Ok(()),
             Access::Permission(permission) => {
                 let name = permission.as_str();
                 Err(Error::new(Code::Forbidden, format!("{caller} does not hold the permission {name}")))

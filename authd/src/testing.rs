@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::Value;
+use shared::id::UserId;
 use shared::wire::Parts;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -13,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::app::{App, Ctx, RequestId};
 use crate::caller::Caller;
 use crate::config::{Config, Environment, Sources};
-use crate::db::{Batch, BoxFuture, Db, DbError, Outcome, Query, Row};
+use crate::db::{Batch, BoxFuture, Db, DbError, Outcome, Query, Row, Statement};
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::tokens::Marks;
@@ -50,6 +51,10 @@ impl TestApp {
 
     async fn with_config(config: Config, folder: TempDir) -> Self {
         let (world, clock) = World::fixed(NOW);
+        Self::open(config, folder, world, clock).await
+    }
+
+    async fn open(config: Config, folder: TempDir, world: World, clock: Arc<FixedClock>) -> Self {
         let (mut app, marks) = crate::open(config, world.clone()).await.unwrap();
         let db = Arc::new(Watched { inner: app.db.clone(), broken: AtomicBool::new(false), reads: AtomicU64::new(0) });
         app.db = db.clone();
@@ -86,6 +91,31 @@ impl TestApp {
             Ok(answer) => panic!("{operation} was not refused: {answer}"),
             Err(error) => error.code.as_str(),
         }
+    }
+
+    /// A user with a password.
+    pub async fn user(&self, username: &str, password: &str) -> UserId {
+        let hash = self.app.passwords.hash(&self.world, &password.into()).await.unwrap();
+        let id = UserId(self.world.uuid());
+        let folded = crate::names::fold(username);
+        let sql = "INSERT INTO users (id, username, live_name, name, status, password_hash, password_changed_at, \
+             created_at, updated_at) VALUES ($1, $2, $3, $2, 'active', $4, $5, $5, $5)";
+        let params = [id.to_string().into(), username.into(), folded.into(), hash.into(), self.world.now().into()];
+        self.app.db.commit(vec![Statement::one(sql, params)]).await.unwrap();
+        id
+    }
+
+    /// The caller who a session's token stands for.
+    pub async fn caller(&self, token: &str) -> Result<Caller, Error> {
+        crate::sessions::authenticate(&self.app, token, None, true).await
+    }
+
+    /// Another daemon on the same data, as after a restart.
+    pub async fn restarted(self) -> Self {
+        let Self { app, folder, world, clock, .. } = self;
+        let config = app.config.clone();
+        drop(app);
+        Self::open(config, folder, world, clock).await
     }
 
     /// From now on the database fails, or works again.

@@ -36,6 +36,8 @@ pub async fn run(app: Arc<App>, stop: impl Future<Output = ()>) {
             let mut most = sweep::idempotency(db, now, ROWS).await?;
             most = most.max(sweep::invalidations(db, now - INVALIDATION_LIFE, ROWS).await?);
             most = most.max(sessions::store::sweep(db, now - SESSION_LIFE, ROWS).await?);
+            let (attempts, kept) = sessions::lockout::SWEEP_ATTEMPTS;
+            most = most.max(sweep::expired(db, attempts, now - kept, ROWS).await?);
             most = most.max(sweep::expired(db, tokens::SWEEP_SECRETS, now - tokens::SECRET_KEPT, ROWS).await?);
             Ok::<_, DbError>(most.max(ephemeral::db::sweep(db, now, ROWS).await?))
         };

@@ -29,7 +29,7 @@ pub struct Access {
     pub json: String,
     /// What that is on authd itself; nothing in any other service.
     pub authd: Permissions,
-    read_at: u32,
+    pub(crate) read_at: u32,
 }
 
 impl Access {

@@ -11,6 +11,8 @@ pub mod login;
 pub mod model;
 pub mod ops;
 pub mod store;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 

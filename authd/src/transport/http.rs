@@ -269,8 +269,9 @@ impl Http {
 
     async fn read(&self, info: &Info, headers: &HeaderMap, body: Incoming) -> Result<Bytes> {
         // The fields of a DELETE may come in the query or, as some clients send them, in a body.
-        let is_optional = info.method == shared::op::Method::Delete;
-        if !info.method.has_body() && !(is_optional && !body.is_end_stream()) {
+        let is_expected =
+            info.method.has_body() || (info.method == shared::op::Method::Delete && !body.is_end_stream());
+        if !is_expected {
             return Ok(Bytes::new());
         }
         let media = if info.oauth { &FORM } else { &JSON };

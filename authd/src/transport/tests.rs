@@ -69,6 +69,21 @@ impl Daemon {
         exchange(UnixStream::connect(self.folder.path().join("admin.sock")).await.unwrap(), request).await
     }
 
+    /// A token of a service's own.
+    async fn service_token(&self) -> String {
+        self.send(&post("/services", &bearer(ADMIN), "{\"name\":\"billing\"}")).await;
+        let answer = self.send(&post("/services/billing/token", &bearer(ADMIN), "{}")).await;
+        answer.body["token"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+    }
+
+    /// Signs a new person in.
+    async fn sign_in(&self, username: &str) -> String {
+        let body = json!({ "username": username, "password": "correct horse" }).to_string();
+        self.send(&post("/users", &bearer(ADMIN), &body)).await;
+        let answer = self.send(&post("/auth/login", "", &body)).await;
+        answer.body["token"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+    }
+
     /// Mints a token with these scopes.
     async fn mint(&self, name: &str, scopes: &[&str]) -> String {
         let body = json!({ "name": name, "scopes": scopes }).to_string();
@@ -104,9 +119,15 @@ fn post(path: &str, headers: &str, body: &str) -> String {
 
 /// A request for an operation that says nothing but what its path needs.
 fn bare(info: &Info, headers: &str) -> String {
-    let path = info.path.replace("{id}", "01900000-0000-7000-8000-000000000000");
-    let headers = format!("Content-Type: application/json\r\n{headers}");
-    request(info.method.as_str(), &path, &headers, if info.method.has_body() { "{}" } else { "" })
+    let id = "01900000-0000-7000-8000-000000000000";
+    let segments = info.path.split('/').map(|segment| if segment.starts_with('{') { id } else { segment });
+    let path = segments.collect::<Vec<_>>().join("/");
+    let (media, body) = match (info.oauth, info.method.has_body()) {
+        (true, _) => ("application/x-www-form-urlencoded", "unasked=1"),
+        (false, true) => ("application/json", "{}"),
+        (false, false) => ("application/json", ""),
+    };
+    request(info.method.as_str(), &path, &format!("Content-Type: {media}\r\n{headers}"), body)
 }
 
 fn bearer(token: &str) -> String {
@@ -125,6 +146,10 @@ async fn every_route_lets_in_every_kind_of_caller_that_the_table_says_and_no_oth
     daemon.send(&post("/auth/tokens/revoked/revoke", &bearer(ADMIN), "{}")).await;
     let unknown = crate::tokens::model::mint("amp_live_", &[3; 28]);
     let device = format!("adr_{}", "A".repeat(70));
+    let person = daemon.sign_in("person").await;
+    let ended = daemon.sign_in("gone").await;
+    daemon.send(&post("/auth/logout", &bearer(&ended), "{}")).await;
+    let service = daemon.service_token().await;
     for info in shared::api::operations() {
         let status = async |headers: &str| daemon.send(&bare(info, headers)).await.status;
         let let_in = |status: u16| status != 401 && status != 403 && status != 0;
@@ -139,14 +164,34 @@ async fn every_route_lets_in_every_kind_of_caller_that_the_table_says_and_no_oth
                 let answer = daemon.send(&bare(info, &bearer(ADMIN))).await;
                 assert!(answer.status >= 400, "{}: {answer:?}", info.name);
             }
+            Access::User | Access::Known => {
+                for nobody in [String::new(), "Authorization: Bearer\r\n".into()] {
+                    assert!(matches!(status(&nobody).await, 400 | 401), "{} {nobody}", info.name);
+                }
+                for wrong in ["nonsense", &revoked, unknown.expose(), &device, &ADMIN[1..], &ended] {
+                    assert_eq!(status(&bearer(wrong)).await, 401, "{} {wrong}", info.name);
+                }
+                // One's own session is ended by some of these, so each gets its own.
+                let session = daemon.sign_in("person").await;
+                assert!(let_in(status(&bearer(&session)).await), "{}", info.name);
+                let session = daemon.sign_in("person").await;
+                assert!(let_in(status(&format!("token: {session}\r\n")).await), "{}", info.name);
+                let is_known = info.access == Access::Known;
+                for other in [ADMIN, &plain, &service] {
+                    assert_eq!(let_in(status(&bearer(other)).await), is_known, "{} {other}", info.name);
+                }
+                assert_eq!(let_in(daemon.send_to_socket(&bare(info, "")).await.status), is_known, "{}", info.name);
+            }
             Access::Permission(needed) => {
                 for nobody in [String::new(), "Authorization: Basic YTpi\r\n".into()] {
                     assert_eq!(status(&nobody).await, 401, "{} {nobody}", info.name);
                 }
-                for wrong in ["nonsense", &revoked, unknown.expose(), &device, &ADMIN[1..]] {
+                for wrong in ["nonsense", &revoked, unknown.expose(), &device, &ADMIN[1..], &ended] {
                     assert_eq!(status(&bearer(wrong)).await, 401, "{} {wrong}", info.name);
                 }
-                assert_eq!(status(&bearer(&plain)).await, 403, "{}", info.name);
+                for weak in [&plain, &person, &service] {
+                    assert_eq!(status(&bearer(weak)).await, 403, "{} {weak}", info.name);
+                }
                 assert!(let_in(status(&bearer(ADMIN)).await), "{}", info.name);
                 assert!(let_in(daemon.send_to_socket(&bare(info, "")).await.status), "{}", info.name);
                 for (held, token) in &holders {
