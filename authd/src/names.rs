@@ -14,7 +14,9 @@ pub const MAX: usize = 128;
 /// counters for one account elsewhere.
 pub fn fold(name: &str) -> String {
     // Lower-casing may undo normalisation (İ), so once more. Bounded: nobody's name is longer than this.
-    let bounded: String = name.trim().chars().take(4 * MAX).collect();
+    // PostgreSQL cannot keep a NUL, and nobody's name has one.
+    let visible = |c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c };
+    let bounded: String = name.trim().chars().map(visible).take(4 * MAX).collect();
     let lower: String = bounded.nfkc().flat_map(char::to_lowercase).collect();
     lower.nfkc().collect::<String>().trim().to_owned()
 }

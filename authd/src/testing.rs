@@ -1,5 +1,5 @@
-//! A daemon without sockets for the rooms' tests: in front the registry, below a real SQLite database in a temporary
-//! folder, and a world that stands still.
+//! A daemon without sockets for the rooms' tests: in front the registry, below a real database (SQLite in a temporary
+//! folder, or PostgreSQL), and a world that stands still.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +23,11 @@ use crate::world::{FixedClock, World};
 /// 2027-01-15T08:00:00Z.
 pub const NOW: i64 = 1_800_000_000_000;
 
+/// Whether the rooms' tests run on PostgreSQL this time: `AUTHD_TEST_ENGINE=postgres`.
+pub fn on_postgres() -> bool {
+    std::env::var("AUTHD_TEST_ENGINE").is_ok_and(|engine| engine == "postgres")
+}
+
 #[expect(missing_debug_implementations, reason = "tests do not print it")]
 pub struct TestApp {
     pub app: Arc<App>,
@@ -44,7 +49,11 @@ impl TestApp {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("authd.toml");
         std::fs::write(&file, toml).unwrap();
-        let environment = Environment::from([("AUTHD_DATA_DIR".to_owned(), folder.path().display().to_string())]);
+        let mut environment = Environment::from([("AUTHD_DATA_DIR".to_owned(), folder.path().display().to_string())]);
+        if on_postgres() {
+            let url = crate::db::testing::postgres_url().await.expect("AUTHD_TEST_POSTGRES_URL names a server");
+            environment.insert("DATABASE_URL".to_owned(), url);
+        }
         let sources = Sources { file: Some(file), environment, ..Sources::default() };
         Self::with_config(sources.load().unwrap(), folder).await
     }

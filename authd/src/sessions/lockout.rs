@@ -25,10 +25,11 @@ const FOREVER: Millis = 253_402_300_799_000;
 /// How long failures are remembered after the last one.
 const KEPT: Millis = 30 * DAY;
 
-// $1 key, $2 now, $3 failures until a lock, $4 milliseconds of the first lock (each further one is longer by as much).
+// $1 key, $2 now, $3 failures until a lock (more than one), $4 milliseconds of the first lock (each further one is
+// longer by as much).
 const COUNT_NAME: &str = "\
     INSERT INTO login_attempts AS a (key, failures, window_start, locked_until, blocked, last_at) \
-    VALUES ($1, 1, $2, CASE WHEN $3 <= 1 THEN $2 + $4 ELSE 0 END, 0, $2) \
+    VALUES ($1, 1, $2, 0, 0, $2) \
     ON CONFLICT (key) DO UPDATE SET \
       blocked = CASE WHEN a.locked_until > $2 THEN a.blocked + 1 ELSE 0 END, \
       failures = CASE WHEN a.locked_until > $2 THEN a.failures ELSE a.failures + 1 END, \

@@ -219,7 +219,8 @@ async fn malformed_tokens_cost_no_look_up_and_unknown_ones_one() {
     for _ in 0..3 {
         assert_eq!(fault(&app, unknown.expose()).await, "token_not_found");
     }
-    assert_eq!(app.db_reads(), 1);
+    // Where other nodes may mint it at any moment, nobody remembers that a token is unknown.
+    assert_eq!(app.db_reads(), if crate::testing::on_postgres() { 3 } else { 1 });
 }
 
 #[tokio::test]
