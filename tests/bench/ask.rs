@@ -1,9 +1,15 @@
 //! The questions of the benchmark: what is sent, what fills its holes, and which answer is the right one.
 
+use std::sync::OnceLock;
+
+use crate::people;
 use crate::token::{self, Kind};
 
 /// The bearer of the daemons that the benchmark starts for itself, on loopback.
 pub const ADMIN_TOKEN: &str = "admin-of-a-benchmark-that-ends-in-a-minute";
+
+/// The token of the service that asks about people; the admin's until it is set.
+pub static SERVICE_TOKEN: OnceLock<String> = OnceLock::new();
 
 /// Characters of a created token's number.
 const NUMBER: usize = 16;
@@ -21,6 +27,15 @@ pub enum Ask {
     Create,
     /// With an `Idempotency-Key`, as authctl sends it.
     CreateKeyed,
+    /// About a session's token and a service.
+    CheckToken,
+    /// Whether a person has a permission, by a service's own token.
+    CheckPermission,
+    /// RFC 7662, about an API token.
+    IntrospectToken,
+    /// RFC 7662, about a session's token.
+    IntrospectSession,
+    Login,
 }
 
 impl Ask {
@@ -31,12 +46,26 @@ impl Ask {
             Self::Expired => Some(Kind::Expired),
             Self::Revoked => Some(Kind::Revoked),
             Self::Unknown => Some(Kind::Unknown),
-            Self::Create | Self::CreateKeyed => None,
+            _ => None,
         }
     }
 
     pub fn path(self) -> &'static str {
-        if self.kind().is_some() { "/auth/validate" } else { "/auth/tokens" }
+        match self {
+            Self::Create | Self::CreateKeyed => "/auth/tokens",
+            Self::CheckToken => "/check-token",
+            Self::CheckPermission => "/check-permission",
+            Self::IntrospectToken | Self::IntrospectSession => "/introspect",
+            Self::Login => "/auth/login",
+            _ => "/auth/validate",
+        }
+    }
+
+    pub fn media(self) -> &'static str {
+        match self {
+            Self::IntrospectToken | Self::IntrospectSession => "application/x-www-form-urlencoded",
+            _ => "application/json",
+        }
     }
 
     pub fn headers(self, subject: &str) -> String {
@@ -45,6 +74,12 @@ impl Ask {
             Self::CreateKeyed => {
                 format!("authorization: Bearer {ADMIN_TOKEN}\r\nidempotency-key: bench-{subject}\r\n")
             }
+            Self::CheckPermission | Self::IntrospectSession => {
+                let token = SERVICE_TOKEN.get().map_or(ADMIN_TOKEN, String::as_str);
+                format!("authorization: Bearer {token}\r\n")
+            }
+            // A service's own token is for sessions; this is a gateway's.
+            Self::IntrospectToken => format!("authorization: Bearer {ADMIN_TOKEN}\r\n"),
             _ => String::new(),
         }
     }
@@ -53,17 +88,39 @@ impl Ask {
         match self {
             Self::Scopes => format!(r#"{{"token":"{subject}","required_scopes":["read","write"]}}"#),
             Self::Create | Self::CreateKeyed => format!(r#"{{"name":"bench-{subject}","scopes":["read","write"]}}"#),
+            Self::CheckToken => {
+                format!(r#"{{"token":"{subject}","service_id":"{}"}}"#, people::SERVICE)
+            }
+            Self::CheckPermission => {
+                let (service, permission) = (people::SERVICE, people::PERMISSION);
+                format!(r#"{{"person_id":"{subject}","service_id":"{service}","permission_name":"{permission}"}}"#)
+            }
+            Self::IntrospectToken | Self::IntrospectSession => format!("token={subject}"),
+            Self::Login => format!(r#"{{"username":"{subject}","password":"{}"}}"#, people::PASSWORD),
             _ => format!(r#"{{"token":"{subject}"}}"#),
         }
     }
 
     pub fn subject_len(self) -> usize {
-        if self.kind().is_some() { token::LEN } else { NUMBER }
+        match self {
+            Self::Create | Self::CreateKeyed => NUMBER,
+            Self::CheckToken | Self::IntrospectSession => people::SESSION_LEN,
+            Self::CheckPermission => people::ID_LEN,
+            Self::Login => people::NAME_LEN,
+            _ => token::LEN,
+        }
     }
 
     pub fn write_subject(self, index: u64, out: &mut [u8]) {
         if let Some(kind) = self.kind() {
             return token::write(kind, index, out);
+        }
+        match self {
+            Self::IntrospectToken => return token::write(Kind::Valid, index, out),
+            Self::CheckToken | Self::IntrospectSession => return people::write_session(index, out),
+            Self::CheckPermission => return out.copy_from_slice(people::user_id(index).as_bytes()),
+            Self::Login => return out.copy_from_slice(people::user_name(index).as_bytes()),
+            _ => {}
         }
         let mut rest = index;
         for digit in out.iter_mut().rev() {
@@ -74,7 +131,10 @@ impl Ask {
 
     /// How the status line of the right answer begins.
     pub fn status(self) -> &'static [u8] {
-        if self.kind().is_some() { b"HTTP/1.1 200 " } else { b"HTTP/1.1 201 " }
+        match self {
+            Self::Create | Self::CreateKeyed => b"HTTP/1.1 201 ",
+            _ => b"HTTP/1.1 200 ",
+        }
     }
 
     /// What the body of the right answer holds.
@@ -85,6 +145,10 @@ impl Ask {
             Self::Expired => br#""error":"token_expired""#,
             Self::Revoked => br#""error":"token_revoked""#,
             Self::Create | Self::CreateKeyed => br#""token":"amp_live_"#,
+            Self::CheckToken => br#""permissions":["bench.read"]"#,
+            Self::CheckPermission => br#""has_permission":true"#,
+            Self::IntrospectToken | Self::IntrospectSession => br#""active":true"#,
+            Self::Login => br#""token":""#,
         }
     }
 }

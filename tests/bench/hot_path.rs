@@ -15,21 +15,21 @@ use crate::{cores, seed};
 
 /// One server in one round.
 #[derive(Clone, Copy, Debug)]
-struct Sample {
-    cpu_micros: f64,
-    per_second: f64,
-    p50: f64,
-    p99: f64,
+pub struct Sample {
+    pub cpu_micros: f64,
+    pub per_second: f64,
+    pub p50: f64,
+    pub p99: f64,
 }
 
 /// The rounds of both servers, in order.
-struct Pair {
-    bare: Vec<Sample>,
-    authd: Vec<Sample>,
+pub struct Pair {
+    pub bare: Vec<Sample>,
+    pub authd: Vec<Sample>,
 }
 
 impl Pair {
-    fn row(&self, measure: &str, unit: &'static str, pick: impl Fn(&Sample) -> f64) -> Row {
+    pub fn row(&self, measure: &str, unit: &'static str, pick: impl Fn(&Sample) -> f64) -> Row {
         Row::beside(measure, unit, self.bare.iter().map(&pick).collect(), self.authd.iter().map(&pick).collect())
     }
 
@@ -138,8 +138,8 @@ fn memory(server: &Server, when: &str) -> Result<[Row; 2]> {
 }
 
 /// Rounds of bare and authd in turn, 64 connections.
-fn compare(plan: &Plan, authd: &Server, ask: Ask) -> Result<Pair> {
-    eprintln!("validate: {ask:?} of {} tokens", plan.tokens);
+pub fn compare(plan: &Plan, authd: &Server, ask: Ask) -> Result<Pair> {
+    eprintln!("{ask:?} of {}", plan.tokens);
     let bare = Server::bare(&fixed_answer(authd, ask)?, &plan.dir, plan.cores.server)?;
     if ask != Ask::Unknown {
         // Every token once, so that the rounds find the cache as a daemon that has run for a while has it.
@@ -173,7 +173,7 @@ fn latency(plan: &Plan, authd: &Server) -> Result<Pair> {
     Ok(pair)
 }
 
-fn sample(server: &Server, load: &Load, core: usize) -> Result<Sample> {
+pub fn sample(server: &Server, load: &Load, core: usize) -> Result<Sample> {
     let before = cores::cpu_time(server.pid())?;
     let outcome = cores::on(core, || load::run(load))?;
     let used = cores::cpu_time(server.pid())?.saturating_sub(before);
@@ -186,14 +186,14 @@ fn sample(server: &Server, load: &Load, core: usize) -> Result<Sample> {
 }
 
 /// What authd answers to this question, for the bare server to answer too. hyper writes date and length by itself.
-fn fixed_answer(authd: &Server, ask: Ask) -> Result<Answer> {
+pub fn fixed_answer(authd: &Server, ask: Ask) -> Result<Answer> {
     let (head, body) = wire::exchange(authd.addr, Template::new(ask, authd.addr).fill(0))?;
     let own = |name: &str| ["date", "content-length"].iter().any(|other| name.eq_ignore_ascii_case(other));
     let headers = wire::headers(&head).filter(|(name, _)| !own(name));
     Ok(Answer { headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(), body })
 }
 
-fn thousands(count: u64) -> String {
+pub fn thousands(count: u64) -> String {
     if count.is_multiple_of(1_000_000) {
         return format!("{} M", count / 1_000_000);
     }

@@ -13,12 +13,15 @@ mod ask;
 mod bare;
 mod cores;
 mod creation;
+mod hashing;
 mod hot_path;
 mod load;
+mod people;
 mod plan;
 mod report;
 mod seed;
 mod servers;
+mod storm;
 mod token;
 mod wire;
 
@@ -36,6 +39,7 @@ enum Command {
     Bare(bare::Bare),
     Load(load::Load),
     Seed(seed::Seed),
+    Hash(hashing::Hash),
 }
 
 fn main() -> Result<ExitCode> {
@@ -43,6 +47,7 @@ fn main() -> Result<ExitCode> {
         Command::Run(run) => run.run()?,
         Command::Bare(bare) => bare::run(&bare).map(|()| true)?,
         Command::Seed(seed) => seed::run(&seed).map(|()| true)?,
+        Command::Hash(hash) => hashing::run(&hash).map(|()| true)?,
         Command::Load(load) => {
             let outcome = load::run(&load)?;
             let (p50, p99) = (outcome.percentile(0.5), outcome.percentile(0.99));

@@ -11,7 +11,7 @@ use crate::cores::Cores;
 use crate::load::Load;
 use crate::report::Report;
 use crate::seed::Seed;
-use crate::{creation, hot_path};
+use crate::{creation, hot_path, people};
 
 /// Measures authd and prints the table.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,6 +47,7 @@ enum Part {
     Large,
     Create,
     Idle,
+    People,
 }
 
 /// The same, decided.
@@ -64,6 +65,8 @@ pub struct Plan {
     pub many_tokens: u64,
     /// Raw commits, and tokens of one caller, in a round.
     pub commits: u64,
+    /// Logins, and raw hashes, in a round.
+    pub logins: u64,
     /// How long a daemon rests before it is called idle.
     pub settle: Duration,
 }
@@ -109,11 +112,12 @@ impl Run {
             tokens: 100_000,
             many_tokens: 1_000_000,
             commits: 400,
+            logins: 100,
             settle: Duration::from_secs(3),
         };
         let plan = if self.quick {
             let settle = Duration::from_millis(50);
-            Plan { rounds: 1, seconds: 0.1, tokens: 100, many_tokens: 2_000, commits: 8, settle, ..full }
+            Plan { rounds: 1, seconds: 0.1, tokens: 100, many_tokens: 2_000, commits: 8, logins: 4, settle, ..full }
         } else {
             full
         };
@@ -137,6 +141,9 @@ impl Run {
         }
         if wanted(Part::Create) {
             creation::measure(&plan, &mut report)?;
+        }
+        if wanted(Part::People) {
+            people::measure(&plan, &mut report)?;
         }
         let text = if self.json { serde_json::to_string_pretty(&report)? } else { report.markdown() };
         println!("{text}");

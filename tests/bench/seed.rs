@@ -55,7 +55,7 @@ fn mint(server: &Server, name: &str) -> Result<String> {
     Ok(answer["token_id"].as_str().context("an answer without token_id")?.to_owned())
 }
 
-fn post(server: &Server, path: &str, body: &str) -> Result<String> {
+pub fn post(server: &Server, path: &str, body: &str) -> Result<String> {
     let (addr, length) = (server.addr, body.len());
     let request = format!(
         "POST {path} HTTP/1.1\r\nhost: {addr}\r\nauthorization: Bearer {ADMIN_TOKEN}\r\n\
@@ -107,7 +107,7 @@ fn copy(db: &Connection, template: &str, kind: Kind, how_many: u64) -> Result<()
 }
 
 /// `INSERT … SELECT` of the row whose `key` is `?1`, with other values for some columns.
-fn insert(db: &Connection, table: &str, key: &str, value: impl Fn(&str) -> &str) -> Result<String> {
+pub fn insert(db: &Connection, table: &str, key: &str, value: impl Fn(&str) -> &str) -> Result<String> {
     let mut columns = db.prepare(&format!("SELECT name FROM pragma_table_info('{table}')"))?;
     let columns = columns.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     let values: Vec<&str> = columns.iter().map(|column| value(column)).collect();

@@ -25,8 +25,9 @@ impl Template {
         let hole = "?".repeat(ask.subject_len());
         let body = ask.body(&hole);
         let head = format!(
-            "POST {} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{}\r\n",
+            "POST {} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {}\r\ncontent-length: {}\r\n{}\r\n",
             ask.path(),
+            ask.media(),
             body.len(),
             ask.headers(&hole)
         );
