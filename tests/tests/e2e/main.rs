@@ -6,6 +6,7 @@ mod auth_login;
 mod cli_login;
 mod durability;
 mod faults;
+mod people;
 mod rig;
 mod secrets;
 mod systemd;

@@ -27,7 +27,31 @@ fn no_secret_is_in_database_log_metrics_or_redis() {
     let second = authd.http().post("/auth/cli/renew", &renew).expect("it answers").expect(200);
 
     let text = |v: &serde_json::Value| v.as_str().expect("a secret").to_owned();
+    let (password, chosen) = ("a canary of a password", "another canary, chosen later");
+    let person = json!({"username": "canary", "password": password});
+    authd.admin().post("/users", &person).expect("it answers").expect(201);
+    let session = authd.http().post("/auth/login", &person).expect("it answers").expect(200);
+    let session = text(&session["token"]);
+    let guess = json!({"username": "canary", "password": "a wrong canary of a password"});
+    assert_eq!(authd.http().post("/auth/login", &guess).expect("it answers").status, 401);
+    let change = json!({"password": password, "new_password": chosen}).to_string();
+    let owner_of = authd.http().bearer(&session);
+    owner_of
+        .send("PUT", "/auth/password", Some(("application/json", change.as_bytes())))
+        .expect("it answers")
+        .expect(200);
+    authd.http().with("token", &session).post("/check-token", &json!({})).expect("it answers").expect(200);
+    let form = format!("token={session}");
+    let media = "application/x-www-form-urlencoded";
+    owner_of.send("POST", "/introspect", Some((media, form.as_bytes()))).expect("it answers").expect(200);
+    authd.admin().post("/services", &json!({"name": "canary"})).expect("it answers").expect(201);
+    let made = authd.admin().post("/services/canary/token", &json!({})).expect("it answers").expect(201);
     let secrets = [
+        ("a password", password.to_owned()),
+        ("a chosen password", chosen.to_owned()),
+        ("a wrong password", "a wrong canary of a password".to_owned()),
+        ("a session's token", session),
+        ("a service's own token", text(&made["token"])),
         ("the admin token", ADMIN_TOKEN.to_owned()),
         ("an API token", token),
         ("a rotated API token", text(&rotated["token"])),

@@ -1,0 +1,172 @@
+//! People through the real daemon: signing in, sliding, lock-out, on both engines; and that refusals take the same.
+
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tests::authd::{Authd, Setup};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// Every engine that keeps the truth.
+fn engines(toml: &str) -> [(&'static str, Authd); 2] {
+    let postgres = Setup::new().toml(toml).database(&tests::postgres::database());
+    [("SQLite", Setup::new().toml(toml).start()), ("PostgreSQL", postgres.start())]
+}
+
+#[track_caller]
+fn create(authd: &Authd, username: &str) -> String {
+    let made = authd.admin().post("/users", &json!({"username": username, "password": PASSWORD}));
+    made.expect("it answers").expect(201)["id"].as_str().expect("an id").to_owned()
+}
+
+fn login(authd: &Authd, username: &str, password: &str) -> (u16, Value) {
+    let answer = authd.http().post("/auth/login", &json!({"username": username, "password": password}));
+    let answer = answer.expect("it answers");
+    (answer.status, serde_json::from_str(&answer.text()).expect("JSON"))
+}
+
+#[track_caller]
+fn token(authd: &Authd, username: &str) -> String {
+    let (status, answer) = login(authd, username, PASSWORD);
+    assert_eq!(status, 200, "{answer}");
+    answer["token"].as_str().expect("a token").to_owned()
+}
+
+fn check(authd: &Authd, token: &str) -> Value {
+    authd.http().with("token", token).post("/check-token", &json!({})).expect("it answers").expect(200)
+}
+
+/// The whole life of an access, as a service and its people see it.
+#[test]
+fn a_person_with_a_role_may_do_what_it_says_and_no_longer_than_it_says_so() {
+    for (engine, authd) in engines("") {
+        let admin = authd.admin();
+        let post = |path: &str, body: Value| admin.post(path, &body).expect("it answers");
+        let person = create(&authd, "alice");
+        post("/services", json!({"name": "billing"})).expect(201);
+        post("/services", json!({"name": "shop"})).expect(201);
+        post("/roles", json!({"name": "clerk"})).expect(201);
+        post("/permissions", json!({"name": "invoice.read"})).expect(201);
+        post("/role-permissions", json!({"role_id": "clerk", "permission_id": "invoice.read"})).expect(200);
+        post("/person-service-roles", json!({"person_id": "alice", "service_id": "billing", "role_id": "clerk"}))
+            .expect(200);
+        let service = post("/services/billing/token", json!({})).expect(201);
+        let service = authd.http().bearer(service["token"].as_str().expect("a secret"));
+        let session = token(&authd, "alice");
+        let may = || {
+            let asked = json!({"person_id": person, "service_id": "billing", "permission_name": "invoice.read"});
+            service.post("/check-permission", &asked).expect("it answers").expect(200)["has_permission"] == true
+        };
+        let access = || {
+            service.clone().with("token", &session).post("/check-access", &json!({})).expect("it answers").expect(200)
+        };
+        assert!(!may(), "{engine}: the service does not have the role");
+        assert_eq!(access()["error"], "no_access", "{engine}");
+        post("/service-roles", json!({"service_id": "billing", "role_id": "clerk"})).expect(200);
+        assert!(may(), "{engine}");
+        let granted = access();
+        assert_eq!(granted["access"]["roles"], json!(["clerk"]), "{engine}: {granted}");
+        assert_eq!(granted["access"]["permissions"], json!(["invoice.read"]), "{engine}");
+        let foreign = json!({"person_id": person, "service_id": "shop", "permission_name": "invoice.read"});
+        assert_eq!(service.post("/check-permission", &foreign).expect("it answers").status, 403, "{engine}");
+        assert_eq!(service.get("/users").expect("it answers").status, 403, "{engine}");
+
+        let checked = authd.http().bearer(&session).post("/check-token", &json!({"service_id": "billing"}));
+        let checked = checked.expect("it answers").expect(200);
+        assert_eq!(checked["payload"]["permissions"], json!(["invoice.read"]), "{engine}: {checked}");
+        let elsewhere = authd.http().bearer(&session).post("/check-token", &json!({"service_id": "shop"}));
+        assert_eq!(elsewhere.expect("it answers").expect(200)["error"], "no_access", "{engine}");
+
+        let path = "/service-roles?service_id=billing&role_id=clerk";
+        admin.send("DELETE", path, None).expect("it answers").expect(200);
+        assert!(!may(), "{engine}: at once");
+        assert_eq!(access()["valid"], false, "{engine}: at once");
+        admin.send("DELETE", "/users/alice", None).expect("it answers").expect(200);
+        assert_eq!(check(&authd, &session)["valid"], false, "{engine}: deleted people are signed out");
+    }
+}
+
+#[test]
+fn sessions_and_locks_survive_a_restart() {
+    for (engine, mut authd) in engines("[login]\nmax_failures = 3") {
+        create(&authd, "alice");
+        create(&authd, "bob");
+        let session = token(&authd, "alice");
+        for _ in 0..3 {
+            assert_eq!(login(&authd, "BOB", "wrong").0, 401, "{engine}");
+        }
+        authd.start_again();
+        assert_eq!(check(&authd, &session)["valid"], true, "{engine}");
+        assert_eq!(login(&authd, "bob", PASSWORD).0, 401, "{engine}: locked still");
+        let cleared = authd.authctl(&["lockout", "clear", "bob", "--yes"]);
+        assert!(cleared.status.success(), "{engine}: {cleared:?}");
+        assert_eq!(login(&authd, "bob", PASSWORD).0, 200, "{engine}");
+    }
+}
+
+#[test]
+fn a_session_slides_and_ends_in_real_time() {
+    let authd = Setup::new().toml("[sessions]\nttl_seconds = 10\nrenew_threshold_seconds = 1").start();
+    create(&authd, "alice");
+    let (session, idle) = (token(&authd, "alice"), token(&authd, "alice"));
+    let first = check(&authd, &session)["expires_at"].as_i64().expect("seconds");
+    let begun = Instant::now();
+    let mut renewed = 0;
+    // Asking about a session is using it, so the idle one is asked about only when its time must be over.
+    while begun.elapsed() < Duration::from_secs(11) {
+        let checked = check(&authd, &session);
+        assert_eq!(checked["valid"], true, "it is in use");
+        renewed += i32::from(checked["renewed"] == true);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(check(&authd, &idle)["error"], "invalid_token");
+    let last = check(&authd, &session);
+    assert_eq!(last["valid"], true);
+    assert!(last["expires_at"].as_i64().expect("seconds") >= first + 8, "{last}");
+    assert!((5..=11).contains(&renewed), "about once a second, not at every check: {renewed}");
+}
+
+/// An unknown user, a wrong password, a locked name and a disabled user: the medians of 500 logins each, interleaved,
+/// lie within 5 % of one another.
+#[test]
+fn refused_logins_take_the_same_whatever_is_wrong() {
+    const ROUNDS: usize = 500;
+    let toml = "[login]\nmax_failures = 100\nmax_failures_per_address = 1000000";
+    let authd = Setup::new().toml(toml).start();
+    // A name takes a hundred failures; each of these has to take fewer.
+    let users: Vec<String> = (0..6).map(|n| format!("wrong-{n}")).collect();
+    users.iter().for_each(|user| drop(create(&authd, user)));
+    create(&authd, "locked");
+    create(&authd, "disabled");
+    let disabled =
+        authd.admin().send("PUT", "/users/disabled", Some(("application/json", br#"{"status":"inactive"}"#)));
+    disabled.expect("it answers").expect(200);
+    for _ in 0..100 {
+        assert_eq!(login(&authd, "locked", "not the password").0, 401);
+    }
+    assert_eq!(login(&authd, "locked", PASSWORD).0, 401, "it is locked");
+    let mut times: [Vec<Duration>; 4] = Default::default();
+    for round in 0..ROUNDS {
+        let wrong = users[round % users.len()].as_str();
+        let unknown = format!("nobody-{}", round % 6);
+        let kinds = [
+            (unknown.as_str(), "not the password"),
+            (wrong, "not the password"),
+            ("locked", PASSWORD),
+            ("disabled", PASSWORD),
+        ];
+        for step in 0..4 {
+            // Each kind comes first, second, third and last in turn.
+            let kind = (step + round) % 4;
+            let begun = Instant::now();
+            let (status, answer) = login(&authd, kinds[kind].0, kinds[kind].1);
+            times[kind].push(begun.elapsed());
+            assert_eq!((status, answer["error"].as_str()), (401, Some("invalid_credentials")), "{answer}");
+        }
+    }
+    let medians = times.map(|mut times| {
+        times.sort_unstable();
+        times[ROUNDS / 2]
+    });
+    let (least, most) = (medians.iter().min().expect("four"), medians.iter().max().expect("four"));
+    assert!(most.as_secs_f64() <= least.as_secs_f64() * 1.05, "unknown, wrong, locked, disabled: {medians:?}");
+}
