@@ -161,6 +161,7 @@ pub fn person(ctx: &Ctx) -> Result<(UserId, SessionId)> {
 pub async fn logout(ctx: Ctx, _: Logout) -> Result<LoggedOut> {
     let (user, session) = person(&ctx)?;
     let mut batch = vec![store::end_login(session, Some(user), "logged_out", ctx.now())];
+    batch.push(store::invalidate(user, ctx.now()));
     batch.push(audit::row(&ctx, "sessions.logout", Some(&session.to_string()), serde_json::Map::new()));
     end(&ctx, user, batch).await?;
     Ok(LoggedOut { status: "logged_out".to_owned() })

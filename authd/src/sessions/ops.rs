@@ -87,6 +87,7 @@ async fn end_one(
     let detail = audit::detail([("reason", Some(reason.into())), ("user", Some(found.user.to_string().into()))]);
     let batch = vec![
         store::end_login(id, Some(found.user), reason, now),
+        store::invalidate(found.user, now),
         audit::row(ctx, action, Some(&id.to_string()), detail),
     ];
     let ended_at = match found.ended_at {
@@ -103,6 +104,7 @@ pub async fn end_all(ctx: Ctx, op: EndUserSessions) -> Result<EndedSessions> {
     let reason = "ended_by_administrator";
     let batch = vec![
         store::end_all(user, None, reason, ctx.now()),
+        store::invalidate(user, ctx.now()),
         audit::row(&ctx, "sessions.end_all", Some(&user.to_string()), audit::detail([("reason", Some(reason.into()))])),
     ];
     let app = ctx.app.clone();

@@ -28,7 +28,7 @@ const FIND_LIVE: &str = "SELECT s.id, s.user_id, u.username, u.name, s.created_a
 const INSERT_LOGIN: &str = "INSERT INTO sessions (id, kind, user_id, token_hash, generation, created_at, renewed_at, \
        last_used_at, idle_expires_at, absolute_expires_at, client_version, address, lease_until, attributes) \
      SELECT $1, 'login', u.id, $3, 0, $4, $4, $4, $5, $6, NULL, $7, 0, '{}' FROM users u \
-     WHERE u.id = $2 AND u.status = 'active' AND u.deleted_at IS NULL AND u.password_changed_at = $8";
+     WHERE u.id = $2 AND u.status = 'active' AND u.deleted_at IS NULL AND COALESCE(u.password_changed_at, 0) = $8";
 const SLIDE: &str = "UPDATE sessions SET renewed_at = $2, last_used_at = $2, idle_expires_at = $3 \
      WHERE id = $1 AND renewed_at = $4 AND ended_at IS NULL AND idle_expires_at > $2 AND absolute_expires_at > $2";
 const FIND_LOGIN: &str = "SELECT user_id, ended_at FROM sessions WHERE id = $1 AND kind = 'login'";
@@ -173,11 +173,19 @@ pub fn end_login(id: SessionId, user: Option<UserId>, reason: &str, now: Millis)
     Statement::one(END_LOGIN, [id.to_string().into(), now.into(), reason.into(), user.into()])
 }
 
-/// Ends every session of a user but one; affects as many as were alive. Whoever commits it calls
-/// [`super::Sessions::forget_user`] before answering.
+/// Ends every session of a user but one; affects as many as were alive. It goes with [`invalidate`], and whoever
+/// commits it calls [`super::Sessions::forget_user`] before answering.
 pub fn end_all(user: UserId, except: Option<SessionId>, reason: &str, now: Millis) -> Statement {
     let except = except.map(|id| id.to_string()).unwrap_or_default();
     Statement::any(END_ALL, [user.to_string().into(), now.into(), reason.into(), except.into()])
+}
+
+/// Tells the other nodes to forget the sessions of a user.
+pub fn invalidate(user: UserId, now: Millis) -> Statement {
+    Statement::one(
+        "INSERT INTO invalidations (kind, subject, at) VALUES ('sessions', $1, $2)",
+        [user.to_string().into(), now.into()],
+    )
 }
 
 /// The hashes of the tokens of every session of a user, ended ones too.
