@@ -51,6 +51,7 @@ pub fn registry() -> Registry {
     let mut registry = Registry::default();
     tokens::register(&mut registry);
     sessions::register(&mut registry);
+    rbac::register(&mut registry);
     cli_login::register(&mut registry);
     audit::register(&mut registry);
     system::register(&mut registry);
@@ -98,6 +99,7 @@ pub async fn open(config: Config, world: World) -> anyhow::Result<(App, Marks)> 
     let db = db::open(&database, config.database.max_connections, world.now())
         .await
         .map_err(|error| anyhow::anyhow!("{}", chain(&error)))?;
+    rbac::seed(db.as_ref(), &world).await.map_err(|error| anyhow::anyhow!("{}", chain(&error)))?;
     let root = config.keys.root.as_ref().map(|root| root.expose().as_bytes());
     let keys = KeyRing::unlock(db.clone(), root, &config.data_dir, world.clone()).await?;
     let ephemeral: Arc<dyn Ephemeral> = match &config.redis.url {

@@ -7,6 +7,7 @@
 pub mod cache;
 pub mod model;
 mod ops;
+mod service_tokens;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,9 @@ mod validate;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use self::cache::{Cached, ScopeSets};
+pub(crate) use self::service_tokens::{
+    ServiceGrant, create_for_service, forget_returned, list_of_service, revoke_for_service, revoke_of_service,
+};
 pub(crate) use self::store::{SECRET_KEPT, SWEEP_SECRETS};
 pub use self::usage::Marks;
 pub(crate) use self::validate::FAULTS;

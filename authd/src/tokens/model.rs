@@ -89,7 +89,8 @@ pub fn service_scope(service: ServiceId) -> String {
     format!("{SCOPE_PREFIX}service:{service}")
 }
 
-fn service_of(scope: &str) -> Option<ServiceId> {
+/// Whose token a scope makes it, if it is the scope of a service's own.
+pub fn service_of(scope: &str) -> Option<ServiceId> {
     scope.strip_prefix(SCOPE_PREFIX)?.strip_prefix("service:")?.parse().ok()
 }
 

@@ -19,7 +19,7 @@ use super::model::{self, RANDOM};
 use super::store::{self, Used};
 use crate::app::{App, Ctx};
 use crate::audit;
-use crate::db::{Batch, DbError};
+use crate::db::{Batch, DbError, Statement};
 use crate::error::{Error, Result};
 use crate::keys::Purpose;
 use crate::world::{DAY, Millis, SECOND};
@@ -64,15 +64,29 @@ pub async fn create(ctx: Ctx, op: CreateToken) -> Result<CreatedToken> {
         metadata,
         cidrs: op.cidrs,
     };
-    let (secret, used) = attempt.secret(&ctx, token.token_id, now)?;
-    let mut batch = store::insert(&token, &model::hash(secret.expose()), now);
+    issue(&ctx, &token, &attempt, "tokens.create", None).await
+}
+
+/// Makes a token of what has been checked. `required` is one more thing that must hold when it is committed: the
+/// token is not made otherwise, and the answer is [`Code::NotFound`].
+pub(super) async fn issue(
+    ctx: &Ctx,
+    token: &Token,
+    attempt: &Attempt,
+    action: &str,
+    required: Option<Statement>,
+) -> Result<CreatedToken> {
+    let now = token.created_at.millis();
+    let (secret, used) = attempt.secret(ctx, token.token_id, now)?;
+    let mut batch = store::insert(token, &model::hash(secret.expose()), now);
     attempt.remember(&mut batch, used, now);
     let detail = audit::detail([
         ("name", Some(json!(token.name))),
         ("scopes", Some(json!(token.scopes))),
         ("expires_at", token.expires_at.map(|at| json!(at))),
     ]);
-    batch.push(audit::row(&ctx, "tokens.create", Some(&token.token_id.to_string()), detail));
+    batch.push(audit::row(ctx, action, Some(&token.token_id.to_string()), detail));
+    batch.extend(required);
     let db = ctx.app.db.as_ref();
     let mut committed = db.commit(batch.clone()).await;
     if let Err(DbError::Duplicate(store::INSERT_TOKEN)) = committed {
@@ -83,16 +97,18 @@ pub async fn create(ctx: Ctx, op: CreateToken) -> Result<CreatedToken> {
         };
     }
     match committed {
-        Ok(_) => Ok(created(&token, secret)),
-        Err(DbError::Duplicate(store::INSERT_TOKEN)) => match attempt.find(&ctx).await? {
+        Ok(_) => Ok(created(token, secret)),
+        Err(DbError::Duplicate(store::INSERT_TOKEN)) => match attempt.find(ctx).await? {
             // The name is taken by this very request, sent twice at the same time.
-            Some(used) => repeat_create(&ctx, &attempt, &used).await,
+            Some(used) => repeat_create(ctx, attempt, &used).await,
             None => Err(Error::new(Code::NameTaken, format!("a live token is already named {:?}", token.name))),
         },
-        Err(DbError::Duplicate(store::INSERT_IDEMPOTENCY)) => match attempt.find(&ctx).await? {
-            Some(used) => repeat_create(&ctx, &attempt, &used).await,
-            None => Err(attempt.ended(&ctx).await),
+        Err(DbError::Duplicate(store::INSERT_IDEMPOTENCY)) => match attempt.find(ctx).await? {
+            Some(used) => repeat_create(ctx, attempt, &used).await,
+            None => Err(attempt.ended(ctx).await),
         },
+        // Nothing else of the batch can be unmet.
+        Err(DbError::Unmet(_)) => Err(Error::not_found("service")),
         Err(error) => Err(error.into()),
     }
 }
@@ -224,7 +240,7 @@ pub async fn rotate(ctx: Ctx, op: RotateToken) -> Result<RotatedToken> {
 /// Commits a change of a token and forgets what was cached of it, so that the answer to the change comes after. It
 /// runs to its end even when the caller goes away: a commit whose forgetting was cancelled would leave the old state
 /// in the cache for good.
-async fn commit(ctx: &Ctx, token_id: TokenId, batch: Batch) -> Result<(), DbError> {
+pub(super) async fn commit(ctx: &Ctx, token_id: TokenId, batch: Batch) -> Result<(), DbError> {
     let app = ctx.app.clone();
     let running = tokio::spawn(async move {
         let committed = app.db.commit(batch).await;
@@ -270,6 +286,10 @@ fn revoked() -> Error {
 /// Nobody hands out a permission on authd that they do not hold.
 fn check_held(ctx: &Ctx, scopes: &[String]) -> Result<()> {
     let lacks = |scope: &&String| Permission::from_scope(scope).is_some_and(|permission| !ctx.caller.can(permission));
+    if scopes.iter().any(|scope| model::service_of(scope).is_some()) && !ctx.caller.can(Permission::AccessWrite) {
+        let detail = "this is a service's own token: it takes the permission access.write";
+        return Err(Error::new(Code::Forbidden, detail));
+    }
     match scopes.iter().find(lacks) {
         Some(scope) => Err(Error::new(Code::Forbidden, format!("you do not hold {scope} yourself"))),
         None => Ok(()),
@@ -278,7 +298,7 @@ fn check_held(ctx: &Ctx, scopes: &[String]) -> Result<()> {
 
 /// A request that mints a secret, made repeatable by its `Idempotency-Key`: the secret is then derived from the key,
 /// so that a retry gets the same one and nothing is stored in clear.
-struct Attempt {
+pub(super) struct Attempt {
     action: &'static str,
     caller: String,
     /// The caller's key, with the hash that names it in the database and the hash of the request.
@@ -287,7 +307,12 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn new<Op: serde::Serialize>(ctx: &Ctx, action: &'static str, key: Option<&str>, op: &Op) -> Result<Self> {
+    pub(super) fn new<Op: serde::Serialize>(
+        ctx: &Ctx,
+        action: &'static str,
+        key: Option<&str>,
+        op: &Op,
+    ) -> Result<Self> {
         let caller = ctx.caller.to_string();
         let key = match key {
             Some(key) if key.is_empty() || key.len() > 255 || !key.bytes().all(|byte| byte.is_ascii_graphic()) => {

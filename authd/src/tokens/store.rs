@@ -7,7 +7,7 @@ use shared::id::TokenId;
 use shared::time::Time;
 
 use super::model::TokenHash;
-use crate::db::{Batch, Db, DbError, Query, Row, Statement, Value};
+use crate::db::{Batch, Db, DbError, Outcome, Query, Row, Statement, Value};
 use crate::error::{Error, Result};
 use crate::world::{DAY, Millis};
 
@@ -207,6 +207,33 @@ pub fn revoke(token_id: TokenId, reason: Option<&str>, now: Millis) -> Batch {
         Statement::one("UPDATE counters SET value = value - 1 WHERE name = 'tokens.live'", []),
         invalidate(token_id, now),
     ]
+}
+
+/// Ends every token of exactly this set of scopes (a JSON array) and frees their names. The last statement returns
+/// the ids of those that were alive.
+pub fn revoke_all(scopes: &str, reason: &str, now: Millis) -> Batch {
+    vec![
+        Statement::one(
+            "UPDATE counters SET value = value - (SELECT COUNT(*) FROM tokens WHERE scopes = $1 AND revoked_at IS NULL) \
+             WHERE name = 'tokens.live'",
+            [scopes.into()],
+        ),
+        Statement::any(
+            "INSERT INTO invalidations (kind, subject, at) \
+             SELECT 'token', id, CAST($2 AS BIGINT) FROM tokens WHERE scopes = $1 AND revoked_at IS NULL",
+            [scopes.into(), now.into()],
+        ),
+        Statement::any(
+            "UPDATE tokens SET revoked_at = $2, revoke_reason = $3, live_name = NULL \
+             WHERE scopes = $1 AND revoked_at IS NULL RETURNING id",
+            [scopes.into(), now.into(), reason.into()],
+        ),
+    ]
+}
+
+/// The ids that the last statement of [`revoke_all`] returned.
+pub fn returned_ids(outcome: &Outcome) -> Result<Vec<TokenId>> {
+    outcome.rows.iter().map(|row| id(row, 0)).collect()
 }
 
 /// Moves the end of a live token, if it is still where the caller saw it (unmet at 0). Duplicate at 0: the name of an

@@ -198,7 +198,7 @@ impl Tokens {
     }
 
     /// Forgets everything, for when a change may or may not have happened.
-    pub(super) fn forget_all(&self) {
+    pub(crate) fn forget_all(&self) {
         self.cache.forget_all();
     }
 

@@ -1,0 +1,96 @@
+//! Services.
+
+use serde_json::json;
+use shared::api::Done;
+use shared::api::rbac::{CreateService, DeleteService, ListServices, Service, ServiceList, ShowService, UpdateService};
+use shared::api::users::Status;
+use shared::id::ServiceId;
+use shared::time::Time;
+
+use super::{explained, renamed, returned};
+use crate::app::Ctx;
+use crate::audit;
+use crate::error::Result;
+use crate::names;
+use crate::rbac::change::Change;
+use crate::rbac::model::{self, Page};
+use crate::rbac::store::{relations, services as store};
+use crate::rbac::{AUTHD, AUTHD_NAME};
+use crate::tokens;
+
+pub async fn create(ctx: Ctx, op: CreateService) -> Result<Service> {
+    let folded = names::check("name", &op.name)?;
+    op.description.as_deref().map_or(Ok(()), model::check_description)?;
+    let now = Time::from_millis(ctx.now());
+    let service = Service {
+        id: ServiceId(ctx.app.world.uuid()),
+        name: op.name,
+        description: op.description.unwrap_or_default(),
+        status: op.status.unwrap_or_default(),
+        created_at: now,
+        updated_at: now,
+    };
+    let mut change = Change::new(&ctx);
+    change.push(store::insert(&service, &folded));
+    let detail = audit::detail([("name", Some(json!(service.name))), ("status", Some(json!(service.status)))]);
+    match change.commit("services.create", service.id, detail).await {
+        Ok(_) => Ok(service),
+        Err(refused) => Err(explained(refused, "service", &service.name)),
+    }
+}
+
+pub async fn list(ctx: Ctx, op: ListServices) -> Result<ServiceList> {
+    let page = Page::new(op.cursor.as_deref(), op.limit)?;
+    let services = store::list(ctx.app.db.as_ref(), &page).await?;
+    let (services, next_cursor) = page.cut(services, |service| service.id.to_string());
+    Ok(ServiceList { services, next_cursor })
+}
+
+pub async fn show(ctx: Ctx, op: ShowService) -> Result<Service> {
+    super::service(&ctx, &op.id).await
+}
+
+pub async fn update(ctx: Ctx, op: UpdateService) -> Result<Service> {
+    let mut folded = String::new();
+    let name = renamed("name", op.name.as_deref(), &mut folded)?;
+    op.description.as_deref().map_or(Ok(()), model::check_description)?;
+    let service = super::service(&ctx, &op.id).await?;
+    if service.id == AUTHD && (op.name.is_some() || op.status == Some(Status::Inactive)) {
+        return Err(built_in());
+    }
+    let mut change = Change::new(&ctx);
+    change.push(store::update(service.id, name, op.description.as_deref(), op.status, ctx.now()));
+    let detail = audit::detail([
+        ("from", op.name.is_some().then(|| json!(service.name))),
+        ("name", Some(json!(op.name.as_ref().unwrap_or(&service.name)))),
+        ("description", op.description.as_ref().map(|description| json!(description))),
+        ("status", op.status.map(|status| json!(status))),
+    ]);
+    match change.commit("services.update", service.id, detail).await {
+        Ok(outcomes) => returned(&outcomes, store::read),
+        Err(refused) => Err(explained(refused, "service", op.name.as_deref().unwrap_or_default())),
+    }
+}
+
+/// Its tokens end with it: they could ask about nobody any more, but would still be good at /auth/validate.
+pub async fn delete(ctx: Ctx, op: DeleteService) -> Result<Done> {
+    let service = super::service(&ctx, &op.id).await?;
+    if service.id == AUTHD {
+        return Err(built_in());
+    }
+    let now = ctx.now();
+    let mut change = Change::new(&ctx);
+    change.push(store::delete(service.id, now));
+    change.extend(relations::delete_of_service(service.id));
+    change.extend(tokens::revoke_of_service(service.id, "the service was deleted", now));
+    change.forget_returned_tokens();
+    let detail = audit::detail([("name", Some(json!(service.name)))]);
+    match change.commit("services.delete", service.id, detail).await {
+        Ok(_) => Ok(Done::default()),
+        Err(refused) => Err(explained(refused, "service", "")),
+    }
+}
+
+fn built_in() -> crate::error::Error {
+    model::built_in(&format!("the service {AUTHD_NAME}"))
+}

@@ -1,0 +1,145 @@
+//! Users.
+
+use serde_json::json;
+use shared::api::Done;
+use shared::api::users::{CreateUser, DeleteUser, ListUsers, ShowUser, Status, UpdateUser, User, UserList};
+use shared::id::UserId;
+use shared::secret::Secret;
+use shared::time::Time;
+
+use super::{changed_fields, explained, renamed, returned};
+use crate::app::Ctx;
+use crate::audit;
+use crate::error::Result;
+use crate::names;
+use crate::passwords;
+use crate::rbac::change::Change;
+use crate::rbac::model::{self, Page};
+use crate::rbac::store::relations;
+use crate::rbac::store::users::{self as store, Changes, Password};
+use crate::sessions;
+
+pub async fn create(ctx: Ctx, op: CreateUser) -> Result<User> {
+    let folded = names::check("username", &op.username)?;
+    check_texts(op.name.as_deref(), op.document_number.as_deref())?;
+    let password = match &op.password {
+        Some(password) => Some(hash(&ctx, password, &folded).await?),
+        None => None,
+    };
+    let now = Time::from_millis(ctx.now());
+    let user = User {
+        id: UserId(ctx.app.world.uuid()),
+        name: op.name.unwrap_or_else(|| op.username.clone()),
+        username: op.username,
+        status: op.status.unwrap_or_default(),
+        has_password: password.is_some(),
+        person_type: op.person_type,
+        document_type: op.document_type,
+        document_number: op.document_number,
+        created_at: now,
+        updated_at: now,
+    };
+    let mut change = Change::new(&ctx);
+    change.push(store::insert(&user, &folded, password.as_ref()));
+    let detail = audit::detail([("username", Some(json!(user.username))), ("status", Some(json!(user.status)))]);
+    match change.commit("users.create", user.id, detail).await {
+        Ok(_) => Ok(user),
+        Err(refused) => Err(explained(refused, "user", &user.username)),
+    }
+}
+
+pub async fn list(ctx: Ctx, op: ListUsers) -> Result<UserList> {
+    let page = Page::new(op.cursor.as_deref(), op.limit)?;
+    let users = store::list(ctx.app.db.as_ref(), &page).await?;
+    let (users, next_cursor) = page.cut(users, |user| user.id.to_string());
+    Ok(UserList { users, next_cursor })
+}
+
+pub async fn show(ctx: Ctx, op: ShowUser) -> Result<User> {
+    super::user(&ctx, &op.id).await
+}
+
+pub async fn update(ctx: Ctx, op: UpdateUser) -> Result<User> {
+    let mut folded = String::new();
+    let username = renamed("username", op.username.as_deref(), &mut folded)?;
+    check_texts(op.name.as_deref(), op.document_number.as_deref())?;
+    let user = super::user(&ctx, &op.id).await?;
+    let password = match &op.password {
+        Some(password) => {
+            let username = username.map_or(user.username.as_str(), |(name, _)| name);
+            Some(hash(&ctx, password, &names::fold(username)).await?)
+        }
+        None => None,
+    };
+    let mut change = Change::guarded(&ctx).await?;
+    if username.is_some() || password.is_some() || op.status.is_some() {
+        // Whoever sets the password of somebody mightier, or takes over their name, is as mighty.
+        change.check_held(store::on_authd(ctx.app.db.as_ref(), user.id).await?)?;
+    }
+    let now = ctx.now();
+    let changes = Changes {
+        username,
+        name: op.name.as_deref(),
+        status: op.status,
+        password: password.as_ref(),
+        person_type: op.person_type,
+        document_type: op.document_type,
+        document_number: op.document_number.as_deref(),
+    };
+    change.push(store::update(user.id, &changes, now));
+    // Cached sessions hold the names.
+    change.forget_user(user.id);
+    let reason = match (op.status, &password) {
+        (Some(Status::Inactive), _) => Some("user_deactivated"),
+        (_, Some(_)) => Some("password_set"),
+        _ => None,
+    };
+    if let Some(reason) = reason {
+        change.push(sessions::store::end_all(user.id, None, reason, now));
+    }
+    let fields = changed_fields([
+        ("username", op.username.is_some()),
+        ("password", op.password.is_some()),
+        ("name", op.name.is_some()),
+        ("person_type", op.person_type.is_some()),
+        ("document_type", op.document_type.is_some()),
+        ("document_number", op.document_number.is_some()),
+    ]);
+    let detail = audit::detail([
+        ("username", Some(json!(op.username.as_ref().unwrap_or(&user.username)))),
+        ("status", op.status.map(|status| json!(status))),
+        ("fields", Some(fields)),
+    ]);
+    match change.commit("users.update", user.id, detail).await {
+        Ok(outcomes) => returned(&outcomes, store::read),
+        Err(refused) => Err(explained(refused, "user", op.username.as_deref().unwrap_or_default())),
+    }
+}
+
+pub async fn delete(ctx: Ctx, op: DeleteUser) -> Result<Done> {
+    let user = super::user(&ctx, &op.id).await?;
+    let mut change = Change::guarded(&ctx).await?;
+    change.check_held(store::on_authd(ctx.app.db.as_ref(), user.id).await?)?;
+    let now = ctx.now();
+    change.push(store::delete(user.id, now));
+    change.push(store::forget_password(user.id));
+    change.extend(relations::delete_of_user(user.id));
+    change.push(sessions::store::end_all(user.id, None, "user_deleted", now));
+    change.forget_user(user.id);
+    let detail = audit::detail([("username", Some(json!(user.username)))]);
+    match change.commit("users.delete", user.id, detail).await {
+        Ok(_) => Ok(Done::default()),
+        Err(refused) => Err(explained(refused, "user", "")),
+    }
+}
+
+fn check_texts(name: Option<&str>, document_number: Option<&str>) -> Result<()> {
+    name.map_or(Ok(()), |name| model::check_display_name("name", name))?;
+    document_number.map_or(Ok(()), model::check_document_number)
+}
+
+async fn hash(ctx: &Ctx, password: &Secret, folded: &str) -> Result<Password> {
+    passwords::check("password", password, folded)?;
+    let hash = ctx.app.passwords.hash(&ctx.app.world, password).await?;
+    Ok(Password { hash, set_at: ctx.now() })
+}

@@ -1,0 +1,66 @@
+//! What authd itself stands on: the built-in service, its permissions, and the role that holds them all.
+
+use shared::api::users::Status;
+use shared::op::Permission;
+
+use super::{ADMIN_ROLE, ADMIN_ROLE_NAME, AUTHD, AUTHD_NAME, store};
+use crate::db::{Batch, Db, DbError, Query, Statement};
+use crate::world::World;
+
+// Each half of a relation is named, so that one which was lost is found missing.
+const FOUND: &str = "\
+    SELECT 'counter' FROM counters WHERE name = $1 \
+    UNION ALL SELECT 'service' FROM services WHERE id = $2 \
+    UNION ALL SELECT 'role' FROM roles WHERE id = $3 \
+    UNION ALL SELECT 'holds' FROM role_permissions rp JOIN permissions p ON p.id = rp.permission_id \
+      WHERE rp.role_id = $3 AND p.live_name = $4 \
+    UNION ALL SELECT 'counts' FROM service_roles WHERE service_id = $2 AND role_id = $3";
+/// How many rows [`FOUND`] finds when nothing is missing.
+const ALL: usize = 5;
+const PERMISSION_FOUND: &str = "SELECT 1 FROM permissions WHERE live_name = $1";
+
+const COUNTER: &str = "INSERT INTO counters (name, value) VALUES ($1, 0) ON CONFLICT DO NOTHING";
+const SERVICE: &str = "INSERT INTO services (id, name, live_name, description, status, created_at, updated_at) \
+     VALUES ($1, $2, $2, 'authd itself', $3, $4, $4) ON CONFLICT DO NOTHING";
+const ROLE: &str = "INSERT INTO roles (id, name, live_name, status, created_at, updated_at) \
+     VALUES ($1, $2, $2, $3, $4, $4) ON CONFLICT DO NOTHING";
+const PERMISSION: &str = "INSERT INTO permissions (id, name, live_name, created_at, updated_at) \
+     VALUES ($1, $2, $2, $3, $3) ON CONFLICT DO NOTHING";
+const HOLDS: &str = "INSERT INTO role_permissions (role_id, permission_id, created_at) \
+     SELECT $1, id, CAST($3 AS BIGINT) FROM permissions WHERE live_name = $2 ON CONFLICT DO NOTHING";
+const COUNTS: &str = "INSERT INTO service_roles (service_id, role_id, created_at) VALUES ($1, $2, $3) \
+     ON CONFLICT DO NOTHING";
+
+/// Puts in what is missing: everything at the first start, new permissions after an upgrade, nothing otherwise.
+/// Several nodes may do it at the same time.
+pub async fn seed(db: &dyn Db, world: &World) -> Result<(), DbError> {
+    let mut missing = Vec::new();
+    for permission in Permission::ALL {
+        let name = permission.as_str();
+        if db.query(Query::point(PERMISSION_FOUND, [name.into()])).await?.is_empty() {
+            missing.push(name);
+        }
+    }
+    let (service, role) = (AUTHD.to_string(), ADMIN_ROLE.to_string());
+    let admin = Permission::Admin.as_str();
+    let params = [store::CHANGES.into(), service.as_str().into(), role.as_str().into(), admin.into()];
+    if missing.is_empty() && db.query(Query::new(FOUND, params)).await?.len() == ALL {
+        return Ok(());
+    }
+    let now = world.now();
+    let active = Status::Active.as_str();
+    let mut batch: Batch = vec![
+        Statement::any(COUNTER, [store::CHANGES.into()]),
+        Statement::any(SERVICE, [service.as_str().into(), AUTHD_NAME.into(), active.into(), now.into()]),
+        Statement::any(ROLE, [role.as_str().into(), ADMIN_ROLE_NAME.into(), active.into(), now.into()]),
+    ];
+    for name in missing {
+        let id = world.uuid().to_string();
+        batch.push(Statement::any(PERMISSION, [id.into(), name.into(), now.into()]));
+    }
+    batch.push(Statement::any(HOLDS, [role.as_str().into(), admin.into(), now.into()]));
+    batch.push(Statement::any(COUNTS, [service.as_str().into(), role.into(), now.into()]));
+    batch.push(store::invalidate(&service, now));
+    batch.push(store::changed(None));
+    db.commit(batch).await.map(drop)
+}

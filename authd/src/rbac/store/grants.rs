@@ -1,0 +1,140 @@
+//! The SQL of what people were given, with the names of everything: for lists and explanations.
+
+use shared::api::rbac::Grant;
+use shared::id::{PermissionId, ServiceId, UserId};
+use shared::time::Time;
+
+use super::id;
+use crate::db::{Db, Query, Row, Value};
+use crate::error::Result;
+use crate::world::Millis;
+
+// Ids have one length, so the keys sort by person, service, kind and what was given. Only the smaller part is sorted
+// at a time: the person of the cursor bounds both halves by their primary keys.
+const LIST: &str = "\
+    SELECT person_id, username, service_id, service, role, permission, created_at, place FROM (\
+      SELECT g.person_id AS person_id, u.username AS username, g.service_id AS service_id, s.name AS service, \
+          r.name AS role, NULL AS permission, g.created_at AS created_at, \
+          g.person_id || g.service_id || 'r' || g.role_id AS place \
+        FROM person_service_roles g JOIN users u ON u.id = g.person_id JOIN services s ON s.id = g.service_id \
+        JOIN roles r ON r.id = g.role_id \
+        WHERE g.person_id >= $2 AND ($3 = '' OR g.person_id = $3) AND ($4 = '' OR g.service_id = $4) \
+      UNION ALL \
+      SELECT g.person_id, u.username, g.service_id, s.name, NULL, p.name, g.created_at, \
+          g.person_id || g.service_id || 'p' || g.permission_id \
+        FROM person_service_permissions g JOIN users u ON u.id = g.person_id JOIN services s ON s.id = g.service_id \
+        JOIN permissions p ON p.id = g.permission_id \
+        WHERE g.person_id >= $2 AND ($3 = '' OR g.person_id = $3) AND ($4 = '' OR g.service_id = $4)\
+    ) AS grants WHERE place > $1 ORDER BY place LIMIT $5";
+const DIRECT: &str = "SELECT created_at FROM person_service_permissions \
+     WHERE person_id = $1 AND service_id = $2 AND permission_id = $3";
+const GIVEN_ROLES: &str = "SELECT r.name, r.status, g.created_at, \
+       CASE WHEN EXISTS (SELECT 1 FROM service_roles sr WHERE sr.service_id = g.service_id AND sr.role_id = g.role_id) \
+         THEN 1 ELSE 0 END, \
+       CASE WHEN EXISTS (SELECT 1 FROM role_permissions rp WHERE rp.role_id = g.role_id AND rp.permission_id = $3) \
+         THEN 1 ELSE 0 END \
+     FROM person_service_roles g JOIN roles r ON r.id = g.role_id \
+     WHERE g.person_id = $1 AND g.service_id = $2 ORDER BY r.name";
+const OTHER_ROLES: &str = "SELECT r.name, r.status FROM service_roles sr JOIN roles r ON r.id = sr.role_id \
+       JOIN role_permissions rp ON rp.role_id = r.id AND rp.permission_id = $3 \
+     WHERE sr.service_id = $2 AND NOT EXISTS (SELECT 1 FROM person_service_roles g \
+       WHERE g.person_id = $1 AND g.service_id = $2 AND g.role_id = r.id) \
+     ORDER BY r.name LIMIT 10";
+
+/// Characters of a place: three ids and the kind.
+pub const PLACE: usize = 3 * uuid::fmt::Hyphenated::LENGTH + 1;
+
+/// Which grants a list is of.
+#[derive(Debug, Default)]
+pub struct Filter {
+    /// Only those behind this place.
+    pub after: String,
+    pub person: Option<UserId>,
+    pub service: Option<ServiceId>,
+}
+
+/// Grants with their places, person by person.
+pub async fn list(db: &dyn Db, filter: &Filter, rows: Value) -> Result<Vec<(String, Grant)>> {
+    let text = |id: Option<String>| Value::from(id.unwrap_or_default());
+    let person = filter.after.get(..uuid::fmt::Hyphenated::LENGTH).unwrap_or_default();
+    let params = [
+        filter.after.as_str().into(),
+        person.into(),
+        text(filter.person.map(|person| person.to_string())),
+        text(filter.service.map(|service| service.to_string())),
+        rows,
+    ];
+    let read = |row: &Row| -> Result<(String, Grant)> {
+        let grant = Grant {
+            person_id: id(row, 0)?,
+            username: row.text(1)?.to_owned(),
+            service_id: id(row, 2)?,
+            service: row.text(3)?.to_owned(),
+            role: row.opt_text(4)?.map(str::to_owned),
+            permission: row.opt_text(5)?.map(str::to_owned),
+            created_at: Time::from_millis(row.int(6)?),
+        };
+        Ok((row.text(7)?.to_owned(), grant))
+    };
+    db.query(Query::new(LIST, params)).await?.iter().map(read).collect()
+}
+
+/// When a person was given a permission in a service directly.
+pub async fn find_direct(
+    db: &dyn Db,
+    person: UserId,
+    service: ServiceId,
+    permission: PermissionId,
+) -> Result<Option<Millis>> {
+    let query = Query::point(DIRECT, [person.to_string().into(), service.to_string().into(), text_of(permission)]);
+    Ok(db.query(query).await?.first().map(|row| row.int(0)).transpose()?)
+}
+
+/// A role that a person was given in a service.
+#[derive(Debug)]
+pub struct GivenRole {
+    pub name: String,
+    pub is_active: bool,
+    pub granted_at: Millis,
+    /// The service has the role.
+    pub counts: bool,
+    /// The role has the permission that was asked about.
+    pub has_permission: bool,
+}
+
+/// The roles that a person was given in a service, and what they have to do with a permission.
+pub async fn list_given_roles(
+    db: &dyn Db,
+    person: UserId,
+    service: ServiceId,
+    permission: PermissionId,
+) -> Result<Vec<GivenRole>> {
+    let query = Query::new(GIVEN_ROLES, [person.to_string().into(), service.to_string().into(), text_of(permission)]);
+    let read = |row: &Row| -> Result<GivenRole> {
+        Ok(GivenRole {
+            name: row.text(0)?.to_owned(),
+            is_active: row.text(1)? == "active",
+            granted_at: row.int(2)?,
+            counts: row.int(3)? != 0,
+            has_permission: row.int(4)? != 0,
+        })
+    };
+    db.query(query).await?.iter().map(read).collect()
+}
+
+/// Names of roles that would give the permission in the service, but were not given to the person: ten at most, and
+/// whether each is active.
+pub async fn list_other_roles(
+    db: &dyn Db,
+    person: UserId,
+    service: ServiceId,
+    permission: PermissionId,
+) -> Result<Vec<(String, bool)>> {
+    let query = Query::new(OTHER_ROLES, [person.to_string().into(), service.to_string().into(), text_of(permission)]);
+    let read = |row: &Row| -> Result<(String, bool)> { Ok((row.text(0)?.to_owned(), row.text(1)? == "active")) };
+    db.query(query).await?.iter().map(read).collect()
+}
+
+fn text_of(permission: PermissionId) -> Value {
+    permission.to_string().into()
+}

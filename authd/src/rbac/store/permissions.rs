@@ -1,0 +1,49 @@
+//! The SQL of permissions.
+
+use shared::api::rbac::Permission;
+use shared::id::PermissionId;
+use shared::time::Time;
+
+use super::super::model::Page;
+use super::{id, opt, thing};
+use crate::db::{Db, Query, Row, Statement};
+use crate::error::Result;
+use crate::names;
+use crate::world::Millis;
+
+thing!("permissions", "id, name, created_at, updated_at", Permission, PermissionId);
+
+const INSERT: &str =
+    "INSERT INTO permissions (id, name, live_name, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)";
+const UPDATE: &str = "UPDATE permissions SET name = COALESCE($2, name), live_name = COALESCE($3, live_name), \
+       updated_at = $4 \
+     WHERE id = $1 AND deleted_at IS NULL RETURNING id, name, created_at, updated_at";
+
+/// Duplicate when the name is taken.
+pub fn insert(permission: &Permission, folded: &str) -> Statement {
+    Statement::one(
+        INSERT,
+        [
+            permission.id.to_string().into(),
+            permission.name.as_str().into(),
+            folded.into(),
+            permission.created_at.millis().into(),
+        ],
+    )
+}
+
+/// Changes the name, if one is given (with its folded form), and returns the permission as it is now, for [`read`].
+/// Unmet when there is none, duplicate when the name is taken.
+pub fn update(permission: PermissionId, name: Option<(&str, &str)>, now: Millis) -> Statement {
+    let (name, folded) = name.unzip();
+    Statement::one(UPDATE, [permission.to_string().into(), opt(name), opt(folded), now.into()])
+}
+
+pub fn read(row: &Row) -> Result<Permission> {
+    Ok(Permission {
+        id: id(row, 0)?,
+        name: row.text(1)?.to_owned(),
+        created_at: Time::from_millis(row.int(2)?),
+        updated_at: Time::from_millis(row.int(3)?),
+    })
+}

@@ -1,0 +1,95 @@
+//! The tokens of services: API tokens whose one scope says whose they are. What a service is, is the business of the
+//! room of services; it calls these.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use shared::api::tokens::{CreatedToken, ListTokens, Token, TokenList};
+use shared::id::{ServiceId, TokenId};
+use shared::page::Limit;
+use shared::time::Time;
+
+use super::ops::{self, Attempt};
+use super::{model, store};
+use crate::app::{App, Ctx};
+use crate::audit;
+use crate::db::{Batch, DbError, Outcome, Statement};
+use crate::error::Result;
+use crate::world::Millis;
+
+/// What a service's new token is to be.
+#[derive(Debug)]
+pub struct ServiceGrant {
+    pub service: ServiceId,
+    pub name: String,
+    /// Absent: it does not expire.
+    pub ttl_days: Option<u32>,
+}
+
+/// Mints a token of a service. `alive` must find the service when the token is committed, so that no token outlives a
+/// service that is being deleted.
+pub async fn create_for_service(ctx: &Ctx, grant: ServiceGrant, alive: Statement) -> Result<CreatedToken> {
+    let now = ctx.now();
+    model::check_name(&grant.name)?;
+    let expires_at = grant.ttl_days.map(|days| model::after_days("ttl_days", now, days)).transpose()?;
+    let token = Token {
+        token_id: TokenId(ctx.app.world.uuid()),
+        name: grant.name,
+        scopes: vec![model::service_scope(grant.service)],
+        created_at: Time::from_millis(now),
+        created_by: ctx.caller.to_string(),
+        expires_at: expires_at.map(Time::from_millis),
+        revoked_at: None,
+        revoke_reason: None,
+        last_used_at: None,
+        metadata: serde_json::Map::new(),
+        cidrs: Vec::new(),
+    };
+    let attempt = Attempt::new(ctx, "services.create_token", None, &())?;
+    ops::issue(ctx, &token, &attempt, "services.create_token", Some(alive)).await
+}
+
+/// The live tokens of a service, newest first.
+pub async fn list_of_service(
+    ctx: Ctx,
+    service: ServiceId,
+    limit: Option<Limit>,
+    cursor: Option<String>,
+) -> Result<TokenList> {
+    let scope = Some(model::service_scope(service));
+    ops::list(ctx, ListTokens { limit, cursor, include_revoked: false, name: None, scope }).await
+}
+
+/// Revokes a token of a service for good; `false`: it has no such token alive.
+pub async fn revoke_for_service(ctx: &Ctx, service: ServiceId, token_id: TokenId) -> Result<bool> {
+    let Some(token) = store::find(ctx.app.db.as_ref(), &token_id.to_string()).await? else { return Ok(false) };
+    if token.scopes != [model::service_scope(service)] || token.revoked_at.is_some() {
+        return Ok(false);
+    }
+    let mut batch = store::revoke(token_id, None, ctx.now());
+    let detail = audit::detail([("name", Some(json!(token.name))), ("service", Some(json!(service)))]);
+    batch.push(audit::row(ctx, "services.revoke_token", Some(&token_id.to_string()), detail));
+    match ops::commit(ctx, token_id, batch).await {
+        Ok(()) => Ok(true),
+        Err(DbError::Unmet(0)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The statements that revoke every token of a service. Whoever commits them hands the outcome of the last one to
+/// [`forget_returned`] before answering.
+pub fn revoke_of_service(service: ServiceId, reason: &str, now: Millis) -> Batch {
+    store::revoke_all(&json!([model::service_scope(service)]).to_string(), reason, now)
+}
+
+/// Forgets the tokens that a statement has revoked.
+pub async fn forget_returned(app: &Arc<App>, outcome: &Outcome) {
+    match store::returned_ids(outcome) {
+        Ok(ids) => {
+            for id in ids {
+                app.tokens.forget(app, id).await;
+            }
+        }
+        Err(_) => app.tokens.forget_all(),
+    }
+}
