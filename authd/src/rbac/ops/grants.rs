@@ -99,7 +99,8 @@ pub async fn ungrant_permission(ctx: Ctx, op: UngrantPermission) -> Result<Done>
 pub async fn list(ctx: Ctx, op: ListGrants) -> Result<GrantList> {
     let page = Page::new(None, op.limit)?;
     let after = op.cursor.unwrap_or_default();
-    if !after.is_empty() && (after.len() != store::PLACE || !after.is_ascii()) {
+    let is_place = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
+    if !after.is_empty() && (after.len() != store::PLACE || !after.bytes().all(is_place)) {
         return Err(model::not_a_cursor());
     }
     let person = match &op.person_id {
