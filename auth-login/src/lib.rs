@@ -9,7 +9,6 @@ pub mod aws_files;
 pub mod browser;
 pub mod cache;
 pub mod commands;
-pub mod disk;
 pub mod error;
 pub mod io;
 pub mod loopback;

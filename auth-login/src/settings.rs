@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use shared::disk::{self, Look};
 use toml_edit::{DocumentMut, Item, Table, value};
 
 use crate::aws_files::ProfileName;
 use crate::cache::TokenStore;
-use crate::disk::{self, Look};
 use crate::error::Error;
 
 const MAX_BYTES: u64 = 256 << 10;

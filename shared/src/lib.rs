@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod id;
+pub mod names;
 pub mod op;
 pub mod page;
 pub mod paths;
@@ -18,5 +19,9 @@ pub mod wire;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "local")]
+pub mod disk;
+#[cfg(feature = "local")]
+pub mod keyring;
 #[cfg(feature = "openapi")]
 pub mod openapi;

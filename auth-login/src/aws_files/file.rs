@@ -5,11 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use shared::disk::{self, Look};
+
 use super::edit::Refused;
 use super::profile;
 use super::syntax::Document;
 use crate::cache::lock;
-use crate::disk::{self, Look};
 use crate::error::Error;
 
 /// The largest file that is read or written. Real ones have a few kilobytes.

@@ -1,47 +1,22 @@
-//! The desktop's keyring, which may be absent, locked, or never answer.
-//!
-//! Every call runs on a plain thread of its own with a deadline. Calling it on the runtime was refused: the D-Bus
-//! client starts a runtime itself, and a keyring that waits for somebody to unlock it would freeze everything.
+//! The device token in the desktop's keyring.
 
-use std::sync::mpsc::channel;
-use std::time::Duration;
-
-use keyring::v1::{Entry, Error as KeyringError};
+use shared::keyring::Keyring;
 use shared::secret::Secret;
 
 use crate::error::Error;
 
-/// The name of this program in the keyring.
-const SERVICE: &str = "auth-login";
-/// Long enough for a person to unlock it at a sign-in.
-const PATIENT: Duration = Duration::from_secs(30);
-/// A tool waits behind this one.
-const SWIFT: Duration = Duration::from_secs(5);
+const KEYRING: Keyring = Keyring::of("auth-login");
 
-/// Whether a keyring stores and returns what it is given; why not, if not.
-/// The entry's name is of `luck`, so that two probes at once do not take each other's away.
+/// See [`Keyring::probe`].
 pub fn probe(luck: &[u8]) -> Result<(), String> {
-    let name = luck.iter().fold("probe-".to_owned(), |name, byte| format!("{name}{byte:02x}"));
-    let stored = bounded(PATIENT, move || {
-        let entry = Entry::new(SERVICE, &name)?;
-        entry.set_password("probe")?;
-        let back = entry.get_password();
-        entry.delete_credential()?;
-        back
-    })?;
-    if stored == "probe" { Ok(()) } else { Err("it does not return what it was given".to_owned()) }
+    KEYRING.probe(luck)
 }
 
 /// The token under this name. Only a keyring that has none says that nobody is signed in; one that is locked or away
 /// says nothing of the session.
 pub fn find(name: &str) -> Result<Secret, Error> {
-    let name = name.to_owned();
-    let found = bounded(SWIFT, move || match Entry::new(SERVICE, &name)?.get_password() {
-        Err(KeyringError::NoEntry) => Ok(None),
-        other => other.map(Some),
-    });
-    match found {
-        Ok(Some(token)) => Ok(Secret::new(token)),
+    match KEYRING.find(name) {
+        Ok(Some(token)) => Ok(token),
         Ok(None) => Err(Error::not_authenticated(
             "the device token is not in the keyring any more; sign in again with: auth-login",
         )),
@@ -53,8 +28,7 @@ pub fn find(name: &str) -> Result<Secret, Error> {
 }
 
 pub fn save(name: &str, token: &Secret) -> Result<(), Error> {
-    let (name, token) = (name.to_owned(), token.clone());
-    bounded(PATIENT, move || Entry::new(SERVICE, &name)?.set_password(token.expose())).map_err(|problem| {
+    KEYRING.save(name, token).map_err(|problem| {
         Error::refused(format!(
             "the device token cannot be stored in the keyring: {problem}. Keep it in a file: auth-login --token-store file"
         ))
@@ -63,51 +37,7 @@ pub fn save(name: &str, token: &Secret) -> Result<(), Error> {
 
 /// Forgets a token; one that is not there is forgotten.
 pub fn remove(name: &str) -> Result<(), Error> {
-    let name = name.to_owned();
-    let removed = bounded(SWIFT, move || match Entry::new(SERVICE, &name)?.delete_credential() {
-        Err(KeyringError::NoEntry) => Ok(()),
-        other => other,
-    });
-    removed.map_err(|problem| Error::refused(format!("the device token is still in the keyring: {problem}")))
-}
-
-/// Runs on a thread that is left behind when it takes too long; the process ends without it.
-fn bounded<T: Send + 'static>(
-    limit: Duration,
-    work: impl FnOnce() -> keyring::v1::Result<T> + Send + 'static,
-) -> Result<T, String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || sender.send(work().map_err(|error| describe(&error))));
-    receiver
-        .recv_timeout(limit)
-        .unwrap_or_else(|_| Err(format!("the keyring did not answer within {} s", limit.as_secs())))
-}
-
-fn describe(error: &KeyringError) -> String {
-    // Without a service there is no store; why not, the library says elsewhere.
-    let reason = match (error, Entry::store_status()) {
-        (KeyringError::NoDefaultStore, Err(reason)) => reason,
-        _ => error,
-    };
-    // Some of its errors run over many lines.
-    let text = reason.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    format!("the keyring said: {line}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_keyring_that_hangs_is_left_behind() {
-        let started = std::time::Instant::now();
-        let (_keep, blocked) = channel::<()>();
-        let answer = bounded(Duration::from_millis(10), move || {
-            let _ = blocked.recv();
-            Ok(())
-        });
-        assert!(answer.unwrap_err().contains("did not answer"));
-        assert!(started.elapsed() < Duration::from_secs(5));
-    }
+    KEYRING
+        .remove(name)
+        .map_err(|problem| Error::refused(format!("the device token is still in the keyring: {problem}")))
 }

@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use shared::disk::{self, Look};
 
 pub use credentials::Credentials;
 pub use session::{PendingLogin, Session, TokenStore};
 
 use crate::aws_files::ProfileName;
-use crate::disk::{self, Look};
 use crate::error::Error;
 
 /// No file of ours comes near this.

@@ -31,7 +31,7 @@ impl Look {
 pub fn replace(path: &Path, bytes: &[u8], look: Look) -> io::Result<()> {
     let dir = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
     let mut beside = tempfile::Builder::new()
-        .prefix(".auth-login-")
+        .prefix(".authd-")
         .permissions(std::fs::Permissions::from_mode(0o600))
         .tempfile_in(dir)?;
     beside.write_all(bytes)?;
@@ -51,7 +51,7 @@ pub fn replace(path: &Path, bytes: &[u8], look: Look) -> io::Result<()> {
 pub fn create_once(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let dir = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
     let mut beside = tempfile::Builder::new()
-        .prefix(".auth-login-")
+        .prefix(".authd-")
         .permissions(std::fs::Permissions::from_mode(0o600))
         .tempfile_in(dir)?;
     beside.write_all(bytes)?;

@@ -1,0 +1,108 @@
+//! The desktop's keyring, which may be absent, locked, or never answer.
+//!
+//! Every call runs on a plain thread of its own with a deadline. Calling it on the runtime was refused: the D-Bus
+//! client starts a runtime itself, and a keyring that waits for somebody to unlock it would freeze everything.
+//! The errors say in one clause what the keyring did; the program adds what to do.
+
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use keyring::v1::{Entry, Error as KeyringError};
+
+use crate::secret::Secret;
+
+/// Long enough for a person to unlock it at a sign-in.
+const PATIENT: Duration = Duration::from_secs(30);
+/// A tool waits behind this one.
+const SWIFT: Duration = Duration::from_secs(5);
+
+/// The entries of one program.
+#[derive(Clone, Copy, Debug)]
+pub struct Keyring {
+    program: &'static str,
+}
+
+impl Keyring {
+    pub const fn of(program: &'static str) -> Self {
+        Self { program }
+    }
+
+    /// Whether the keyring stores and returns what it is given; why not, if not.
+    /// The entry's name is of `luck`, so that two probes at once do not take each other's away.
+    pub fn probe(self, luck: &[u8]) -> Result<(), String> {
+        let name = luck.iter().fold("probe-".to_owned(), |name, byte| format!("{name}{byte:02x}"));
+        let stored = bounded(PATIENT, move || {
+            let entry = Entry::new(self.program, &name)?;
+            entry.set_password("probe")?;
+            let back = entry.get_password();
+            entry.delete_credential()?;
+            back
+        })?;
+        if stored == "probe" { Ok(()) } else { Err("it does not return what it was given".to_owned()) }
+    }
+
+    /// The secret under this name; `None` only from a keyring that answers that it has none.
+    pub fn find(self, name: &str) -> Result<Option<Secret>, String> {
+        let name = name.to_owned();
+        let found = bounded(SWIFT, move || match Entry::new(self.program, &name)?.get_password() {
+            Err(KeyringError::NoEntry) => Ok(None),
+            other => other.map(Some),
+        })?;
+        Ok(found.map(Secret::new))
+    }
+
+    pub fn save(self, name: &str, secret: &Secret) -> Result<(), String> {
+        let (name, secret) = (name.to_owned(), secret.clone());
+        bounded(PATIENT, move || Entry::new(self.program, &name)?.set_password(secret.expose()))
+    }
+
+    /// Forgets a secret; one that is not there is forgotten.
+    pub fn remove(self, name: &str) -> Result<(), String> {
+        let name = name.to_owned();
+        bounded(SWIFT, move || match Entry::new(self.program, &name)?.delete_credential() {
+            Err(KeyringError::NoEntry) => Ok(()),
+            other => other,
+        })
+    }
+}
+
+/// Runs on a thread that is left behind when it takes too long; the process ends without it.
+fn bounded<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> keyring::v1::Result<T> + Send + 'static,
+) -> Result<T, String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || sender.send(work().map_err(|error| describe(&error))));
+    receiver
+        .recv_timeout(limit)
+        .unwrap_or_else(|_| Err(format!("the keyring did not answer within {} s", limit.as_secs())))
+}
+
+fn describe(error: &KeyringError) -> String {
+    // Without a service there is no store; why not, the library says elsewhere.
+    let reason = match (error, Entry::store_status()) {
+        (KeyringError::NoDefaultStore, Err(reason)) => reason,
+        _ => error,
+    };
+    // Some of its errors run over many lines.
+    let text = reason.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    format!("the keyring said: {line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keyring_that_hangs_is_left_behind() {
+        let started = std::time::Instant::now();
+        let (_keep, blocked) = channel::<()>();
+        let answer = bounded(Duration::from_millis(10), move || {
+            let _ = blocked.recv();
+            Ok(())
+        });
+        assert!(answer.unwrap_err().contains("did not answer"));
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+}

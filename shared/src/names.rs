@@ -1,0 +1,75 @@
+//! Names that people type: of users, services, roles and permissions. Variants of a name are one name.
+
+use unicode_normalization::UnicodeNormalization;
+use uuid::Uuid;
+
+/// Characters of a name, at most.
+pub const MAX: usize = 128;
+
+/// The form by which names are compared: compatibility forms, case and space at the ends do not count. It is applied
+/// once, before the name becomes a key of anything: two look-ups that normalised differently were two lock-out
+/// counters for one account elsewhere.
+pub fn fold(name: &str) -> String {
+    // Lower-casing may undo normalisation (İ), so once more. Bounded: nobody's name is longer than this.
+    // PostgreSQL cannot keep a NUL, and nobody's name has one.
+    let visible = |c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c };
+    let bounded: String = name.trim().chars().map(visible).take(4 * MAX).collect();
+    let lower: String = bounded.nfkc().flat_map(char::to_lowercase).collect();
+    lower.nfkc().collect::<String>().trim().to_owned()
+}
+
+/// A name that may be given to something, in its folded form: 1 to 128 characters, none of them control or invisible,
+/// no space at the ends, and not the form of an id, since either may stand in a path. The error says what is expected.
+pub fn check(name: &str) -> Result<String, String> {
+    let folded = fold(name);
+    let is_bad = |c: char| c.is_control() || is_invisible(c);
+    if name.trim() != name || folded.is_empty() || name.chars().count() > MAX || name.chars().any(is_bad) {
+        return Err(format!("expected 1 to {MAX} visible characters without space at the ends"));
+    }
+    if Uuid::try_parse(&folded).is_ok() {
+        return Err("a name must not look like an id".to_owned());
+    }
+    Ok(folded)
+}
+
+/// Characters that show nothing, or that change how others are shown: two names that look the same must be the same.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn variants_of_a_name_are_one_name() {
+        for variant in ["alice", "ALICE", " Alice ", "ａｌｉｃｅ", "Al\u{ff49}ce"] {
+            assert_eq!(fold(variant), "alice", "{variant:?}");
+        }
+        assert_eq!(fold("Zoe\u{308}"), fold("ZO\u{cb}"));
+        assert_ne!(fold("alice"), fold("alicé"));
+    }
+
+    #[test]
+    fn names_are_bounded_and_visible() {
+        let long = "x".repeat(129);
+        for name in ["", " ", " a", "a\u{200b}", "a\nb", "0190a6f0-0000-7000-8000-000000000000", &long] {
+            assert!(check(name).is_err(), "{name:?}");
+        }
+        for name in ["a", "Ωmega builds", "tokens.write", "山田"] {
+            assert!(check(name).is_ok(), "{name:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn folding_twice_is_folding_once(name in "\\PC{0,40}") {
+            prop_assert_eq!(fold(&fold(&name)), fold(&name));
+        }
+    }
+}
