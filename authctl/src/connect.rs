@@ -1,5 +1,5 @@
 //! Finding the daemon: `--server`, `--socket`, `AUTHCTL_SERVER`, `AUTHD_ADMIN_SOCKET`, else the places where authd puts
-//! its admin socket, skipping dead ones.
+//! its admin socket, skipping dead ones; and what is shown to it.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -14,32 +14,80 @@ use tokio::net::UnixStream;
 use crate::Io;
 use crate::args::Global;
 use crate::error::{Error, SocketProblem, Tried};
+use crate::kept;
 
 /// A daemon that accepts is on the same machine; its kernel answers at once unless the queue of callers is full.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A way to the daemon, and what is shown on it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub client: Client,
+    pub credentials: Credentials,
+}
+
+/// What a caller shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Credentials {
+    /// Over a socket: who the kernel says.
+    Peer,
+    /// Nothing.
+    None,
+    /// A token from the environment.
+    Token,
+    /// The session of `authctl login`.
+    Session,
+}
+
 /// A client of the daemon that the arguments, the environment or the machine name.
-pub(crate) async fn connect(global: &Global, io: &mut Io<'_>) -> Result<Client, Error> {
-    let timeout = Duration::from_secs(global.timeout);
+pub(crate) async fn connect(global: &Global, io: &mut Io<'_>) -> Result<Connection, Error> {
     let endpoint = choose(global, io).await?;
-    if let Endpoint::Url(_) = endpoint {
-        // The only place with TLS; an error says that a provider is there already.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let client = Client::new(endpoint).with_timeout(timeout);
-        return Ok(match token(io)? {
-            Some(token) if !global.insecure && !client.endpoint().is_private() => {
-                drop(token);
-                return Err(Error::Usage(format!(
-                    "{} is http on another machine: the token would be readable on the way. Use https, or --insecure",
-                    client.endpoint()
-                )));
-            }
-            Some(token) => client.with_bearer(token),
-            None => client,
-        });
+    if let Endpoint::Socket(_) = endpoint {
+        // The socket's caller is who the kernel says; a token for some server has no business there.
+        let client = Client::new(endpoint).with_timeout(Duration::from_secs(global.timeout));
+        return Ok(Connection { client, credentials: Credentials::Peer });
     }
-    // The socket's caller is who the kernel says; a token for some server has no business there.
-    Ok(Client::new(endpoint).with_timeout(timeout))
+    let (token, credentials) = match token(io)? {
+        Some(token) => (Some(token), Credentials::Token),
+        None => match session_token(&endpoint, io)? {
+            Some(token) => (Some(token), Credentials::Session),
+            None => (None, Credentials::None),
+        },
+    };
+    let Some(token) = token else { return Ok(Connection { client: over_http(endpoint, global), credentials }) };
+    check_private(&endpoint, global, "the token")?;
+    Ok(Connection { client: over_http(endpoint, global).with_bearer(token), credentials })
+}
+
+/// A client of the server that a session is to begin or to end at.
+pub(crate) fn without_session(global: &Global, io: &Io<'_>) -> Result<Connection, Error> {
+    let endpoint = match &global.server {
+        Some(server) => server.clone(),
+        None => server_variable(io)?.filter(|_| global.socket.is_none()).ok_or_else(|| {
+            Error::Usage(
+                "a session is for HTTP: name the server with --server URL, or in AUTHCTL_SERVER. On the admin socket the \
+                 kernel says who you are"
+                    .to_owned(),
+            )
+        })?,
+    };
+    check_private(&endpoint, global, "the password")?;
+    Ok(Connection { client: over_http(endpoint, global), credentials: Credentials::None })
+}
+
+fn over_http(endpoint: Endpoint, global: &Global) -> Client {
+    // The only place with TLS; an error says that a provider is there already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Client::new(endpoint).with_timeout(Duration::from_secs(global.timeout))
+}
+
+fn check_private(endpoint: &Endpoint, global: &Global, what: &str) -> Result<(), Error> {
+    if global.insecure || endpoint.is_private() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{endpoint} is http on another machine: {what} would be readable on the way. Use https, or --insecure"
+    )))
 }
 
 async fn choose(global: &Global, io: &mut Io<'_>) -> Result<Endpoint, Error> {
@@ -49,8 +97,8 @@ async fn choose(global: &Global, io: &mut Io<'_>) -> Result<Endpoint, Error> {
     if let Some(path) = &global.socket {
         return find_socket(vec![path.clone()], io).await;
     }
-    if let Some(server) = variable(io, "AUTHCTL_SERVER") {
-        return Endpoint::url(&server).map_err(|error| Error::Usage(format!("AUTHCTL_SERVER: {error}")));
+    if let Some(server) = server_variable(io)? {
+        return Ok(server);
     }
     let candidates = match variable(io, "AUTHD_ADMIN_SOCKET") {
         Some(path) => vec![PathBuf::from(path)],
@@ -111,6 +159,20 @@ fn token(io: &Io<'_>) -> Result<Option<Secret>, Error> {
         }
     }
     Ok(None)
+}
+
+/// The token of the session that `authctl login` began there.
+fn session_token(endpoint: &Endpoint, io: &Io<'_>) -> Result<Option<Secret>, Error> {
+    let Some(folder) = kept::Folder::find(io) else { return Ok(None) };
+    match folder.session(&kept::name(endpoint))? {
+        Some(kept) => kept.token(),
+        None => Ok(None),
+    }
+}
+
+fn server_variable(io: &Io<'_>) -> Result<Option<Endpoint>, Error> {
+    let server = variable(io, "AUTHCTL_SERVER").map(|server| Endpoint::url(&server)).transpose();
+    server.map_err(|error| Error::Usage(format!("AUTHCTL_SERVER: {error}")))
 }
 
 /// Set and not empty.

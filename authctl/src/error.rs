@@ -4,13 +4,19 @@ use std::io;
 use std::path::PathBuf;
 
 use shared::cli::Exit;
-use shared::client;
+use shared::client::{self, Endpoint};
+
+use crate::connect::Credentials;
 
 /// Each says what happened; [`crate::output::show_error`] adds what to do next.
 #[derive(Debug)]
 pub(crate) enum Error {
     /// The command line asks for what cannot be.
     Usage(String),
+    /// It cannot be done, and why; nobody was asked, or their answers rule it out.
+    Refused(String),
+    /// There is no session that could be used.
+    NotAuthenticated(String),
     /// No admin socket answers.
     NoSocket(Vec<Tried>),
     /// The person said no.
@@ -19,6 +25,10 @@ pub(crate) enum Error {
     Unanswered { key: String, call: Box<FailedCall> },
     /// A secret was made but could not be printed; the key asks for it again.
     Unshown { key: String, source: io::Error },
+    /// A secret was made but could not be printed, and cannot be had again; how to be rid of it.
+    Lost { advice: String, source: io::Error },
+    /// Some of the changes of a file were made, then one was not.
+    Stopped { done: usize, of: usize, step: String, call: Box<FailedCall> },
     /// Everything else that a call can run into.
     Call(Box<FailedCall>),
     /// Reading stdin or writing stdout.
@@ -29,8 +39,9 @@ pub(crate) enum Error {
 #[derive(Debug)]
 pub(crate) struct FailedCall {
     pub source: client::Error,
-    pub is_socket: bool,
-    pub has_credentials: bool,
+    pub credentials: Credentials,
+    /// For the advice to sign in.
+    pub endpoint: Endpoint,
 }
 
 /// An admin socket that was tried, and why it is none.
@@ -57,8 +68,37 @@ impl Error {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::NoSocket(_) | Self::Unanswered { .. } => Exit::Unreachable,
-            Self::Declined | Self::Output(_) | Self::Unshown { .. } => Exit::Refused,
-            Self::Call(call) => (&call.source).into(),
+            Self::NotAuthenticated(_) => Exit::NotAuthenticated,
+            Self::Declined | Self::Refused(_) | Self::Output(_) | Self::Unshown { .. } | Self::Lost { .. } => {
+                Exit::Refused
+            }
+            Self::Stopped { call, .. } | Self::Call(call) => (&call.source).into(),
+        }
+    }
+
+    /// Known to the daemon, but not allowed.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.status() == Some(403)
+    }
+
+    /// Nobody the daemon knows, or not any more.
+    pub(crate) fn is_unauthenticated(&self) -> bool {
+        self.status() == Some(401)
+    }
+
+    /// There is no such thing.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.status() == Some(404)
+    }
+
+    /// The HTTP status of a refusal.
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Call(call) => match &call.source {
+                client::Error::Refused(problem) => Some(problem.status),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

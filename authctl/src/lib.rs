@@ -3,10 +3,12 @@
 //! Invariants: a secret is never taken from the command line and never printed but as the answer that brought it;
 //! nothing is destroyed without a yes, from the person or as `--yes`; what other people wrote cannot drive the terminal.
 
+mod apply;
 mod args;
 mod commands;
 mod connect;
 mod error;
+mod kept;
 mod output;
 
 use std::ffi::OsString;
@@ -15,13 +17,21 @@ use std::io::{self, Write};
 
 use clap::{CommandFactory, FromArgMatches};
 use shared::cli::Exit;
+use shared::secret::Secret;
 use shared::time::Time;
 
 use crate::args::Cli;
 use crate::error::Error;
 
-/// Puts a question to a person: yes or no.
-pub type Confirm = dyn Fn(&str) -> io::Result<bool>;
+/// Somebody at the terminal, who can be asked.
+pub trait Person {
+    /// Yes or no.
+    fn confirm(&self, question: &str) -> io::Result<bool>;
+    /// A line; the default is the answer to nothing.
+    fn line(&self, prompt: &str, default: Option<&str>) -> io::Result<String>;
+    /// Something that is not shown while it is typed.
+    fn secret(&self, prompt: &str) -> io::Result<Secret>;
+}
 
 /// What this program touches besides the daemon.
 pub struct Io<'a> {
@@ -34,12 +44,12 @@ pub struct Io<'a> {
     pub width: Option<u16>,
     pub env: &'a dyn Fn(&str) -> Option<String>,
     pub now: &'a dyn Fn() -> Time,
-    /// A fresh `Idempotency-Key`.
+    /// A fresh `Idempotency-Key`; nobody can guess the next.
     pub new_key: &'a dyn Fn() -> String,
-    /// Asks the person at the terminal; `None` where nobody is.
-    pub confirm: Option<&'a Confirm>,
-    /// Reads a token: hidden from a terminal, else from stdin.
-    pub read_token: &'a dyn Fn() -> io::Result<String>,
+    /// `None` where nobody is at a terminal.
+    pub person: Option<&'a dyn Person>,
+    /// Reads stdin to its end, but not more than this many bytes.
+    pub read_stdin: &'a dyn Fn(u64) -> io::Result<Vec<u8>>,
 }
 
 impl fmt::Debug for Io<'_> {
@@ -86,7 +96,14 @@ fn execute(cli: Cli, io: &mut Io<'_>) -> Result<Exit, Error> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Output)?;
     runtime.block_on(async {
-        let client = connect::connect(&cli.global, io).await?;
-        commands::run(cli.command, &mut commands::Context { client, format: cli.global.output, io }).await
+        let (global, format) = (&cli.global, cli.global.output);
+        // These two make and end what the others connect with.
+        let connection = match &cli.command {
+            args::Command::Login(_) | args::Command::Logout => connect::without_session(global, io)?,
+            _ => connect::connect(global, io).await?,
+        };
+        let mut context =
+            commands::Context { client: connection.client, credentials: connection.credentials, format, io };
+        commands::run(cli.command, &mut context).await
     })
 }

@@ -3,11 +3,9 @@
 use std::io::{self, IsTerminal, Read};
 use std::process::ExitCode;
 
-use authctl::Io;
+use authctl::{Io, Person};
+use shared::secret::Secret;
 use shared::time::Time;
-
-/// A token is far shorter; more than this on stdin is not one.
-const MAX_STDIN: u64 = 4_096;
 
 fn main() -> ExitCode {
     let (mut out, mut err) = (io::stdout(), io::stderr());
@@ -21,8 +19,8 @@ fn main() -> ExitCode {
         env: &|name| std::env::var(name).ok(),
         now: &now,
         new_key: &new_key,
-        confirm: if has_person { Some(&confirm) } else { None },
-        read_token: if has_person { &ask_token } else { &read_token },
+        person: if has_person { Some(&Terminal) } else { None },
+        read_stdin: &read_stdin,
     };
     let exit = authctl::run(std::env::args_os(), &mut io);
     // What cannot be flushed has nobody to read it.
@@ -40,18 +38,32 @@ fn new_key() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-fn confirm(question: &str) -> io::Result<bool> {
-    let answer = dialoguer::Confirm::new().with_prompt(question).default(false).interact();
-    answer.map_err(|dialoguer::Error::IO(error)| error)
+/// The person who started this program.
+struct Terminal;
+
+impl Person for Terminal {
+    fn confirm(&self, question: &str) -> io::Result<bool> {
+        let answer = dialoguer::Confirm::new().with_prompt(question).default(false).interact();
+        answer.map_err(|dialoguer::Error::IO(error)| error)
+    }
+
+    fn line(&self, prompt: &str, default: Option<&str>) -> io::Result<String> {
+        let input = dialoguer::Input::<String>::new().with_prompt(prompt);
+        let input = match default {
+            Some(default) => input.default(default.to_owned()),
+            None => input,
+        };
+        input.interact_text().map_err(|dialoguer::Error::IO(error)| error)
+    }
+
+    fn secret(&self, prompt: &str) -> io::Result<Secret> {
+        let answer = dialoguer::Password::new().with_prompt(prompt).interact();
+        answer.map(Secret::new).map_err(|dialoguer::Error::IO(error)| error)
+    }
 }
 
-fn ask_token() -> io::Result<String> {
-    let answer = dialoguer::Password::new().with_prompt("Token (not shown)").interact();
-    answer.map_err(|dialoguer::Error::IO(error)| error)
-}
-
-fn read_token() -> io::Result<String> {
-    let mut text = String::new();
-    io::stdin().take(MAX_STDIN).read_to_string(&mut text)?;
-    Ok(text)
+fn read_stdin(limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -7,10 +7,10 @@ use owo_colors::OwoColorize;
 use shared::cli::clean;
 use shared::client::{self, Endpoint};
 use shared::paths;
-use shared::problem::Problem;
+use shared::problem::{Code, Problem};
 
 use crate::Io;
-use crate::connect::has_unit;
+use crate::connect::{Credentials, has_unit};
 use crate::error::{Error, FailedCall, SocketProblem, Tried};
 
 /// Says on stderr what went wrong and what to do next.
@@ -22,7 +22,7 @@ pub(crate) fn show_error(error: &Error, io: &mut Io<'_>) {
 
 fn explain(error: &Error) -> String {
     match error {
-        Error::Usage(detail) => detail.clone(),
+        Error::Usage(detail) | Error::Refused(detail) | Error::NotAuthenticated(detail) => detail.clone(),
         Error::Declined => "nothing was done".to_owned(),
         Error::Output(error) => error.to_string(),
         Error::NoSocket(tried) => no_socket(tried, has_unit()),
@@ -33,6 +33,14 @@ fn explain(error: &Error) -> String {
         Error::Unshown { key, source } => format!(
             "the token was made, but it could not be printed: {source}\nRepeat the command with `--idempotency-key {key}` \
              to get the same one"
+        ),
+        Error::Lost { advice, source } => {
+            format!("the token was made, but it could not be printed: {source}\n{advice}")
+        }
+        Error::Stopped { done, of, step, call } => format!(
+            "{}\n{done} of {of} changes were made and stay; this one was not: {}\nRun the command again to go on from there",
+            explain_call(call),
+            clean(step)
         ),
         Error::Call(call) => explain_call(call),
     }
@@ -100,25 +108,38 @@ fn refused(problem: &Problem, call: &FailedCall) -> String {
         let _ = write!(text, "\nTry again in {seconds} s");
     }
     match problem.status {
-        401 if !call.is_socket && !call.has_credentials => {
-            text += "\nSet AUTHCTL_TOKEN (a token with scopes such as authd:tokens.write) or ADMIN_TOKEN";
-        }
-        401 if !call.is_socket => {
-            text += "\nThe token in AUTHCTL_TOKEN or ADMIN_TOKEN is not one that this daemon accepts";
-        }
-        401 | 403 if call.is_socket => {
-            let _ = write!(
-                text,
-                "\nYou are {}; an administrator allows users and groups by [[admin.peer]] in authd.toml",
-                user()
-            );
-        }
+        401 => text += &unauthenticated(problem, call),
+        403 if call.credentials == Credentials::Peer => text += &allow_hint(),
+        403 if call.credentials == Credentials::Session => text += "\n`authctl whoami` says what you may do",
         _ => {}
     }
     if let Some(id) = problem.request_id.as_ref().filter(|_| problem.status >= 500) {
         let _ = write!(text, "\nauthd's log has the rest under request id {}", clean(id));
     }
     text
+}
+
+fn unauthenticated(problem: &Problem, call: &FailedCall) -> String {
+    // The password was wrong, not what was shown beside it.
+    if problem.error == Code::InvalidCredentials {
+        return String::new();
+    }
+    match call.credentials {
+        Credentials::Peer => allow_hint(),
+        Credentials::None => format!(
+            "\nSign in with `authctl login --server {}`, or set AUTHCTL_TOKEN (a token with scopes such as \
+             authd:tokens.write) or ADMIN_TOKEN",
+            call.endpoint
+        ),
+        Credentials::Token => {
+            "\nThe token in AUTHCTL_TOKEN or ADMIN_TOKEN is not one that this daemon accepts".to_owned()
+        }
+        Credentials::Session => format!("\nYour session is over: run authctl login --server {}", call.endpoint),
+    }
+}
+
+fn allow_hint() -> String {
+    format!("\nYou are {}; an administrator allows users and groups by [[admin.peer]] in authd.toml", user())
 }
 
 /// A list of titles and values, titles in a column of their own. Empty values are left out.

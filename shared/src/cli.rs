@@ -22,6 +22,8 @@ pub enum Exit {
     NotAuthenticated = 3,
     /// Nobody answers.
     Unreachable = 4,
+    /// What was compared is not the same; only where that was asked for.
+    Different = 5,
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -168,6 +170,10 @@ impl Grid {
     /// A row has one cell for each column.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| clean(&cell).into_owned()).collect());
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// For a terminal of this width; without a width (a pipe, a file) nothing is wrapped.

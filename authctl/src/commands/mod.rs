@@ -1,21 +1,31 @@
 //! One file for each room of the API, one function for each operation.
 
+mod apply;
 mod audit;
+mod grant;
+mod lockout;
+mod login;
+mod password;
+mod permission;
+mod role;
+mod service;
 mod session;
 mod system;
 mod token;
+mod user;
 
 use std::time::Duration;
 
 use serde::Serialize;
-use shared::cli::{Exit, Format};
-use shared::client::{self, Client, Endpoint};
+use shared::cli::{Exit, Format, Grid, clean};
+use shared::client::{self, Client};
 use shared::op::Operation;
 use shared::page;
 use shared::time::Time;
 
 use crate::Io;
 use crate::args::{Command, Consent};
+use crate::connect::Credentials;
 use crate::error::{Error, FailedCall};
 
 /// Between a call that got no answer and its only retry: a daemon that restarts is back by then.
@@ -24,6 +34,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What every command works with.
 pub(crate) struct Context<'c, 'io> {
     pub client: Client,
+    pub credentials: Credentials,
     pub format: Format,
     pub io: &'c mut Io<'io>,
 }
@@ -35,7 +46,20 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::Info(args) => token::info(args, context).await,
         Command::Revoke(args) => token::revoke(args, context).await,
         Command::Token(command) => token::run(command, context).await,
+        Command::User(command) => user::run(command, context).await,
+        Command::Service(command) => service::run(command, context).await,
+        Command::Role(command) => role::run(command, context).await,
+        Command::Permission(command) => permission::run(command, context).await,
+        Command::Grant(args) => grant::grant(args, context).await,
+        Command::Ungrant(args) => grant::ungrant(args, context).await,
+        Command::Grants(args) => grant::list(args, context).await,
+        Command::Can(args) => grant::can(args, context).await,
+        Command::Apply(args) => apply::run(args, context).await,
         Command::Session(command) => session::run(command, context).await,
+        Command::Lockout(command) => lockout::run(command, context).await,
+        Command::Login(args) => login::login(args, context).await,
+        Command::Logout => login::logout(context).await,
+        Command::Whoami => login::whoami(context).await,
         Command::Audit(args) => audit::list(args, context).await,
         Command::Status => system::status(context).await,
         Command::Completions(_) => Ok(Exit::Ok),
@@ -70,8 +94,7 @@ impl Context<'_, '_> {
     }
 
     fn failed_call(&self, source: client::Error) -> FailedCall {
-        let is_socket = matches!(self.client.endpoint(), Endpoint::Socket(_));
-        FailedCall { source, is_socket, has_credentials: self.client.has_bearer() }
+        FailedCall { source, credentials: self.credentials, endpoint: self.client.endpoint().clone() }
     }
 
     /// Prints the API's own object; `false` when a person wants to see something else.
@@ -87,11 +110,11 @@ impl Context<'_, '_> {
         if consent.yes {
             return Ok(());
         }
-        let Some(confirm) = self.io.confirm else {
+        let Some(person) = self.io.person else {
             return Err(Error::Usage("there is no terminal to ask on: repeat the command with --yes".to_owned()));
         };
         // Ctrl-C is a no.
-        if confirm(&question().await?).unwrap_or(false) { Ok(()) } else { Err(Error::Declined) }
+        if person.confirm(&question().await?).unwrap_or(false) { Ok(()) } else { Err(Error::Declined) }
     }
 
     /// Follows the cursors until there are `limit` entries or no more.
@@ -119,6 +142,33 @@ impl Context<'_, '_> {
         }
     }
 
+    /// Prints a table; one that is empty says so on stderr.
+    fn print_grid(&mut self, grid: &Grid, next_cursor: Option<&String>, empty: &str) -> Result<Exit, Error> {
+        if grid.is_empty() {
+            writeln!(self.io.err, "{empty}")?;
+        } else {
+            write!(self.io.out, "{}", grid.render(self.io.width))?;
+            self.note_more(next_cursor, None)?;
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// Tells in a line what was done, unless the API's own object was asked for.
+    fn tell(&mut self, object: &impl Serialize, line: impl FnOnce() -> String) -> Result<Exit, Error> {
+        if !self.print_object(object)? {
+            writeln!(self.io.out, "{}", clean(&line()))?;
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// Tells in a line what was done, when a person wants to see it: one of several things of one command.
+    fn note(&mut self, line: impl FnOnce() -> String) -> Result<(), Error> {
+        if self.format == Format::Table {
+            writeln!(self.io.out, "{}", clean(&line()))?;
+        }
+        Ok(())
+    }
+
     /// Says under a table that it is not everything.
     fn note_more(&mut self, next_cursor: Option<&String>, total: Option<String>) -> Result<(), Error> {
         if next_cursor.is_some() {
@@ -139,7 +189,7 @@ trait Listing: Operation {
     fn append(all: &mut Self::Response, next: Self::Response);
 }
 
-/// The three lists differ in the name of the field that holds the entries, and in nothing else.
+/// The lists differ in the name of the field that holds the entries, and in nothing else.
 macro_rules! listing {
     ($request:ty, $entries:ident) => {
         impl $crate::commands::Listing for $request {

@@ -1,10 +1,10 @@
 //! Sessions of people.
 
-use shared::api::sessions::{EndSession, ListSessions, Session};
+use shared::api::sessions::{EndSession, ListSessions, Session, SessionKind};
 use shared::cli::{Column, Exit, Grid, moment, relative};
 use shared::time::Time;
 
-use super::{Context, listing};
+use super::{Context, listing, user};
 use crate::args;
 use crate::error::Error;
 
@@ -18,18 +18,16 @@ pub(super) async fn run(command: args::Session, context: &mut Context<'_, '_>) -
 }
 
 async fn list(args: args::SessionList, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let request = ListSessions { include_ended: args.all, ..ListSessions::default() };
+    let kind = args.kind.map(SessionKind::from);
+    let request = ListSessions { include_ended: args.all, kind, user: args.user, ..ListSessions::default() };
     let list = context.pages(request, args.limit.limit).await?;
     if context.print_object(&list)? {
-        return Ok(Exit::Ok);
-    }
-    if list.sessions.is_empty() {
-        writeln!(context.io.err, "Nobody is signed in")?;
         return Ok(Exit::Ok);
     }
     let now = context.now();
     let mut grid = Grid::new([
         Column::Whole("ID"),
+        Column::Whole("KIND"),
         Column::Wrapped("USER"),
         Column::Wrapped("DEVICE"),
         Column::Spare("ADDRESS"),
@@ -39,6 +37,7 @@ async fn list(args: args::SessionList, context: &mut Context<'_, '_>) -> Result<
     for session in &list.sessions {
         grid.row([
             session.id.to_string(),
+            kind_of(session).to_owned(),
             session.user.clone(),
             session.device_name.clone().unwrap_or_default(),
             session.address.clone().unwrap_or_default(),
@@ -46,9 +45,14 @@ async fn list(args: args::SessionList, context: &mut Context<'_, '_>) -> Result<
             end_of(now, session),
         ]);
     }
-    write!(context.io.out, "{}", grid.render(context.io.width))?;
-    context.note_more(list.next_cursor.as_ref(), None)?;
-    Ok(Exit::Ok)
+    context.print_grid(&grid, list.next_cursor.as_ref(), "Nobody is signed in")
+}
+
+fn kind_of(session: &Session) -> &'static str {
+    match session.kind {
+        SessionKind::Login => "login",
+        SessionKind::Device => "device",
+    }
 }
 
 /// When it ends, or how it ended.
@@ -62,8 +66,12 @@ fn end_of(now: Time, session: &Session) -> String {
 }
 
 async fn end(args: args::SessionEnd, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    context.ask(args.consent, async || Ok(format!("End session {}? The device must sign in again", args.id))).await?;
-    let ended = context.call(&EndSession { id: args.id }).await?;
+    let (id, consent) = match (args.id, args.user) {
+        (Some(id), _) => (id, args.consent),
+        (None, user) => return user::logout(user.unwrap_or_default(), args.consent, context).await,
+    };
+    context.ask(consent, async || Ok(format!("End session {id}? Whoever uses it must sign in again"))).await?;
+    let ended = context.call(&EndSession { id }).await?;
     if context.print_object(&ended)? {
         return Ok(Exit::Ok);
     }

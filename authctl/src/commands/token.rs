@@ -6,12 +6,11 @@ use shared::api::tokens::{
     ValidateToken,
 };
 use shared::cli::{Column, Exit, Grid, moment, relative};
-use shared::client;
 use shared::id::TokenId;
 use shared::secret::Secret;
 use shared::time::Time;
 
-use super::{Context, listing};
+use super::{Context, listing, password};
 use crate::args;
 use crate::error::Error;
 use crate::output::write_record;
@@ -61,7 +60,7 @@ fn show_created(created: &CreatedToken, context: &mut Context<'_, '_>) -> Result
 }
 
 /// The secret goes to stdout alone, the words around it to stderr: the same command works for eyes and for `$(…)`.
-fn show_secret(context: &mut Context<'_, '_>, about: &str, secret: &Secret) -> Result<Exit, Error> {
+pub(super) fn show_secret(context: &mut Context<'_, '_>, about: &str, secret: &Secret) -> Result<Exit, Error> {
     writeln!(context.io.err, "{}", shared::cli::clean(about))?;
     writeln!(context.io.err, "This is the token. Keep it now: it is not shown again.\n")?;
     writeln!(context.io.out, "{}", secret.expose())?;
@@ -163,9 +162,7 @@ async fn id_of(token: String, context: &mut Context<'_, '_>) -> Result<String, E
     match context.call(&ShowToken { id: token.clone() }).await {
         Ok(found) => Ok(found.token_id.to_string()),
         // Who may revoke but not read still can.
-        Err(Error::Call(call)) if matches!(&call.source, client::Error::Refused(problem) if problem.status == 403) => {
-            Ok(token)
-        }
+        Err(error) if error.is_forbidden() => Ok(token),
         Err(error) => Err(error),
     }
 }
@@ -196,9 +193,8 @@ fn show_rotated(rotated: &RotatedToken, grace: u32, context: &mut Context<'_, '_
 }
 
 async fn validate(args: args::Validate, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let token = (context.io.read_token)()?;
     let request = ValidateToken {
-        token: token.trim().into(),
+        token: password::token(context.io)?,
         required_scopes: (!args.scopes.is_empty()).then_some(args.scopes),
         client_ip: args.client_ip,
         service_name: Some("authctl".to_owned()),
@@ -225,7 +221,7 @@ async fn validate(args: args::Validate, context: &mut Context<'_, '_>) -> Result
     Ok(exit)
 }
 
-fn expiry(now: Time, expires_at: Option<Time>) -> String {
+pub(super) fn expiry(now: Time, expires_at: Option<Time>) -> String {
     match expires_at {
         None => "never".to_owned(),
         Some(at) if at <= now => format!("expired {}", moment(now, at)),
@@ -234,7 +230,7 @@ fn expiry(now: Time, expires_at: Option<Time>) -> String {
 }
 
 /// When it ends, or how it ended.
-fn end_of(now: Time, token: &Token) -> String {
+pub(super) fn end_of(now: Time, token: &Token) -> String {
     match (token.revoked_at, token.expires_at) {
         (Some(at), _) => format!("revoked {}", relative(now, at)),
         (None, None) => "never".to_owned(),

@@ -1,8 +1,11 @@
 //! The program without its process: arguments in, output and exit code out.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
+use std::io;
 
 use shared::cli::Exit;
+use shared::secret::Secret;
 use shared::time::Time;
 
 /// 2027-01-15T08:00:00Z.
@@ -23,6 +26,8 @@ pub struct Program<'t> {
     pub width: Option<u16>,
     pub confirm: Option<bool>,
     pub stdin: &'t str,
+    /// Somebody is at a terminal, and types this, line by line; implied by `confirm`.
+    pub typed: Option<&'t [&'t str]>,
     /// Nothing can be written to stdout.
     pub is_full: bool,
 }
@@ -32,11 +37,10 @@ impl Program<'_> {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut full = std::io::Cursor::new([0_u8; 0]);
         let env = |name: &str| self.env.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
-        let answer = self.confirm.unwrap_or_default();
-        let confirm = move |question: &str| {
-            assert!(question.contains("cannot be undone"), "{question}");
-            Ok(answer)
-        };
+        let typed = self.typed.unwrap_or_default().iter().map(|line| (*line).to_owned()).rev().collect();
+        let person = Typist { answer: self.confirm.unwrap_or_default(), typed: RefCell::new(typed) };
+        let has_person = self.confirm.is_some() || self.typed.is_some();
+        let stdin = |limit: u64| Ok(self.stdin.bytes().take(usize::try_from(limit).unwrap_or(usize::MAX)).collect());
         let mut io = authctl::Io {
             out: if self.is_full { &mut full } else { &mut out },
             err: &mut err,
@@ -46,12 +50,41 @@ impl Program<'_> {
             env: &env,
             now: &|| Time::from_millis(NOW),
             new_key: &|| "key-1".to_owned(),
-            confirm: self.confirm.is_some().then_some(&confirm as &authctl::Confirm),
-            read_token: &|| Ok(self.stdin.to_owned()),
+            person: has_person.then_some(&person as &dyn authctl::Person),
+            read_stdin: &stdin,
         };
         let args = ["authctl"].iter().chain(args).map(OsString::from);
         let exit = authctl::run(args, &mut io);
         let text = |bytes| String::from_utf8(bytes).expect("only text is printed");
         Run { exit, out: text(out), err: text(err) }
+    }
+}
+
+/// Answers every question the same, and types what a test gives.
+struct Typist {
+    answer: bool,
+    typed: RefCell<Vec<String>>,
+}
+
+impl Typist {
+    fn next(&self) -> io::Result<String> {
+        self.typed.borrow_mut().pop().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+impl authctl::Person for Typist {
+    fn confirm(&self, question: &str) -> io::Result<bool> {
+        assert!(question.contains('?') && !question.contains('\u{1b}'), "{question}");
+        Ok(self.answer)
+    }
+
+    fn line(&self, _: &str, default: Option<&str>) -> io::Result<String> {
+        let line = self.next()?;
+        Ok(if line.is_empty() { default.unwrap_or_default().to_owned() } else { line })
+    }
+
+    fn secret(&self, prompt: &str) -> io::Result<Secret> {
+        assert!(!prompt.is_empty());
+        self.next().map(Secret::new)
     }
 }

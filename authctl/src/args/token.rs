@@ -1,81 +1,11 @@
-//! The command line. Everything that can be wrong with an argument is said here, before anybody is asked.
+//! API tokens.
 
-use std::path::PathBuf;
-
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use serde_json::{Map, Value};
-use shared::cli::Format;
-use shared::client::Endpoint;
-use shared::id::SessionId;
 use shared::time::Time;
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 refused, 2 wrong command line, 3 not authenticated, 4 nobody answers.
-
-Without --server, authctl talks to the daemon on this machine through its admin socket, where the kernel says who you are.";
-
-/// The operator's tool for authd: mint, list and revoke API tokens, end sessions, read the audit log
-#[derive(Debug, Parser)]
-#[command(name = "authctl", version, after_help = EXIT_CODES)]
-#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
-pub struct Cli {
-    #[command(flatten)]
-    pub global: Global,
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// What every command takes.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Global options")]
-pub struct Global {
-    /// Talk to this daemon over HTTP, with the token in AUTHCTL_TOKEN or ADMIN_TOKEN (or in the file that
-    /// AUTHCTL_TOKEN_FILE or ADMIN_TOKEN_FILE names) [env: AUTHCTL_SERVER]
-    #[arg(long, global = true, value_name = "URL", value_parser = Endpoint::url, conflicts_with = "socket")]
-    pub server: Option<Endpoint>,
-    /// Talk to the daemon behind this admin socket [env: AUTHD_ADMIN_SOCKET]
-    #[arg(long, global = true, value_name = "PATH")]
-    pub socket: Option<PathBuf>,
-    /// Send the token to an http:// server on another machine, readable by anybody on the way
-    #[arg(long, global = true)]
-    pub insecure: bool,
-    /// Seconds to wait for an answer
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub timeout: u64,
-    /// How to print: a table for people, or the API's own object
-    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table", value_parser = format_parser())]
-    pub output: Format,
-}
-
-fn format_parser() -> impl TypedValueParser<Value = Format> {
-    PossibleValuesParser::new(Format::NAMES).try_map(|name| name.parse())
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Mint a token; its secret is shown this once (short for `token create`)
-    Create(Create),
-    /// List tokens, newest first (short for `token list`)
-    List(List),
-    /// Show one token (short for `token info`)
-    Info(Info),
-    /// Revoke a token, for good (short for `token revoke`)
-    Revoke(Revoke),
-    /// API tokens
-    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Token(Token),
-    /// Sessions of people: who is signed in, from which device
-    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Session(Session),
-    /// Read the audit log, newest first
-    Audit(Audit),
-    /// What runs, since when, on what, and whether it is healthy (exit code 1 when it is not)
-    Status,
-    /// Print the completions for a shell
-    Completions(Completions),
-}
+use super::{Consent, Limit, days};
 
 #[derive(Debug, Subcommand)]
 pub enum Token {
@@ -143,13 +73,6 @@ pub struct List {
     pub limit: Limit,
 }
 
-#[derive(Clone, Copy, Debug, Args)]
-pub struct Limit {
-    /// How many to show at most
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub limit: u64,
-}
-
 #[derive(Debug, Args)]
 pub struct Info {
     /// Its id, or its name
@@ -167,13 +90,6 @@ pub struct Revoke {
     pub reason: Option<String>,
     #[command(flatten)]
     pub consent: Consent,
-}
-
-#[derive(Clone, Copy, Debug, Args)]
-pub struct Consent {
-    /// Do not ask; needed where there is no terminal to ask on
-    #[arg(short, long)]
-    pub yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -207,54 +123,6 @@ pub struct Validate {
     /// The address it is used from
     #[arg(long, value_name = "ADDRESS")]
     pub client_ip: Option<std::net::IpAddr>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Session {
-    /// List live sessions, newest first
-    List(SessionList),
-    /// End a session: it cannot renew any more
-    End(SessionEnd),
-}
-
-#[derive(Debug, Args)]
-pub struct SessionList {
-    /// Ended and expired ones too
-    #[arg(long)]
-    pub all: bool,
-    #[command(flatten)]
-    pub limit: Limit,
-}
-
-#[derive(Debug, Args)]
-pub struct SessionEnd {
-    /// Its id, as `authctl session list` shows it
-    #[arg(value_name = "SESSION_ID")]
-    pub id: SessionId,
-    #[command(flatten)]
-    pub consent: Consent,
-}
-
-#[derive(Debug, Args)]
-pub struct Audit {
-    /// Only this operation, such as `tokens.revoke`
-    #[arg(long, value_name = "OPERATION")]
-    pub action: Option<String>,
-    /// Only what was done to this id
-    #[arg(long, value_name = "ID")]
-    pub subject: Option<String>,
-    #[command(flatten)]
-    pub limit: Limit,
-}
-
-#[derive(Debug, Args)]
-pub struct Completions {
-    #[arg(action = ArgAction::Set)]
-    pub shell: clap_complete::Shell,
-}
-
-fn days() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1..=36_500)
 }
 
 fn time(text: &str) -> Result<Time, String> {

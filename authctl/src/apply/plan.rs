@@ -1,0 +1,420 @@
+//! The difference between what is wanted and what there is, as changes for people and as steps for the daemon.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use shared::api::rbac::{
+    AddRolePermission, AddServiceRole, CreatePermission, CreateRole, CreateService, DeletePermission, DeleteRole,
+    DeleteService, GrantPermission, GrantRole, RemoveRolePermission, RemoveServiceRole, UngrantPermission, UngrantRole,
+    UpdateRole, UpdateService,
+};
+use shared::api::users::Status;
+use shared::names::fold;
+use shared::op::Permission;
+
+use super::file::{Fault, Grant, Role, Service, Wanted};
+use super::{AUTHD, AUTHD_ADMIN, Kind};
+
+/// What there is, by folded names. Of roles and services that the file does not name, only that they are there.
+#[derive(Debug, Default)]
+pub(crate) struct Current {
+    /// Names as they are spelled.
+    pub permissions: BTreeMap<String, String>,
+    pub roles: BTreeMap<String, Held>,
+    pub services: BTreeMap<String, Held>,
+    /// (user, service) -> roles and permissions. Of people whom the file does not name only when pruning.
+    pub grants: BTreeMap<(String, String), Granted>,
+}
+
+/// A role with its permissions, or a service with its roles.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held {
+    pub name: String,
+    pub description: String,
+    pub status: Status,
+    /// Folded -> as it is spelled.
+    pub holds: BTreeMap<String, String>,
+}
+
+/// What a person was given in a service; names by their folded form.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Granted {
+    pub user: String,
+    pub service: String,
+    pub roles: BTreeMap<String, String>,
+    pub permissions: BTreeMap<String, String>,
+}
+
+/// What happens to one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Action {
+    Create,
+    Change,
+    Remove,
+}
+
+/// One thing that the plan changes.
+#[derive(Debug, Serialize)]
+pub(crate) struct Change {
+    pub action: Action,
+    pub kind: Kind,
+    pub name: String,
+    pub details: Vec<Detail>,
+    #[serde(skip)]
+    pub steps: Vec<Step>,
+}
+
+/// What changes of it.
+#[derive(Debug, Serialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+pub(crate) enum Detail {
+    Add { kind: Kind, name: String },
+    Remove { kind: Kind, name: String },
+    Set { field: &'static str, from: String, to: String },
+}
+
+/// One call of the daemon.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    CreatePermission(CreatePermission),
+    CreateRole(CreateRole),
+    CreateService(CreateService),
+    UpdateRole(UpdateRole),
+    UpdateService(UpdateService),
+    AddRolePermission(AddRolePermission),
+    AddServiceRole(AddServiceRole),
+    GrantRole(GrantRole),
+    GrantPermission(GrantPermission),
+    UngrantRole(UngrantRole),
+    UngrantPermission(UngrantPermission),
+    RemoveServiceRole(RemoveServiceRole),
+    RemoveRolePermission(RemoveRolePermission),
+    DeleteService(DeleteService),
+    DeleteRole(DeleteRole),
+    DeletePermission(DeletePermission),
+}
+
+impl Step {
+    /// Its place in the order of all. What is switched off goes before everything that could give it to somebody, what
+    /// is switched on after everything that is taken from it.
+    fn phase(&self) -> u8 {
+        let is_on = |status: &Option<Status>| *status == Some(Status::Active);
+        match self {
+            Self::UpdateRole(op) if !is_on(&op.status) => 0,
+            Self::UpdateService(op) if !is_on(&op.status) => 0,
+            Self::CreatePermission(_) => 1,
+            Self::CreateRole(_) => 2,
+            Self::CreateService(_) => 3,
+            Self::AddRolePermission(_) => 4,
+            Self::AddServiceRole(_) => 5,
+            Self::GrantRole(_) | Self::GrantPermission(_) => 6,
+            Self::UngrantRole(_) | Self::UngrantPermission(_) => 7,
+            Self::RemoveServiceRole(_) => 8,
+            Self::RemoveRolePermission(_) => 9,
+            Self::UpdateRole(_) | Self::UpdateService(_) => 10,
+            Self::DeleteService(_) => 11,
+            Self::DeleteRole(_) => 12,
+            Self::DeletePermission(_) => 13,
+        }
+    }
+}
+
+/// Everything that is to be done.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Plan {
+    pub changes: Vec<Change>,
+}
+
+impl Plan {
+    /// The difference; or each reference of the file to what neither it nor the daemon has.
+    pub(crate) fn new(wanted: &Wanted, current: &Current, prune: bool) -> Result<Self, Vec<Fault>> {
+        let faults = missing(wanted, current);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let mut plan = Self::default();
+        for name in &wanted.permissions {
+            if !current.permissions.contains_key(&fold(name)) {
+                let step = Step::CreatePermission(CreatePermission { name: name.clone() });
+                plan.push(Action::Create, Kind::Permission, name, Vec::new(), vec![step]);
+            }
+        }
+        for role in &wanted.roles {
+            plan.role(role, current.roles.get(&fold(&role.name)));
+        }
+        for service in &wanted.services {
+            plan.service(service, current.services.get(&fold(&service.name)));
+        }
+        for grant in &wanted.grants {
+            plan.grant(grant, current);
+        }
+        if prune {
+            plan.prune(wanted, current);
+        }
+        Ok(plan)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    pub(crate) fn count(&self, action: Action) -> usize {
+        self.changes.iter().filter(|change| change.action == action).count()
+    }
+
+    /// Every step, in an order in which none needs a later one.
+    pub(crate) fn steps(&self) -> Vec<(&Change, &Step)> {
+        let steps = self.changes.iter().flat_map(|change| change.steps.iter().map(move |step| (change, step)));
+        let mut steps: Vec<_> = steps.collect();
+        steps.sort_by_key(|(_, step)| step.phase());
+        steps
+    }
+
+    fn push(&mut self, action: Action, kind: Kind, name: &str, details: Vec<Detail>, steps: Vec<Step>) {
+        self.changes.push(Change { action, kind, name: name.to_owned(), details, steps });
+    }
+
+    fn role(&mut self, wanted: &Role, current: Option<&Held>) {
+        let name = current.map_or(&wanted.name, |role| &role.name);
+        let (mut details, mut steps) = (Vec::new(), Vec::new());
+        let before = current.map_or(Status::Active, |role| role.status);
+        if before != wanted.status {
+            details.push(set_status(before, wanted.status));
+        }
+        match current {
+            None => {
+                let status = (wanted.status != Status::Active).then_some(wanted.status);
+                steps.push(Step::CreateRole(CreateRole { name: name.clone(), status }));
+            }
+            Some(role) if role.status != wanted.status => {
+                let request = UpdateRole { id: name.clone(), name: None, status: Some(wanted.status) };
+                steps.push(Step::UpdateRole(request));
+            }
+            Some(_) => {}
+        }
+        let none = BTreeMap::new();
+        let (add, remove) = difference(&wanted.permissions, current.map_or(&none, |role| &role.holds));
+        for permission in add {
+            let (role_id, permission_id) = (name.clone(), permission.clone());
+            steps.push(Step::AddRolePermission(AddRolePermission { role_id, permission_id }));
+            details.push(Detail::Add { kind: Kind::Permission, name: permission });
+        }
+        for permission in remove {
+            let (role_id, permission_id) = (name.clone(), permission.clone());
+            steps.push(Step::RemoveRolePermission(RemoveRolePermission { role_id, permission_id }));
+            details.push(Detail::Remove { kind: Kind::Permission, name: permission });
+        }
+        self.made_or_changed(Kind::Role, name, current.is_some(), details, steps);
+    }
+
+    fn service(&mut self, wanted: &Service, current: Option<&Held>) {
+        let name = current.map_or(&wanted.name, |service| &service.name);
+        let (mut details, mut steps) = (Vec::new(), Vec::new());
+        let description = wanted.description.clone().unwrap_or_default();
+        let status = wanted.status.unwrap_or_default();
+        let before = current.cloned().unwrap_or_default();
+        // Of the built-in service the rest is authd's own.
+        if !wanted.is_builtin() {
+            if before.description != description {
+                let (from, to) = (before.description.clone(), description.clone());
+                details.push(Detail::Set { field: "description", from, to });
+            }
+            if before.status != status {
+                details.push(set_status(before.status, status));
+            }
+        }
+        if current.is_none() {
+            let request = CreateService {
+                name: name.clone(),
+                description: (!description.is_empty()).then_some(description),
+                status: (status != Status::Active).then_some(status),
+            };
+            steps.push(Step::CreateService(request));
+        } else if !details.is_empty() {
+            let request = UpdateService {
+                id: name.clone(),
+                name: None,
+                description: (before.description != description).then_some(description),
+                status: (before.status != status).then_some(status),
+            };
+            steps.push(Step::UpdateService(request));
+        }
+        let (add, mut remove) = difference(&wanted.roles, &before.holds);
+        remove.retain(|role| !(wanted.is_builtin() && fold(role) == AUTHD_ADMIN));
+        for role in add {
+            let (service_id, role_id) = (name.clone(), role.clone());
+            steps.push(Step::AddServiceRole(AddServiceRole { service_id, role_id }));
+            details.push(Detail::Add { kind: Kind::Role, name: role });
+        }
+        for role in remove {
+            let (service_id, role_id) = (name.clone(), role.clone());
+            steps.push(Step::RemoveServiceRole(RemoveServiceRole { service_id, role_id }));
+            details.push(Detail::Remove { kind: Kind::Role, name: role });
+        }
+        self.made_or_changed(Kind::Service, name, current.is_some(), details, steps);
+    }
+
+    fn made_or_changed(&mut self, kind: Kind, name: &str, is_there: bool, details: Vec<Detail>, steps: Vec<Step>) {
+        let action = if is_there { Action::Change } else { Action::Create };
+        if !steps.is_empty() {
+            self.push(action, kind, name, details, steps);
+        }
+    }
+
+    fn grant(&mut self, wanted: &Grant, current: &Current) {
+        let before = current.grants.get(&(fold(&wanted.user), fold(&wanted.service))).cloned().unwrap_or_default();
+        let was_there = !before.roles.is_empty() || !before.permissions.is_empty();
+        let is_there = !wanted.roles.is_empty() || !wanted.permissions.is_empty();
+        let (user, service) = (&wanted.user, &wanted.service);
+        let (mut details, mut steps) = (Vec::new(), Vec::new());
+        let (add_roles, remove_roles) = difference(&wanted.roles, &before.roles);
+        let (add, remove) = difference(&wanted.permissions, &before.permissions);
+        for role in add_roles {
+            let (person_id, service_id, role_id) = (user.clone(), service.clone(), role.clone());
+            steps.push(Step::GrantRole(GrantRole { person_id, service_id, role_id }));
+            details.push(Detail::Add { kind: Kind::Role, name: role });
+        }
+        for permission in add {
+            let (person_id, service_id, permission_id) = (user.clone(), service.clone(), permission.clone());
+            steps.push(Step::GrantPermission(GrantPermission { person_id, service_id, permission_id }));
+            details.push(Detail::Add { kind: Kind::Permission, name: permission });
+        }
+        for role in remove_roles {
+            let (person_id, service_id, role_id) = (user.clone(), service.clone(), role.clone());
+            steps.push(Step::UngrantRole(UngrantRole { person_id, service_id, role_id }));
+            details.push(Detail::Remove { kind: Kind::Role, name: role });
+        }
+        for permission in remove {
+            let (person_id, service_id, permission_id) = (user.clone(), service.clone(), permission.clone());
+            steps.push(Step::UngrantPermission(UngrantPermission { person_id, service_id, permission_id }));
+            details.push(Detail::Remove { kind: Kind::Permission, name: permission });
+        }
+        let action = match (was_there, is_there) {
+            (false, _) => Action::Create,
+            (true, true) => Action::Change,
+            (true, false) => Action::Remove,
+        };
+        if !steps.is_empty() {
+            self.push(action, Kind::Grant, &format!("{user} in {service}"), details, steps);
+        }
+    }
+
+    /// What the file names nowhere goes, but for what authd brings itself and the grants on authd: nobody prunes the
+    /// last administrator away.
+    fn prune(&mut self, wanted: &Wanted, current: &Current) {
+        let named = Named::of(wanted);
+        let goes = |kind: Kind, folded: &str| !named.contains(kind, folded) && !is_builtin(kind, folded);
+        let pairs: BTreeSet<(String, String)> =
+            wanted.grants.iter().map(|grant| (fold(&grant.user), fold(&grant.service))).collect();
+        for (pair, granted) in &current.grants {
+            // The grants in a service that goes, go with it.
+            if pairs.contains(pair) || pair.1 == AUTHD || goes(Kind::Service, &pair.1) {
+                continue;
+            }
+            let empty = Grant {
+                user: granted.user.clone(),
+                service: granted.service.clone(),
+                roles: Vec::new(),
+                permissions: Vec::new(),
+            };
+            self.grant(&empty, current);
+        }
+        for (folded, service) in &current.services {
+            if goes(Kind::Service, folded) {
+                let id = service.name.clone();
+                let step = Step::DeleteService(DeleteService { id });
+                self.push(Action::Remove, Kind::Service, &service.name, Vec::new(), vec![step]);
+            }
+        }
+        for (folded, role) in &current.roles {
+            if goes(Kind::Role, folded) {
+                let step = Step::DeleteRole(DeleteRole { id: role.name.clone() });
+                self.push(Action::Remove, Kind::Role, &role.name, Vec::new(), vec![step]);
+            }
+        }
+        for (folded, name) in &current.permissions {
+            if goes(Kind::Permission, folded) {
+                let step = Step::DeletePermission(DeletePermission { id: name.clone() });
+                self.push(Action::Remove, Kind::Permission, name, Vec::new(), vec![step]);
+            }
+        }
+    }
+}
+
+fn set_status(from: Status, to: Status) -> Detail {
+    Detail::Set { field: "status", from: from.as_str().to_owned(), to: to.as_str().to_owned() }
+}
+
+/// What is to be added, as the file spells it, and what is to be removed, as it is spelled.
+fn difference(wanted: &[String], held: &BTreeMap<String, String>) -> (Vec<String>, Vec<String>) {
+    let folded: BTreeSet<String> = wanted.iter().map(|name| fold(name)).collect();
+    let add = wanted.iter().filter(|name| !held.contains_key(&fold(name))).cloned();
+    let remove = held.iter().filter(|(name, _)| !folded.contains(*name)).map(|(_, name)| name.clone());
+    (add.collect(), remove.collect())
+}
+
+fn is_builtin(kind: Kind, folded: &str) -> bool {
+    match kind {
+        Kind::Permission => Permission::parse(folded).is_some(),
+        Kind::Role => folded == AUTHD_ADMIN,
+        Kind::Service => folded == AUTHD,
+        Kind::Grant => false,
+    }
+}
+
+/// Every name of the file, declared or referred to.
+struct Named(BTreeSet<(Kind, String)>);
+
+impl Named {
+    fn of(wanted: &Wanted) -> Self {
+        let referred = wanted.references().into_iter().map(|reference| (reference.kind, fold(reference.name)));
+        Self(declared(wanted).chain(referred).collect())
+    }
+
+    fn contains(&self, kind: Kind, folded: &str) -> bool {
+        self.0.contains(&(kind, folded.to_owned()))
+    }
+}
+
+fn declared(wanted: &Wanted) -> impl Iterator<Item = (Kind, String)> {
+    let permissions = wanted.permissions.iter().map(|name| (Kind::Permission, fold(name)));
+    let roles = wanted.roles.iter().map(|role| (Kind::Role, fold(&role.name)));
+    let services = wanted.services.iter().map(|service| (Kind::Service, fold(&service.name)));
+    permissions.chain(roles).chain(services)
+}
+
+/// References to what neither the file nor the daemon has.
+fn missing(wanted: &Wanted, current: &Current) -> Vec<Fault> {
+    let declared: BTreeSet<(Kind, String)> = declared(wanted).collect();
+    let is_there = |kind: Kind, folded: &str| match kind {
+        Kind::Permission => current.permissions.contains_key(folded),
+        Kind::Role => current.roles.contains_key(folded),
+        Kind::Service => current.services.contains_key(folded),
+        Kind::Grant => true,
+    };
+    let is_missing = |kind, name: &str| {
+        let folded = fold(name);
+        !is_there(kind, &folded) && !declared.contains(&(kind, folded))
+    };
+    let references = wanted.references().into_iter().filter(|reference| is_missing(reference.kind, reference.name));
+    let told = references.map(|reference| {
+        let (kind, name) = (reference.kind, reference.name);
+        (reference.way, format!("there is no {kind} {name:?}, here or at authd; the file must declare it"))
+    });
+    told.collect()
+}
+
+impl Current {
+    /// Notes grants, once each however often they come.
+    pub(crate) fn add_grants(&mut self, grants: Vec<shared::api::rbac::Grant>) {
+        for grant in grants {
+            let pair = (fold(&grant.username), fold(&grant.service));
+            let granted = self.grants.entry(pair).or_default();
+            granted.user = grant.username;
+            granted.service = grant.service;
+            granted.roles.extend(grant.role.map(|role| (fold(&role), role)));
+            granted.permissions.extend(grant.permission.map(|permission| (fold(&permission), permission)));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Making access as a file says: read the file, read what there is, show the difference, and make it so.
+
+use std::collections::BTreeMap;
+use std::fs::File as OsFile;
+use std::io::Read;
+use std::path::Path;
+
+use serde::Serialize;
+use shared::api::rbac::{ListGrants, ListPermissions, ListRolePermissions, ListRoles, ListServiceRoles, ListServices};
+use shared::cli::{Exit, Format};
+use shared::names::fold;
+
+use super::Context;
+use crate::Io;
+use crate::apply::{Current, File, Held, MAX_BYTES, Plan, Step, Wanted};
+use crate::args::{self, FileFormat};
+use crate::error::Error;
+
+/// A plan as the API's objects are printed.
+#[derive(Serialize)]
+struct Outcome<'p> {
+    #[serde(flatten)]
+    plan: &'p Plan,
+    /// Whether it was made so, or would be.
+    applied: bool,
+}
+
+pub(super) async fn run(args: args::Apply, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let file = read(&args, context.io)?;
+    let current = current(&file, args.prune, context).await?;
+    let plan = Plan::new(&file.wanted, &current, args.prune).map_err(|faults| Error::Refused(file.tell(&faults)))?;
+    if plan.is_empty() {
+        if !context.print_object(&Outcome { plan: &plan, applied: false })? {
+            writeln!(context.io.out, "Nothing to do: everything is as the file says")?;
+        }
+        return Ok(Exit::Ok);
+    }
+    if args.dry_run {
+        if !context.print_object(&Outcome { plan: &plan, applied: false })? {
+            show(&plan, context)?;
+        }
+        return Ok(if args.exit_code { Exit::Different } else { Exit::Ok });
+    }
+    show(&plan, context)?;
+    context.ask(args.consent, async || Ok(format!("Make it so ({})?", plan.summary(false)))).await?;
+    make(&plan, context).await?;
+    let applied = Outcome { plan: &plan, applied: true };
+    context.tell(&applied, || format!("Done: {}", plan.summary(true)))
+}
+
+/// To stdout; where that is for an object, to stderr, and only for a person who will be asked.
+fn show(plan: &Plan, context: &mut Context<'_, '_>) -> Result<(), Error> {
+    let io = &mut *context.io;
+    if context.format == Format::Table {
+        write!(io.out, "{}\n{}\n", plan.render(io.colour), plan.summary(false))?;
+        io.out.flush()?;
+    } else if io.person.is_some() {
+        write!(io.err, "{}\n{}\n", plan.render(io.colour_errors), plan.summary(false))?;
+    }
+    Ok(())
+}
+
+/// Reads the file, and everything that can be said about it without asking anybody.
+fn read(args: &args::Apply, io: &Io<'_>) -> Result<File, Error> {
+    let is_stdin = args.file == Path::new("-");
+    let shown = if is_stdin { "stdin".to_owned() } else { args.file.display().to_string() };
+    let ending = args.file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+    let format = match (args.format, ending.as_deref()) {
+        (Some(format), _) => format,
+        (None, Some("toml")) => FileFormat::Toml,
+        (None, Some("yaml" | "yml")) => FileFormat::Yaml,
+        (None, _) => return Err(Error::Usage(format!("{shown}: say --format toml or --format yaml"))),
+    };
+    let unreadable = |error| Error::Usage(format!("cannot read {shown}: {error}"));
+    let bytes = if is_stdin {
+        (io.read_stdin)(MAX_BYTES + 1).map_err(unreadable)?
+    } else {
+        let mut bytes = Vec::new();
+        let opened = OsFile::open(&args.file).map_err(unreadable)?;
+        opened.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        bytes
+    };
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::Usage(format!("{shown} is larger than {MAX_BYTES} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| Error::Usage(format!("{shown} is not UTF-8")))?;
+    File::parse(shown, format, text).map_err(Error::Usage)
+}
+
+/// Asks for everything that the difference depends on.
+async fn current(file: &File, prune: bool, context: &Context<'_, '_>) -> Result<Current, Error> {
+    let mut current = Current::default();
+    let by_name = |names: Vec<String>| names.into_iter().map(|name| (fold(&name), name)).collect::<BTreeMap<_, _>>();
+    let permissions = context.pages(ListPermissions::default(), u64::MAX).await?.permissions;
+    current.permissions = by_name(permissions.into_iter().map(|permission| permission.name).collect());
+    for role in context.pages(ListRoles::default(), u64::MAX).await?.roles {
+        let held = Held { name: role.name, status: role.status, ..Held::default() };
+        current.roles.insert(fold(&held.name), held);
+    }
+    for service in context.pages(ListServices::default(), u64::MAX).await?.services {
+        let (name, description, status) = (service.name, service.description, service.status);
+        let held = Held { name, description, status, ..Held::default() };
+        current.services.insert(fold(&held.name), held);
+    }
+    let Wanted { roles, services, .. } = &file.wanted;
+    for wanted in roles {
+        if let Some(role) = current.roles.get_mut(&fold(&wanted.name)) {
+            let request = ListRolePermissions { id: role.name.clone(), ..ListRolePermissions::default() };
+            let permissions = context.pages(request, u64::MAX).await?.permissions;
+            role.holds = by_name(permissions.into_iter().map(|permission| permission.name).collect());
+        }
+    }
+    for wanted in services {
+        if let Some(service) = current.services.get_mut(&fold(&wanted.name)) {
+            let request = ListServiceRoles { id: service.name.clone(), ..ListServiceRoles::default() };
+            let roles = context.pages(request, u64::MAX).await?.roles;
+            service.holds = by_name(roles.into_iter().map(|role| role.name).collect());
+        }
+    }
+    grants(file, &mut current, context).await?;
+    if prune {
+        let all = context.pages(ListGrants::default(), u64::MAX).await?.grants;
+        current.add_grants(all);
+    }
+    Ok(current)
+}
+
+/// The grants of everybody whom the file names. This also tells who is not there, and needs no leave to read users.
+async fn grants(file: &File, current: &mut Current, context: &Context<'_, '_>) -> Result<(), Error> {
+    let mut unknown = Vec::new();
+    for (name, way) in file.wanted.users().into_values() {
+        let request = ListGrants { person_id: Some(name.to_owned()), ..ListGrants::default() };
+        match context.pages(request, u64::MAX).await {
+            Ok(list) => current.add_grants(list.grants),
+            Err(error) if error.is_not_found() => {
+                unknown.push((way, format!("there is no user {name:?}; `authctl user create` makes one")));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if unknown.is_empty() { Ok(()) } else { Err(Error::Refused(file.tell(&unknown))) }
+}
+
+/// Makes the changes, one after another, until all are made or one fails.
+async fn make(plan: &Plan, context: &Context<'_, '_>) -> Result<(), Error> {
+    let steps = plan.steps();
+    for (done, (change, step)) in steps.iter().enumerate() {
+        if let Err(error) = perform(step, context).await {
+            return Err(match error {
+                Error::Call(call) => Error::Stopped { done, of: steps.len(), step: change.describe(step), call },
+                error => error,
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn perform(step: &Step, context: &Context<'_, '_>) -> Result<(), Error> {
+    match step {
+        Step::CreatePermission(op) => context.call(op).await.map(drop),
+        Step::CreateRole(op) => context.call(op).await.map(drop),
+        Step::CreateService(op) => context.call(op).await.map(drop),
+        Step::UpdateRole(op) => context.call(op).await.map(drop),
+        Step::UpdateService(op) => context.call(op).await.map(drop),
+        Step::AddRolePermission(op) => context.call(op).await.map(drop),
+        Step::AddServiceRole(op) => context.call(op).await.map(drop),
+        Step::GrantRole(op) => context.call(op).await.map(drop),
+        Step::GrantPermission(op) => context.call(op).await.map(drop),
+        Step::UngrantRole(op) => context.call(op).await.map(drop),
+        Step::UngrantPermission(op) => context.call(op).await.map(drop),
+        Step::RemoveServiceRole(op) => context.call(op).await.map(drop),
+        Step::RemoveRolePermission(op) => context.call(op).await.map(drop),
+        Step::DeleteService(op) => context.call(op).await.map(drop),
+        Step::DeleteRole(op) => context.call(op).await.map(drop),
+        Step::DeletePermission(op) => context.call(op).await.map(drop),
+    }
+}

@@ -1,0 +1,163 @@
+//! Signing in to a server, signing out, and who one is.
+
+use shared::api::sessions::{LoggedIn, Login, Logout, WhoAmI};
+use shared::cli::{Exit, clean, moment};
+use shared::secret::Secret;
+use shared::time::Time;
+
+use super::{Context, password};
+use crate::args;
+use crate::connect::Credentials;
+use crate::error::Error;
+use crate::kept::{self, Folder, KEYRING, Kept, TokenStore};
+use crate::output::write_record;
+
+fn folder(context: &Context<'_, '_>) -> Result<Folder, Error> {
+    let none = || Error::Usage("there is no home to keep a session in: set HOME, or XDG_STATE_HOME".to_owned());
+    Folder::find(context.io).ok_or_else(none)
+}
+
+pub(super) async fn login(args: args::Login, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let folder = folder(context)?;
+    let server = kept::name(context.client.endpoint());
+    // One that cannot be read is replaced by this sign-in.
+    let before = folder.session(&server).ok().flatten();
+    let username = match (args.user, context.io.person) {
+        (Some(user), _) => user,
+        (None, Some(person)) => person.line("User", before.as_ref().map(|kept| kept.user.as_str()))?,
+        (None, None) => {
+            let detail = "there is no terminal to ask for the user name on: say --user NAME and --password-stdin";
+            return Err(Error::Usage(detail.to_owned()));
+        }
+    };
+    let prompt = format!("Password of {} at {server} (not shown)", clean(&username));
+    let password = password::existing(args.password, &prompt, context.io)?;
+    // Before somebody signs in for a token that could not be kept.
+    let (store, why) = choose_store(args.token_store, before.as_ref(), context)?;
+    let answer = context.call(&Login { username, password, totp: None }).await?;
+    let user = answer.payload.username.clone();
+    let kept = Kept { server: server.clone(), user, store, token: Some(answer.token.clone()) };
+    let old = before.as_ref().and_then(|kept| kept.token().ok().flatten());
+    if let Err(error) = folder.save(kept) {
+        // Nobody has its token but this process: it must not live on at authd.
+        end_session(answer.token, context).await.ok();
+        return Err(error);
+    }
+    if before.is_some_and(|before| before.store == TokenStore::Keyring && store == TokenStore::File) {
+        // A keyring that is out of reach keeps a token that authd will not take for long.
+        KEYRING.remove(&server).ok();
+    }
+    if let Some(old) = old {
+        // It ends by itself if this fails.
+        end_session(old, context).await.ok();
+    }
+    tell_login(&answer, &server, &place(store, &why, &folder), context)
+}
+
+fn tell_login(answer: &LoggedIn, server: &str, place: &str, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    writeln!(context.io.err, "The session's token is kept {place}")?;
+    // The API's own object is the token itself, which is kept and not shown.
+    if context.print_object(&answer.payload)? {
+        return Ok(Exit::Ok);
+    }
+    let end = moment(context.now(), Time::from_millis(answer.expires_at.saturating_mul(1_000)));
+    let user = clean(&answer.payload.username);
+    writeln!(context.io.out, "Signed in to {server} as {user}. Unless it is used, the session ends {end}")?;
+    Ok(Exit::Ok)
+}
+
+/// Where the token goes: as asked, as before, or a keyring if there is one; and why not there, if it is not.
+fn choose_store(
+    asked: Option<TokenStore>,
+    before: Option<&Kept>,
+    context: &Context<'_, '_>,
+) -> Result<(TokenStore, String), Error> {
+    let wanted = asked.or_else(|| before.map(|kept| kept.store));
+    if wanted == Some(TokenStore::File) {
+        return Ok((TokenStore::File, String::new()));
+    }
+    match KEYRING.probe((context.io.new_key)().as_bytes()) {
+        Ok(()) => Ok((TokenStore::Keyring, String::new())),
+        Err(problem) if wanted.is_some() => Err(Error::Refused(format!(
+            "the keyring cannot be used: {problem}. Unlock it and try again, or use --token-store file"
+        ))),
+        Err(problem) => Ok((TokenStore::File, format!(", since {problem}"))),
+    }
+}
+
+fn place(store: TokenStore, why: &str, folder: &Folder) -> String {
+    match store {
+        TokenStore::Keyring => "in the keyring".to_owned(),
+        TokenStore::File => format!("in a file that only you can read, in {}{}", folder.path().display(), clean(why)),
+    }
+}
+
+/// Ends the session of a token, whatever this client shows otherwise.
+async fn end_session(token: Secret, context: &Context<'_, '_>) -> Result<(), Error> {
+    let client = context.client.clone().with_bearer(token);
+    client.call(&Logout {}).await.map(|_| ()).map_err(|source| context.failed(source))
+}
+
+pub(super) async fn logout(context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let folder = folder(context)?;
+    let server = kept::name(context.client.endpoint());
+    let Some(kept) = folder.session(&server)? else {
+        return Err(Error::NotAuthenticated(format!("you are not signed in to {server}")));
+    };
+    // Neither a keyring nor a daemon that does not answer may keep the token on this machine.
+    let token = kept.token();
+    let removed = folder.remove(&kept);
+    let ended = match token {
+        Ok(Some(token)) => end_session(token, context).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    removed?;
+    match ended {
+        // It was over already.
+        Err(error) if error.is_unauthenticated() => {}
+        Err(error) => {
+            writeln!(context.io.err, "This machine has forgotten the session; at authd it ends by itself")?;
+            return Err(error);
+        }
+        Ok(()) => {}
+    }
+    writeln!(context.io.out, "Signed out of {server}")?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn whoami(context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let identity = context.call(&WhoAmI {}).await?;
+    if context.print_object(&identity)? {
+        return Ok(Exit::Ok);
+    }
+    let (user, name) = match identity.user {
+        Some(user) => (format!("{} ({})", user.username, user.user_id), user.name),
+        None => (String::new(), String::new()),
+    };
+    let permissions = match identity.permissions.as_slice() {
+        [] => "nothing".to_owned(),
+        all if all.iter().any(|name| name == "admin") => "everything (admin)".to_owned(),
+        some => some.join(", "),
+    };
+    let shown = match context.credentials {
+        Credentials::Peer => "the kernel's word on the admin socket",
+        Credentials::None => "nothing",
+        Credentials::Token => "the token in AUTHCTL_TOKEN or ADMIN_TOKEN",
+        Credentials::Session => "the session of `authctl login`",
+    };
+    let connected = context.client.endpoint().to_string();
+    write_record(
+        context.io,
+        [
+            ("You are", identity.caller),
+            ("User", user),
+            ("Name", name),
+            ("Service", identity.service_id.map(|id| id.to_string()).unwrap_or_default()),
+            ("By", shown.to_owned()),
+            ("On authd", permissions),
+            ("Reached by", connected),
+        ],
+    )?;
+    Ok(Exit::Ok)
+}
