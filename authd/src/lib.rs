@@ -3,6 +3,7 @@
 //! Data flows one way: transport -> operation -> model -> store. SQL never meets HTTP.
 
 pub mod app;
+pub mod asking;
 pub mod audit;
 pub mod aws;
 pub mod cache;
@@ -52,6 +53,7 @@ pub fn registry() -> Registry {
     tokens::register(&mut registry);
     sessions::register(&mut registry);
     rbac::register(&mut registry);
+    asking::register(&mut registry);
     cli_login::register(&mut registry);
     audit::register(&mut registry);
     system::register(&mut registry);

@@ -108,6 +108,8 @@ pub struct Metrics {
     /// Requests that no operation takes: pages and unknown paths.
     pub pages: RouteCounts,
     pub validations: Validations,
+    /// Requests of proxies, by policy.
+    pub forward: RouteCounts,
     /// Connections open now.
     pub connections: Gauge,
 }
@@ -123,6 +125,7 @@ impl Metrics {
             )
         };
         let pages = counts("page");
+        let forward = counts("forward");
         let routes = routes.iter().map(|route| counts(route.info.name)).collect();
         registry.register("requests", "Requests by operation and outcome", requests.clone());
         let validations = Family::<OutcomeLabel, Count>::default();
@@ -142,7 +145,7 @@ impl Metrics {
         registry.register("token_validations", "Validated tokens by outcome", validations.clone());
         let connections = Gauge::default();
         registry.register("connections", "Open connections", connections.clone());
-        Self { registry, routes, pages, validations: counted, connections }
+        Self { registry, routes, pages, forward, validations: counted, connections }
     }
 
     /// The counters of the route at this position of the registry.

@@ -11,7 +11,7 @@ use shared::op::{Access, Info, Operation};
 use shared::problem::Code;
 use shared::wire::{self, Parts};
 
-use crate::app::{App, Ctx};
+use crate::app::Ctx;
 use crate::caller::Caller;
 use crate::db::BoxFuture;
 use crate::error::{Error, Result};
@@ -108,13 +108,13 @@ impl Registry {
     pub fn add_direct<Op, D, F, Fut>(&mut self, direct: D, handler: F)
     where
         Op: Operation,
-        D: Fn(&App, &Op) -> Option<Reply> + Send + Sync + Copy + 'static,
+        D: Fn(&Ctx, &Op) -> Option<Reply> + Send + Sync + Copy + 'static,
         F: Fn(Ctx, Op) -> Fut + Send + Sync + Copy + 'static,
         Fut: Future<Output = Result<Reply>> + Send + 'static,
     {
         let handler: Handler = Box::new(move |ctx, parts| match wire::decode::<Op>(parts) {
             Err(error) => Called::Ready(Err(error.into())),
-            Ok(op) => match direct(&ctx.app, &op) {
+            Ok(op) => match direct(&ctx, &op) {
                 Some(reply) => Called::Ready(Ok(reply)),
                 None => Called::Running(Box::pin(handler(ctx, op))),
             },

@@ -159,9 +159,19 @@ async fn call(
     route.authorize(&caller)?;
     let ctx =
         Ctx { app, caller, address: Some([127, 0, 0, 1].into()), request_id: RequestId { process: 0, number: 0 } };
-    let body = fields.to_string();
+    let body = if route.info.oauth { form(&fields) } else { fields.to_string() };
     let reply = route.call(ctx, Parts { body: body.as_bytes(), ..Parts::default() }).await?;
     Ok(serde_json::from_slice(&reply.body).unwrap())
+}
+
+/// Text fields as a form.
+fn form(fields: &Value) -> String {
+    let mut form = String::new();
+    for (name, value) in fields.as_object().unwrap() {
+        form.extend(["&", name, "="]);
+        shared::wire::percent_encode(value.as_str().unwrap(), &mut form);
+    }
+    form
 }
 
 /// The real database behind a switch and a counter.

@@ -11,7 +11,7 @@ mod logins;
 mod model;
 mod ops;
 mod provider;
-mod refresh_token;
+pub mod refresh_token;
 mod renewal;
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ impl Config {
         self.check_tokens()?;
         self.check_peers()?;
         self.check_sessions()?;
+        super::policy::check(&self.policies)?;
         self.finish_providers()?;
         self.finish_roles()?;
         if !(60..=900).contains(&self.cli.login_seconds) {

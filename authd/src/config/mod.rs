@@ -5,6 +5,7 @@
 //! are errors that name the nearest known one.
 
 mod check;
+mod policy;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 use shared::secret::Secret;
 
+pub use policy::{Policy, Rule, Source};
 pub use source::{Environment, Sources};
 
 /// What is wrong with the configuration, for the person who wrote it.
@@ -54,6 +56,9 @@ pub struct Config {
     /// AWS roles, most wanted first. `STS_ROLE_ARN` becomes the one named `default`, in front.
     #[serde(rename = "role")]
     pub roles: Vec<Role>,
+    /// What proxies ask for at `/auth/forward/{policy}`.
+    #[serde(rename = "policy")]
+    pub policies: Vec<Policy>,
 }
 
 /// The public HTTP listener.

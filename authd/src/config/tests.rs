@@ -88,3 +88,38 @@ fn what_cannot_work_is_refused() {
         assert!(error.contains(says), "{toml:?}: {error}");
     }
 }
+
+#[test]
+fn policies_that_do_not_say_what_they_mean_are_refused() {
+    let rule = "rule = [{ paths = [\"/a\"], scopes = [\"read\"] }]";
+    let with_rule =
+        |rule: &str| format!("[[policy]]\nname = \"a\"\nsource = \"path\"\nservice = \"s\"\nrule = [{{ {rule} }}]");
+    for (toml, says) in [
+        (format!("[[policy]]\nname = \"a/b\"\nsource = \"path\"\n{rule}"), "stands in a URL"),
+        (format!("[[policy]]\nname = \"\"\nsource = \"path\"\n{rule}"), "stands in a URL"),
+        (format!("[[policy]]\nname = \"a\"\nsource = \"path\"\n{rule}\n").repeat(2), "two policies"),
+        (format!("[[policy]]\nname = \"a\"\nsource = \"header\"\n{rule}"), "unknown variant"),
+        (format!("[[policy]]\nname = \"a\"\n{rule}"), "missing field `source`"),
+        ("[[policy]]\nname = \"a\"\nsource = \"path\"".into(), "add a [[policy.rule]]"),
+        (with_rule("scopes = [\"read\"]"), "missing field `paths`"),
+        (with_rule("paths = [], scopes = [\"read\"]"), "such as \"/api/*\""),
+        (with_rule("paths = [\"api\"], scopes = [\"read\"]"), "begin with a slash"),
+        (with_rule("paths = [\"/a*\"], scopes = [\"read\"]"), "only at the end"),
+        (with_rule("paths = [\"/a\"], scopes = []"), "scopes is empty"),
+        (with_rule("paths = [\"/a\"], scopes = [\"a b\"]"), "printable"),
+        (with_rule("paths = [\"/a\"], permissions = [\"\"]"), "not visible"),
+        (with_rule("paths = [\"/a\"]"), "nobody could fulfil it"),
+        (with_rule("paths = [\"/a\"], public = true, scopes = [\"read\"]"), "public lets everybody in"),
+        (with_rule("paths = [\"/a\"], methods = [\"get\"], public = true"), "capital letters"),
+        (with_rule("paths = [\"/a\"], methods = [], public = true"), "methods is empty"),
+        (with_rule("paths = [\"/a\"], path = \"/b\", public = true"), "did you mean `paths`"),
+        (with_rule("paths = [\"/a\"], permissions = [\"x\"]").replace("service = \"s\"", ""), "add `service = …`"),
+    ] {
+        let error = load(&toml, &[]).unwrap_err();
+        assert!(error.contains(says), "{toml}: {error}");
+    }
+    let config =
+        load(&with_rule("paths = [\"/a\", \"/b/*\"], scopes = [\"r\"], permissions = [\"made up\"]"), &[]).unwrap();
+    let shown = toml::to_string(&config).unwrap();
+    assert_eq!(load(&shown, &[]).unwrap().policies, config.policies);
+}

@@ -67,7 +67,7 @@ impl Weigh for Live {
 
 impl Live {
     #[expect(clippy::too_many_arguments, reason = "a row of the database, column by column")]
-    pub(super) fn new(
+    pub(crate) fn new(
         id: SessionId,
         user_id: UserId,
         username: &str,

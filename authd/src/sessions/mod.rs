@@ -26,7 +26,7 @@ use crate::rbac;
 use crate::registry::Registry;
 
 pub fn register(registry: &mut Registry) {
-    registry.add_direct(check::check_token_cached, check::check_token);
+    registry.add_direct(|ctx, op| check::check_token_cached(&ctx.app, op), check::check_token);
     registry.add(check::check_access);
     registry.add(check::check_permission);
     registry.add(check::query_permission);

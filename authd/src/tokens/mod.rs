@@ -17,12 +17,13 @@ mod validate;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use self::cache::{Cached, ScopeSets};
+pub(crate) use self::ops::revoke_as;
 pub(crate) use self::service_tokens::{
     ServiceGrant, create_for_service, forget_returned, list_of_service, revoke_for_service, revoke_of_service,
 };
 pub(crate) use self::store::{SECRET_KEPT, SWEEP_SECRETS};
 pub use self::usage::Marks;
-pub(crate) use self::validate::FAULTS;
+pub(crate) use self::validate::{FAULTS, Found, Known};
 use crate::cache::Cache;
 use crate::config::{Config, DatabaseUrl};
 use crate::registry::Registry;
@@ -69,7 +70,7 @@ impl Tokens {
 }
 
 pub fn register(registry: &mut Registry) {
-    registry.add_direct(validate::validate_cached, validate::validate);
+    registry.add_direct(|ctx, op| validate::validate_cached(&ctx.app, op), validate::validate);
     registry.add(ops::create);
     registry.add(ops::list);
     registry.add(ops::show);

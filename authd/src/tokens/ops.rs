@@ -150,6 +150,11 @@ pub async fn show(ctx: Ctx, op: ShowToken) -> Result<Token> {
 }
 
 pub async fn revoke(ctx: Ctx, op: RevokeToken) -> Result<RevokedToken> {
+    revoke_as(ctx, op, "tokens.revoke").await
+}
+
+/// Revokes under the audit name of another operation. Whether the caller may is decided there.
+pub(crate) async fn revoke_as(ctx: Ctx, op: RevokeToken, action: &str) -> Result<RevokedToken> {
     let now = ctx.now();
     let is_unfit = |reason: &String| reason.chars().count() > model::MAX_REASON || reason.chars().any(char::is_control);
     if op.reason.as_ref().is_some_and(is_unfit) {
@@ -165,7 +170,7 @@ pub async fn revoke(ctx: Ctx, op: RevokeToken) -> Result<RevokedToken> {
     let mut batch = store::revoke(token.token_id, op.reason.as_deref(), now);
     let detail =
         audit::detail([("name", Some(json!(token.name))), ("reason", op.reason.as_ref().map(|reason| json!(reason)))]);
-    batch.push(audit::row(&ctx, "tokens.revoke", Some(&token.token_id.to_string()), detail));
+    batch.push(audit::row(&ctx, action, Some(&token.token_id.to_string()), detail));
     match commit(&ctx, token.token_id, batch).await {
         Err(DbError::Unmet(0)) => {
             // Somebody else was first, and their time stands.

@@ -115,7 +115,51 @@ enum Screened {
     LookUp(TokenHash),
 }
 
+/// A token that is stored, whatever it is good for: who asks judges [`Found::grant`] for each use.
+#[derive(Clone, Debug)]
+pub struct Found(Arc<Cached>);
+
+impl Found {
+    pub fn grant(&self) -> &Grant {
+        &self.0.grant
+    }
+}
+
+/// What is known of a token without the database.
+#[derive(Debug)]
+pub enum Known {
+    Yes(Found),
+    /// There is no such token.
+    No,
+    /// The database has to tell.
+    Unread,
+}
+
 impl Tokens {
+    /// What can be told of a token without the database.
+    pub fn recall(&self, app: &App, token: &str) -> Known {
+        let Screened::LookUp(hash) = self.screen(token) else { return Known::No };
+        match self.find(app, &hash) {
+            Some(cached) => Known::Yes(Found(cached)),
+            None if self.is_unknown(&hash) => Known::No,
+            None => Known::Unread,
+        }
+    }
+
+    /// The token, from the cache or the database; `None`: there is none.
+    pub async fn look_up(&self, app: &App, token: &str) -> Result<Option<Found>> {
+        match self.recall(app, token) {
+            Known::Yes(found) => Ok(Some(found)),
+            Known::No => Ok(None),
+            Known::Unread => Ok(self.load(app, model::hash(token)).await?.map(Found)),
+        }
+    }
+
+    /// Notes that a token was used, for its `last_used_at`.
+    pub fn mark_use(&self, found: &Found, now: Millis) {
+        self.mark(&found.0, now);
+    }
+
     fn screen(&self, token: &str) -> Screened {
         let has_form = model::is_well_formed(&self.prefix, token);
         if has_form || (self.accept_unchecked && !token.is_empty() && token.len() <= model::MAX_TOKEN) {

@@ -24,7 +24,7 @@ use shared::wire::Parts;
 use subtle::ConstantTimeEq;
 use tracing::{debug, error, info, warn};
 
-use super::{browser, forwarded, pages};
+use super::{browser, forward, forwarded, pages};
 use crate::app::{App, Ctx, RequestId};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
@@ -34,11 +34,11 @@ use crate::registry::{Registry, Reply};
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Where a session's token may travel, beside `Authorization: Bearer`.
 const TOKEN: HeaderName = HeaderName::from_static("token");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const NOSNIFF: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
 /// The longest path and query that are looked at.
@@ -71,6 +71,8 @@ pub struct Http {
 enum Target<'a> {
     Operation(usize, Vec<(&'a str, &'a str)>),
     Page,
+    /// A proxy's question.
+    Forward,
 }
 
 impl Http {
@@ -106,6 +108,10 @@ impl Http {
                 let info = self.registry.routes()[index].info;
                 (self.app.metrics.route(index), answer.map_err(|error| (Some(info), error)))
             }
+            Ok(Target::Forward) => {
+                let answer = forward::respond(&self.app, &connection, &head).await;
+                (&self.app.metrics.forward, answer.map_err(|error| (None, error)))
+            }
             Ok(Target::Page) => {
                 let answer = self.page(id, &connection, &head, body).await;
                 (&self.app.metrics.pages, answer.map_err(|error| (None, error)))
@@ -125,6 +131,9 @@ impl Http {
     /// The route of a request, or 404, or 405 with what the path allows.
     fn find<'a>(&'a self, uri: &'a Uri, method: &Method) -> Result<Target<'a>, Missed> {
         let path = uri.path();
+        if forward::is_target(path) {
+            return Ok(Target::Forward);
+        }
         if path.len() + uri.query().map_or(0, str::len) > MAX_TARGET {
             let error = Box::new(Error::new(Code::MalformedRequest, "the URL is too long"));
             return Err(Missed { error, allow: None });
@@ -368,7 +377,7 @@ fn too_large(limit: usize) -> Error {
 }
 
 /// The token of `Authorization: Bearer`. Another scheme is no credential; a header that cannot be read is malformed.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let malformed = || Error::new(Code::MalformedRequest, "the Authorization header cannot be read");
@@ -380,7 +389,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>> {
 }
 
 /// The header `token`.
-fn header_token(headers: &HeaderMap) -> Result<Option<&str>> {
+pub(super) fn header_token(headers: &HeaderMap) -> Result<Option<&str>> {
     let mut values = headers.get_all(TOKEN).iter();
     match (values.next().map(HeaderValue::to_str).transpose(), values.next()) {
         (Ok(token), None) => Ok(token),

@@ -1,0 +1,310 @@
+//! What is this token good for? (RFC 7662)
+//!
+//! Services ask with every request, so an answer that nothing has to be read for is made without a future of its own,
+//! and written by hand.
+
+use bytes::Bytes;
+use shared::api::introspection::Introspect;
+use shared::id::ServiceId;
+use shared::op::Permission;
+use shared::problem::Code;
+
+use super::model;
+use crate::app::Ctx;
+use crate::caller::Caller;
+use crate::error::{Error, Result};
+use crate::rbac::Access;
+use crate::rbac::access::Service;
+use crate::registry::Reply;
+use crate::sessions::live::{self, Live};
+use crate::tokens::model::Grant;
+use crate::tokens::{Found, Known};
+use crate::world::Millis;
+
+/// The answer when nothing has to be read for it.
+pub(super) fn introspect_cached(ctx: &Ctx, op: &Introspect) -> Option<Reply> {
+    let (app, token) = (&ctx.app, op.token.expose());
+    let answer = if live::is_token(token) {
+        let live = app.sessions.cached(app, &live::hash(token))?;
+        let service = match asked_service(ctx, op) {
+            Ok(Some(service)) => Some(app.rbac.cached_service(app, &service)?),
+            Ok(None) => None,
+            Err(error) => return refused(error),
+        };
+        match service {
+            Some(service) => {
+                let access = app.rbac.cached(app, live.user_id, service.id)?;
+                answer_session(ctx, &live, Some((&service, &access)))
+            }
+            None => answer_session(ctx, &live, None),
+        }
+    } else {
+        match app.tokens.recall(app, token) {
+            Known::No => judge_unknown(ctx),
+            Known::Yes(found) => judge_token(ctx, &found),
+            Known::Unread => return None,
+        }
+    };
+    answer.map_or_else(refused, Some)
+}
+
+/// A refusal is written where errors are: the slow way meets the same one.
+fn refused(_: Error) -> Option<Reply> {
+    None
+}
+
+/// The answer, after reading what it needs. A session that is due is renewed: a service that asks is a use.
+pub(super) async fn introspect(ctx: Ctx, op: Introspect) -> Result<Reply> {
+    let (app, token) = (&ctx.app, op.token.expose());
+    if !live::is_token(token) {
+        return match app.tokens.look_up(app, token).await? {
+            Some(found) => judge_token(&ctx, &found),
+            None => judge_unknown(&ctx),
+        };
+    }
+    let named = asked_service(&ctx, &op)?;
+    // Found before it is touched: who may not ask about it must not keep it alive.
+    let Some(live) = app.sessions.find(app, token).await? else { return judge_unknown(&ctx) };
+    may_ask_about(&ctx, &live)?;
+    let Some(named) = named else {
+        let touched = app.sessions.touch(app, token).await?;
+        return touched.map_or(Ok(inactive()), |(live, _)| answer_session(&ctx, &live, None));
+    };
+    let Some(service) = app.rbac.service(app, &named).await? else { return Ok(inactive()) };
+    let access = app.rbac.access(app, live.user_id, service.id).await?;
+    if !is_welcome(&service, &access) {
+        return Ok(inactive());
+    }
+    let touched = app.sessions.touch(app, token).await?;
+    touched.map_or(Ok(inactive()), |(live, _)| answer_session(&ctx, &live, Some((&service, &access))))
+}
+
+/// The service that an answer about a session is for. A service's own token can name no other.
+fn asked_service(ctx: &Ctx, op: &Introspect) -> Result<Option<String>> {
+    Ok(match &ctx.caller {
+        Caller::Service { service, .. } => {
+            let own = service.to_string();
+            match &op.service_id {
+                Some(named) if *named != own && !is_named(ctx, named, *service) => {
+                    return Err(Error::new(Code::Forbidden, "a service can ask about its own users only"));
+                }
+                _ => Some(own),
+            }
+        }
+        _ => op.service_id.clone(),
+    })
+}
+
+/// Whether a name is that of the service. Its token was good a moment ago, so it has been read.
+fn is_named(ctx: &Ctx, named: &str, service: ServiceId) -> bool {
+    let own = ctx.app.rbac.cached_service(&ctx.app, &service.to_string());
+    own.is_some_and(|own| crate::names::fold(named) == crate::names::fold(&own.name))
+}
+
+fn may_ask(ctx: &Ctx, is_own: bool) -> Result<()> {
+    if is_own || ctx.caller.can(Permission::TokensIntrospect) {
+        return Ok(());
+    }
+    let detail = "asking about the tokens of others needs the permission tokens.introspect, or a service's own token";
+    Err(Error::new(Code::Forbidden, detail))
+}
+
+fn is_service(ctx: &Ctx) -> bool {
+    matches!(ctx.caller, Caller::Service { .. })
+}
+
+fn judge_unknown(ctx: &Ctx) -> Result<Reply> {
+    may_ask(ctx, is_service(ctx)).map(|()| inactive())
+}
+
+fn judge_token(ctx: &Ctx, found: &Found) -> Result<Reply> {
+    let grant = found.grant();
+    let is_own = match &ctx.caller {
+        Caller::Token { id, .. } | Caller::Service { token: id, .. } => id.0 == grant.token_id,
+        _ => false,
+    };
+    if is_service(ctx) && !is_own {
+        return Ok(inactive());
+    }
+    may_ask(ctx, is_own)?;
+    let now = ctx.now();
+    // Where a service's client is, the service does not tell; where the token itself comes from is known.
+    let address = if is_own { ctx.address } else { None };
+    if grant.judge(now, &[], address).is_err() {
+        return Ok(inactive());
+    }
+    ctx.app.tokens.mark_use(found, now);
+    Ok(active_token(grant, &ctx.app.config.server.public_url))
+}
+
+/// A service may ask about every session, and is told of none but its users'.
+fn may_ask_about(ctx: &Ctx, live: &Live) -> Result<()> {
+    let is_own = matches!(ctx.caller, Caller::User { session, .. } if session == live.id);
+    may_ask(ctx, is_own || is_service(ctx))
+}
+
+fn is_welcome(service: &Service, access: &Access) -> bool {
+    service.is_active && access.is_any()
+}
+
+fn answer_session(ctx: &Ctx, live: &Live, asked: Option<(&Service, &Access)>) -> Result<Reply> {
+    may_ask_about(ctx, live)?;
+    if asked.is_some_and(|(service, access)| !is_welcome(service, access)) {
+        return Ok(inactive());
+    }
+    let asked = asked.map(|(service, access)| (service.id, access));
+    Ok(active_session(live, asked, &ctx.app.config.server.public_url))
+}
+
+fn inactive() -> Reply {
+    Reply { status: 200, body: Bytes::from_static(b"{\"active\":false}") }
+}
+
+/// Room for an answer without its names.
+const ROOM: usize = 256;
+
+/// The JSON of an [`shared::api::introspection::Introspection`], member by member in the order of the struct, which a
+/// test holds it against.
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn new(names: usize) -> Self {
+        let mut body = Vec::with_capacity(ROOM + names);
+        body.extend_from_slice(b"{\"active\":true");
+        Self(body)
+    }
+
+    /// `,"name":`, to be followed by a value.
+    fn member(&mut self, name: &'static str) -> &mut Self {
+        self.raw(",\"").raw(name).raw("\":")
+    }
+
+    /// JSON that is ready, or text that needs no escape.
+    fn raw(&mut self, text: &str) -> &mut Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    fn value<T: serde::Serialize + ?Sized>(&mut self, value: &T) -> &mut Self {
+        // Strings and numbers, into memory: it cannot fail.
+        let _ = serde_json::to_writer(&mut self.0, value);
+        self
+    }
+
+    fn id(&mut self, id: uuid::Uuid) -> &mut Self {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        self.raw("\"").raw(id.as_hyphenated().encode_lower(&mut text)).raw("\"")
+    }
+
+    fn end(mut self) -> Reply {
+        self.raw("}");
+        Reply { status: 200, body: self.0.into() }
+    }
+}
+
+fn active_token(grant: &Grant, issuer: &str) -> Reply {
+    let mut json = Writer::new(grant.scopes.json().len() + grant.name_json.len());
+    json.member("scope").raw("\"");
+    for (index, scope) in grant.scopes.list().iter().enumerate() {
+        // Of the characters of RFC 6749 §3.3, none of which JSON escapes.
+        json.raw(if index == 0 { "" } else { " " }).raw(scope);
+    }
+    json.raw("\"");
+    json.member("token_type").raw("\"api_token\"");
+    json.member("sub").id(grant.token_id);
+    json.member("username").raw(&grant.name_json);
+    if grant.expires_at != Millis::MAX {
+        json.member("exp").value(&crate::sessions::model::seconds(grant.expires_at));
+    }
+    json.member("iss").value(issuer);
+    json.end()
+}
+
+fn active_session(live: &Live, asked: Option<(ServiceId, &Access)>, issuer: &str) -> Reply {
+    let mut json = Writer::new(live.username.len() + asked.map_or(0, |(_, access)| 2 * access.json.len()));
+    if let Some((_, access)) = asked {
+        json.member("scope").raw("\"").raw(&model::encoded_list(&access.permissions)).raw("\"");
+    }
+    json.member("token_type").raw("\"session\"");
+    json.member("sub").id(live.user_id.0);
+    json.member("username").value(&*live.username);
+    json.member("exp").value(&live.expires_at_seconds());
+    json.member("iat").value(&crate::sessions::model::seconds(live.created_at));
+    json.member("iss").value(issuer);
+    if let Some((service, access)) = asked {
+        json.member("aud").id(service.0);
+        json.member("roles").value(&access.roles);
+    }
+    json.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use shared::api::introspection::Introspection;
+    use shared::id::{SessionId, UserId};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::tokens::model::Scopes;
+
+    const ISSUER: &str = "https://auth.example.com/\"odd\"";
+
+    #[test]
+    fn the_answer_about_a_token_written_by_hand_is_the_struct() {
+        let id = Uuid::from_u128(7);
+        for (expires_at, exp) in [(Millis::MAX, None), (1_999, Some(1))] {
+            let grant = Grant {
+                token_id: id,
+                scopes: Arc::new(Scopes::from_json("[\"read\",\"s3:%Get'\"]").unwrap()),
+                name_json: "\"ein \\\"Name\\\" ü\"".into(),
+                expires_at,
+                revoked: false,
+                cidrs: Box::default(),
+            };
+            let expected = Introspection {
+                active: true,
+                scope: Some("read s3:%Get'".into()),
+                token_type: Some("api_token".into()),
+                sub: Some(id.to_string()),
+                username: Some("ein \"Name\" ü".into()),
+                exp,
+                iss: Some(ISSUER.into()),
+                ..Introspection::default()
+            };
+            assert_eq!(active_token(&grant, ISSUER).body, serde_json::to_vec(&expected).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_answer_about_a_session_written_by_hand_is_the_struct() {
+        let (user, service) = (UserId(Uuid::from_u128(7)), ServiceId(Uuid::from_u128(9)));
+        let live = Live::new(SessionId(Uuid::from_u128(1)), user, "al\"ice", "Zoë", 1_000, 2, 5_000, 9_000, 3);
+        let access = Access {
+            roles: vec!["the \"first\"".into(), "ö".into()],
+            permissions: vec!["a.b".into(), "read all".into(), "50%".into(), "\"\\".into()],
+            ..Access::default()
+        };
+        for asked in [None, Some((service, &access))] {
+            let expected = Introspection {
+                active: true,
+                scope: asked.map(|_| "a.b read%20all 50%25 %22%5C".into()),
+                token_type: Some("session".into()),
+                sub: Some(user.to_string()),
+                username: Some("al\"ice".into()),
+                exp: Some(5),
+                iat: Some(1),
+                iss: Some(ISSUER.into()),
+                aud: asked.map(|_| service),
+                roles: asked.map(|_| access.roles.clone()),
+            };
+            assert_eq!(active_session(&live, asked, ISSUER).body, serde_json::to_vec(&expected).unwrap());
+        }
+    }
+
+    #[test]
+    fn an_inactive_token_says_nothing_else() {
+        assert_eq!(inactive().body, serde_json::to_vec(&Introspection::default()).unwrap());
+    }
+}

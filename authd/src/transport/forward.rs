@@ -1,0 +1,123 @@
+//! `/auth/forward/{policy}` and anything below it, by any method: a proxy asks whether a request may pass.
+//!
+//! The answer is 200 with the identity headers, every one of them each time (what one answer leaves out, some proxies
+//! let the client's own header stand for), else 401, 403, or 503 while storage fails. The body is never read.
+
+use std::net::IpAddr;
+
+use ::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use ::http::{Response, request};
+use bytes::Bytes;
+use http_body_util::Full;
+use shared::problem::Code;
+
+use super::forwarded;
+use super::http::{Body, Connection, FORWARDED_FOR, NO_STORE, bearer, header_token};
+use crate::app::App;
+use crate::asking::forward::{Identity, decide};
+use crate::asking::model::{self, Asked};
+use crate::config::{Policy, Source};
+use crate::error::{Error, Result};
+
+const PREFIX: &str = "/auth/forward/";
+
+/// Whether a path is one of these.
+pub(super) fn is_target(path: &str) -> bool {
+    path.starts_with(PREFIX)
+}
+
+/// Answers one. Every error is a denial that a proxy understands.
+pub(super) async fn respond(app: &App, connection: &Connection, head: &request::Parts) -> Result<Response<Body>> {
+    match answer(app, connection, head).await {
+        Err(error) => Err(deny(error)),
+        answered => answered,
+    }
+}
+
+async fn answer(app: &App, connection: &Connection, head: &request::Parts) -> Result<Response<Body>> {
+    if matches!(connection, Connection::Admin(_)) {
+        return Err(forbidden("the admin socket answers no proxy; ask the public listener"));
+    }
+    let rest = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
+    let (name, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let policy = app.config.policies.iter().find(|policy| policy.name == name);
+    let policy = policy.ok_or_else(|| forbidden("no policy of this name is configured"))?;
+    let asked = asked(policy, head, below).map_err(forbidden)?;
+    let address = client(app, connection, &head.headers);
+    let identity = decide(app, policy, &asked, credential(&head.headers), address).await?;
+    let mut response = Response::new(Full::new(Bytes::new()));
+    for (name, value) in headers(&identity) {
+        response.headers_mut().insert(name, HeaderValue::from_str(value).map_err(Error::internal)?);
+    }
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    Ok(response)
+}
+
+fn headers(identity: &Identity) -> [(HeaderName, &str); 7] {
+    [
+        (HeaderName::from_static("x-auth-subject"), &identity.subject),
+        (HeaderName::from_static("x-auth-name"), &identity.name),
+        (HeaderName::from_static("x-auth-scopes"), &identity.scopes),
+        (HeaderName::from_static("x-auth-roles"), &identity.roles),
+        (HeaderName::from_static("x-auth-permissions"), &identity.permissions),
+        (HeaderName::from_static("x-auth-token-id"), &identity.token_id),
+        (HeaderName::from_static("x-auth-session-id"), &identity.session_id),
+    ]
+}
+
+/// What the proxy asks about, from the one place that the policy names.
+fn asked(policy: &Policy, head: &request::Parts, below: &str) -> Result<Asked, &'static str> {
+    let (method, uri) = match policy.source {
+        Source::Path => (head.method.as_str().as_bytes(), below.as_bytes()),
+        Source::Forwarded => (the(&head.headers, "x-forwarded-method")?, the(&head.headers, "x-forwarded-uri")?),
+        Source::Original => (the(&head.headers, "x-original-method")?, the(&head.headers, "x-original-uri")?),
+    };
+    Ok(Asked { method: model::method(method)?.to_owned(), path: model::path_of(uri)? })
+}
+
+/// The only value of a header. Of two, one may be the client's.
+fn the<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a [u8], &'static str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value.as_bytes()),
+        _ => Err("the proxy must name method and URI once, in the headers of the policy's source"),
+    }
+}
+
+/// The bearer, or the header `token`. Two that differ are none: who knows which of them the service would believe.
+fn credential(headers: &HeaderMap) -> Result<Option<&str>> {
+    let unreadable = |error: Error| Error::new(Code::InvalidToken, error.detail);
+    match (bearer(headers).map_err(unreadable)?, header_token(headers).map_err(unreadable)?) {
+        (Some(bearer), Some(token)) if bearer != token => {
+            Err(Error::new(Code::InvalidToken, "Authorization and the header token differ; send one of them"))
+        }
+        (bearer, token) => Ok(bearer.or(token)),
+    }
+}
+
+/// The client's address, if a trusted proxy tells it. Whoever asks here is a proxy, so its own address says nothing.
+fn client(app: &App, connection: &Connection, headers: &HeaderMap) -> Option<IpAddr> {
+    let Connection::Public(peer) = connection else { return None };
+    let (trusted, own) = (&app.config.server.trusted_proxies, peer.to_canonical());
+    if !headers.contains_key(FORWARDED_FOR) || !trusted.iter().any(|network| network.contains(&own)) {
+        return None;
+    }
+    let lines: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+    Some(forwarded::client(*peer, &lines, trusted))
+}
+
+fn forbidden(detail: &str) -> Error {
+    Error::new(Code::Forbidden, detail)
+}
+
+/// Proxies let pass, send to the sign-in, refuse, or take it for a failure: nothing else has a meaning to them.
+fn deny(error: Error) -> Error {
+    match error.code {
+        Code::Unauthenticated | Code::InvalidToken | Code::Forbidden | Code::Unavailable => error,
+        code if code.status() < 500 => Error { code: Code::Forbidden, ..error },
+        _ => Error { code: Code::Unavailable, ..error }.retry_after(1),
+    }
+}
+
+#[cfg(test)]
+mod tests;
