@@ -81,6 +81,8 @@ codes! {
     UpstreamFailed = "upstream_failed", 502, 9, "Upstream refused";
     /// A dependency is busy or down.
     Unavailable = "unavailable", 503, 14, "Temporarily unavailable";
+    /// What the answer depends on did not answer in time.
+    UpstreamTimeout = "upstream_timeout", 504, 4, "Upstream took too long";
 }
 
 /// An error as it is sent (RFC 9457).

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared::api::tokens::{TokenFault, ValidateToken, Validation};
 use shared::problem::Code;
+use shared::time::Time;
 
 use super::cache::Cached;
 use super::model::{self, Grant, Refusal, TokenHash};
@@ -66,6 +67,10 @@ fn answer(app: &App, op: &ValidateToken, cached: &Cached) -> Reply {
 fn accept(grant: &Grant) -> Vec<u8> {
     let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
     let id = grant.token_id.as_hyphenated().encode_lower(&mut id);
+    let end = match grant.expires_at {
+        Millis::MAX => String::new(),
+        end => format!(",\"expires_at\":\"{}\"", Time::from_millis(end)),
+    };
     let pieces = [
         "{\"valid\":true,\"scopes\":",
         grant.scopes.json(),
@@ -73,6 +78,7 @@ fn accept(grant: &Grant) -> Vec<u8> {
         id,
         "\",\"name\":",
         &grant.name_json,
+        &end,
         "}",
     ];
     let mut body = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
@@ -86,6 +92,7 @@ fn refusal_json(refusal: &Refusal) -> Bytes {
         scopes: Vec::new(),
         token_id: None,
         name: None,
+        expires_at: None,
         error: Some(refusal.fault()),
         detail: Some(refusal.detail()),
     };
@@ -271,22 +278,26 @@ mod tests {
 
     #[test]
     fn the_answer_written_by_hand_is_the_struct() {
-        let grant = Grant {
-            token_id: uuid::Uuid::from_u128(7),
-            scopes: Arc::new(Scopes::from_json("[\"read\",\"a:b\"]").unwrap()),
-            name_json: serde_json::Value::String("a \"quoted\" ü".into()).to_string().into(),
-            expires_at: 0,
-            revoked: false,
-            cidrs: Box::default(),
-        };
-        let validation = Validation {
-            valid: true,
-            scopes: vec!["read".into(), "a:b".into()],
-            token_id: Some(shared::id::TokenId(grant.token_id)),
-            name: Some("a \"quoted\" ü".into()),
-            error: None,
-            detail: None,
-        };
-        assert_eq!(accept(&grant), serde_json::to_vec(&validation).unwrap());
+        for (end, expires_at) in [(Millis::MAX, None), (1_800_000_000_123, Some(Time::from_millis(1_800_000_000_123)))]
+        {
+            let grant = Grant {
+                token_id: uuid::Uuid::from_u128(7),
+                scopes: Arc::new(Scopes::from_json("[\"read\",\"a:b\"]").unwrap()),
+                name_json: serde_json::Value::String("a \"quoted\" ü".into()).to_string().into(),
+                expires_at: end,
+                revoked: false,
+                cidrs: Box::default(),
+            };
+            let validation = Validation {
+                valid: true,
+                scopes: vec!["read".into(), "a:b".into()],
+                token_id: Some(shared::id::TokenId(grant.token_id)),
+                name: Some("a \"quoted\" ü".into()),
+                expires_at,
+                error: None,
+                detail: None,
+            };
+            assert_eq!(accept(&grant), serde_json::to_vec(&validation).unwrap());
+        }
     }
 }

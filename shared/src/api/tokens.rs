@@ -62,6 +62,9 @@ pub struct Validation {
     pub token_id: Option<TokenId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// When it ends, if it does: nobody may believe a remembered answer for longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<TokenFault>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

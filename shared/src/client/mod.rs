@@ -1,31 +1,43 @@
-//! The typed client that both command-line programs use: one call for every operation, over the admin socket or HTTP.
+//! The clients: [`Client`], typed, with one call for every operation over the admin socket or HTTP, which both
+//! command-line programs use; and on top of it [`Authd`], for services that ask about the tokens of their own callers.
+
+mod cache;
+mod connect;
+mod denial;
+#[cfg(feature = "tower")]
+mod guard;
+mod identity;
+mod retry;
+mod service;
+mod world;
+
+pub use cache::Bounds;
+pub use denial::{Denial, Reason};
+#[cfg(feature = "tower")]
+pub use guard::{Guard, RequirePermission, RequireScopes};
+pub use identity::{Required, TokenIdentity, Use, UserIdentity, presented};
+pub use service::{Authd, Builder, Stats};
 
 use std::fmt;
-use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper::{Request, Uri, header};
-use hyper_rustls::HttpsConnector;
+use hyper::{Request, StatusCode, Uri, header};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::UnixStream;
-use tower_service::Service;
+use hyper_util::rt::TokioExecutor;
 
+use self::connect::Connector;
 use crate::op::Operation;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 use crate::secret::Secret;
 use crate::wire;
 
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 8 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where a daemon is.
@@ -103,7 +115,6 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// The process must have a rustls crypto provider installed when the endpoint is https.
     pub fn new(endpoint: Endpoint) -> Self {
         let connector = Connector::new(&endpoint);
         // Below the daemon's own idle limit, so that a kept connection is not closed under a request.
@@ -139,14 +150,24 @@ impl Client {
 
     /// Calls an operation.
     pub async fn call<Op: Operation>(&self, op: &Op) -> Result<Op::Response, Error> {
-        match tokio::time::timeout(self.timeout, self.exchange(op)).await {
+        self.call_for(op, None).await
+    }
+
+    /// Calls an operation on behalf of a client at this address. authd believes it when it trusts this machine as a
+    /// proxy (`AUTHD_TRUSTED_PROXIES`).
+    pub async fn call_for<Op: Operation>(&self, op: &Op, address: Option<IpAddr>) -> Result<Op::Response, Error> {
+        match tokio::time::timeout(self.timeout, self.exchange(op, address)).await {
             Ok(answer) => answer,
             Err(_) => Err(self.no_answer(format!("nothing came within {} s", self.timeout.as_secs()))),
         }
     }
 
-    async fn exchange<Op: Operation>(&self, op: &Op) -> Result<Op::Response, Error> {
-        let response = self.http.request(self.request(op)?).await.map_err(|error| {
+    async fn exchange<Op: Operation>(&self, op: &Op, address: Option<IpAddr>) -> Result<Op::Response, Error> {
+        let mut request = self.request(op)?;
+        if let Some(value) = address.and_then(|address| address.to_canonical().to_string().parse().ok()) {
+            request.headers_mut().insert("x-forwarded-for", value);
+        }
+        let response = self.http.request(request).await.map_err(|error| {
             if error.is_connect() {
                 Error::Unreachable { endpoint: self.endpoint.clone(), source: root(&error) }
             } else {
@@ -158,13 +179,18 @@ impl Client {
             .headers()
             .get(header::CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"application/problem+json"));
+        let retry_after = retry_after(response.headers());
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| self.no_answer(error.to_string()))?.to_bytes();
         if is_problem {
-            let problem = serde_json::from_slice(&body);
-            return Err(
-                problem.map_or_else(|error| self.not_authd(&error), |problem| Error::Refused(Box::new(problem)))
-            );
+            let mut problem: Problem = serde_json::from_slice(&body).map_err(|error| self.not_authd(&error))?;
+            problem.retry_after = problem.retry_after.or(retry_after);
+            return Err(Error::Refused(Box::new(problem)));
+        }
+        if let Some(code) = overload(status) {
+            let mut problem = Problem::new(code, format!("what stands before authd answered HTTP status {status}"));
+            problem.retry_after = retry_after;
+            return Err(Error::Refused(Box::new(problem)));
         }
         serde_json::from_slice(&body).map_err(|error| {
             if status.is_success() { self.not_authd(&error) } else { self.not_authd(&format!("HTTP status {status}")) }
@@ -217,6 +243,22 @@ fn sensitive(value: &str) -> Result<http::HeaderValue, http::header::InvalidHead
     Ok(value)
 }
 
+/// What a proxy says in its own words when authd is down or overloaded behind it.
+fn overload(status: StatusCode) -> Option<Code> {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Some(Code::RateLimited),
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Some(Code::Unavailable)
+        }
+        _ => None,
+    }
+}
+
+/// Seconds; the form with a date is not used by authd.
+fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+}
+
 /// The innermost cause: the layers above it only say that a client had an error.
 fn root(error: &legacy::Error) -> Box<dyn std::error::Error + Send + Sync> {
     let mut cause: &dyn std::error::Error = error;
@@ -224,109 +266,6 @@ fn root(error: &legacy::Error) -> Box<dyn std::error::Error + Send + Sync> {
         cause = source;
     }
     cause.to_string().into()
-}
-
-/// Connects to a unix socket or to a host, with TLS where the URL says https.
-#[derive(Clone)]
-enum Connector {
-    Socket(PathBuf),
-    Host(HttpsConnector<HttpConnector>),
-    /// TLS cannot be set up on this machine; said when it is needed.
-    Broken(String),
-}
-
-impl Connector {
-    fn new(endpoint: &Endpoint) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        tcp.set_nodelay(true);
-        match endpoint {
-            Endpoint::Socket(path) => Self::Socket(path.clone()),
-            // Reading the machine's certificates takes milliseconds that a plain loopback URL need not pay.
-            Endpoint::Url(uri) if uri.scheme_str() == Some("http") => {
-                let roots = rustls::RootCertStore::empty();
-                let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-                let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls);
-                Self::Host(builder.https_or_http().enable_http1().wrap_connector(tcp))
-            }
-            Endpoint::Url(_) => match hyper_rustls::HttpsConnectorBuilder::new().with_native_roots() {
-                Ok(builder) => Self::Host(builder.https_only().enable_http1().wrap_connector(tcp)),
-                Err(error) => Self::Broken(format!("no certificate authorities on this machine: {error}")),
-            },
-        }
-    }
-
-    async fn open_socket(path: &Path) -> std::io::Result<Stream> {
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, UnixStream::connect(path)).await??;
-        Ok(Stream(Box::new(TokioIo::new(stream))))
-    }
-}
-
-impl Service<Uri> for Connector {
-    type Response = Stream;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        match self {
-            Self::Host(host) => host.poll_ready(context),
-            Self::Socket(_) | Self::Broken(_) => Poll::Ready(Ok(())),
-        }
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        match self {
-            Self::Socket(path) => {
-                let path = path.clone();
-                Box::pin(async move { Ok(Self::open_socket(&path).await?) })
-            }
-            Self::Host(host) => {
-                let connecting = host.call(uri);
-                Box::pin(async move { Ok(Stream(Box::new(connecting.await?))) })
-            }
-            Self::Broken(detail) => {
-                let detail = detail.clone();
-                Box::pin(async move { Err(detail.into()) })
-            }
-        }
-    }
-}
-
-/// What a connection of either kind can do.
-trait Duplex: Read + Write + Send + Unpin {}
-impl<T: Read + Write + Send + Unpin> Duplex for T {}
-
-struct Stream(Box<dyn Duplex>);
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl Read for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl Write for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
 }
 
 #[cfg(test)]

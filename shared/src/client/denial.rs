@@ -1,0 +1,338 @@
+//! Why a request is not let through. Whatever goes wrong is a denial: there is no answer but an identity or this.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+
+use super::Error;
+use crate::problem::{Code, Problem};
+
+/// Why, for machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// 401: no token.
+    Missing,
+    /// 401: two tokens, or a header that cannot be read.
+    Malformed,
+    /// 401: nobody has minted this token, or its session has ended or expired.
+    Unknown,
+    /// 401: an API token past its end.
+    Expired,
+    /// 401: an API token that was revoked.
+    Revoked,
+    /// 401: an API token that may not be used from this address.
+    AddressNotAllowed,
+    /// 401: user name, password or code are not accepted.
+    LoginRefused,
+    /// 403: the API token is good, but not for this.
+    InsufficientScope,
+    /// 403: the person is signed in, but may not do this here.
+    NotPermitted,
+    /// 429: too many logins were tried.
+    Throttled,
+    /// 503: nobody answers where authd should be.
+    Unreachable,
+    /// 503: authd, or something between, cannot answer now.
+    Unavailable,
+    /// 503: authd does not accept this service's own token, or does not understand the question.
+    Misconfigured,
+    /// 504: authd did not answer in time.
+    TimedOut,
+}
+
+impl Reason {
+    /// The stable code, from which HTTP and gRPC status follow.
+    pub const fn code(self) -> Code {
+        match self {
+            Self::Missing => Code::Unauthenticated,
+            Self::Malformed | Self::Unknown | Self::Expired | Self::Revoked | Self::AddressNotAllowed => {
+                Code::InvalidToken
+            }
+            Self::LoginRefused => Code::InvalidCredentials,
+            Self::InsufficientScope | Self::NotPermitted => Code::Forbidden,
+            Self::Throttled => Code::RateLimited,
+            Self::Unreachable | Self::Unavailable | Self::Misconfigured => Code::Unavailable,
+            Self::TimedOut => Code::UpstreamTimeout,
+        }
+    }
+
+    /// Whether it says something about the token itself: then what was remembered about it is forgotten.
+    pub(super) const fn is_about_the_token(self) -> bool {
+        matches!(self.code(), Code::InvalidToken | Code::Forbidden)
+    }
+}
+
+/// Why a request is not let through: an HTTP answer, or a gRPC status, in the making.
+#[derive(Clone, Debug)]
+pub struct Denial {
+    reason: Reason,
+    detail: Cow<'static, str>,
+    /// Scopes or permissions, separated by spaces.
+    required: Option<String>,
+    retry_after: Option<Duration>,
+    source: Option<Arc<Error>>,
+}
+
+impl Denial {
+    pub(super) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, detail: detail.into(), required: None, retry_after: None, source: None }
+    }
+
+    pub(super) fn missing() -> Self {
+        let detail = "a token is needed, in Authorization: Bearer or in the header token";
+        Self::new(Reason::Missing, detail)
+    }
+
+    pub(super) fn unknown() -> Self {
+        Self::new(Reason::Unknown, "the token is not known")
+    }
+
+    pub(super) fn timed_out() -> Self {
+        Self::new(Reason::TimedOut, "the authentication service did not answer in time; try again")
+    }
+
+    pub(super) fn cancelled() -> Self {
+        Self::new(Reason::Unavailable, "the question was given up before it was answered; try again")
+    }
+
+    /// Names what was required, for `WWW-Authenticate`.
+    pub(super) fn requiring<'a>(mut self, names: impl Iterator<Item = &'a str>) -> Self {
+        // RFC 6749 §3.3: what else a name contains has no place in a quoted list separated by spaces.
+        let is_plain = |name: &&str| name.bytes().all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'));
+        let list: Vec<_> = names.filter(is_plain).collect();
+        self.required = (!list.is_empty()).then(|| list.join(" "));
+        self
+    }
+
+    /// Why authd's answer to a question about a token could not be had. What it says is for the caller of the
+    /// service, who should not learn where authd is: that is in the source, for the log.
+    pub(super) fn because(error: Error) -> Self {
+        let (reason, detail, seconds) = match &error {
+            Error::Unreachable { .. } => {
+                (Reason::Unreachable, "the authentication service cannot be reached; try again", Some(1))
+            }
+            Error::NoAnswer { .. } => (Reason::Unavailable, "the authentication service broke off; try again", Some(1)),
+            Error::Refused(problem) if matches!(problem.status, 429 | 500..) => {
+                let seconds = problem.retry_after.unwrap_or(1);
+                (Reason::Unavailable, "the authentication service cannot answer now; try again", Some(seconds))
+            }
+            Error::Refused(_) => {
+                (Reason::Misconfigured, "the authentication service does not accept this service's question", None)
+            }
+            Error::NotAuthd { .. } => {
+                (Reason::Misconfigured, "what answers as the authentication service is something else", None)
+            }
+        };
+        let retry_after = seconds.map(Duration::from_secs);
+        Self { retry_after, source: Some(Arc::new(error)), ..Self::new(reason, detail) }
+    }
+
+    /// The same for a login, whose refusal is the person's own.
+    pub(super) fn because_of_login(error: Error) -> Self {
+        match error {
+            Error::Refused(problem) if problem.status == 429 => {
+                let retry_after = problem.retry_after.map(Duration::from_secs);
+                Self { retry_after, ..Self::new(Reason::Throttled, problem.detail) }
+            }
+            Error::Refused(problem) if (400..500).contains(&problem.status) => {
+                Self::new(Reason::LoginRefused, problem.detail)
+            }
+            error => Self::because(error),
+        }
+    }
+
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// What happened, and what to do. Safe to show to the caller.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// When a retry may succeed.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.reason.code().status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+    }
+
+    /// As `application/problem+json` shows it (RFC 9457).
+    pub fn problem(&self) -> Problem {
+        let mut problem = Problem::new(self.reason.code(), self.detail());
+        problem.retry_after = self.retry_after.map(whole_seconds);
+        problem
+    }
+
+    /// The challenge of a 401 or 403 (RFC 6750 §3). Without a token there is no error in it.
+    pub fn www_authenticate(&self) -> Option<String> {
+        let error = match (self.status().as_u16(), self.reason) {
+            (401, Reason::Missing | Reason::LoginRefused) => return Some("Bearer".to_owned()),
+            (401, Reason::Malformed) => "invalid_request",
+            (401, _) => "invalid_token",
+            (403, _) => "insufficient_scope",
+            _ => return None,
+        };
+        let plain: String = self.detail.chars().filter(|c| matches!(c, ' '..='!' | '#'..='[' | ']'..='~')).collect();
+        let scope = self.required.as_ref().map(|names| format!(", scope=\"{names}\"")).unwrap_or_default();
+        Some(format!("Bearer error=\"{error}\", error_description=\"{plain}\"{scope}"))
+    }
+
+    /// The whole HTTP answer. The denial itself is among its extensions, for whoever writes the log.
+    pub fn response(&self) -> Response<Full<Bytes>> {
+        // A struct of strings cannot fail to serialize.
+        let body = serde_json::to_vec(&self.problem()).unwrap_or_default();
+        let mut response = Response::new(Full::new(body.into()));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(value) = self.www_authenticate().and_then(|text| text.try_into().ok()) {
+            headers.insert(header::WWW_AUTHENTICATE, value);
+        }
+        if let Some(time) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, whole_seconds(time).into());
+        }
+        response.extensions_mut().insert(self.clone());
+        response
+    }
+
+    /// The whole gRPC answer: the trailers alone, as headers.
+    pub fn grpc_response(&self) -> Response<Full<Bytes>> {
+        const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+        const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+        let mut response = Response::new(Full::default());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(STATUS, self.reason.code().grpc().into());
+        if let Ok(message) = percent_encode(&self.detail).try_into() {
+            headers.insert(MESSAGE, message);
+        }
+        response.extensions_mut().insert(self.clone());
+        response
+    }
+}
+
+/// As `grpc-message` wants it.
+fn percent_encode(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b' '..=b'$' | b'&'..=b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+/// With its cause, for the log; the caller of the service gets [`Denial::detail`].
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)?;
+        self.source.as_ref().map_or(Ok(()), |source| write!(f, " ({source})"))
+    }
+}
+
+impl std::error::Error for Denial {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Endpoint;
+
+    /// Everything that can go wrong, as HTTP and gRPC say it. There is no row that lets a request through.
+    #[test]
+    fn every_failure_is_a_denial_with_the_right_status() {
+        let endpoint = || Endpoint::url("http://127.0.0.1:1").unwrap();
+        let refused = |code: Code, retry_after| {
+            let mut problem = Problem::new(code, "internal detail");
+            problem.retry_after = retry_after;
+            Denial::because(Error::Refused(Box::new(problem)))
+        };
+        let new = |reason| Denial::new(reason, "detail");
+        for (denial, status, grpc, challenge, retry_after) in [
+            (Denial::missing(), 401, 16, "Bearer", None),
+            (new(Reason::Malformed), 401, 16, "Bearer error=\"invalid_request\", error_description=\"detail\"", None),
+            (
+                Denial::unknown(),
+                401,
+                16,
+                "Bearer error=\"invalid_token\", error_description=\"the token is not known\"",
+                None,
+            ),
+            (new(Reason::Expired), 401, 16, "Bearer error=\"invalid_token\", error_description=\"detail\"", None),
+            (new(Reason::Revoked), 401, 16, "Bearer error=\"invalid_token\", error_description=\"detail\"", None),
+            (
+                new(Reason::AddressNotAllowed),
+                401,
+                16,
+                "Bearer error=\"invalid_token\", error_description=\"detail\"",
+                None,
+            ),
+            (
+                new(Reason::InsufficientScope).requiring(["read", "a\"b", "write"].into_iter()),
+                403,
+                7,
+                "Bearer error=\"insufficient_scope\", error_description=\"detail\", scope=\"read write\"",
+                None,
+            ),
+            (
+                new(Reason::NotPermitted),
+                403,
+                7,
+                "Bearer error=\"insufficient_scope\", error_description=\"detail\"",
+                None,
+            ),
+            (
+                Denial::because(Error::Unreachable { endpoint: endpoint(), source: "refused".into() }),
+                503,
+                14,
+                "",
+                Some(1),
+            ),
+            (Denial::because(Error::NoAnswer { endpoint: endpoint(), detail: "reset".into() }), 503, 14, "", Some(1)),
+            (Denial::because(Error::NotAuthd { endpoint: endpoint(), detail: "html".into() }), 503, 14, "", None),
+            (refused(Code::Unavailable, Some(7)), 503, 14, "", Some(7)),
+            (refused(Code::RateLimited, None), 503, 14, "", Some(1)),
+            (refused(Code::Internal, None), 503, 14, "", Some(1)),
+            (refused(Code::Unknown, None), 503, 14, "", Some(1)),
+            // About this service's own token: no fault of whoever called it.
+            (refused(Code::InvalidToken, None), 503, 14, "", None),
+            (refused(Code::Forbidden, None), 503, 14, "", None),
+            (refused(Code::ValidationFailed, None), 503, 14, "", None),
+            (refused(Code::NotFound, None), 503, 14, "", None),
+            (Denial::timed_out(), 504, 4, "", None),
+            (Denial::cancelled(), 503, 14, "", None),
+        ] {
+            let response = denial.response();
+            let header = |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap());
+            assert_eq!(response.status(), status, "{denial:?}");
+            assert_eq!(header("www-authenticate"), challenge, "{denial:?}");
+            assert_eq!(header("retry-after"), retry_after.map(|s: u64| s.to_string()).unwrap_or_default());
+            assert_eq!(header("content-type"), "application/problem+json");
+            let problem = denial.problem();
+            assert_eq!((problem.status, problem.retry_after), (status, retry_after), "{denial:?}");
+            assert!(!problem.detail.contains("internal") && !problem.detail.contains("127.0.0.1"), "{problem:?}");
+            let grpc_response = denial.grpc_response();
+            assert_eq!(grpc_response.headers()["grpc-status"], grpc.to_string(), "{denial:?}");
+            assert_eq!(grpc_response.status(), 200);
+        }
+    }
+
+    #[test]
+    fn a_grpc_message_is_percent_encoded() {
+        assert_eq!(percent_encode("50% of Zoë\n"), "50%25 of Zo%C3%AB%0A");
+    }
+}

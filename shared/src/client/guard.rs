@@ -1,0 +1,181 @@
+//! Layers for tower, and so for axum, tonic, hyper and others: nothing reaches the service behind them without a
+//! token that is good for it.
+
+use std::fmt;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response, header};
+use http_body_util::{Either, Full};
+use hyper::body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{Authd, Denial, Required, TokenIdentity, Use, UserIdentity, presented};
+
+type AddressOf = Arc<dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync>;
+type UseOf = Arc<dyn Fn(&Parts) -> Use + Send + Sync>;
+
+/// Lets a request through whose API token holds all of the scopes. The handler finds an `Arc<`[`TokenIdentity`]`>`
+/// among the request's extensions.
+///
+/// GET, HEAD and OPTIONS are reads, everything else is a write, and so every gRPC call, unless
+/// [`RequireScopes::reads`] says otherwise. A refusal is `application/problem+json`, or to gRPC a gRPC status.
+#[derive(Clone)]
+pub struct RequireScopes {
+    authd: Authd,
+    scopes: Arc<[String]>,
+    address_of: AddressOf,
+    use_of: UseOf,
+}
+
+impl RequireScopes {
+    pub fn new<S: Into<String>>(authd: Authd, scopes: impl IntoIterator<Item = S>) -> Self {
+        let scopes = scopes.into_iter().map(Into::into).collect();
+        Self { authd, scopes, address_of: Arc::new(|_| None), use_of: Arc::new(use_of) }
+    }
+
+    /// Where a request comes from, for tokens that may be used from some networks only; without this they are
+    /// refused. Take it from the connection or a trusted proxy, never from what a client can write.
+    #[must_use]
+    pub fn address(mut self, address_of: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
+        self.address_of = Arc::new(address_of);
+        self
+    }
+
+    /// Which requests only read.
+    #[must_use]
+    pub fn reads(mut self, is_read: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.use_of = Arc::new(move |parts| if is_read(parts) { Use::Read } else { Use::Write });
+        self
+    }
+}
+
+/// Lets a request through whose session is that of a person who holds what is required in this service. The handler
+/// finds an `Arc<`[`UserIdentity`]`>` among the request's extensions. Reads and writes are as in [`RequireScopes`].
+#[derive(Clone)]
+pub struct RequirePermission {
+    authd: Authd,
+    required: Arc<Required>,
+    use_of: UseOf,
+}
+
+impl RequirePermission {
+    pub fn new(authd: Authd, required: Required) -> Self {
+        Self { authd, required: Arc::new(required), use_of: Arc::new(use_of) }
+    }
+
+    /// Which requests only read.
+    #[must_use]
+    pub fn reads(mut self, is_read: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.use_of = Arc::new(move |parts| if is_read(parts) { Use::Read } else { Use::Write });
+        self
+    }
+}
+
+fn use_of(parts: &Parts) -> Use {
+    Use::of(&parts.method)
+}
+
+impl fmt::Debug for RequireScopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequireScopes").field("scopes", &self.scopes).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RequirePermission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequirePermission").field("required", &self.required).finish_non_exhaustive()
+    }
+}
+
+/// What a guard asks before it lets a request through.
+trait Check: Clone + Send + Sync + 'static {
+    /// Puts the identity into the extensions.
+    fn check(&self, parts: &mut Parts) -> impl Future<Output = Result<(), Denial>> + Send;
+}
+
+impl Check for RequireScopes {
+    async fn check(&self, parts: &mut Parts) -> Result<(), Denial> {
+        let token = presented(&parts.headers)?;
+        let (address, usage) = ((self.address_of)(parts), (self.use_of)(parts));
+        let identity = self.authd.validate(&token, &self.scopes, address, usage).await?;
+        parts.extensions.insert::<Arc<TokenIdentity>>(identity);
+        Ok(())
+    }
+}
+
+impl Check for RequirePermission {
+    async fn check(&self, parts: &mut Parts) -> Result<(), Denial> {
+        let token = presented(&parts.headers)?;
+        let identity = self.authd.check(&token, &self.required, (self.use_of)(parts)).await?;
+        parts.extensions.insert::<Arc<UserIdentity>>(identity);
+        Ok(())
+    }
+}
+
+impl<S> Layer<S> for RequireScopes {
+    type Service = Guard<S, Self>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Guard { inner, check: self.clone() }
+    }
+}
+
+impl<S> Layer<S> for RequirePermission {
+    type Service = Guard<S, Self>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Guard { inner, check: self.clone() }
+    }
+}
+
+/// A service behind a guard.
+#[derive(Clone, Debug)]
+pub struct Guard<S, C> {
+    inner: S,
+    check: C,
+}
+
+impl<S, C, In, Out> Service<Request<In>> for Guard<S, C>
+where
+    C: Check,
+    S: Service<Request<In>, Response = Response<Out>> + Clone + Send + 'static,
+    S::Future: Send,
+    In: Send + 'static,
+    Out: Body<Data = Bytes>,
+{
+    type Response = Response<Either<Out, Full<Bytes>>>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<In>) -> Self::Future {
+        // The one that is ready serves this request, and its clone the next.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let check = self.check.clone();
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            match check.check(&mut parts).await {
+                Ok(()) => Ok(inner.call(Request::from_parts(parts, body)).await?.map(Either::Left)),
+                Err(denial) if is_grpc(&parts) => Ok(denial.grpc_response().map(Either::Right)),
+                Err(denial) => Ok(denial.response().map(Either::Right)),
+            }
+        })
+    }
+}
+
+/// `application/grpc`, with or without `+proto` and the like; grpc-web reads HTTP statuses.
+fn is_grpc(parts: &Parts) -> bool {
+    let kind = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    kind.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
