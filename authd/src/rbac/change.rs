@@ -15,7 +15,7 @@ use crate::audit;
 use crate::caller::Permissions;
 use crate::db::{Batch, DbError, Outcome, Statement};
 use crate::error::{Error, Result};
-use crate::tokens;
+use crate::{sessions, tokens};
 
 /// After this long a commit that was given up has happened, or will not.
 const LATE_COMMIT: Duration = Duration::from_secs(15);
@@ -112,9 +112,10 @@ impl Change {
         self
     }
 
-    /// The sessions of this user are to be forgotten.
+    /// The sessions of this user are to be forgotten, here and on the other nodes. Not the first of a change.
     pub fn forget_user(&mut self, user: UserId) -> &mut Self {
         self.user = Some(user);
+        self.batch.push(sessions::store::invalidate(user, self.ctx.now()));
         self
     }
 

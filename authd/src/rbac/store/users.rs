@@ -27,7 +27,7 @@ const INSERT: &str = "INSERT INTO users (id, username, live_name, name, status, 
 // A login that verified the password of before must find another time of change, even within a millisecond.
 const UPDATE: &str = "UPDATE users SET username = COALESCE($2, username), live_name = COALESCE($3, live_name), \
        name = COALESCE($4, name), status = COALESCE($5, status), password_hash = COALESCE($6, password_hash), \
-       password_changed_at = CASE WHEN $7 < 0 THEN password_changed_at \
+       password_changed_at = CASE WHEN CAST($7 AS BIGINT) < 0 THEN password_changed_at \
          WHEN COALESCE(password_changed_at, 0) >= $7 THEN password_changed_at + 1 ELSE $7 END, \
        person_type = COALESCE($8, person_type), document_type = COALESCE($9, document_type), \
        document_number = COALESCE($10, document_number), updated_at = $11 \

@@ -1,0 +1,103 @@
+//! Why somebody has a permission, or why not.
+
+use super::*;
+
+impl Room {
+    async fn explain(&self, person: &str, service: &str, permission: &str) -> (bool, Value, String) {
+        let fields = json!({ "person_id": person, "service_id": service, "permission_name": permission });
+        let answer = self.must("sessions.explain_permission", fields).await;
+        let obstacles: Vec<&str> =
+            answer["obstacles"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+        (answer["has_permission"] == true, answer["because"].clone(), obstacles.join("\n"))
+    }
+
+    async fn obstacles(&self) -> String {
+        let (has, because, obstacles) = self.explain("alice", "app", "write").await;
+        assert_eq!((has, because), (false, json!([])), "{obstacles}");
+        obstacles
+    }
+}
+
+#[tokio::test]
+async fn every_way_is_told_with_its_time() {
+    let room = Room::furnished().await;
+    let now = || json!(shared::time::Time::from_millis(room.app.world.now()));
+    room.must("grants.add_role", alices_role()).await;
+    let first = now();
+    room.app.clock.advance(1_000);
+    let direct = json!({ "person_id": "alice", "service_id": "app", "permission_id": "write" });
+    room.must("grants.add_permission", direct).await;
+    let (has, because, obstacles) = room.explain("alice", "app", "WRITE").await;
+    assert!(has && obstacles.is_empty(), "{obstacles}");
+    assert_eq!(because, json!([{ "granted_at": now() }, { "role": "editor", "granted_at": first }]));
+    // A way that does not work is told beside the one that does.
+    room.must("roles.update", json!({ "id": "editor", "status": "inactive" })).await;
+    let (has, because, obstacles) = room.explain("alice", "app", "write").await;
+    assert!(has && obstacles.contains("\"editor\"") && obstacles.contains("not active"), "{obstacles}");
+    assert_eq!(because, json!([{ "granted_at": now() }]));
+}
+
+#[tokio::test]
+async fn every_near_miss_is_told() {
+    let room = Room::furnished().await;
+    let none = room.obstacles().await;
+    assert!(none.contains("given nothing") && none.contains("the role \"editor\" would give it"), "{none}");
+    room.must("grants.add_role", alices_role()).await;
+    for (operation, id, told) in [
+        ("users.update", "alice", "the user \"alice\" is not active"),
+        ("services.update", "app", "the service \"app\" is not active"),
+        ("roles.update", "editor", "has the permission, but is not active"),
+    ] {
+        room.must(operation, json!({ "id": id, "status": "inactive" })).await;
+        let obstacles = room.obstacles().await;
+        assert!(obstacles.contains(told), "{obstacles}");
+        room.must(operation, json!({ "id": id, "status": "active" })).await;
+        assert!(room.can().await);
+    }
+    room.must("services.remove_role", json!({ "service_id": "app", "role_id": "editor" })).await;
+    let obstacles = room.obstacles().await;
+    assert!(obstacles.contains("none of the service \"app\""), "{obstacles}");
+    room.must("services.add_role", json!({ "service_id": "app", "role_id": "editor" })).await;
+    room.must("roles.remove_permission", json!({ "role_id": "editor", "permission_id": "write" })).await;
+    let obstacles = room.obstacles().await;
+    assert!(obstacles.contains("does not have the permission \"write\""), "{obstacles}");
+    for (person, service, permission, told) in [
+        ("bob", "app", "write", "there is no user \"bob\""),
+        ("alice", "nowhere", "write", "there is no service \"nowhere\""),
+        ("alice", "app", "fly", "there is no permission \"fly\""),
+    ] {
+        let (has, because, obstacles) = room.explain(person, service, permission).await;
+        assert!(!has && because == json!([]) && obstacles.contains(told), "{obstacles}");
+    }
+    let id = room.must("permissions.show", json!({ "id": "write" })).await["id"].as_str().unwrap().to_owned();
+    assert!(!room.explain("alice", "app", &id).await.0, "checks know permissions by name");
+}
+
+#[tokio::test]
+async fn explanations_and_checks_agree_whatever_is_given_or_missing() {
+    let room = Room::furnished().await;
+    let direct = json!({ "person_id": "alice", "service_id": "app", "permission_id": "write" });
+    let switches = [
+        ("users.update", json!({ "id": "alice", "status": "inactive" }), json!({ "id": "alice", "status": "active" })),
+        ("services.update", json!({ "id": "app", "status": "inactive" }), json!({ "id": "app", "status": "active" })),
+        (
+            "roles.update",
+            json!({ "id": "editor", "status": "inactive" }),
+            json!({ "id": "editor", "status": "active" }),
+        ),
+    ];
+    for combination in 0..32_u32 {
+        let is_set = |bit: u32| combination & (1 << bit) != 0;
+        for (bit, (operation, off, on)) in (0..).zip(&switches) {
+            room.must(operation, if is_set(bit) { on.clone() } else { off.clone() }).await;
+        }
+        for (bit, what, fields) in [(3, "role", alices_role()), (4, "permission", direct.clone())] {
+            let verb = if is_set(bit) { "add" } else { "remove" };
+            // Given or taken before already, it stays so.
+            let _ = room.app.call(&format!("grants.{verb}_{what}"), fields).await;
+        }
+        let expected = is_set(0) && is_set(1) && ((is_set(2) && is_set(3)) || is_set(4));
+        // `can` asks in every way, and compares the answers.
+        assert_eq!(room.can().await, expected, "{combination:05b}");
+    }
+}

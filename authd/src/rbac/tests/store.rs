@@ -1,0 +1,176 @@
+//! Every statement of the store, on every engine.
+
+use std::sync::Arc;
+
+use shared::api::rbac::{Permission as Named, Role, Service};
+use shared::api::users::{DocumentType, PersonType, Status, User};
+use shared::id::{PermissionId, RoleId, ServiceId, UserId};
+use shared::time::Time;
+
+use super::super::model::Page;
+use super::super::store::grants::{self, Filter};
+use super::super::store::relations::{self, Relation};
+use super::super::store::users::{Changes, Password};
+use super::super::store::{self, permissions, roles, services, users};
+use super::super::{AUTHD, seed};
+use crate::caller::Permissions;
+use crate::db::{Db, DbError, Statement, testing};
+use crate::testing::NOW;
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite() {
+    let (db, _folder) = testing::sqlite();
+    walk(db).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres() {
+    let Some(db) = testing::postgres().await else { return };
+    walk(db).await;
+}
+
+async fn must(db: &dyn Db, batch: Vec<Statement>) {
+    let text = format!("{batch:?}");
+    db.commit(batch).await.unwrap_or_else(|error| panic!("{error:?}: {text}"));
+}
+
+async fn walk(db: Arc<dyn Db>) {
+    let (world, _) = World::fixed(NOW);
+    let db = db.as_ref();
+    tokio::try_join!(seed(db, &world), seed(db, &world)).unwrap();
+    let seeded = store::changes(db).await.unwrap();
+    seed(db, &world).await.unwrap();
+    assert_eq!(store::changes(db).await.unwrap(), seeded);
+    must(db, vec![store::changed(None), store::changed(Some(seeded + 1)), store::invalidate("x", NOW)]).await;
+    assert!(matches!(db.commit(vec![store::changed(Some(seeded))]).await, Err(DbError::Unmet(0))));
+
+    let page = Page { after: String::new(), limit: 100 };
+    let at = Time::from_millis(NOW);
+    let user = User {
+        id: UserId(world.uuid()),
+        username: "Alice".into(),
+        name: "Alice A.".into(),
+        status: Status::Active,
+        has_password: true,
+        person_type: Some(PersonType::N),
+        document_type: Some(DocumentType::Ce),
+        document_number: Some("1".into()),
+        created_at: at,
+        updated_at: at,
+    };
+    let password = Password { hash: "hash".into(), set_at: NOW };
+    must(db, vec![users::insert(&user, "alice", Some(&password))]).await;
+    let again = vec![users::insert(&User { id: UserId(world.uuid()), ..user.clone() }, "alice", None)];
+    assert!(matches!(db.commit(again).await, Err(DbError::Duplicate(0))));
+    for id in ["ALICE", &user.id.to_string()] {
+        assert_eq!(users::find(db, id).await.unwrap().as_ref(), Some(&user));
+    }
+    assert_eq!(users::list(db, &page).await.unwrap(), [user.clone()]);
+    let nothing = Changes::default();
+    let everything = Changes {
+        username: Some(("Bob", "bob")),
+        name: Some("B"),
+        status: Some(Status::Inactive),
+        password: Some(&password),
+        person_type: Some(PersonType::J),
+        document_type: Some(DocumentType::Dni),
+        document_number: Some("2"),
+    };
+    for (changes, username) in [(&nothing, "Alice"), (&everything, "Bob"), (&everything, "Bob")] {
+        let outcomes = db.commit_rows(vec![users::update(user.id, changes, NOW + 9)]).await.unwrap();
+        let updated = users::read(&outcomes[0].rows[0]).unwrap();
+        assert_eq!((updated.username.as_str(), updated.updated_at.millis()), (username, NOW + 9));
+    }
+
+    let service = Service {
+        id: ServiceId(world.uuid()),
+        name: "App".into(),
+        description: "d".into(),
+        status: Status::Active,
+        created_at: at,
+        updated_at: at,
+    };
+    must(db, vec![services::insert(&service, "app")]).await;
+    assert_eq!(services::find(db, "app").await.unwrap().as_ref(), Some(&service));
+    assert_eq!(services::list(db, &page).await.unwrap().len(), 2);
+    for (name, description, status) in [(None, None, None), (Some(("App2", "app2")), Some(""), Some(Status::Inactive))]
+    {
+        let outcomes =
+            db.commit_rows(vec![services::update(service.id, name, description, status, NOW + 9)]).await.unwrap();
+        services::read(&outcomes[0].rows[0]).unwrap();
+    }
+    let role =
+        Role { id: RoleId(world.uuid()), name: "R".into(), status: Status::Active, created_at: at, updated_at: at };
+    must(db, vec![roles::insert(&role, "r")]).await;
+    assert_eq!(roles::find(db, "R").await.unwrap().as_ref(), Some(&role));
+    assert_eq!(roles::list(db, &page).await.unwrap().len(), 2);
+    for (name, status) in [(None, None), (Some(("R2", "r2")), Some(Status::Inactive))] {
+        let outcomes = db.commit_rows(vec![roles::update(role.id, name, status, NOW + 9)]).await.unwrap();
+        roles::read(&outcomes[0].rows[0]).unwrap();
+    }
+    let permission = Named { id: PermissionId(world.uuid()), name: "P".into(), created_at: at, updated_at: at };
+    must(db, vec![permissions::insert(&permission, "p")]).await;
+    assert_eq!(permissions::find(db, "P").await.unwrap().as_ref(), Some(&permission));
+    assert!(permissions::list(db, &page).await.unwrap().contains(&permission));
+    for name in [None, Some(("P2", "p2"))] {
+        let outcomes = db.commit_rows(vec![permissions::update(permission.id, name, NOW + 9)]).await.unwrap();
+        permissions::read(&outcomes[0].rows[0]).unwrap();
+    }
+
+    let tokens_write = permissions::find(db, "tokens.write").await.unwrap().unwrap();
+    let all = [
+        Relation::RolePermission(role.id, permission.id),
+        Relation::RolePermission(role.id, tokens_write.id),
+        Relation::ServiceRole(service.id, role.id),
+        Relation::ServiceRole(AUTHD, role.id),
+        Relation::PersonRole(user.id, service.id, role.id),
+        Relation::PersonRole(user.id, AUTHD, role.id),
+        Relation::PersonPermission(user.id, service.id, permission.id),
+    ];
+    for relation in all {
+        assert!(matches!(db.commit(vec![relation.delete()]).await, Err(DbError::Unmet(0))));
+        must(db, relation.insert(NOW)).await;
+        let last = relation.insert(NOW).len() - 1;
+        assert!(matches!(db.commit(relation.insert(NOW)).await, Err(DbError::Duplicate(index)) if index == last));
+        must(db, vec![relation.delete()]).await;
+        must(db, relation.insert(NOW)).await;
+    }
+    let minting: Permissions = [shared::op::Permission::TokensWrite].into_iter().collect();
+    assert_eq!(users::on_authd(db, user.id).await.unwrap(), minting);
+    assert_eq!(roles::on_authd(db, role.id).await.unwrap(), minting);
+    assert!(roles::counts_on_authd(db, role.id).await.unwrap());
+    assert_eq!(relations::list_role_permissions(db, role.id, &page).await.unwrap().len(), 2);
+    assert_eq!(relations::list_service_roles(db, service.id, &page).await.unwrap().len(), 1);
+    assert_eq!(relations::list_person_roles(db, user.id, service.id, &page).await.unwrap().len(), 1);
+    assert_eq!(relations::list_role_people(db, service.id, role.id, &page).await.unwrap().len(), 1);
+    assert_eq!(relations::list_person_services(db, user.id, &page).await.unwrap().len(), 2);
+    let listed = grants::list(db, &Filter::default(), page.rows()).await.unwrap();
+    assert_eq!(listed.len(), 3);
+    let after = Filter { after: listed[0].0.clone(), person: Some(user.id), service: Some(service.id) };
+    assert!(grants::list(db, &after, page.rows()).await.unwrap().len() <= 2);
+    assert_eq!(grants::find_direct(db, user.id, service.id, permission.id).await.unwrap(), Some(NOW));
+    let given = grants::list_given_roles(db, user.id, service.id, permission.id).await.unwrap();
+    assert!(!given[0].is_active && given[0].counts && given[0].has_permission && given[0].granted_at == NOW);
+    let nobody = UserId(world.uuid());
+    assert_eq!(
+        grants::list_other_roles(db, nobody, service.id, permission.id).await.unwrap(),
+        [("R2".to_owned(), false)]
+    );
+
+    for delete in [
+        [vec![permissions::delete(permission.id, NOW + 9)], relations::delete_of_permission(permission.id)],
+        [vec![roles::delete(role.id, NOW + 9)], relations::delete_of_role(role.id)],
+        [vec![services::delete(service.id, NOW + 9)], relations::delete_of_service(service.id)],
+        [vec![users::delete(user.id, NOW + 9), users::forget_password(user.id)], relations::delete_of_user(user.id)],
+    ] {
+        must(db, delete.concat()).await;
+        assert!(matches!(db.commit(delete.concat()).await, Err(DbError::Unmet(0))));
+    }
+    assert!(grants::list(db, &Filter::default(), page.rows()).await.unwrap().is_empty());
+    for relation in all {
+        assert!(matches!(db.commit(relation.insert(NOW)).await, Err(DbError::Unmet(_))), "{relation:?}");
+    }
+    let revoke = crate::tokens::revoke_of_service(service.id, "gone", NOW + 9);
+    assert!(db.commit_rows(revoke).await.unwrap()[2].rows.is_empty());
+}
