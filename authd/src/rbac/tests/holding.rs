@@ -66,10 +66,11 @@ async fn nobody_gives_a_permission_on_authd_that_they_do_not_hold() {
     let counts = ("services.add_role", on_authd("minter"));
     let given = ("grants.add_role", role_of("bob", "authd", "minter"));
     only_the_twin(&[], "grants.add_permission", direct("bob", "authd"), false, true).await;
-    only_the_twin(&[counts.clone()], "grants.add_role", role_of("bob", "authd", "minter"), false, true).await;
+    only_the_twin(std::slice::from_ref(&counts), "grants.add_role", role_of("bob", "authd", "minter"), false, true)
+        .await;
     // Given before it counts for anything.
     only_the_twin(&[], "grants.add_role", role_of("bob", "authd", "minter"), false, false).await;
-    only_the_twin(&[given.clone()], "services.add_role", on_authd("minter"), false, true).await;
+    only_the_twin(std::slice::from_ref(&given), "services.add_role", on_authd("minter"), false, true).await;
     let empty = ("roles.remove_permission", permission_of("minter"));
     let ready = [counts.clone(), given.clone(), empty];
     only_the_twin(&ready, "roles.add_permission", permission_of("minter"), false, true).await;
