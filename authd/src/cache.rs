@@ -11,6 +11,8 @@ use quick_cache::sync;
 
 use crate::world::Millis;
 
+pub mod packed;
+
 /// SHA-256 of what is looked up.
 pub type Hash = [u8; 32];
 
@@ -52,16 +54,63 @@ impl<T: Weigh> Weighter<Hash, Arc<T>> for Bytes {
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp(u64);
 
-/// Values by hash, bounded in bytes.
-pub struct Cache<T: Weigh> {
-    known: sync::Cache<Hash, Arc<T>, Bytes>,
+/// Where values are kept: behind [`Guarded`], which decides what may be kept.
+pub trait Shelf {
+    type Value;
+
+    fn find(&self, hash: &Hash) -> Option<Self::Value>;
+    fn insert(&self, hash: &Hash, value: &Self::Value);
+    fn remove(&self, hash: &Hash);
+    fn clear(&self);
+    fn count(&self) -> usize;
+}
+
+/// Values of any shape, each an allocation, bounded in bytes.
+pub struct Shared<T: Weigh>(sync::Cache<Hash, Arc<T>, Bytes>);
+
+impl<T: Weigh> std::fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("values", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+impl<T: Weigh> Shelf for Shared<T> {
+    type Value = Arc<T>;
+
+    fn find(&self, hash: &Hash) -> Option<Arc<T>> {
+        self.0.get(hash)
+    }
+
+    fn insert(&self, hash: &Hash, value: &Arc<T>) {
+        self.0.insert(*hash, value.clone());
+    }
+
+    fn remove(&self, hash: &Hash) {
+        self.0.remove(hash);
+    }
+
+    fn clear(&self) {
+        self.0.clear();
+    }
+
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The cache of a room: values by hash on a shelf, and the generations that keep out what is old.
+pub struct Guarded<S> {
+    pub shelf: S,
     unknown: sync::Cache<Hash, ()>,
     generations: [Mutex<u64>; SHARDS],
 }
 
-impl<T: Weigh> std::fmt::Debug for Cache<T> {
+/// A cache of shared values.
+pub type Cache<T> = Guarded<Shared<T>>;
+
+impl<S: Shelf> std::fmt::Debug for Guarded<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cache").field("values", &self.known.len()).finish_non_exhaustive()
+        f.debug_struct("Cache").field("values", &self.shelf.count()).finish_non_exhaustive()
     }
 }
 
@@ -69,16 +118,18 @@ impl<T: Weigh> Cache<T> {
     /// Holds at most this many bytes.
     pub fn new(max_bytes: u64) -> Self {
         let items = usize::try_from(max_bytes).unwrap_or(usize::MAX) / (SLOT + size_of::<T>());
-        Self {
-            // The estimate sizes bookkeeping that is allocated at once: a daemon that starts small stays small.
-            known: sync::Cache::with_weighter(items.min(1_024), max_bytes, Bytes),
-            unknown: sync::Cache::new(UNKNOWN),
-            generations: std::array::from_fn(|_| Mutex::new(0)),
-        }
+        // The estimate sizes bookkeeping that is allocated at once: a daemon that starts small stays small.
+        Self::on(Shared(sync::Cache::with_weighter(items.min(1_024), max_bytes, Bytes)))
+    }
+}
+
+impl<S: Shelf> Guarded<S> {
+    pub fn on(shelf: S) -> Self {
+        Self { shelf, unknown: sync::Cache::new(UNKNOWN), generations: std::array::from_fn(|_| Mutex::new(0)) }
     }
 
-    pub fn find(&self, hash: &Hash) -> Option<Arc<T>> {
-        self.known.get(hash)
+    pub fn find(&self, hash: &Hash) -> Option<S::Value> {
+        self.shelf.find(hash)
     }
 
     /// Whether the database was asked about this hash lately and did not know it.
@@ -92,11 +143,11 @@ impl<T: Weigh> Cache<T> {
     }
 
     /// Keeps what was read (`None`: the database does not know it), unless it was forgotten meanwhile.
-    pub fn refill(&self, stamp: Stamp, hash: Hash, value: Option<&Arc<T>>) {
+    pub fn refill(&self, stamp: Stamp, hash: Hash, value: Option<&S::Value>) {
         let generation = self.generation(&hash);
         if *generation == stamp.0 {
             match value {
-                Some(value) => self.known.insert(hash, value.clone()),
+                Some(value) => self.shelf.insert(&hash, value),
                 None => self.unknown.insert(hash, ()),
             }
         }
@@ -106,7 +157,7 @@ impl<T: Weigh> Cache<T> {
     pub fn forget(&self, hash: &Hash) {
         let mut generation = self.generation(hash);
         *generation += 1;
-        self.known.remove(hash);
+        self.shelf.remove(hash);
         self.unknown.remove(hash);
     }
 
@@ -115,7 +166,7 @@ impl<T: Weigh> Cache<T> {
         let mut all: Vec<MutexGuard<'_, u64>> =
             self.generations.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner)).collect();
         all.iter_mut().for_each(|generation| **generation += 1);
-        self.known.clear();
+        self.shelf.clear();
         self.unknown.clear();
     }
 
@@ -174,7 +225,7 @@ mod tests {
             hash[..4].copy_from_slice(&number.to_le_bytes());
             cache.refill(cache.stamp(&hash), hash, Some(&text()));
         }
-        assert!(cache.known.weight() <= 1 << 20, "{}", cache.known.weight());
-        assert!(cache.known.len() > 1_000, "{}", cache.known.len());
+        assert!(cache.shelf.0.weight() <= 1 << 20, "{}", cache.shelf.0.weight());
+        assert!(cache.shelf.count() > 1_000, "{}", cache.shelf.count());
     }
 }

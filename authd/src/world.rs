@@ -3,6 +3,7 @@
 //! Two implementations are real: the operating system's for the daemon, and a fixed one for tests, so that whole
 //! answers compare. The linter forbids the global clock and the global randomness everywhere else.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -27,6 +28,11 @@ pub trait Clock: Send + Sync {
 /// A source of unpredictable bytes.
 pub trait Random: Send + Sync {
     fn fill(&self, bytes: &mut [u8]);
+
+    /// The same for what is no secret, such as ids: may be taken from a store.
+    fn fill_id(&self, bytes: &mut [u8]) {
+        self.fill(bytes);
+    }
 }
 
 /// What an operation may know of the world outside: the time, and luck. Cheap to clone.
@@ -76,7 +82,9 @@ impl World {
     /// A UUIDv7: ids sort by the time they were made (RFC 9562 §5.7).
     pub fn uuid(&self) -> Uuid {
         let millis = u64::try_from(self.now()).unwrap_or_default();
-        uuid::Builder::from_unix_timestamp_millis(millis, &self.bytes()).into_uuid()
+        let mut random = [0; 10];
+        self.random.fill_id(&mut random);
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 }
 
@@ -98,7 +106,28 @@ impl Random for SystemRandom {
         // A machine without randomness cannot make a secret: stopping is the only safe answer.
         getrandom::fill(bytes).expect("the operating system provides randomness");
     }
+
+    /// One call of the kernel for many ids.
+    fn fill_id(&self, bytes: &mut [u8]) {
+        thread_local! {
+            static STORE: Cell<([u8; ID_STORE], usize)> = const { Cell::new(([0; ID_STORE], 0)) };
+        }
+        if bytes.len() > ID_STORE {
+            return self.fill(bytes);
+        }
+        let (mut store, mut left) = STORE.get();
+        if left < bytes.len() {
+            self.fill(&mut store);
+            left = ID_STORE;
+        }
+        left -= bytes.len();
+        bytes.copy_from_slice(&store[left..left + bytes.len()]);
+        STORE.set((store, left));
+    }
 }
+
+/// Random bytes that a thread keeps for ids.
+const ID_STORE: usize = 160;
 
 /// A clock that tests move by hand.
 #[derive(Debug)]

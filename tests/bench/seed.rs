@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, params};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::ask::ADMIN_TOKEN;
 use crate::cores::Cores;
@@ -49,10 +50,10 @@ pub fn run(seed: &Seed) -> Result<()> {
     Ok(())
 }
 
-fn mint(server: &Server, name: &str) -> Result<String> {
+fn mint(server: &Server, name: &str) -> Result<Uuid> {
     let body = post(server, "/auth/tokens", &format!(r#"{{"name":"{name}","scopes":["read","write"]}}"#))?;
     let answer: Json = serde_json::from_str(&body)?;
-    Ok(answer["token_id"].as_str().context("an answer without token_id")?.to_owned())
+    Ok(answer["token_id"].as_str().context("an answer without token_id")?.parse()?)
 }
 
 pub fn post(server: &Server, path: &str, body: &str) -> Result<String> {
@@ -70,29 +71,38 @@ pub fn post(server: &Server, path: &str, body: &str) -> Result<String> {
 /// 2001-09-09: whatever ended then has expired.
 const LONG_AGO: i64 = 1_000_000_000_000;
 
-fn copy(db: &Connection, template: &str, kind: Kind, how_many: u64) -> Result<()> {
+fn copy(db: &Connection, template: &Uuid, kind: Kind, how_many: u64) -> Result<()> {
     // Columns that a later schema adds are copied as they are.
     let tokens = insert(db, "tokens", "id", |column| match column {
         "id" => "?2",
         "name" => "?3",
         "live_name" => "CASE WHEN live_name IS NULL THEN NULL ELSE ?3 END",
         "expires_at" => "?4",
+        "secret" => "?5",
         other => other,
     })?;
-    let secrets = insert(db, "token_secrets", "token_id", |column| match column {
-        "hash" => "?2",
-        "token_id" => "?3",
+    let secrets = insert(db, "secrets", "slot", |column| match column {
+        "slot" => "?2",
+        "rest" => "?3",
+        "token_id" => "?4",
+        "name" => "?5",
+        "expires_at" => "?6",
         other => other,
     })?;
     let (mut tokens, mut secrets) = (db.prepare(&tokens)?, db.prepare(&secrets)?);
+    let copied_slot: i64 =
+        db.query_row("SELECT secret FROM tokens WHERE id = ?1", [template.to_string()], |row| row.get(0))?;
     let expires_at = (kind == Kind::Expired).then_some(LONG_AGO);
     let mut secret = [0; token::LEN];
     for index in 0..how_many {
         let id = id(kind, index);
         token::write(kind, index, &mut secret);
         let name = format!("bench-{kind:?}-{index:07}").to_lowercase();
-        let copied = tokens.execute(params![template, id, name, expires_at])?;
-        let copied = copied + secrets.execute(params![template, Sha256::digest(secret).as_slice(), id])?;
+        let (slot, rest) = (Sha256::digest(secret), &Sha256::digest(secret)[8..]);
+        let slot = i64::from_be_bytes(slot[..8].try_into()?);
+        let bytes = id.as_bytes().as_slice();
+        let copied = tokens.execute(params![template.to_string(), id.to_string(), name, expires_at, slot])?;
+        let copied = copied + secrets.execute(params![copied_slot, slot, rest, bytes, name, expires_at])?;
         ensure!(copied == 2, "the rows of token {template} were not copied once each");
     }
     let live = if kind == Kind::Revoked { 0 } else { how_many };
@@ -116,10 +126,10 @@ pub fn insert(db: &Connection, table: &str, key: &str, value: impl Fn(&str) -> &
 }
 
 /// A UUIDv7 of last year, one millisecond after the other.
-fn id(kind: Kind, index: u64) -> String {
+fn id(kind: Kind, index: u64) -> Uuid {
     let mut state = ((kind as u64) << 56) ^ index ^ 0x6964;
     let mut random = [0; 10];
     random[..8].copy_from_slice(&token::next(&mut state).to_be_bytes());
     let millis = 1_735_689_600_000 + ((kind as u64) << 32) + index;
-    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string()
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }

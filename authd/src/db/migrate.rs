@@ -37,6 +37,12 @@ pub const ALL: &[Migration] = &[
     },
     Migration::shared(3, "replaced_secrets", include_str!("migrations/0003_replaced_secrets.sql")),
     Migration::shared(4, "people", include_str!("migrations/0004_people.sql")),
+    Migration {
+        number: 5,
+        name: "one_look_up",
+        sqlite: include_str!("migrations/0005_one_look_up.sqlite.sql"),
+        postgres: include_str!("migrations/0005_one_look_up.postgres.sql"),
+    },
 ];
 
 /// Where each engine remembers what was applied; `hash` is hexadecimal.

@@ -1,9 +1,11 @@
 //! Migrations go forward only, on both engines.
 
+use std::sync::Arc;
+
 use super::migrate::{self, Engine, Migration};
 use super::postgres::{Postgres, Settings};
 use super::sqlite::{self, Sqlite};
-use super::testing;
+use super::{Db, Statement, testing};
 
 const FIRST: Migration = Migration::shared(1, "first", "CREATE TABLE one (id {serial}, data {bytes});");
 const SECOND: Migration = Migration::shared(2, "second", "CREATE TABLE two (id TEXT PRIMARY KEY) {without_rowid};");
@@ -65,4 +67,62 @@ fn migrations_are_numbered_without_gaps() {
             assert!(!migration.sql(engine).contains("{bytes}"));
         }
     }
+}
+
+/// Tokens of the fourth schema, one of them rotated and one revoked, are found after the fifth by the same secrets.
+async fn secrets_move_into_one_row(open: impl AsyncFn(&'static [Migration]) -> Arc<dyn Db>) {
+    let ids = ["0190a6f0-0000-7000-8000-00000000000a", "0190a6f0-0000-7000-8000-00000000000b"];
+    let db = open(&migrate::ALL[..4]).await;
+    let mut batch = Vec::new();
+    for (index, id) in ids.into_iter().enumerate() {
+        let name = format!("t{index}");
+        batch.push(Statement::one(
+            "INSERT INTO tokens (id, name, live_name, scopes, metadata, cidrs, created_at, created_by, expires_at, revoked_at) \
+             VALUES ($1, $2, $2, '[\"read\"]', '{}', '[]', 1, 'x', 900, $3)",
+            [id.into(), name.into(), (index == 1).then_some(7_i64).into()],
+        ));
+    }
+    // The top bit of the first byte is the sign of the key.
+    for (hash, id, end) in [([0xfe; 32], ids[0], Some(800_i64)), ([0x7f; 32], ids[0], None), ([0x80; 32], ids[1], None)]
+    {
+        batch.push(Statement::one(
+            "INSERT INTO token_secrets (hash, token_id, created_at, expires_at) VALUES ($1, $2, 1, $3)",
+            [hash.into(), id.into(), end.into()],
+        ));
+    }
+    db.commit(batch).await.unwrap();
+    drop(db);
+    let db = open(migrate::ALL).await;
+    for (hash, name, expires_at, revoked) in
+        [([0xfe; 32], "t0", 800, false), ([0x7f; 32], "t0", 900, false), ([0x80; 32], "t1", 900, true)]
+    {
+        let found = crate::tokens::store::find_secret(db.as_ref(), &hash).await.unwrap().unwrap();
+        let found = (found.name.as_str(), found.expires_at, found.revoked, found.scopes.as_str());
+        assert_eq!(found, (name, Some(expires_at), revoked, "[\"read\"]"));
+    }
+    for (id, mut hashes) in [(ids[0], vec![[0x7f; 32], [0xfe; 32]]), (ids[1], vec![[0x80; 32]])] {
+        let mut found = crate::tokens::store::list_hashes(db.as_ref(), id.parse().unwrap()).await.unwrap();
+        found.sort_unstable();
+        hashes.sort_unstable();
+        assert_eq!(found, hashes, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn sqlite_secrets_move_into_one_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("authd.db");
+    secrets_move_into_one_row(async |known| {
+        Arc::new(Sqlite::open_with(&path, sqlite::Settings::default(), known, 0).unwrap()) as Arc<dyn Db>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn postgres_secrets_move_into_one_row() {
+    let Some(url) = testing::postgres_url().await else { return };
+    secrets_move_into_one_row(async |known| {
+        Arc::new(Postgres::open_with(&url, Settings::default(), known, 0).await.unwrap()) as Arc<dyn Db>
+    })
+    .await;
 }

@@ -112,6 +112,9 @@ pub enum Expect {
     Exists,
     /// A `SELECT` that must find none.
     Absent,
+    /// Nothing: its only parameter is a number that it adds somewhere, and an engine that commits several batches
+    /// together may run it once, with the sum, after all of them. It counts no rows.
+    Added,
 }
 
 /// A statement of a batch, with what it expects.
@@ -131,6 +134,11 @@ impl Statement {
     /// A change that may affect any number of rows.
     pub fn any(sql: &'static str, params: impl Into<Vec<Value>>) -> Self {
         Self { sql, params: params.into(), expect: Expect::Any }
+    }
+
+    /// An `UPDATE` that adds `$1` to something that many batches count: see [`Expect::Added`].
+    pub fn add(sql: &'static str, number: i64) -> Self {
+        Self { sql, params: vec![number.into()], expect: Expect::Added }
     }
 
     /// A `SELECT` that must find a row.
@@ -219,7 +227,7 @@ impl DbError {
     /// Whether these many affected rows are what was expected of the statement at `index`.
     fn check(index: usize, expect: Expect, affected: u64) -> Result<(), Self> {
         let met = match expect {
-            Expect::Any => true,
+            Expect::Any | Expect::Added => true,
             Expect::Rows(wanted) => affected == wanted,
             Expect::Exists => affected > 0,
             Expect::Absent => affected == 0,

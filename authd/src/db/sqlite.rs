@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::migrate::{self, Migration};
-use super::sqlite_conn::Conn;
+use super::sqlite_conn::{Conn, Sums};
 use super::{Batch, BoxFuture, Db, DbError, Outcome, Query, Row};
 use crate::world::Millis;
 
@@ -54,7 +54,7 @@ impl Default for Settings {
 /// Page caches in KiB: the writer's, a reader thread's, a point reader's. Small, for the daemon's memory is promised.
 const WRITER_CACHE: u32 = 4096;
 const READER_CACHE: u32 = 1024;
-const POINT_CACHE: u32 = 8192;
+const POINT_CACHE: u32 = 2048;
 
 /// A point read waits on a thread that serves requests, so it waits for almost nothing.
 const POINT_BUSY: Duration = Duration::from_millis(50);
@@ -118,7 +118,7 @@ impl Sqlite {
             spawn("db-reader", move || read_all(&reader, &reads, settings))?;
         }
         let point = || Conn::open(path, POINT_CACHE, POINT_BUSY)?.read_only().map(Mutex::new);
-        // Few with a large cache each: a million tokens have inner pages of 3 MiB, which must stay.
+        // Few with a cache each that holds the inner pages of a table of a million rows by integer key: under 1 MiB.
         let points = (0..settings.readers.div_ceil(2)).map(|_| point()).collect::<Result<_, _>>()?;
         Ok(Self { writer: write, readers: read, points, settings })
     }
@@ -248,12 +248,16 @@ fn fold(conn: &Conn, busy: Duration) -> bool {
 /// batch (disk, lock, time) end the whole group, because SQLite may already have rolled it back.
 fn commit_group(conn: &Conn, group: Vec<Write>) {
     let outcome = begin(conn).and_then(|()| {
-        let done = match apply_all(conn, &group)? {
-            Some(done) => done,
+        let mut sums = Sums::new();
+        let done = if let Some(done) = apply_all(conn, &group, &mut sums)? {
+            done
+        } else {
             // A batch failed, and took with it what was applied so far: once more, each within its own bounds.
-            None => begin(conn)
-                .and_then(|()| group.iter().map(|write| apply(conn, write)).collect::<Result<Vec<_>, _>>())?,
+            begin(conn)?;
+            sums.clear();
+            group.iter().map(|write| apply(conn, write, &mut sums)).collect::<Result<Vec<_>, _>>()?
         };
+        conn.add(&sums)?;
         conn.control("COMMIT")?;
         Ok(done)
     });
@@ -290,7 +294,7 @@ type Answers = Vec<Result<Vec<Outcome>, DbError>>;
 
 /// All batches without a savepoint between them, or none: `None` when one failed. Nearly all groups pass, and each
 /// savepoint would copy every page that its batch touches: a third of the writer's work for a new token.
-fn apply_all(conn: &Conn, group: &[Write]) -> Result<Option<Answers>, DbError> {
+fn apply_all(conn: &Conn, group: &[Write], sums: &mut Sums) -> Result<Option<Answers>, DbError> {
     let mut done = Vec::with_capacity(group.len());
     for write in group {
         if write.answer.is_closed() {
@@ -298,7 +302,7 @@ fn apply_all(conn: &Conn, group: &[Write]) -> Result<Option<Answers>, DbError> {
             done.push(Err(DbError::late("a commit")));
             continue;
         }
-        match conn.apply(&write.batch) {
+        match conn.apply(&write.batch, sums) {
             Err(error @ DbError::Unavailable(_)) => return Err(error),
             Err(_) => return Ok(None),
             answer => done.push(answer),
@@ -308,12 +312,16 @@ fn apply_all(conn: &Conn, group: &[Write]) -> Result<Option<Answers>, DbError> {
 }
 
 /// One batch in a savepoint: the outer result is the group's, the inner one the batch's.
-fn apply(conn: &Conn, write: &Write) -> Result<Result<Vec<Outcome>, DbError>, DbError> {
+fn apply(conn: &Conn, write: &Write, sums: &mut Sums) -> Result<Result<Vec<Outcome>, DbError>, DbError> {
     if write.answer.is_closed() {
         return Ok(Err(DbError::late("a commit")));
     }
     conn.control("SAVEPOINT batch")?;
-    let answer = conn.apply(&write.batch);
+    let before = sums.clone();
+    let answer = conn.apply(&write.batch, sums);
+    if answer.is_err() {
+        *sums = before;
+    }
     match answer {
         Ok(_) => {}
         Err(DbError::Unavailable(error)) => return Err(DbError::Unavailable(error)),

@@ -1,5 +1,7 @@
 //! One connection to SQLite: how it is opened, how a statement runs on it, what its errors mean.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -12,7 +14,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql, ffi};
 
 use super::migrate::{self, Applied, Engine, Migration};
-use super::{DbError, Outcome, Query, Row, Statement, Value};
+use super::{DbError, Expect, Outcome, Query, Row, Statement, Value};
 use crate::world::Millis;
 
 /// A connection whose statements end at a deadline.
@@ -21,7 +23,12 @@ pub(super) struct Conn {
     opened: Instant,
     /// Milliseconds after `opened` at which a running statement is interrupted.
     deadline: Arc<AtomicU64>,
+    /// Statements, by the address of their text, whose parameters appear in the order of their numbers.
+    in_order: RefCell<HashSet<usize>>,
 }
+
+/// Statements that add, each with the sum of what batches add by it.
+pub(super) type Sums = Vec<(&'static str, i64)>;
 
 /// How many steps of SQLite's virtual machine pass between two looks at the clock: well under a millisecond.
 const STEPS: i32 = 5_000;
@@ -45,11 +52,13 @@ impl Conn {
 
     fn prepare(mut sqlite: Connection, cache_kib: u32, busy: Duration) -> rusqlite::Result<Self> {
         sqlite.busy_timeout(busy)?;
-        // FULL: with NORMAL a power cut may take back commits that were answered. No mmap: mapped pages count as RSS.
+        // 4000 pages of the log between two checkpoints, about its size limit: a page that many commits change is then
+        // written to the file once for all of them. FULL: with NORMAL a power cut may take back commits that were answered. No mmap: mapped pages count as RSS.
         sqlite.execute_batch(&format!(
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON;
              PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
-             PRAGMA cache_size = -{cache_kib}; PRAGMA journal_size_limit = 16777216;"
+             PRAGMA cache_size = -{cache_kib}; PRAGMA journal_size_limit = 16777216;
+             PRAGMA wal_autocheckpoint = 4000;"
         ))?;
         // A statement is planned once, whatever values it is given.
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -58,7 +67,7 @@ impl Conn {
         let deadline = Arc::new(AtomicU64::new(u64::MAX));
         let ends = deadline.clone();
         sqlite.progress_handler(STEPS, Some(move || elapsed(opened) > ends.load(Ordering::Relaxed)))?;
-        Ok(Self { sqlite, opened, deadline })
+        Ok(Self { sqlite, opened, deadline, in_order: RefCell::default() })
     }
 
     /// Makes every write on this connection an error.
@@ -88,15 +97,29 @@ impl Conn {
         Ok(self.run(0, query.sql, &query.params)?.rows)
     }
 
-    /// Runs the statements in order, each checked against what it expects, inside the caller's transaction.
-    pub(super) fn apply(&self, batch: &[Statement]) -> Result<Vec<Outcome>, DbError> {
+    /// Runs the statements in order, each checked against what it expects, inside the caller's transaction. What is
+    /// only added goes to `sums`, for [`Conn::add`].
+    pub(super) fn apply(&self, batch: &[Statement], sums: &mut Sums) -> Result<Vec<Outcome>, DbError> {
         let mut outcomes = Vec::with_capacity(batch.len());
         for (index, statement) in batch.iter().enumerate() {
+            if let (Expect::Added, [Value::Int(number)]) = (statement.expect, statement.params.as_slice()) {
+                match sums.iter_mut().find(|(sql, _)| *sql == statement.sql) {
+                    Some((_, sum)) => *sum += number,
+                    None => sums.push((statement.sql, *number)),
+                }
+                outcomes.push(Outcome::default());
+                continue;
+            }
             let outcome = self.run(index, statement.sql, &statement.params)?;
             DbError::check(index, statement.expect, outcome.affected)?;
             outcomes.push(outcome);
         }
         Ok(outcomes)
+    }
+
+    /// Runs each statement that adds, once.
+    pub(super) fn add(&self, sums: &Sums) -> Result<(), DbError> {
+        sums.iter().try_for_each(|(sql, sum)| self.run(0, sql, &[Value::Int(*sum)]).map(drop))
     }
 
     fn run(&self, index: usize, sql: &'static str, params: &[Value]) -> Result<Outcome, DbError> {
@@ -107,12 +130,23 @@ impl Conn {
             return Err(defect(format!("{} parameters for a statement with {count}: {sql}", params.len())));
         }
         // `$2` is a name to SQLite, numbered by first appearance: its place among our parameters is in the name.
+        // Nearly every statement names them in order, which is found out once: reading names costs more than binding.
+        let in_order = self.in_order.borrow().contains(&(sql.as_ptr() as usize));
+        let mut is_in_order = true;
         for place in 1..=count {
-            let number = statement.parameter_name(place).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
+            let number = if in_order {
+                Some(place)
+            } else {
+                statement.parameter_name(place).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok())
+            };
+            is_in_order &= number == Some(place);
             let Some(value) = number.and_then(|number| params.get(number.checked_sub(1)?)) else {
                 return Err(defect(format!("a parameter that is not $1 to ${count}: {sql}")));
             };
             statement.raw_bind_parameter(place, value).map_err(fail)?;
+        }
+        if is_in_order && !in_order {
+            self.in_order.borrow_mut().insert(sql.as_ptr() as usize);
         }
         let columns = statement.column_count();
         if columns == 0 {
@@ -236,9 +270,9 @@ mod tests {
         let conn = Conn::open(&folder.path().join("authd.db"), 1024, Duration::ZERO).unwrap();
         conn.migrate(migrate::ALL, 0).unwrap();
         for sql in [
-            "SELECT t.id FROM token_secrets s JOIN tokens t ON t.id = s.token_id WHERE s.hash = $1",
+            "SELECT name FROM secrets WHERE slot = $1",
             "UPDATE tokens SET revoked_at = 1, live_name = NULL WHERE id = $1 AND revoked_at IS NULL",
-            "UPDATE token_secrets SET expires_at = 7 WHERE token_id = $1 AND (expires_at IS NULL OR expires_at > 7)",
+            "UPDATE secrets SET revoked = 1 WHERE slot = 7 OR (token_id = $1 AND replaced_until IS NOT NULL)",
         ] {
             for value in ["a", "b", "c", "d"] {
                 conn.run(0, sql, &[value.into()]).unwrap();

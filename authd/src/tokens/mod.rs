@@ -8,7 +8,7 @@ pub mod cache;
 pub mod model;
 mod ops;
 mod service_tokens;
-mod store;
+pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -16,7 +16,7 @@ mod validate;
 
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
-use self::cache::{Cached, ScopeSets};
+use self::cache::Cache;
 pub(crate) use self::ops::revoke_as;
 pub(crate) use self::service_tokens::{
     ServiceGrant, create_for_service, forget_returned, list_of_service, revoke_for_service, revoke_of_service,
@@ -24,7 +24,6 @@ pub(crate) use self::service_tokens::{
 pub(crate) use self::store::{SECRET_KEPT, SWEEP_SECRETS};
 pub use self::usage::Marks;
 pub(crate) use self::validate::{FAULTS, Found, Known};
-use crate::cache::Cache;
 use crate::config::{Config, DatabaseUrl};
 use crate::registry::Registry;
 
@@ -42,8 +41,7 @@ pub struct Tokens {
     /// Other nodes may change what this one has cached.
     is_shared: bool,
     mark_seconds: u64,
-    cache: Cache<Cached>,
-    scope_sets: ScopeSets,
+    cache: Cache,
     /// One read of a token at a time; the others find it in the cache afterwards.
     lanes: Box<[Mutex<()>]>,
     reads: Semaphore,
@@ -59,8 +57,7 @@ impl Tokens {
             accept_unchecked: config.tokens.accept_unchecked,
             is_shared: matches!(config.database_url(), Ok(DatabaseUrl::Postgres(_))),
             mark_seconds: config.tokens.last_used_seconds.max(1),
-            cache: Cache::new(config.cache.max_bytes),
-            scope_sets: ScopeSets::default(),
+            cache: Cache::on(cache::Tokens::new(config.cache.max_bytes)),
             lanes: (0..LANES).map(|_| Mutex::new(())).collect(),
             reads: Semaphore::new(READS),
             marks,

@@ -37,8 +37,8 @@ pub async fn create(ctx: Ctx, op: CreateToken) -> Result<CreatedToken> {
     if op.cidrs.len() > model::MAX_CIDRS {
         return Err(Error::field("cidrs", format!("at most {}", model::MAX_CIDRS)));
     }
-    let metadata = op.metadata.clone().unwrap_or_default();
-    if json!(metadata).to_string().len() > model::MAX_METADATA {
+    let metadata_length = op.metadata.as_ref().map_or(0, |metadata| json!(metadata).to_string().len());
+    if metadata_length > model::MAX_METADATA {
         return Err(Error::field("metadata", format!("at most {} bytes of JSON", model::MAX_METADATA)));
     }
     let expires_at = match (op.ttl_days, op.expires_at) {
@@ -61,7 +61,7 @@ pub async fn create(ctx: Ctx, op: CreateToken) -> Result<CreatedToken> {
         revoked_at: None,
         revoke_reason: None,
         last_used_at: None,
-        metadata,
+        metadata: op.metadata.unwrap_or_default(),
         cidrs: op.cidrs,
     };
     issue(&ctx, &token, &attempt, "tokens.create", None).await
@@ -78,20 +78,23 @@ pub(super) async fn issue(
 ) -> Result<CreatedToken> {
     let now = token.created_at.millis();
     let (secret, used) = attempt.secret(ctx, token.token_id, now)?;
-    let mut batch = store::insert(token, &model::hash(secret.expose()), now);
-    attempt.remember(&mut batch, used, now);
-    let detail = audit::detail([
-        ("name", Some(json!(token.name))),
-        ("scopes", Some(json!(token.scopes))),
-        ("expires_at", token.expires_at.map(|at| json!(at))),
-    ]);
-    batch.push(audit::row(ctx, action, Some(&token.token_id.to_string()), detail));
-    batch.extend(required);
+    let batch = || -> Result<Batch> {
+        let mut batch = store::insert(token, &model::hash(secret.expose()))?;
+        attempt.remember(&mut batch, used.as_ref(), now);
+        let detail = audit::detail([
+            ("name", Some(json!(token.name))),
+            ("scopes", Some(json!(token.scopes))),
+            ("expires_at", token.expires_at.map(|at| json!(at))),
+        ]);
+        batch.push(audit::row(ctx, action, Some(&token.token_id.to_string()), detail));
+        batch.extend(required.clone());
+        Ok(batch)
+    };
     let db = ctx.app.db.as_ref();
-    let mut committed = db.commit(batch.clone()).await;
+    let mut committed = db.commit(batch()?).await;
     if let Err(DbError::Duplicate(store::INSERT_TOKEN)) = committed {
         committed = match db.commit(store::free_name(&token.name, now)).await {
-            Ok(_) => db.commit(batch).await,
+            Ok(_) => db.commit(batch()?).await,
             Err(DbError::Unmet(_)) => committed,
             Err(error) => Err(error),
         };
@@ -228,7 +231,7 @@ pub async fn rotate(ctx: Ctx, op: RotateToken) -> Result<RotatedToken> {
     let (secret, used) = attempt.secret(&ctx, token.token_id, now)?;
     let previous_end = now + Millis::from(grace) * SECOND;
     let mut batch = store::rotate(token.token_id, &model::hash(secret.expose()), previous_end, now);
-    attempt.remember(&mut batch, used, now);
+    attempt.remember(&mut batch, used.as_ref(), now);
     let detail = audit::detail([("grace_seconds", Some(json!(grace)))]);
     batch.push(audit::row(&ctx, "tokens.rotate", Some(&token.token_id.to_string()), detail));
     match commit(&ctx, token.token_id, batch).await {
@@ -333,7 +336,11 @@ impl Attempt {
             }
             None => None,
         };
-        let request = Sha256::digest(serde_json::to_vec(op).map_err(Error::internal)?).into();
+        // Compared with the request of the first time: without a key there is none.
+        let request = match key {
+            Some(_) => Sha256::digest(serde_json::to_vec(op).map_err(Error::internal)?).into(),
+            None => [0; 32],
+        };
         Ok(Self { action, caller, key, request })
     }
 
@@ -390,9 +397,9 @@ impl Attempt {
     }
 
     /// Appends the record; its position is [`store::INSERT_IDEMPOTENCY`] when it creates.
-    fn remember(&self, batch: &mut Batch, used: Option<Used>, now: Millis) {
+    fn remember(&self, batch: &mut Batch, used: Option<&Used>, now: Millis) {
         if let (Some((_, hash)), Some(used)) = (&self.key, used) {
-            batch.push(store::insert_idempotency(hash, &used, now + IDEMPOTENCY_LIFE));
+            batch.push(store::insert_idempotency(hash, used, now + IDEMPOTENCY_LIFE));
         }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json};
 use shared::api::tokens::{ListTokens, Token};
 use shared::id::TokenId;
 use shared::time::Time;
+use uuid::Uuid;
 
 use super::model::TokenHash;
 use crate::db::{Batch, Db, DbError, Outcome, Query, Row, Statement, Value};
@@ -17,7 +18,7 @@ pub const COUNTED: u32 = 10_000;
 /// What the hot path needs to know about a secret.
 #[derive(Debug)]
 pub struct Secret {
-    pub token_id: TokenId,
+    pub token_id: Uuid,
     pub name: String,
     /// A JSON array.
     pub scopes: String,
@@ -27,30 +28,63 @@ pub struct Secret {
     pub revoked: bool,
 }
 
+/// A hash as the table has it: its first eight bytes are the key, the others are compared.
+fn split(hash: &TokenHash) -> (Value, Value) {
+    let (slot, rest) = hash.split_at(8);
+    (Value::Int(i64::from_be_bytes(slot.try_into().unwrap_or_default())), rest.to_vec().into())
+}
+
+fn join(row: &Row) -> Result<TokenHash> {
+    [&row.int(0)?.to_be_bytes(), row.bytes(1)?]
+        .concat()
+        .try_into()
+        .map_err(|_| Error::internal("a hash of another length"))
+}
+
+fn id_bytes(token_id: TokenId) -> Value {
+    token_id.0.into_bytes().into()
+}
+
 pub async fn find_secret(db: &dyn Db, hash: &TokenHash) -> Result<Option<Secret>> {
-    let sql = "SELECT t.id, t.name, t.scopes, t.cidrs, t.expires_at, s.expires_at, t.revoked_at \
-               FROM token_secrets s JOIN tokens t ON t.id = s.token_id WHERE s.hash = $1";
-    let rows = db.query(Query::point(sql, [Value::from(*hash)])).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
+    let sql = "SELECT token_id, name, scopes, cidrs, expires_at, replaced_until, revoked \
+               FROM secrets WHERE slot = $1 AND rest = $2";
+    let (slot, rest) = split(hash);
+    let Some(row) = db.query(Query::point(sql, [slot, rest])).await?.into_iter().next() else { return Ok(None) };
     let expires_at = match (row.opt_int(4)?, row.opt_int(5)?) {
         (Some(token), Some(secret)) => Some(token.min(secret)),
         (token, secret) => token.or(secret),
     };
     Ok(Some(Secret {
-        token_id: id(row, 0)?,
+        token_id: Uuid::from_slice(row.bytes(0)?).map_err(Error::internal)?,
         name: row.text(1)?.to_owned(),
         scopes: row.text(2)?.to_owned(),
-        cidrs: json(row.text(3)?)?,
+        cidrs: match row.text(3)? {
+            "[]" => Vec::new(),
+            some => json(some)?,
+        },
         expires_at,
-        revoked: row.opt_int(6)?.is_some(),
+        revoked: row.int(6)? != 0,
     }))
+}
+
+/// The secrets of a token (`$1`: its id as text, `$2`: as bytes): the newest, and those that it replaced.
+macro_rules! of_token {
+    ($begin:literal) => {
+        concat!(
+            $begin,
+            " WHERE slot = (SELECT secret FROM tokens WHERE id = $1) OR (token_id = $2 AND replaced_until IS NOT NULL)"
+        )
+    };
+}
+
+fn both_ids(token_id: TokenId) -> [Value; 2] {
+    [token_id.to_string().into(), id_bytes(token_id)]
 }
 
 /// The hashes of every secret of a token, for those who must forget them.
 pub async fn list_hashes(db: &dyn Db, token_id: TokenId) -> Result<Vec<TokenHash>> {
-    let sql = "SELECT hash FROM token_secrets WHERE token_id = $1";
-    let rows = db.query(Query::new(sql, [Value::from(token_id.to_string())])).await?;
-    rows.iter().map(|row| row.bytes(0)?.try_into().map_err(Error::internal)).collect()
+    let rows = db.query(Query::new(of_token!("SELECT slot, rest FROM secrets"), both_ids(token_id))).await?;
+    rows.iter().map(join).collect()
 }
 
 macro_rules! select_tokens {
@@ -152,8 +186,8 @@ pub async fn count(db: &dyn Db, op: &ListTokens) -> Result<u64> {
 pub const SECRET_KEPT: Millis = 30 * DAY;
 
 /// Removes secrets that were replaced long ago: the statement takes the moment and how many at most.
-pub const SWEEP_SECRETS: &str = "DELETE FROM token_secrets WHERE hash IN \
-     (SELECT hash FROM token_secrets WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+pub const SWEEP_SECRETS: &str = "DELETE FROM secrets WHERE slot IN \
+     (SELECT slot FROM secrets WHERE replaced_until <= $1 ORDER BY replaced_until LIMIT $2)";
 
 /// Positions in the batch of [`insert`] whose failure has a meaning.
 pub const INSERT_TOKEN: usize = 0;
@@ -168,33 +202,35 @@ pub fn free_name(name: &str, now: Millis) -> Batch {
 }
 
 /// A new token with its secret; the caller appends idempotency and audit.
-pub fn insert(token: &Token, hash: &TokenHash, now: Millis) -> Batch {
-    let token_id = token.token_id.to_string();
-    vec![
+pub fn insert(token: &Token, hash: &TokenHash) -> Result<Batch> {
+    let text = |value: serde_json::Result<String>| value.map(Value::Text).map_err(Error::internal);
+    let scopes = text(serde_json::to_string(&token.scopes))?;
+    let cidrs = text(serde_json::to_string(&token.cidrs))?;
+    let expires_at = Value::from(token.expires_at.map(Time::millis));
+    let (slot, rest) = split(hash);
+    Ok(vec![
         Statement::one(
-            "INSERT INTO tokens (id, name, live_name, scopes, metadata, cidrs, created_at, created_by, expires_at) \
-             VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO tokens (id, name, live_name, scopes, metadata, cidrs, created_at, created_by, expires_at, secret) \
+             VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8, $9)",
             [
-                token_id.as_str().into(),
+                token.token_id.to_string().into(),
                 token.name.as_str().into(),
-                serde_json::json!(token.scopes).to_string().into(),
-                serde_json::json!(token.metadata).to_string().into(),
-                serde_json::json!(token.cidrs).to_string().into(),
+                scopes.clone(),
+                text(serde_json::to_string(&token.metadata))?,
+                cidrs.clone(),
                 token.created_at.millis().into(),
                 token.created_by.as_str().into(),
-                token.expires_at.map(Time::millis).into(),
+                expires_at.clone(),
+                slot.clone(),
             ],
         ),
-        insert_secret(token.token_id, hash, now),
-        Statement::any("UPDATE counters SET value = value + 1 WHERE name IN ('tokens.live', 'tokens.all')", []),
-    ]
-}
-
-fn insert_secret(token_id: TokenId, hash: &TokenHash, now: Millis) -> Statement {
-    Statement::one(
-        "INSERT INTO token_secrets (hash, token_id, created_at) VALUES ($1, $2, $3)",
-        [Value::from(*hash), token_id.to_string().into(), now.into()],
-    )
+        Statement::one(
+            "INSERT INTO secrets (slot, rest, token_id, name, scopes, cidrs, expires_at, revoked) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0)",
+            [slot, rest, id_bytes(token.token_id), token.name.as_str().into(), scopes, cidrs, expires_at],
+        ),
+        Statement::add("UPDATE counters SET value = value + $1 WHERE name IN ('tokens.live', 'tokens.all')", 1),
+    ])
 }
 
 /// Ends the token and frees its name. Unmet at 0 when it is revoked already.
@@ -204,7 +240,8 @@ pub fn revoke(token_id: TokenId, reason: Option<&str>, now: Millis) -> Batch {
             "UPDATE tokens SET revoked_at = $2, revoke_reason = $3, live_name = NULL WHERE id = $1 AND revoked_at IS NULL",
             [token_id.to_string().into(), now.into(), reason.into()],
         ),
-        Statement::one("UPDATE counters SET value = value - 1 WHERE name = 'tokens.live'", []),
+        Statement::any(of_token!("UPDATE secrets SET revoked = 1"), both_ids(token_id)),
+        Statement::add("UPDATE counters SET value = value + $1 WHERE name = 'tokens.live'", -1),
         invalidate(token_id, now),
     ]
 }
@@ -223,6 +260,12 @@ pub fn revoke_all(scopes: &str, reason: &str, now: Millis) -> Batch {
              SELECT 'token', id, CAST($2 AS BIGINT) FROM tokens WHERE scopes = $1 AND revoked_at IS NULL",
             [scopes.into(), now.into()],
         ),
+        // Of tokens that were revoked before too: it is the same for them.
+        Statement::any(
+            "UPDATE secrets SET revoked = 1 WHERE slot IN (SELECT secret FROM tokens WHERE scopes = $1) \
+             OR (replaced_until IS NOT NULL AND scopes = $1)",
+            [scopes.into()],
+        ),
         Statement::any(
             "UPDATE tokens SET revoked_at = $2, revoke_reason = $3, live_name = NULL \
              WHERE scopes = $1 AND revoked_at IS NULL RETURNING id",
@@ -239,29 +282,38 @@ pub fn returned_ids(outcome: &Outcome) -> Result<Vec<TokenId>> {
 /// Moves the end of a live token, if it is still where the caller saw it (unmet at 0). Duplicate at 0: the name of an
 /// expired token was given to another one meanwhile.
 pub fn extend(token: &Token, expires_at: Millis, now: Millis) -> Batch {
+    let [text, bytes] = both_ids(token.token_id);
     vec![
         Statement::one(
             "UPDATE tokens SET expires_at = $2, live_name = name \
              WHERE id = $1 AND revoked_at IS NULL AND expires_at = $3",
-            [token.token_id.to_string().into(), expires_at.into(), token.expires_at.map(Time::millis).into()],
+            [text.clone(), expires_at.into(), token.expires_at.map(Time::millis).into()],
         ),
+        Statement::any(of_token!("UPDATE secrets SET expires_at = $3"), [text, bytes, expires_at.into()]),
         invalidate(token.token_id, now),
     ]
 }
 
 /// Adds a secret to a token that is not revoked (unmet at 0); the others end at `previous_end` at the latest.
 pub fn rotate(token_id: TokenId, hash: &TokenHash, previous_end: Millis, now: Millis) -> Batch {
-    let id = token_id.to_string();
+    let [text, bytes] = both_ids(token_id);
+    let (slot, rest) = split(hash);
     vec![
+        // In PostgreSQL it locks the token against other changes until this one is done.
+        Statement::one("UPDATE tokens SET live_name = live_name WHERE id = $1 AND revoked_at IS NULL", [text.clone()]),
+        // What is copied from the token is read from the token: it may have been extended meanwhile.
         Statement::one(
-            "UPDATE tokens SET live_name = live_name WHERE id = $1 AND revoked_at IS NULL",
-            [id.as_str().into()],
+            "INSERT INTO secrets (slot, rest, token_id, name, scopes, cidrs, expires_at, revoked) \
+             SELECT $2, $3, $4, name, scopes, cidrs, expires_at, 0 FROM tokens WHERE id = $1",
+            [text.clone(), slot.clone(), rest, bytes.clone()],
         ),
         Statement::any(
-            "UPDATE token_secrets SET expires_at = $2 WHERE token_id = $1 AND (expires_at IS NULL OR expires_at > $2)",
-            [id.as_str().into(), previous_end.into()],
+            "UPDATE secrets SET replaced_until = $3 \
+             WHERE (slot = (SELECT secret FROM tokens WHERE id = $1) OR (token_id = $2 AND replaced_until IS NOT NULL)) \
+             AND (replaced_until IS NULL OR replaced_until > $3)",
+            [text.clone(), bytes, previous_end.into()],
         ),
-        insert_secret(token_id, hash, now),
+        Statement::one("UPDATE tokens SET secret = $2 WHERE id = $1", [text, slot]),
         invalidate(token_id, now),
     ]
 }

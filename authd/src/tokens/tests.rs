@@ -89,7 +89,29 @@ async fn an_expired_token_is_refused_at_its_moment_and_can_be_extended() {
 
 #[tokio::test]
 async fn a_rotation_lets_the_old_secret_live_for_its_grace() {
-    let app = TestApp::new().await;
+    rotate_extend_and_revoke(TestApp::new().await).await;
+}
+
+#[tokio::test]
+async fn postgres_rotates_extends_and_revokes_the_same_way() {
+    let Some(url) = crate::db::testing::postgres_url().await else { return };
+    rotate_extend_and_revoke(TestApp::with(&format!("[database]\nurl = {url:?}\n")).await).await;
+}
+
+async fn rotate_extend_and_revoke(app: TestApp) {
+    let (short, short_id) = mint(&app, "short", json!({ "ttl_days": 1 })).await;
+    let rotated = app.call("tokens.rotate", json!({ "id": short_id, "grace_seconds": 3 * 24 * 3600 })).await.unwrap();
+    app.call("tokens.extend", json!({ "id": short_id, "extend_days": 1 })).await.unwrap();
+    app.clock.advance(DAY);
+    assert_eq!(fault(&app, &short).await, Value::Null, "an extension is for the replaced secret too");
+    app.clock.advance(DAY);
+    for secret in [short.as_str(), rotated["token"].as_str().unwrap()] {
+        assert_eq!(fault(&app, secret).await, "token_expired");
+    }
+    app.call("tokens.revoke", json!({ "id": short_id })).await.unwrap();
+    for secret in [short.as_str(), rotated["token"].as_str().unwrap()] {
+        assert_eq!(fault(&app, secret).await, "token_revoked");
+    }
     let (old, id) = mint(&app, "demo", json!({})).await;
     assert_eq!(fault(&app, &old).await, Value::Null);
     let rotated = app.call("tokens.rotate", json!({ "id": id, "grace_seconds": 60 })).await.unwrap();

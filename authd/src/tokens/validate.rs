@@ -1,9 +1,7 @@
 //! The hot path: hash the token, look in the cache, decide, answer.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::LazyLock;
-use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,25 +34,25 @@ pub(super) fn validate_cached(app: &App, op: &ValidateToken) -> Option<Reply> {
         None if tokens.is_unknown(&hash) => return Some(refuse(app, &Refusal::NotFound)),
         None => return None,
     };
-    Some(answer(app, op, &cached))
+    Some(answer(app, op, &hash, &cached))
 }
 
 /// Reads the token from the database first.
 pub(super) async fn validate(ctx: Ctx, op: ValidateToken) -> Result<Reply> {
     let hash = model::hash(op.token.expose());
     Ok(match ctx.app.tokens.load(&ctx.app, hash).await? {
-        Some(cached) => answer(&ctx.app, &op, &cached),
+        Some(cached) => answer(&ctx.app, &op, &hash, &cached),
         None => refuse(&ctx.app, &Refusal::NotFound),
     })
 }
 
-fn answer(app: &App, op: &ValidateToken, cached: &Cached) -> Reply {
+fn answer(app: &App, op: &ValidateToken, hash: &TokenHash, cached: &Cached) -> Reply {
     let now = app.world.now();
     tracing::debug!(service = op.service_name, action = op.action_name, token = %cached.grant.token_id, "validate");
     let required = op.required_scopes.as_deref().unwrap_or_default();
     match cached.grant.judge(now, required, op.client_ip) {
         Ok(()) => {
-            app.tokens.mark(cached, now);
+            app.tokens.mark(hash, cached, now);
             app.metrics.validations.valid();
             Reply { status: 200, body: accept(&cached.grant).into() }
         }
@@ -124,11 +122,14 @@ enum Screened {
 
 /// A token that is stored, whatever it is good for: who asks judges [`Found::grant`] for each use.
 #[derive(Clone, Debug)]
-pub struct Found(Arc<Cached>);
+pub struct Found {
+    hash: TokenHash,
+    cached: Arc<Cached>,
+}
 
 impl Found {
     pub fn grant(&self) -> &Grant {
-        &self.0.grant
+        &self.cached.grant
     }
 }
 
@@ -147,7 +148,7 @@ impl Tokens {
     pub fn recall(&self, app: &App, token: &str) -> Known {
         let Screened::LookUp(hash) = self.screen(token) else { return Known::No };
         match self.find(app, &hash) {
-            Some(cached) => Known::Yes(Found(cached)),
+            Some(cached) => Known::Yes(Found { hash, cached: Arc::new(cached) }),
             None if self.is_unknown(&hash) => Known::No,
             None => Known::Unread,
         }
@@ -158,13 +159,17 @@ impl Tokens {
         match self.recall(app, token) {
             Known::Yes(found) => Ok(Some(found)),
             Known::No => Ok(None),
-            Known::Unread => Ok(self.load(app, model::hash(token)).await?.map(Found)),
+            Known::Unread => {
+                let hash = model::hash(token);
+                let cached = self.load(app, hash).await?;
+                Ok(cached.map(|cached| Found { hash, cached: Arc::new(cached) }))
+            }
         }
     }
 
     /// Notes that a token was used, for its `last_used_at`.
     pub fn mark_use(&self, found: &Found, now: Millis) {
-        self.mark(&found.0, now);
+        self.mark(&found.hash, &found.cached, now);
     }
 
     fn screen(&self, token: &str) -> Screened {
@@ -187,7 +192,7 @@ impl Tokens {
         let grant = &cached.grant;
         let now = app.world.now();
         grant.judge(now, &[], address).map_err(invalid)?;
-        self.mark(&cached, now);
+        self.mark(&hash, &cached, now);
         let name = serde_json::from_str(&grant.name_json).map_err(Error::internal)?;
         let id = shared::id::TokenId(grant.token_id);
         Ok(match grant.scopes.service {
@@ -198,7 +203,7 @@ impl Tokens {
 
     /// The token from the database, or from the cache when somebody else has just read it. Unknown tokens cost one
     /// indexed read, and no flood of them can take all the readers.
-    async fn load(&self, app: &App, hash: TokenHash) -> Result<Option<Arc<Cached>>> {
+    async fn load(&self, app: &App, hash: TokenHash) -> Result<Option<Cached>> {
         let busy = || Error::unavailable("too many tokens are being looked up; try again", "no turn to read in time");
         let lane = &self.lanes[usize::from(hash[1]) % self.lanes.len()];
         let turn = async { (lane.lock().await, self.reads.acquire().await) };
@@ -219,7 +224,7 @@ impl Tokens {
 
     /// What is cached and may still be believed. Other nodes' changes do not reach this cache yet, so where the
     /// database is shared nothing is believed for long.
-    fn find(&self, app: &App, hash: &TokenHash) -> Option<Arc<Cached>> {
+    fn find(&self, app: &App, hash: &TokenHash) -> Option<Cached> {
         let cached = self.cache.find(hash)?;
         (!self.is_shared || cached.age(app.world.now()) < MAX_STALENESS).then_some(cached)
     }
@@ -228,16 +233,16 @@ impl Tokens {
         !self.is_shared && self.cache.is_unknown(hash)
     }
 
-    fn cached(&self, secret: store::Secret, read_at: u32) -> Result<Arc<Cached>> {
+    fn cached(&self, secret: store::Secret, read_at: u32) -> Result<Cached> {
         let grant = Grant {
-            token_id: secret.token_id.0,
-            scopes: self.scope_sets.intern(&secret.scopes)?,
+            token_id: secret.token_id,
+            scopes: self.cache.shelf.scopes(&secret.scopes)?,
             name_json: serde_json::Value::String(secret.name).to_string().into_boxed_str(),
             expires_at: secret.expires_at.unwrap_or(Millis::MAX),
             revoked: secret.revoked,
             cidrs: secret.cidrs.into_boxed_slice(),
         };
-        Ok(Arc::new(Cached { grant, marked: AtomicU32::new(0), read_at }))
+        Ok(Cached { grant, marked: 0, read_at })
     }
 
     /// Forgets every secret of a token. When it cannot be learnt which those are, forgets everything.
@@ -254,9 +259,9 @@ impl Tokens {
     }
 
     /// Queues the mark of a use, once a minute per token. A full queue drops it: the next use tries again.
-    fn mark(&self, cached: &Cached, now: Millis) {
+    fn mark(&self, hash: &TokenHash, cached: &Cached, now: Millis) {
         let minute = u32::try_from(now / 1000 / i64::try_from(self.mark_seconds).unwrap_or(60)).unwrap_or_default();
-        if self.marks.capacity() > 0 && cached.claim(minute) {
+        if cached.marked != minute && self.marks.capacity() > 0 && self.cache.shelf.claim(hash, minute) {
             let _ = self.marks.try_send(Mark { token_id: cached.grant.token_id, at: now });
         }
     }
