@@ -5,6 +5,7 @@
 //! which peer, and what its log says. Waiting is always for an event (a line, an answer, an exit) with a deadline.
 
 pub mod authd;
+pub mod backend;
 pub mod browser;
 pub mod http;
 pub mod login;

@@ -23,6 +23,8 @@ use crate::secret::Secret;
 
 /// How long a question may take in all, retries included.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// The same for a login: passwords are hashed slowly on purpose, and wait for a core.
+const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Questions to authd at the same time.
 const MOST_ASKS: usize = 64;
 
@@ -43,6 +45,7 @@ struct Inner {
     service: Option<String>,
     service_token: Option<Secret>,
     deadline: Duration,
+    login_deadline: Duration,
     turns: Semaphore,
     tokens: Arc<Cache<TokenIdentity>>,
     sessions: Arc<Cache<UserIdentity>>,
@@ -65,6 +68,7 @@ pub struct Builder {
     service: Option<String>,
     service_token: Option<Secret>,
     deadline: Duration,
+    login_deadline: Duration,
     most_asks: usize,
     bounds: Bounds,
     is_insecure: bool,
@@ -72,7 +76,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// This service's own token (`authctl service token`): authd then answers about the users of this service alone,
+    /// This service's own token (`authctl service token create`): authd then answers about the users of this service alone,
     /// with their roles and permissions in it.
     #[must_use]
     pub fn service_token(mut self, token: Secret) -> Self {
@@ -92,6 +96,13 @@ impl Builder {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// The same for a login; ten seconds unless said, since passwords are hashed slowly on purpose.
+    #[must_use]
+    pub fn login_deadline(mut self, deadline: Duration) -> Self {
+        self.login_deadline = deadline;
         self
     }
 
@@ -122,12 +133,14 @@ impl Builder {
             return Err(format!("{} is plain HTTP to another machine: use https, or allow it", self.endpoint));
         }
         // The deadline of the whole question comes first.
-        let client = Client::new(self.endpoint).with_timeout(self.deadline.saturating_mul(2));
+        let longest = self.deadline.max(self.login_deadline).saturating_mul(2);
+        let client = Client::new(self.endpoint).with_timeout(longest);
         Ok(Authd(Arc::new(Inner {
             client,
             service: self.service,
             service_token: self.service_token,
             deadline: self.deadline,
+            login_deadline: self.login_deadline,
             turns: Semaphore::new(self.most_asks.min(Semaphore::MAX_PERMITS)),
             tokens: Cache::new(self.bounds),
             sessions: Cache::new(self.bounds),
@@ -166,6 +179,7 @@ impl Authd {
             service: None,
             service_token: None,
             deadline: DEADLINE,
+            login_deadline: LOGIN_DEADLINE,
             most_asks: MOST_ASKS,
             bounds: Bounds::default(),
             is_insecure: false,
@@ -221,7 +235,7 @@ impl Authd {
     /// Signs a person in. `address` is where they are: authd counts failures by it when it trusts this machine as a
     /// proxy, and by this machine's own address otherwise. It is sent again only if nothing was sent before.
     pub async fn login(&self, login: &Login, address: Option<IpAddr>) -> Result<LoggedIn, Denial> {
-        let answer = self.call(&self.0.client, login, address, Repeat::Unsent).await;
+        let answer = self.call(&self.0.client, login, address, Repeat::Unsent, self.0.login_deadline).await;
         answer.map_err(|failure| failure.map_or_else(Denial::timed_out, Denial::because_of_login))
     }
 
@@ -232,7 +246,7 @@ impl Authd {
         let key = Key::new(token.expose(), None);
         self.0.sessions.forget(&key);
         let client = self.0.client.clone().with_bearer(token.clone());
-        let answer = self.call(&client, &Logout {}, None, Repeat::Safe).await;
+        let answer = self.call(&client, &Logout {}, None, Repeat::Safe, self.0.deadline).await;
         // Again: a read may have asked in between.
         self.0.sessions.forget(&key);
         match answer {
@@ -300,7 +314,7 @@ impl Authd {
     }
 
     async fn ask<Op: Operation + Sync>(&self, op: &Op) -> Result<Op::Response, Denial> {
-        let answer = self.call(&self.0.client, op, None, Repeat::Safe).await;
+        let answer = self.call(&self.0.client, op, None, Repeat::Safe, self.0.deadline).await;
         answer.map_err(|failure| failure.map_or_else(Denial::timed_out, Denial::because))
     }
 
@@ -311,8 +325,9 @@ impl Authd {
         op: &Op,
         address: Option<IpAddr>,
         repeat: Repeat,
+        deadline: Duration,
     ) -> Result<Op::Response, Option<Error>> {
-        let deadline = Instant::now() + self.0.deadline;
+        let deadline = Instant::now() + deadline;
         let trying = async {
             // Never closed.
             let _turn = self.0.turns.acquire().await;

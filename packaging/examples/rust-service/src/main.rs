@@ -7,7 +7,7 @@
 //! | `POST /notes {text}` | a person with the permission `notes.write` |
 //! | `GET /export` | an API token with the scope `notes.export` |
 //!
-//! Set by the environment: `LISTEN`, `AUTHD_URL`, `SERVICE_TOKEN_FILE` (from `authctl service token notes`),
+//! Set by the environment: `LISTEN`, `AUTHD_URL`, `SERVICE_TOKEN_FILE` (from `authctl service token create notes`),
 //! `REMEMBER_SECONDS` (at most 60) and `DEADLINE_SECONDS`.
 
 use std::collections::VecDeque;
