@@ -8,8 +8,8 @@ goes wrong, nobody gets through: 401 (no token, or not a good one), 403 (not for
     pip install -r requirements.txt
     SERVICE_TOKEN_FILE=notes.token uvicorn notes:app --port 3000
 
-Set by the environment: AUTHD_URL, SERVICE_TOKEN_FILE (from `authctl service token create notes`), REMEMBER_SECONDS (at most
-60) and DEADLINE_SECONDS.
+Set by the environment: AUTHD_URL, SERVICE_TOKEN_FILE (from `authctl service token create notes`), REMEMBER_SECONDS (at
+most 60) and DEADLINE_SECONDS.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ MOST_TOKEN_BYTES = 4096
 class Denied(Exception):
     """Why a request is not let through; the only other outcome is an identity."""
 
-    def __init__(self, status: int, error: str, detail: str, challenge: str | None = None, retry_after: int | None = None):
+    def __init__(self, status: int, error: str, detail: str, challenge: str = "", retry_after: int | None = None):
         super().__init__(detail)
         self.status, self.error, self.detail = status, error, detail
         self.headers = {"Cache-Control": "no-store"}

@@ -76,8 +76,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// This service's own token (`authctl service token create`): authd then answers about the users of this service alone,
-    /// with their roles and permissions in it.
+    /// This service's own token (`authctl service token create`): authd then answers about the users of this service
+    /// alone, with their roles and permissions in it.
     #[must_use]
     pub fn service_token(mut self, token: Secret) -> Self {
         self.service_token = Some(token);
