@@ -70,7 +70,8 @@ impl Ask {
 
     pub fn headers(self, subject: &str) -> String {
         match self {
-            Self::Create => format!("authorization: Bearer {ADMIN_TOKEN}\r\n"),
+            // A service's own token is for sessions; who introspects API tokens is a gateway.
+            Self::Create | Self::IntrospectToken => format!("authorization: Bearer {ADMIN_TOKEN}\r\n"),
             Self::CreateKeyed => {
                 format!("authorization: Bearer {ADMIN_TOKEN}\r\nidempotency-key: bench-{subject}\r\n")
             }
@@ -78,8 +79,6 @@ impl Ask {
                 let token = SERVICE_TOKEN.get().map_or(ADMIN_TOKEN, String::as_str);
                 format!("authorization: Bearer {token}\r\n")
             }
-            // A service's own token is for sessions; this is a gateway's.
-            Self::IntrospectToken => format!("authorization: Bearer {ADMIN_TOKEN}\r\n"),
             _ => String::new(),
         }
     }

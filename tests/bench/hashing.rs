@@ -59,7 +59,7 @@ pub fn cpu_micros(count: u64) -> Result<f64> {
     for _ in 0..count {
         hasher.hash()?;
     }
-    Ok((thread_time() - begin).as_secs_f64() * 1e6 / crate::load::count(count))
+    Ok(thread_time().saturating_sub(begin).as_secs_f64() * 1e6 / crate::load::count(count))
 }
 
 fn thread_time() -> Duration {

@@ -52,8 +52,9 @@ impl Conn {
 
     fn prepare(mut sqlite: Connection, cache_kib: u32, busy: Duration) -> rusqlite::Result<Self> {
         sqlite.busy_timeout(busy)?;
+        // FULL: with NORMAL a power cut may take back commits that were answered. No mmap: mapped pages count as RSS.
         // 4000 pages of the log between two checkpoints, about its size limit: a page that many commits change is then
-        // written to the file once for all of them. FULL: with NORMAL a power cut may take back commits that were answered. No mmap: mapped pages count as RSS.
+        // written to the file once for all of them.
         sqlite.execute_batch(&format!(
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON;
              PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
