@@ -118,6 +118,15 @@ const fn seconds(seconds: u64) -> Duration {
 
 const NONE: &[&str] = &[];
 
+async fn until(happened: impl Fn() -> bool) {
+    let waiting = async {
+        while !happened() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(seconds(20), waiting).await.expect("it happens");
+}
+
 async fn reason(authd: &Authd, scopes: &[&str], usage: Use) -> Option<Reason> {
     authd.validate(&token(), scopes, None, usage).await.err().map(|denial| denial.reason())
 }
@@ -183,14 +192,10 @@ async fn reads_of_one_token_ask_once_and_the_answer_survives_whoever_asked_first
     let authd = peer.authd().deadline(seconds(30)).build().unwrap();
     let read = |authd: Authd| tokio::spawn(async move { reason(&authd, &["read"], Use::Read).await });
     let first = read(authd.clone());
-    while peer.count() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| peer.count() > 0).await;
     first.abort();
     let others: Vec<_> = (0..50).map(|_| read(authd.clone())).collect();
-    while authd.stats().joined < 50 {
-        tokio::task::yield_now().await;
-    }
+    until(|| authd.stats().joined == 50).await;
     release.notify_one();
     for other in others {
         assert_eq!(other.await.unwrap(), None);
@@ -213,9 +218,7 @@ async fn what_is_forgotten_while_it_is_asked_about_is_not_remembered() {
         let authd = authd.clone();
         tokio::spawn(async move { authd.check(&token(), &Required::nothing(), Use::Read).await.is_ok() })
     };
-    while peer.count() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| peer.count() > 0).await;
     authd.logout(&token()).await.unwrap();
     // It neither joins the question from before, nor finds its answer later.
     let denial = authd.check(&token(), &Required::nothing(), Use::Read).await.unwrap_err();
@@ -385,15 +388,11 @@ async fn more_questions_than_allowed_wait_for_their_turn() {
     let authd = peer.authd().most_asks(1).deadline(seconds(60)).build().unwrap();
     let write = |authd: Authd| tokio::spawn(async move { reason(&authd, NONE, Use::Write).await });
     let first = write(authd.clone());
-    while peer.count() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| peer.count() > 0).await;
     let second = tokio::time::timeout(Duration::from_millis(100), write(authd.clone())).await;
     assert!(second.is_err() && peer.count() == 1);
     first.abort();
-    while peer.count() == 1 {
-        tokio::task::yield_now().await;
-    }
+    until(|| peer.count() > 1).await;
 }
 
 #[test]
