@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +11,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 enum Target {
     Tcp(u16),
+    /// From this address of the machine's own.
+    From(Ipv4Addr, u16),
     Unix(PathBuf),
 }
 
@@ -35,6 +37,15 @@ impl Http {
     pub fn tcp(port: u16) -> Self {
         let host = format!("127.0.0.1:{port}");
         Self { target: Target::Tcp(port), host, headers: Vec::new(), patience: Duration::from_secs(30) }
+    }
+
+    /// From another loopback address, as another machine would ask.
+    #[must_use]
+    pub fn from(mut self, address: Ipv4Addr) -> Self {
+        if let Target::Tcp(port) = self.target {
+            self.target = Target::From(address, port);
+        }
+        self
     }
 
     pub fn unix(path: impl AsRef<Path>) -> Self {
@@ -91,6 +102,12 @@ impl Http {
                 stream.set_write_timeout(Some(self.patience))?;
                 exchange(stream, bytes)
             }
+            Target::From(address, port) => {
+                let stream = connect_from(*address, *port)?;
+                stream.set_read_timeout(Some(self.patience))?;
+                stream.set_write_timeout(Some(self.patience))?;
+                exchange(stream, bytes)
+            }
             Target::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
                 stream.set_read_timeout(Some(self.patience))?;
@@ -142,6 +159,14 @@ impl Response {
         assert_eq!(self.status, status, "{}", self.text());
         self.json()
     }
+}
+
+fn connect_from(address: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddrV4::new(address, 0))?;
+    connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+    Ok(socket.into())
 }
 
 fn broken(what: &str) -> io::Error {

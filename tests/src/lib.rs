@@ -7,12 +7,14 @@
 pub mod authd;
 pub mod backend;
 pub mod browser;
+pub mod echo;
 pub mod http;
 pub mod login;
 pub mod machine;
 pub mod postgres;
 pub mod process;
 pub mod provider;
+pub mod proxy;
 pub mod redis;
 pub mod rig;
 pub mod sts;

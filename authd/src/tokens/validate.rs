@@ -1,7 +1,7 @@
 //! The hot path: hash the token, look in the cache, decide, answer.
 
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -121,10 +121,10 @@ enum Screened {
 }
 
 /// A token that is stored, whatever it is good for: who asks judges [`Found::grant`] for each use.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Found {
     hash: TokenHash,
-    cached: Arc<Cached>,
+    cached: Cached,
 }
 
 impl Found {
@@ -148,7 +148,7 @@ impl Tokens {
     pub fn recall(&self, app: &App, token: &str) -> Known {
         let Screened::LookUp(hash) = self.screen(token) else { return Known::No };
         match self.find(app, &hash) {
-            Some(cached) => Known::Yes(Found { hash, cached: Arc::new(cached) }),
+            Some(cached) => Known::Yes(Found { hash, cached }),
             None if self.is_unknown(&hash) => Known::No,
             None => Known::Unread,
         }
@@ -162,7 +162,7 @@ impl Tokens {
             Known::Unread => {
                 let hash = model::hash(token);
                 let cached = self.load(app, hash).await?;
-                Ok(cached.map(|cached| Found { hash, cached: Arc::new(cached) }))
+                Ok(cached.map(|cached| Found { hash, cached }))
             }
         }
     }
@@ -278,6 +278,8 @@ pub(crate) const FAULTS: [TokenFault; 5] = [
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::model::Scopes;
     use super::*;
 

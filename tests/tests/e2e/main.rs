@@ -6,6 +6,7 @@ mod auth_login;
 mod cli_login;
 mod durability;
 mod faults;
+mod forward;
 mod guards;
 mod people;
 mod rig;

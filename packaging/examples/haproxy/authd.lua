@@ -1,0 +1,45 @@
+-- Asks authd whether a request may pass: /etc/haproxy/authd.lua, loaded by haproxy.cfg.
+
+local POLICY = "http://127.0.0.1:8080/auth/forward/shop"
+local PATIENCE = 5000 -- milliseconds
+
+-- authd sends every one of them each time.
+local IDENTITY = {
+  "x-auth-subject", "x-auth-name", "x-auth-scopes", "x-auth-roles", "x-auth-permissions", "x-auth-token-id",
+  "x-auth-session-id",
+}
+
+-- Every value of a header: of two, authd decides what that means.
+local function values(headers, name)
+  local list = {}
+  for index, value in pairs(headers[name] or {}) do
+    list[index + 1] = value
+  end
+  return list
+end
+
+core.register_action("authd", { "http-req" }, function(txn)
+  local sent = txn.http:req_get_headers()
+  local question = {
+    ["x-forwarded-method"] = { txn.f:method() },
+    ["x-forwarded-uri"] = { txn.f:url() },
+    ["x-forwarded-for"] = { txn.f:src() },
+  }
+  for _, name in ipairs({ "authorization", "token" }) do
+    local list = values(sent, name)
+    if #list > 0 then
+      question[name] = list
+    end
+  end
+  local answer = core.httpclient():get({ url = POLICY, headers = question, timeout = PATIENCE })
+  if answer.status == 200 then
+    for _, name in ipairs(IDENTITY) do
+      local value = answer.headers[name] and answer.headers[name][0]
+      if not value then
+        return -- not what authd answers
+      end
+      txn.http:req_set_header(name, value)
+    end
+  end
+  txn:set_var("txn.authd", answer.status)
+end, 0)

@@ -1,0 +1,125 @@
+//! The proxies of packaging/examples, running with those very files; only ports and the folders of files that name one
+//! another are others.
+
+use crate::http::Http;
+use crate::machine::skip;
+use crate::process::{Process, Spec, free_port};
+use crate::{PATIENCE, folder, rig};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Which one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Nginx,
+    Caddy,
+    Traefik,
+    Haproxy,
+    Envoy,
+}
+
+impl Kind {
+    /// Its program, and its folder in packaging/examples.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Caddy => "caddy",
+            Self::Traefik => "traefik",
+            Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
+        }
+    }
+
+    /// A file of its example.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn example(self, file: &str) -> String {
+        let path = examples().join(self.name()).join(file);
+        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    fn spec(self, dir: &Path) -> Spec {
+        let program = rig::program(self.name()).dir(dir).env("HOME", dir);
+        let file = |name: &str| dir.join(name);
+        match self {
+            Self::Nginx => {
+                // What Debian's nginx.conf has around conf.d, without the user and the places that belong to the machine.
+                let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+                let paths: Vec<_> = temporary.iter().map(|name| format!("{name}_temp_path {name};")).collect();
+                let paths = paths.join(" ");
+                let around = format!(
+                    "daemon off; worker_processes 1; pid nginx.pid; error_log stderr;\nevents {{}}\n\
+                     http {{ access_log off; {paths} include {}; }}\n",
+                    file("app.conf").display()
+                );
+                fs::write(file("nginx.conf"), around).expect("the folder is ours");
+                program.arg("-p").arg(dir).arg("-c").arg(file("nginx.conf")).args(["-e", "stderr"])
+            }
+            Self::Caddy => program.args(["run", "--adapter", "caddyfile", "--config"]).arg(file("Caddyfile")),
+            Self::Traefik => program.arg(format!("--configFile={}", file("traefik.yml").display())),
+            Self::Haproxy => program.args(["-db", "-f"]).arg(file("haproxy.cfg")),
+            Self::Envoy => program
+                .args(["--use-dynamic-base-id", "--concurrency", "1", "-l", "warning", "-c"])
+                .arg(file("envoy.yaml")),
+        }
+    }
+}
+
+fn examples() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging/examples")
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    process: Process,
+    _dir: TempDir,
+}
+
+impl Proxy {
+    /// Starts it between an authd and a service. `None`, noted as skipped, where the program is not installed.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start(kind: Kind, authd: u16, app: u16) -> Option<Self> {
+        let found = std::env::split_paths(rig::path()).any(|dir| dir.join(kind.name()).is_file());
+        if !found {
+            skip(&format!("forward-auth by {}", kind.name()), "it is not installed");
+            return None;
+        }
+        let (dir, port) = (folder(kind.name()), free_port());
+        for entry in fs::read_dir(examples().join(kind.name())).expect("there is an example").flatten() {
+            let text = fs::read_to_string(entry.path()).expect("an example is text");
+            let home = format!("{}/", dir.path().display());
+            let text = [
+                ("127.0.0.1:8000", format!("127.0.0.1:{port}")),
+                ("http://:8000", format!("http://:{port}")),
+                ("127.0.0.1:8080", format!("127.0.0.1:{authd}")),
+                ("127.0.0.1:3000", format!("127.0.0.1:{app}")),
+                ("port_value: 8000", format!("port_value: {port}")),
+                ("port_value: 8080", format!("port_value: {authd}")),
+                ("port_value: 3000", format!("port_value: {app}")),
+                ("/etc/traefik/", home.clone()),
+                ("/etc/haproxy/", home),
+            ]
+            .iter()
+            .fold(text, |text, (from, to)| text.replace(from, to));
+            fs::write(dir.path().join(entry.file_name()), text).expect("the folder is ours");
+        }
+        let mut process = kind.spec(dir.path()).start(dir.path().join("log"));
+        process.listening(port, PATIENCE);
+        Some(Self { port, process, _dir: dir })
+    }
+
+    pub fn http(&self) -> Http {
+        Http::tcp(self.port)
+    }
+
+    /// What it has printed.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
