@@ -1,6 +1,8 @@
 //! End-to-end tests: the real binaries against real third parties. One binary, so that the tests of a run share the
 //! peers that take long to start. `tests/run` runs it with everything it needs.
 
+mod access;
+mod apply;
 mod attacks;
 mod auth_login;
 mod cli_login;
