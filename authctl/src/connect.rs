@@ -161,6 +161,12 @@ fn token(io: &Io<'_>) -> Result<Option<Secret>, Error> {
     Ok(None)
 }
 
+/// The variable that a token would be taken from.
+pub(crate) fn token_variable(io: &Io<'_>) -> Option<&'static str> {
+    let names = ["AUTHCTL_TOKEN", "AUTHCTL_TOKEN_FILE", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE"];
+    names.into_iter().find(|name| variable(io, name).is_some())
+}
+
 /// The token of the session that `authctl login` began there.
 fn session_token(endpoint: &Endpoint, io: &Io<'_>) -> Result<Option<Secret>, Error> {
     let Some(folder) = kept::Folder::find(io) else { return Ok(None) };

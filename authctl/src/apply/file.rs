@@ -78,6 +78,8 @@ pub(crate) struct Grant {
 pub(crate) struct Reference<'f> {
     pub kind: Kind,
     pub name: &'f str,
+    /// Of what a person is given: where.
+    pub of_service: Option<&'f str>,
     pub way: Vec<Way>,
 }
 
@@ -199,16 +201,18 @@ impl Wanted {
     pub(crate) fn references(&self) -> Vec<Reference<'_>> {
         let mut all = References(Vec::new());
         for (index, role) in self.roles.iter().enumerate() {
-            all.list(Kind::Permission, &role.permissions, &[ROLES, Way::Item(index), PERMISSIONS]);
+            all.list(Kind::Permission, &role.permissions, None, &[ROLES, Way::Item(index), PERMISSIONS]);
         }
         for (index, service) in self.services.iter().enumerate() {
-            all.list(Kind::Role, &service.roles, &[SERVICES, Way::Item(index), HELD]);
+            all.list(Kind::Role, &service.roles, None, &[SERVICES, Way::Item(index), HELD]);
         }
         for (index, grant) in self.grants.iter().enumerate() {
             let at = [GRANTS, Way::Item(index)];
-            all.0.push(Reference { kind: Kind::Service, name: &grant.service, way: [&at[..], &[SERVICE]].concat() });
-            all.list(Kind::Role, &grant.roles, &[&at[..], &[HELD]].concat());
-            all.list(Kind::Permission, &grant.permissions, &[&at[..], &[PERMISSIONS]].concat());
+            let service = grant.service.as_str();
+            let way = [&at[..], &[SERVICE]].concat();
+            all.0.push(Reference { kind: Kind::Service, name: service, of_service: None, way });
+            all.list(Kind::Role, &grant.roles, Some(service), &[&at[..], &[HELD]].concat());
+            all.list(Kind::Permission, &grant.permissions, Some(service), &[&at[..], &[PERMISSIONS]].concat());
         }
         all.0
     }
@@ -234,9 +238,11 @@ impl Service {
 struct References<'f>(Vec<Reference<'f>>);
 
 impl<'f> References<'f> {
-    fn list(&mut self, kind: Kind, names: &'f [String], list: &[Way]) {
-        let named = names.iter().enumerate();
-        self.0.extend(named.map(|(index, name)| Reference { kind, name, way: [list, &[Way::Item(index)]].concat() }));
+    fn list(&mut self, kind: Kind, names: &'f [String], of_service: Option<&'f str>, list: &[Way]) {
+        self.0.extend(names.iter().enumerate().map(|(index, name)| {
+            let way = [list, &[Way::Item(index)]].concat();
+            Reference { kind, name, of_service, way }
+        }));
     }
 }
 

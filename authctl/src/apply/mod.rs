@@ -4,17 +4,23 @@
 //! is made before; what a plan takes away comes after what it gives, and what it lets work again comes after both;
 //! what authd brings itself is never taken away.
 
+mod current;
 mod file;
 mod locate;
 mod plan;
 mod show;
+mod step;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
 use serde::Serialize;
 
-pub(crate) use file::{File, MAX_BYTES, Wanted};
-pub(crate) use plan::{Current, Held, Plan, Step};
+pub(crate) use current::{Current, Held};
+pub(crate) use file::{Fault, File, MAX_BYTES};
+pub(crate) use plan::{Plan, idle};
+pub(crate) use step::Step;
 
 /// The built-in service, whose permissions are authd's own.
 pub(crate) const AUTHD: &str = "authd";

@@ -12,38 +12,10 @@ use shared::api::users::Status;
 use shared::names::fold;
 use shared::op::Permission;
 
+use super::current::{Current, Held};
 use super::file::{Fault, Grant, Role, Service, Wanted};
+use super::step::Step;
 use super::{AUTHD, AUTHD_ADMIN, Kind};
-
-/// What there is, by folded names. Of roles and services that the file does not name, only that they are there.
-#[derive(Debug, Default)]
-pub(crate) struct Current {
-    /// Names as they are spelled.
-    pub permissions: BTreeMap<String, String>,
-    pub roles: BTreeMap<String, Held>,
-    pub services: BTreeMap<String, Held>,
-    /// (user, service) -> roles and permissions. Of people whom the file does not name only when pruning.
-    pub grants: BTreeMap<(String, String), Granted>,
-}
-
-/// A role with its permissions, or a service with its roles.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Held {
-    pub name: String,
-    pub description: String,
-    pub status: Status,
-    /// Folded -> as it is spelled.
-    pub holds: BTreeMap<String, String>,
-}
-
-/// What a person was given in a service; names by their folded form.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Granted {
-    pub user: String,
-    pub service: String,
-    pub roles: BTreeMap<String, String>,
-    pub permissions: BTreeMap<String, String>,
-}
 
 /// What happens to one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -72,52 +44,6 @@ pub(crate) enum Detail {
     Add { kind: Kind, name: String },
     Remove { kind: Kind, name: String },
     Set { field: &'static str, from: String, to: String },
-}
-
-/// One call of the daemon.
-#[derive(Clone, Debug)]
-pub(crate) enum Step {
-    CreatePermission(CreatePermission),
-    CreateRole(CreateRole),
-    CreateService(CreateService),
-    UpdateRole(UpdateRole),
-    UpdateService(UpdateService),
-    AddRolePermission(AddRolePermission),
-    AddServiceRole(AddServiceRole),
-    GrantRole(GrantRole),
-    GrantPermission(GrantPermission),
-    UngrantRole(UngrantRole),
-    UngrantPermission(UngrantPermission),
-    RemoveServiceRole(RemoveServiceRole),
-    RemoveRolePermission(RemoveRolePermission),
-    DeleteService(DeleteService),
-    DeleteRole(DeleteRole),
-    DeletePermission(DeletePermission),
-}
-
-impl Step {
-    /// Its place in the order of all. What is switched off goes before everything that could give it to somebody, what
-    /// is switched on after everything that is taken from it.
-    fn phase(&self) -> u8 {
-        let is_on = |status: &Option<Status>| *status == Some(Status::Active);
-        match self {
-            Self::UpdateRole(op) if !is_on(&op.status) => 0,
-            Self::UpdateService(op) if !is_on(&op.status) => 0,
-            Self::CreatePermission(_) => 1,
-            Self::CreateRole(_) => 2,
-            Self::CreateService(_) => 3,
-            Self::AddRolePermission(_) => 4,
-            Self::AddServiceRole(_) => 5,
-            Self::GrantRole(_) | Self::GrantPermission(_) => 6,
-            Self::UngrantRole(_) | Self::UngrantPermission(_) => 7,
-            Self::RemoveServiceRole(_) => 8,
-            Self::RemoveRolePermission(_) => 9,
-            Self::UpdateRole(_) | Self::UpdateService(_) => 10,
-            Self::DeleteService(_) => 11,
-            Self::DeleteRole(_) => 12,
-            Self::DeletePermission(_) => 13,
-        }
-    }
 }
 
 /// Everything that is to be done.
@@ -384,6 +310,27 @@ fn declared(wanted: &Wanted) -> impl Iterator<Item = (Kind, String)> {
     permissions.chain(roles).chain(services)
 }
 
+/// Roles that the file gives to somebody in a service that does not have them: such a role does nothing. Not a fault,
+/// since the service may get it by another file; said aloud, since it is mostly forgotten.
+pub(crate) fn idle(wanted: &Wanted, current: &Current) -> Vec<Fault> {
+    let declared: BTreeMap<String, BTreeSet<String>> = wanted
+        .services
+        .iter()
+        .map(|service| (fold(&service.name), service.roles.iter().map(|role| fold(role)).collect()))
+        .collect();
+    let counts = |service: &str, role: &str| match declared.get(service) {
+        Some(roles) => roles.contains(role) || (service == AUTHD && role == AUTHD_ADMIN),
+        None => current.services.get(service).is_some_and(|service| service.holds.contains_key(role)),
+    };
+    let given = wanted.references().into_iter().filter(|reference| reference.kind == Kind::Role);
+    let told = given.filter_map(|reference| {
+        let (service, role) = (reference.of_service?, reference.name);
+        let fault = format!("the role {role:?} does not count in {service:?}, whose roles it is not among");
+        (!counts(&fold(service), &fold(role))).then_some((reference.way, fault))
+    });
+    told.collect()
+}
+
 /// References to what neither the file nor the daemon has.
 fn missing(wanted: &Wanted, current: &Current) -> Vec<Fault> {
     let declared: BTreeSet<(Kind, String)> = declared(wanted).collect();
@@ -403,18 +350,4 @@ fn missing(wanted: &Wanted, current: &Current) -> Vec<Fault> {
         (reference.way, format!("there is no {kind} {name:?}, here or at authd; the file must declare it"))
     });
     told.collect()
-}
-
-impl Current {
-    /// Notes grants, once each however often they come.
-    pub(crate) fn add_grants(&mut self, grants: Vec<shared::api::rbac::Grant>) {
-        for grant in grants {
-            let pair = (fold(&grant.username), fold(&grant.service));
-            let granted = self.grants.entry(pair).or_default();
-            granted.user = grant.username;
-            granted.service = grant.service;
-            granted.roles.extend(grant.role.map(|role| (fold(&role), role)));
-            granted.permissions.extend(grant.permission.map(|permission| (fold(&permission), permission)));
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use owo_colors::OwoColorize;
 use shared::cli::clean;
 
-use super::plan::{Action, Change, Detail, Plan, Step};
+use super::plan::{Action, Detail, Plan};
 
 impl Plan {
     /// As text, in colour or not.
@@ -59,24 +59,4 @@ fn told(detail: &Detail, colour: bool) -> String {
 fn quoted(text: &str) -> String {
     let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
     if is_word { text.to_owned() } else { format!("\"{}\"", clean(text)) }
-}
-
-impl Change {
-    /// One of its steps, for the error that says where it stopped.
-    pub(crate) fn describe(&self, step: &Step) -> String {
-        let what = match step {
-            Step::CreatePermission(_) | Step::CreateRole(_) | Step::CreateService(_) => "create".to_owned(),
-            Step::UpdateRole(_) | Step::UpdateService(_) => "change".to_owned(),
-            Step::DeletePermission(_) | Step::DeleteRole(_) | Step::DeleteService(_) => "remove".to_owned(),
-            Step::AddRolePermission(op) => format!("+ permission {}", op.permission_id),
-            Step::RemoveRolePermission(op) => format!("- permission {}", op.permission_id),
-            Step::AddServiceRole(op) => format!("+ role {}", op.role_id),
-            Step::RemoveServiceRole(op) => format!("- role {}", op.role_id),
-            Step::GrantRole(op) => format!("+ role {}", op.role_id),
-            Step::UngrantRole(op) => format!("- role {}", op.role_id),
-            Step::GrantPermission(op) => format!("+ permission {}", op.permission_id),
-            Step::UngrantPermission(op) => format!("- permission {}", op.permission_id),
-        };
-        format!("{} {}: {what}", self.kind, self.name)
-    }
 }

@@ -78,15 +78,22 @@ pub struct ServiceCreate {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true)]
 pub struct ServiceUpdate {
     /// The service's name, or id
     pub service: String,
+    #[command(flatten)]
+    pub change: ServiceChange,
+}
+
+/// At least one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct ServiceChange {
     /// Another name
-    #[arg(long, value_parser = name, group = "change")]
+    #[arg(long, value_parser = name)]
     pub name: Option<String>,
     /// Another description
-    #[arg(long, value_name = "TEXT", group = "change")]
+    #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
 }
 

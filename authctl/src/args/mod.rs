@@ -15,15 +15,17 @@ pub use access::{
     Apply, Can, FileFormat, Grant, Grants, Permission, Role, RoleCreate, Service, ServiceRoles, ServiceToken,
 };
 pub use people::{
-    Lockout, LockoutClear, Login, NewPassword, Session, SessionEnd, SessionList, User, UserCreate, UserDelete,
-    UserPasswd, UserUpdate,
+    Lockout, LockoutClear, Login, NewPassword, OwnPassword, Session, SessionEnd, SessionList, User, UserCreate,
+    UserDelete, UserPasswd, UserUpdate,
 };
 pub use token::{Create, Extend, Info, List, Revoke, Rotate, Token, Validate};
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 refused, 2 wrong command line, 3 not authenticated, 4 nobody answers.
+Exit codes: 0 done, 1 refused, 2 wrong command line, 3 not authenticated, 4 nobody answers, 5 `apply --dry-run \
+--exit-code` found something to do.
 
-Without --server, authctl talks to the daemon on this machine through its admin socket, where the kernel says who you are.";
+Without --server, authctl talks to the daemon on this machine through its admin socket, where the kernel says who you are.
+`authctl user create --help` says how the first administrator is made.";
 
 /// How the first administrator is made: said wherever somebody may look for a default password.
 const FIRST_ADMIN: &str = "\
@@ -96,8 +98,10 @@ pub enum Command {
     Permission(Permission),
     /// Give a person roles, or single permissions, in a service
     #[command(after_help = FIRST_ADMIN)]
+    #[command(override_usage = "authctl grant [OPTIONS] --service <SERVICE> <USER> [ROLE]...")]
     Grant(Grant),
     /// Take roles, or single permissions, in a service from a person
+    #[command(override_usage = "authctl ungrant [OPTIONS] --service <SERVICE> <USER> [ROLE]...")]
     Ungrant(Grant),
     /// List who was given what, and where
     Grants(Grants),
@@ -116,6 +120,8 @@ pub enum Command {
     Login(Login),
     /// End the session of `authctl login` at a server
     Logout,
+    /// Change your own password, as whoever `authctl login` signed in; every other session ends
+    Passwd(OwnPassword),
     /// Who the daemon takes you for, and what you may do on it
     Whoami,
     /// Read the audit log, newest first

@@ -76,6 +76,13 @@ pub struct NewPassword {
     pub password_stdin: bool,
 }
 
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OwnPassword {
+    /// Read both from stdin: the password until now and the new one, a line each
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct DocumentArgs {
     /// A natural or a legal (juridical) person
@@ -102,24 +109,31 @@ fn document_type() -> impl TypedValueParser<Value = DocumentType> {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true)]
 pub struct UserUpdate {
     /// The user's name, or id
     pub user: String,
+    #[command(flatten)]
+    pub change: UserChange,
+}
+
+/// At least one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct UserChange {
     /// Another user name
-    #[arg(long, value_name = "NAME", value_parser = name, group = "change")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     pub username: Option<String>,
     /// Another name to call the person
-    #[arg(long, value_name = "TEXT", group = "change")]
+    #[arg(long, value_name = "TEXT")]
     pub name: Option<String>,
     /// A natural or a legal (juridical) person
-    #[arg(long, value_name = "N|J", value_parser = person_type(), group = "change")]
+    #[arg(long, value_name = "N|J", value_parser = person_type())]
     pub person_type: Option<PersonType>,
     /// What the document number is a number of
-    #[arg(long, value_name = "DNI|CE|RUC", value_parser = document_type(), group = "change")]
+    #[arg(long, value_name = "DNI|CE|RUC", value_parser = document_type())]
     pub document_type: Option<DocumentType>,
     /// The number of the person's document
-    #[arg(long, value_name = "NUMBER", group = "change")]
+    #[arg(long, value_name = "NUMBER")]
     pub document_number: Option<String>,
 }
 

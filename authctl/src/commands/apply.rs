@@ -1,20 +1,25 @@
 //! Making access as a file says: read the file, read what there is, show the difference, and make it so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File as OsFile;
 use std::io::Read;
 use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use serde::Serialize;
 use shared::api::rbac::{ListGrants, ListPermissions, ListRolePermissions, ListRoles, ListServiceRoles, ListServices};
-use shared::cli::{Exit, Format};
+use shared::cli::{Exit, Format, clean};
 use shared::names::fold;
 
 use super::Context;
 use crate::Io;
-use crate::apply::{Current, File, Held, MAX_BYTES, Plan, Step, Wanted};
+use crate::apply::{Current, Fault, File, Held, MAX_BYTES, Plan, Step, idle};
 use crate::args::{self, FileFormat};
 use crate::error::Error;
+
+/// A file of many thousand entries takes some tenths of a second.
+const PARSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A plan as the API's objects are printed.
 #[derive(Serialize)]
@@ -27,8 +32,18 @@ struct Outcome<'p> {
 
 pub(super) async fn run(args: args::Apply, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let file = read(&args, context.io)?;
-    let current = current(&file, args.prune, context).await?;
-    let plan = Plan::new(&file.wanted, &current, args.prune).map_err(|faults| Error::Refused(file.tell(&faults)))?;
+    let (current, mut faults) = current(&file, args.prune, context).await?;
+    let plan = match Plan::new(&file.wanted, &current, args.prune) {
+        Ok(plan) if faults.is_empty() => plan,
+        planned => {
+            faults.extend(planned.err().unwrap_or_default());
+            return Err(Error::Refused(file.tell(&faults)));
+        }
+    };
+    let notes = file.tell(&idle(&file.wanted, &current));
+    if !notes.is_empty() {
+        writeln!(context.io.err, "note: {}", clean_lines(&notes))?;
+    }
     if plan.is_empty() {
         if !context.print_object(&Outcome { plan: &plan, applied: false })? {
             writeln!(context.io.out, "Nothing to do: everything is as the file says")?;
@@ -46,6 +61,11 @@ pub(super) async fn run(args: args::Apply, context: &mut Context<'_, '_>) -> Res
     make(&plan, context).await?;
     let applied = Outcome { plan: &plan, applied: true };
     context.tell(&applied, || format!("Done: {}", plan.summary(true)))
+}
+
+/// Names cannot drive the terminal; the lines stay lines.
+fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
 }
 
 /// To stdout; where that is for an object, to stderr, and only for a person who will be asked.
@@ -84,11 +104,23 @@ fn read(args: &args::Apply, io: &Io<'_>) -> Result<File, Error> {
         return Err(Error::Usage(format!("{shown} is larger than {MAX_BYTES} bytes")));
     }
     let text = String::from_utf8(bytes).map_err(|_| Error::Usage(format!("{shown} is not UTF-8")))?;
-    File::parse(shown, format, text).map_err(Error::Usage)
+    let told = shown.clone();
+    let parsed = within(PARSE_TIMEOUT, move || File::parse(shown, format, text));
+    let parsed =
+        parsed.ok_or_else(|| Error::Usage(format!("{told} cannot be read in {} s", PARSE_TIMEOUT.as_secs())))?;
+    parsed.map_err(Error::Usage)
 }
 
-/// Asks for everything that the difference depends on.
-async fn current(file: &File, prune: bool, context: &Context<'_, '_>) -> Result<Current, Error> {
+/// Runs on a thread that is left behind when it takes too long; the process ends without it. The YAML parser takes
+/// minutes for a megabyte of open brackets before it says that this is too deep.
+fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(limit).ok()
+}
+
+/// Asks for everything that the difference depends on. The faults are people who are not there.
+async fn current(file: &File, prune: bool, context: &Context<'_, '_>) -> Result<(Current, Vec<Fault>), Error> {
     let mut current = Current::default();
     let by_name = |names: Vec<String>| names.into_iter().map(|name| (fold(&name), name)).collect::<BTreeMap<_, _>>();
     let permissions = context.pages(ListPermissions::default(), u64::MAX).await?.permissions;
@@ -102,31 +134,34 @@ async fn current(file: &File, prune: bool, context: &Context<'_, '_>) -> Result<
         let held = Held { name, description, status, ..Held::default() };
         current.services.insert(fold(&held.name), held);
     }
-    let Wanted { roles, services, .. } = &file.wanted;
-    for wanted in roles {
+    for wanted in &file.wanted.roles {
         if let Some(role) = current.roles.get_mut(&fold(&wanted.name)) {
             let request = ListRolePermissions { id: role.name.clone(), ..ListRolePermissions::default() };
             let permissions = context.pages(request, u64::MAX).await?.permissions;
             role.holds = by_name(permissions.into_iter().map(|permission| permission.name).collect());
         }
     }
-    for wanted in services {
-        if let Some(service) = current.services.get_mut(&fold(&wanted.name)) {
+    // Those in which somebody is given something, too: whether it counts there depends on them.
+    let declared = file.wanted.services.iter().map(|service| fold(&service.name));
+    let services: BTreeSet<String> =
+        declared.chain(file.wanted.grants.iter().map(|grant| fold(&grant.service))).collect();
+    for name in services {
+        if let Some(service) = current.services.get_mut(&name) {
             let request = ListServiceRoles { id: service.name.clone(), ..ListServiceRoles::default() };
             let roles = context.pages(request, u64::MAX).await?.roles;
             service.holds = by_name(roles.into_iter().map(|role| role.name).collect());
         }
     }
-    grants(file, &mut current, context).await?;
+    let unknown = grants(file, &mut current, context).await?;
     if prune {
         let all = context.pages(ListGrants::default(), u64::MAX).await?.grants;
         current.add_grants(all);
     }
-    Ok(current)
+    Ok((current, unknown))
 }
 
 /// The grants of everybody whom the file names. This also tells who is not there, and needs no leave to read users.
-async fn grants(file: &File, current: &mut Current, context: &Context<'_, '_>) -> Result<(), Error> {
+async fn grants(file: &File, current: &mut Current, context: &Context<'_, '_>) -> Result<Vec<Fault>, Error> {
     let mut unknown = Vec::new();
     for (name, way) in file.wanted.users().into_values() {
         let request = ListGrants { person_id: Some(name.to_owned()), ..ListGrants::default() };
@@ -138,7 +173,7 @@ async fn grants(file: &File, current: &mut Current, context: &Context<'_, '_>) -
             Err(error) => return Err(error),
         }
     }
-    if unknown.is_empty() { Ok(()) } else { Err(Error::Refused(file.tell(&unknown))) }
+    Ok(unknown)
 }
 
 /// Makes the changes, one after another, until all are made or one fails.
@@ -147,7 +182,10 @@ async fn make(plan: &Plan, context: &Context<'_, '_>) -> Result<(), Error> {
     for (done, (change, step)) in steps.iter().enumerate() {
         if let Err(error) = perform(step, context).await {
             return Err(match error {
-                Error::Call(call) => Error::Stopped { done, of: steps.len(), step: change.describe(step), call },
+                Error::Call(call) => {
+                    let step = format!("{} {}: {}", change.kind, change.name, step.describe());
+                    Error::Stopped { done, of: steps.len(), step, call }
+                }
                 error => error,
             });
         }
@@ -173,5 +211,17 @@ async fn perform(step: &Step, context: &Context<'_, '_>) -> Result<(), Error> {
         Step::DeleteService(op) => context.call(op).await.map(drop),
         Step::DeleteRole(op) => context.call(op).await.map(drop),
         Step::DeletePermission(op) => context.call(op).await.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_that_takes_too_long_is_left_behind() {
+        let (_keep, blocked) = channel::<()>();
+        assert_eq!(within(Duration::from_millis(10), move || blocked.recv().is_ok()), None);
+        assert_eq!(within(Duration::from_secs(10), || 1), Some(1));
     }
 }

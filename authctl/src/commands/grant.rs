@@ -1,9 +1,12 @@
 //! Who was given what in which service, and what follows from it.
 
 use shared::api::Done;
-use shared::api::rbac::{GrantPermission, GrantRole, ListGrants, UngrantPermission, UngrantRole};
+use shared::api::rbac::{
+    GrantPermission, GrantRole, ListGrants, ListServiceRoles, Role, UngrantPermission, UngrantRole,
+};
 use shared::api::sessions::{CheckPermission, ExplainPermission, ExplainedPermission};
 use shared::cli::{Column, Exit, Grid, clean, moment, relative};
+use shared::names::fold;
 
 use super::{Context, listing};
 use crate::args;
@@ -24,7 +27,29 @@ pub(super) async fn grant(args: args::Grant, context: &mut Context<'_, '_>) -> R
         context.note(|| format!("{user} has {permission} in {service}"))?;
     }
     context.print_object(&Done::default())?;
+    note_idle(service, &args.what.roles, context).await?;
     Ok(Exit::Ok)
+}
+
+/// Says of roles that were given in a service that does not have them that they do nothing there.
+async fn note_idle(service: &str, roles: &[String], context: &mut Context<'_, '_>) -> Result<(), Error> {
+    if roles.is_empty() {
+        return Ok(());
+    }
+    let request = ListServiceRoles { id: service.to_owned(), ..ListServiceRoles::default() };
+    // The grant is made; a hint that cannot be had is none.
+    let Ok(list) = context.pages(request, u64::MAX).await else { return Ok(()) };
+    for role in roles {
+        let is_this = |known: &Role| known.id.to_string() == *role || fold(&known.name) == fold(role);
+        if !list.roles.iter().any(is_this) {
+            let (service, role) = (clean(service), clean(role));
+            writeln!(
+                context.io.err,
+                "note: the role {role} does not count in {service} until: authctl service roles add {service} {role}"
+            )?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn ungrant(args: args::Grant, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

@@ -1,13 +1,13 @@
 //! Signing in to a server, signing out, and who one is.
 
-use shared::api::sessions::{LoggedIn, Login, Logout, WhoAmI};
+use shared::api::sessions::{ChangePassword, LoggedIn, Login, Logout, WhoAmI};
 use shared::cli::{Exit, clean, moment};
 use shared::secret::Secret;
 use shared::time::Time;
 
 use super::{Context, password};
 use crate::args;
-use crate::connect::Credentials;
+use crate::connect::{self, Credentials};
 use crate::error::Error;
 use crate::kept::{self, Folder, KEYRING, Kept, TokenStore};
 use crate::output::write_record;
@@ -56,6 +56,9 @@ pub(super) async fn login(args: args::Login, context: &mut Context<'_, '_>) -> R
 
 fn tell_login(answer: &LoggedIn, server: &str, place: &str, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     writeln!(context.io.err, "The session's token is kept {place}")?;
+    if let Some(variable) = connect::token_variable(context.io) {
+        writeln!(context.io.err, "note: {variable} is set, and goes before the session")?;
+    }
     // The API's own object is the token itself, which is kept and not shown.
     if context.print_object(&answer.payload)? {
         return Ok(Exit::Ok);
@@ -124,6 +127,18 @@ pub(super) async fn logout(context: &mut Context<'_, '_>) -> Result<Exit, Error>
     }
     writeln!(context.io.out, "Signed out of {server}")?;
     Ok(Exit::Ok)
+}
+
+/// Changes the password of whoever the session belongs to.
+pub(super) async fn passwd(args: args::OwnPassword, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    if context.credentials == Credentials::Peer {
+        let detail = "this is for people: sign in with authctl login, and name the server. An administrator sets somebody's \
+                      password with authctl user passwd USER";
+        return Err(Error::Usage(detail.to_owned()));
+    }
+    let (password, new_password) = password::change(args, context.io)?;
+    let done = context.call(&ChangePassword { password, new_password }).await?;
+    context.tell(&done, || "Your password is changed; every other session of yours has ended".to_owned())
 }
 
 pub(super) async fn whoami(context: &mut Context<'_, '_>) -> Result<Exit, Error> {

@@ -59,6 +59,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::Lockout(command) => lockout::run(command, context).await,
         Command::Login(args) => login::login(args, context).await,
         Command::Logout => login::logout(context).await,
+        Command::Passwd(args) => login::passwd(args, context).await,
         Command::Whoami => login::whoami(context).await,
         Command::Audit(args) => audit::list(args, context).await,
         Command::Status => system::status(context).await,

@@ -33,7 +33,7 @@ pub(super) async fn run(command: args::Service, context: &mut Context<'_, '_>) -
             show(&service, context).await
         }
         args::Service::Update(args) => {
-            let (name, description) = (args.name, args.description);
+            let (name, description) = (args.change.name, args.change.description);
             let request = UpdateService { id: args.service, name, description, status: None };
             let service = context.call(&request).await?;
             show(&service, context).await

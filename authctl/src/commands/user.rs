@@ -115,11 +115,11 @@ fn show(user: &User, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
 async fn update(args: args::UserUpdate, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let request = UpdateUser {
         id: args.user,
-        username: args.username,
-        name: args.name,
-        person_type: args.person_type,
-        document_type: args.document_type,
-        document_number: args.document_number,
+        username: args.change.username,
+        name: args.change.name,
+        person_type: args.change.person_type,
+        document_type: args.change.document_type,
+        document_number: args.change.document_number,
         ..UpdateUser::default()
     };
     let user = context.call(&request).await?;

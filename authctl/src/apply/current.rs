@@ -1,0 +1,51 @@
+//! What there is at the daemon, as far as it matters to a file.
+
+use std::collections::BTreeMap;
+
+use shared::api::rbac::Grant;
+use shared::api::users::Status;
+use shared::names::fold;
+
+/// What there is, by folded names. Of roles and services that the file does not name, only that they are there.
+#[derive(Debug, Default)]
+pub(crate) struct Current {
+    /// Names as they are spelled.
+    pub permissions: BTreeMap<String, String>,
+    pub roles: BTreeMap<String, Held>,
+    pub services: BTreeMap<String, Held>,
+    /// (user, service) -> roles and permissions. Of people whom the file does not name only when pruning.
+    pub grants: BTreeMap<(String, String), Granted>,
+}
+
+/// A role with its permissions, or a service with its roles.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held {
+    pub name: String,
+    pub description: String,
+    pub status: Status,
+    /// Folded -> as it is spelled.
+    pub holds: BTreeMap<String, String>,
+}
+
+/// What a person was given in a service; names by their folded form.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Granted {
+    pub user: String,
+    pub service: String,
+    pub roles: BTreeMap<String, String>,
+    pub permissions: BTreeMap<String, String>,
+}
+
+impl Current {
+    /// Notes grants, once each however often they come.
+    pub(crate) fn add_grants(&mut self, grants: Vec<Grant>) {
+        for grant in grants {
+            let pair = (fold(&grant.username), fold(&grant.service));
+            let granted = self.grants.entry(pair).or_default();
+            granted.user = grant.username;
+            granted.service = grant.service;
+            granted.roles.extend(grant.role.map(|role| (fold(&role), role)));
+            granted.permissions.extend(grant.permission.map(|permission| (fold(&permission), permission)));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! One change as a call of the daemon, and which comes before which.
+
+use shared::api::rbac::{
+    AddRolePermission, AddServiceRole, CreatePermission, CreateRole, CreateService, DeletePermission, DeleteRole,
+    DeleteService, GrantPermission, GrantRole, RemoveRolePermission, RemoveServiceRole, UngrantPermission, UngrantRole,
+    UpdateRole, UpdateService,
+};
+use shared::api::users::Status;
+
+/// One call of the daemon.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    CreatePermission(CreatePermission),
+    CreateRole(CreateRole),
+    CreateService(CreateService),
+    UpdateRole(UpdateRole),
+    UpdateService(UpdateService),
+    AddRolePermission(AddRolePermission),
+    AddServiceRole(AddServiceRole),
+    GrantRole(GrantRole),
+    GrantPermission(GrantPermission),
+    UngrantRole(UngrantRole),
+    UngrantPermission(UngrantPermission),
+    RemoveServiceRole(RemoveServiceRole),
+    RemoveRolePermission(RemoveRolePermission),
+    DeleteService(DeleteService),
+    DeleteRole(DeleteRole),
+    DeletePermission(DeletePermission),
+}
+
+impl Step {
+    /// Its place in the order of all. What is switched off goes before everything that could give it to somebody, what
+    /// is switched on after everything that is taken from it.
+    pub(super) fn phase(&self) -> u8 {
+        let is_on = |status: &Option<Status>| *status == Some(Status::Active);
+        match self {
+            Self::UpdateRole(op) if !is_on(&op.status) => 0,
+            Self::UpdateService(op) if !is_on(&op.status) => 0,
+            Self::CreatePermission(_) => 1,
+            Self::CreateRole(_) => 2,
+            Self::CreateService(_) => 3,
+            Self::AddRolePermission(_) => 4,
+            Self::AddServiceRole(_) => 5,
+            Self::GrantRole(_) | Self::GrantPermission(_) => 6,
+            Self::UngrantRole(_) | Self::UngrantPermission(_) => 7,
+            Self::RemoveServiceRole(_) => 8,
+            Self::RemoveRolePermission(_) => 9,
+            Self::UpdateRole(_) | Self::UpdateService(_) => 10,
+            Self::DeleteService(_) => 11,
+            Self::DeleteRole(_) => 12,
+            Self::DeletePermission(_) => 13,
+        }
+    }
+
+    /// What it does to its thing, for the error that says where it stopped.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::CreatePermission(_) | Self::CreateRole(_) | Self::CreateService(_) => "create".to_owned(),
+            Self::UpdateRole(_) | Self::UpdateService(_) => "change".to_owned(),
+            Self::DeletePermission(_) | Self::DeleteRole(_) | Self::DeleteService(_) => "remove".to_owned(),
+            Self::AddRolePermission(op) => format!("+ permission {}", op.permission_id),
+            Self::RemoveRolePermission(op) => format!("- permission {}", op.permission_id),
+            Self::AddServiceRole(op) => format!("+ role {}", op.role_id),
+            Self::RemoveServiceRole(op) => format!("- role {}", op.role_id),
+            Self::GrantRole(op) => format!("+ role {}", op.role_id),
+            Self::UngrantRole(op) => format!("- role {}", op.role_id),
+            Self::GrantPermission(op) => format!("+ permission {}", op.permission_id),
+            Self::UngrantPermission(op) => format!("- permission {}", op.permission_id),
+        }
+    }
+}

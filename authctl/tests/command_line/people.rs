@@ -1,0 +1,193 @@
+//! Users, signing in, lock-outs: what is asked, what is sent, what is told.
+
+use shared::cli::Exit;
+
+use crate::TOKEN_ID;
+use crate::daemon::{Answer, Daemon, problem};
+use crate::program::Program;
+
+fn user(name: &str, rest: &str) -> String {
+    format!(
+        r#"{{"id":"{TOKEN_ID}","username":"{name}","name":"Alice","status":"active","has_password":true,
+        "created_at":"2027-01-14T08:00:00Z","updated_at":"2027-01-14T08:00:00Z"{rest}}}"#
+    )
+}
+
+#[test]
+fn a_password_is_typed_twice_and_sent_as_it_was_typed() {
+    let daemon = Daemon::start([Answer::json(201, &user("alice", ""))]);
+    let typed = &["pass phrase ", "pass phrase", "pass phrase ", "pass phrase "];
+    let run = daemon.run(&Program { typed: Some(typed), ..Program::default() }, &["user", "create", "alice"]);
+    assert_eq!((run.exit, run.err.as_str()), (Exit::Ok, "They are not the same\n"));
+    assert_eq!(run.out, format!("Created the user alice, id {TOKEN_ID}\n"));
+    assert!(daemon.request().ends_with(r#"{"password":"pass phrase ","username":"alice"}"#));
+}
+
+#[test]
+fn a_password_from_stdin_is_one_line_without_its_end() {
+    for (stdin, sent) in [("pass phrase\n", "pass phrase"), ("x\r\n", "x"), (" y", " y")] {
+        let daemon = Daemon::start([Answer::json(200, &user("alice", ""))]);
+        let program = Program { stdin, ..Program::default() };
+        let run = daemon.run(&program, &["user", "passwd", "alice", "--password-stdin"]);
+        assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+        assert!(daemon.request().ends_with(&format!(r#"{{"password":"{sent}"}}"#)));
+    }
+    for (stdin, told) in [("", "no password"), ("\n", "no password"), ("one\ntwo\n", "more than one line")] {
+        let program = Program { stdin, ..Program::default() };
+        let run = Daemon::start([]).run(&program, &["user", "passwd", "alice", "--password-stdin"]);
+        assert_eq!(run.exit, Exit::Usage);
+        assert!(run.err.contains(told) && !run.err.contains("one\ntwo"), "{}", run.err);
+    }
+}
+
+#[test]
+fn without_a_terminal_a_password_comes_from_stdin_or_not_at_all() {
+    let run = Daemon::start([]).run(&Program { stdin: "ignored", ..Program::default() }, &["user", "create", "alice"]);
+    assert_eq!(run.exit, Exit::Usage);
+    assert!(run.err.contains("--password-stdin or --no-password"), "{}", run.err);
+    let daemon = Daemon::start([Answer::json(201, &user("alice", ""))]);
+    let args =
+        ["user", "create", "alice", "--no-password", "--inactive", "--person-type", "J", "--document-type", "RUC"];
+    daemon.run(&Program::default(), &args);
+    let request = daemon.request();
+    assert!(
+        request.ends_with(r#"{"document_type":"RUC","person_type":"J","status":"inactive","username":"alice"}"#),
+        "{request}"
+    );
+}
+
+#[test]
+fn user_list_is_a_table_that_fits_and_says_when_there_is_nobody() {
+    let list = format!(r#"{{"users":[{},{}]}}"#, user("alice", ""), user("b\\u001b[2J", r#","document_number":"1""#));
+    let daemon = Daemon::start([Answer::json(200, &list)]);
+    let run = daemon.run(&Program { width: Some(40), ..Program::default() }, &["user", "list"]);
+    assert!(run.out.lines().all(|line| line.chars().count() <= 40), "{}", run.out);
+    assert!(run.out.starts_with("USER ") && !run.out.contains('\u{1b}'), "{}", run.out);
+    let daemon = Daemon::start([Answer::json(200, r#"{"users":[]}"#)]);
+    let run = daemon.run(&Program::default(), &["user", "list"]);
+    assert_eq!((run.exit, run.out.as_str()), (Exit::Ok, ""));
+    assert!(run.err.starts_with("No users."), "{}", run.err);
+}
+
+#[test]
+fn what_destroys_asks_by_name_and_goes_by_id() {
+    let answers = [Answer::json(200, &user("alice", "")), Answer::json(200, r#"{"status":"success"}"#)];
+    let daemon = Daemon::start(answers);
+    let run = daemon.run(&Program { confirm: Some(true), ..Program::default() }, &["user", "delete", "ALICE"]);
+    assert_eq!((run.exit, run.out.as_str()), (Exit::Ok, "Deleted the user alice\n"));
+    assert!(daemon.request().starts_with("GET /users/ALICE "));
+    assert!(daemon.request().starts_with(&format!("DELETE /users/{TOKEN_ID} ")));
+    for args in [
+        &["user", "delete", "x"][..],
+        &["user", "logout", "x"],
+        &["session", "end", "--user", "x"],
+        &["service", "delete", "x"],
+        &["service", "token", "revoke", "x", TOKEN_ID],
+        &["role", "delete", "x"],
+        &["permission", "delete", "x"],
+    ] {
+        let run = Daemon::start([]).run(&Program::default(), args);
+        assert_eq!(run.exit, Exit::Usage, "{args:?}");
+        assert!(run.err.contains("--yes"), "{}", run.err);
+    }
+}
+
+const LOGGED_IN: &str = r#"{"token":"5e55","expires_at":1800000300,"payload":
+    {"user_id":"0199a0b0-0000-7000-8000-000000000001","username":"alice","name":"Alice"}}"#;
+const IDENTITY: &str = r#"{"caller":"user:alice(1)","permissions":["users.read","audit.read"]}"#;
+
+#[test]
+fn login_keeps_the_session_for_this_server_and_logout_forgets_it() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path().to_str().unwrap();
+    let answers = [
+        Answer::json(200, LOGGED_IN),
+        Answer::json(200, IDENTITY),
+        problem(401, "invalid_token", ""),
+        Answer::json(200, r#"{"status":"logged_out"}"#),
+    ];
+    let daemon = Daemon::start_tcp(answers);
+    let program = Program { env: &[("HOME", home)], typed: Some(&["alice", "secret"]), ..Program::default() };
+    let run = daemon.run(&program, &["login", "--token-store", "file"]);
+    assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+    assert!(run.out.contains("as alice") && run.out.contains("in 5 minutes"), "{}", run.out);
+    assert!(run.err.contains("in a file that only you can read") && !run.err.contains("5e55"), "{}", run.err);
+    let request = daemon.request();
+    assert!(request.ends_with(r#"{"password":"secret","username":"alice"}"#) && !request.contains("authorization"));
+
+    let run = daemon.run(&program, &["whoami"]);
+    assert!(run.out.contains("On authd      users.read, audit.read\n"), "{}{}", run.out, run.err);
+    assert!(daemon.request().contains("authorization: Bearer 5e55\r\n"));
+    let run = daemon.run(&program, &["user", "list"]);
+    assert_eq!(run.exit, Exit::NotAuthenticated);
+    assert!(run.err.contains("run authctl login --server http://127.0.0.1:"), "{}", run.err);
+    daemon.request();
+
+    let run = daemon.run(&program, &["logout"]);
+    assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+    let request = daemon.request();
+    assert!(request.starts_with("POST /auth/logout ") && request.contains("Bearer 5e55"), "{request}");
+    assert_eq!(daemon.run(&program, &["logout"]).exit, Exit::NotAuthenticated);
+}
+
+#[test]
+fn the_session_is_for_one_server_and_a_token_goes_before_it() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path().to_str().unwrap();
+    let env = &[("HOME", home), ("ADMIN_TOKEN", "adm1n")];
+    let here = Daemon::start_tcp([Answer::json(200, LOGGED_IN), Answer::json(200, IDENTITY)]);
+    let program = Program { env, stdin: "secret\n", ..Program::default() };
+    let run = here.run(&program, &["login", "--user", "alice", "--password-stdin", "--token-store", "file"]);
+    assert!(run.err.contains("note: ADMIN_TOKEN is set"), "{}", run.err);
+    here.run(&program, &["whoami"]);
+    assert!(!here.request().contains("adm1n"), "a login shows nothing but the password");
+    assert!(here.request().contains("Bearer adm1n\r\n"));
+
+    let elsewhere = Daemon::start_tcp([problem(401, "unauthenticated", "")]);
+    let run = elsewhere.run(&Program { env: &env[..1], ..Program::default() }, &["whoami"]);
+    assert!(run.err.contains("Sign in with `authctl login --server"), "{}", run.err);
+    assert!(!elsewhere.request().contains("5e55"));
+}
+
+#[test]
+fn a_login_wants_a_server_and_a_way_to_keep_the_password_private() {
+    let program = Program { env: &[("HOME", "/nonexistent")], stdin: "x", ..Program::default() };
+    for (args, told) in [
+        (&["login"][..], "--server URL"),
+        (&["logout"], "--server URL"),
+        (&["--socket", "/x", "login"], "--server URL"),
+        (&["--server", "http://192.0.2.1", "login", "--user", "a", "--password-stdin"], "--insecure"),
+        (&["--server", "http://127.0.0.1:1", "login", "--password-stdin"], "--user NAME"),
+        (&["--server", "http://127.0.0.1:1", "login", "--user", "a"], "--password-stdin"),
+    ] {
+        let run = program.run(args);
+        assert_eq!(run.exit, Exit::Usage, "{args:?}: {}", run.err);
+        assert!(run.err.contains(told), "{args:?}: {}", run.err);
+    }
+}
+
+#[test]
+fn lockouts_are_told_and_cleared_by_name_or_address() {
+    let list = r#"{"lockouts":[{"id":"name:alice","failures":12,"last_at":"2027-01-15T07:59:00Z","locked_until":"2027-01-15T08:15:00Z"},
+        {"id":"address:2001:db8::","failures":3,"last_at":"2027-01-15T07:00:00Z"}]}"#;
+    let daemon = Daemon::start([Answer::json(200, list)]);
+    let run = daemon.run(&Program::default(), &["lockout", "list", "--all"]);
+    assert_eq!(
+        run.out,
+        "KIND     WHO          FAILURES  LAST            LOCKED\n\
+         name     alice        12        60 seconds ago  ends in 15 minutes\n\
+         address  2001:db8::   3         60 minutes ago  no\n"
+            .replace("2001:db8:: ", "2001:db8::")
+            .replace("alice     ", "alice    ")
+            .replace("WHO       ", "WHO      ")
+    );
+    for (args, path) in
+        [(&["alice smith"][..], "name%3Aalice%20smith"), (&["--address", "2001:db8::1"], "address%3A2001%3Adb8%3A%3A1")]
+    {
+        let daemon = Daemon::start([Answer::json(200, r#"{"status":"success"}"#)]);
+        let run = daemon.run(&Program::default(), &[&["lockout", "clear"], args].concat());
+        assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+        let request = daemon.request();
+        assert!(request.starts_with("DELETE /lockouts/") && request.contains(path), "{request}");
+    }
+}
