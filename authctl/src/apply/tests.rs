@@ -234,8 +234,9 @@ fn some_file() -> impl Strategy<Value = Wanted> {
         prop::collection::btree_map(0..4_u8, role, 0..4),
         prop::collection::btree_map(0..4_u8, service, 0..4),
         prop::collection::vec(grant, 0..5),
+        any::<bool>(),
     );
-    parts.prop_map(|(permissions, roles, services, grants)| {
+    parts.prop_map(|(permissions, roles, services, grants, names_authd)| {
         let mut file = Wanted { permissions, ..Wanted::default() };
         file.roles.extend(roles.into_iter().map(|(number, (permissions, status))| Role {
             name: format!("r{number}"),
@@ -254,6 +255,10 @@ fn some_file() -> impl Strategy<Value = Wanted> {
                 let (user, service) = (format!("u{user}"), format!("s{service}"));
                 file.grants.push(Grant { user, service, roles, permissions });
             }
+        }
+        if names_authd {
+            let roles = file.roles.first().map(|role| role.name.clone()).into_iter().collect();
+            file.services.push(Service { name: "Authd".to_owned(), description: None, status: None, roles });
         }
         declare(&mut file);
         file
@@ -292,6 +297,7 @@ proptest! {
             prop_assert!(things.contains_key(name));
         }
         prop_assert!(current.grants[&("ann".to_owned(), "authd".to_owned())].roles.contains_key("authd-admin"));
+        prop_assert!(current.services["authd"].holds.contains_key("authd-admin"));
         if prune {
             let names: Vec<String> = two.services.iter().map(|service| fold(&service.name)).collect();
             prop_assert!(current.services.keys().all(|name| name == "authd" || names.contains(name)));
