@@ -3,6 +3,7 @@
 
 mod access;
 mod apply;
+mod asking;
 mod attacks;
 mod auth_login;
 mod cli_login;
