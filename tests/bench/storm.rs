@@ -19,6 +19,9 @@ use crate::report::{Report, Row};
 use crate::servers::Server;
 use crate::wire::{PATIENCE, Reader, Template};
 
+/// How long a login may take: many wait for one another, and for whatever else the machine does.
+const LOGIN_PATIENCE: Duration = Duration::from_mins(1);
+
 /// Validates per second, over so many connections.
 const RATE: u64 = 1_000;
 const CONNECTIONS: u64 = 8;
@@ -143,7 +146,7 @@ impl Asker {
     fn connect(addr: SocketAddr, ask: Ask) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(if ask == Ask::Login { LOGIN_PATIENCE } else { PATIENCE }))?;
         Ok(Self { stream, template: Template::new(ask, addr), reader: Reader::new(ask), received: vec![0; 16 * 1024] })
     }
 

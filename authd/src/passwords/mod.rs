@@ -43,8 +43,9 @@ const QUEUE: usize = 512;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// A thread without work for this long gives its memory back.
 const LINGER: Duration = Duration::from_secs(2);
-/// Hashing yields to everything of the usual priority (0).
-const NICENESS: i32 = 10;
+/// Hashing yields to what has the usual priority (0), and still gets its share of a machine that others keep busy: at
+/// 10, a storm of logins beside a compiler took longer than anybody waits.
+const NICENESS: i32 = 5;
 const STACK: usize = 256 * 1024;
 
 /// What a password is worth.

@@ -38,9 +38,11 @@ impl Access {
         !self.roles.is_empty() || !self.permissions.is_empty()
     }
 
+    /// Whether the person has this permission. On authd, `admin` is everything.
     pub fn contains(&self, permission: &str) -> bool {
         let folded = names::fold(permission);
-        self.permissions.iter().any(|held| *held == permission || names::fold(held) == folded)
+        let is_authds = Permission::parse(&folded).is_some_and(|permission| self.authd.contain(permission));
+        is_authds || self.permissions.iter().any(|held| *held == permission || names::fold(held) == folded)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use shared::api::sessions::{ExplainPermission, ExplainedPermission, Reason};
 use shared::api::users::Status;
-use shared::id::PermissionId;
+use shared::id::{PermissionId, UserId};
+use shared::op::Permission as Authd;
 use shared::time::Time;
 use uuid::Uuid;
 
+use super::AUTHD;
 use super::store::grants::{self, GivenRole};
 use super::store::{permissions, services, users};
 use crate::app::Ctx;
@@ -70,10 +72,28 @@ pub async fn explain_permission(ctx: Ctx, op: ExplainPermission) -> Result<Expla
                 .push(format!("the role {role:?}{inactive} would give it, but {username:?} does not have it here"));
         }
     }
+    let asked = Authd::parse(&permission_name).filter(|asked| *asked != Authd::Admin);
+    if asked.is_some() && access.authd.contain(Authd::Admin) {
+        because.extend(ways_of_admin(&ctx, person.id).await?);
+        // What a role lacks is no obstacle to somebody who may do everything.
+        obstacles.clear();
+    }
     if !both_active {
         because.clear();
     }
     Ok(ExplainedPermission { has_permission, because, obstacles })
+}
+
+/// On authd, `admin` is every permission: the ways by which a person has it.
+async fn ways_of_admin(ctx: &Ctx, person: UserId) -> Result<Vec<Reason>> {
+    let db = ctx.app.db.as_ref();
+    let Some(admin) = permissions::find(db, Authd::Admin.as_str()).await? else { return Ok(Vec::new()) };
+    let direct = grants::find_direct(db, person, AUTHD, admin.id).await?;
+    let given = grants::list_given_roles(db, person, AUTHD, admin.id).await?;
+    let working = given.iter().filter(|role| role.has_permission && role.is_active && role.counts);
+    let by_role =
+        working.map(|role| Reason { role: Some(role.name.clone()), granted_at: Time::from_millis(role.granted_at) });
+    Ok(direct.map(|at| Reason { role: None, granted_at: Time::from_millis(at) }).into_iter().chain(by_role).collect())
 }
 
 /// Why a role that was given does not give the permission.

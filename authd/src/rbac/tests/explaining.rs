@@ -101,3 +101,15 @@ async fn explanations_and_checks_agree_whatever_is_given_or_missing() {
         assert_eq!(room.can().await, expected, "{combination:05b}");
     }
 }
+
+#[tokio::test]
+async fn on_authd_who_has_admin_has_everything_and_is_told_by_which_role() {
+    let room = Room::new().await;
+    room.must("users.create", json!({ "username": "root-of-all" })).await;
+    let grant = json!({ "person_id": "root-of-all", "service_id": "authd", "role_id": "authd-admin" });
+    assert!(!room.explain("root-of-all", "authd", "tokens.write").await.0);
+    room.must("grants.add_role", grant).await;
+    let (has, because, obstacles) = room.explain("root-of-all", "authd", "tokens.write").await;
+    assert!(has && because[0]["role"] == "authd-admin" && obstacles.is_empty(), "{because} {obstacles}");
+    assert!(!room.explain("root-of-all", "authd", "no.such.permission").await.0);
+}
