@@ -97,7 +97,7 @@ fn sessions_and_locks_survive_a_restart() {
         authd.start_again();
         assert_eq!(check(&authd, &session)["valid"], true, "{engine}");
         assert_eq!(login(&authd, "bob", PASSWORD).0, 401, "{engine}: locked still");
-        let cleared = authd.authctl(&["lockout", "clear", "bob", "--yes"]);
+        let cleared = authd.authctl(&["lockout", "clear", "bob"]);
         assert!(cleared.status.success(), "{engine}: {cleared:?}");
         assert_eq!(login(&authd, "bob", PASSWORD).0, 200, "{engine}");
     }
