@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub struct Bare {
     #[arg(long)]
     pub listen: SocketAddr,
-    /// JSON: `{"headers": [["name", "value"], …], "body": "…"}`.
+    /// JSON: `{"status": 200, "headers": [["name", "value"], …], "body": "…"}`.
     #[arg(long)]
     pub answer: PathBuf,
 }
@@ -27,6 +27,7 @@ pub struct Bare {
 /// What is answered to everything: the headers that hyper does not write by itself, and the body.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Answer {
+    pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
@@ -44,24 +45,33 @@ pub async fn serve(listen: SocketAddr, answer: Answer) -> Result<()> {
         headers.insert(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
     }
     let body = Bytes::from(answer.body);
+    let status = StatusCode::from_u16(answer.status)?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let (headers, body) = (headers.clone(), body.clone());
         tokio::spawn(async move {
-            let service = service_fn(|request| drain(request, &headers, &body));
+            let service = service_fn(|request| drain(request, status, &headers, &body));
             // A client that goes away is no fault of the server's.
             http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
         });
     }
 }
 
-async fn drain(request: Request<Incoming>, headers: &HeaderMap, body: &Bytes) -> hyper::Result<Response<Full<Bytes>>> {
+async fn drain(
+    request: Request<Incoming>,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> hyper::Result<Response<Full<Bytes>>> {
+    // Whoever waits for the start asks with GET.
+    let status = if request.method() == Method::POST { status } else { StatusCode::OK };
     let mut incoming = request.into_body();
     while let Some(frame) = incoming.frame().await {
         frame?;
     }
     let mut response = Response::new(Full::new(body.clone()));
+    *response.status_mut() = status;
     headers.clone_into(response.headers_mut());
     Ok(response)
 }

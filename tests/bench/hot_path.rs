@@ -190,7 +190,8 @@ pub fn fixed_answer(authd: &Server, ask: Ask) -> Result<Answer> {
     let (head, body) = wire::exchange(authd.addr, Template::new(ask, authd.addr).fill(0))?;
     let own = |name: &str| ["date", "content-length"].iter().any(|other| name.eq_ignore_ascii_case(other));
     let headers = wire::headers(&head).filter(|(name, _)| !own(name));
-    Ok(Answer { headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(), body })
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("an answer without a status")?;
+    Ok(Answer { status, headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(), body })
 }
 
 pub fn thousands(count: u64) -> String {

@@ -193,7 +193,7 @@ mod tests {
     fn bare(body: &str) -> (tokio::runtime::Runtime, Load) {
         let addr = free_addr().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.spawn(serve(addr, Answer { headers: Vec::new(), body: body.to_owned() }));
+        runtime.spawn(serve(addr, Answer { status: 200, headers: Vec::new(), body: body.to_owned() }));
         wait_for_200(addr, "/", Duration::from_secs(5)).unwrap();
         let load = Load {
             addr,

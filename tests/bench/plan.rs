@@ -130,23 +130,26 @@ impl Run {
             report.conditions.push("A quick run: too short for the figures to mean anything.".to_owned());
         }
         let wanted = |part| self.only.is_empty() || self.only.contains(&part);
-        if wanted(Part::Hot) {
-            hot_path::measure(&plan, &mut report)?;
-        }
-        if wanted(Part::Large) {
-            hot_path::measure_large(&plan, &mut report)?;
-        }
-        if wanted(Part::Idle) {
-            hot_path::measure_idle(&plan, &mut report)?;
-        }
-        if wanted(Part::Create) {
-            creation::measure(&plan, &mut report)?;
-        }
-        if wanted(Part::People) {
-            people::measure(&plan, &mut report)?;
+        type Measure = fn(&Plan, &mut Report) -> Result<()>;
+        let parts: [(Part, Measure); 5] = [
+            (Part::Hot, hot_path::measure),
+            (Part::Large, hot_path::measure_large),
+            (Part::Idle, hot_path::measure_idle),
+            (Part::Create, creation::measure),
+            (Part::People, people::measure),
+        ];
+        let mut is_whole = true;
+        for (part, measure) in parts {
+            // What was measured before a failure is worth minutes: it is printed all the same.
+            if wanted(part)
+                && let Err(error) = measure(&plan, &mut report)
+            {
+                is_whole = false;
+                eprintln!("{part:?} failed: {error:?}");
+            }
         }
         let text = if self.json { serde_json::to_string_pretty(&report)? } else { report.markdown() };
         println!("{text}");
-        Ok(!self.gate || report.missed() == 0)
+        Ok(is_whole && (!self.gate || report.missed() == 0))
     }
 }

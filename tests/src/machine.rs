@@ -68,6 +68,10 @@ impl Booted {
 
 impl Drop for Booted {
     fn drop(&mut self) {
+        // With its first process goes the whole machine; when only nspawn ends, it stays.
+        if let Some(leader) = self.leader.parse().ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(leader, rustix::process::Signal::KILL);
+        }
         self.process.kill();
         let _ = fs::remove_dir_all(&self.dir);
     }

@@ -20,8 +20,8 @@ use crate::db::DbError;
 use crate::error::{Error, Result};
 use crate::world::{Millis, SECOND};
 
-/// Bytes of cached sessions.
-const CACHE_BYTES: u64 = 32 << 20;
+/// Bytes of cached sessions: about 150,000 of them.
+const CACHE_BYTES: u64 = 64 << 20;
 /// Look-ups and renewals of one session wait for one another.
 const LANES: usize = 256;
 /// Different sessions that are read or renewed at the same time, at most: a flood of unknown tokens leaves the
