@@ -50,6 +50,9 @@ enum Part {
     People,
 }
 
+/// How a part is measured.
+type Measure = fn(&Plan, &mut Report) -> Result<()>;
+
 /// The same, decided.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -130,7 +133,6 @@ impl Run {
             report.conditions.push("A quick run: too short for the figures to mean anything.".to_owned());
         }
         let wanted = |part| self.only.is_empty() || self.only.contains(&part);
-        type Measure = fn(&Plan, &mut Report) -> Result<()>;
         let parts: [(Part, Measure); 5] = [
             (Part::Hot, hot_path::measure),
             (Part::Large, hot_path::measure_large),

@@ -1,7 +1,8 @@
 //! A real PostgreSQL: one server a test process, a database of its own for each test.
 
 use crate::process::{Process, free_port, stdout};
-use crate::{PATIENCE, folder, rig};
+use crate::{PATIENCE, folder, rig, until};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 use tempfile::TempDir;
@@ -52,14 +53,26 @@ impl Postgres {
     }
 
     /// kill -9, as when the machine loses power, and starts again from what is on the disk.
+    ///
+    /// # Panics
+    /// When its processes do not end, or it does not come up again.
     pub fn crash_and_restart(&mut self) {
         self.process.kill();
+        // Its children end when they notice; until then the next one refuses to start.
+        let data = self.dir.path().join("pg/data");
+        until(PATIENCE, "the end of a killed PostgreSQL", || (!is_home_of_any(&data)).then_some(()));
         self.process = launch(&self.dir, self.port);
     }
 
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
+}
+
+/// Whether any process works in the folder.
+fn is_home_of_any(folder: &Path) -> bool {
+    let mut processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.any(|process| std::fs::read_link(process.path().join("cwd")).is_ok_and(|home| home == folder))
 }
 
 fn launch(dir: &TempDir, port: u16) -> Process {
