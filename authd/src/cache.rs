@@ -1,8 +1,8 @@
 //! A bounded cache in front of the database, by the hash of what somebody presents: a token, a session's secret.
 //!
 //! Invariant: what a change has removed cannot come back by a refill that read the database before. Each shard has a
-//! generation: [`Cache::forget`] raises it, and a refill that started under an older one is not stored. The check and
-//! the store are under the shard's lock, which hits never take.
+//! generation: [`Guarded::forget`] raises it, and a refill that started under an older one is not stored. The check and
+//! the store are under the generation's lock, which hits never take; a shelf may have locks of its own.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -31,6 +31,17 @@ impl Caller {
     pub fn can(&self, permission: Permission) -> bool {
         self.permissions().contain(permission)
     }
+
+    /// Everything that the caller holds of the built-in service `authd`.
+    pub fn permissions(&self) -> Permissions {
+        match self {
+            Self::AdminToken | Self::System => Permissions::ALL,
+            Self::Token { permissions, .. } | Self::Peer { permissions, .. } | Self::User { permissions, .. } => {
+                *permissions
+            }
+            Self::Anonymous | Self::Device { .. } | Self::Service { .. } => Permissions::NONE,
+        }
+    }
 }
 
 /// As the audit log names it.
@@ -49,19 +60,6 @@ impl fmt::Display for Caller {
     }
 }
 
-impl Caller {
-    /// Everything that the caller holds of the built-in service `authd`.
-    pub fn permissions(&self) -> Permissions {
-        match self {
-            Self::AdminToken | Self::System => Permissions::ALL,
-            Self::Token { permissions, .. } | Self::Peer { permissions, .. } | Self::User { permissions, .. } => {
-                *permissions
-            }
-            Self::Anonymous | Self::Device { .. } | Self::Service { .. } => Permissions::NONE,
-        }
-    }
-}
-
 /// A set of permissions.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Permissions(u32);
@@ -75,17 +73,10 @@ impl Permissions {
         let bits = (1 << permission as u32) | Self::ALL.0;
         self.0 & bits != 0
     }
-}
 
-impl Permissions {
-    /// Each permission that was given, by name; `admin` stands for all.
+    /// Each permission that was given; `admin` stands for all.
     pub fn iter(self) -> impl Iterator<Item = Permission> {
         Permission::ALL.iter().copied().filter(move |permission| self.0 & (1 << *permission as u32) != 0)
-    }
-
-    /// Whether these contain all of the others.
-    pub fn contain_all(self, others: Self) -> bool {
-        others.iter().all(|permission| self.contain(permission))
     }
 }
 
