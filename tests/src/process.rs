@@ -3,7 +3,7 @@
 //! Each is told to die with its parent (`setpriv --pdeathsig`), so that a test process that is killed leaves nothing
 //! running. The kernel means the *thread* that forked, and tests run on short-lived threads: hence the one spawner.
 
-use crate::until;
+use crate::{PATIENCE, until};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -243,6 +243,24 @@ impl Process {
 
     pub fn signal(&self, signal: Signal) {
         let _ = kill_process(self.pid(), signal);
+    }
+
+    /// SIGSTOP, and waits until each of its threads has stopped: the signal reaches them one by one, and on a busy
+    /// machine a request sent at once could still be answered.
+    ///
+    /// # Panics
+    /// When one of them still runs after a minute.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.pid().as_raw_nonzero());
+        // "pid (name) state …", and a name may hold anything
+        let stopped = |stat: &str| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
+        until(PATIENCE, "every thread stopped", || {
+            let mut threads = std::fs::read_dir(&tasks).expect("it lives").flatten();
+            threads
+                .all(|task| std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| stopped(&stat)))
+                .then_some(())
+        });
     }
 
     /// SIGKILL, and waits until the kernel has taken it away.

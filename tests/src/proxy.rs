@@ -110,7 +110,11 @@ impl Proxy {
             fs::write(dir.path().join(entry.file_name()), text).expect("the folder is ours");
         }
         let mut process = kind.spec(dir.path()).start(dir.path().join("log"));
-        process.listening(port, PATIENCE);
+        // It listens before it has read its routes (Traefik), and refuses a stranger once it has.
+        process.wait(PATIENCE, "refusal of a request without a credential", || {
+            let answer = Http::tcp(port).get("/").ok()?;
+            matches!(answer.status, 401 | 403).then_some(())
+        });
         Some(Self { port, process, _dir: dir })
     }
 

@@ -1,6 +1,5 @@
 //! The client library's guards before a gRPC server: refusals are gRPC statuses.
 
-use rustix::process::Signal;
 use shared::client::{Authd as Line, Endpoint, RequireScopes};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -53,7 +52,7 @@ async fn a_grpc_server_refuses_with_grpc_statuses() {
     authd.admin().post(&path, &serde_json::json!({})).expect("it answers").expect(200);
     assert_eq!(code(check(&mut client, Some(&good)).await), Some(Code::Unauthenticated));
 
-    authd.process().signal(Signal::STOP);
+    authd.process().freeze();
     let begin = Instant::now();
     assert_eq!(code(check(&mut client, Some(&other)).await), Some(Code::DeadlineExceeded));
     assert!(begin.elapsed() >= Duration::from_secs(1));

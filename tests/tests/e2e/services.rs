@@ -148,7 +148,7 @@ fn nobody_gets_through_without_a_yes(example: Example) {
     assert_eq!(read(&a, &token).status, 200);
 
     // Frozen: it takes the question, and never answers.
-    house.authd.process().signal(Signal::STOP);
+    house.authd.process().freeze();
     let begin = Instant::now();
     assert_refused(&write(&a, &token), 504, "");
     assert!((3..20).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
