@@ -13,11 +13,11 @@ pub enum Caller {
     /// Whoever holds `ADMIN_TOKEN`.
     AdminToken,
     /// An API token, with what it may do to authd itself.
-    Token { id: TokenId, name: String, permissions: Permissions },
+    Token { id: TokenId, permissions: Permissions },
     /// A person, by a login session.
     User { id: UserId, username: String, session: SessionId, permissions: Permissions },
     /// A service, by a token of its own: it may ask about its users, and nothing else.
-    Service { token: TokenId, name: String, service: ServiceId },
+    Service { token: TokenId, service: ServiceId },
     /// A process on this machine, by the kernel's word, over the admin socket.
     Peer { uid: u32, user: String, permissions: Permissions },
     /// A person's device session, inside the CLI login; it may do nothing else.

@@ -122,12 +122,12 @@ fn read_pairs<'a>(text: &'a str, skip: usize, params: &mut Vec<Param<'a>>) -> Re
 
 /// Undoes percent-encoding; a broken escape is refused.
 pub fn percent_decode(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, WireError> {
-    if text.bytes().any(|byte| byte == 0) || text.contains("%00") {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+' | 0)) {
+        return Ok(Cow::Borrowed(text));
+    }
+    if text.contains(['\0']) || text.contains("%00") {
         // PostgreSQL cannot keep it, and nothing that a person names has it.
         return Err(WireError::Malformed("the URL holds a NUL".into()));
-    }
-    if !text.bytes().any(|byte| byte == b'%' || (plus_is_space && byte == b'+')) {
-        return Ok(Cow::Borrowed(text));
     }
     let digit = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut decoded = Vec::with_capacity(text.len());

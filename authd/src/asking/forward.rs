@@ -84,7 +84,7 @@ async fn person(app: &App, policy: &Policy, rule: &Rule, token: &str) -> Result<
     }
     Ok(Identity {
         subject: live.user_id.to_string(),
-        name: encoded(&live.username),
+        name: encoded(&live.username()?),
         roles: model::encoded_list(&access.roles),
         permissions: model::encoded_list(&access.permissions),
         session_id: live.id.to_string(),

@@ -14,7 +14,7 @@ use crate::app::Ctx;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::rbac::Access;
-use crate::rbac::access::Service;
+use crate::rbac::access::{Named, Service};
 use crate::registry::Reply;
 use crate::sessions::live::{self, Live};
 use crate::tokens::model::Grant;
@@ -27,7 +27,7 @@ pub(super) fn introspect_cached(ctx: &Ctx, op: &Introspect) -> Option<Reply> {
     let answer = if live::is_token(token) {
         let live = app.sessions.cached(app, &live::hash(token))?;
         let service = match asked_service(ctx, op) {
-            Ok(Some(service)) => Some(app.rbac.cached_service(app, &service)?),
+            Ok(Some(service)) => Some(app.rbac.cached_service(app, service)?),
             Ok(None) => None,
             Err(error) => return refused(error),
         };
@@ -70,7 +70,7 @@ pub(super) async fn introspect(ctx: Ctx, op: Introspect) -> Result<Reply> {
         let touched = app.sessions.touch(app, token).await?;
         return touched.map_or(Ok(inactive()), |(live, _)| answer_session(&ctx, &live, None));
     };
-    let Some(service) = app.rbac.service(app, &named).await? else { return Ok(inactive()) };
+    let Some(service) = app.rbac.service(app, named).await? else { return Ok(inactive()) };
     let access = app.rbac.access(app, live.user_id, service.id).await?;
     if !is_welcome(&service, &access) {
         return Ok(inactive());
@@ -80,25 +80,26 @@ pub(super) async fn introspect(ctx: Ctx, op: Introspect) -> Result<Reply> {
 }
 
 /// The service that an answer about a session is for. A service's own token can name no other.
-fn asked_service(ctx: &Ctx, op: &Introspect) -> Result<Option<String>> {
-    Ok(match &ctx.caller {
-        Caller::Service { service, .. } => {
-            let own = service.to_string();
-            match &op.service_id {
-                Some(named) if *named != own && !is_named(ctx, named, *service) => {
-                    return Err(Error::new(Code::Forbidden, "a service can ask about its own users only"));
-                }
-                _ => Some(own),
-            }
+fn asked_service<'a>(ctx: &Ctx, op: &'a Introspect) -> Result<Option<Named<'a>>> {
+    let named = op.service_id.as_deref().map(Named::from);
+    match (&ctx.caller, named) {
+        (Caller::Service { service, .. }, Some(named)) if !is(ctx, named, *service) => {
+            Err(Error::new(Code::Forbidden, "a service can ask about its own users only"))
         }
-        _ => op.service_id.clone(),
-    })
+        (Caller::Service { service, .. }, _) => Ok(Some(Named::Id(*service))),
+        (_, named) => Ok(named),
+    }
 }
 
-/// Whether a name is that of the service. Its token was good a moment ago, so it has been read.
-fn is_named(ctx: &Ctx, named: &str, service: ServiceId) -> bool {
-    let own = ctx.app.rbac.cached_service(&ctx.app, &service.to_string());
-    own.is_some_and(|own| crate::names::fold(named) == crate::names::fold(&own.name))
+/// Whether this is how the service is called. Its token was good a moment ago, so it has been read.
+fn is(ctx: &Ctx, named: Named<'_>, service: ServiceId) -> bool {
+    match named {
+        Named::Id(id) => id == service,
+        Named::Name(name) => {
+            let own = ctx.app.rbac.cached_service(&ctx.app, service);
+            own.is_some_and(|own| crate::names::fold(name) == crate::names::fold(&own.name))
+        }
+    }
 }
 
 fn may_ask(ctx: &Ctx, is_own: bool) -> Result<()> {
@@ -221,13 +222,13 @@ fn active_token(grant: &Grant, issuer: &str) -> Reply {
 }
 
 fn active_session(live: &Live, asked: Option<(ServiceId, &Access)>, issuer: &str) -> Reply {
-    let mut json = Writer::new(live.username.len() + asked.map_or(0, |(_, access)| 2 * access.json.len()));
+    let mut json = Writer::new(live.username_json().len() + asked.map_or(0, |(_, access)| 2 * access.json.len()));
     if let Some((_, access)) = asked {
         json.member("scope").raw("\"").raw(&model::encoded_list(&access.permissions)).raw("\"");
     }
     json.member("token_type").raw("\"session\"");
     json.member("sub").id(live.user_id.0);
-    json.member("username").value(&*live.username);
+    json.member("username").raw(live.username_json());
     json.member("exp").value(&live.expires_at_seconds());
     json.member("iat").value(&crate::sessions::model::seconds(live.created_at));
     json.member("iss").value(issuer);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use shared::id::{ServiceId, UserId};
 use shared::op::Permission;
+use uuid::Uuid;
 
 use super::AUTHD;
 use crate::app::App;
@@ -115,10 +116,10 @@ async fn find_access(db: &dyn Db, user: UserId, service: ServiceId, now: Millis)
 const SERVICE_BY_ID: &str = "SELECT id, name, status FROM services WHERE id = $1 AND deleted_at IS NULL";
 const SERVICE_BY_NAME: &str = "SELECT id, name, status FROM services WHERE live_name = $1";
 
-async fn find_service(db: &dyn Db, id_or_name: &str, now: Millis) -> Result<Option<Service>> {
-    let query = match id_or_name.parse::<ServiceId>() {
-        Ok(id) => Query::point(SERVICE_BY_ID, [id.to_string().into()]),
-        Err(_) => Query::point(SERVICE_BY_NAME, [names::fold(id_or_name).into()]),
+async fn find_service(db: &dyn Db, named: Named<'_>, now: Millis) -> Result<Option<Service>> {
+    let query = match named {
+        Named::Id(id) => Query::point(SERVICE_BY_ID, [id.to_string().into()]),
+        Named::Name(name) => Query::point(SERVICE_BY_NAME, [names::fold(name).into()]),
     };
     let rows = db.query(query).await?;
     let Some(row) = rows.first() else { return Ok(None) };
@@ -138,8 +139,32 @@ fn access_key(user: UserId, service: ServiceId) -> Hash {
     key
 }
 
-fn service_key(id_or_name: &str) -> Hash {
-    Sha256::digest(id_or_name).into()
+/// A service as somebody names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named<'a> {
+    Id(ServiceId),
+    Name(&'a str),
+}
+
+impl<'a> From<&'a str> for Named<'a> {
+    fn from(id_or_name: &'a str) -> Self {
+        id_or_name.parse().map_or(Self::Name(id_or_name), Self::Id)
+    }
+}
+
+impl From<ServiceId> for Named<'_> {
+    fn from(id: ServiceId) -> Self {
+        Self::Id(id)
+    }
+}
+
+impl Named<'_> {
+    fn key(self) -> Hash {
+        match self {
+            Self::Id(id) => access_key(UserId(Uuid::nil()), id),
+            Self::Name(name) => Sha256::digest(name).into(),
+        }
+    }
 }
 
 impl Rbac {
@@ -169,18 +194,19 @@ impl Rbac {
     }
 
     /// A service by id or name, if that is known without the database.
-    pub fn cached_service(&self, app: &App, id_or_name: &str) -> Option<Arc<Service>> {
-        self.services.find(&service_key(id_or_name)).filter(|service| self.is_believed(app, service.read_at))
+    pub fn cached_service<'a>(&self, app: &App, named: impl Into<Named<'a>>) -> Option<Arc<Service>> {
+        self.services.find(&named.into().key()).filter(|service| self.is_believed(app, service.read_at))
     }
 
     /// A service by id or name, active or not; `None` when there is none.
-    pub async fn service(&self, app: &App, id_or_name: &str) -> Result<Option<Arc<Service>>> {
-        if let Some(service) = self.cached_service(app, id_or_name) {
+    pub async fn service<'a>(&self, app: &App, named: impl Into<Named<'a>>) -> Result<Option<Arc<Service>>> {
+        let named = named.into();
+        if let Some(service) = self.cached_service(app, named) {
             return Ok(Some(service));
         }
-        let key = service_key(id_or_name);
+        let key = named.key();
         let stamp = self.services.stamp(&key);
-        let service = find_service(app.db.as_ref(), id_or_name, app.world.now()).await?.map(Arc::new);
+        let service = find_service(app.db.as_ref(), named, app.world.now()).await?.map(Arc::new);
         if let Some(service) = &service {
             self.services.refill(stamp, key, Some(service));
         }

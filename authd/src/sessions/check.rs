@@ -62,7 +62,7 @@ pub(super) fn check_token_cached(app: &App, op: &CheckToken) -> Option<Reply> {
         return Some(refuse(SessionFault::UserMismatch));
     }
     let Some(service) = &op.service_id else { return Some(accept(&live, false, None)) };
-    let service = app.rbac.cached_service(app, service)?;
+    let service = app.rbac.cached_service(app, service.as_str())?;
     let access = app.rbac.cached(app, live.user_id, service.id)?;
     Some(decide(&live, false, &service, &access))
 }
@@ -153,13 +153,13 @@ fn active(service: Option<Arc<Service>>) -> Option<Arc<Service>> {
 
 /// The service of a service's own token; the token is as dead as its service.
 pub async fn own_service(app: &App, own: ServiceId) -> Result<Arc<Service>> {
-    let service = active(app.rbac.service(app, &own.to_string()).await?);
+    let service = active(app.rbac.service(app, own).await?);
     service.ok_or_else(|| Error::new(Code::InvalidToken, "the service of this token is not active"))
 }
 
 pub(super) async fn check_permission(ctx: Ctx, op: CheckPermission) -> Result<CheckedPermission> {
     let app = &ctx.app;
-    let service = app.rbac.service(app, &op.service_id).await?;
+    let service = app.rbac.service(app, op.service_id.as_str()).await?;
     let person = find_person(app, &op.person_id).await?;
     let is_allowed = match &ctx.caller {
         Caller::Service { service: own, .. } => {
@@ -272,7 +272,7 @@ mod tests {
         };
         let service = ServiceId(Uuid::from_u128(9));
         for (access, renewed) in [(None, true), (Some((service, &access)), false)] {
-            let mut payload = live.payload();
+            let mut payload = live.payload().unwrap();
             if let Some((service, access)) = access {
                 payload.service_id = Some(service);
                 payload.roles = Some(access.roles.clone());

@@ -191,7 +191,7 @@ pub async fn profile(ctx: Ctx, op: ShowProfile) -> Result<Profile> {
     let ended = || Error::new(Code::InvalidToken, "the session has ended; sign in again");
     let token = op.header_token.or(op.bearer).ok_or_else(ended)?;
     let (live, renewed) = ctx.app.sessions.touch(&ctx.app, token.expose()).await?.ok_or_else(ended)?;
-    Ok(Profile { payload: live.payload(), renewed, expires_at: live.expires_at_seconds() })
+    Ok(Profile { payload: live.payload()?, renewed, expires_at: live.expires_at_seconds() })
 }
 
 pub async fn change_password(ctx: Ctx, op: ChangePassword) -> Result<Done> {

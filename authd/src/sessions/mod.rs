@@ -62,7 +62,7 @@ pub async fn authenticate(app: &App, token: &str, address: Option<IpAddr>, renew
     let access = app.rbac.access(app, live.user_id, rbac::AUTHD).await?;
     Ok(Caller::User {
         id: live.user_id,
-        username: live.username.to_string(),
+        username: live.username()?,
         session: live.id,
         permissions: access.authd,
     })

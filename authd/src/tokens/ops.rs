@@ -47,10 +47,8 @@ pub async fn create(ctx: Ctx, op: CreateToken) -> Result<CreatedToken> {
         (None, Some(at)) if at.millis() <= now => return Err(Error::field("expires_at", "is not in the future")),
         (None, at) => at.map(Time::millis),
     };
+    // A retry is rare: that it is one shows when its name or its key is taken.
     let attempt = Attempt::new(&ctx, "tokens.create", op.idempotency_key.as_deref(), &op)?;
-    if let Some(used) = attempt.find(&ctx).await? {
-        return repeat_create(&ctx, &attempt, &used).await;
-    }
     let token = Token {
         token_id: TokenId(ctx.app.world.uuid()),
         name: op.name,

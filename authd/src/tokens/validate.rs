@@ -193,11 +193,10 @@ impl Tokens {
         let now = app.world.now();
         grant.judge(now, &[], address).map_err(invalid)?;
         self.mark(&hash, &cached, now);
-        let name = serde_json::from_str(&grant.name_json).map_err(Error::internal)?;
         let id = shared::id::TokenId(grant.token_id);
         Ok(match grant.scopes.service {
-            Some(service) => Caller::Service { token: id, name, service },
-            None => Caller::Token { id, name, permissions: grant.scopes.permissions },
+            Some(service) => Caller::Service { token: id, service },
+            None => Caller::Token { id, permissions: grant.scopes.permissions },
         })
     }
 

@@ -49,13 +49,12 @@ impl Shop {
     pub async fn mint(&self, fields: Value) -> (String, Caller) {
         let made = self.app.call("tokens.create", fields.clone()).await.unwrap();
         let id = TokenId(made["token_id"].as_str().unwrap().parse().unwrap());
-        let name = fields["name"].as_str().unwrap().to_owned();
-        (made["token"].as_str().unwrap().to_owned(), Caller::Token { id, name, permissions: Permissions::NONE })
+        (made["token"].as_str().unwrap().to_owned(), Caller::Token { id, permissions: Permissions::NONE })
     }
 
     /// The caller who holds a token of the shop's own.
     pub fn service(&self) -> Caller {
-        Caller::Service { token: TokenId(self.app.world.uuid()), name: "shop".into(), service: self.id }
+        Caller::Service { token: TokenId(self.app.world.uuid()), service: self.id }
     }
 
     pub async fn dismiss_alice(&self) {
