@@ -26,6 +26,7 @@ const SESSION_LIFE: i64 = 30 * DAY;
 pub async fn run(app: Arc<App>, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
     let mut pause = PAUSE;
+    let mut slice = 0_u8;
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -33,7 +34,7 @@ pub async fn run(app: Arc<App>, stop: impl Future<Output = ()>) {
         }
         let (db, now) = (app.db.as_ref(), app.world.now());
         let swept = async {
-            let mut most = sweep::idempotency(db, now, ROWS).await?;
+            let mut most = sweep::idempotency(db, slice, now, ROWS).await?;
             most = most.max(sweep::invalidations(db, now - INVALIDATION_LIFE, ROWS).await?);
             most = most.max(sessions::store::sweep(db, now - SESSION_LIFE, ROWS).await?);
             let (attempts, kept) = sessions::lockout::SWEEP_ATTEMPTS;
@@ -43,7 +44,10 @@ pub async fn run(app: Arc<App>, stop: impl Future<Output = ()>) {
         };
         pause = match swept.await {
             Ok(most) if most >= ROWS => HURRY,
-            Ok(_) => PAUSE,
+            Ok(_) => {
+                slice = slice.wrapping_add(1);
+                PAUSE
+            }
             Err(error) => {
                 warn!(%error, "rows that have ended could not be swept; the next turn tries again");
                 PAUSE

@@ -43,6 +43,12 @@ pub const ALL: &[Migration] = &[
         sqlite: include_str!("migrations/0005_one_look_up.sqlite.sql"),
         postgres: include_str!("migrations/0005_one_look_up.postgres.sql"),
     },
+    Migration {
+        number: 6,
+        name: "fewer_pages",
+        sqlite: include_str!("migrations/0006_fewer_pages.sqlite.sql"),
+        postgres: include_str!("migrations/0006_fewer_pages.postgres.sql"),
+    },
 ];
 
 /// Where each engine remembers what was applied; `hash` is hexadecimal.

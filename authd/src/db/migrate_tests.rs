@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::migrate::{self, Engine, Migration};
 use super::postgres::{Postgres, Settings};
 use super::sqlite::{self, Sqlite};
-use super::{Db, Statement, testing};
+use super::{Db, Query, Row, Statement, testing};
 
 const FIRST: Migration = Migration::shared(1, "first", "CREATE TABLE one (id {serial}, data {bytes});");
 const SECOND: Migration = Migration::shared(2, "second", "CREATE TABLE two (id TEXT PRIMARY KEY) {without_rowid};");
@@ -105,6 +105,27 @@ async fn secrets_move_into_one_row(open: impl AsyncFn(&'static [Migration]) -> A
         found.sort_unstable();
         hashes.sort_unstable();
         assert_eq!(found, hashes, "{id}");
+    }
+}
+
+/// The audit log is copied into a table of its own; it goes on with the next number, and still only grows.
+#[tokio::test]
+async fn sqlite_keeps_the_audit_log() {
+    const ROW: &str = "INSERT INTO audit (id, at, actor, action, subject, outcome, detail) \
+                       VALUES ($1, 7, 'a', 'b', NULL, 'ok', '{}')";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("authd.db");
+    let open = |known| Sqlite::open_with(&path, sqlite::Settings::default(), known, 0).unwrap();
+    let db = open(&migrate::ALL[..5]);
+    db.commit(vec![Statement::one(ROW, ["1".into()]), Statement::one(ROW, ["2".into()])]).await.unwrap();
+    drop(db);
+    let db = open(migrate::ALL);
+    db.commit(vec![Statement::one(ROW, ["3".into()])]).await.unwrap();
+    let rows = db.query(Query::new("SELECT seq, id, at FROM audit ORDER BY seq", [])).await.unwrap();
+    let expected = [1, 2, 3].map(|seq: i64| Row(vec![seq.into(), seq.to_string().into(), 7.into()]));
+    assert_eq!(rows, expected);
+    for change in ["UPDATE audit SET at = 8", "DELETE FROM audit"] {
+        assert!(db.commit(vec![Statement::any(change, [])]).await.is_err(), "{change}");
     }
 }
 

@@ -8,13 +8,20 @@ use crate::world::Millis;
 pub const STEP: i64 = 500;
 
 const IDEMPOTENCY: &str = "DELETE FROM idempotency WHERE key IN \
-     (SELECT key FROM idempotency WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+     (SELECT key FROM idempotency WHERE key >= $1 AND key < $2 AND expires_at <= $3 LIMIT $4)";
 const INVALIDATIONS: &str = "DELETE FROM invalidations WHERE seq IN \
      (SELECT seq FROM invalidations WHERE at <= $1 ORDER BY at LIMIT $2)";
 
-/// Removes idempotency records that have ended. Answers how many went; fewer than `limit` means all of them.
-pub async fn idempotency(db: &dyn Db, now: Millis, limit: u64) -> Result<u64, DbError> {
-    expired(db, IDEMPOTENCY, now, limit).await
+/// Removes idempotency records that have ended, of those whose key begins with this byte: keys are hashes, so that
+/// each slice is a 256th of the table, which then needs no index by time. Answers how many went; fewer than `limit`
+/// means all of the slice.
+pub async fn idempotency(db: &dyn Db, slice: u8, now: Millis, limit: u64) -> Result<u64, DbError> {
+    // Above every key of the last slice is what is longer than a key.
+    let end = slice.checked_add(1).map_or_else(|| vec![u8::MAX; 33], |next| vec![next]);
+    in_steps(db, limit, |step| {
+        Statement::any(IDEMPOTENCY, [vec![slice].into(), end.clone().into(), now.into(), step.into()])
+    })
+    .await
 }
 
 /// Removes invalidations written at or before `before`, which every node must have read long ago.
@@ -25,10 +32,14 @@ pub async fn invalidations(db: &dyn Db, before: Millis, limit: u64) -> Result<u6
 /// Runs a `DELETE` with the parameters (moment, rows at most) in steps of [`STEP`] until nothing is left or `limit`
 /// is reached. For the owners of other tables too.
 pub async fn expired(db: &dyn Db, delete: &'static str, moment: Millis, limit: u64) -> Result<u64, DbError> {
+    in_steps(db, limit, |step| Statement::any(delete, [moment.into(), step.into()])).await
+}
+
+async fn in_steps(db: &dyn Db, limit: u64, delete: impl Fn(i64) -> Statement) -> Result<u64, DbError> {
     let mut removed = 0;
     while removed < limit {
         let step = STEP.min(i64::try_from(limit - removed).unwrap_or(STEP));
-        let affected = db.commit(vec![Statement::any(delete, [moment.into(), step.into()])]).await?;
+        let affected = db.commit(vec![delete(step)]).await?;
         let affected = affected.first().copied().unwrap_or_default();
         removed += affected;
         if affected < step.unsigned_abs() {

@@ -254,10 +254,14 @@ async fn sweeps_stop_at_their_limit(db: Arc<dyn Db>) {
         let rows = db.query(Query::new("SELECT count(*), min(expires_at) FROM idempotency", [])).await.unwrap();
         (rows[0].int(0).unwrap(), rows[0].int(1).unwrap())
     };
-    assert_eq!(sweep::idempotency(&*db, 1199, 700).await.unwrap(), 700);
-    assert_eq!(left().await, (600, 700));
-    assert_eq!(sweep::idempotency(&*db, 1199, 700).await.unwrap(), 500);
+    assert_eq!(sweep::idempotency(&*db, 0, 1199, 700).await.unwrap(), 700);
+    assert_eq!(left().await.0, 600);
+    assert_eq!(sweep::idempotency(&*db, 0, 1199, 700).await.unwrap(), 500);
     assert_eq!(left().await, (100, 1200));
-    assert_eq!(sweep::idempotency(&*db, 1199, 700).await.unwrap(), 0);
+    assert_eq!(sweep::idempotency(&*db, 0, 1199, 700).await.unwrap(), 0);
+    let last = |key: [u8; 32]| Statement::one(RECORD, [Value::from(key), 5.into()]);
+    db.commit(vec![last([0xff; 32]), last([0xfe; 32])]).await.unwrap();
+    assert_eq!(sweep::idempotency(&*db, 0xff, 1199, 700).await.unwrap(), 1, "its own slice, to the last key");
+    assert_eq!(sweep::idempotency(&*db, 0xfe, 1199, 700).await.unwrap(), 1);
     assert_eq!(sweep::invalidations(&*db, 1199, 700).await.unwrap(), 0);
 }

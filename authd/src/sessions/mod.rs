@@ -60,10 +60,5 @@ pub async fn authenticate(app: &App, token: &str, address: Option<IpAddr>, renew
     };
     let live = live.ok_or_else(|| Error::new(Code::InvalidToken, "the session has ended; sign in again"))?;
     let access = app.rbac.access(app, live.user_id, rbac::AUTHD).await?;
-    Ok(Caller::User {
-        id: live.user_id,
-        username: live.username()?,
-        session: live.id,
-        permissions: access.authd,
-    })
+    Ok(Caller::User { id: live.user_id, username: live.username()?, session: live.id, permissions: access.authd })
 }

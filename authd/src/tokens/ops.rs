@@ -104,9 +104,9 @@ pub(super) async fn issue(
             Some(used) => repeat_create(ctx, attempt, &used).await,
             None => Err(Error::new(Code::NameTaken, format!("a live token is already named {:?}", token.name))),
         },
-        Err(DbError::Duplicate(store::INSERT_IDEMPOTENCY)) => match attempt.find(ctx).await? {
+        Err(DbError::Unmet(store::INSERT_IDEMPOTENCY)) => match attempt.find(ctx).await? {
             Some(used) => repeat_create(ctx, attempt, &used).await,
-            None => Err(attempt.ended(ctx).await),
+            None => Err(ended_meanwhile()),
         },
         // Nothing else of the batch can be unmet.
         Err(DbError::Unmet(_)) => Err(Error::not_found("service")),
@@ -235,9 +235,10 @@ pub async fn rotate(ctx: Ctx, op: RotateToken) -> Result<RotatedToken> {
     match commit(&ctx, token.token_id, batch).await {
         Ok(()) => Ok(rotated(secret, now)),
         Err(DbError::Unmet(0)) => Err(revoked()),
-        Err(DbError::Duplicate(_)) => match attempt.find(&ctx).await? {
+        // Only the record of the key can be unmet beside the token.
+        Err(DbError::Unmet(_)) => match attempt.find(&ctx).await? {
             Some(used) => Ok(rotated(attempt.repeat_for(&ctx, &used, token.token_id)?, used.at)),
-            None => Err(attempt.ended(&ctx).await),
+            None => Err(ended_meanwhile()),
         },
         Err(error) => Err(error.into()),
     }
@@ -283,6 +284,11 @@ async fn find_live(ctx: &Ctx, id_or_name: &str) -> Result<Token> {
     let token = find(ctx, id_or_name).await?;
     check_held(ctx, &token.scopes)?;
     if token.revoked_at.is_some() { Err(revoked()) } else { Ok(token) }
+}
+
+/// The record of the key stood in the way when we wrote, and had ended when we looked.
+fn ended_meanwhile() -> Error {
+    Error::new(Code::Conflict, "the first use of this Idempotency-Key ended just now; try again").retry_after(1)
 }
 
 fn revoked() -> Error {
@@ -352,16 +358,6 @@ impl Attempt {
             }
             used => Ok(used),
         }
-    }
-
-    /// The record of a use that has ended stood in the way: it goes, and the next try succeeds.
-    async fn ended(&self, ctx: &Ctx) -> Error {
-        if let Some((_, hash)) = &self.key
-            && let Err(error) = ctx.app.db.commit(store::forget_idempotency(hash, ctx.now())).await
-        {
-            return error.into();
-        }
-        Error::new(Code::Conflict, "this Idempotency-Key was used long ago; try again").retry_after(1)
     }
 
     /// A new secret, and what has to be remembered to make it again.

@@ -361,16 +361,13 @@ pub async fn find_idempotency(db: &dyn Db, key: &[u8; 32], now: Millis) -> Resul
     Ok(rows.first().map(read).transpose()?)
 }
 
-/// Removes the record of a use that has ended.
-pub fn forget_idempotency(key: &[u8; 32], now: Millis) -> Batch {
-    let sql = "DELETE FROM idempotency WHERE key = $1 AND expires_at <= $2";
-    vec![Statement::any(sql, [Value::from(*key), now.into()])]
-}
-
-/// Remembers a use. Duplicate when there is a record of the key, ended or not.
+/// Remembers a use, over one that has ended. Unmet when there is one that has not.
 pub fn insert_idempotency(key: &[u8; 32], used: &Used, expires_at: Millis) -> Statement {
     Statement::one(
-        "INSERT INTO idempotency (key, request, subject, key_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO idempotency (key, request, subject, key_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (key) DO UPDATE SET request = excluded.request, subject = excluded.subject, \
+         key_id = excluded.key_id, created_at = excluded.created_at, expires_at = excluded.expires_at \
+         WHERE idempotency.expires_at <= excluded.created_at",
         [
             Value::from(*key),
             used.request.clone().into(),

@@ -146,6 +146,21 @@ async fn a_retry_with_the_same_key_gets_the_same_secret() {
 }
 
 #[tokio::test]
+async fn a_key_can_be_used_again_after_a_day() {
+    let app = TestApp::new().await;
+    let body = |name: &str| json!({ "name": name, "scopes": ["read"], "idempotency_key": "nightly" });
+    let first = app.call("tokens.create", body("one")).await.unwrap();
+    app.clock.advance(DAY - 1);
+    assert_eq!(app.call("tokens.create", body("one")).await.unwrap(), first);
+    assert_eq!(app.refused("tokens.create", body("two")).await, "idempotency_key_reused");
+    // Nobody has swept: the record of the first use still stands there.
+    app.clock.advance(1);
+    let second = app.call("tokens.create", body("two")).await.unwrap();
+    assert_ne!(second["token"], first["token"]);
+    assert_eq!(app.call("tokens.create", body("two")).await.unwrap(), second);
+}
+
+#[tokio::test]
 async fn the_same_request_sent_many_times_at_once_makes_one_token() {
     let app = TestApp::new().await;
     let body = json!({ "name": "demo", "scopes": ["read"], "idempotency_key": "k" });
