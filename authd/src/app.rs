@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::aws::Aws;
 use crate::caller::Caller;
@@ -17,6 +18,9 @@ use crate::sessions::Sessions;
 use crate::system::Writes;
 use crate::tokens::Tokens;
 use crate::world::{Millis, World};
+
+/// After this long a commit that was given up has happened, or will not.
+const LATE_COMMIT: Duration = Duration::from_secs(15);
 
 /// The daemon's parts. One per process (or per test).
 pub struct App {
@@ -39,6 +43,25 @@ pub struct App {
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("App").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// To be called when a commit's outcome is not known: it may have happened without its answer reaching us, or may
+    /// still happen until the database gives up. Nothing that was cached is believed, now and once more by then.
+    pub fn distrust(self: &Arc<Self>) {
+        self.forget_all();
+        let app = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LATE_COMMIT).await;
+            app.forget_all();
+        });
+    }
+
+    fn forget_all(&self) {
+        self.rbac.forget_all();
+        self.sessions.forget_all();
+        self.tokens.forget_all();
     }
 }
 

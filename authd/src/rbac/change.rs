@@ -2,7 +2,6 @@
 //! node knew of it forgotten before anybody is answered.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 use shared::id::UserId;
@@ -16,9 +15,6 @@ use crate::caller::Permissions;
 use crate::db::{Batch, DbError, Outcome, Statement};
 use crate::error::{Error, Result};
 use crate::{sessions, tokens};
-
-/// After this long a commit that was given up has happened, or will not.
-const LATE_COMMIT: Duration = Duration::from_secs(15);
 
 /// What is about to be committed. Errors of the commit name statements by their positions in the order of
 /// [`Change::push`].
@@ -141,7 +137,7 @@ impl Change {
         let app = self.ctx.app.clone();
         let running = tokio::spawn(run(app.clone(), self.batch, self.user, self.revokes));
         let committed = running.await.unwrap_or_else(|error| {
-            distrust(&app);
+            app.distrust();
             Err(DbError::Unavailable(error.into()))
         });
         committed.map_err(|error| match error {
@@ -164,7 +160,7 @@ async fn run(
 ) -> Result<Vec<Outcome>, DbError> {
     let committed = app.db.commit_rows(batch).await;
     if matches!(committed, Err(DbError::Unavailable(_))) {
-        distrust(&app);
+        app.distrust();
         return committed;
     }
     // Refused too: whoever was first may not have come to forget yet.
@@ -176,19 +172,4 @@ async fn run(
         tokens::forget_returned(&app, &outcomes[index]).await;
     }
     committed
-}
-
-/// The change may have happened without its answer reaching us, or may still happen until the database gives up.
-fn distrust(app: &Arc<App>) {
-    let forget = |app: &App| {
-        app.rbac.forget_all();
-        app.sessions.forget_all();
-        app.tokens.forget_all();
-    };
-    forget(app);
-    let app = app.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(LATE_COMMIT).await;
-        forget(&app);
-    });
 }

@@ -167,24 +167,31 @@ pub async fn logout(ctx: Ctx, _: Logout) -> Result<LoggedOut> {
     Ok(LoggedOut { status: "logged_out".to_owned() })
 }
 
-/// Commits a batch whose first statement ends sessions of a user, and forgets them before it returns, even when the
-/// caller goes away meanwhile. `false`: there was nothing to end.
+/// Commits a batch whose first statement ends sessions of a user. `false`: there was nothing to end.
 pub async fn end(ctx: &Ctx, user: UserId, batch: Batch) -> Result<bool> {
+    match end_counted(ctx, user, batch).await {
+        Ok(_) => Ok(true),
+        Err(DbError::Unmet(0)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Commits a batch that ends sessions of a user, and forgets them before it returns, even when the caller goes away
+/// meanwhile. Answers how many rows each statement changed.
+pub async fn end_counted(ctx: &Ctx, user: UserId, batch: Batch) -> Result<Vec<u64>, DbError> {
     let app = ctx.app.clone();
     let running = tokio::spawn(async move {
         let committed = app.db.commit(batch).await;
-        app.sessions.forget_user(&app, user).await;
+        match &committed {
+            Err(DbError::Unavailable(_)) => app.distrust(),
+            _ => app.sessions.forget_user(&app, user).await,
+        }
         committed
     });
-    match running.await {
-        Ok(Ok(_)) => Ok(true),
-        Ok(Err(DbError::Unmet(0))) => Ok(false),
-        Ok(Err(error)) => Err(error.into()),
-        Err(error) => {
-            ctx.app.sessions.forget_all();
-            Err(Error::internal(error))
-        }
-    }
+    running.await.unwrap_or_else(|error| {
+        ctx.app.distrust();
+        Err(DbError::Unavailable(error.into()))
+    })
 }
 
 pub async fn profile(ctx: Ctx, op: ShowProfile) -> Result<Profile> {

@@ -107,13 +107,7 @@ pub async fn end_all(ctx: Ctx, op: EndUserSessions) -> Result<EndedSessions> {
         store::invalidate(user, ctx.now()),
         audit::row(&ctx, "sessions.end_all", Some(&user.to_string()), audit::detail([("reason", Some(reason.into()))])),
     ];
-    let app = ctx.app.clone();
-    let running = tokio::spawn(async move {
-        let committed = app.db.commit(batch).await;
-        app.sessions.forget_user(&app, user).await;
-        committed
-    });
-    let committed = running.await.map_err(Error::internal)??;
+    let committed = login::end_counted(&ctx, user, batch).await?;
     Ok(EndedSessions { ended: committed.first().copied().unwrap_or_default() })
 }
 

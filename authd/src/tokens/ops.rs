@@ -1,8 +1,5 @@
 //! The operations: authorize, load, decide, save.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use shared::api::tokens::{
@@ -17,7 +14,7 @@ use shared::time::Time;
 
 use super::model::{self, RANDOM};
 use super::store::{self, Used};
-use crate::app::{App, Ctx};
+use crate::app::Ctx;
 use crate::audit;
 use crate::db::{Batch, DbError, Statement};
 use crate::error::{Error, Result};
@@ -26,8 +23,6 @@ use crate::world::{DAY, Millis, SECOND};
 
 /// How long a retry with the same `Idempotency-Key` gets the same answer.
 const IDEMPOTENCY_LIFE: Millis = DAY;
-/// After this long a commit that was given up has happened, or will not.
-const LATE_COMMIT: Duration = Duration::from_secs(15);
 
 pub async fn create(ctx: Ctx, op: CreateToken) -> Result<CreatedToken> {
     let now = ctx.now();
@@ -252,26 +247,16 @@ pub(super) async fn commit(ctx: &Ctx, token_id: TokenId, batch: Batch) -> Result
     let running = tokio::spawn(async move {
         let committed = app.db.commit(batch).await;
         match &committed {
-            Err(DbError::Unavailable(_)) => distrust(&app),
+            Err(DbError::Unavailable(_)) => app.distrust(),
             // Refused too: whoever was first may not have come to forget yet.
             _ => app.tokens.forget(&app, token_id).await,
         }
         committed.map(drop)
     });
     running.await.unwrap_or_else(|error| {
-        distrust(&ctx.app);
+        ctx.app.distrust();
         Err(DbError::Unavailable(error.into()))
     })
-}
-
-/// The change may have happened without its answer reaching us, or may still happen until the database gives up.
-fn distrust(app: &Arc<App>) {
-    app.tokens.forget_all();
-    let app = app.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(LATE_COMMIT).await;
-        app.tokens.forget_all();
-    });
 }
 
 async fn find(ctx: &Ctx, id_or_name: &str) -> Result<Token> {

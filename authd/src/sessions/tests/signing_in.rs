@@ -105,6 +105,27 @@ async fn refusals_look_the_same_whatever_is_wrong() {
     assert_eq!(answers[0].0.as_str(), "invalid_credentials");
 }
 
+/// A logout that is refused since the database did not answer in time, and is made all the same.
+#[tokio::test]
+async fn what_a_late_commit_ended_is_not_believed_for_long() {
+    let app = TestApp::new().await;
+    app.user("alice", PASSWORD).await;
+    let token = app.token().await;
+    let caller = app.caller(&token).await.unwrap();
+    app.break_db(true);
+    assert_eq!(app.refused_as(caller, "sessions.logout", json!({})).await, "unavailable");
+    app.break_db(false);
+    assert!(app.is_live(&token).await, "read again, and cached");
+    let late = Statement::any("UPDATE sessions SET ended_at = $1", [Value::from(NOW)]);
+    app.app.db.commit(vec![late]).await.unwrap();
+    assert!(app.is_live(&token).await, "nobody told the cache");
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(16)).await;
+    tokio::time::resume();
+    tokio::task::yield_now().await;
+    assert!(!app.is_live(&token).await);
+}
+
 #[tokio::test]
 async fn a_database_that_is_down_is_never_a_wrong_password() {
     let app = TestApp::new().await;
