@@ -1,8 +1,9 @@
 //! A bounded cache in front of the database, by the hash of what somebody presents: a token, a session's secret.
 //!
-//! Invariant: what a change has removed cannot come back by a refill that read the database before. Each shard has a
+//! Invariants: what a change has removed cannot come back by a refill that read the database before. Each shard has a
 //! generation: [`Guarded::forget`] raises it, and a refill that started under an older one is not stored. The check and
-//! the store are under the generation's lock, which hits never take; a shelf may have locks of its own.
+//! the store are under the generation's lock, which hits never take; a shelf may have locks of its own. And where other
+//! nodes share the database, whose changes do not reach this cache yet, nothing is believed for long.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,9 +21,8 @@ const SHARDS: usize = 64;
 /// Unknown hashes that are remembered, so that asking again about one costs no look-up.
 const UNKNOWN: usize = 4096;
 
-/// Seconds for which a cached value is believed where other nodes share the database, whose changes do not reach this
-/// cache yet.
-pub const MAX_STALENESS: u32 = 5;
+/// Seconds for which a cached value is believed where other nodes share the database.
+const MAX_STALENESS: u32 = 5;
 
 /// The time in seconds, cut to 32 bits: when something was read.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ages are differences, and wrap")]
@@ -34,6 +34,18 @@ pub fn clock(now: Millis) -> u32 {
 pub trait Weigh {
     /// Bytes of its allocations, beside itself.
     fn heap_bytes(&self) -> usize;
+}
+
+/// A value that remembers when it was read.
+pub trait Dated {
+    /// By [`clock`], taken before the read.
+    fn read_at(&self) -> u32;
+}
+
+impl<T: Dated> Dated for Arc<T> {
+    fn read_at(&self) -> u32 {
+        self.as_ref().read_at()
+    }
 }
 
 /// What an allocation takes beside its bytes.
@@ -56,7 +68,7 @@ pub struct Stamp(u64);
 
 /// Where values are kept: behind [`Guarded`], which decides what may be kept.
 pub trait Shelf {
-    type Value;
+    type Value: Dated;
 
     fn find(&self, hash: &Hash) -> Option<Self::Value>;
     fn insert(&self, hash: &Hash, value: &Self::Value);
@@ -74,7 +86,7 @@ impl<T: Weigh> std::fmt::Debug for Shared<T> {
     }
 }
 
-impl<T: Weigh> Shelf for Shared<T> {
+impl<T: Weigh + Dated> Shelf for Shared<T> {
     type Value = Arc<T>;
 
     fn find(&self, hash: &Hash) -> Option<Arc<T>> {
@@ -101,6 +113,8 @@ impl<T: Weigh> Shelf for Shared<T> {
 /// The cache of a room: values by hash on a shelf, and the generations that keep out what is old.
 pub struct Guarded<S> {
     pub shelf: S,
+    /// Other nodes may change what is kept here.
+    is_shared: bool,
     unknown: sync::Cache<Hash, ()>,
     generations: [Mutex<u64>; SHARDS],
 }
@@ -114,27 +128,30 @@ impl<S: Shelf> std::fmt::Debug for Guarded<S> {
     }
 }
 
-impl<T: Weigh> Cache<T> {
-    /// Holds at most this many bytes.
-    pub fn new(max_bytes: u64) -> Self {
+impl<T: Weigh + Dated> Cache<T> {
+    /// Holds at most this many bytes of a database that other nodes may share.
+    pub fn new(max_bytes: u64, is_shared: bool) -> Self {
         let items = usize::try_from(max_bytes).unwrap_or(usize::MAX) / (SLOT + size_of::<T>());
         // The estimate sizes bookkeeping that is allocated at once: a daemon that starts small stays small.
-        Self::on(Shared(sync::Cache::with_weighter(items.min(1_024), max_bytes, Bytes)))
+        Self::on(Shared(sync::Cache::with_weighter(items.min(1_024), max_bytes, Bytes)), is_shared)
     }
 }
 
 impl<S: Shelf> Guarded<S> {
-    pub fn on(shelf: S) -> Self {
-        Self { shelf, unknown: sync::Cache::new(UNKNOWN), generations: std::array::from_fn(|_| Mutex::new(0)) }
+    pub fn on(shelf: S, is_shared: bool) -> Self {
+        let generations = std::array::from_fn(|_| Mutex::new(0));
+        Self { shelf, is_shared, unknown: sync::Cache::new(UNKNOWN), generations }
     }
 
-    pub fn find(&self, hash: &Hash) -> Option<S::Value> {
-        self.shelf.find(hash)
+    /// What is kept and may still be believed.
+    pub fn find(&self, hash: &Hash, now: Millis) -> Option<S::Value> {
+        let is_fresh = |value: &S::Value| !self.is_shared || clock(now).wrapping_sub(value.read_at()) < MAX_STALENESS;
+        self.shelf.find(hash).filter(is_fresh)
     }
 
     /// Whether the database was asked about this hash lately and did not know it.
     pub fn is_unknown(&self, hash: &Hash) -> bool {
-        self.unknown.get(hash).is_some()
+        !self.is_shared && self.unknown.get(hash).is_some()
     }
 
     /// To be taken before the database is read.
@@ -188,38 +205,57 @@ mod tests {
         }
     }
 
+    impl Dated for Text {
+        fn read_at(&self) -> u32 {
+            7
+        }
+    }
+
     fn text() -> Arc<Text> {
         Arc::new(Text("what is cached".into()))
     }
 
     #[test]
     fn a_refill_that_raced_with_a_revoke_loses() {
-        let cache = Cache::new(1 << 20);
+        let cache = Cache::new(1 << 20, false);
         let hash = [1; 32];
         let before = cache.stamp(&hash);
         cache.forget(&hash);
         cache.refill(before, hash, Some(&text()));
-        assert!(cache.find(&hash).is_none(), "a read from before the revoke must not be stored");
+        assert!(cache.find(&hash, 0).is_none(), "a read from before the revoke must not be stored");
         cache.refill(cache.stamp(&hash), hash, Some(&text()));
-        assert!(cache.find(&hash).is_some());
+        assert!(cache.find(&hash, 0).is_some());
         cache.forget(&hash);
-        assert!(cache.find(&hash).is_none());
+        assert!(cache.find(&hash, 0).is_none());
     }
 
     #[test]
     fn forgetting_everything_also_beats_refills_under_way() {
-        let cache = Cache::new(1 << 20);
+        let cache = Cache::new(1 << 20, false);
         let (a, b) = ([1; 32], [2; 32]);
         let (stamp_a, stamp_b) = (cache.stamp(&a), cache.stamp(&b));
         cache.forget_all();
         cache.refill(stamp_a, a, Some(&text()));
         cache.refill(stamp_b, b, None);
-        assert!(cache.find(&a).is_none() && !cache.is_unknown(&b));
+        assert!(cache.find(&a, 0).is_none() && !cache.is_unknown(&b));
+    }
+
+    #[test]
+    fn what_other_nodes_may_change_is_not_believed_for_long() {
+        let hash = [1; 32];
+        for (is_shared, late) in [(false, true), (true, false)] {
+            let cache = Cache::new(1 << 20, is_shared);
+            cache.refill(cache.stamp(&hash), hash, Some(&text()));
+            cache.refill(cache.stamp(&[2; 32]), [2; 32], None);
+            assert!(cache.find(&hash, 7_000).is_some() && cache.find(&hash, 11_999).is_some());
+            assert_eq!(cache.find(&hash, 12_000).is_some(), late);
+            assert_eq!(cache.is_unknown(&[2; 32]), late, "somebody else may have made it");
+        }
     }
 
     #[test]
     fn it_stays_within_its_bound() {
-        let cache = Cache::new(1 << 20);
+        let cache = Cache::new(1 << 20, false);
         for number in 0..50_000_u32 {
             let mut hash = [0; 32];
             hash[..4].copy_from_slice(&number.to_le_bytes());

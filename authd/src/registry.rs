@@ -31,6 +31,28 @@ enum Called {
     Running(BoxFuture<'static, Result<Reply>>),
 }
 
+/// Refuses who may not call this operation, whatever the request says.
+pub fn authorize(info: &Info, caller: &Caller) -> Result<()> {
+    match info.access {
+        Access::Permission(permission) if caller.can(permission) => Ok(()),
+        Access::Permission(_) | Access::User | Access::Known if *caller == Caller::Anonymous => {
+            Err(Error::new(Code::Unauthenticated, "this needs credentials: Authorization: Bearer <token>"))
+        }
+        Access::User if matches!(caller, Caller::User { .. }) => Ok(()),
+        Access::User => {
+            Err(Error::new(Code::Forbidden, format!("{caller} is not a person; sign in with POST /auth/login")))
+        }
+        Access::Known if matches!(caller, Caller::Device { .. }) => {
+            Err(Error::new(Code::Forbidden, "a device's session is for AWS credentials, and nothing else"))
+        }
+        Access::Public | Access::Proof | Access::Known => Ok(()),
+        Access::Permission(permission) => {
+            let name = permission.as_str();
+            Err(Error::new(Code::Forbidden, format!("{caller} does not hold the permission {name}")))
+        }
+    }
+}
+
 /// An operation with its handler.
 pub struct Route {
     pub info: &'static Info,
@@ -44,28 +66,6 @@ impl std::fmt::Debug for Route {
 }
 
 impl Route {
-    /// Refuses who may not call this operation, whatever the request says.
-    pub fn authorize(&self, caller: &Caller) -> Result<()> {
-        match self.info.access {
-            Access::Permission(permission) if caller.can(permission) => Ok(()),
-            Access::Permission(_) | Access::User | Access::Known if *caller == Caller::Anonymous => {
-                Err(Error::new(Code::Unauthenticated, "this needs credentials: Authorization: Bearer <token>"))
-            }
-            Access::User if matches!(caller, Caller::User { .. }) => Ok(()),
-            Access::User => {
-                Err(Error::new(Code::Forbidden, format!("{caller} is not a person; sign in with POST /auth/login")))
-            }
-            Access::Known if matches!(caller, Caller::Device { .. }) => {
-                Err(Error::new(Code::Forbidden, "a device's session is for AWS credentials, and nothing else"))
-            }
-            Access::Public | Access::Proof | Access::Known => Ok(()),
-            Access::Permission(permission) => {
-                let name = permission.as_str();
-                Err(Error::new(Code::Forbidden, format!("{caller} does not hold the permission {name}")))
-            }
-        }
-    }
-
     /// Decodes and runs. The caller must have been authorized.
     pub async fn call(&self, ctx: Ctx, parts: Parts<'_>) -> Result<Reply> {
         match (self.handler)(ctx, parts) {

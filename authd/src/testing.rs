@@ -156,7 +156,7 @@ async fn call(
     fields: Value,
 ) -> Result<Value, Error> {
     let route = registry.find(&operation).unwrap();
-    route.authorize(&caller)?;
+    crate::registry::authorize(route.info, &caller)?;
     let ctx =
         Ctx { app, caller, address: Some([127, 0, 0, 1].into()), request_id: RequestId { process: 0, number: 0 } };
     let body = if route.info.oauth { form(&fields) } else { fields.to_string() };

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::rbac::Access;
 use crate::rbac::access::{Named, Service};
 use crate::registry::Reply;
+use crate::sessions::check;
 use crate::sessions::live::{self, Live};
 use crate::tokens::model::Grant;
 use crate::tokens::{Found, Known};
@@ -26,7 +27,11 @@ pub(super) fn introspect_cached(ctx: &Ctx, op: &Introspect) -> Option<Reply> {
     let (app, token) = (&ctx.app, op.token.expose());
     let answer = if live::is_token(token) {
         let live = app.sessions.cached(app, &live::hash(token))?;
-        let service = match asked_service(ctx, op) {
+        let own = match &ctx.caller {
+            Caller::Service { service, .. } => Some(app.rbac.cached_service(app, *service)?),
+            _ => None,
+        };
+        let service = match asked_service(op, own.as_deref()) {
             Ok(Some(service)) => Some(app.rbac.cached_service(app, service)?),
             Ok(None) => None,
             Err(error) => return refused(error),
@@ -62,7 +67,11 @@ pub(super) async fn introspect(ctx: Ctx, op: Introspect) -> Result<Reply> {
             None => judge_unknown(&ctx),
         };
     }
-    let named = asked_service(&ctx, &op)?;
+    let own = match &ctx.caller {
+        Caller::Service { service, .. } => Some(check::own_service(app, *service).await?),
+        _ => None,
+    };
+    let named = asked_service(&op, own.as_deref())?;
     // Found before it is touched: who may not ask about it must not keep it alive.
     let Some(live) = app.sessions.find(app, token).await? else { return judge_unknown(&ctx) };
     may_ask_about(&ctx, &live)?;
@@ -79,26 +88,19 @@ pub(super) async fn introspect(ctx: Ctx, op: Introspect) -> Result<Reply> {
     touched.map_or(Ok(inactive()), |(live, _)| answer_session(&ctx, &live, Some((&service, &access))))
 }
 
-/// The service that an answer about a session is for. A service's own token can name no other.
-fn asked_service<'a>(ctx: &Ctx, op: &'a Introspect) -> Result<Option<Named<'a>>> {
+/// The service that an answer about a session is for. A service that asks, `own`, can name no other.
+fn asked_service<'a>(op: &'a Introspect, own: Option<&Service>) -> Result<Option<Named<'a>>> {
     let named = op.service_id.as_deref().map(Named::from);
-    match (&ctx.caller, named) {
-        (Caller::Service { service, .. }, Some(named)) if !is(ctx, named, *service) => {
-            Err(Error::new(Code::Forbidden, "a service can ask about its own users only"))
-        }
-        (Caller::Service { service, .. }, _) => Ok(Some(Named::Id(*service))),
-        (_, named) => Ok(named),
-    }
-}
-
-/// Whether this is how the service is called. Its token was good a moment ago, so it has been read.
-fn is(ctx: &Ctx, named: Named<'_>, service: ServiceId) -> bool {
-    match named {
-        Named::Id(id) => id == service,
-        Named::Name(name) => {
-            let own = ctx.app.rbac.cached_service(&ctx.app, service);
-            own.is_some_and(|own| crate::names::fold(name) == crate::names::fold(&own.name))
-        }
+    let Some(own) = own else { return Ok(named) };
+    let is_own = match named {
+        None => true,
+        Some(Named::Id(id)) => id == own.id,
+        Some(Named::Name(name)) => crate::names::fold(name) == crate::names::fold(&own.name),
+    };
+    if is_own {
+        Ok(Some(Named::Id(own.id)))
+    } else {
+        Err(Error::new(Code::Forbidden, "a service can ask about its own users only"))
     }
 }
 

@@ -5,6 +5,7 @@
 //! are errors that name the nearest known one.
 
 mod check;
+mod database;
 mod policy;
 mod source;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 use shared::secret::Secret;
 
+pub use database::DatabaseUrl;
 pub use policy::{Policy, Rule, Source};
 pub use source::{Environment, Sources};
 
@@ -376,30 +378,7 @@ fn redacted<S: Serializer>(_: &Option<Secret>, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str("[redacted]")
 }
 
-/// Where rows are kept.
-#[derive(Clone, Debug)]
-pub enum DatabaseUrl {
-    Sqlite(PathBuf),
-    Postgres(Secret),
-}
-
 impl Config {
-    /// Where rows are kept.
-    pub fn database_url(&self) -> Result<DatabaseUrl, ConfigError> {
-        let Some(url) = &self.database.url else {
-            return Ok(DatabaseUrl::Sqlite(self.data_dir.join("authd.db")));
-        };
-        let text = url.expose();
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(DatabaseUrl::Postgres(url.clone()));
-        }
-        match text.strip_prefix("sqlite:") {
-            Some("") => Ok(DatabaseUrl::Sqlite(self.data_dir.join("authd.db"))),
-            Some(path) => Ok(DatabaseUrl::Sqlite(self.data_dir.join(path.strip_prefix("//").unwrap_or(path)))),
-            None => refuse("database.url (DATABASE_URL) must begin with sqlite: or postgres://"),
-        }
-    }
-
     /// Whether pages are served over TLS by whoever stands in front.
     pub fn is_public_https(&self) -> bool {
         self.server.public_url.starts_with("https://")

@@ -1,17 +1,19 @@
 //! What a person may do in a service: one query, cached, since every check asks for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use shared::id::{ServiceId, UserId};
 use shared::op::Permission;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use super::AUTHD;
 use crate::app::App;
-use crate::cache::{ALLOCATION, Cache, Hash, MAX_STALENESS, Weigh, clock};
+use crate::cache::{ALLOCATION, Cache, Dated, Hash, Weigh, clock};
 use crate::caller::Permissions;
-use crate::config::{Config, DatabaseUrl};
+use crate::config::Config;
 use crate::db::{Db, Query};
 use crate::error::{Error, Result};
 use crate::names;
@@ -20,6 +22,10 @@ use crate::world::Millis;
 /// Bytes of cached access, and of cached services.
 const ACCESS_BYTES: u64 = 16 << 20;
 const SERVICE_BYTES: u64 = 1 << 20;
+/// Reads at the same time, at most, and how long one waits for its turn: anybody may ask about services that are not
+/// there, and leaves the database to others.
+const READS: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a person may do in a service, as things are: names, in order.
 #[derive(Debug, Default)]
@@ -55,6 +61,12 @@ impl Weigh for Access {
     }
 }
 
+impl Dated for Access {
+    fn read_at(&self) -> u32 {
+        self.read_at
+    }
+}
+
 /// A service that is not deleted.
 #[derive(Debug)]
 pub struct Service {
@@ -70,13 +82,19 @@ impl Weigh for Service {
     }
 }
 
+impl Dated for Service {
+    fn read_at(&self) -> u32 {
+        self.read_at
+    }
+}
+
 /// The room's state: what was read lately. Every change of users, services, roles, permissions or relations forgets
 /// all of it: changes are rare beside checks, and who is affected by a role's permission is not quickly told.
 #[derive(Debug)]
 pub struct Rbac {
     access: Cache<Access>,
     services: Cache<Service>,
-    is_shared: bool,
+    reads: Semaphore,
 }
 
 const ACCESS: &str = "\
@@ -169,16 +187,17 @@ impl Named<'_> {
 
 impl Rbac {
     pub fn new(config: &Config) -> Self {
+        let is_shared = config.is_shared();
         Self {
-            access: Cache::new(ACCESS_BYTES),
-            services: Cache::new(SERVICE_BYTES),
-            is_shared: matches!(config.database_url(), Ok(DatabaseUrl::Postgres(_))),
+            access: Cache::new(ACCESS_BYTES, is_shared),
+            services: Cache::new(SERVICE_BYTES, is_shared),
+            reads: Semaphore::new(READS),
         }
     }
 
     /// What a person may do in a service, if that is known without the database.
     pub fn cached(&self, app: &App, user: UserId, service: ServiceId) -> Option<Arc<Access>> {
-        self.access.find(&access_key(user, service)).filter(|access| self.is_believed(app, access.read_at))
+        self.access.find(&access_key(user, service), app.world.now())
     }
 
     /// What a person may do in a service: nothing, if either is not there or not active.
@@ -186,6 +205,7 @@ impl Rbac {
         if let Some(access) = self.cached(app, user, service) {
             return Ok(access);
         }
+        let _turn = self.turn().await?;
         let key = access_key(user, service);
         let stamp = self.access.stamp(&key);
         let access = Arc::new(find_access(app.db.as_ref(), user, service, app.world.now()).await?);
@@ -195,7 +215,7 @@ impl Rbac {
 
     /// A service by id or name, if that is known without the database.
     pub fn cached_service<'a>(&self, app: &App, named: impl Into<Named<'a>>) -> Option<Arc<Service>> {
-        self.services.find(&named.into().key()).filter(|service| self.is_believed(app, service.read_at))
+        self.services.find(&named.into().key(), app.world.now())
     }
 
     /// A service by id or name, active or not; `None` when there is none.
@@ -204,6 +224,7 @@ impl Rbac {
         if let Some(service) = self.cached_service(app, named) {
             return Ok(Some(service));
         }
+        let _turn = self.turn().await?;
         let key = named.key();
         let stamp = self.services.stamp(&key);
         let service = find_service(app.db.as_ref(), named, app.world.now()).await?.map(Arc::new);
@@ -213,13 +234,18 @@ impl Rbac {
         Ok(service)
     }
 
+    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        let busy = |why| Error::unavailable("too many services are being looked up; try again", why);
+        match tokio::time::timeout(PATIENCE, self.reads.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) => Err(busy("the daemon is ending")),
+            Err(_) => Err(busy("no turn to read in time")),
+        }
+    }
+
     /// Forgets everything: when this returns, nobody is answered by what held before.
     pub fn forget_all(&self) {
         self.access.forget_all();
         self.services.forget_all();
-    }
-
-    fn is_believed(&self, app: &App, read_at: u32) -> bool {
-        !self.is_shared || clock(app.world.now()).wrapping_sub(read_at) < MAX_STALENESS
     }
 }

@@ -25,8 +25,9 @@ use uuid::Uuid;
 pub use self::access::{Access, Rbac};
 pub use self::seed::seed;
 use crate::app::Ctx;
+use crate::caller::Caller;
 use crate::error::Result;
-use crate::registry::Registry;
+use crate::registry::{Registry, authorize};
 
 /// The built-in service, whose permissions are authd's own ([`shared::op::Permission`]).
 pub const AUTHD: ServiceId = ServiceId(Uuid::from_u128(0x0000_0000_0000_7000_8000_6175_7468_6400));
@@ -87,19 +88,24 @@ pub fn register(registry: &mut Registry) {
     registry.add(explain::explain_permission);
 }
 
-/// Registers a change: it begins anew when somebody else's was committed between its checks and its commit.
+/// Registers a change: it begins anew when somebody else's was committed between its checks and its commit, by what
+/// the caller then still may.
 fn add_change<Op, F, Fut>(registry: &mut Registry, handler: F)
 where
     Op: Operation + Clone,
     F: Fn(Ctx, Op) -> Fut + Send + Sync + Copy + 'static,
     Fut: Future<Output = Result<Op::Response>> + Send + 'static,
 {
-    registry.add(move |ctx: Ctx, op: Op| async move {
+    registry.add(move |mut ctx: Ctx, op: Op| async move {
         for _ in 1..TRIES {
             match handler(ctx.clone(), op.clone()).await {
                 Err(error) if change::is_overtaken(&error) => {}
                 answer => return answer,
             }
+            if let Caller::User { id, permissions, .. } = &mut ctx.caller {
+                *permissions = ctx.app.rbac.access(&ctx.app, *id, AUTHD).await?.authd;
+            }
+            authorize(&Op::INFO, &ctx.caller)?;
         }
         handler(ctx, op).await
     });

@@ -15,8 +15,8 @@ use tracing::warn;
 
 use super::store;
 use crate::app::App;
-use crate::cache::{ALLOCATION, Cache, Hash, MAX_STALENESS, Weigh, clock};
-use crate::config::{Config, DatabaseUrl};
+use crate::cache::{ALLOCATION, Cache, Dated, Hash, Weigh, clock};
+use crate::config::Config;
 use crate::db::DbError;
 use crate::error::{Error, Result};
 use crate::world::{Millis, SECOND};
@@ -64,6 +64,12 @@ pub struct Live {
 impl Weigh for Live {
     fn heap_bytes(&self) -> usize {
         self.payload_json.len() + ALLOCATION
+    }
+}
+
+impl Dated for Live {
+    fn read_at(&self) -> u32 {
+        self.read_at
     }
 }
 
@@ -143,7 +149,6 @@ pub struct Sessions {
     cache: Cache<Live>,
     lanes: Box<[Mutex<()>]>,
     turns: Semaphore,
-    is_shared: bool,
 }
 
 impl Sessions {
@@ -155,16 +160,15 @@ impl Sessions {
                 threshold: seconds(config.sessions.renew_threshold_seconds),
                 max: seconds(config.sessions.max_seconds),
             },
-            cache: Cache::new(CACHE_BYTES),
+            cache: Cache::new(CACHE_BYTES, config.is_shared()),
             lanes: (0..LANES).map(|_| Mutex::new(())).collect(),
             turns: Semaphore::new(TURNS),
-            is_shared: matches!(config.database_url(), Ok(DatabaseUrl::Postgres(_))),
         }
     }
 
     /// The session, if it is known without the database and need not be renewed.
     pub fn cached(&self, app: &App, hash: &Hash) -> Option<Arc<Live>> {
-        let live = self.believed(app, hash)?;
+        let live = self.cache.find(hash, app.world.now())?;
         let now = app.world.now();
         (now < live.expires_at() && !self.is_due(&live, now)).then_some(live)
     }
@@ -175,11 +179,11 @@ impl Sessions {
             return Ok(None);
         }
         let hash = hash(token);
-        if let Some(live) = self.believed(app, &hash) {
+        if let Some(live) = self.cache.find(&hash, app.world.now()) {
             return Ok((app.world.now() < live.expires_at()).then_some(live));
         }
         let _turn = self.turn(&hash).await?;
-        if let Some(live) = self.believed(app, &hash) {
+        if let Some(live) = self.cache.find(&hash, app.world.now()) {
             return Ok((app.world.now() < live.expires_at()).then_some(live));
         }
         self.load(app, &hash).await
@@ -193,7 +197,7 @@ impl Sessions {
         }
         let hash = hash(token);
         let _turn = self.turn(&hash).await?;
-        let live = match self.believed(app, &hash) {
+        let live = match self.cache.find(&hash, app.world.now()) {
             Some(live) => live,
             None => match self.load(app, &hash).await? {
                 Some(live) => live,
@@ -242,12 +246,6 @@ impl Sessions {
             Ok(hashes) => hashes.iter().for_each(|hash| self.cache.forget(hash)),
             Err(_) => self.cache.forget_all(),
         }
-    }
-
-    fn believed(&self, app: &App, hash: &Hash) -> Option<Arc<Live>> {
-        let live = self.cache.find(hash)?;
-        let age = clock(app.world.now()).wrapping_sub(live.read_at);
-        (!self.is_shared || age < MAX_STALENESS).then_some(live)
     }
 
     async fn load(&self, app: &App, hash: &Hash) -> Result<Option<Arc<Live>>> {

@@ -26,10 +26,11 @@ const FOREVER: Millis = 253_402_300_799_000;
 const KEPT: Millis = 30 * DAY;
 
 // $1 key, $2 now, $3 failures until a lock (more than one), $4 milliseconds of the first lock (each further one is
-// longer by as much).
+// longer by as much), $7 the key of the address: one that has to wait counts against no name.
 const COUNT_NAME: &str = "\
     INSERT INTO login_attempts AS a (key, failures, window_start, locked_until, blocked, last_at) \
-    VALUES ($1, 1, $2, 0, 0, $2) \
+    SELECT CAST($1 AS TEXT), 1, CAST($2 AS BIGINT), 0, 0, CAST($2 AS BIGINT) \
+    WHERE NOT EXISTS (SELECT 1 FROM login_attempts w WHERE w.key = $7 AND w.blocked > 0) \
     ON CONFLICT (key) DO UPDATE SET \
       blocked = CASE WHEN a.locked_until > $2 THEN a.blocked + 1 ELSE 0 END, \
       failures = CASE WHEN a.locked_until > $2 THEN a.failures ELSE a.failures + 1 END, \
@@ -52,8 +53,9 @@ const COUNT_ADDRESS: &str = "\
       last_at = $2 \
     RETURNING blocked, locked_until";
 const FORGIVE_NAME: &str = "DELETE FROM login_attempts WHERE key = $1";
-// A good login takes its own attempt back, and no more: one account must not wash away guesses at others.
-const FORGIVE_ADDRESS: &str = "UPDATE login_attempts SET failures = failures - 1, locked_until = 0 WHERE key = $1 AND failures > 0 AND blocked = 0";
+// Takes one attempt back. A good login takes back its own of its address, and no more: one account must not wash away
+// guesses at others.
+const TAKE_BACK: &str = "UPDATE login_attempts SET failures = failures - 1, locked_until = 0 WHERE key = $1 AND failures > 0 AND blocked = 0";
 const LIST: &str = "SELECT key, failures, last_at, locked_until FROM login_attempts \
      WHERE failures > 0 AND key > $1 AND ($2 = 1 OR locked_until > $3) ORDER BY key LIMIT $4";
 const CLEAR: &str = "DELETE FROM login_attempts WHERE key = $1";
@@ -73,6 +75,8 @@ pub struct Attempt {
 impl Attempt {
     /// `folded` is the name in the one form in which names are compared.
     pub fn new(folded: &str, address: Option<IpAddr>) -> Self {
+        // No user has a name that long: all of them share a counter, and none fills the table.
+        let folded = if folded.chars().count() > names::MAX { "" } else { folded };
         Self { name: format!("name:{folded}"), address: address.map(|address| format!("address:{}", network(address))) }
     }
 
@@ -81,7 +85,12 @@ impl Attempt {
     pub async fn count(&self, ctx: &Ctx, limits: &Login) -> Result<bool> {
         let now = ctx.now();
         let lock = Millis::from(limits.lock_seconds) * SECOND;
-        let mut batch = vec![Statement::any(
+        let mut batch = Vec::with_capacity(2);
+        if let Some(address) = &self.address {
+            let most = i64::from(limits.max_failures_per_address);
+            batch.push(Statement::any(COUNT_ADDRESS, [address.as_str().into(), now.into(), most.into(), lock.into()]));
+        }
+        batch.push(Statement::any(
             COUNT_NAME,
             [
                 self.name.as_str().into(),
@@ -90,23 +99,21 @@ impl Attempt {
                 lock.into(),
                 MAX_FAILURES.into(),
                 FOREVER.into(),
+                self.address.as_deref().unwrap_or_default().into(),
             ],
-        )];
-        if let Some(address) = &self.address {
-            let most = i64::from(limits.max_failures_per_address);
-            batch.push(Statement::any(COUNT_ADDRESS, [address.as_str().into(), now.into(), most.into(), lock.into()]));
-        }
+        ));
+        let name = batch.len() - 1;
         let outcomes = ctx.app.db.commit_rows(batch).await?;
         let counted = |index: usize| -> Result<Option<(bool, Millis)>> {
             let Some(row) = outcomes.get(index).and_then(|outcome| outcome.rows.first()) else { return Ok(None) };
             Ok(Some((row.int(0)? == 0, row.int(1)?)))
         };
-        if let Some((false, until)) = counted(1)? {
+        if let (true, Some((false, until))) = (self.address.is_some(), counted(0)?) {
             let seconds = u64::try_from((until - now).div_euclid(SECOND) + 1).unwrap_or(1);
             let detail = format!("too many failed logins from this address; try again in {} min", seconds.div_ceil(60));
             return Err(Error::new(Code::RateLimited, detail).retry_after(seconds));
         }
-        let (is_open, _) = counted(0)?.ok_or_else(|| Error::internal("a counted attempt has no row"))?;
+        let (is_open, _) = counted(name)?.ok_or_else(|| Error::internal("a counted attempt has no row"))?;
         Ok(is_open)
     }
 
@@ -114,9 +121,15 @@ impl Attempt {
     pub fn forgive(&self) -> Vec<Statement> {
         let mut batch = vec![Statement::any(FORGIVE_NAME, [self.name.as_str().into()])];
         if let Some(address) = &self.address {
-            batch.push(Statement::any(FORGIVE_ADDRESS, [address.as_str().into()]));
+            batch.push(Statement::any(TAKE_BACK, [address.as_str().into()]));
         }
         batch
+    }
+
+    /// What an attempt takes back at which no password was tried.
+    pub fn take_back(&self) -> Vec<Statement> {
+        let keys = std::iter::once(&self.name).chain(&self.address);
+        keys.map(|key| Statement::any(TAKE_BACK, [key.as_str().into()])).collect()
     }
 }
 

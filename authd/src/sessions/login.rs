@@ -66,7 +66,14 @@ pub async fn login(ctx: Ctx, op: Login) -> Result<LoggedIn> {
     let attempt = Attempt::new(&folded, ctx.address);
     let is_open = attempt.count(&ctx, &app.config.login).await?;
     let stored = person.as_ref().and_then(|person| person.password_hash.as_deref());
-    let verified = app.passwords.verify(stored, &op.password).await?;
+    let verified = match app.passwords.verify(stored, &op.password).await {
+        Ok(verified) => verified,
+        Err(error) => {
+            // Nothing was tried: who met a storm of logins is not locked out for it.
+            app.db.commit(attempt.take_back()).await?;
+            return Err(error);
+        }
+    };
     let person = match (person, verified) {
         (Some(person), Verified::Yes { outdated }) if is_open && person.is_active => {
             if outdated {
@@ -207,15 +214,16 @@ pub async fn change_password(ctx: Ctx, op: ChangePassword) -> Result<Done> {
     let rows = app.db.query(Query::point(FIND_ID, [user.to_string().into()])).await?;
     let person = rows.first().map(Person::read).transpose()?.ok_or_else(|| Error::not_found("user"))?;
     let folded = names::fold(&person.username);
+    // First, so that whoever looks for a password that is good enough has failed at nothing.
+    passwords::check("new_password", &op.new_password, &folded)?;
+    if op.new_password == op.password {
+        return Err(Error::field("new_password", "this is the password that you have"));
+    }
     let attempt = Attempt::new(&folded, ctx.address);
     let is_open = attempt.count(&ctx, &app.config.login).await?;
     let verified = app.passwords.verify(person.password_hash.as_deref(), &op.password).await?;
     if !is_open || verified == Verified::No {
         return Err(Error::field("password", "this is not your password"));
-    }
-    passwords::check("new_password", &op.new_password, &folded)?;
-    if op.new_password == op.password {
-        return Err(Error::field("new_password", "this is the password that you have"));
     }
     let hash = app.passwords.hash(&app.world, &op.new_password).await?;
     let now = ctx.now();

@@ -91,7 +91,11 @@ async fn end_one(
         audit::row(ctx, action, Some(&id.to_string()), detail),
     ];
     let ended_at = match found.ended_at {
-        Some(at) => at,
+        Some(at) => {
+            // Whoever ended it may not have come to forget it.
+            ctx.app.sessions.forget_user(&ctx.app, found.user).await;
+            at
+        }
         None if login::end(ctx, found.user, batch).await? => now,
         None => store::find_login(ctx.app.db.as_ref(), id).await?.and_then(|found| found.ended_at).unwrap_or(now),
     };

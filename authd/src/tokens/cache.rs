@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::model::{Grant, Scopes, TokenHash};
 use crate::cache::packed::Packed;
-use crate::cache::{Guarded, Shelf, clock};
+use crate::cache::{Dated, Guarded, Shelf};
 use crate::error::Result;
 use crate::world::Millis;
 
@@ -21,14 +21,13 @@ pub struct Cached {
     pub grant: Grant,
     /// The minute at which its use was last marked.
     pub marked: u32,
-    /// When it was read, by [`clock`].
+    /// When it was read, by [`crate::cache::clock`].
     pub read_at: u32,
 }
 
-impl Cached {
-    /// Seconds since it was read.
-    pub fn age(&self, now: Millis) -> u32 {
-        clock(now).wrapping_sub(self.read_at)
+impl Dated for Cached {
+    fn read_at(&self) -> u32 {
+        self.read_at
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) use self::service_tokens::{
 pub(crate) use self::store::{SECRET_KEPT, SWEEP_SECRETS};
 pub use self::usage::Marks;
 pub(crate) use self::validate::{FAULTS, Found, Known};
-use crate::config::{Config, DatabaseUrl};
+use crate::config::Config;
 use crate::registry::Registry;
 
 /// Different tokens that are read from the database at the same time, at most: half of the default pool of
@@ -38,8 +38,6 @@ const LANES: usize = 256;
 pub struct Tokens {
     prefix: String,
     accept_unchecked: bool,
-    /// Other nodes may change what this one has cached.
-    is_shared: bool,
     mark_seconds: u64,
     cache: Cache,
     /// One read of a token at a time; the others find it in the cache afterwards.
@@ -55,9 +53,8 @@ impl Tokens {
         let tokens = Self {
             prefix: config.tokens.prefix.clone(),
             accept_unchecked: config.tokens.accept_unchecked,
-            is_shared: matches!(config.database_url(), Ok(DatabaseUrl::Postgres(_))),
             mark_seconds: config.tokens.last_used_seconds.max(1),
-            cache: Cache::on(cache::Tokens::new(config.cache.max_bytes)),
+            cache: Cache::on(cache::Tokens::new(config.cache.max_bytes), config.is_shared()),
             lanes: (0..LANES).map(|_| Mutex::new(())).collect(),
             reads: Semaphore::new(READS),
             marks,

@@ -86,6 +86,10 @@ pub(super) async fn issue(
     let db = ctx.app.db.as_ref();
     let mut committed = db.commit(batch()?).await;
     if let Err(DbError::Duplicate(store::INSERT_TOKEN)) = committed {
+        // The name may be taken by this very request, sent before or at the same time.
+        if let Some(used) = attempt.find(ctx).await? {
+            return repeat_create(ctx, attempt, &used).await;
+        }
         committed = match db.commit(store::free_name(&token.name, now)).await {
             Ok(_) => db.commit(batch()?).await,
             Err(DbError::Unmet(_)) => committed,
@@ -95,7 +99,6 @@ pub(super) async fn issue(
     match committed {
         Ok(_) => Ok(created(token, secret)),
         Err(DbError::Duplicate(store::INSERT_TOKEN)) => match attempt.find(ctx).await? {
-            // The name is taken by this very request, sent twice at the same time.
             Some(used) => repeat_create(ctx, attempt, &used).await,
             None => Err(Error::new(Code::NameTaken, format!("a live token is already named {:?}", token.name))),
         },
@@ -111,6 +114,10 @@ pub(super) async fn issue(
 
 async fn repeat_create(ctx: &Ctx, attempt: &Attempt, used: &Used) -> Result<CreatedToken> {
     let token = find(ctx, &used.subject).await?;
+    if token.revoked_at.is_some() {
+        let detail = "this Idempotency-Key made a token that is revoked by now: use another key";
+        return Err(Error::new(Code::Conflict, detail));
+    }
     Ok(created(&token, attempt.repeat(ctx, used)?))
 }
 

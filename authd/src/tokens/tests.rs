@@ -146,6 +146,30 @@ async fn a_retry_with_the_same_key_gets_the_same_secret() {
 }
 
 #[tokio::test]
+async fn a_key_does_not_bring_a_revoked_token_back() {
+    let app = TestApp::new().await;
+    let body = json!({ "name": "ci", "scopes": ["read"], "idempotency_key": "deploy" });
+    let first = app.call("tokens.create", body.clone()).await.unwrap();
+    app.call("tokens.revoke", json!({ "id": first["token_id"] })).await.unwrap();
+    assert_eq!(app.refused("tokens.create", body).await, "conflict");
+}
+
+/// A request that is refused for its key has not taken a name from an expired token.
+#[tokio::test]
+async fn a_refused_create_frees_no_name() {
+    let app = TestApp::new().await;
+    let body =
+        |name: &str, key: &str| json!({ "name": name, "scopes": ["read"], "ttl_days": 1, "idempotency_key": key });
+    app.call("tokens.create", body("nightly", "a")).await.unwrap();
+    app.clock.advance(DAY / 2);
+    app.call("tokens.create", body("other", "b")).await.unwrap();
+    app.clock.advance(DAY / 2);
+    assert_eq!(app.refused("tokens.create", body("nightly", "b")).await, "idempotency_key_reused");
+    let kept = app.call("tokens.extend", json!({ "id": "nightly", "extend_days": 1 })).await.unwrap();
+    assert_eq!(kept["name"], "nightly");
+}
+
+#[tokio::test]
 async fn a_key_can_be_used_again_after_a_day() {
     let app = TestApp::new().await;
     let body = |name: &str| json!({ "name": name, "scopes": ["read"], "idempotency_key": "nightly" });

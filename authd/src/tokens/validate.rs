@@ -14,7 +14,7 @@ use super::model::{self, Grant, Refusal, TokenHash};
 use super::usage::Mark;
 use super::{Tokens, store};
 use crate::app::{App, Ctx};
-use crate::cache::{MAX_STALENESS, clock};
+use crate::cache::clock;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::registry::Reply;
@@ -29,9 +29,9 @@ pub(super) fn validate_cached(app: &App, op: &ValidateToken) -> Option<Reply> {
         Screened::Refused => return Some(refuse(app, &Refusal::NotFound)),
         Screened::LookUp(hash) => hash,
     };
-    let cached = match tokens.find(app, &hash) {
+    let cached = match tokens.cache.find(&hash, app.world.now()) {
         Some(cached) => cached,
-        None if tokens.is_unknown(&hash) => return Some(refuse(app, &Refusal::NotFound)),
+        None if tokens.cache.is_unknown(&hash) => return Some(refuse(app, &Refusal::NotFound)),
         None => return None,
     };
     Some(answer(app, op, &hash, &cached))
@@ -147,9 +147,9 @@ impl Tokens {
     /// What can be told of a token without the database.
     pub fn recall(&self, app: &App, token: &str) -> Known {
         let Screened::LookUp(hash) = self.screen(token) else { return Known::No };
-        match self.find(app, &hash) {
+        match self.cache.find(&hash, app.world.now()) {
             Some(cached) => Known::Yes(Found { hash, cached }),
-            None if self.is_unknown(&hash) => Known::No,
+            None if self.cache.is_unknown(&hash) => Known::No,
             None => Known::Unread,
         }
     }
@@ -185,7 +185,7 @@ impl Tokens {
     pub async fn authenticate(&self, app: &App, token: &str, address: Option<IpAddr>) -> Result<Caller> {
         let invalid = |refusal: Refusal| Error::new(Code::InvalidToken, refusal.detail());
         let Screened::LookUp(hash) = self.screen(token) else { return Err(invalid(Refusal::NotFound)) };
-        let cached = match self.find(app, &hash) {
+        let cached = match self.cache.find(&hash, app.world.now()) {
             Some(cached) => cached,
             None => self.load(app, hash).await?.ok_or_else(|| invalid(Refusal::NotFound))?,
         };
@@ -207,10 +207,10 @@ impl Tokens {
         let lane = &self.lanes[usize::from(hash[1]) % self.lanes.len()];
         let turn = async { (lane.lock().await, self.reads.acquire().await) };
         let _turn = tokio::time::timeout(PATIENCE, turn).await.map_err(|_| busy())?;
-        if let Some(cached) = self.find(app, &hash) {
+        if let Some(cached) = self.cache.find(&hash, app.world.now()) {
             return Ok(Some(cached));
         }
-        if self.is_unknown(&hash) {
+        if self.cache.is_unknown(&hash) {
             return Ok(None);
         }
         let stamp = self.cache.stamp(&hash);
@@ -219,17 +219,6 @@ impl Tokens {
         let cached = secret.map(|secret| self.cached(secret, read_at)).transpose()?;
         self.cache.refill(stamp, hash, cached.as_ref());
         Ok(cached)
-    }
-
-    /// What is cached and may still be believed. Other nodes' changes do not reach this cache yet, so where the
-    /// database is shared nothing is believed for long.
-    fn find(&self, app: &App, hash: &TokenHash) -> Option<Cached> {
-        let cached = self.cache.find(hash)?;
-        (!self.is_shared || cached.age(app.world.now()) < MAX_STALENESS).then_some(cached)
-    }
-
-    fn is_unknown(&self, hash: &TokenHash) -> bool {
-        !self.is_shared && self.cache.is_unknown(hash)
     }
 
     fn cached(&self, secret: store::Secret, read_at: u32) -> Result<Cached> {

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use http_body_util::Full;
 use shared::problem::Code;
 
+use super::credentials::{bearer, header_token};
 use super::forwarded;
-use super::http::{Body, Connection, FORWARDED_FOR, NO_STORE, bearer, header_token};
+use super::http::{Body, Connection, FORWARDED_FOR, NO_STORE};
 use crate::app::App;
 use crate::asking::forward::{Identity, decide};
 use crate::asking::model::{self, Asked};

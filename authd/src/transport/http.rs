@@ -8,12 +8,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ::http::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
-    ORIGIN, REFERER, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, REFERER,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use ::http::{Method, Request, Response, StatusCode, Uri};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
@@ -24,20 +22,19 @@ use shared::wire::Parts;
 use subtle::ConstantTimeEq;
 use tracing::{debug, error, info, warn};
 
+use super::credentials::{self, bearer, header_token};
 use super::{browser, forward, forwarded, pages};
 use crate::app::{App, Ctx, RequestId};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::metrics::RouteCounts;
-use crate::registry::{Registry, Reply};
+use crate::registry::{Registry, Reply, authorize};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Where a session's token may travel, beside `Authorization: Bearer`.
-const TOKEN: HeaderName = HeaderName::from_static("token");
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const NOSNIFF: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
@@ -165,20 +162,15 @@ impl Http {
         let route = &self.registry.routes()[index];
         let info = route.info;
         let address = self.guard(connection, &head.headers)?;
-        let caller = match (connection, info.access) {
-            // A process on this machine may act for a person whose token it has.
-            (Connection::Admin(peer), Access::User) => match self.authenticate(info, &head.headers, address).await? {
-                Caller::Anonymous => peer.clone(),
-                caller => caller,
-            },
-            (Connection::Admin(peer), _) => peer.clone(),
-            (Connection::Public(_), Access::Permission(_) | Access::User | Access::Known) => {
-                self.authenticate(info, &head.headers, address).await?
-            }
-            (Connection::Public(_), Access::Public | Access::Proof) => Caller::Anonymous,
-        };
-        route.authorize(&caller)?;
-        let body = self.read(info, &head.headers, body).await?;
+        let mut caller = self.caller(connection, info, &head.headers, address).await?;
+        authorize(info, &caller)?;
+        let (body, was_late) = self.read(info, &head.headers, body).await?;
+        if was_late {
+            // What was taken from the caller while the body was on its way is gone: a request that is kept open must
+            // not outlive the token that it began with.
+            caller = self.caller(connection, info, &head.headers, address).await?;
+            authorize(info, &caller)?;
+        }
         let (mut fields, count) = ([("", ""); 4], info.headers.len());
         let count = header_fields(info, &head.headers, &mut fields[..count])?;
         let parts = Parts { path, query: head.uri.query(), headers: &fields[..count], body: &body };
@@ -215,7 +207,7 @@ impl Http {
         if let Some(answer) = pages::respond(&ctx, head.uri.path()) {
             return answer;
         }
-        let body = collect(body, self.app.config.server.max_body, self.body_timeout()).await?;
+        let (body, _) = collect(body, self.app.config.server.max_body, self.body_timeout()).await?;
         let request = browser::PageRequest {
             method: head.method.as_str(),
             path: head.uri.path(),
@@ -255,35 +247,49 @@ impl Http {
         }
     }
 
-    /// Who holds the credentials of a request: a token as the bearer or in the header `token`, and for OAuth's
-    /// endpoints also as the password of HTTP Basic (RFC 6749 §2.3.1), whatever the user name.
+    /// Who is asking, by whatever this operation accepts.
+    async fn caller(
+        &self,
+        connection: &Connection,
+        info: &Info,
+        headers: &HeaderMap,
+        address: Option<IpAddr>,
+    ) -> Result<Caller> {
+        match (connection, info.access) {
+            // A process on this machine may act for a person whose token it has.
+            (Connection::Admin(peer), Access::User) => Ok(match self.authenticate(info, headers, address).await? {
+                Caller::Anonymous => peer.clone(),
+                caller => caller,
+            }),
+            (Connection::Admin(peer), _) => Ok(peer.clone()),
+            (Connection::Public(_), Access::Permission(_) | Access::User | Access::Known) => {
+                self.authenticate(info, headers, address).await
+            }
+            (Connection::Public(_), Access::Public | Access::Proof) => Ok(Caller::Anonymous),
+        }
+    }
+
+    /// Who holds the credentials of a request.
     async fn authenticate(&self, info: &Info, headers: &HeaderMap, address: Option<IpAddr>) -> Result<Caller> {
-        let basic = if info.oauth { basic_password(headers)? } else { None };
-        let token = match (&basic, bearer(headers)?) {
-            (Some(password), _) => password,
-            (None, Some(bearer)) => bearer,
-            (None, None) => match header_token(headers)? {
-                Some(token) => token,
-                None => return Ok(Caller::Anonymous),
-            },
-        };
+        let Some(token) = credentials::token(headers, info.oauth)? else { return Ok(Caller::Anonymous) };
         if let Some(expected) = &self.admin_token {
-            let digest: [u8; 32] = Sha256::digest(token).into();
+            let digest: [u8; 32] = Sha256::digest(&*token).into();
             if expected.ct_eq(&digest).into() {
                 return Ok(Caller::AdminToken);
             }
         }
         // An operation that reads the token itself also renews the session itself.
         let renews = !info.headers.iter().any(|(field, _)| *field == "header_token");
-        crate::sessions::authenticate(&self.app, token, address, renews).await
+        crate::sessions::authenticate(&self.app, &token, address, renews).await
     }
 
-    async fn read(&self, info: &Info, headers: &HeaderMap, body: Incoming) -> Result<Bytes> {
+    /// The body, and whether it came later than the head.
+    async fn read(&self, info: &Info, headers: &HeaderMap, body: Incoming) -> Result<(Bytes, bool)> {
         // The fields of a DELETE may come in the query or, as some clients send them, in a body.
         let is_expected =
             info.method.has_body() || (info.method == shared::op::Method::Delete && !body.is_end_stream());
         if !is_expected {
-            return Ok(Bytes::new());
+            return Ok((Bytes::new(), false));
         }
         let media = if info.oauth { &FORM } else { &JSON };
         let is_media = |value: &HeaderValue| {
@@ -378,41 +384,6 @@ fn too_large(limit: usize) -> Error {
     Error::new(Code::PayloadTooLarge, format!("a body has at most {limit} bytes here"))
 }
 
-/// The token of `Authorization: Bearer`. Another scheme is no credential; a header that cannot be read is malformed.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let malformed = || Error::new(Code::MalformedRequest, "the Authorization header cannot be read");
-    if values.next().is_some() {
-        return Err(malformed());
-    }
-    let (scheme, token) = value.to_str().map_err(|_| malformed())?.split_once(' ').ok_or_else(malformed)?;
-    Ok(scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim()))
-}
-
-/// The header `token`.
-pub(super) fn header_token(headers: &HeaderMap) -> Result<Option<&str>> {
-    let mut values = headers.get_all(TOKEN).iter();
-    match (values.next().map(HeaderValue::to_str).transpose(), values.next()) {
-        (Ok(token), None) => Ok(token),
-        _ => Err(Error::new(Code::MalformedRequest, "the header token cannot be read")),
-    }
-}
-
-/// The password of `Authorization: Basic`, percent-decoded as RFC 6749 §2.3.1 wants it. Another scheme is none.
-fn basic_password(headers: &HeaderMap) -> Result<Option<String>> {
-    let malformed = || Error::new(Code::MalformedRequest, "the Authorization header cannot be read");
-    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
-    let (scheme, encoded) = value.to_str().map_err(|_| malformed())?.split_once(' ').ok_or_else(malformed)?;
-    if !scheme.eq_ignore_ascii_case("Basic") {
-        return Ok(None);
-    }
-    let decoded = STANDARD.decode(encoded.trim()).map_err(|_| malformed())?;
-    let decoded = String::from_utf8(decoded).map_err(|_| malformed())?;
-    let (_, password) = decoded.split_once(':').ok_or_else(malformed)?;
-    Ok(Some(shared::wire::percent_decode(password, true)?.into_owned()))
-}
-
 /// Fields that travel as headers, by field name; how many there are.
 fn header_fields<'a>(info: &Info, headers: &'a HeaderMap, fields: &mut [(&'a str, &'a str)]) -> Result<usize> {
     let mut count = 0;
@@ -433,14 +404,18 @@ fn header_fields<'a>(info: &Info, headers: &'a HeaderMap, fields: &mut [(&'a str
     Ok(count)
 }
 
-/// The whole body. Most are there already with the head: the deadline's timer is set only when one is not.
-async fn collect(body: Incoming, limit: usize, deadline: Duration) -> Result<Bytes> {
+/// The whole body, and whether it had to be waited for. Most are there already with the head: the deadline's timer is
+/// set only when one is not.
+async fn collect(body: Incoming, limit: usize, deadline: Duration) -> Result<(Bytes, bool)> {
     let mut gathering = std::pin::pin!(gather(body, limit));
     match std::future::poll_fn(|context| Poll::Ready(gathering.as_mut().poll(context))).await {
-        Poll::Ready(body) => body,
-        Poll::Pending => tokio::time::timeout(deadline, gathering).await.map_err(|_| {
-            Error::new(Code::RequestTimeout, format!("the body did not arrive within {} s", deadline.as_secs()))
-        })?,
+        Poll::Ready(body) => Ok((body?, false)),
+        Poll::Pending => {
+            let body = tokio::time::timeout(deadline, gathering).await.map_err(|_| {
+                Error::new(Code::RequestTimeout, format!("the body did not arrive within {} s", deadline.as_secs()))
+            })?;
+            Ok((body?, true))
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -240,9 +241,52 @@ where
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG);
     let connection = Arc::new(connection);
-    let service = service_fn(move |request| http.clone().respond(connection.clone(), request));
-    if let Err(error) = watcher.watch(builder.serve_connection(io, service)).await {
-        debug!(%error, "a connection ended early");
+    let (began, running) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (beginning, counting) = (began.clone(), running.clone());
+    let service = service_fn(move |request| {
+        beginning.fetch_add(1, Ordering::Relaxed);
+        let turn = Turn::begin(&counting);
+        let answer = http.clone().respond(connection.clone(), request);
+        async move {
+            let _turn = turn;
+            answer.await
+        }
+    });
+    // Answering pings is no reason to hold one of the connections that others wait for.
+    let idle = async {
+        let mut seen = 0;
+        loop {
+            tokio::time::sleep(app.config.head_timeout()).await;
+            let now = began.load(Ordering::Relaxed);
+            if now == seen && running.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            seen = now;
+        }
+    };
+    tokio::select! {
+        served = watcher.watch(builder.serve_connection(io, service)) => {
+            if let Err(error) = served {
+                debug!(%error, "a connection ended early");
+            }
+        }
+        () = idle => debug!("a connection that asked nothing was closed"),
     }
     app.metrics.connections.dec();
+}
+
+/// A request that is being answered, counted even when its client goes away.
+struct Turn(Arc<AtomicUsize>);
+
+impl Turn {
+    fn begin(running: &Arc<AtomicUsize>) -> Self {
+        running.fetch_add(1, Ordering::Relaxed);
+        Self(running.clone())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }

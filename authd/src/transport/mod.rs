@@ -1,6 +1,7 @@
 //! From bytes on a socket to a call of an operation, and back.
 
 pub mod browser;
+mod credentials;
 mod forward;
 mod forwarded;
 pub mod http;

@@ -264,6 +264,30 @@ async fn requests_that_are_not_as_they_should_be_get_a_clear_refusal() {
     assert!(wrong_method.head.contains("allow: post, get") || wrong_method.head.contains("allow: get, post"));
 }
 
+/// A request whose body is held back cannot be used after the token that it began with has gone.
+#[tokio::test]
+async fn a_request_does_not_outlive_its_token() {
+    let daemon = Daemon::start("").await;
+    let body = "{\"name\":\"late\",\"scopes\":[\"authd:admin\"]}";
+    for revoke in [false, true] {
+        let name = format!("leaked-{revoke}");
+        let token = daemon.mint(&name, &["authd:admin"]).await;
+        let request = post("/auth/tokens", &bearer(&token), &body.replace("late", &format!("late-{revoke}")));
+        let (first, rest) = request.split_at(request.len() - 5);
+        let mut stream = daemon.tcp().await;
+        stream.write_all(first.as_bytes()).await.unwrap();
+        // The daemon has let it in once it has answered another one that came later.
+        daemon.send(&super::tests::request("GET", "/health/live", "", "")).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if revoke {
+            let path = format!("/auth/tokens/{name}/revoke");
+            assert_eq!(daemon.send(&post(&path, &bearer(ADMIN), "{}")).await.status, 200);
+        }
+        let answer = exchange(stream, rest).await;
+        assert_eq!(answer.status, if revoke { 401 } else { 201 }, "{answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn slow_and_silent_clients_are_let_go() {
     let daemon = Daemon::start("[server]\nfirst_byte_seconds = 1\nhead_seconds = 1\nbody_seconds = 1").await;
@@ -273,12 +297,15 @@ async fn slow_and_silent_clients_are_let_go() {
         ("PRI", ""),
         ("PRI * HTTP/2.0\r\n\r\n", ""),
         ("POST /auth/validate HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"tok", "408"),
+        // An HTTP/2 connection that is begun well, and then asks nothing.
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", ""),
     ] {
         let mut stream = daemon.tcp().await;
         stream.write_all(said.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        let read = tokio::time::timeout(DEADLINE, stream.read_to_string(&mut answer)).await;
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await;
         assert!(read.is_ok(), "the connection is closed after {said:?}");
+        let answer = String::from_utf8_lossy(&answer);
         assert!(answer.contains(expected), "{said:?}: {answer:?}");
     }
 }

@@ -192,9 +192,11 @@ impl Client {
             problem.retry_after = retry_after;
             return Err(Error::Refused(Box::new(problem)));
         }
-        serde_json::from_slice(&body).map_err(|error| {
-            if status.is_success() { self.not_authd(&error) } else { self.not_authd(&format!("HTTP status {status}")) }
-        })
+        // Whoever refuses in words of their own may use ours by chance.
+        if !status.is_success() {
+            return Err(self.not_authd(&format!("HTTP status {status}")));
+        }
+        serde_json::from_slice(&body).map_err(|error| self.not_authd(&error))
     }
 
     fn request<Op: Operation>(&self, op: &Op) -> Result<Request<Full<Bytes>>, Error> {

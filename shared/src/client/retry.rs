@@ -34,7 +34,7 @@ pub(super) fn wait(error: &Error, repeat: Repeat, tries: u32, luck: u64) -> Opti
     let half = FIRST.saturating_mul(1 << tries.saturating_sub(1)) / 2;
     // Of 1024 parts.
     let part = u32::try_from(luck % 1024).unwrap_or_default();
-    Some(least + half + half * part / 1024)
+    Some(least.saturating_add(half + half * part / 1024))
 }
 
 #[cfg(test)]
@@ -52,6 +52,14 @@ mod tests {
         assert_eq!(least, [15, 30, 60, 120]);
         assert_eq!(most, [29, 59, 119, 239]);
         assert_eq!(wait(error, Repeat::Safe, TRIES, 0), None);
+    }
+
+    #[test]
+    fn an_absurd_wait_is_a_long_one() {
+        let mut problem = Problem::new(Code::Unavailable, "down");
+        problem.retry_after = Some(u64::MAX);
+        let error = Error::Refused(Box::new(problem));
+        assert_eq!(wait(&error, Repeat::Safe, 1, 1023).map(|wait| wait.as_secs()), Some(u64::MAX));
     }
 
     #[test]

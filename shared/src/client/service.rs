@@ -341,7 +341,8 @@ impl Authd {
                 tries += 1;
                 let wait = retry::wait(&error, repeat, tries, self.0.world.luck());
                 // What would come too late is not waited for: the reason at hand says more than a time-out.
-                let Some(next) = wait.map(|wait| Instant::now() + wait).filter(|next| *next < deadline) else {
+                let Some(next) = wait.and_then(|wait| Instant::now().checked_add(wait)).filter(|next| *next < deadline)
+                else {
                     return Err(Some(error));
                 };
                 tokio::time::sleep_until(next).await;

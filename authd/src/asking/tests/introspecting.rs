@@ -74,6 +74,20 @@ async fn a_service_is_told_of_its_own_users_and_of_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_service_may_name_itself_whatever_is_cached() {
+    let shop = Shop::new().await;
+    let alice = shop.sign_in("alice").await;
+    for named in ["shop", " SHOP ", &shop.id.to_string()] {
+        shop.app.app.rbac.forget_all();
+        let fields = json!({ "token": alice, "service_id": named });
+        let answer = shop.app.call_as(shop.service(), "introspection.introspect", fields).await.unwrap();
+        assert_eq!(answer["active"], true, "{named}");
+    }
+    let other = json!({ "token": alice, "service_id": "authd" });
+    assert_eq!(shop.app.refused_as(shop.service(), "introspection.introspect", other).await, "forbidden");
+}
+
+#[tokio::test]
 async fn everybody_else_may_ask_about_the_token_they_call_with_alone() {
     let shop = Shop::new().await;
     let alice = shop.sign_in("alice").await;

@@ -104,6 +104,69 @@ async fn an_address_that_guesses_at_many_names_has_to_wait() {
 }
 
 #[tokio::test]
+async fn an_address_that_has_to_wait_counts_against_nobody() {
+    let app = TestApp::with(FEW).await;
+    app.user("alice", PASSWORD).await;
+    for number in 0..8 {
+        app.login_from("10.0.0.1", &format!("nobody-{number}"), "x").await;
+    }
+    for _ in 0..3 {
+        assert_eq!(app.login_from("10.0.0.1", "alice", "x").await, "rate_limited");
+        assert_eq!(app.login_from("10.0.0.1", "somebody new", "x").await, "rate_limited");
+    }
+    let list = app.call("lockouts.list", json!({ "all": true })).await.unwrap().to_string();
+    assert!(!list.contains("name:alice") && !list.contains("somebody new"), "{list}");
+    assert_eq!(app.login_from("10.0.0.2", "alice", PASSWORD).await, "");
+}
+
+#[tokio::test]
+async fn names_that_nobody_can_have_share_a_counter() {
+    let app = TestApp::with(FEW).await;
+    for (number, sign) in ["a", "b", "\u{fdfa}"].into_iter().enumerate() {
+        app.login_from(&format!("10.0.0.{number}"), &sign.repeat(500), "x").await;
+    }
+    let list = app.call("lockouts.list", json!({ "all": true })).await.unwrap();
+    let names: Vec<_> = list["lockouts"].as_array().unwrap().iter().map(|lockout| lockout["id"].clone()).collect();
+    assert_eq!(names.iter().filter(|id| id.as_str().unwrap().starts_with("name:")).count(), 1, "{names:?}");
+}
+
+#[tokio::test]
+async fn looking_for_a_good_password_is_no_failure() {
+    let app = TestApp::with(FEW).await;
+    app.user("alice", PASSWORD).await;
+    let token = app.token().await;
+    let caller = app.caller(&token).await.unwrap();
+    for _ in 0..4 {
+        let short = json!({ "password": PASSWORD, "new_password": "short" });
+        assert_eq!(app.refused_as(caller.clone(), "sessions.change_password", short).await, "validation_failed");
+    }
+    assert_eq!(app.login_from("10.0.0.1", "alice", PASSWORD).await, "");
+}
+
+#[tokio::test]
+async fn an_attempt_at_which_nothing_was_tried_is_taken_back() {
+    let app = TestApp::with(FEW).await;
+    app.user("alice", PASSWORD).await;
+    let request_id = RequestId { process: 0, number: 0 };
+    let address = Some("10.0.0.1".parse().unwrap());
+    let ctx = Ctx { app: app.app.clone(), caller: Caller::Anonymous, address, request_id };
+    for _ in 0..12 {
+        let attempt = super::super::lockout::Attempt::new("alice", address);
+        assert!(attempt.count(&ctx, &app.app.config.login).await.unwrap());
+        app.app.db.commit(attempt.take_back()).await.unwrap();
+    }
+    assert_eq!(app.login_from("10.0.0.1", "alice", PASSWORD).await, "");
+    // A lock that others have run into stays.
+    for _ in 0..4 {
+        app.login_from("10.0.0.2", "alice", "wrong").await;
+    }
+    let attempt = super::super::lockout::Attempt::new("alice", address);
+    assert!(!attempt.count(&ctx, &app.app.config.login).await.unwrap());
+    app.app.db.commit(attempt.take_back()).await.unwrap();
+    assert_eq!(app.login_from("10.0.0.1", "alice", PASSWORD).await, "invalid_credentials");
+}
+
+#[tokio::test]
 async fn good_logins_do_not_wash_an_addresss_failures_away() {
     let app = TestApp::with(FEW).await;
     app.user("alice", PASSWORD).await;

@@ -126,6 +126,20 @@ async fn what_a_late_commit_ended_is_not_believed_for_long() {
     assert!(!app.is_live(&token).await);
 }
 
+/// Ended elsewhere, or by somebody who has not come to forget it yet: ending it again makes sure.
+#[tokio::test]
+async fn ending_what_has_ended_forgets_it() {
+    let app = TestApp::new().await;
+    app.user("alice", PASSWORD).await;
+    let token = app.token().await;
+    let Caller::User { session, .. } = app.caller(&token).await.unwrap() else { unreachable!() };
+    let elsewhere = Statement::any("UPDATE sessions SET ended_at = $1", [Value::from(NOW)]);
+    app.app.db.commit(vec![elsewhere]).await.unwrap();
+    assert!(app.is_live(&token).await, "nobody told the cache");
+    app.call("sessions.end", json!({ "id": session })).await.unwrap();
+    assert!(!app.is_live(&token).await);
+}
+
 #[tokio::test]
 async fn a_database_that_is_down_is_never_a_wrong_password() {
     let app = TestApp::new().await;

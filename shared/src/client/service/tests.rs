@@ -15,6 +15,8 @@ enum Act {
     Answer(Value),
     Problem(u16, Option<u64>),
     Raw(&'static str),
+    /// As a gateway refuses.
+    Gateway(u16, &'static str),
     /// Reads it, and closes the connection.
     Close,
     /// Says nothing until the client goes away.
@@ -83,6 +85,7 @@ async fn serve(
                 let body = json!({"type": "t", "title": "t", "status": status, "detail": "d", "error": "e"});
                 (status, format!("{header}content-type: application/problem+json\r\n"), body.to_string())
             }
+            Act::Gateway(status, body) => (status, "content-type: application/json\r\n".to_owned(), body.to_owned()),
             Act::Raw(body) => (200, String::new(), body.to_owned()),
             Act::Close => return None,
             Act::Hang => {
@@ -339,6 +342,14 @@ async fn anything_but_a_whole_yes_is_a_denial() {
         assert_eq!(denial.reason(), expected, "{answer}");
         assert_eq!(authd.stats().entries, 0, "{answer}");
     }
+}
+
+/// A refusal of whoever stands before authd, in words that ours could be.
+#[tokio::test]
+async fn a_refusal_is_no_success_whatever_it_says() {
+    let peer = Peer::start(move |_, _| Act::Gateway(403, "{\"status\":\"refused\"}")).await;
+    let authd = peer.authd().build().unwrap();
+    assert!(authd.logout(&token()).await.is_err());
 }
 
 #[tokio::test]
