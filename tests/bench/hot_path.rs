@@ -41,9 +41,6 @@ impl Pair {
 /// Two medians closer than this are the same: it is what repeated runs of one binary differ by.
 const NOISE: f64 = 0.02;
 
-/// Turns of each kind in a round of the comparison with refusals.
-const TURNS: u64 = 6;
-
 /// All kinds of tokens, and latency, with `plan.tokens` of each kind in the database.
 pub fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
     let data_dir = plan.dir.join("hot");
@@ -73,17 +70,22 @@ pub fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
     authd.stop()
 }
 
-/// What is refused beside what is good, in the same rounds. (An unknown token may cost its one indexed read.)
+/// What is refused beside what is good, in the same rounds; what is good also has its last use written. (An unknown token may cost its one indexed read.)
 fn refusals(plan: &Plan, authd: &Server) -> Result<Vec<Row>> {
     eprintln!("valid and refused in turn");
     let refused = [(Ask::Malformed, "malformed"), (Ask::Expired, "expired"), (Ask::Revoked, "revoked")];
     let (mut valid, mut others) = (Vec::new(), [const { Vec::new() }; 3]);
-    // Short turns and many: what disturbs the machine then meets all four alike.
-    for round in 1..=plan.rounds * TURNS {
+    for round in 1..=plan.rounds {
         let cpu = |ask| -> Result<f64> {
-            let load = plan.load(authd.addr, ask);
-            let load = Load { seed: round, seconds: load.seconds / load::count(TURNS), ..load };
-            Ok(sample(authd, &load, plan.cores.generator)?.cpu_micros)
+            let load = Load { seed: round, ..plan.load(authd.addr, ask) };
+            let before = cores::cpu_time(authd.pid())?;
+            let outcome = cores::on(plan.cores.generator, || load::run(&load))?;
+            if ask == Ask::Valid {
+                // What it leaves to be written is its own cost, and not that of whoever comes next.
+                std::thread::sleep(plan.settle);
+            }
+            let used = cores::cpu_time(authd.pid())?.saturating_sub(before);
+            Ok(used.as_secs_f64() * 1e6 / load::count(outcome.requests))
         };
         valid.push(cpu(Ask::Valid)?);
         for ((ask, _), samples) in refused.iter().zip(&mut others) {

@@ -116,7 +116,7 @@ impl Run {
             many_tokens: 1_000_000,
             commits: 400,
             logins: 100,
-            settle: Duration::from_secs(3),
+            settle: Duration::from_secs(5),
         };
         let plan = if self.quick {
             let settle = Duration::from_millis(50);
