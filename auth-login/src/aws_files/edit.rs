@@ -76,7 +76,9 @@ impl Document {
 
     fn with_section_changed(&self, section: &str, change: &Change<'_>) -> String {
         let range = self.section(section).unwrap_or_default();
-        let end = self.line_end();
+        // New lines end as the one before them does: after another end, a lone \n that follows could be taken for half
+        // of a \r\n.
+        let mut end = self.line_end();
         let mut missing: Vec<&(&str, &str)> = change.set.iter().collect();
         let mut text = self.text()[..self.lines()[range.start].span.start].to_owned();
         // Where new keys go: after the last line that means something, before the comments of whatever follows.
@@ -95,17 +97,19 @@ impl Document {
                         let own_end = &self.text()[line.end..line.span.end];
                         text.push_str(if own_end.is_empty() { end } else { own_end });
                     } else if !dropping {
-                        text.push_str(whole);
+                        push_line(&mut text, whole);
                     }
                 }
                 Kind::Continuation if dropping => {}
-                Kind::Continuation | Kind::Section(_) => text.push_str(whole),
+                Kind::Continuation | Kind::Section(_) => push_line(&mut text, whole),
                 Kind::Blank | Kind::Comment => {
-                    text.push_str(whole);
+                    push_line(&mut text, whole);
                     continue;
                 }
             }
             insert_at = text.len();
+            let kept = &text[text.trim_end_matches(['\r', '\n']).len()..];
+            end = ["\r\n", "\n", "\r"].into_iter().find(|end| kept.ends_with(end)).unwrap_or(end);
         }
         let mut added = String::new();
         if !missing.is_empty() && !text[..insert_at].ends_with(['\n', '\r']) {
@@ -116,7 +120,7 @@ impl Document {
             push_option(&mut added, indent, key, value, end);
         }
         text.insert_str(insert_at, &added);
-        text.push_str(&self.text()[self.lines()[range.end - 1].span.end..]);
+        push_line(&mut text, &self.text()[self.lines()[range.end - 1].span.end..]);
         text
     }
 
@@ -147,6 +151,14 @@ impl Document {
         expected.extend(change.set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         others_kept && expected == changed.values(section).into_iter().collect::<HashMap<_, _>>()
     }
+}
+
+/// Appends what is kept. A lone `\r` before it must not become half of a `\r\n` because the lines between are gone.
+fn push_line(text: &mut String, line: &str) {
+    if text.ends_with('\r') && line.starts_with('\n') {
+        text.push('\r');
+    }
+    text.push_str(line);
 }
 
 fn push_option(text: &mut String, indent: &str, key: &str, value: &str, end: &str) {
@@ -191,6 +203,14 @@ mod tests {
         assert_eq!(edit("[x]\nk=1", "y", &[("a", "1")], &[]), "[x]\nk=1\n\n[y]\na = 1\n");
         assert_eq!(edit("[x]\nk=1\n\n", "y", &[("a", "1")], &[]), "[x]\nk=1\n\n[y]\na = 1\n");
         assert_eq!(edit("[x]\r\nk=1\r\n", "y", &[("a", "1")], &[]), "[x]\r\nk=1\r\n\r\n[y]\r\na = 1\r\n");
+    }
+
+    #[test]
+    fn mixed_line_ends_swallow_no_line() {
+        assert_eq!(edit("[a]\r[b]\n\n# c", "b", &[("k", "1")], &[]), "[a]\r[b]\nk = 1\n\n# c");
+        assert_eq!(edit("[b]\rk=1\n\n# c", "b", &[], &["k"]), "[b]\r\r\n# c");
+        assert_eq!(edit("[b]\rk=1\n\n# c", "b", &[("l", "2")], &["k"]), "[b]\rl = 2\r\r\n# c");
+        assert_eq!(edit("[a]\n[b]\r\n\r\n# c", "b", &[("k", "1")], &[]), "[a]\n[b]\r\nk = 1\r\n\r\n# c");
     }
 
     #[test]
