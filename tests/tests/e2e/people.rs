@@ -129,11 +129,10 @@ fn a_session_slides_and_ends_in_real_time() {
 /// lie within 5 % of one another.
 #[test]
 fn refused_logins_take_the_same_whatever_is_wrong() {
-    const ROUNDS: usize = 500;
     let toml = "[login]\nmax_failures = 100\nmax_failures_per_address = 1000000";
     let authd = Setup::new().toml(toml).start();
     // A name takes a hundred failures; each of these has to take fewer.
-    let users: Vec<String> = (0..6).map(|n| format!("wrong-{n}")).collect();
+    let users: Vec<String> = (0..18).map(|n| format!("wrong-{n}")).collect();
     users.iter().for_each(|user| drop(create(&authd, user)));
     create(&authd, "locked");
     create(&authd, "disabled");
@@ -144,10 +143,21 @@ fn refused_logins_take_the_same_whatever_is_wrong() {
         assert_eq!(login(&authd, "locked", "not the password").0, 401);
     }
     assert_eq!(login(&authd, "locked", PASSWORD).0, 401, "it is locked");
+    // What else runs on the machine moves medians too, now and then; a difference of authd's own is there every time.
+    let mut attempts = Vec::new();
+    while attempts.len() < 3 && !attempts.last().is_some_and(are_alike) {
+        attempts.push(medians(&authd, &users));
+    }
+    assert!(attempts.last().is_some_and(are_alike), "unknown, wrong, locked, disabled: {attempts:?}");
+}
+
+/// The median times of refused logins: of an unknown user, a wrong password, a locked name and a disabled user.
+fn medians(authd: &Authd, users: &[String]) -> [Duration; 4] {
+    const ROUNDS: usize = 500;
     let mut times: [Vec<Duration>; 4] = Default::default();
     for round in 0..ROUNDS {
         let wrong = users[round % users.len()].as_str();
-        let unknown = format!("nobody-{}", round % 6);
+        let unknown = format!("nobody-{}", round % users.len());
         let kinds = [
             (unknown.as_str(), "not the password"),
             (wrong, "not the password"),
@@ -158,15 +168,19 @@ fn refused_logins_take_the_same_whatever_is_wrong() {
             // Each kind comes first, second, third and last in turn.
             let kind = (step + round) % 4;
             let begun = Instant::now();
-            let (status, answer) = login(&authd, kinds[kind].0, kinds[kind].1);
+            let (status, answer) = login(authd, kinds[kind].0, kinds[kind].1);
             times[kind].push(begun.elapsed());
             assert_eq!((status, answer["error"].as_str()), (401, Some("invalid_credentials")), "{answer}");
         }
     }
-    let medians = times.map(|mut times| {
+    times.map(|mut times| {
         times.sort_unstable();
         times[ROUNDS / 2]
-    });
+    })
+}
+
+/// Within 5 % of one another.
+fn are_alike(medians: &[Duration; 4]) -> bool {
     let (least, most) = (medians.iter().min().expect("four"), medians.iter().max().expect("four"));
-    assert!(most.as_secs_f64() <= least.as_secs_f64() * 1.05, "unknown, wrong, locked, disabled: {medians:?}");
+    most.as_secs_f64() <= least.as_secs_f64() * 1.05
 }
