@@ -28,8 +28,8 @@ fn main() {
     }
 }
 
-/// The version of this machine's C library, which understands packed relocations from 2.36 on. What is linked with a
-/// newer one does not run on an older one anyway.
+/// The version of this machine's C library, which understands packed relocations from 2.36 on. What is linked here
+/// does not run where it is older.
 fn glibc() -> Option<(u32, u32)> {
     let output = Command::new("ldd").arg("--version").output().ok()?;
     // "ldd (Debian GLIBC 2.36-9+deb12u10) 2.36"

@@ -125,7 +125,7 @@ pub fn percent_decode(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, W
     if !text.bytes().any(|byte| matches!(byte, b'%' | b'+' | 0)) {
         return Ok(Cow::Borrowed(text));
     }
-    if text.contains(['\0']) || text.contains("%00") {
+    if text.contains('\0') || text.contains("%00") {
         // PostgreSQL cannot keep it, and nothing that a person names has it.
         return Err(WireError::Malformed("the URL holds a NUL".into()));
     }

@@ -206,6 +206,9 @@ impl Rbac {
             return Ok(access);
         }
         let _turn = self.turn().await?;
+        if let Some(access) = self.cached(app, user, service) {
+            return Ok(access);
+        }
         let key = access_key(user, service);
         let stamp = self.access.stamp(&key);
         let access = Arc::new(find_access(app.db.as_ref(), user, service, app.world.now()).await?);
@@ -225,6 +228,9 @@ impl Rbac {
             return Ok(Some(service));
         }
         let _turn = self.turn().await?;
+        if let Some(service) = self.cached_service(app, named) {
+            return Ok(Some(service));
+        }
         let key = named.key();
         let stamp = self.services.stamp(&key);
         let service = find_service(app.db.as_ref(), named, app.world.now()).await?.map(Arc::new);
@@ -235,7 +241,7 @@ impl Rbac {
     }
 
     async fn turn(&self) -> Result<SemaphorePermit<'_>> {
-        let busy = |why| Error::unavailable("too many services are being looked up; try again", why);
+        let busy = |why| Error::unavailable("too much access is being looked up; try again", why);
         match tokio::time::timeout(PATIENCE, self.reads.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) => Err(busy("the daemon is ending")),

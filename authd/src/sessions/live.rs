@@ -21,7 +21,7 @@ use crate::db::DbError;
 use crate::error::{Error, Result};
 use crate::world::{Millis, SECOND};
 
-/// Bytes of cached sessions: about 150,000 of them.
+/// Bytes of cached sessions: more than 150,000 of them, with names of the usual length.
 const CACHE_BYTES: u64 = 64 << 20;
 /// Look-ups and renewals of one session wait for one another.
 const LANES: usize = 256;
