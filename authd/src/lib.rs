@@ -13,6 +13,7 @@ pub mod config;
 pub mod db;
 pub mod ephemeral;
 pub mod error;
+pub mod json;
 pub mod keys;
 pub mod metrics;
 pub mod names;

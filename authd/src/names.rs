@@ -14,3 +14,41 @@ pub fn check(field: &str, name: &str) -> Result<String> {
 pub fn taken(what: &str, name: &str) -> Error {
     Error::new(Code::NameTaken, format!("there is already a {what} named {name:?}"))
 }
+
+/// Appends a name so that it can stand in a header or in a list that spaces separate: what no scope may hold (RFC
+/// 6749 §3.3) is percent-encoded, and so is `%`, so that it can be undone.
+pub fn encode(name: &str, out: &mut String) {
+    for byte in name.bytes() {
+        if matches!(byte, 0x21 | 0x23 | 0x24 | 0x26..=0x5b | 0x5d..=0x7e) {
+            out.push(char::from(byte));
+        } else {
+            const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+            out.push('%');
+            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            out.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+    }
+}
+
+/// Names in one text, each encoded, with spaces between.
+pub fn encode_list(names: &[String]) -> String {
+    let mut text = String::with_capacity(names.iter().map(|name| name.len() + 1).sum());
+    for (index, name) in names.iter().enumerate() {
+        if index > 0 {
+            text.push(' ');
+        }
+        encode(name, &mut text);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_list_is_one_word() {
+        let names = ["plain", "read admin", "a,b", "50%", "\"\\", "ö", "\r\nX: y"].map(str::to_owned);
+        assert_eq!(encode_list(&names), "plain read%20admin a,b 50%25 %22%5C %C3%B6 %0D%0AX:%20y");
+    }
+}

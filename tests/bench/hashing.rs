@@ -26,17 +26,19 @@ fn endless() -> Result<()> {
     }
 }
 
-struct Hasher {
+pub struct Hasher {
     argon2: Argon2<'static>,
     memory: Vec<Block>,
 }
 
 impl Hasher {
     /// OWASP's first choice, which is authd's: 19 MiB, two passes, one lane.
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let params = Params::new(19 * 1024, 2, 1, Some(32)).ok().context("Argon2's parameters")?;
         let memory = vec![Block::default(); params.block_count()];
-        Ok(Self { argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params), memory })
+        let mut hasher = Self { argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params), memory };
+        hasher.hash()?;
+        Ok(hasher)
     }
 
     fn hash(&mut self) -> Result<()> {
@@ -49,17 +51,15 @@ impl Hasher {
         );
         hashed.ok().context("Argon2 failed")
     }
-}
 
-/// Microseconds of CPU of one hash, over `count` of them on this thread.
-pub fn cpu_micros(count: u64) -> Result<f64> {
-    let mut hasher = Hasher::new()?;
-    hasher.hash()?;
-    let begin = thread_time();
-    for _ in 0..count {
-        hasher.hash()?;
+    /// CPU of `count` hashes on this thread.
+    pub fn cpu_time(&mut self, count: u64) -> Result<Duration> {
+        let begin = thread_time();
+        for _ in 0..count {
+            self.hash()?;
+        }
+        Ok(thread_time().saturating_sub(begin))
     }
-    Ok(thread_time().saturating_sub(begin).as_secs_f64() * 1e6 / crate::load::count(count))
 }
 
 fn thread_time() -> Duration {

@@ -1,12 +1,13 @@
 //! The hot path: what validating one token costs beside an answer of the same bytes that needs no thought.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::ask::Ask;
 use crate::bare::Answer;
-use crate::load::{self, Load};
+use crate::load::{self, Load, Outcome};
 use crate::plan::Plan;
 use crate::report::{Report, Row};
 use crate::servers::Server;
@@ -37,6 +38,9 @@ impl Pair {
         self.row(&format!("CPU per validate, {what}"), "µs", |sample| sample.cpu_micros)
     }
 }
+
+/// How often the two servers of a comparison take turns in a round: what else the machine does changes within a second.
+pub const TURNS: u64 = 6;
 
 /// Two medians closer than this are the same: it is what repeated runs of one binary differ by.
 const NOISE: f64 = 0.02;
@@ -172,13 +176,21 @@ pub fn compare(plan: &Plan, authd: &Server, ask: Ask) -> Result<Pair> {
     }
     let mut pair = Pair { bare: Vec::new(), authd: Vec::new() };
     for round in 1..=plan.rounds {
-        for (server, samples) in [(&bare, &mut pair.bare), (authd, &mut pair.authd)] {
-            let mut load = Load { seed: round, ..plan.load(server.addr, ask) };
-            if ask == Ask::Unknown {
-                load = Load { in_order: true, start: round << 32, among: 1 << 32, ..load };
+        let mut sums = [Sum::default(), Sum::default()];
+        for turn in 0..TURNS {
+            let turn = round * TURNS + turn;
+            for (server, sum) in [&bare, authd].into_iter().zip(&mut sums) {
+                let seconds = plan.seconds / load::count(TURNS);
+                let mut load = Load { seed: turn, seconds, ..plan.load(server.addr, ask) };
+                if ask == Ask::Unknown {
+                    load = Load { in_order: true, start: turn << 32, among: 1 << 32, ..load };
+                }
+                sum.add(server, &load, plan.cores.generator)?;
             }
-            samples.push(sample(server, &load, plan.cores.generator)?);
         }
+        let [bare, authd] = sums.map(Sum::sample);
+        pair.bare.push(bare);
+        pair.authd.push(authd);
     }
     Ok(pair)
 }
@@ -198,15 +210,35 @@ fn latency(plan: &Plan, authd: &Server) -> Result<Pair> {
 }
 
 pub fn sample(server: &Server, load: &Load, core: usize) -> Result<Sample> {
-    let before = cores::cpu_time(server.pid())?;
-    let outcome = cores::on(core, || load::run(load))?;
-    let used = cores::cpu_time(server.pid())?.saturating_sub(before);
-    Ok(Sample {
-        cpu_micros: used.as_secs_f64() * 1e6 / load::count(outcome.requests),
-        per_second: outcome.per_second(),
-        p50: outcome.percentile(0.5),
-        p99: outcome.percentile(0.99),
-    })
+    let mut sum = Sum::default();
+    sum.add(server, load, core)?;
+    Ok(sum.sample())
+}
+
+/// Several loads of one server, taken together.
+#[derive(Default)]
+pub struct Sum {
+    cpu: Duration,
+    outcome: Outcome,
+}
+
+impl Sum {
+    pub fn add(&mut self, server: &Server, load: &Load, core: usize) -> Result<()> {
+        let before = cores::cpu_time(server.pid())?;
+        let outcome = cores::on(core, || load::run(load))?;
+        self.cpu += cores::cpu_time(server.pid())?.saturating_sub(before);
+        self.outcome.add(outcome);
+        Ok(())
+    }
+
+    pub fn sample(self) -> Sample {
+        Sample {
+            cpu_micros: self.cpu.as_secs_f64() * 1e6 / load::count(self.outcome.requests),
+            per_second: self.outcome.per_second(),
+            p50: self.outcome.percentile(0.5),
+            p99: self.outcome.percentile(0.99),
+        }
+    }
 }
 
 /// What authd answers to this question, for the bare server to answer too. hyper writes date and length by itself.

@@ -44,7 +44,7 @@ pub struct Load {
 }
 
 /// What a load found out. Times as measured by the client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Outcome {
     pub requests: u64,
     pub elapsed: Duration,
@@ -53,6 +53,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Takes in what another load of the same kind found out.
+    pub fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.elapsed += other.elapsed;
+        self.latencies.extend(other.latencies);
+        self.latencies.sort_unstable();
+    }
+
     pub fn per_second(&self) -> f64 {
         count(self.requests) / self.elapsed.as_secs_f64()
     }

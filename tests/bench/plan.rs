@@ -68,7 +68,7 @@ pub struct Plan {
     pub many_tokens: u64,
     /// Raw commits, and tokens of one caller, in a round.
     pub commits: u64,
-    /// Logins, and raw hashes, in a round.
+    /// Logins, and raw hashes, in a turn.
     pub logins: u64,
     /// How long a daemon rests before it is called idle.
     pub settle: Duration,
@@ -115,12 +115,12 @@ impl Run {
             tokens: 100_000,
             many_tokens: 1_000_000,
             commits: 400,
-            logins: 100,
+            logins: 24,
             settle: Duration::from_secs(5),
         };
         let plan = if self.quick {
             let settle = Duration::from_millis(50);
-            Plan { rounds: 1, seconds: 0.1, tokens: 100, many_tokens: 2_000, commits: 8, logins: 4, settle, ..full }
+            Plan { rounds: 1, seconds: 0.1, tokens: 100, many_tokens: 2_000, commits: 8, logins: 1, settle, ..full }
         } else {
             full
         };

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use shared::problem::Code;
 
-use super::model::{self, Asked};
+use super::model::Asked;
 use crate::app::App;
 use crate::config::{Policy, Rule};
 use crate::error::{Error, Result};
+use crate::names;
 use crate::sessions::live;
 
 /// Who makes a request that may pass, as the service behind the proxy is told: visible ASCII and spaces. What does
@@ -85,8 +86,8 @@ async fn person(app: &App, policy: &Policy, rule: &Rule, token: &str) -> Result<
     Ok(Identity {
         subject: live.user_id.to_string(),
         name: encoded(&live.username()?),
-        roles: model::encoded_list(&access.roles),
-        permissions: model::encoded_list(&access.permissions),
+        roles: names::encode_list(&access.roles),
+        permissions: access.scope().to_owned(),
         session_id: live.id.to_string(),
         ..Identity::default()
     })
@@ -94,6 +95,6 @@ async fn person(app: &App, policy: &Policy, rule: &Rule, token: &str) -> Result<
 
 fn encoded(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
-    model::push_encoded(name, &mut text);
+    names::encode(name, &mut text);
     text
 }

@@ -9,10 +9,10 @@ use shared::id::ServiceId;
 use shared::op::Permission;
 use shared::problem::Code;
 
-use super::model;
 use crate::app::Ctx;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
+use crate::json::Json;
 use crate::rbac::Access;
 use crate::rbac::access::{Named, Service};
 use crate::registry::Reply;
@@ -24,27 +24,28 @@ use crate::world::Millis;
 
 /// The answer when nothing has to be read for it.
 pub(super) fn introspect_cached(ctx: &Ctx, op: &Introspect) -> Option<Reply> {
-    let (app, token) = (&ctx.app, op.token.expose());
+    let (app, token, now) = (&ctx.app, op.token.expose(), ctx.now());
     let answer = if live::is_token(token) {
-        let live = app.sessions.cached(app, &live::hash(token))?;
+        let live = app.sessions.cached(&live::hash(token), now)?;
         let own = match &ctx.caller {
-            Caller::Service { service, .. } => Some(app.rbac.cached_service(app, *service)?),
+            Caller::Service { service, .. } => Some(app.rbac.cached_service(*service, now)?),
             _ => None,
         };
         let service = match asked_service(op, own.as_deref()) {
-            Ok(Some(service)) => Some(app.rbac.cached_service(app, service)?),
+            Ok(Some(Named::Id(id))) if own.as_ref().is_some_and(|own| own.id == id) => own,
+            Ok(Some(service)) => Some(app.rbac.cached_service(service, now)?),
             Ok(None) => None,
             Err(error) => return refused(error),
         };
         match service {
             Some(service) => {
-                let access = app.rbac.cached(app, live.user_id, service.id)?;
+                let access = app.rbac.cached(live.user_id, service.id, now)?;
                 answer_session(ctx, &live, Some((&service, &access)))
             }
             None => answer_session(ctx, &live, None),
         }
     } else {
-        match app.tokens.recall(app, token) {
+        match app.tokens.recall(token, now) {
             Known::No => judge_unknown(ctx),
             Known::Yes(found) => judge_token(ctx, &found),
             Known::Unread => return None,
@@ -163,50 +164,10 @@ fn inactive() -> Reply {
     Reply { status: 200, body: Bytes::from_static(b"{\"active\":false}") }
 }
 
-/// Room for an answer without its names.
-const ROOM: usize = 256;
-
-/// The JSON of an [`shared::api::introspection::Introspection`], member by member in the order of the struct, which a
-/// test holds it against.
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn new(names: usize) -> Self {
-        let mut body = Vec::with_capacity(ROOM + names);
-        body.extend_from_slice(b"{\"active\":true");
-        Self(body)
-    }
-
-    /// `,"name":`, to be followed by a value.
-    fn member(&mut self, name: &'static str) -> &mut Self {
-        self.raw(",\"").raw(name).raw("\":")
-    }
-
-    /// JSON that is ready, or text that needs no escape.
-    fn raw(&mut self, text: &str) -> &mut Self {
-        self.0.extend_from_slice(text.as_bytes());
-        self
-    }
-
-    fn value<T: serde::Serialize + ?Sized>(&mut self, value: &T) -> &mut Self {
-        // Strings and numbers, into memory: it cannot fail.
-        let _ = serde_json::to_writer(&mut self.0, value);
-        self
-    }
-
-    fn id(&mut self, id: uuid::Uuid) -> &mut Self {
-        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        self.raw("\"").raw(id.as_hyphenated().encode_lower(&mut text)).raw("\"")
-    }
-
-    fn end(mut self) -> Reply {
-        self.raw("}");
-        Reply { status: 200, body: self.0.into() }
-    }
-}
+const ACTIVE: &str = "{\"active\":true";
 
 fn active_token(grant: &Grant, issuer: &str) -> Reply {
-    let mut json = Writer::new(grant.scopes.json().len() + grant.name_json.len());
+    let mut json = Json::new(ACTIVE, grant.scopes.json().len() + grant.name_json.len());
     json.member("scope").raw("\"");
     for (index, scope) in grant.scopes.list().iter().enumerate() {
         // Of the characters of RFC 6749 §3.3, none of which JSON escapes.
@@ -215,7 +176,7 @@ fn active_token(grant: &Grant, issuer: &str) -> Reply {
     json.raw("\"");
     json.member("token_type").raw("\"api_token\"");
     json.member("sub").id(grant.token_id);
-    json.member("username").raw(&grant.name_json);
+    json.member("username").raw(&*grant.name_json);
     if grant.expires_at != Millis::MAX {
         json.member("exp").value(&crate::sessions::model::seconds(grant.expires_at));
     }
@@ -224,9 +185,10 @@ fn active_token(grant: &Grant, issuer: &str) -> Reply {
 }
 
 fn active_session(live: &Live, asked: Option<(ServiceId, &Access)>, issuer: &str) -> Reply {
-    let mut json = Writer::new(live.username_json().len() + asked.map_or(0, |(_, access)| 2 * access.json.len()));
+    let more = asked.map_or(0, |(_, access)| access.json().len() + access.scope().len());
+    let mut json = Json::new(ACTIVE, live.names_json.len() + more);
     if let Some((_, access)) = asked {
-        json.member("scope").raw("\"").raw(&model::encoded_list(&access.permissions)).raw("\"");
+        json.member("scope").raw("\"").raw(access.scope()).raw("\"");
     }
     json.member("token_type").raw("\"session\"");
     json.member("sub").id(live.user_id.0);
@@ -235,8 +197,7 @@ fn active_session(live: &Live, asked: Option<(ServiceId, &Access)>, issuer: &str
     json.member("iat").value(&crate::sessions::model::seconds(live.created_at));
     json.member("iss").value(issuer);
     if let Some((service, access)) = asked {
-        json.member("aud").id(service.0);
-        json.member("roles").value(&access.roles);
+        json.member("aud").id(service.0).raw(",").raw(access.roles_json());
     }
     json.end()
 }
@@ -284,15 +245,14 @@ mod tests {
     fn the_answer_about_a_session_written_by_hand_is_the_struct() {
         let (user, service) = (UserId(Uuid::from_u128(7)), ServiceId(Uuid::from_u128(9)));
         let live = Live::new(SessionId(Uuid::from_u128(1)), user, "al\"ice", "Zoë", 1_000, 2, 5_000, 9_000, 3);
-        let access = Access {
-            roles: vec!["the \"first\"".into(), "ö".into()],
-            permissions: vec!["a.b".into(), "read all".into(), "50%".into(), "\"\\".into()],
-            ..Access::default()
-        };
+        let access = Access::new(
+            vec!["the \"first\"".into(), "ö".into()],
+            vec!["\"\\".into(), "50%".into(), "a.b".into(), "read all".into()],
+        );
         for asked in [None, Some((service, &access))] {
             let expected = Introspection {
                 active: true,
-                scope: asked.map(|_| "a.b read%20all 50%25 %22%5C".into()),
+                scope: asked.map(|_| "%22%5C 50%25 a.b read%20all".into()),
                 token_type: Some("session".into()),
                 sub: Some(user.to_string()),
                 username: Some("al\"ice".into()),

@@ -188,32 +188,5 @@ impl Rule {
     }
 }
 
-/// Appends a name so that it can stand in a header or in a list that spaces separate: what no scope may hold (RFC
-/// 6749 §3.3) is percent-encoded, and so is `%`, so that it can be undone.
-pub fn push_encoded(name: &str, out: &mut String) {
-    for byte in name.bytes() {
-        if matches!(byte, 0x21 | 0x23 | 0x24 | 0x26..=0x5b | 0x5d..=0x7e) {
-            out.push(char::from(byte));
-        } else {
-            const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-            out.push('%');
-            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            out.push(char::from(DIGITS[usize::from(byte & 15)]));
-        }
-    }
-}
-
-/// Names in one text, each encoded, with spaces between.
-pub fn encoded_list(names: &[String]) -> String {
-    let mut text = String::with_capacity(names.iter().map(|name| name.len() + 1).sum());
-    for (index, name) in names.iter().enumerate() {
-        if index > 0 {
-            text.push(' ');
-        }
-        push_encoded(name, &mut text);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests;

@@ -274,6 +274,11 @@ pub trait Db: Send + Sync {
     /// returned: `UPDATE … RETURNING` tells the value that this very batch has written.
     fn commit_rows(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>>;
 
+    /// [`Db::commit_rows`] that does not wait for the disk. Whoever reads from now on finds it, and the end of this
+    /// process takes nothing back; a power cut may, but never once a later commit was answered. It is for what a later
+    /// commit of the same request makes durable before the answer, and for what is only a hint.
+    fn commit_soon(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>>;
+
     /// [`Db::commit_rows`] for those who need only how many rows were affected.
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, DbError>> {
         let outcomes = self.commit_rows(batch);

@@ -39,6 +39,11 @@ impl Default for Settings {
 /// Any number, as long as every authd takes the same.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7163384699739279460)";
 
+/// Not sent ahead together with the first statement of a batch, though that would save a round trip: should BEGIN alone
+/// be refused, the statement would commit by itself.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
+const BEGIN_SOON: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL synchronous_commit = off";
+
 /// A PostgreSQL database, its connections made when they are needed.
 pub struct Postgres {
     pool: Pool,
@@ -154,10 +159,15 @@ impl Postgres {
         Err(last.unwrap_or_else(|| DbError::late("a read")))
     }
 
-    async fn write(&self, batch: &Batch) -> Result<Vec<Outcome>, DbError> {
+    async fn commit_with(&self, batch: Batch, begin: &str) -> Result<Vec<Outcome>, DbError> {
+        let answer = tokio::time::timeout(self.settings.deadline, self.write(&batch, begin)).await;
+        answer.map_err(|_| DbError::late("a commit"))?
+    }
+
+    async fn write(&self, batch: &Batch, begin: &str) -> Result<Vec<Outcome>, DbError> {
         let first = {
             let _beside_others = self.turns.read().await;
-            self.attempt(batch).await
+            self.attempt(batch, begin).await
         };
         let mut last = match first {
             Ok(outcomes) => return Ok(outcomes),
@@ -166,7 +176,7 @@ impl Postgres {
         };
         let _alone = self.turns.write().await;
         for repeat in 0..self.settings.repeats {
-            match self.attempt(batch).await {
+            match self.attempt(batch, begin).await {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Conflict(error) | Failure::Stale(error)) => last = error,
@@ -178,9 +188,9 @@ impl Postgres {
         Err(last)
     }
 
-    async fn attempt(&self, batch: &[Statement]) -> Result<Vec<Outcome>, Failure> {
+    async fn attempt(&self, batch: &[Statement], begin: &str) -> Result<Vec<Outcome>, Failure> {
         let client = Connection::from(&self.pool).await?;
-        match client.transaction(batch).await {
+        match client.transaction(batch, begin).await {
             Ok(outcomes) => {
                 client.give_back();
                 Ok(outcomes)
@@ -214,11 +224,9 @@ impl Connection {
         drop(self.0.take());
     }
 
-    async fn transaction(&self, batch: &[Statement]) -> Result<Vec<Outcome>, Failure> {
+    async fn transaction(&self, batch: &[Statement], begin: &str) -> Result<Vec<Outcome>, Failure> {
         let mut outcomes = Vec::with_capacity(batch.len());
-        // Not sent ahead together with the first statement, though that would save a round trip: should BEGIN alone
-        // be refused, the statement would commit by itself.
-        let begun = self.client().batch_execute("BEGIN ISOLATION LEVEL SERIALIZABLE").await;
+        let begun = self.client().batch_execute(begin).await;
         begun.map_err(|error| failure(&error, 0))?;
         for (index, statement) in batch.iter().enumerate() {
             outcomes.push(self.checked(index, statement).await?);
@@ -267,10 +275,11 @@ impl Db for Postgres {
     }
 
     fn commit_rows(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>> {
-        Box::pin(async move {
-            let answer = tokio::time::timeout(self.settings.deadline, self.write(&batch)).await;
-            answer.map_err(|_| DbError::late("a commit"))?
-        })
+        Box::pin(self.commit_with(batch, BEGIN))
+    }
+
+    fn commit_soon(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>> {
+        Box::pin(self.commit_with(batch, BEGIN_SOON))
     }
 
     fn engine(&self) -> &'static str {

@@ -1,6 +1,6 @@
 //! One connection to SQLite: how it is opened, how a statement runs on it, what its errors mean.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -25,6 +25,8 @@ pub(super) struct Conn {
     deadline: Arc<AtomicU64>,
     /// Statements, by the address of their text, whose parameters appear in the order of their numbers.
     in_order: RefCell<HashSet<usize>>,
+    /// Commits wait for the disk.
+    syncs: Cell<bool>,
 }
 
 /// Statements that add, each with the sum of what batches add by it.
@@ -68,7 +70,7 @@ impl Conn {
         let deadline = Arc::new(AtomicU64::new(u64::MAX));
         let ends = deadline.clone();
         sqlite.progress_handler(STEPS, Some(move || elapsed(opened) > ends.load(Ordering::Relaxed)))?;
-        Ok(Self { sqlite, opened, deadline, in_order: RefCell::default() })
+        Ok(Self { sqlite, opened, deadline, in_order: RefCell::default(), syncs: Cell::new(true) })
     }
 
     /// Makes every write on this connection an error.
@@ -87,6 +89,19 @@ impl Conn {
     pub(super) fn control(&self, sql: &str) -> Result<(), DbError> {
         self.sqlite.prepare_cached(sql).and_then(|mut s| s.raw_execute()).map_err(|error| failed(&error, 0))?;
         Ok(())
+    }
+
+    /// Whether the commits that follow wait for the disk. Not within a transaction.
+    pub(super) fn sync(&self, durable: bool) -> Result<(), DbError> {
+        if self.syncs.replace(durable) == durable {
+            return Ok(());
+        }
+        // With NORMAL the log is written and not synced; the next commit with FULL syncs all of it.
+        let sql = if durable { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+        self.sqlite.execute_batch(sql).map_err(|error| {
+            self.syncs.set(!durable);
+            failed(&error, 0)
+        })
     }
 
     /// A `PRAGMA` that answers a number.

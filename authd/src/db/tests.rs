@@ -31,6 +31,7 @@ on_every_engine! {
     an_unmet_expectation_names_its_statement
     a_duplicate_names_its_statement
     what_was_committed_is_read_at_once
+    what_does_not_wait_for_the_disk_is_read_at_once
     returning_tells_what_this_batch_wrote
     many_callers_count_exactly
     a_failing_batch_takes_nobody_with_it
@@ -127,6 +128,18 @@ async fn what_was_committed_is_read_at_once(db: Arc<dyn Db>) {
         assert_eq!(value_of(&*db, "a").await, Some(round));
         assert_eq!(db.query(Query::new(FIND, ["a".into()])).await.unwrap()[0].int(0).unwrap(), round);
     }
+}
+
+async fn what_does_not_wait_for_the_disk_is_read_at_once(db: Arc<dyn Db>) {
+    let add = |number: i64| vec![Statement::one(ADD, ["a".into(), number.into()])];
+    put(db.as_ref(), "a", 1).await;
+    db.commit_soon(add(2)).await.unwrap();
+    assert_eq!(value_of(db.as_ref(), "a").await, Some(3));
+    let unmet = vec![add(4).remove(0), Statement::one(ADD, ["b".into(), 1.into()])];
+    assert!(matches!(db.commit_soon(unmet).await, Err(DbError::Unmet(1))));
+    let both = tokio::join!(db.commit_soon(add(8)), db.commit(add(16)));
+    assert!(both.0.is_ok() && both.1.is_ok());
+    assert_eq!(value_of(db.as_ref(), "a").await, Some(27));
 }
 
 async fn returning_tells_what_this_batch_wrote(db: Arc<dyn Db>) {

@@ -28,18 +28,45 @@ const READS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a person may do in a service, as things are: names, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Access {
     pub roles: Vec<String>,
     pub permissions: Vec<String>,
-    /// `"roles":[…],"permissions":[…]`, ready to be sent.
-    pub json: String,
     /// What that is on authd itself; nothing in any other service.
     pub authd: Permissions,
-    pub(crate) read_at: u32,
+    json: String,
+    /// Where the roles end in it.
+    roles_end: usize,
+    scope: String,
+    read_at: u32,
 }
 
 impl Access {
+    pub(crate) fn new(mut roles: Vec<String>, mut permissions: Vec<String>) -> Self {
+        roles.sort_unstable();
+        permissions.sort_unstable();
+        let mut json = format!("\"roles\":{}", serde_json::json!(roles));
+        let roles_end = json.len();
+        json.extend([",\"permissions\":", &serde_json::json!(permissions).to_string()]);
+        let scope = names::encode_list(&permissions);
+        Self { roles, permissions, authd: Permissions::NONE, json, roles_end, scope, read_at: 0 }
+    }
+
+    /// `"roles":[…],"permissions":[…]`, ready to be sent.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// `"roles":[…]`, ready to be sent.
+    pub fn roles_json(&self) -> &str {
+        &self.json[..self.roles_end]
+    }
+
+    /// The permissions as a scope of OAuth: see [`names::encode_list`].
+    pub fn scope(&self) -> &str {
+        &self.scope
+    }
+
     /// Whether the person has anything to do with the service.
     pub fn is_any(&self) -> bool {
         !self.roles.is_empty() || !self.permissions.is_empty()
@@ -57,7 +84,7 @@ impl Weigh for Access {
     fn heap_bytes(&self) -> usize {
         let names = self.roles.iter().chain(&self.permissions);
         let names: usize = names.map(|name| name.capacity() + size_of::<String>() + ALLOCATION).sum();
-        names + self.json.capacity() + 3 * ALLOCATION
+        names + self.json.capacity() + self.scope.capacity() + 4 * ALLOCATION
     }
 }
 
@@ -119,16 +146,11 @@ async fn find_access(db: &dyn Db, user: UserId, service: ServiceId, now: Millis)
         let names = if row.int(0)? == 0 { &mut roles } else { &mut permissions };
         names.push(row.text(1)?.to_owned());
     }
-    roles.sort_unstable();
-    permissions.sort_unstable();
-    let json = serde_json::json!({ "roles": roles, "permissions": permissions }).to_string();
-    let json = json.trim_start_matches('{').trim_end_matches('}').to_owned();
-    let authd = if service == AUTHD {
-        permissions.iter().filter_map(|name| Permission::parse(name)).collect()
-    } else {
-        Permissions::NONE
-    };
-    Ok(Access { roles, permissions, json, authd, read_at: clock(now) })
+    let mut access = Access { read_at: clock(now), ..Access::new(roles, permissions) };
+    if service == AUTHD {
+        access.authd = access.permissions.iter().filter_map(|name| Permission::parse(name)).collect();
+    }
+    Ok(access)
 }
 
 const SERVICE_BY_ID: &str = "SELECT id, name, status FROM services WHERE id = $1 AND deleted_at IS NULL";
@@ -196,17 +218,17 @@ impl Rbac {
     }
 
     /// What a person may do in a service, if that is known without the database.
-    pub fn cached(&self, app: &App, user: UserId, service: ServiceId) -> Option<Arc<Access>> {
-        self.access.find(&access_key(user, service), app.world.now())
+    pub fn cached(&self, user: UserId, service: ServiceId, now: Millis) -> Option<Arc<Access>> {
+        self.access.find(&access_key(user, service), now)
     }
 
     /// What a person may do in a service: nothing, if either is not there or not active.
     pub async fn access(&self, app: &App, user: UserId, service: ServiceId) -> Result<Arc<Access>> {
-        if let Some(access) = self.cached(app, user, service) {
+        if let Some(access) = self.cached(user, service, app.world.now()) {
             return Ok(access);
         }
         let _turn = self.turn().await?;
-        if let Some(access) = self.cached(app, user, service) {
+        if let Some(access) = self.cached(user, service, app.world.now()) {
             return Ok(access);
         }
         let key = access_key(user, service);
@@ -217,18 +239,18 @@ impl Rbac {
     }
 
     /// A service by id or name, if that is known without the database.
-    pub fn cached_service<'a>(&self, app: &App, named: impl Into<Named<'a>>) -> Option<Arc<Service>> {
-        self.services.find(&named.into().key(), app.world.now())
+    pub fn cached_service<'a>(&self, named: impl Into<Named<'a>>, now: Millis) -> Option<Arc<Service>> {
+        self.services.find(&named.into().key(), now)
     }
 
     /// A service by id or name, active or not; `None` when there is none.
     pub async fn service<'a>(&self, app: &App, named: impl Into<Named<'a>>) -> Result<Option<Arc<Service>>> {
         let named = named.into();
-        if let Some(service) = self.cached_service(app, named) {
+        if let Some(service) = self.cached_service(named, app.world.now()) {
             return Ok(Some(service));
         }
         let _turn = self.turn().await?;
-        if let Some(service) = self.cached_service(app, named) {
+        if let Some(service) = self.cached_service(named, app.world.now()) {
             return Ok(Some(service));
         }
         let key = named.key();

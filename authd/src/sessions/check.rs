@@ -18,6 +18,7 @@ use crate::app::{App, Ctx};
 use crate::caller::Caller;
 use crate::db::Query;
 use crate::error::{Error, Result};
+use crate::json::Json;
 use crate::names;
 use crate::rbac::access::{Access, Service};
 use crate::registry::Reply;
@@ -57,13 +58,14 @@ pub(super) fn check_token_cached(app: &App, op: &CheckToken) -> Option<Reply> {
     if !live::is_token(presented.token) {
         return Some(refuse(SessionFault::InvalidToken));
     }
-    let live = app.sessions.cached(app, &live::hash(presented.token))?;
+    let now = app.world.now();
+    let live = app.sessions.cached(&live::hash(presented.token), now)?;
     if op.user_id.is_some_and(|user| user != live.user_id) {
         return Some(refuse(SessionFault::UserMismatch));
     }
     let Some(service) = &op.service_id else { return Some(accept(&live, false, None)) };
-    let service = app.rbac.cached_service(app, service.as_str())?;
-    let access = app.rbac.cached(app, live.user_id, service.id)?;
+    let service = app.rbac.cached_service(service.as_str(), now)?;
+    let access = app.rbac.cached(live.user_id, service.id, now)?;
     Some(decide(&live, false, &service, &access))
 }
 
@@ -230,21 +232,15 @@ fn decide(live: &Live, renewed: bool, service: &Service, access: &Access) -> Rep
 /// The JSON of a [`CheckedToken`], written by hand: most of it is ready in the caches. A test holds it against the
 /// struct.
 fn accept(live: &Live, renewed: bool, access: Option<(ServiceId, &Access)>) -> Reply {
-    let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
-    let end = live.expires_at_seconds().to_string();
-    let renewed = if renewed { "true" } else { "false" };
-    let (service, access) = match access {
-        Some((service, access)) => (&*service.0.as_hyphenated().encode_lower(&mut id), access.json.as_str()),
-        None => ("", ""),
-    };
-    let pieces = ["{\"valid\":true,\"payload\":{", &live.payload_json];
-    let more = [",\"service_id\":\"", service, "\",", access];
-    let last = ["},\"renewed\":", renewed, ",\"expires_at\":", &end, "}"];
-    let more = if service.is_empty() { &[][..] } else { &more[..] };
-    let all = || pieces.iter().chain(more).chain(&last);
-    let mut body = Vec::with_capacity(all().map(|piece| piece.len()).sum());
-    all().for_each(|piece| body.extend_from_slice(piece.as_bytes()));
-    Reply { status: 200, body: body.into() }
+    let mut json =
+        Json::new("{\"valid\":true", live.names_json.len() + access.map_or(0, |(_, access)| access.json().len()));
+    json.raw(",\"payload\":{").raw("\"user_id\":").id(live.user_id.0).raw(",").raw(&live.names_json);
+    if let Some((service, access)) = access {
+        json.member("service_id").id(service.0).raw(",").raw(access.json());
+    }
+    json.raw("}").member("renewed").raw(if renewed { "true" } else { "false" });
+    json.member("expires_at").value(&live.expires_at_seconds());
+    json.end()
 }
 
 fn refuse(fault: SessionFault) -> Reply {
@@ -264,12 +260,7 @@ mod tests {
     fn the_answer_written_by_hand_is_the_struct() {
         let user = UserId(Uuid::from_u128(7));
         let live = Live::new(SessionId(Uuid::from_u128(1)), user, "al\"ice", "Zoë \\ {x}", 1, 2, 5_000, 9_000, 3);
-        let access = Access {
-            roles: vec!["r".into()],
-            permissions: vec!["a".into(), "b".into()],
-            json: "\"roles\":[\"r\"],\"permissions\":[\"a\",\"b\"]".into(),
-            ..Access::default()
-        };
+        let access = Access::new(vec!["r".into()], vec!["a".into(), "b".into()]);
         let service = ServiceId(Uuid::from_u128(9));
         for (access, renewed) in [(None, true), (Some((service, &access)), false)] {
             let mut payload = live.payload().unwrap();

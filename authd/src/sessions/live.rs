@@ -3,25 +3,25 @@
 //! A session slides: its idle end is pushed back by one conditional update, at most once in the renewal threshold and
 //! never past the absolute maximum. Of many checks at the same time one renews; the others answer by its row.
 
-use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use shared::api::sessions::Payload;
 use shared::id::{SessionId, UserId};
 use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 use tracing::warn;
 
+use super::cache::Lives;
 use super::store;
 use crate::app::App;
-use crate::cache::{ALLOCATION, Cache, Dated, Hash, Weigh, clock};
+use crate::cache::{Guarded, Hash, clock};
 use crate::config::Config;
 use crate::db::DbError;
 use crate::error::{Error, Result};
 use crate::world::{Millis, SECOND};
 
-/// Bytes of cached sessions: more than 150,000 of them, with names of the usual length.
+/// Bytes of cached sessions: more than 300,000 of them, with names of the usual length.
 const CACHE_BYTES: u64 = 64 << 20;
 /// Look-ups and renewals of one session wait for one another.
 const LANES: usize = 256;
@@ -45,33 +45,23 @@ pub fn hash(token: &str) -> Hash {
 }
 
 /// A live login session with its user.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
     pub id: SessionId,
     pub user_id: UserId,
-    /// `"user_id":"…","username":"…","name":"…"`, ready to be sent: one allocation for all that is said of the user,
-    /// since a check meets a hundred thousand sessions in any order and waits for memory at each step.
-    pub payload_json: Box<str>,
-    /// Where the username stands in it, quotes included.
-    username: Range<u32>,
+    /// `"username":"…","name":"…"`, ready to be sent.
+    pub names_json: Box<[u8]>,
+    /// Where the username ends in it, quotes included.
+    pub(super) username_end: u16,
     pub created_at: Millis,
     pub renewed_at: Millis,
     pub idle_expires_at: Millis,
     pub absolute_expires_at: Millis,
-    read_at: u32,
+    pub(super) read_at: u32,
 }
 
-impl Weigh for Live {
-    fn heap_bytes(&self) -> usize {
-        self.payload_json.len() + ALLOCATION
-    }
-}
-
-impl Dated for Live {
-    fn read_at(&self) -> u32 {
-        self.read_at
-    }
-}
+/// What stands before the username in [`Live::names_json`].
+const USERNAME: usize = "\"username\":".len();
 
 impl Live {
     #[expect(clippy::too_many_arguments, reason = "a row of the database, column by column")]
@@ -87,16 +77,15 @@ impl Live {
         now: Millis,
     ) -> Self {
         let json = |text: &str| serde_json::Value::from(text).to_string();
-        let mut payload_json = format!("\"user_id\":\"{user_id}\",\"username\":");
-        let start = payload_json.len();
-        payload_json += &json(username);
-        let username = position(start)..position(payload_json.len());
-        payload_json.extend([",\"name\":", &json(name)]);
+        let mut names_json = format!("\"username\":{}", json(username));
+        // Names are bounded to a few hundred bytes.
+        let username_end = u16::try_from(names_json.len()).unwrap_or(u16::MAX);
+        names_json.extend([",\"name\":", &json(name)]);
         Self {
             id,
             user_id,
-            payload_json: payload_json.into(),
-            username,
+            names_json: names_json.into_bytes().into(),
+            username_end,
             created_at,
             renewed_at,
             idle_expires_at,
@@ -116,22 +105,24 @@ impl Live {
     }
 
     /// The username as JSON, quotes included.
-    pub fn username_json(&self) -> &str {
-        &self.payload_json[self.username.start as usize..self.username.end as usize]
+    pub fn username_json(&self) -> &[u8] {
+        self.names_json.get(USERNAME..usize::from(self.username_end)).unwrap_or_default()
     }
 
     pub fn username(&self) -> Result<String> {
-        serde_json::from_str(self.username_json()).map_err(Error::internal)
+        serde_json::from_slice(self.username_json()).map_err(Error::internal)
     }
 
     pub fn payload(&self) -> Result<Payload> {
-        serde_json::from_str(&format!("{{{}}}", self.payload_json)).map_err(Error::internal)
+        #[derive(Deserialize)]
+        struct Names {
+            username: String,
+            name: String,
+        }
+        let Names { username, name } =
+            serde_json::from_slice(&[b"{", &*self.names_json, b"}"].concat()).map_err(Error::internal)?;
+        Ok(Payload { user_id: self.user_id, username, name, service_id: None, roles: None, permissions: None })
     }
-}
-
-/// Names are bounded to a few hundred bytes.
-fn position(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// How long login sessions live.
@@ -146,7 +137,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Sessions {
     pub limits: Limits,
-    cache: Cache<Live>,
+    cache: Guarded<Lives>,
     lanes: Box<[Mutex<()>]>,
     turns: Semaphore,
 }
@@ -160,21 +151,20 @@ impl Sessions {
                 threshold: seconds(config.sessions.renew_threshold_seconds),
                 max: seconds(config.sessions.max_seconds),
             },
-            cache: Cache::new(CACHE_BYTES, config.is_shared()),
+            cache: Guarded::on(Lives::new(CACHE_BYTES), config.is_shared()),
             lanes: (0..LANES).map(|_| Mutex::new(())).collect(),
             turns: Semaphore::new(TURNS),
         }
     }
 
     /// The session, if it is known without the database and need not be renewed.
-    pub fn cached(&self, app: &App, hash: &Hash) -> Option<Arc<Live>> {
-        let live = self.cache.find(hash, app.world.now())?;
-        let now = app.world.now();
+    pub fn cached(&self, hash: &Hash, now: Millis) -> Option<Live> {
+        let live = self.cache.find(hash, now)?;
         (now < live.expires_at() && !self.is_due(&live, now)).then_some(live)
     }
 
     /// The live session of a token; `None`: there is none, it has ended, or it has expired.
-    pub async fn find(&self, app: &App, token: &str) -> Result<Option<Arc<Live>>> {
+    pub async fn find(&self, app: &App, token: &str) -> Result<Option<Live>> {
         if !is_token(token) {
             return Ok(None);
         }
@@ -190,7 +180,7 @@ impl Sessions {
     }
 
     /// As [`Sessions::find`], and renews it when it is time. The second value says that this very call did.
-    pub async fn touch(&self, app: &App, token: &str) -> Result<Option<(Arc<Live>, bool)>> {
+    pub async fn touch(&self, app: &App, token: &str) -> Result<Option<(Live, bool)>> {
         let Some(live) = self.find(app, token).await? else { return Ok(None) };
         if !self.is_due(&live, app.world.now()) {
             return Ok(Some((live, false)));
@@ -248,10 +238,10 @@ impl Sessions {
         }
     }
 
-    async fn load(&self, app: &App, hash: &Hash) -> Result<Option<Arc<Live>>> {
+    async fn load(&self, app: &App, hash: &Hash) -> Result<Option<Live>> {
         let stamp = self.cache.stamp(hash);
         let now = app.world.now();
-        let live = store::find_live(app.db.as_ref(), hash, now).await?.map(Arc::new);
+        let live = store::find_live(app.db.as_ref(), hash, now).await?;
         if live.is_some() {
             self.cache.refill(stamp, *hash, live.as_ref());
         }

@@ -223,6 +223,9 @@ pub async fn change_password(ctx: Ctx, op: ChangePassword) -> Result<Done> {
     let is_open = attempt.count(&ctx, &app.config.login).await?;
     let verified = app.passwords.verify(person.password_hash.as_deref(), &op.password).await?;
     if !is_open || verified == Verified::No {
+        let subject = user.to_string();
+        let row = audit::refusal(&ctx, "sessions.change_password", Some(&subject), "refused", serde_json::Map::new());
+        app.db.commit(vec![row]).await?;
         return Err(Error::field("password", "this is not your password"));
     }
     let hash = app.passwords.hash(&app.world, &op.new_password).await?;

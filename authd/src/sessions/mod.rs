@@ -4,6 +4,7 @@
 //! still be alive, so that an end and a renewal cannot both win; ending forgets the provider's tokens at once; of a
 //! session's token only the hash is stored; an end is visible to this node's next check before it is answered.
 
+mod cache;
 pub mod check;
 pub mod live;
 pub mod lockout;

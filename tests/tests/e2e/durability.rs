@@ -92,10 +92,8 @@ fn nothing_acknowledged_is_lost_by_kill_9_on_postgres() {
     kill_while_minting(Setup::new().database(&tests::postgres::database()).start(), 3);
 }
 
-#[test]
-fn every_answer_comes_after_its_fsync() {
-    let mut authd = Authd::start();
-    authd.mint("warm", &["read"]);
+/// The system calls of authd that read, write and sync, while something is done; then authd is killed.
+fn traced(authd: &mut Authd, act: impl FnOnce(&Authd)) -> Vec<String> {
     let trace = authd.dir().join("trace");
     let pid = authd.process().pid().as_raw_nonzero().to_string();
     let calls = "trace=fsync,fdatasync,read,recvfrom,recvmsg,write,writev,sendto,sendmsg";
@@ -105,26 +103,56 @@ fn every_answer_comes_after_its_fsync() {
     strace.wait(PATIENCE, "attached strace", || {
         std::fs::read_to_string(&log).ok().filter(|t| t.contains("attached")).map(drop)
     });
-    let names: Vec<_> = (0..20).map(|n| format!("traced-{n}")).collect();
-    for name in &names {
-        authd.mint(name, &["read"]);
-    }
+    act(authd);
     authd.kill();
     until(PATIENCE, "the end of strace", || strace.exited());
-
     let text = std::fs::read_to_string(&trace).expect("strace has written");
-    let lines: Vec<_> = text.lines().collect();
-    let find = |from: usize, what: &dyn Fn(&str) -> bool| (from..lines.len()).find(|&i| what(lines[i]));
+    text.lines().map(str::to_owned).collect()
+}
+
+// a call that was interrupted ends on a line of its own, `… resumed>`
+fn is_sync(line: &str) -> bool {
+    line.contains("fsync") || line.contains("fdatasync")
+}
+
+#[test]
+fn every_answer_comes_after_its_fsync() {
+    let mut authd = Authd::start();
+    authd.mint("warm", &["read"]);
+    let names: Vec<_> = (0..20).map(|n| format!("traced-{n}")).collect();
+    let lines = traced(&mut authd, |authd| names.iter().for_each(|name| drop(authd.mint(name, &["read"]))));
+    let find = |from: usize, what: &dyn Fn(&str) -> bool| (from..lines.len()).find(|&i| what(&lines[i]));
     for name in &names {
         let quoted = format!("\\\"{name}\\\"");
         let request = find(0, &|l| l.contains(&quoted)).unwrap_or_else(|| panic!("{name} was never read"));
         let answer = find(request, &|l| l.contains("HTTP/1.1 201")).unwrap_or_else(|| panic!("{name}: no answer"));
-        // a call that was interrupted ends on its line `… resumed>`
         let between = &lines[request..answer];
-        let is_sync = |l: &str| l.contains("fsync") || l.contains("fdatasync");
         let of_the_log = between.iter().any(|l| is_sync(l) && l.contains("authd.db-wal>"));
         let synced = of_the_log && between.iter().any(|l| is_sync(l) && l.trim_end().ends_with("= 0"));
         assert!(synced, "{name} was answered without a sync:\n{}", lines[request..=answer].join("\n"));
+    }
+}
+
+/// The counted attempt is on disk with the answer, without a sync of its own.
+#[test]
+fn a_login_is_on_disk_before_its_answer_by_one_sync() {
+    let mut authd = Authd::start();
+    let right = json!({"username": "traced", "password": "a long enough password"});
+    authd.admin().post("/users", &right).expect("it answers").expect(201);
+    let wrong = json!({"username": "traced", "password": "another one, and wrong"});
+    let lines = traced(&mut authd, |authd| {
+        for (body, status) in [(&wrong, 401), (&right, 200)] {
+            authd.http().post("/auth/login", body).expect("it answers").expect(status);
+        }
+    });
+    let mut from = 0;
+    for status in ["401", "200"] {
+        let find = |from: usize, what: &str| (from..lines.len()).find(|&i| lines[i].contains(what));
+        let request = find(from, "POST /auth/login").unwrap_or_else(|| panic!("{status}: the request was never read"));
+        let answer = find(request, &format!("HTTP/1.1 {status}")).unwrap_or_else(|| panic!("no {status}"));
+        let syncs = lines[request..answer].iter().filter(|line| is_sync(line) && line.contains("authd.db-wal>"));
+        assert_eq!(syncs.count(), 1, "{status}:\n{}", lines[request..=answer].join("\n"));
+        from = answer;
     }
 }
 

@@ -167,6 +167,9 @@ async fn a_new_password_ends_the_other_sessions() {
         let refused = app.refused_as(caller.clone(), "sessions.change_password", change(old, new)).await;
         assert_eq!(refused, "validation_failed", "{new}");
     }
+    let audit = app.call("audit.list", json!({ "action": "sessions.change_password" })).await.unwrap();
+    let guesses: Vec<_> = audit["entries"].as_array().unwrap().iter().map(|entry| &entry["outcome"]).collect();
+    assert_eq!(guesses, ["refused"], "a wrong password is remembered, one that is not good enough is not");
     assert!(app.is_live(&other).await);
     app.call_as(caller, "sessions.change_password", change(PASSWORD, "another good phrase")).await.unwrap();
     assert!(app.is_live(&own).await);
