@@ -81,7 +81,7 @@ fn refusals(plan: &Plan, authd: &Server) -> Result<Vec<Row>> {
     let (mut valid, mut others) = (Vec::new(), [const { Vec::new() }; 3]);
     for round in 1..=plan.rounds {
         let cpu = |ask| -> Result<f64> {
-            let load = Load { seed: round, ..plan.load(authd.addr, ask) };
+            let load = Load { seed: round, spin: plan.has_two_cores(), ..plan.load(authd.addr, ask) };
             let before = cores::cpu_time(authd.pid())?;
             let outcome = cores::on(plan.cores.generator, || load::run(&load))?;
             if ask == Ask::Valid {
@@ -181,7 +181,7 @@ pub fn compare(plan: &Plan, authd: &Server, ask: Ask) -> Result<Pair> {
             let turn = round * TURNS + turn;
             for (server, sum) in [&bare, authd].into_iter().zip(&mut sums) {
                 let seconds = plan.seconds / load::count(TURNS);
-                let mut load = Load { seed: turn, seconds, ..plan.load(server.addr, ask) };
+                let mut load = Load { seed: turn, seconds, spin: plan.has_two_cores(), ..plan.load(server.addr, ask) };
                 if ask == Ask::Unknown {
                     load = Load { in_order: true, start: turn << 32, among: 1 << 32, ..load };
                 }

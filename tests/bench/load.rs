@@ -35,6 +35,10 @@ pub struct Load {
     /// One after the other, round and round, instead of at random.
     #[arg(long)]
     pub in_order: bool,
+    /// Never sleep while waiting for answers. For a core of its own: to wake a client that sleeps costs the server an
+    /// interrupt to another core, and the slower server finds it asleep more often.
+    #[arg(long)]
+    pub spin: bool,
     /// Seconds; what is under way then is still waited for.
     #[arg(long, default_value_t = 3.0)]
     pub seconds: f64,
@@ -133,10 +137,13 @@ pub fn run(load: &Load) -> Result<Outcome> {
         }
     }
     let mut events = Vec::with_capacity(load.connections);
-    let patience = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs())?, tv_nsec: 0 };
+    let wait = if load.spin { 0 } else { PATIENCE.as_secs() };
+    let wait = Timespec { tv_sec: i64::try_from(wait)?, tv_nsec: 0 };
+    let mut last = Instant::now();
     while open > 0 {
         events.clear();
-        match epoll::wait(&poll, spare_capacity(&mut events), Some(&patience)) {
+        match epoll::wait(&poll, spare_capacity(&mut events), Some(&wait)) {
+            Ok(0) if last.elapsed() < PATIENCE => continue,
             Ok(0) => bail!("{} did not answer within {} s", load.addr, PATIENCE.as_secs()),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("epoll failed"),
@@ -148,6 +155,7 @@ pub fn run(load: &Load) -> Result<Outcome> {
                 continue;
             }
             let now = Instant::now();
+            last = now;
             latencies.push(u32::try_from(now.duration_since(connection.asked).as_nanos()).unwrap_or(u32::MAX));
             match subjects.next(now) {
                 Some(subject) => connection.send(template.fill(subject), now)?,
@@ -211,6 +219,7 @@ mod tests {
             start: 0,
             seed: 0,
             in_order: false,
+            spin: false,
             seconds: 5.0,
             requests: 100,
         };

@@ -80,6 +80,11 @@ impl Plan {
         Seed { authd: self.authd.clone(), data_dir: data_dir.to_owned(), valid, expired: others, revoked: others }
     }
 
+    /// Whether the generator has a core of its own.
+    pub fn has_two_cores(&self) -> bool {
+        self.cores.generator != self.cores.server
+    }
+
     pub fn load(&self, addr: SocketAddr, ask: Ask) -> Load {
         Load {
             addr,
@@ -89,6 +94,7 @@ impl Plan {
             start: 0,
             seed: 0,
             in_order: false,
+            spin: false,
             seconds: self.seconds,
             requests: u64::MAX,
         }
