@@ -5,7 +5,8 @@
 //! repeat a batch by itself after a serialization conflict. Interactive transactions were refused for that reason.
 //!
 //! SQL uses `$1` parameters, `BIGINT`/`TEXT`/bytes only; times are [`Millis`](crate::world::Millis), ids UUIDv7 text,
-//! hashes bytes. Only the rooms' `store.rs` files write SQL.
+//! hashes bytes. SQL stands in the rooms' stores, and beside the
+//! code of the few that have a statement or two.
 
 use std::fmt;
 use std::future::Future;

@@ -9,12 +9,11 @@ use shared::op::Permission;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
-use super::AUTHD;
+use super::store;
 use crate::app::App;
-use crate::cache::{ALLOCATION, Cache, Dated, Hash, Weigh, clock};
+use crate::cache::{ALLOCATION, Cache, Dated, Hash, Weigh};
 use crate::caller::Permissions;
 use crate::config::Config;
-use crate::db::{Db, Query};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::world::Millis;
@@ -38,7 +37,7 @@ pub struct Access {
     /// Where the roles end in it.
     roles_end: usize,
     scope: String,
-    read_at: u32,
+    pub(super) read_at: u32,
 }
 
 impl Access {
@@ -100,7 +99,7 @@ pub struct Service {
     pub id: ServiceId,
     pub name: String,
     pub is_active: bool,
-    read_at: u32,
+    pub(super) read_at: u32,
 }
 
 impl Weigh for Service {
@@ -122,53 +121,6 @@ pub struct Rbac {
     access: Cache<Access>,
     services: Cache<Service>,
     reads: Semaphore,
-}
-
-const ACCESS: &str = "\
-    WITH involved AS (SELECT u.id FROM users u, services s WHERE u.id = $1 AND s.id = $2 AND u.status = 'active' \
-      AND s.status = 'active' AND u.deleted_at IS NULL AND s.deleted_at IS NULL), \
-    held AS (SELECT r.id, r.name FROM involved i \
-      JOIN person_service_roles g ON g.person_id = i.id AND g.service_id = $2 \
-      JOIN service_roles sr ON sr.service_id = $2 AND sr.role_id = g.role_id \
-      JOIN roles r ON r.id = g.role_id AND r.status = 'active' AND r.deleted_at IS NULL) \
-    SELECT 0, h.name FROM held h \
-    UNION SELECT 1, p.name FROM held h JOIN role_permissions rp ON rp.role_id = h.id \
-      JOIN permissions p ON p.id = rp.permission_id AND p.deleted_at IS NULL \
-    UNION SELECT 1, p.name FROM involved i \
-      JOIN person_service_permissions g ON g.person_id = i.id AND g.service_id = $2 \
-      JOIN permissions p ON p.id = g.permission_id AND p.deleted_at IS NULL";
-
-/// Reads what a person may do in a service.
-async fn find_access(db: &dyn Db, user: UserId, service: ServiceId, now: Millis) -> Result<Access> {
-    let rows = db.query(Query::new(ACCESS, [user.to_string().into(), service.to_string().into()])).await?;
-    let (mut roles, mut permissions) = (Vec::new(), Vec::new());
-    for row in &rows {
-        let names = if row.int(0)? == 0 { &mut roles } else { &mut permissions };
-        names.push(row.text(1)?.to_owned());
-    }
-    let mut access = Access { read_at: clock(now), ..Access::new(roles, permissions) };
-    if service == AUTHD {
-        access.authd = access.permissions.iter().filter_map(|name| Permission::parse(name)).collect();
-    }
-    Ok(access)
-}
-
-const SERVICE_BY_ID: &str = "SELECT id, name, status FROM services WHERE id = $1 AND deleted_at IS NULL";
-const SERVICE_BY_NAME: &str = "SELECT id, name, status FROM services WHERE live_name = $1";
-
-async fn find_service(db: &dyn Db, named: Named<'_>, now: Millis) -> Result<Option<Service>> {
-    let query = match named {
-        Named::Id(id) => Query::point(SERVICE_BY_ID, [id.to_string().into()]),
-        Named::Name(name) => Query::point(SERVICE_BY_NAME, [names::fold(name).into()]),
-    };
-    let rows = db.query(query).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(Service {
-        id: row.text(0)?.parse().map_err(Error::internal)?,
-        name: row.text(1)?.to_owned(),
-        is_active: row.text(2)? == "active",
-        read_at: clock(now),
-    }))
 }
 
 fn access_key(user: UserId, service: ServiceId) -> Hash {
@@ -233,7 +185,7 @@ impl Rbac {
         }
         let key = access_key(user, service);
         let stamp = self.access.stamp(&key);
-        let access = Arc::new(find_access(app.db.as_ref(), user, service, app.world.now()).await?);
+        let access = Arc::new(store::access::find(app.db.as_ref(), user, service, app.world.now()).await?);
         self.access.refill(stamp, key, Some(&access));
         Ok(access)
     }
@@ -255,7 +207,7 @@ impl Rbac {
         }
         let key = named.key();
         let stamp = self.services.stamp(&key);
-        let service = find_service(app.db.as_ref(), named, app.world.now()).await?.map(Arc::new);
+        let service = store::access::find_service(app.db.as_ref(), named, app.world.now()).await?.map(Arc::new);
         if let Some(service) = &service {
             self.services.refill(stamp, key, Some(service));
         }

@@ -14,9 +14,9 @@ use shared::problem::Code;
 use shared::secret::Secret;
 
 use super::live::{self, Live};
+use super::store::people;
 use crate::app::{App, Ctx};
 use crate::caller::Caller;
-use crate::db::Query;
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::names;
@@ -192,18 +192,14 @@ pub async fn find_person(app: &App, id_or_name: &str) -> Result<Option<UserId>> 
     if let Ok(id) = id_or_name.parse() {
         return Ok(Some(id));
     }
-    let query = Query::point("SELECT id FROM users WHERE live_name = $1", [names::fold(id_or_name).into()]);
-    let rows = app.db.query(query).await?;
-    rows.first().map(|row| row.text(0)?.parse().map_err(Error::internal)).transpose()
+    people::find_id(app.db.as_ref(), &names::fold(id_or_name)).await
 }
 
 pub(super) async fn whoami(ctx: Ctx, _: WhoAmI) -> Result<Identity> {
     let app = &ctx.app;
     let (user, service_id) = match &ctx.caller {
         Caller::User { id, username, .. } => {
-            let query = Query::point("SELECT name FROM users WHERE id = $1", [id.to_string().into()]);
-            let rows = app.db.query(query).await?;
-            let name = rows.first().map(|row| row.text(0).map(str::to_owned)).transpose()?.unwrap_or_default();
+            let name = people::find_name(app.db.as_ref(), *id).await?.unwrap_or_default();
             let username = username.clone();
             let user = shared::api::sessions::Payload {
                 user_id: *id,

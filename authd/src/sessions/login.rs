@@ -13,56 +13,24 @@ use shared::secret::Secret;
 
 use super::live;
 use super::lockout::Attempt;
+use super::store::people::{self, Person};
 use super::store::{self, NewLogin};
 use crate::app::Ctx;
 use crate::audit;
 use crate::caller::Caller;
-use crate::db::{Batch, DbError, Query, Row, Statement};
+use crate::db::{Batch, DbError};
 use crate::error::{Error, Result};
 use crate::keys::Purpose;
 use crate::names;
 use crate::passwords::{self, Verified};
-use crate::world::Millis;
 
 /// Characters of a user name in the audit log.
 const SHOWN: usize = 64;
 
-// Users that are not active are found too: they cost the same as all others.
-const FIND: &str =
-    "SELECT id, username, name, status, password_hash, password_changed_at FROM users WHERE live_name = $1";
-const FIND_ID: &str = "SELECT id, username, name, status, password_hash, password_changed_at FROM users WHERE id = $1";
-const SET_HASH: &str = "UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3";
-const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3 \
-     WHERE id = $1 AND password_hash = $4 AND deleted_at IS NULL";
-
-/// A user as a login sees them.
-struct Person {
-    id: UserId,
-    username: String,
-    name: String,
-    is_active: bool,
-    password_hash: Option<String>,
-    password_changed_at: Millis,
-}
-
-impl Person {
-    fn read(row: &Row) -> Result<Self> {
-        Ok(Self {
-            id: row.text(0)?.parse().map_err(Error::internal)?,
-            username: row.text(1)?.to_owned(),
-            name: row.text(2)?.to_owned(),
-            is_active: row.text(3)? == "active",
-            password_hash: row.opt_text(4)?.map(str::to_owned),
-            password_changed_at: row.opt_int(5)?.unwrap_or_default(),
-        })
-    }
-}
-
 pub async fn login(ctx: Ctx, op: Login) -> Result<LoggedIn> {
     let app = ctx.app.clone();
     let folded = names::fold(&op.username);
-    let rows = app.db.query(Query::point(FIND, [folded.as_str().into()])).await?;
-    let person = rows.first().map(Person::read).transpose()?;
+    let person = people::find_by_name(app.db.as_ref(), &folded).await?;
     let attempt = Attempt::new(&folded, ctx.address);
     let is_open = attempt.count(&ctx, &app.config.login).await?;
     let stored = person.as_ref().and_then(|person| person.password_hash.as_deref());
@@ -138,8 +106,7 @@ fn caller(person: &Person, session: SessionId) -> Caller {
 /// Stores the password anew with today's parameters. Somebody else may have been first.
 async fn upgrade(ctx: &Ctx, person: &Person, password: &Secret) -> Result<()> {
     let hash = ctx.app.passwords.hash(&ctx.app.world, password).await?;
-    let params = [person.id.to_string().into(), hash.into(), person.password_hash.clone().into()];
-    ctx.app.db.commit(vec![Statement::any(SET_HASH, params)]).await?;
+    ctx.app.db.commit(vec![people::upgrade(person, hash)]).await?;
     Ok(())
 }
 
@@ -211,8 +178,7 @@ pub async fn profile(ctx: Ctx, op: ShowProfile) -> Result<Profile> {
 pub async fn change_password(ctx: Ctx, op: ChangePassword) -> Result<Done> {
     let (user, session) = person(&ctx)?;
     let app = &ctx.app;
-    let rows = app.db.query(Query::point(FIND_ID, [user.to_string().into()])).await?;
-    let person = rows.first().map(Person::read).transpose()?.ok_or_else(|| Error::not_found("user"))?;
+    let person = people::find(app.db.as_ref(), user).await?.ok_or_else(|| Error::not_found("user"))?;
     let folded = names::fold(&person.username);
     // First, so that whoever looks for a password that is good enough has failed at nothing.
     passwords::check("new_password", &op.new_password, &folded)?;
@@ -230,9 +196,8 @@ pub async fn change_password(ctx: Ctx, op: ChangePassword) -> Result<Done> {
     }
     let hash = app.passwords.hash(&app.world, &op.new_password).await?;
     let now = ctx.now();
-    let params = [user.to_string().into(), hash.into(), now.into(), person.password_hash.clone().into()];
     let mut batch: Batch =
-        vec![Statement::one(SET_PASSWORD, params), store::end_all(user, Some(session), "password_changed", now)];
+        vec![people::set_password(&person, hash, now), store::end_all(user, Some(session), "password_changed", now)];
     batch.extend(attempt.forgive());
     batch.push(audit::row(&ctx, "sessions.change_password", Some(&user.to_string()), serde_json::Map::new()));
     if end(&ctx, user, batch).await? {

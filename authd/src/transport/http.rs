@@ -4,17 +4,16 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use ::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, REFERER,
-    RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, REFERER, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use ::http::{Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use shared::op::{Access, Info};
 use shared::problem::{Code, OAuthError};
 use shared::secret::Secret;
@@ -22,6 +21,7 @@ use shared::wire::Parts;
 use subtle::ConstantTimeEq;
 use tracing::{debug, error, info, warn};
 
+use super::body::{self, JSON, Limits};
 use super::credentials::{self, bearer, header_token};
 use super::{browser, forward, forwarded, pages};
 use crate::app::{App, Ctx, RequestId};
@@ -30,8 +30,6 @@ use crate::error::{Error, Result};
 use crate::metrics::RouteCounts;
 use crate::registry::{Registry, Reply, authorize};
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -162,7 +160,7 @@ impl Http {
         let address = self.guard(connection, &head.headers)?;
         let mut caller = self.caller(connection, info, &head.headers, address).await?;
         authorize(info, &caller)?;
-        let (body, was_late) = self.read(info, &head.headers, body).await?;
+        let (body, was_late) = body::read(info, &head.headers, body, self.limits()).await?;
         if was_late {
             // What was taken from the caller while the body was on its way is gone: a request that is kept open must
             // not outlive the token that it began with.
@@ -205,7 +203,7 @@ impl Http {
         if let Some(answer) = pages::respond(&ctx, head.uri.path()) {
             return answer;
         }
-        let (body, _) = collect(body, self.app.config.server.max_body, self.body_timeout()).await?;
+        let (body, _) = body::collect(body, self.limits()).await?;
         let request = browser::PageRequest {
             method: head.method.as_str(),
             path: head.uri.path(),
@@ -280,37 +278,9 @@ impl Http {
         crate::sessions::authenticate(&self.app, &token, address, renews).await
     }
 
-    /// The body, and whether it came later than the head.
-    async fn read(&self, info: &Info, headers: &HeaderMap, body: Incoming) -> Result<(Bytes, bool)> {
-        // The fields of a DELETE may come in the query or, as some clients send them, in a body.
-        let is_expected =
-            info.method.has_body() || (info.method == shared::op::Method::Delete && !body.is_end_stream());
-        if !is_expected {
-            return Ok((Bytes::new(), false));
-        }
-        let media = if info.oauth { &FORM } else { &JSON };
-        let is_media = |value: &HeaderValue| {
-            let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-            essence.eq_ignore_ascii_case(media.to_str().unwrap_or_default())
-        };
-        if headers.get(CONTENT_TYPE).is_some_and(|value| value != media && !is_media(value)) {
-            let detail = if info.oauth {
-                "send a form, with the header Content-Type: application/x-www-form-urlencoded"
-            } else {
-                "send JSON, with the header Content-Type: application/json"
-            };
-            return Err(Error::new(Code::UnsupportedMediaType, detail));
-        }
-        let limit = self.app.config.server.max_body;
-        let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > limit as u64) {
-            return Err(too_large(limit));
-        }
-        collect(body, limit, self.body_timeout()).await
-    }
-
-    fn body_timeout(&self) -> Duration {
-        Duration::from_secs(self.app.config.server.body_seconds)
+    fn limits(&self) -> Limits {
+        let server = &self.app.config.server;
+        Limits { bytes: server.max_body, time: Duration::from_secs(server.body_seconds) }
     }
 }
 
@@ -377,10 +347,6 @@ fn counted(counts: &RouteCounts, response: Response<Body>) -> Response<Body> {
     response
 }
 
-fn too_large(limit: usize) -> Error {
-    Error::new(Code::PayloadTooLarge, format!("a body has at most {limit} bytes here"))
-}
-
 /// Fields that travel as headers, by field name; how many there are.
 fn header_fields<'a>(info: &Info, headers: &'a HeaderMap, fields: &mut [(&'a str, &'a str)]) -> Result<usize> {
     let mut count = 0;
@@ -399,37 +365,4 @@ fn header_fields<'a>(info: &Info, headers: &'a HeaderMap, fields: &mut [(&'a str
         }
     }
     Ok(count)
-}
-
-/// The whole body, and whether it had to be waited for. Most are there already with the head: the deadline's timer is
-/// set only when one is not.
-async fn collect(body: Incoming, limit: usize, deadline: Duration) -> Result<(Bytes, bool)> {
-    let mut gathering = std::pin::pin!(gather(body, limit));
-    match std::future::poll_fn(|context| Poll::Ready(gathering.as_mut().poll(context))).await {
-        Poll::Ready(body) => Ok((body?, false)),
-        Poll::Pending => {
-            let body = tokio::time::timeout(deadline, gathering).await.map_err(|_| {
-                Error::new(Code::RequestTimeout, format!("the body did not arrive within {} s", deadline.as_secs()))
-            })?;
-            Ok((body?, true))
-        }
-    }
-}
-
-/// Frame by frame, never more than `limit` bytes. http-body-util's `Limited` and `collect` do the same with a boxed
-/// error and a list of frames; nearly every body here is one frame, which is passed on as it is.
-async fn gather(mut body: Incoming, limit: usize) -> Result<Bytes> {
-    let mut whole = Bytes::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Error::new(Code::MalformedRequest, "the body broke off").because(error))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if whole.len() + data.len() > limit {
-            return Err(too_large(limit));
-        }
-        whole = if whole.is_empty() { data } else { [whole, data].concat().into() };
-        if body.is_end_stream() {
-            break;
-        }
-    }
-    Ok(whole)
 }

@@ -1,5 +1,6 @@
 //! From bytes on a socket to a call of an operation, and back.
 
+mod body;
 pub mod browser;
 mod credentials;
 mod forward;

@@ -1,5 +1,6 @@
 //! The SQL of people and access. What is deleted is not there: its row stays for the audit log, without a name.
 
+pub mod access;
 pub mod grants;
 pub mod permissions;
 pub mod relations;

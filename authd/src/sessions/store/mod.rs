@@ -1,5 +1,8 @@
 //! The SQL of sessions and identities.
 
+pub mod attempts;
+pub mod people;
+
 use shared::api::sessions::{Session, SessionKind};
 use shared::id::{SessionId, UserId};
 use shared::time::Time;

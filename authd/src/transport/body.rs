@@ -1,0 +1,88 @@
+//! The body of a request: of the right media type, within its bounds, in time.
+
+use std::task::Poll;
+use std::time::Duration;
+
+use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use shared::op::Info;
+use shared::problem::Code;
+
+use crate::error::{Error, Result};
+
+/// The media type of what operations take and answer.
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+
+/// How large a body may be, and how long it may take to arrive.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub bytes: usize,
+    pub time: Duration,
+}
+
+/// The body that an operation takes, and whether it came later than the head.
+pub async fn read(info: &Info, headers: &HeaderMap, body: Incoming, limits: Limits) -> Result<(Bytes, bool)> {
+    // The fields of a DELETE may come in the query or, as some clients send them, in a body.
+    let is_expected = info.method.has_body() || (info.method == shared::op::Method::Delete && !body.is_end_stream());
+    if !is_expected {
+        return Ok((Bytes::new(), false));
+    }
+    let media = if info.oauth { &FORM } else { &JSON };
+    let is_media = |value: &HeaderValue| {
+        let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case(media.to_str().unwrap_or_default())
+    };
+    if headers.get(CONTENT_TYPE).is_some_and(|value| value != media && !is_media(value)) {
+        let detail = if info.oauth {
+            "send a form, with the header Content-Type: application/x-www-form-urlencoded"
+        } else {
+            "send JSON, with the header Content-Type: application/json"
+        };
+        return Err(Error::new(Code::UnsupportedMediaType, detail));
+    }
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limits.bytes as u64) {
+        return Err(too_large(limits.bytes));
+    }
+    collect(body, limits).await
+}
+
+/// The whole body, and whether it had to be waited for. Most are there already with the head: the deadline's timer is
+/// set only when one is not.
+pub async fn collect(body: Incoming, limits: Limits) -> Result<(Bytes, bool)> {
+    let mut gathering = std::pin::pin!(gather(body, limits.bytes));
+    match std::future::poll_fn(|context| Poll::Ready(gathering.as_mut().poll(context))).await {
+        Poll::Ready(body) => Ok((body?, false)),
+        Poll::Pending => {
+            let body = tokio::time::timeout(limits.time, gathering).await.map_err(|_| {
+                Error::new(Code::RequestTimeout, format!("the body did not arrive within {} s", limits.time.as_secs()))
+            })?;
+            Ok((body?, true))
+        }
+    }
+}
+
+/// Frame by frame, never more than `limit` bytes. http-body-util's `Limited` and `collect` do the same with a boxed
+/// error and a list of frames; nearly every body here is one frame, which is passed on as it is.
+async fn gather(mut body: Incoming, limit: usize) -> Result<Bytes> {
+    let mut whole = Bytes::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Error::new(Code::MalformedRequest, "the body broke off").because(error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > limit {
+            return Err(too_large(limit));
+        }
+        whole = if whole.is_empty() { data } else { [whole, data].concat().into() };
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    Ok(whole)
+}
+
+fn too_large(limit: usize) -> Error {
+    Error::new(Code::PayloadTooLarge, format!("a body has at most {limit} bytes here"))
+}
