@@ -1,10 +1,10 @@
 //! Who was given what in which service, and what follows from it.
 
 use shared::api::Done;
+use shared::api::checks::{CheckPermission, ExplainPermission, ExplainedPermission};
 use shared::api::rbac::{
     GrantPermission, GrantRole, ListGrants, ListServiceRoles, Role, UngrantPermission, UngrantRole,
 };
-use shared::api::sessions::{CheckPermission, ExplainPermission, ExplainedPermission};
 use shared::cli::{Column, Exit, Grid, clean, moment, relative};
 use shared::names::fold;
 

@@ -1,6 +1,6 @@
 //! Why a person has a permission in a service, or why not.
 
-use shared::api::sessions::{ExplainPermission, ExplainedPermission, Reason};
+use shared::api::checks::{ExplainPermission, ExplainedPermission, Reason};
 use shared::api::users::Status;
 use shared::id::{PermissionId, UserId};
 use shared::op::Permission as Authd;

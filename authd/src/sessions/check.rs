@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use shared::api::sessions::{
-    CheckAccess, CheckPermission, CheckToken, CheckedAccess, CheckedPermission, CheckedToken, Identity,
-    QueryPermission, ServiceAccess, SessionFault, WhoAmI,
+use shared::api::checks::{
+    CheckAccess, CheckPermission, CheckToken, CheckedAccess, CheckedPermission, CheckedToken, QueryPermission,
+    ServiceAccess, SessionFault,
 };
+use shared::api::sessions::{Identity, WhoAmI};
 use shared::id::{ServiceId, UserId};
 use shared::op::Permission;
 use shared::problem::Code;

@@ -1,6 +1,7 @@
 //! Requests and responses, room by room, each with its table of operations.
 
 pub mod audit;
+pub mod checks;
 pub mod cli_login;
 pub mod introspection;
 pub mod rbac;
@@ -33,6 +34,7 @@ pub fn operations() -> impl Iterator<Item = &'static Info> {
         tokens::OPERATIONS,
         introspection::OPERATIONS,
         sessions::OPERATIONS,
+        checks::OPERATIONS,
         users::OPERATIONS,
         rbac::OPERATIONS,
         cli_login::OPERATIONS,
@@ -51,6 +53,7 @@ pub fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<crate::openapi:
         tokens::schemas,
         introspection::schemas,
         sessions::schemas,
+        checks::schemas,
         users::schemas,
         rbac::schemas,
         cli_login::schemas,
