@@ -89,6 +89,9 @@ pub async fn run(
     listen::serve(listeners, http, stop).await;
     let _ = stopping.send(true);
     let _ = tokio::join!(marking, keeping);
+    if let Err(error) = app.db.close().await {
+        tracing::warn!(%error, "the database's log stays beside it: copy and replace both together");
+    }
     Ok(())
 }
 

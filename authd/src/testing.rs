@@ -199,6 +199,10 @@ impl Db for Watched {
         self.fail().unwrap_or_else(|| self.inner.commit_rows(batch))
     }
 
+    fn close(&self) -> BoxFuture<'_, Result<(), DbError>> {
+        self.inner.close()
+    }
+
     fn commit_soon(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>> {
         self.fail().unwrap_or_else(|| self.inner.commit_soon(batch))
     }

@@ -226,13 +226,18 @@ impl Plan {
         }
     }
 
-    /// What the file names nowhere goes, but for what authd brings itself and the grants on authd: nobody prunes the
-    /// last administrator away.
+    /// What the file names nowhere goes, but for what authd brings itself, the grants on authd, and the roles that count
+    /// there: nobody prunes the last administrator away.
     fn prune(&mut self, wanted: &Wanted, current: &Current) {
         let named = Named::of(wanted);
         let goes = |kind: Kind, folded: &str| !named.contains(kind, folded) && !is_builtin(kind, folded);
         let pairs: BTreeSet<(String, String)> =
             wanted.grants.iter().map(|grant| (fold(&grant.user), fold(&grant.service))).collect();
+        let is_declared = wanted.services.iter().any(Service::is_builtin);
+        let counting = current.services.get(AUTHD).filter(|_| !is_declared).map(|authd| &authd.holds);
+        let given = current.grants.iter().filter(|(pair, _)| pair.1 == AUTHD && !pairs.contains(pair));
+        let of_authd: BTreeSet<&String> =
+            counting.into_iter().chain(given.map(|(_, granted)| &granted.roles)).flat_map(BTreeMap::keys).collect();
         for (pair, granted) in &current.grants {
             // The grants in a service that goes, go with it.
             if pairs.contains(pair) || pair.1 == AUTHD || goes(Kind::Service, &pair.1) {
@@ -254,7 +259,7 @@ impl Plan {
             }
         }
         for (folded, role) in &current.roles {
-            if goes(Kind::Role, folded) {
+            if goes(Kind::Role, folded) && !of_authd.contains(folded) {
                 let step = Step::DeleteRole(DeleteRole { id: role.name.clone() });
                 self.push(Action::Remove, Kind::Role, &role.name, Vec::new(), vec![step]);
             }

@@ -79,6 +79,17 @@ fn a_role_that_does_nothing_where_it_is_given_is_told() {
 }
 
 #[test]
+fn roles_that_make_administrators_are_not_pruned() {
+    let role = |name: &str| (name.to_owned(), Held { name: name.to_owned(), ..Held::default() });
+    let mut current = seeded();
+    current.roles.extend([role("counts"), role("given"), role("neither")]);
+    held(&mut current.services, "authd").holds.insert("counts".into(), "counts".into());
+    granted(&mut current, "Bob", "authd").roles.insert("given".into(), "given".into());
+    let pruned = Plan::new(&Wanted::default(), &current, true).unwrap().render(false);
+    assert_eq!(pruned, "- role neither\n");
+}
+
+#[test]
 fn what_is_switched_on_comes_after_what_is_taken_from_it() {
     let before = wanted(&["p", "q"], &[("r", Status::Inactive, &["p"])]);
     let mut current = seeded();

@@ -14,7 +14,7 @@ use shared::names::fold;
 
 use super::Context;
 use crate::Io;
-use crate::apply::{Current, Fault, File, Held, MAX_BYTES, Plan, Step, idle};
+use crate::apply::{AUTHD, Current, Fault, File, Held, MAX_BYTES, Plan, Step, idle};
 use crate::args::{self, FileFormat};
 use crate::error::Error;
 
@@ -143,8 +143,11 @@ async fn current(file: &File, prune: bool, context: &Context<'_, '_>) -> Result<
     }
     // Those in which somebody is given something, too: whether it counts there depends on them.
     let declared = file.wanted.services.iter().map(|service| fold(&service.name));
-    let services: BTreeSet<String> =
+    let mut services: BTreeSet<String> =
         declared.chain(file.wanted.grants.iter().map(|grant| fold(&grant.service))).collect();
+    if prune {
+        services.insert(AUTHD.to_owned());
+    }
     for name in services {
         if let Some(service) = current.services.get_mut(&name) {
             let request = ListServiceRoles { id: service.name.clone(), ..ListServiceRoles::default() };

@@ -30,6 +30,8 @@ use crate::error::{Error, FailedCall};
 
 /// Between a call that got no answer and its only retry: a daemon that restarts is back by then.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Entries that are asked for at once: of the longest ones, these still fit into an answer.
+const PAGE: u32 = 200;
 
 /// What every command works with.
 pub(crate) struct Context<'c, 'io> {
@@ -118,12 +120,12 @@ impl Context<'_, '_> {
         if person.confirm(&question().await?).unwrap_or(false) { Ok(()) } else { Err(Error::Declined) }
     }
 
-    /// Follows the cursors until there are `limit` entries or no more.
+    /// Follows the cursors, in pages that are never too long to be read, until there are `limit` entries or no more.
     async fn pages<L: Listing>(&self, mut request: L, limit: u64) -> Result<L::Response, Error> {
         let mut left = limit;
         let mut all: Option<L::Response> = None;
         loop {
-            request.set_limit(page::Limit::new(u32::try_from(left).unwrap_or(u32::MAX).min(page::Limit::MAX)));
+            request.set_limit(page::Limit::new(u32::try_from(left).unwrap_or(u32::MAX).min(PAGE)));
             let mut page = self.call(&request).await?;
             let count = L::count(&page);
             left = left.saturating_sub(count as u64);

@@ -49,6 +49,7 @@ pub const ALL: &[Migration] = &[
         sqlite: include_str!("migrations/0006_fewer_pages.sqlite.sql"),
         postgres: include_str!("migrations/0006_fewer_pages.postgres.sql"),
     },
+    Migration::shared(7, "sessions_of_users", include_str!("migrations/0007_sessions_of_users.sql")),
 ];
 
 /// Where each engine remembers what was applied; `hash` is hexadecimal.

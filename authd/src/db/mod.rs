@@ -276,14 +276,19 @@ pub trait Db: Send + Sync {
     fn commit_rows(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>>;
 
     /// [`Db::commit_rows`] that does not wait for the disk. Whoever reads from now on finds it, and the end of this
-    /// process takes nothing back; a power cut may, but never once a later commit was answered. It is for what a later
-    /// commit of the same request makes durable before the answer, and for what is only a hint.
+    /// process takes nothing back; a power cut may, but never once a later commit that wrote something was answered.
+    /// It is for what a later commit of the same request makes durable before the answer, and for what is only a hint.
     fn commit_soon(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>>;
 
     /// [`Db::commit_rows`] for those who need only how many rows were affected.
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, DbError>> {
         let outcomes = self.commit_rows(batch);
         Box::pin(async move { Ok(outcomes.await?.into_iter().map(|outcome| outcome.affected).collect()) })
+    }
+
+    /// Leaves the stored files as a backup wants them. To be called at the end; the database can still be used.
+    fn close(&self) -> BoxFuture<'_, Result<(), DbError>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
     /// The engine's name, for logs and health: `sqlite` or `postgres`.

@@ -7,7 +7,7 @@
 //! Reads run on reader threads; a point read costs less than handing it over, so it runs where it is asked for.
 //! Every queue is bounded and everything has a deadline: too much, or too slow, is [`DbError::Unavailable`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread;
@@ -66,6 +66,7 @@ const THREAD_STACK: usize = 256 * 1024;
 
 /// A SQLite database, open.
 pub struct Sqlite {
+    path: PathBuf,
     writer: SyncSender<Write>,
     readers: SyncSender<Read>,
     points: Vec<Mutex<Conn>>,
@@ -122,7 +123,7 @@ impl Sqlite {
         let point = || Conn::open(path, POINT_CACHE, POINT_BUSY)?.read_only().map(Mutex::new);
         // Few with a cache each that holds the inner pages of a table of a million rows by integer key: under 1 MiB.
         let points = (0..settings.readers.div_ceil(2)).map(|_| point()).collect::<Result<_, _>>()?;
-        Ok(Self { writer: write, readers: read, points, settings })
+        Ok(Self { path: path.to_owned(), writer: write, readers: read, points, settings })
     }
 
     async fn write(&self, batch: Batch, durable: bool) -> Result<Vec<Outcome>, DbError> {
@@ -173,6 +174,25 @@ impl Db for Sqlite {
 
     fn commit_soon(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>> {
         Box::pin(self.write(batch, false))
+    }
+
+    /// Empties the log: the file alone is then the whole database, and may be copied or replaced.
+    fn close(&self) -> BoxFuture<'_, Result<(), DbError>> {
+        let (path, settings) = (self.path.clone(), self.settings);
+        Box::pin(async move {
+            let folding = tokio::task::spawn_blocking(move || {
+                let conn = Conn::open(&path, READER_CACHE, settings.busy)?;
+                conn.allow(settings.deadline);
+                conn.control_value("PRAGMA wal_checkpoint(TRUNCATE)")
+            });
+            match tokio::time::timeout(settings.deadline, folding).await {
+                Ok(Ok(Ok(0))) => Ok(()),
+                Ok(Ok(Ok(_))) => Err(DbError::Unavailable("somebody else reads it".into())),
+                Ok(Ok(Err(error))) => Err(error),
+                Ok(Err(error)) => Err(DbError::Unavailable(error.into())),
+                Err(_) => Err(DbError::late("emptying the log")),
+            }
+        })
     }
 
     fn engine(&self) -> &'static str {
@@ -243,6 +263,21 @@ fn write_all(conn: &Conn, writes: &Receiver<Write>, settings: Settings) {
     }
 }
 
+/// After a failure, what an earlier commit left unsynced may never reach the disk, and a later one would stand behind
+/// the gap: then the log is first copied into the file, from memory, and that is synced.
+fn mend(conn: &Conn) -> Result<(), DbError> {
+    if !conn.is_suspect.get() {
+        return Ok(());
+    }
+    match conn.control_value("PRAGMA wal_checkpoint(FULL)")? {
+        0 => {
+            conn.is_suspect.set(false);
+            Ok(())
+        }
+        _ => Err(DbError::Unavailable("after a failed write the log could not be copied yet".into())),
+    }
+}
+
 /// Copies the log into the file, so that the next commit begins it anew. Whoever still reads from the log is not waited
 /// for: the next idle moment will do. The log keeps its length: writing where the file system has blocks already takes a
 /// third less time than making it longer.
@@ -258,7 +293,8 @@ fn fold(conn: &Conn, busy: Duration) -> bool {
 /// batch (disk, lock, time) end the whole group, because SQLite may already have rolled it back.
 fn commit_group(conn: &Conn, group: Vec<Write>) {
     let durable = group.iter().any(|write| write.durable);
-    let outcome = conn.sync(durable).and_then(|()| begin(conn)).and_then(|()| {
+    let ready = if durable { mend(conn) } else { Ok(()) };
+    let outcome = ready.and_then(|()| conn.sync(durable)).and_then(|()| begin(conn)).and_then(|()| {
         let mut sums = Sums::new();
         let done = if let Some(done) = apply_all(conn, &group, &mut sums)? {
             done
@@ -274,6 +310,7 @@ fn commit_group(conn: &Conn, group: Vec<Write>) {
     });
     match outcome {
         Ok(done) => {
+            conn.is_unsynced.set(!durable);
             for (write, answer) in group.into_iter().zip(done) {
                 write.answer.send(answer).ok();
             }
@@ -283,6 +320,7 @@ fn commit_group(conn: &Conn, group: Vec<Write>) {
                 // If even this fails, the next `begin` tries again.
                 conn.control("ROLLBACK").ok();
             }
+            conn.is_suspect.set(conn.is_suspect.get() || conn.is_unsynced.get());
             tracing::warn!(%error, batches = group.len(), "a commit failed; nothing of it was applied");
             let reason = error.to_string();
             for write in group {

@@ -26,7 +26,11 @@ pub(super) struct Conn {
     /// Statements, by the address of their text, whose parameters appear in the order of their numbers.
     in_order: RefCell<HashSet<usize>>,
     /// Commits wait for the disk.
-    syncs: Cell<bool>,
+    syncs: Cell<Option<bool>>,
+    /// The last commit did not wait for the disk.
+    pub(super) is_unsynced: Cell<bool>,
+    /// A commit has failed after such a one, and the log was not copied into the file since.
+    pub(super) is_suspect: Cell<bool>,
 }
 
 /// Statements that add, each with the sum of what batches add by it.
@@ -70,7 +74,15 @@ impl Conn {
         let deadline = Arc::new(AtomicU64::new(u64::MAX));
         let ends = deadline.clone();
         sqlite.progress_handler(STEPS, Some(move || elapsed(opened) > ends.load(Ordering::Relaxed)))?;
-        Ok(Self { sqlite, opened, deadline, in_order: RefCell::default(), syncs: Cell::new(true) })
+        Ok(Self {
+            sqlite,
+            opened,
+            deadline,
+            in_order: RefCell::default(),
+            syncs: Cell::new(Some(true)),
+            is_unsynced: Cell::new(false),
+            is_suspect: Cell::new(false),
+        })
     }
 
     /// Makes every write on this connection an error.
@@ -93,15 +105,16 @@ impl Conn {
 
     /// Whether the commits that follow wait for the disk. Not within a transaction.
     pub(super) fn sync(&self, durable: bool) -> Result<(), DbError> {
-        if self.syncs.replace(durable) == durable {
+        // What holds after a failure is not known.
+        if self.syncs.replace(None) == Some(durable) {
+            self.syncs.set(Some(durable));
             return Ok(());
         }
         // With NORMAL the log is written and not synced; the next commit with FULL syncs all of it.
         let sql = if durable { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
-        self.sqlite.execute_batch(sql).map_err(|error| {
-            self.syncs.set(!durable);
-            failed(&error, 0)
-        })
+        self.sqlite.execute_batch(sql).map_err(|error| failed(&error, 0))?;
+        self.syncs.set(Some(durable));
+        Ok(())
     }
 
     /// A `PRAGMA` that answers a number.

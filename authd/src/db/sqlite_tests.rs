@@ -1,5 +1,6 @@
 //! What only SQLite can get wrong.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +102,41 @@ async fn a_full_disk_is_unavailable_and_leaves_nothing_half_done() {
     assert_eq!(value_of(&db, "tokens.all").await, Some(written), "the failed batch changed nothing");
     db.commit(vec![Statement::any("DELETE FROM ephemeral", [])]).await.expect("space can be made");
     put(&db, "after", 1).await;
+}
+
+/// The file as a copy without its log has it.
+fn in_the_file_alone(folder: &Path, name: &str) -> bool {
+    let copy = folder.join("copy.db");
+    std::fs::copy(folder.join("authd.db"), &copy).unwrap();
+    let copy = rusqlite::Connection::open(copy).unwrap();
+    // Before the first checkpoint there is not even the table.
+    copy.query_row("SELECT 1 FROM counters WHERE name = ?1", [name], |_| Ok(())).is_ok()
+}
+
+#[tokio::test]
+async fn after_a_failed_write_nothing_is_built_on_what_may_not_be_on_disk() {
+    const FILL: &str = "INSERT INTO ephemeral (key, value, count, expires_at) VALUES ($1, $2, 0, 0)";
+    let folder = tempfile::tempdir().unwrap();
+    let db = testing::sqlite_in(folder.path(), Settings { max_pages: Some(80), ..Settings::default() }).unwrap();
+    put(&db, "durable", 1).await;
+    db.commit_soon(vec![Statement::one(PUT, ["soon".into(), 1.into()])]).await.unwrap();
+    let fill = vec![Statement::one(FILL, ["x".into(), vec![7; 900_000].into()])];
+    assert!(matches!(db.commit(fill).await, Err(DbError::Unavailable(_))));
+    assert!(!in_the_file_alone(folder.path(), "soon"), "it is in the log only");
+    put(&db, "after", 1).await;
+    assert!(in_the_file_alone(folder.path(), "soon"), "the log was copied before anything else was promised");
+}
+
+#[tokio::test]
+async fn a_closed_database_is_its_file_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = testing::sqlite_in(folder.path(), Settings::default()).unwrap();
+    put(&db, "a", 1).await;
+    assert!(!in_the_file_alone(folder.path(), "a"));
+    db.close().await.unwrap();
+    assert!(in_the_file_alone(folder.path(), "a"));
+    assert_eq!(std::fs::metadata(folder.path().join("authd.db-wal")).unwrap().len(), 0);
+    put(&db, "b", 1).await;
 }
 
 #[tokio::test]

@@ -232,7 +232,7 @@ impl Sessions {
 
     /// Forgets every session of a user: to be called after what changed is committed, before it is answered.
     pub async fn forget_user(&self, app: &App, user: UserId) {
-        match store::list_hashes(app.db.as_ref(), user).await {
+        match store::list_hashes(app.db.as_ref(), user, app.world.now()).await {
             Ok(hashes) => hashes.iter().for_each(|hash| self.cache.forget(hash)),
             Err(_) => self.cache.forget_all(),
         }

@@ -12,7 +12,7 @@ use super::model::{Attributes, DeviceSession};
 use crate::cache::Hash;
 use crate::db::{Db, DbError, Query, Row, Statement, Value, sweep};
 use crate::error::{Error, Result};
-use crate::world::Millis;
+use crate::world::{MINUTE, Millis};
 
 const FIND: &str = "SELECT id, generation, created_at, last_used_at, idle_expires_at, absolute_expires_at, ended_at, \
      end_reason, provider, device_name, os, client_version, address, sealed, attributes \
@@ -21,7 +21,14 @@ const LIST: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.
        s.absolute_expires_at, s.ended_at, s.end_reason, s.provider, s.device_name, s.os, s.address, s.attributes \
      FROM sessions s LEFT JOIN users u ON u.id = s.user_id \
      WHERE s.id < $1 AND ($2 = 1 OR (s.ended_at IS NULL AND s.idle_expires_at > $3 AND s.absolute_expires_at > $3)) \
-       AND ($4 = '' OR s.kind = $4) AND ($5 = '' OR s.user_id = $5) \
+       AND ($4 = '' OR s.kind = $4) \
+     ORDER BY s.id DESC LIMIT $5";
+// The same of one user; $3 is before every idle end where ended ones are wanted too.
+const LIST_OF_USER: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.last_used_at, s.idle_expires_at, \
+       s.absolute_expires_at, s.ended_at, s.end_reason, s.provider, s.device_name, s.os, s.address, s.attributes \
+     FROM sessions s LEFT JOIN users u ON u.id = s.user_id \
+     WHERE s.user_id = $5 AND s.idle_expires_at > $3 AND s.id < $1 \
+       AND ($2 = 1 OR (s.ended_at IS NULL AND s.absolute_expires_at > $3)) AND ($4 = '' OR s.kind = $4) \
      ORDER BY s.id DESC LIMIT $6";
 const FIND_LIVE: &str = "SELECT s.id, s.user_id, u.username, u.name, s.created_at, s.renewed_at, s.idle_expires_at, \
        s.absolute_expires_at \
@@ -35,11 +42,19 @@ const INSERT_LOGIN: &str = "INSERT INTO sessions (id, kind, user_id, token_hash,
 const SLIDE: &str = "UPDATE sessions SET renewed_at = $2, last_used_at = $2, idle_expires_at = $3 \
      WHERE id = $1 AND renewed_at = $4 AND ended_at IS NULL AND idle_expires_at > $2 AND absolute_expires_at > $2";
 const FIND_LOGIN: &str = "SELECT user_id, ended_at FROM sessions WHERE id = $1 AND kind = 'login'";
-const END_LOGIN: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3 \
+// An end brings the idle end forward, so that the live sessions of a user are a range of the index.
+const END_LOGIN: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, \
+       idle_expires_at = CASE WHEN idle_expires_at > $2 THEN $2 ELSE idle_expires_at END \
      WHERE id = $1 AND kind = 'login' AND ended_at IS NULL AND ($4 = '' OR user_id = $4)";
-const END_ALL: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, sealed = NULL \
-     WHERE user_id = $1 AND ended_at IS NULL AND id <> $4";
-const HASHES: &str = "SELECT token_hash FROM sessions WHERE user_id = $1 AND token_hash IS NOT NULL";
+const END_ALL: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, sealed = NULL, idle_expires_at = $2 \
+     WHERE user_id = $1 AND idle_expires_at > $2 AND absolute_expires_at > $2 AND ended_at IS NULL AND id <> $4";
+// Those whose idle end is before that of the newest $3 ones.
+const END_OLDEST: &str = "UPDATE sessions SET ended_at = $2, end_reason = 'too_many', idle_expires_at = $2 \
+     WHERE user_id = $1 AND idle_expires_at > $2 AND ended_at IS NULL AND idle_expires_at < \
+       (SELECT s.idle_expires_at FROM sessions s WHERE s.user_id = $1 AND s.idle_expires_at > $2 \
+        ORDER BY s.idle_expires_at DESC LIMIT 1 OFFSET $3)";
+const HASHES: &str = "SELECT token_hash FROM sessions \
+     WHERE user_id = $1 AND idle_expires_at > $2 AND token_hash IS NOT NULL";
 const UPSERT_IDENTITY: &str = "INSERT INTO identities (id, issuer, subject, email, name, attributes, created_at, seen_at) \
      VALUES ($1, $2, $3, $4, $5, '{}', $6, $6) \
      ON CONFLICT (issuer, subject) DO UPDATE SET email = excluded.email, name = excluded.name, seen_at = excluded.seen_at";
@@ -89,15 +104,17 @@ pub async fn list(db: &dyn Db, filter: Filter<'_>, now: Millis, limit: usize) ->
         Some(SessionKind::Device) => "device",
         Some(SessionKind::Login) => "login",
     };
-    let params = [
-        filter.before.into(),
-        i64::from(filter.include_ended).into(),
-        now.into(),
-        kind.into(),
-        filter.user.map(|user| user.to_string()).unwrap_or_default().into(),
-        i64::try_from(limit).unwrap_or(i64::MAX).into(),
-    ];
-    db.query(Query::new(LIST, params)).await?.iter().map(describe).collect()
+    let ended = i64::from(filter.include_ended).into();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX).into();
+    let query = match filter.user {
+        None => Query::new(LIST, [filter.before.into(), ended, now.into(), kind.into(), limit]),
+        Some(user) => {
+            let after = if filter.include_ended { Millis::MIN } else { now };
+            let user = user.to_string().into();
+            Query::new(LIST_OF_USER, [filter.before.into(), ended, after.into(), kind.into(), user, limit])
+        }
+    };
+    db.query(query).await?.iter().map(describe).collect()
 }
 
 /// The live login session of a token, by the token's hash.
@@ -191,9 +208,14 @@ pub fn invalidate(user: UserId, now: Millis) -> Statement {
     )
 }
 
-/// The hashes of the tokens of every session of a user, ended ones too.
-pub async fn list_hashes(db: &dyn Db, user: UserId) -> Result<Vec<Hash>> {
-    let rows = db.query(Query::new(HASHES, [user.to_string().into()])).await?;
+/// Ends the sessions of a user that would end first, but for `most` of them.
+pub fn end_oldest(user: UserId, most: i64, now: Millis) -> Statement {
+    Statement::any(END_OLDEST, [user.to_string().into(), now.into(), (most - 1).into()])
+}
+
+/// The hashes of the tokens of a user's sessions that are alive, or were a minute ago.
+pub async fn list_hashes(db: &dyn Db, user: UserId, now: Millis) -> Result<Vec<Hash>> {
+    let rows = db.query(Query::new(HASHES, [user.to_string().into(), (now - MINUTE).into()])).await?;
     rows.iter().map(|row| row.bytes(0)?.try_into().map_err(Error::internal)).collect()
 }
 
@@ -326,4 +348,27 @@ fn read(row: &Row) -> Result<DeviceSession> {
         sealed: row.opt_bytes(13)?.map(<[u8]>::to_vec),
         attributes: serde_json::from_str(row.text(14)?).map_err(Error::internal)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::testing;
+
+    /// What anybody can ask about themselves must not read what others have.
+    #[test]
+    fn what_is_asked_of_one_user_reads_that_user_alone() {
+        let (_db, folder) = testing::sqlite();
+        let sqlite = rusqlite::Connection::open(folder.path().join("authd.db")).unwrap();
+        for sql in [LIST_OF_USER, END_ALL, END_OLDEST, HASHES] {
+            let mut plan = sqlite.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let empty = vec![rusqlite::types::Null; plan.parameter_count()];
+            let steps =
+                plan.query_map(rusqlite::params_from_iter(empty), |row| row.get::<_, String>("detail")).unwrap();
+            let steps: Vec<String> = steps.map(Result::unwrap).collect();
+            let range = "INDEX sessions_user (user_id=? AND idle_expires_at>?";
+            assert!(steps.iter().any(|step| step.contains(range)), "{sql}: {steps:?}");
+            assert!(!steps.iter().any(|step| step.starts_with("SCAN")), "{sql}: {steps:?}");
+        }
+    }
 }

@@ -1,8 +1,11 @@
 use serde_json::json;
 
+use shared::id::SessionId;
+
 use super::PASSWORD;
 use crate::caller::Caller;
 use crate::db::{Query, Statement, Value};
+use crate::sessions::store::{self, NewLogin, people};
 use crate::testing::{NOW, TestApp};
 
 #[tokio::test]
@@ -176,6 +179,39 @@ async fn a_new_password_ends_the_other_sessions() {
     assert!(!app.is_live(&other).await);
     assert_eq!(app.login_refused("alice", PASSWORD).await, "invalid_credentials");
     app.sign_in("alice", "another good phrase").await;
+}
+
+#[tokio::test]
+async fn a_login_too_many_ends_the_session_that_would_end_first() {
+    let app = TestApp::new().await;
+    let user = app.user("alice", PASSWORD).await;
+    let first = app.token().await;
+    app.clock.advance(1);
+    let second = app.token().await;
+    let person = people::find(app.app.db.as_ref(), user).await.unwrap().unwrap();
+    let login = |number: u8| NewLogin {
+        id: SessionId(app.world.uuid()),
+        user,
+        hash: [number; 32],
+        now: NOW + 1,
+        idle_expires_at: NOW + 300_010 + i64::from(number),
+        absolute_expires_at: NOW + 3_600_000,
+        address: None,
+        password_changed_at: person.password_changed_at,
+    };
+    app.app.db.commit((1..=254).map(|number| store::insert_login(&login(number))).collect()).await.unwrap();
+    assert!(app.is_live(&first).await && app.is_live(&second).await, "256 are not too many");
+    app.clock.advance(1_000);
+    let third = app.token().await;
+    assert!(!app.is_live(&first).await && app.is_live(&second).await && app.is_live(&third).await);
+    let list = app.call("sessions.list", json!({ "user": "alice", "limit": 1_000 })).await.unwrap();
+    assert_eq!(list["sessions"].as_array().unwrap().len(), 256);
+    let all = json!({ "user": "alice", "limit": 1_000, "include_ended": true });
+    let list = app.call("sessions.list", all).await.unwrap();
+    let ended = list["sessions"].as_array().unwrap().iter().filter(|session| session["end_reason"] == "too_many");
+    assert_eq!(ended.count(), 1);
+    let ended = app.call("sessions.end_all", json!({ "id": "alice" })).await.unwrap();
+    assert_eq!(ended["ended"], 256, "the one that had ended is not ended again");
 }
 
 #[tokio::test]
