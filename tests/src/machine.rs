@@ -34,19 +34,15 @@ impl Booted {
         fs::create_dir_all(&dir).expect("/dev/shm can be written");
         let mut process = rig::script("systemd-boot.sh").arg(&dir).start(dir.join("log"));
         let pid = process.pid().as_raw_nonzero().to_string();
-        let leader = process.wait(PATIENCE, "systemd inside", || {
-            // nspawn's child is the machine's first process
+        let leader = process.wait(PATIENCE, "a machine that runs", || {
+            // nspawn's child is the machine's first process; the child before that one has only made it
             let output = rig::program("pgrep").args(["-P", &pid]).run(PATIENCE);
-            String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
-        });
-        let mut booted = Self { dir, leader: leader.clone(), process };
-        let ask = |args: &[&str]| inside(&leader, args);
-        booted.process.wait(PATIENCE, "a machine that runs", || {
-            let output = ask(&["systemctl", "is-system-running"]);
+            let leader = String::from_utf8_lossy(&output.stdout).lines().next()?.to_owned();
+            let output = inside(&leader, &["systemctl", "is-system-running"]);
             let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            ["running", "degraded"].contains(&state.as_str()).then_some(())
+            ["running", "degraded"].contains(&state.as_str()).then_some(leader)
         });
-        Some(booted)
+        Some(Self { dir, leader, process })
     }
 
     /// Runs a command inside, as root.
