@@ -48,7 +48,7 @@ const END_LOGIN: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, \
      WHERE id = $1 AND kind = 'login' AND ended_at IS NULL AND ($4 = '' OR user_id = $4)";
 const END_ALL: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, sealed = NULL, idle_expires_at = $2 \
      WHERE user_id = $1 AND idle_expires_at > $2 AND absolute_expires_at > $2 AND ended_at IS NULL AND id <> $4";
-// Those whose idle end is before that of the newest $3 ones.
+// Those whose idle end is before that of the one that $3 others outlive; several that end together are all left.
 const END_OLDEST: &str = "UPDATE sessions SET ended_at = $2, end_reason = 'too_many', idle_expires_at = $2 \
      WHERE user_id = $1 AND idle_expires_at > $2 AND ended_at IS NULL AND idle_expires_at < \
        (SELECT s.idle_expires_at FROM sessions s WHERE s.user_id = $1 AND s.idle_expires_at > $2 \
