@@ -157,7 +157,8 @@ fn claim(config: &Config) -> anyhow::Result<Option<fs::File>> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     let path = database.with_extension("lock");
-    let lock = fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let file = fs::OpenOptions::new().create(true).write(true).truncate(false).open(&path);
+    let lock = file.with_context(|| format!("cannot write {}", path.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
         Err(fs::TryLockError::WouldBlock) => {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::migrate::{self, Migration};
-use super::sqlite_conn::{Conn, Sums};
+use super::sqlite_conn::{self, Conn, Sums};
 use super::{Batch, BoxFuture, Db, DbError, Outcome, Query, Row};
 use crate::world::Millis;
 
@@ -93,7 +93,7 @@ struct Read {
 }
 
 impl Sqlite {
-    /// Opens the file, made private if it is new, and brings its schema up to date. `now` is what the table of
+    /// Opens the file, made private, and brings its schema up to date. `now` is what the table of
     /// migrations remembers.
     pub fn open(path: &Path, settings: Settings, now: Millis) -> Result<Self, DbError> {
         Self::open_with(path, settings, migrate::ALL, now)
@@ -106,6 +106,7 @@ impl Sqlite {
         migrations: &[Migration],
         now: Millis,
     ) -> Result<Self, DbError> {
+        sqlite_conn::make_file(path)?;
         let writer = Conn::open(path, WRITER_CACHE, settings.busy)?;
         writer.migrate(migrations, now)?;
         if let Some(pages) = settings.max_pages {

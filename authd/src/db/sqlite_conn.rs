@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -40,9 +41,8 @@ pub(super) type Sums = Vec<(&'static str, i64)>;
 const STEPS: i32 = 5_000;
 
 impl Conn {
-    /// Opens the file, made 0600 in a folder made 0700 if they are missing. `cache_kib` bounds the page cache.
+    /// Opens a file that [`make_file`] has made. `cache_kib` bounds the page cache.
     pub(super) fn open(path: &Path, cache_kib: u32, busy: Duration) -> Result<Self, DbError> {
-        private_file(path).map_err(|error| unavailable(format!("{}: {error}", path.display())))?;
         let sqlite = Connection::open(path).map_err(|error| failed(&error, 0))?;
         let conn = Self::prepare(sqlite, cache_kib, busy).map_err(|error| failed(&error, 0))?;
         let mode: String =
@@ -276,13 +276,23 @@ fn elapsed(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// SQLite gives its `-wal` and `-shm` files the mode of the main file, so this is the only place that decides.
-fn private_file(path: &Path) -> std::io::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    set_permissions(path, Permissions::from_mode(0o600))
+/// Makes the database file if it is missing, 0600 in a folder made 0700, and tightens the mode of one that is there. To
+/// be called before the first connection: closing any descriptor of a file drops every POSIX lock that the process
+/// holds on it, SQLite's too, so nothing but SQLite may open the file once a connection exists. An existing file is
+/// therefore not opened at all. SQLite gives its `-wal` and `-shm` files the mode of the main file.
+pub(super) fn make_file(path: &Path) -> Result<(), DbError> {
+    let make = || -> std::io::Result<()> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                set_permissions(path, Permissions::from_mode(0o600))
+            }
+            made => made.map(drop),
+        }
+    };
+    make().map_err(|error| unavailable(format!("{}: {error}", path.display())))
 }
 
 #[cfg(test)]
@@ -296,7 +306,9 @@ mod tests {
     #[test]
     fn a_plan_does_not_depend_on_values() {
         let folder = tempfile::tempdir().unwrap();
-        let conn = Conn::open(&folder.path().join("authd.db"), 1024, Duration::ZERO).unwrap();
+        let path = folder.path().join("authd.db");
+        make_file(&path).unwrap();
+        let conn = Conn::open(&path, 1024, Duration::ZERO).unwrap();
         conn.migrate(migrate::ALL, 0).unwrap();
         for sql in [
             "SELECT name FROM secrets WHERE slot = $1",

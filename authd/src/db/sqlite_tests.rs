@@ -22,6 +22,25 @@ async fn the_file_is_private() {
     }
 }
 
+/// Without them another process takes itself for the only one, and removes the log under us when it closes.
+#[tokio::test]
+async fn the_kernel_holds_sqlites_locks_for_every_connection() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..2 {
+        let db = testing::sqlite_in(folder.path(), Settings::default()).unwrap();
+        put(&db, &format!("round {round}"), 1).await;
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        for file in ["authd.db", "authd.db-shm"] {
+            let inode = std::fs::metadata(folder.path().join(file)).unwrap().ino();
+            let own = format!(" {} ", std::process::id());
+            let held =
+                |line: &&str| line.contains("POSIX") && line.contains(&own) && line.contains(&format!(":{inode} "));
+            assert!(locks.lines().any(|line| held(&line)), "round {round}: no lock on {file}:\n{locks}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_lock_held_by_somebody_else_is_unavailable_and_passes() {
     let folder = tempfile::tempdir().unwrap();
