@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+
+use shared::op::Permission;
 
 use crate::aws::Aws;
 use crate::caller::Caller;
@@ -11,6 +12,7 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::ephemeral::Ephemeral;
 use crate::keys::KeyRing;
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::passwords::Passwords;
 use crate::rbac::Rbac;
@@ -19,19 +21,17 @@ use crate::system::Writes;
 use crate::tokens::Tokens;
 use crate::world::{Millis, World};
 
-/// After this long a commit that was given up has happened, or will not.
-const LATE_COMMIT: Duration = Duration::from_secs(15);
-
 /// The daemon's parts. One per process (or per test).
 pub struct App {
     pub config: Config,
     pub world: World,
     pub db: Arc<dyn Db>,
+    pub ledger: Arc<Ledger>,
     pub ephemeral: Arc<dyn Ephemeral>,
     pub keys: Arc<KeyRing>,
-    pub tokens: Tokens,
-    pub sessions: Sessions,
-    pub rbac: Rbac,
+    pub tokens: Arc<Tokens>,
+    pub sessions: Arc<Sessions>,
+    pub rbac: Arc<Rbac>,
     pub passwords: Passwords,
     pub cli_login: CliLogin,
     pub aws: Aws,
@@ -46,25 +46,6 @@ impl std::fmt::Debug for App {
     }
 }
 
-impl App {
-    /// To be called when a commit's outcome is not known: it may have happened without its answer reaching us, or may
-    /// still happen until the database gives up. Nothing that was cached is believed, now and once more by then.
-    pub fn distrust(self: &Arc<Self>) {
-        self.forget_all();
-        let app = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(LATE_COMMIT).await;
-            app.forget_all();
-        });
-    }
-
-    fn forget_all(&self) {
-        self.rbac.forget_all();
-        self.sessions.forget_all();
-        self.tokens.forget_all();
-    }
-}
-
 /// One call of an operation: the daemon, who calls, from where, under which id. Handlers take it by value, since a
 /// borrowed one would keep their futures from being `Send`.
 #[derive(Clone, Debug)]
@@ -74,6 +55,8 @@ pub struct Ctx {
     /// The client's address, as far as trusted proxies tell; none on the admin socket.
     pub address: Option<IpAddr>,
     pub request_id: RequestId,
+    /// The permission of the service `authd` that the operation demands of its caller.
+    pub permission: Option<Permission>,
 }
 
 impl Ctx {

@@ -14,18 +14,29 @@ pub fn register(registry: &mut Registry) {
     registry.add(list);
 }
 
+/// The name of the statement of [`row`].
+pub const ROW: &str = "audit";
+
 /// The row of a change that succeeds with its batch. `detail` must hold no secret.
 pub fn row(ctx: &Ctx, action: &str, subject: Option<&str>, detail: Map<String, Json>) -> Statement {
-    entry(ctx, action, subject, "ok", detail)
+    entry(ROW, ctx, action, subject, "ok", detail)
 }
 
 /// The row of a refusal that is worth remembering.
 pub fn refusal(ctx: &Ctx, action: &str, subject: Option<&str>, outcome: &str, detail: Map<String, Json>) -> Statement {
-    entry(ctx, action, subject, outcome, detail)
+    entry("refusal", ctx, action, subject, outcome, detail)
 }
 
-fn entry(ctx: &Ctx, action: &str, subject: Option<&str>, outcome: &str, detail: Map<String, Json>) -> Statement {
+fn entry(
+    name: &'static str,
+    ctx: &Ctx,
+    action: &str,
+    subject: Option<&str>,
+    outcome: &str,
+    detail: Map<String, Json>,
+) -> Statement {
     Statement::one(
+        name,
         "INSERT INTO audit (id, at, actor, action, subject, outcome, address, request_id, detail) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         [

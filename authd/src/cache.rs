@@ -5,6 +5,7 @@
 //! the store are under the generation's lock, which hits never take; a shelf may have locks of its own. And where other
 //! nodes share the database, whose changes do not reach this cache yet, nothing is believed for long.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quick_cache::Weighter;
@@ -62,6 +63,42 @@ impl<T: Weigh> Weighter<Hash, Arc<T>> for Bytes {
     }
 }
 
+/// Whether what is cached may be believed. The caches of a process share one.
+#[derive(Clone, Debug)]
+pub struct Belief {
+    /// Other nodes may change what is kept here.
+    is_shared: bool,
+    /// How many commits there are whose outcome is not known.
+    suspensions: Arc<AtomicUsize>,
+}
+
+/// Nothing cached is believed while this lives.
+#[derive(Debug)]
+pub struct Suspension(Arc<AtomicUsize>);
+
+impl Belief {
+    /// `is_shared`: other nodes share the database.
+    pub fn new(is_shared: bool) -> Self {
+        Self { is_shared, suspensions: Arc::default() }
+    }
+
+    /// To be held until the outcome of a commit is known, and what it changed is forgotten.
+    pub fn suspend(&self) -> Suspension {
+        self.suspensions.fetch_add(1, Ordering::SeqCst);
+        Suspension(self.suspensions.clone())
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.suspensions.load(Ordering::SeqCst) > 0
+    }
+}
+
+impl Drop for Suspension {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Proof that a refill began before its database read, and under which generation.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp(u64);
@@ -113,8 +150,7 @@ impl<T: Weigh + Dated> Shelf for Shared<T> {
 /// The cache of a room: values by hash on a shelf, and the generations that keep out what is old.
 pub struct Guarded<S> {
     pub shelf: S,
-    /// Other nodes may change what is kept here.
-    is_shared: bool,
+    belief: Belief,
     unknown: sync::Cache<Hash, ()>,
     generations: [Mutex<u64>; SHARDS],
 }
@@ -129,29 +165,33 @@ impl<S: Shelf> std::fmt::Debug for Guarded<S> {
 }
 
 impl<T: Weigh + Dated> Cache<T> {
-    /// Holds at most this many bytes of a database that other nodes may share.
-    pub fn new(max_bytes: u64, is_shared: bool) -> Self {
+    /// Holds at most this many bytes.
+    pub fn new(max_bytes: u64, belief: Belief) -> Self {
         let items = usize::try_from(max_bytes).unwrap_or(usize::MAX) / (SLOT + size_of::<T>());
         // The estimate sizes bookkeeping that is allocated at once: a daemon that starts small stays small.
-        Self::on(Shared(sync::Cache::with_weighter(items.min(1_024), max_bytes, Bytes)), is_shared)
+        Self::on(Shared(sync::Cache::with_weighter(items.min(1_024), max_bytes, Bytes)), belief)
     }
 }
 
 impl<S: Shelf> Guarded<S> {
-    pub fn on(shelf: S, is_shared: bool) -> Self {
+    pub fn on(shelf: S, belief: Belief) -> Self {
         let generations = std::array::from_fn(|_| Mutex::new(0));
-        Self { shelf, is_shared, unknown: sync::Cache::new(UNKNOWN), generations }
+        Self { shelf, belief, unknown: sync::Cache::new(UNKNOWN), generations }
     }
 
     /// What is kept and may still be believed.
     pub fn find(&self, hash: &Hash, now: Millis) -> Option<S::Value> {
-        let is_fresh = |value: &S::Value| !self.is_shared || clock(now).wrapping_sub(value.read_at()) < MAX_STALENESS;
+        if self.belief.is_suspended() {
+            return None;
+        }
+        let is_fresh =
+            |value: &S::Value| !self.belief.is_shared || clock(now).wrapping_sub(value.read_at()) < MAX_STALENESS;
         self.shelf.find(hash).filter(is_fresh)
     }
 
     /// Whether the database was asked about this hash lately and did not know it.
     pub fn is_unknown(&self, hash: &Hash) -> bool {
-        !self.is_shared && self.unknown.get(hash).is_some()
+        !self.belief.is_shared && !self.belief.is_suspended() && self.unknown.get(hash).is_some()
     }
 
     /// To be taken before the database is read.
@@ -217,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_refill_that_raced_with_a_revoke_loses() {
-        let cache = Cache::new(1 << 20, false);
+        let cache = Cache::new(1 << 20, Belief::new(false));
         let hash = [1; 32];
         let before = cache.stamp(&hash);
         cache.forget(&hash);
@@ -231,7 +271,7 @@ mod tests {
 
     #[test]
     fn forgetting_everything_also_beats_refills_under_way() {
-        let cache = Cache::new(1 << 20, false);
+        let cache = Cache::new(1 << 20, Belief::new(false));
         let (a, b) = ([1; 32], [2; 32]);
         let (stamp_a, stamp_b) = (cache.stamp(&a), cache.stamp(&b));
         cache.forget_all();
@@ -241,10 +281,25 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_believed_while_an_outcome_is_not_known() {
+        let belief = Belief::new(false);
+        let cache = Cache::new(1 << 20, belief.clone());
+        let (known, unknown) = ([1; 32], [2; 32]);
+        cache.refill(cache.stamp(&known), known, Some(&text()));
+        cache.refill(cache.stamp(&unknown), unknown, None);
+        let (first, second) = (belief.suspend(), belief.suspend());
+        for held in [first, second] {
+            assert!(cache.find(&known, 0).is_none() && !cache.is_unknown(&unknown));
+            drop(held);
+        }
+        assert!(cache.find(&known, 0).is_some() && cache.is_unknown(&unknown));
+    }
+
+    #[test]
     fn what_other_nodes_may_change_is_not_believed_for_long() {
         let hash = [1; 32];
         for (is_shared, late) in [(false, true), (true, false)] {
-            let cache = Cache::new(1 << 20, is_shared);
+            let cache = Cache::new(1 << 20, Belief::new(is_shared));
             cache.refill(cache.stamp(&hash), hash, Some(&text()));
             cache.refill(cache.stamp(&[2; 32]), [2; 32], None);
             assert!(cache.find(&hash, 7_000).is_some() && cache.find(&hash, 11_999).is_some());
@@ -255,7 +310,7 @@ mod tests {
 
     #[test]
     fn it_stays_within_its_bound() {
-        let cache = Cache::new(1 << 20, false);
+        let cache = Cache::new(1 << 20, Belief::new(false));
         for number in 0..50_000_u32 {
             let mut hash = [0; 32];
             hash[..4].copy_from_slice(&number.to_le_bytes());

@@ -12,12 +12,13 @@ pub enum Caller {
     Anonymous,
     /// Whoever holds `ADMIN_TOKEN`.
     AdminToken,
-    /// An API token, with what it may do to authd itself.
-    Token { id: TokenId, permissions: Permissions },
+    /// An API token, with the SHA-256 of the secret that was presented and what it may do to authd itself.
+    Token { id: TokenId, hash: [u8; 32], permissions: Permissions },
     /// A person, by a login session.
     User { id: UserId, username: String, session: SessionId, permissions: Permissions },
-    /// A service, by a token of its own: it may ask about its users, and nothing else.
-    Service { token: TokenId, service: ServiceId },
+    /// A service, by a token of its own (`hash`: the SHA-256 of the secret that was presented): it may ask about its
+    /// users, and nothing else.
+    Service { token: TokenId, hash: [u8; 32], service: ServiceId },
     /// A process on this machine, by the kernel's word, over the admin socket.
     Peer { uid: u32, user: String, permissions: Permissions },
     /// A person's device session, inside the CLI login; it may do nothing else.
@@ -30,6 +31,11 @@ impl Caller {
     /// Whether the caller holds the permission of the built-in service `authd`.
     pub fn can(&self, permission: Permission) -> bool {
         self.permissions().contain(permission)
+    }
+
+    /// Whether the caller is the holder of this API token, a service's own ones included.
+    pub fn is_token(&self, token: TokenId) -> bool {
+        matches!(self, Self::Token { id, .. } | Self::Service { token: id, .. } if *id == token)
     }
 
     /// Everything that the caller holds of the built-in service `authd`.

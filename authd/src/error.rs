@@ -101,8 +101,10 @@ impl fmt::Display for SourceText<'_> {
 impl From<DbError> for Error {
     fn from(error: DbError) -> Self {
         match error {
-            DbError::Unavailable(_) => Self::unavailable("the database is busy or down; try again", error),
-            DbError::Unmet(_) | DbError::Duplicate(_) | DbError::Defect(_) => Self::internal(error),
+            DbError::Unavailable(_) | DbError::Late(_) | DbError::Lost(_) => {
+                Self::unavailable("the database is busy or down; try again", error)
+            }
+            DbError::ExpectationFailed(_) | DbError::Duplicate(_) | DbError::Defect(_) => Self::internal(error),
         }
     }
 }

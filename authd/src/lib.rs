@@ -5,6 +5,7 @@
 pub mod app;
 pub mod asking;
 pub mod audit;
+pub mod authority;
 pub mod aws;
 pub mod cache;
 pub mod caller;
@@ -15,6 +16,7 @@ pub mod ephemeral;
 pub mod error;
 pub mod json;
 pub mod keys;
+pub mod ledger;
 pub mod metrics;
 pub mod names;
 pub mod passwords;
@@ -38,9 +40,12 @@ use anyhow::{Context, bail};
 use tokio::sync::watch;
 
 use app::App;
+use cache::Belief;
 use config::{Config, DatabaseUrl};
+use db::Db;
 use ephemeral::Ephemeral;
 use keys::KeyRing;
+use ledger::{Ledger, Subscriber};
 use metrics::Metrics;
 use registry::Registry;
 use tokens::{Marks, Tokens};
@@ -99,12 +104,17 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Opens database, key ring and the store of what may vanish, and builds every room on them.
+/// Opens the database and everything that stands on it.
 pub async fn open(config: Config, world: World) -> anyhow::Result<(App, Marks)> {
     let database = config.database_url()?;
     let db = db::open(&database, config.database.max_connections, world.now())
         .await
         .map_err(|error| anyhow::anyhow!("{}", chain(&error)))?;
+    build(config, world, db).await
+}
+
+/// Opens the key ring and the store of what may vanish, and builds every module on them.
+pub async fn build(config: Config, world: World, db: Arc<dyn Db>) -> anyhow::Result<(App, Marks)> {
     rbac::seed(db.as_ref(), &world).await.map_err(|error| anyhow::anyhow!("{}", chain(&error)))?;
     let root = config.keys.root.as_ref().map(|root| root.expose().as_bytes());
     let keys = KeyRing::unlock(db.clone(), root, &config.data_dir, world.clone()).await?;
@@ -112,15 +122,21 @@ pub async fn open(config: Config, world: World) -> anyhow::Result<(App, Marks)> 
         Some(url) => Arc::new(ephemeral::redis::RedisEphemeral::open(url.expose())?),
         None => Arc::new(ephemeral::db::DbEphemeral::new(db.clone(), world.clone())),
     };
-    let (tokens, marks) = Tokens::new(&config);
+    let belief = Belief::new(config.is_shared());
+    let (tokens, marks) = Tokens::new(&config, belief.clone());
+    let tokens = Arc::new(tokens);
+    let sessions = Arc::new(sessions::Sessions::new(&config, belief.clone()));
+    let rbac = Arc::new(rbac::Rbac::new(&belief));
+    let subscribers: Vec<Arc<dyn Subscriber>> = vec![tokens.clone(), sessions.clone(), rbac.clone()];
     let app = App {
+        ledger: Arc::new(Ledger::new(db.clone(), world.clone(), belief, subscribers)),
         started_at: world.now(),
         metrics: Metrics::new(registry().routes()),
         writes: system::Writes::default(),
         cli_login: cli_login::CliLogin::new(&config),
         aws: aws::Aws::new(&config),
-        sessions: sessions::Sessions::new(&config),
-        rbac: rbac::Rbac::new(&config),
+        sessions,
+        rbac,
         passwords: passwords::Passwords::default(),
         keys: Arc::new(keys),
         config,

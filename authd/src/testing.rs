@@ -2,23 +2,27 @@
 //! folder, or PostgreSQL), and a world that stands still.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use shared::id::UserId;
+use shared::problem::Code;
 use shared::wire::Parts;
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::app::{App, Ctx, RequestId};
 use crate::caller::Caller;
 use crate::config::{Config, Environment, Sources};
-use crate::db::{Batch, BoxFuture, Db, DbError, Outcome, Query, Row, Statement};
+use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row, Statement};
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::tokens::Marks;
 use crate::world::{FixedClock, World};
+use crate::{audit, authority, ledger};
 
 /// 2027-01-15T08:00:00Z.
 pub const NOW: i64 = 1_800_000_000_000;
@@ -64,9 +68,10 @@ impl TestApp {
     }
 
     async fn open(config: Config, folder: TempDir, world: World, clock: Arc<FixedClock>) -> Self {
-        let (mut app, marks) = crate::open(config, world.clone()).await.unwrap();
-        let db = Arc::new(Watched { inner: app.db.clone(), broken: AtomicBool::new(false), reads: AtomicU64::new(0) });
-        app.db = db.clone();
+        let inner = crate::db::open(&config.database_url().unwrap(), None, world.now()).await.unwrap();
+        let db = Arc::new(Watched::new(inner));
+        let (app, marks) = crate::build(config, world.clone(), db.clone()).await.unwrap();
+        db.reads.store(0, Ordering::SeqCst);
         let registry = Arc::new(crate::registry());
         Self { app: Arc::new(app), world, clock, registry, db, marks: Some(marks), folder }
     }
@@ -86,8 +91,21 @@ impl TestApp {
 
     /// The call on a task of its own.
     pub fn spawn(&self, operation: &str, fields: Value) -> JoinHandle<Result<Value, Error>> {
-        let (app, registry) = (self.app.clone(), self.registry.clone());
-        tokio::spawn(call(app, registry, Caller::AdminToken, operation.to_owned(), fields))
+        tokio::spawn(self.later(operation, fields))
+    }
+
+    /// The call as a future of its own.
+    pub fn later(&self, operation: &str, fields: Value) -> impl Future<Output = Result<Value, Error>> + Send + 'static {
+        self.later_as(Caller::AdminToken, operation, fields)
+    }
+
+    pub fn later_as(
+        &self,
+        caller: Caller,
+        operation: &str,
+        fields: Value,
+    ) -> impl Future<Output = Result<Value, Error>> + Send + 'static {
+        call(self.app.clone(), self.registry.clone(), caller, operation.to_owned(), fields)
     }
 
     /// The code that a call is refused with.
@@ -110,7 +128,7 @@ impl TestApp {
         let sql = "INSERT INTO users (id, username, live_name, name, status, password_hash, password_changed_at, \
              created_at, updated_at) VALUES ($1, $2, $3, $2, 'active', $4, $5, $5, $5)";
         let params = [id.to_string().into(), username.into(), folded.into(), hash.into(), self.world.now().into()];
-        self.app.db.commit(vec![Statement::one(sql, params)]).await.unwrap();
+        self.app.db.commit(vec![Statement::one("insert_user", sql, params)]).await.unwrap();
         id
     }
 
@@ -125,6 +143,35 @@ impl TestApp {
         let config = app.config.clone();
         drop(app);
         Self::open(config, folder, world, clock).await
+    }
+
+    /// Runs this when the next change is about to be committed, after its caller was judged.
+    pub fn before_next_change(&self, run: impl Future<Output = ()> + Send + 'static) {
+        *self.db.before_change.lock().unwrap() = Some(Box::pin(run));
+    }
+
+    /// The next change is not committed before the answer is sent or dropped, as if the disk stood still.
+    pub fn stall_next_change(&self) -> oneshot::Sender<()> {
+        let (go_on, goes_on) = oneshot::channel();
+        self.before_next_change(async move { goes_on.await.unwrap_or_default() });
+        go_on
+    }
+
+    /// The connection is lost while the next change is committed. Its outcome is known once this is sent.
+    pub fn lose_next_change(&self) -> oneshot::Sender<()> {
+        let (settle, settled) = oneshot::channel();
+        *self.db.lost.lock().unwrap() = Some(settled);
+        settle
+    }
+
+    /// How long callers wait for the database.
+    pub fn set_deadline(&self, deadline: Duration) {
+        self.db.deadline.store(u64::try_from(deadline.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// Whether what [`TestApp::before_next_change`] was given still waits for a change.
+    pub fn awaits_change(&self) -> bool {
+        self.db.before_change.lock().unwrap().is_some()
     }
 
     /// From now on the database fails, or works again.
@@ -156,12 +203,38 @@ async fn call(
     fields: Value,
 ) -> Result<Value, Error> {
     let route = registry.find(&operation).unwrap();
-    crate::registry::authorize(route.info, &caller)?;
-    let ctx =
-        Ctx { app, caller, address: Some([127, 0, 0, 1].into()), request_id: RequestId { process: 0, number: 0 } };
     let body = if route.info.oauth { form(&fields) } else { fields.to_string() };
-    let reply = route.call(ctx, Parts { body: body.as_bytes(), ..Parts::default() }).await?;
-    Ok(serde_json::from_slice(&reply.body).unwrap())
+    let mut caller = caller;
+    for tries in 1.. {
+        crate::registry::authorize(route.info, &caller)?;
+        let ctx = Ctx {
+            app: app.clone(),
+            caller: caller.clone(),
+            address: Some([127, 0, 0, 1].into()),
+            request_id: RequestId { process: 0, number: 0 },
+            permission: route.info.permission(),
+        };
+        match route.call(ctx, Parts { body: body.as_bytes(), ..Parts::default() }).await {
+            Err(error) if ledger::is_overtaken(&error) && tries < ledger::TRIES => {
+                caller = judge_again(&app, caller).await?;
+            }
+            answer => return Ok(serde_json::from_slice(&answer?.body).unwrap()),
+        }
+    }
+    unreachable!("the last try is answered");
+}
+
+/// What the transport does with the credentials of a caller whose authority was changed: here there are none, so the
+/// caller's rows are asked.
+async fn judge_again(app: &App, mut caller: Caller) -> Result<Caller, Error> {
+    let rows = authority::proof(&caller, [], app.world.now());
+    if app.db.commit(rows).await.is_err() {
+        return Err(Error::new(Code::InvalidToken, "it has ended"));
+    }
+    if let Caller::User { id, permissions, .. } = &mut caller {
+        *permissions = app.rbac.access(app, *id, crate::rbac::AUTHD).await?.authd;
+    }
+    Ok(caller)
 }
 
 /// Text fields as a form.
@@ -179,9 +252,24 @@ struct Watched {
     inner: Arc<dyn Db>,
     broken: AtomicBool,
     reads: AtomicU64,
+    before_change: Mutex<Option<BoxFuture<'static, ()>>>,
+    lost: Mutex<Option<oneshot::Receiver<()>>>,
+    deadline: AtomicU64,
 }
 
 impl Watched {
+    fn new(inner: Arc<dyn Db>) -> Self {
+        let deadline = u64::try_from(inner.deadline().as_millis()).unwrap();
+        Self {
+            inner,
+            broken: AtomicBool::new(false),
+            reads: AtomicU64::new(0),
+            before_change: Mutex::default(),
+            lost: Mutex::default(),
+            deadline: AtomicU64::new(deadline),
+        }
+    }
+
     fn fail<'a, T: Send + 'a>(&self) -> Option<BoxFuture<'a, Result<T, DbError>>> {
         self.broken.load(Ordering::SeqCst).then(|| -> BoxFuture<'a, Result<T, DbError>> {
             Box::pin(async { Err(DbError::Unavailable("broken by the test".into())) })
@@ -195,16 +283,43 @@ impl Db for Watched {
         self.fail().unwrap_or_else(|| self.inner.query(query))
     }
 
-    fn commit_rows(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>> {
-        self.fail().unwrap_or_else(|| self.inner.commit_rows(batch))
+    fn submit(&self, batch: Batch) -> BoxFuture<'static, Result<Committed, DbError>> {
+        if let Some(failed) = self.fail() {
+            return failed;
+        }
+        let is_change = batch.iter().any(|statement| statement.name == audit::ROW);
+        let before = if is_change { self.before_change.lock().unwrap().take() } else { None };
+        let is_lost = is_change && self.lost.lock().unwrap().is_some();
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            if let Some(before) = before {
+                before.await;
+            }
+            let end = inner.submit(batch).await;
+            if is_lost {
+                Err(DbError::Lost(LostCommit { transaction: 7, reason: "cut by the test".into() }))
+            } else {
+                end
+            }
+        })
+    }
+
+    fn settle(&self, lost: LostCommit) -> BoxFuture<'_, Result<Option<bool>, DbError>> {
+        assert_eq!(lost.transaction, 7);
+        let mut settled = self.lost.lock().unwrap();
+        let answer = settled.as_mut().is_none_or(|settled| settled.try_recv().is_ok()).then_some(true);
+        if answer.is_some() {
+            *settled = None;
+        }
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::from_millis(self.deadline.load(Ordering::SeqCst))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), DbError>> {
         self.inner.close()
-    }
-
-    fn commit_soon(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>> {
-        self.fail().unwrap_or_else(|| self.inner.commit_soon(batch))
     }
 
     fn engine(&self) -> &'static str {

@@ -35,6 +35,14 @@ pub struct Info {
 }
 
 impl Info {
+    /// The permission of the service `authd` that the operation demands of its caller.
+    pub const fn permission(&self) -> Option<Permission> {
+        match self.access {
+            Access::Permission(permission) => Some(permission),
+            Access::Public | Access::Proof | Access::User | Access::Known => None,
+        }
+    }
+
     /// The names between braces in the path template.
     pub fn path_params(&self) -> impl Iterator<Item = &'static str> {
         self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))

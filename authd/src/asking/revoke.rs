@@ -8,11 +8,11 @@ use shared::op::Permission;
 use shared::problem::Code;
 
 use crate::app::Ctx;
-use crate::audit;
 use crate::caller::Caller;
 use crate::cli_login::refresh_token;
 use crate::error::{Error, Result};
-use crate::sessions::{live, login, store};
+use crate::ledger::Change;
+use crate::sessions::{self, live, login, store};
 use crate::tokens;
 
 /// What an audit row of either kind of token is named.
@@ -37,14 +37,11 @@ pub(super) async fn revoke(ctx: Ctx, op: Revoke) -> Result<Revoked> {
         return Ok(Revoked {});
     };
     let id = TokenId(found.grant().token_id);
-    let is_own = match &ctx.caller {
-        Caller::Token { id: own, .. } | Caller::Service { token: own, .. } => *own == id,
-        _ => false,
-    };
-    if !is_own && !ctx.caller.can(Permission::TokensWrite) {
+    if !ctx.caller.is_token(id) && !ctx.caller.can(Permission::TokensWrite) {
         let detail = "an API token is revoked by itself, or by whoever holds the permission tokens.write";
         return Err(Error::new(Code::Forbidden, detail));
     }
+    let ctx = Ctx { permission: Some(Permission::TokensWrite), ..ctx };
     tokens::revoke_as(ctx, RevokeToken { id: id.to_string(), reason: Some(REASON.to_owned()) }, ACTION).await?;
     Ok(Revoked {})
 }
@@ -52,12 +49,13 @@ pub(super) async fn revoke(ctx: Ctx, op: Revoke) -> Result<Revoked> {
 /// Ends the session of a token, if it is alive: the first end stands.
 async fn end_session(ctx: &Ctx, token: &str) -> Result<()> {
     let Some(live) = ctx.app.sessions.find(&ctx.app, token).await? else { return Ok(()) };
-    let detail = audit::detail([("reason", Some(json!(REASON))), ("user", Some(json!(live.user_id)))]);
-    let batch = vec![
-        store::end_login(live.id, Some(live.user_id), REASON, ctx.now()),
-        store::invalidate(live.user_id, ctx.now()),
-        audit::row(ctx, ACTION, Some(&live.id.to_string()), detail),
-    ];
-    login::end(ctx, live.user_id, batch).await?;
+    let mut change = Change::new(ACTION, live.id)
+        .with([store::end_login(live.id, Some(live.user_id), REASON, ctx.now())])
+        .invalidates(sessions::invalidation(live.user_id))
+        .detail([("reason", Some(json!(REASON))), ("user", Some(json!(live.user_id)))]);
+    if matches!(ctx.caller, Caller::User { session, .. } if session == live.id) {
+        change = change.self_proving();
+    }
+    login::ended(ctx.app.ledger.commit(ctx, change).await)?;
     Ok(())
 }

@@ -13,12 +13,11 @@ use super::provider::{Authorization, Client};
 use super::renewal::Tokens;
 use super::{logins, refresh_token};
 use crate::app::{App, Ctx};
-use crate::audit;
 use crate::aws::Credentials;
 use crate::caller::Caller;
 use crate::config::Role;
-use crate::db::DbError;
 use crate::error::{Error, Result};
+use crate::ledger::{Change, Refused};
 use crate::sessions;
 use crate::sessions::model::{Attributes, DeviceSession, seconds};
 use crate::world::{DAY, MINUTE, Millis, SECOND};
@@ -240,22 +239,22 @@ async fn begin(
             credentials_until: Some(credentials_until),
         },
     };
-    let detail = audit::detail([
+    let change = Change::new("cli_login.status", session.id)
+        .with(sessions::store::insert(&session, app.world.uuid().to_string())?);
+    let change = change.detail([
         ("user", Some(signed_in.identity.display().into())),
         ("provider", Some(login.provider.as_str().into())),
         ("role", Some(role.name.as_str().into())),
         ("device", login.device.name.clone().map(Into::into)),
     ]);
-    let mut batch = sessions::store::insert(&session, app.world.uuid().to_string())?;
-    batch.push(audit::row(ctx, "cli_login.status", Some(&session.id.to_string()), detail));
-    match app.db.commit(batch).await {
+    match app.ledger.commit(ctx, change).await {
         Ok(_) => Ok(session),
         // Another node was first with the same login.
-        Err(DbError::Duplicate(_)) => {
+        Err(Refused::Duplicate(_)) => {
             let session = sessions::store::find(app.db.as_ref(), session.id).await?;
             session.ok_or_else(|| Error::not_found("session"))
         }
-        Err(error) => Err(error.into()),
+        Err(refused) => Err(refused.into()),
     }
 }
 

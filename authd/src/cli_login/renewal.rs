@@ -15,12 +15,12 @@ use super::ops::{absolute_end, answer, idle_end};
 use super::provider::ProviderError;
 use super::refresh_token;
 use crate::app::{App, Ctx};
-use crate::audit;
 use crate::aws::Credentials;
 use crate::caller::Caller;
 use crate::config::Role;
-use crate::db::{Batch, DbError};
+use crate::db::DbError;
 use crate::error::{Error, Result};
+use crate::ledger::{Change, Refused};
 use crate::sessions;
 use crate::sessions::model::{DeviceSession, seconds};
 use crate::world::{Millis, SECOND};
@@ -92,7 +92,7 @@ async fn run(ctx: Ctx, op: RenewLogin, presented: Presented) -> Result<LoginAnsw
     let until = ctx.now() + LEASE;
     match app.db.commit(vec![sessions::store::lease(session.id, until, ctx.now())]).await {
         Ok(_) => {}
-        Err(DbError::Unmet(_)) => return wait(&app, wanted, generation).await,
+        Err(DbError::ExpectationFailed(_)) => return wait(&app, wanted, generation).await,
         Err(error) => return Err(error.into()),
     }
     let renewed = refresh(&ctx, session, &op, until).await;
@@ -109,7 +109,7 @@ async fn run(ctx: Ctx, op: RenewLogin, presented: Presented) -> Result<LoginAnsw
 /// The session of a token, its predecessors retired; `None` when it has ended or expired.
 async fn acknowledge(ctx: &Ctx, presented: Presented) -> Result<Option<DeviceSession>> {
     let db = ctx.app.db.as_ref();
-    // Another node may acknowledge the same token at the same moment: then it is an old friend at the second look.
+    // Another node may acknowledge the same token at the same moment: the second look treats it as a repeat.
     for _ in 0..3 {
         let now = ctx.now();
         let Some(mut session) = sessions::store::find(db, presented.session).await? else { return Ok(None) };
@@ -126,7 +126,7 @@ async fn acknowledge(ctx: &Ctx, presented: Presented) -> Result<Option<DeviceSes
                     sessions::store::acknowledge(session.id, session.generation, now, session.idle_expires_at);
                 match db.commit(vec![statement]).await {
                     Ok(_) => return Ok(Some(session)),
-                    Err(DbError::Unmet(_)) => {}
+                    Err(DbError::ExpectationFailed(_)) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -230,13 +230,13 @@ async fn refresh<'a>(
     session.sealed = Some(tokens.seal(app, session.id)?);
     let until = session.attributes.credentials_until.max(Some(credentials.expires_at));
     session.attributes.credentials_until = until;
-    let detail = audit::detail([("role", Some(role.name.as_str().into())), ("provider", Some(name.into()))]);
-    let batch = vec![
-        sessions::store::renew(&session, lease, now)?,
-        audit::row(ctx, "cli_login.renew", Some(&session.id.to_string()), detail),
-    ];
-    if commit_live(app, batch).await? {
-        return Ok(Some((session, role, credentials)));
+    let change = Change::new("cli_login.renew", session.id)
+        .with([sessions::store::renew(&session, lease, now)?])
+        .detail([("role", Some(role.name.as_str().into())), ("provider", Some(name.into()))]);
+    match app.ledger.commit(ctx, change).await {
+        Ok(_) => return Ok(Some((session, role, credentials))),
+        Err(Refused::ExpectationFailed(sessions::store::LIVE)) => {}
+        Err(refused) => return Err(refused.into()),
     }
     match sessions::store::find(app.db.as_ref(), session.id).await? {
         Some(session) if session.is_live(now) => {
@@ -252,23 +252,16 @@ async fn refresh<'a>(
 async fn keep(app: &App, session: &DeviceSession, tokens: &Tokens) -> Result<bool> {
     let sealed = tokens.seal(app, session.id)?;
     for attempt in 0_u32.. {
-        match commit_live(app, vec![sessions::store::keep(session.id, sealed.clone())]).await {
-            Err(error) if attempt < 4 && error.code == Code::Unavailable => {
+        match app.db.commit(vec![sessions::store::keep(session.id, sealed.clone())]).await {
+            Ok(_) => return Ok(true),
+            Err(DbError::ExpectationFailed(sessions::store::LIVE)) => return Ok(false),
+            Err(error) if attempt < 4 && error.is_unavailable() => {
                 tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
             }
-            committed => return committed,
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(false)
-}
-
-/// Commits a batch whose first statement says that the session lives. False when it does not any more.
-async fn commit_live(app: &App, batch: Batch) -> Result<bool> {
-    match app.db.commit(batch).await {
-        Ok(_) => Ok(true),
-        Err(DbError::Unmet(0)) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Ends the device's session, however old the token is: whoever has it had the session.

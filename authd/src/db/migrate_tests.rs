@@ -77,7 +77,7 @@ async fn secrets_move_into_one_row(open: impl AsyncFn(&'static [Migration]) -> A
     for (index, id) in ids.into_iter().enumerate() {
         let name = format!("t{index}");
         batch.push(Statement::one(
-            "INSERT INTO tokens (id, name, live_name, scopes, metadata, cidrs, created_at, created_by, expires_at, revoked_at) \
+            "test", "INSERT INTO tokens (id, name, live_name, scopes, metadata, cidrs, created_at, created_by, expires_at, revoked_at) \
              VALUES ($1, $2, $2, '[\"read\"]', '{}', '[]', 1, 'x', 900, $3)",
             [id.into(), name.into(), (index == 1).then_some(7_i64).into()],
         ));
@@ -86,6 +86,7 @@ async fn secrets_move_into_one_row(open: impl AsyncFn(&'static [Migration]) -> A
     for (hash, id, end) in [([0xfe; 32], ids[0], Some(800_i64)), ([0x7f; 32], ids[0], None), ([0x80; 32], ids[1], None)]
     {
         batch.push(Statement::one(
+            "test",
             "INSERT INTO token_secrets (hash, token_id, created_at, expires_at) VALUES ($1, $2, 1, $3)",
             [hash.into(), id.into(), end.into()],
         ));
@@ -117,15 +118,15 @@ async fn sqlite_keeps_the_audit_log() {
     let path = folder.path().join("authd.db");
     let open = |known| Sqlite::open_with(&path, sqlite::Settings::default(), known, 0).unwrap();
     let db = open(&migrate::ALL[..5]);
-    db.commit(vec![Statement::one(ROW, ["1".into()]), Statement::one(ROW, ["2".into()])]).await.unwrap();
+    db.commit(vec![Statement::one("row", ROW, ["1".into()]), Statement::one("row", ROW, ["2".into()])]).await.unwrap();
     drop(db);
     let db = open(migrate::ALL);
-    db.commit(vec![Statement::one(ROW, ["3".into()])]).await.unwrap();
+    db.commit(vec![Statement::one("row", ROW, ["3".into()])]).await.unwrap();
     let rows = db.query(Query::new("SELECT seq, id, at FROM audit ORDER BY seq", [])).await.unwrap();
     let expected = [1, 2, 3].map(|seq: i64| Row(vec![seq.into(), seq.to_string().into(), 7.into()]));
     assert_eq!(rows, expected);
     for change in ["UPDATE audit SET at = 8", "DELETE FROM audit"] {
-        assert!(db.commit(vec![Statement::any(change, [])]).await.is_err(), "{change}");
+        assert!(db.commit(vec![Statement::any("test", change, [])]).await.is_err(), "{change}");
     }
 }
 

@@ -12,6 +12,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::DatabaseUrl;
 use crate::world::Millis;
@@ -121,51 +122,88 @@ pub enum Expect {
 /// A statement of a batch, with what it expects.
 #[derive(Clone, Debug)]
 pub struct Statement {
+    /// What an unmet expectation, a broken uniqueness and the outcome are reported by: unique within its batch where
+    /// somebody asks for it.
+    pub name: &'static str,
     pub sql: &'static str,
     pub params: Vec<Value>,
     pub expect: Expect,
 }
 
 impl Statement {
+    fn new(name: &'static str, sql: &'static str, params: impl Into<Vec<Value>>, expect: Expect) -> Self {
+        Self { name, sql, params: params.into(), expect }
+    }
+
     /// A change that must affect exactly one row.
-    pub fn one(sql: &'static str, params: impl Into<Vec<Value>>) -> Self {
-        Self { sql, params: params.into(), expect: Expect::Rows(1) }
+    pub fn one(name: &'static str, sql: &'static str, params: impl Into<Vec<Value>>) -> Self {
+        Self::new(name, sql, params, Expect::Rows(1))
     }
 
     /// A change that may affect any number of rows.
-    pub fn any(sql: &'static str, params: impl Into<Vec<Value>>) -> Self {
-        Self { sql, params: params.into(), expect: Expect::Any }
+    pub fn any(name: &'static str, sql: &'static str, params: impl Into<Vec<Value>>) -> Self {
+        Self::new(name, sql, params, Expect::Any)
     }
 
     /// An `UPDATE` that adds `$1` to something that many batches count: see [`Expect::Added`].
-    pub fn add(sql: &'static str, number: i64) -> Self {
-        Self { sql, params: vec![number.into()], expect: Expect::Added }
+    pub fn add(name: &'static str, sql: &'static str, number: i64) -> Self {
+        Self::new(name, sql, [number.into()], Expect::Added)
     }
 
     /// A `SELECT` that must find a row.
-    pub fn exists(sql: &'static str, params: impl Into<Vec<Value>>) -> Self {
-        Self { sql, params: params.into(), expect: Expect::Exists }
+    pub fn exists(name: &'static str, sql: &'static str, params: impl Into<Vec<Value>>) -> Self {
+        Self::new(name, sql, params, Expect::Exists)
     }
 
     /// A `SELECT` that must find none.
-    pub fn absent(sql: &'static str, params: impl Into<Vec<Value>>) -> Self {
-        Self { sql, params: params.into(), expect: Expect::Absent }
+    pub fn absent(name: &'static str, sql: &'static str, params: impl Into<Vec<Value>>) -> Self {
+        Self::new(name, sql, params, Expect::Absent)
+    }
+
+    /// Whether these many affected rows are what this statement expects.
+    fn check(&self, affected: u64) -> Result<(), DbError> {
+        let met = match self.expect {
+            Expect::Any | Expect::Added => true,
+            Expect::Rows(wanted) => affected == wanted,
+            Expect::Exists => affected > 0,
+            Expect::Absent => affected == 0,
+        };
+        if met { Ok(()) } else { Err(DbError::ExpectationFailed(self.name)) }
     }
 }
 
 /// Statements applied together or not at all, in order.
 pub type Batch = Vec<Statement>;
 
-/// Rows affected by each statement of a committed batch (rows found, for a `SELECT`).
-pub type Committed = Vec<u64>;
+/// What the statements of a committed batch did, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed(Vec<Outcome>);
 
 /// What a statement of a committed batch did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
+    pub name: &'static str,
     /// Rows affected (rows found, for a `SELECT`).
     pub affected: u64,
     /// The rows of a `SELECT` or of a `RETURNING` clause.
     pub rows: Vec<Row>,
+}
+
+impl Committed {
+    /// The outcome of the statement of this name, the first one if there are several; `None`: there is none.
+    pub fn find(&self, name: &str) -> Option<&Outcome> {
+        self.0.iter().find(|outcome| outcome.name == name)
+    }
+
+    /// Rows that the statement of this name affected.
+    pub fn affected(&self, name: &str) -> u64 {
+        self.find(name).map_or(0, |outcome| outcome.affected)
+    }
+
+    /// Rows that the statement of this name found or returned.
+    pub fn rows(&self, name: &str) -> &[Row] {
+        self.find(name).map_or(&[], |outcome| &outcome.rows)
+    }
 }
 
 /// A row of a result, read by position.
@@ -210,48 +248,54 @@ impl Row {
     }
 }
 
-/// Why the database did not do what was asked. After any of these, nothing of the batch was applied, except that
-/// after [`DbError::Unavailable`] from `commit` on a lost connection it may have been: callers forget what they cached.
+/// Why the database did not do what was asked. After any of these nothing of the batch was applied, but for
+/// [`DbError::Late`] and [`DbError::Lost`], which tell that the outcome is not known yet.
 #[derive(Debug)]
 pub enum DbError {
-    /// The statement at this index of the batch did not find what it expects.
-    Unmet(usize),
-    /// The statement at this index broke a unique constraint.
-    Duplicate(usize),
-    /// Busy, full, down or too slow: the caller may try again later (503).
+    /// The statement of this name did not find what it expects.
+    ExpectationFailed(&'static str),
+    /// The statement of this name broke a unique constraint.
+    Duplicate(&'static str),
+    /// Busy, full or down: the caller may try again later (503).
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
+    /// The call did not end within its deadline. What it was to commit may be applied later, or not at all.
+    Late(&'static str),
+    /// The connection was lost while it committed, and [`Db::settle`] can learn the outcome.
+    Lost(LostCommit),
     /// A defect of ours: SQL that does not fit the schema, a row of another shape (500).
     Defect(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// A transaction whose `COMMIT` was sent and not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostCommit {
+    /// As the database numbers it.
+    pub transaction: i64,
+    /// Why the answer did not come.
+    pub reason: String,
+}
+
 impl DbError {
-    /// Whether these many affected rows are what was expected of the statement at `index`.
-    fn check(index: usize, expect: Expect, affected: u64) -> Result<(), Self> {
-        let met = match expect {
-            Expect::Any | Expect::Added => true,
-            Expect::Rows(wanted) => affected == wanted,
-            Expect::Exists => affected > 0,
-            Expect::Absent => affected == 0,
-        };
-        if met { Ok(()) } else { Err(Self::Unmet(index)) }
-    }
-
-    /// A call that did not end within its deadline.
-    fn late(what: &str) -> Self {
-        Self::Unavailable(format!("{what} took too long").into())
-    }
-
     fn shape(column: usize, wanted: &str) -> Self {
         Self::Defect(format!("column {column} of a row is not {wanted}").into())
+    }
+
+    /// Whether the caller may try again later: the fault is not in what was asked.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Late(_) | Self::Lost(_))
     }
 }
 
 impl fmt::Display for DbError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unmet(index) => write!(f, "statement {index} of a batch found something else than expected"),
-            Self::Duplicate(index) => write!(f, "statement {index} of a batch broke a unique constraint"),
+            Self::ExpectationFailed(name) => write!(f, "the statement {name} did not find what it expects"),
+            Self::Duplicate(name) => write!(f, "the statement {name} broke a unique constraint"),
             Self::Unavailable(source) => write!(f, "the database is not available: {source}"),
+            Self::Late(what) => write!(f, "the database is not available: {what} took too long"),
+            Self::Lost(LostCommit { reason, .. }) => {
+                write!(f, "the database is not available: the connection was lost during a commit: {reason}")
+            }
             Self::Defect(source) => write!(f, "the database refused our statement: {source}"),
         }
     }
@@ -261,7 +305,7 @@ impl std::error::Error for DbError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unavailable(source) | Self::Defect(source) => Some(source.as_ref()),
-            Self::Unmet(_) | Self::Duplicate(_) => None,
+            Self::ExpectationFailed(_) | Self::Duplicate(_) | Self::Late(_) | Self::Lost(_) => None,
         }
     }
 }
@@ -271,19 +315,24 @@ pub trait Db: Send + Sync {
     /// Rows of one reading statement, from a state that includes every commit answered before.
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, DbError>>;
 
-    /// Applies the batch durably (on disk when this returns), or nothing of it, and answers what its statements
+    /// Applies the batch durably (on disk when this resolves), or nothing of it, and tells what its statements
     /// returned: `UPDATE … RETURNING` tells the value that this very batch has written.
-    fn commit_rows(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>>;
+    ///
+    /// Resolves at the end of the batch, however late that is, and the batch goes on when the future is dropped. What
+    /// was not begun within [`Db::deadline`] is not begun at all ([`DbError::Late`]). Never another [`DbError::Late`]:
+    /// an end that cannot be learnt here is [`DbError::Lost`].
+    fn submit(&self, batch: Batch) -> BoxFuture<'static, Result<Committed, DbError>>;
 
-    /// [`Db::commit_rows`] that does not wait for the disk. Whoever reads from now on finds it, and the end of this
-    /// process takes nothing back; a power cut may, but never once a later commit that wrote something was answered.
-    /// It is for what a later commit of the same request makes durable before the answer, and for what is only a hint.
-    fn commit_soon(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>>;
+    /// Whether a lost commit was applied; `None` while it still may be.
+    fn settle(&self, lost: LostCommit) -> BoxFuture<'_, Result<Option<bool>, DbError>>;
 
-    /// [`Db::commit_rows`] for those who need only how many rows were affected.
+    /// How long a caller waits for an answer.
+    fn deadline(&self) -> Duration;
+
+    /// [`Db::submit`] for those who need not hear of an end that comes after the deadline: it is [`DbError::Late`].
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, DbError>> {
-        let outcomes = self.commit_rows(batch);
-        Box::pin(async move { Ok(outcomes.await?.into_iter().map(|outcome| outcome.affected).collect()) })
+        let (end, deadline) = (self.submit(batch), self.deadline());
+        Box::pin(async move { tokio::time::timeout(deadline, end).await.unwrap_or(Err(DbError::Late("a commit"))) })
     }
 
     /// Leaves the stored files as a backup wants them. To be called at the end; the database can still be used.

@@ -6,15 +6,18 @@
 //! try runs beside others, the repetitions alone within this process, so that a row everybody changes (a counter)
 //! costs one wasted try and not one per neighbour.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use tokio::sync::RwLock;
+use tokio::time::Instant;
+use tokio_postgres::SimpleQueryMessage;
 
 use super::migrate::{self, Applied, Engine, Migration};
 use super::postgres_tls::Tls;
-use super::postgres_value::{borrowed, failed, is_conflict, is_stale, no_connection, row, told};
-use super::{Batch, BoxFuture, Db, DbError, Outcome, Query, Row, Statement, Value};
+use super::postgres_value::{borrowed, failed, is_conflict, is_refusal, is_stale, no_connection, row, told};
+use super::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Outcome, Query, Row, Statement, Value};
 use crate::world::Millis;
 
 /// Bounds of the connection to PostgreSQL.
@@ -39,13 +42,25 @@ impl Default for Settings {
 /// Any number, as long as every authd takes the same.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7163384699739279460)";
 
-/// Not sent ahead together with the first statement of a batch, though that would save a round trip: should BEGIN alone
-/// be refused, the statement would commit by itself.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
-const BEGIN_SOON: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL synchronous_commit = off";
+/// Also asks for the transaction's number, by which its outcome can be learnt after the connection was lost. The first
+/// statement of the batch is not sent along, though that would save a round trip: should BEGIN alone be refused, the
+/// statement would commit by itself.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT txid_current()";
+
+/// Whether a transaction ended, and how.
+const SETTLE: &str = "SELECT txid_status($1)";
+
+/// How long the answer to a COMMIT is waited for. Only a server that stands still takes longer than the deadline.
+const COMMIT_LIMIT: Duration = Duration::from_mins(10);
+
+/// What statements outside of a batch are reported by.
+const MIGRATION: &str = "migration";
+const TRANSACTION: &str = "transaction";
 
 /// A PostgreSQL database, its connections made when they are needed.
-pub struct Postgres {
+pub struct Postgres(Arc<Inner>);
+
+struct Inner {
     pool: Pool,
     /// Held shared by first tries, exclusively by repetitions.
     turns: RwLock<()>,
@@ -54,7 +69,7 @@ pub struct Postgres {
 
 impl std::fmt::Debug for Postgres {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Postgres").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Postgres").field("settings", &self.0.settings).finish_non_exhaustive()
     }
 }
 
@@ -109,13 +124,15 @@ impl Postgres {
             }))
             .build()
             .map_err(|error| DbError::Defect(error.into()))?;
-        let db = Self { pool, turns: RwLock::new(()), settings };
+        let db = Inner { pool, turns: RwLock::new(()), settings };
         let deadline = settings.migration_lock + Duration::from_mins(1);
         let migrated = tokio::time::timeout(deadline, db.migrate(migrations, now)).await;
-        migrated.map_err(|_| DbError::late("the migration"))??;
-        Ok(db)
+        migrated.map_err(|_| DbError::Late("the migration"))??;
+        Ok(Self(Arc::new(db)))
     }
+}
 
+impl Inner {
     /// In one transaction and under a lock that a second process waits for, then finds everything done.
     async fn migrate(&self, known: &[Migration], now: Millis) -> Result<(), DbError> {
         // Not given back to the pool: its time-outs are other ones.
@@ -124,17 +141,17 @@ impl Postgres {
         let begin = format!(
             "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; BEGIN; SET LOCAL lock_timeout = {wait}"
         );
-        client.batch_execute(&begin).await.map_err(|error| failed(&error, 0))?;
-        client.batch_execute(MIGRATION_LOCK).await.map_err(|error| failed(&error, 0))?;
-        client.batch_execute(migrate::REMEMBER).await.map_err(|error| failed(&error, 0))?;
-        let rows = client.query(migrate::APPLIED, &[]).await.map_err(|error| failed(&error, 0))?;
+        client.batch_execute(&begin).await.map_err(|error| failed(&error, MIGRATION))?;
+        client.batch_execute(MIGRATION_LOCK).await.map_err(|error| failed(&error, MIGRATION))?;
+        client.batch_execute(migrate::REMEMBER).await.map_err(|error| failed(&error, MIGRATION))?;
+        let rows = client.query(migrate::APPLIED, &[]).await.map_err(|error| failed(&error, MIGRATION))?;
         let applied = rows.iter().map(|found| Applied::from_row(&row(found)?)).collect::<Result<Vec<_>, _>>()?;
         for migration in migrate::pending(known, &applied, Engine::Postgres)? {
-            client.batch_execute(&migration.sql(Engine::Postgres)).await.map_err(|error| failed(&error, 0))?;
+            client.batch_execute(&migration.sql(Engine::Postgres)).await.map_err(|error| failed(&error, MIGRATION))?;
             let record = migration.record(Engine::Postgres, now);
-            client.execute(migrate::RECORD, &borrowed(&record)).await.map_err(|error| failed(&error, 0))?;
+            client.execute(migrate::RECORD, &borrowed(&record)).await.map_err(|error| failed(&error, MIGRATION))?;
         }
-        client.batch_execute("COMMIT").await.map_err(|error| failed(&error, 0))
+        client.batch_execute("COMMIT").await.map_err(|error| failed(&error, MIGRATION))
     }
 
     async fn read(&self, query: &Query) -> Result<Vec<Row>, DbError> {
@@ -142,13 +159,13 @@ impl Postgres {
         // A connection that turns out stale is closed, and the next one may be stale as well, but not all of them.
         for _ in 0..=self.settings.connections {
             let client = Connection::from(&self.pool).await?;
-            match client.run(0, query.sql, &query.params).await {
+            match client.run("query", query.sql, &query.params).await {
                 Ok(outcome) => {
                     client.give_back();
                     return Ok(outcome.rows);
                 }
                 Err(Failure::Final(error)) => {
-                    if !matches!(error, DbError::Unavailable(_)) {
+                    if !error.is_unavailable() {
                         client.give_back();
                     }
                     return Err(error);
@@ -156,49 +173,54 @@ impl Postgres {
                 Err(Failure::Stale(error) | Failure::Conflict(error)) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| DbError::late("a read")))
+        Err(last.unwrap_or(DbError::Late("a read")))
     }
 
-    async fn commit_with(&self, batch: Batch, begin: &str) -> Result<Vec<Outcome>, DbError> {
-        let answer = tokio::time::timeout(self.settings.deadline, self.write(&batch, begin)).await;
-        answer.map_err(|_| DbError::late("a commit"))?
-    }
-
-    async fn write(&self, batch: &Batch, begin: &str) -> Result<Vec<Outcome>, DbError> {
+    async fn write(&self, batch: &Batch) -> Result<Committed, DbError> {
+        let end = Instant::now() + self.settings.deadline;
         let first = {
             let _beside_others = self.turns.read().await;
-            self.attempt(batch, begin).await
+            self.attempt(batch, end).await
         };
         let mut last = match first {
-            Ok(outcomes) => return Ok(outcomes),
+            Ok(committed) => return Ok(committed),
             Err(Failure::Final(error)) => return Err(error),
             Err(Failure::Conflict(error) | Failure::Stale(error)) => error,
         };
         let _alone = self.turns.write().await;
         for repeat in 0..self.settings.repeats {
-            match self.attempt(batch, begin).await {
-                Ok(outcomes) => return Ok(outcomes),
+            match self.attempt(batch, end).await {
+                Ok(committed) => return Ok(committed),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Conflict(error) | Failure::Stale(error)) => last = error,
             }
-            // Only other processes are in the way now: 1, 2, 4 … 64 ms. No luck is needed to part two of them, for
-            // of two that conflict the server lets one win.
+            // Only other processes are in the way now: 1, 2, 4 … 64 ms. No randomness is needed to part two of them,
+            // for of two that conflict the server lets one win.
             tokio::time::sleep(Duration::from_millis(1 << repeat.min(6))).await;
         }
         Err(last)
     }
 
-    async fn attempt(&self, batch: &[Statement], begin: &str) -> Result<Vec<Outcome>, Failure> {
-        let client = Connection::from(&self.pool).await?;
-        match client.transaction(batch, begin).await {
-            Ok(outcomes) => {
+    /// One try. Everything before COMMIT must end by `end`, after which the caller has gone.
+    async fn attempt(&self, batch: &[Statement], end: Instant) -> Result<Committed, Failure> {
+        let late = |_| DbError::Late("a commit");
+        let begun = async {
+            let client = Connection::from(&self.pool).await?;
+            let applied = client.apply(batch).await;
+            Ok::<_, DbError>((client, applied))
+        };
+        let (client, applied) = tokio::time::timeout_at(end, begun).await.map_err(late)??;
+        match applied {
+            Ok((transaction, committed)) => {
+                client.commit(transaction).await?;
                 client.give_back();
-                Ok(outcomes)
+                Ok(committed)
             }
             Err(failure) => {
                 // What the server refused is undone by one more round trip; anything else by the connection's end.
                 let stale = matches!(failure, Failure::Stale(_));
-                if !stale && client.client().batch_execute("ROLLBACK").await.is_ok() {
+                let undone = tokio::time::timeout(self.settings.deadline, client.client().batch_execute("ROLLBACK"));
+                if !stale && matches!(undone.await, Ok(Ok(()))) {
                     client.give_back();
                 }
                 Err(failure)
@@ -224,25 +246,36 @@ impl Connection {
         drop(self.0.take());
     }
 
-    async fn transaction(&self, batch: &[Statement], begin: &str) -> Result<Vec<Outcome>, Failure> {
+    /// Begins a transaction and runs the batch in it. Answers the transaction's number too.
+    async fn apply(&self, batch: &[Statement]) -> Result<(i64, Committed), Failure> {
+        let begun = self.client().simple_query(BEGIN).await.map_err(|error| failure(&error, TRANSACTION))?;
+        let number = begun.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        });
+        let number = number.ok_or_else(|| DbError::Defect("txid_current() answered no number".into()))?;
         let mut outcomes = Vec::with_capacity(batch.len());
-        let begun = self.client().batch_execute(begin).await;
-        begun.map_err(|error| failure(&error, 0))?;
-        for (index, statement) in batch.iter().enumerate() {
-            outcomes.push(self.checked(index, statement).await?);
+        for statement in batch {
+            let outcome = self.run(statement.name, statement.sql, &statement.params).await?;
+            statement.check(outcome.affected)?;
+            outcomes.push(outcome);
         }
-        self.client().batch_execute("COMMIT").await.map_err(|error| failure(&error, batch.len().saturating_sub(1)))?;
-        Ok(outcomes)
+        Ok((number, Committed(outcomes)))
     }
 
-    async fn checked(&self, index: usize, statement: &Statement) -> Result<Outcome, Failure> {
-        let outcome = self.run(index, statement.sql, &statement.params).await?;
-        DbError::check(index, statement.expect, outcome.affected)?;
-        Ok(outcome)
+    /// Commits. What is not answered by the server itself may have happened.
+    async fn commit(&self, transaction: i64) -> Result<(), Failure> {
+        let lost = |reason: String| Failure::Final(DbError::Lost(LostCommit { transaction, reason }));
+        match tokio::time::timeout(COMMIT_LIMIT, self.client().batch_execute("COMMIT")).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if is_refusal(&error) => Err(failure(&error, TRANSACTION)),
+            Ok(Err(error)) => Err(lost(told(&error))),
+            Err(_) => Err(lost("no answer".to_owned())),
+        }
     }
 
-    async fn run(&self, index: usize, sql: &str, params: &[Value]) -> Result<Outcome, Failure> {
-        let fail = |error: tokio_postgres::Error| failure(&error, index);
+    async fn run(&self, name: &'static str, sql: &str, params: &[Value]) -> Result<Outcome, Failure> {
+        let fail = |error: tokio_postgres::Error| failure(&error, name);
         let prepared = self.client().prepare_cached(sql).await.map_err(fail)?;
         if prepared.params().len() != params.len() {
             let wanted = prepared.params().len();
@@ -250,11 +283,11 @@ impl Connection {
         }
         if prepared.columns().is_empty() {
             let affected = self.client().execute(&prepared, &borrowed(params)).await.map_err(fail)?;
-            return Ok(Outcome { affected, rows: Vec::new() });
+            return Ok(Outcome { name, affected, rows: Vec::new() });
         }
         let found = self.client().query(&prepared, &borrowed(params)).await.map_err(fail)?;
         let rows = found.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-        Ok(Outcome { affected: rows.len() as u64, rows })
+        Ok(Outcome { name, affected: rows.len() as u64, rows })
     }
 }
 
@@ -269,17 +302,32 @@ impl Drop for Connection {
 impl Db for Postgres {
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, DbError>> {
         Box::pin(async move {
-            let answer = tokio::time::timeout(self.settings.deadline, self.read(&query)).await;
-            answer.map_err(|_| DbError::late("a read"))?
+            let answer = tokio::time::timeout(self.0.settings.deadline, self.0.read(&query)).await;
+            answer.map_err(|_| DbError::Late("a read"))?
         })
     }
 
-    fn commit_rows(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>> {
-        Box::pin(self.commit_with(batch, BEGIN))
+    fn submit(&self, batch: Batch) -> BoxFuture<'static, Result<Committed, DbError>> {
+        let inner = self.0.clone();
+        // A task of its own: dropped in the middle of COMMIT, the end would never be known.
+        let writing = tokio::spawn(async move { inner.write(&batch).await });
+        Box::pin(async move { writing.await.unwrap_or_else(|error| Err(DbError::Defect(error.into()))) })
     }
 
-    fn commit_soon(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>> {
-        Box::pin(self.commit_with(batch, BEGIN_SOON))
+    fn settle(&self, lost: LostCommit) -> BoxFuture<'_, Result<Option<bool>, DbError>> {
+        Box::pin(async move {
+            let rows = self.query(Query::new(SETTLE, [lost.transaction.into()])).await?;
+            match rows.first().map(|row| row.opt_text(0)).transpose()?.flatten() {
+                Some("in progress") => Ok(None),
+                Some("committed") => Ok(Some(true)),
+                // So old that the server has forgotten it, it ended long ago: whoever asks has to read what holds.
+                _ => Ok(Some(false)),
+            }
+        })
+    }
+
+    fn deadline(&self) -> Duration {
+        self.0.settings.deadline
     }
 
     fn engine(&self) -> &'static str {
@@ -287,9 +335,9 @@ impl Db for Postgres {
     }
 }
 
-/// What an error of the statement at `index` means for this try.
-fn failure(error: &tokio_postgres::Error, index: usize) -> Failure {
-    let meaning = failed(error, index);
+/// What an error of the statement of this name means for this try.
+fn failure(error: &tokio_postgres::Error, name: &'static str) -> Failure {
+    let meaning = failed(error, name);
     if is_conflict(error) {
         Failure::Conflict(meaning)
     } else if is_stale(error) {

@@ -24,9 +24,9 @@ async fn connections_that_were_cut_are_replaced() {
     other.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        match db.commit(vec![Statement::one(ADD, ["a".into(), 1.into()])]).await {
+        match db.commit(vec![Statement::one("add", ADD, ["a".into(), 1.into()])]).await {
             Ok(_) => break,
-            Err(error) => assert!(matches!(error, DbError::Unavailable(_)), "{error}"),
+            Err(error) => assert!(error.is_unavailable(), "{error}"),
         }
         assert!(Instant::now() < deadline, "it never came back");
     }
@@ -40,10 +40,10 @@ async fn who_waits_too_long_is_told_and_changes_nothing() {
     put(&db, "a", 1).await;
     other.batch_execute("BEGIN; LOCK TABLE counters IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let begun = Instant::now();
-    let late = db.commit(vec![Statement::one(ADD, ["a".into(), 1.into()])]).await;
-    assert!(matches!(late, Err(DbError::Unavailable(_))), "{late:?}");
+    let late = db.commit(vec![Statement::one("add", ADD, ["a".into(), 1.into()])]).await;
+    assert!(matches!(late, Err(DbError::Late(_))), "{late:?}");
     let late = db.query(Query::new("SELECT count(*) FROM counters", [])).await;
-    assert!(matches!(late, Err(DbError::Unavailable(_))), "{late:?}");
+    assert!(matches!(late, Err(DbError::Late(_))), "{late:?}");
     assert!(begun.elapsed() < Duration::from_secs(3));
     other.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(value_of(&db, "a").await, Some(1));
@@ -62,7 +62,7 @@ async fn a_call_that_is_dropped_leaves_a_clean_connection() {
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE counters SET v%'";
     let call = tokio::spawn({
         let db = db.clone();
-        async move { db.commit(vec![Statement::one(ADD, ["a".into(), 10.into()])]).await }
+        async move { db.commit(vec![Statement::one("add", ADD, ["a".into(), 10.into()])]).await }
     });
     let deadline = Instant::now() + Duration::from_secs(30);
     while other.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
@@ -72,7 +72,7 @@ async fn a_call_that_is_dropped_leaves_a_clean_connection() {
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     other.batch_execute("ROLLBACK").await.unwrap();
-    db.commit(vec![Statement::one(ADD, ["a".into(), 1.into()])]).await.unwrap();
+    db.commit(vec![Statement::one("add", ADD, ["a".into(), 1.into()])]).await.unwrap();
     assert_eq!(value_of(&*db, "a").await, Some(2));
 }
 
@@ -82,7 +82,7 @@ async fn statements_prepared_before_a_migration_are_prepared_again() {
     let Some((db, other)) = open(Settings { connections: 2, ..Settings::default() }).await else { return };
     put(&db, "a", 1).await;
     let all = || Query::new("SELECT * FROM counters WHERE name = $1", ["a".into()]);
-    let change = || vec![Statement::exists("SELECT * FROM counters WHERE name = $1", ["a".into()])];
+    let change = || vec![Statement::exists("test", "SELECT * FROM counters WHERE name = $1", ["a".into()])];
     db.query(all()).await.unwrap();
     db.commit(change()).await.unwrap();
     other.batch_execute("ALTER TABLE counters ADD COLUMN more BIGINT").await.unwrap();

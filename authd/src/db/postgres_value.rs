@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use deadpool_postgres::PoolError;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
@@ -62,7 +62,7 @@ impl<'a> FromSql<'a> for Value {
 }
 
 pub(super) fn row(found: &tokio_postgres::Row) -> Result<Row, DbError> {
-    let values = (0..found.len()).map(|column| found.try_get(column).map_err(|error| failed(&error, 0)));
+    let values = (0..found.len()).map(|column| found.try_get(column).map_err(|error| failed(&error, "query")));
     values.collect::<Result<_, _>>().map(Row)
 }
 
@@ -83,14 +83,20 @@ pub(super) fn is_stale(error: &tokio_postgres::Error) -> bool {
     }
 }
 
-/// What PostgreSQL's error means to the caller of the statement at `index`.
-pub(super) fn failed(error: &tokio_postgres::Error, index: usize) -> DbError {
+/// Whether it is the server's own answer that the statement failed, after which the session goes on: not the end of the
+/// session, and not a connection that broke.
+pub(super) fn is_refusal(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|cause| cause.parsed_severity() == Some(Severity::Error))
+}
+
+/// What PostgreSQL's error means to the caller of the statement of this name.
+pub(super) fn failed(error: &tokio_postgres::Error, name: &'static str) -> DbError {
     let Some(code) = error.code() else {
         let broken = error.is_closed() || error.source().is_some_and(<dyn Error>::is::<std::io::Error>);
         return if broken { DbError::Unavailable(told(error).into()) } else { DbError::Defect(told(error).into()) };
     };
     if *code == SqlState::UNIQUE_VIOLATION {
-        return DbError::Duplicate(index);
+        return DbError::Duplicate(name);
     }
     // Classes of PostgreSQL's appendix A: connection, invalid authorization, transaction rollback, resources,
     // object not in prerequisite state (locks), operator intervention, system error; and a read-only standby.

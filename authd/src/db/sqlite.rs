@@ -5,7 +5,11 @@
 //! connections was refused: SQLite has one write lock, so they would only wait for each other, with an fsync each.
 //!
 //! Reads run on reader threads; a point read costs less than handing it over, so it runs where it is asked for.
-//! Every queue is bounded and everything has a deadline: too much, or too slow, is [`DbError::Unavailable`].
+//! Every queue is bounded, and everything has a deadline before which it must begin. A commit that has begun ends when
+//! the disk says so, and its end is always told.
+//!
+//! After an error that is not the statement's own (a lock that the system refused, a failed read) a connection may be
+//! of no use for good, so it is replaced.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -17,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::migrate::{self, Migration};
 use super::sqlite_conn::{self, Conn, Sums};
-use super::{Batch, BoxFuture, Db, DbError, Outcome, Query, Row};
+use super::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row};
 use crate::world::Millis;
 
 /// Bounds of the embedded database. The defaults suit every machine; tests make them small.
@@ -66,10 +70,10 @@ const THREAD_STACK: usize = 256 * 1024;
 
 /// A SQLite database, open.
 pub struct Sqlite {
-    path: PathBuf,
     writer: SyncSender<Write>,
     readers: SyncSender<Read>,
-    points: Vec<Mutex<Conn>>,
+    points: Vec<Mutex<Slot>>,
+    opener: Opener,
     settings: Settings,
 }
 
@@ -81,9 +85,20 @@ impl std::fmt::Debug for Sqlite {
 
 struct Write {
     batch: Batch,
-    /// It is answered when it is on disk.
-    durable: bool,
-    answer: oneshot::Sender<Result<Vec<Outcome>, DbError>>,
+    begin_by: Instant,
+    answer: oneshot::Sender<Result<Committed, DbError>>,
+}
+
+impl Write {
+    /// Too late to begin: the caller has been told so, or is about to be.
+    fn is_late(&self) -> bool {
+        Instant::now() >= self.begin_by
+    }
+
+    fn answer(self, answer: Result<Committed, DbError>) {
+        // Nobody is left to hear it if the caller has gone.
+        self.answer.send(answer).ok();
+    }
 }
 
 struct Read {
@@ -92,9 +107,61 @@ struct Read {
     answer: oneshot::Sender<Result<Vec<Row>, DbError>>,
 }
 
+/// How a connection of one kind is opened.
+#[derive(Clone, Debug)]
+struct Opener {
+    path: PathBuf,
+    cache_kib: u32,
+    busy: Duration,
+    is_writer: bool,
+    max_pages: Option<u32>,
+}
+
+impl Opener {
+    fn open(&self) -> Result<Conn, DbError> {
+        let conn = Conn::open(&self.path, self.cache_kib, self.busy)?;
+        if let Some(pages) = self.max_pages {
+            conn.control_value(&format!("PRAGMA max_page_count = {pages}"))?;
+        }
+        if self.is_writer { Ok(conn) } else { conn.read_only() }
+    }
+}
+
+/// A connection that is replaced after it has failed.
+struct Slot {
+    opener: Opener,
+    conn: Option<Conn>,
+}
+
+impl Slot {
+    fn open(opener: Opener) -> Result<Self, DbError> {
+        let conn = Some(opener.open()?);
+        Ok(Self { opener, conn })
+    }
+
+    /// The connection, opened anew if the last one had to be given up.
+    fn conn(&mut self) -> Result<&Conn, DbError> {
+        let conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.opener.open()?,
+        };
+        Ok(self.conn.insert(conn))
+    }
+
+    /// Reads, for at most this long.
+    fn query(&mut self, query: &Query, time: Duration) -> Result<Vec<Row>, DbError> {
+        let conn = self.conn()?;
+        conn.allow(time);
+        let answer = conn.query(query);
+        if matches!(answer, Err(DbError::Unavailable(_))) {
+            self.conn = None;
+        }
+        answer
+    }
+}
+
 impl Sqlite {
-    /// Opens the file, made private, and brings its schema up to date. `now` is what the table of
-    /// migrations remembers.
+    /// Opens the file, made private, and brings its schema up to date. `now` is what the table of migrations remembers.
     pub fn open(path: &Path, settings: Settings, now: Millis) -> Result<Self, DbError> {
         Self::open_with(path, settings, migrate::ALL, now)
     }
@@ -107,44 +174,41 @@ impl Sqlite {
         now: Millis,
     ) -> Result<Self, DbError> {
         sqlite_conn::make_file(path)?;
-        let writer = Conn::open(path, WRITER_CACHE, settings.busy)?;
-        writer.migrate(migrations, now)?;
-        if let Some(pages) = settings.max_pages {
-            writer.control_value(&format!("PRAGMA max_page_count = {pages}"))?;
-        }
+        let opener = |cache_kib, busy, is_writer| Opener {
+            path: path.to_owned(),
+            cache_kib,
+            busy,
+            is_writer,
+            max_pages: settings.max_pages.filter(|_| is_writer),
+        };
+        let mut writer = Slot::open(opener(WRITER_CACHE, settings.busy, true))?;
+        writer.conn()?.migrate(migrations, now)?;
         let (write, writes) = sync_channel(settings.queue);
-        spawn("db-writer", move || write_all(&writer, &writes, settings))?;
+        spawn("db-writer", move || write_all(writer, &writes, settings))?;
         let (read, reads) = sync_channel(settings.queue);
         let reads = Arc::new(Mutex::new(reads));
         for _ in 0..settings.readers {
-            let reader = Conn::open(path, READER_CACHE, settings.busy)?.read_only()?;
+            let reader = Slot::open(opener(READER_CACHE, settings.busy, false))?;
             let reads = reads.clone();
-            spawn("db-reader", move || read_all(&reader, &reads, settings))?;
+            spawn("db-reader", move || read_all(reader, &reads, settings))?;
         }
-        let point = || Conn::open(path, POINT_CACHE, POINT_BUSY)?.read_only().map(Mutex::new);
+        let point = || Slot::open(opener(POINT_CACHE, POINT_BUSY, false)).map(Mutex::new);
         // Few with a cache each that holds the inner pages of a table of a million rows by integer key: under 1 MiB.
         let points = (0..settings.readers.div_ceil(2)).map(|_| point()).collect::<Result<_, _>>()?;
-        Ok(Self { path: path.to_owned(), writer: write, readers: read, points, settings })
-    }
-
-    async fn write(&self, batch: Batch, durable: bool) -> Result<Vec<Outcome>, DbError> {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.writer.try_send(Write { batch, durable, answer });
-        wait("a commit", queued(sent)?, answered, self.settings.deadline).await
+        Ok(Self { writer: write, readers: read, points, opener: opener(READER_CACHE, settings.busy, true), settings })
     }
 
     /// Answers on this thread if a connection is free.
     fn point(&self, query: &Query) -> Option<Result<Vec<Row>, DbError>> {
         let start = SLOT.with(|slot| *slot);
         for place in 0..self.points.len() {
-            let conn = match self.points[(start + place) % self.points.len()].try_lock() {
-                Ok(conn) => conn,
+            let mut slot = match self.points[(start + place) % self.points.len()].try_lock() {
+                Ok(slot) => slot,
                 // A panic while reading leaves nothing half done.
-                Err(TryLockError::Poisoned(conn)) => conn.into_inner(),
+                Err(TryLockError::Poisoned(slot)) => slot.into_inner(),
                 Err(TryLockError::WouldBlock) => continue,
             };
-            conn.allow(self.settings.deadline);
-            return Some(conn.query(query));
+            return Some(slot.query(query, self.settings.deadline));
         }
         None
     }
@@ -165,33 +229,50 @@ impl Db for Sqlite {
             return Box::pin(std::future::ready(answer));
         }
         let (answer, answered) = oneshot::channel();
-        let sent = self.readers.try_send(Read { query, asked: Instant::now(), answer });
-        Box::pin(async move { wait("a read", queued(sent)?, answered, self.settings.deadline).await })
+        let sent = queued(self.readers.try_send(Read { query, asked: Instant::now(), answer }));
+        Box::pin(async move {
+            sent?;
+            match tokio::time::timeout(self.settings.deadline, answered).await {
+                Ok(answer) => answer.unwrap_or_else(|_| Err(thread_ended())),
+                Err(_) => Err(DbError::Late("a read")),
+            }
+        })
     }
 
-    fn commit_rows(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>> {
-        Box::pin(self.write(batch, true))
+    fn submit(&self, batch: Batch) -> BoxFuture<'static, Result<Committed, DbError>> {
+        let (answer, answered) = oneshot::channel();
+        let begin_by = Instant::now() + self.settings.deadline;
+        let sent = queued(self.writer.try_send(Write { batch, begin_by, answer }));
+        Box::pin(async move {
+            sent?;
+            answered.await.unwrap_or_else(|_| Err(thread_ended()))
+        })
     }
 
-    fn commit_soon(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<Outcome>, DbError>> {
-        Box::pin(self.write(batch, false))
+    /// No commit is ever lost: the writer is in this process.
+    fn settle(&self, _: LostCommit) -> BoxFuture<'_, Result<Option<bool>, DbError>> {
+        Box::pin(std::future::ready(Ok(Some(false))))
+    }
+
+    fn deadline(&self) -> Duration {
+        self.settings.deadline
     }
 
     /// Empties the log: the file alone is then the whole database, and may be copied or replaced.
     fn close(&self) -> BoxFuture<'_, Result<(), DbError>> {
-        let (path, settings) = (self.path.clone(), self.settings);
+        let (opener, deadline) = (self.opener.clone(), self.settings.deadline);
         Box::pin(async move {
             let folding = tokio::task::spawn_blocking(move || {
-                let conn = Conn::open(&path, READER_CACHE, settings.busy)?;
-                conn.allow(settings.deadline);
+                let conn = opener.open()?;
+                conn.allow(deadline);
                 conn.control_value("PRAGMA wal_checkpoint(TRUNCATE)")
             });
-            match tokio::time::timeout(settings.deadline, folding).await {
+            match tokio::time::timeout(deadline, folding).await {
                 Ok(Ok(Ok(0))) => Ok(()),
                 Ok(Ok(Ok(_))) => Err(DbError::Unavailable("somebody else reads it".into())),
                 Ok(Ok(Err(error))) => Err(error),
                 Ok(Err(error)) => Err(DbError::Unavailable(error.into())),
-                Err(_) => Err(DbError::late("emptying the log")),
+                Err(_) => Err(DbError::Late("emptying the log")),
             }
         })
     }
@@ -204,22 +285,12 @@ impl Db for Sqlite {
 fn queued<T>(sent: Result<(), TrySendError<T>>) -> Result<(), DbError> {
     sent.map_err(|error| match error {
         TrySendError::Full(_) => DbError::Unavailable("its queue is full".into()),
-        TrySendError::Disconnected(_) => DbError::Unavailable("its thread has ended".into()),
+        TrySendError::Disconnected(_) => thread_ended(),
     })
 }
 
-/// A caller that stops waiting closes its channel, and what was not begun by then is not begun at all.
-async fn wait<T>(
-    what: &str,
-    (): (),
-    answered: oneshot::Receiver<Result<T, DbError>>,
-    deadline: Duration,
-) -> Result<T, DbError> {
-    match tokio::time::timeout(deadline, answered).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(DbError::Unavailable("its thread has ended".into())),
-        Err(_) => Err(DbError::late(what)),
-    }
+fn thread_ended() -> DbError {
+    DbError::Unavailable("its thread has ended".into())
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), DbError> {
@@ -228,28 +299,28 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), DbError>
 }
 
 /// The life of a reader thread: ends when the database is dropped.
-fn read_all(conn: &Conn, reads: &Mutex<Receiver<Read>>, settings: Settings) {
+fn read_all(mut slot: Slot, reads: &Mutex<Receiver<Read>>, settings: Settings) {
     loop {
         let next = reads.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(read) = next else { return };
         if read.answer.is_closed() {
             continue;
         }
-        conn.allow(settings.deadline.saturating_sub(read.asked.elapsed()));
+        let answer = slot.query(&read.query, settings.deadline.saturating_sub(read.asked.elapsed()));
         // Nobody is left to hear it if the caller has gone meanwhile.
-        read.answer.send(conn.query(&read.query)).ok();
+        read.answer.send(answer).ok();
     }
 }
 
 /// The life of the writer thread: ends when the database is dropped and all that was queued is answered.
-fn write_all(conn: &Conn, writes: &Receiver<Write>, settings: Settings) {
+fn write_all(mut slot: Slot, writes: &Receiver<Write>, settings: Settings) {
     let mut folded = true;
     loop {
         let first = match writes.recv_timeout(IDLE) {
             Ok(write) => write,
             Err(RecvTimeoutError::Timeout) => {
                 if !folded {
-                    folded = fold(conn, settings.busy);
+                    folded = slot.conn().is_ok_and(|conn| fold(conn, settings.busy));
                 }
                 continue;
             }
@@ -258,24 +329,22 @@ fn write_all(conn: &Conn, writes: &Receiver<Write>, settings: Settings) {
         folded = false;
         let mut group = vec![first];
         group.extend(writes.try_iter().take(settings.group.saturating_sub(1)));
-        group.retain(|write| !write.answer.is_closed());
-        conn.allow(settings.deadline);
-        commit_group(conn, group);
-    }
-}
-
-/// After a failure, what an earlier commit left unsynced may never reach the disk, and a later one would stand behind
-/// the gap: then the log is first copied into the file, from memory, and that is synced.
-fn mend(conn: &Conn) -> Result<(), DbError> {
-    if !conn.is_suspect.get() {
-        return Ok(());
-    }
-    match conn.control_value("PRAGMA wal_checkpoint(FULL)")? {
-        0 => {
-            conn.is_suspect.set(false);
-            Ok(())
+        match commit_group(&mut slot, &group, settings) {
+            Ok(answers) => {
+                for (write, answer) in group.into_iter().zip(answers) {
+                    write.answer(answer);
+                }
+            }
+            Err(error) => {
+                // Closing it rolls back what it has begun.
+                slot.conn = None;
+                tracing::warn!(%error, batches = group.len(), "a commit failed; nothing of it was applied");
+                let reason = error.to_string();
+                for write in group {
+                    write.answer(Err(DbError::Unavailable(reason.clone().into())));
+                }
+            }
         }
-        _ => Err(DbError::Unavailable("after a failed write the log could not be copied yet".into())),
     }
 }
 
@@ -290,45 +359,24 @@ fn fold(conn: &Conn, busy: Duration) -> bool {
     matches!(unfinished, Ok(0))
 }
 
-/// All of the group in one transaction, then the answers. Statements and locks that fail for reasons outside of a
-/// batch (disk, lock, time) end the whole group, because SQLite may already have rolled it back.
-fn commit_group(conn: &Conn, group: Vec<Write>) {
-    let durable = group.iter().any(|write| write.durable);
-    let ready = if durable { mend(conn) } else { Ok(()) };
-    let outcome = ready.and_then(|()| conn.sync(durable)).and_then(|()| begin(conn)).and_then(|()| {
-        let mut sums = Sums::new();
-        let done = if let Some(done) = apply_all(conn, &group, &mut sums)? {
-            done
-        } else {
-            // A batch failed, and took with it what was applied so far: once more, each within its own bounds.
-            begin(conn)?;
-            sums.clear();
-            group.iter().map(|write| apply(conn, write, &mut sums)).collect::<Result<Vec<_>, _>>()?
-        };
-        conn.add(&sums)?;
-        conn.control("COMMIT")?;
-        Ok(done)
-    });
-    match outcome {
-        Ok(done) => {
-            conn.is_unsynced.set(!durable);
-            for (write, answer) in group.into_iter().zip(done) {
-                write.answer.send(answer).ok();
-            }
-        }
-        Err(error) => {
-            if !conn.sqlite.is_autocommit() {
-                // If even this fails, the next `begin` tries again.
-                conn.control("ROLLBACK").ok();
-            }
-            conn.is_suspect.set(conn.is_suspect.get() || conn.is_unsynced.get());
-            tracing::warn!(%error, batches = group.len(), "a commit failed; nothing of it was applied");
-            let reason = error.to_string();
-            for write in group {
-                write.answer.send(Err(DbError::Unavailable(reason.clone().into()))).ok();
-            }
-        }
-    }
+/// All of the group in one transaction. Statements and locks that fail for reasons outside of a batch (disk, lock, time)
+/// end the whole group, because SQLite may already have rolled it back.
+fn commit_group(slot: &mut Slot, group: &[Write], settings: Settings) -> Result<Answers, DbError> {
+    let conn = slot.conn()?;
+    conn.allow(settings.deadline);
+    begin(conn)?;
+    let mut sums = Sums::new();
+    let answers = if let Some(answers) = apply_all(conn, group, &mut sums)? {
+        answers
+    } else {
+        // A batch failed, and took with it what was applied so far: once more, each within its own bounds.
+        begin(conn)?;
+        sums.clear();
+        group.iter().map(|write| apply(conn, write, &mut sums)).collect::<Result<Vec<_>, _>>()?
+    };
+    conn.add(&sums)?;
+    conn.control("COMMIT")?;
+    Ok(answers)
 }
 
 fn begin(conn: &Conn) -> Result<(), DbError> {
@@ -340,16 +388,15 @@ fn begin(conn: &Conn) -> Result<(), DbError> {
 }
 
 /// What each batch of a group answers.
-type Answers = Vec<Result<Vec<Outcome>, DbError>>;
+type Answers = Vec<Result<Committed, DbError>>;
 
 /// All batches without a savepoint between them, or none: `None` when one failed. Nearly all groups pass, and each
 /// savepoint would copy every page that its batch touches: a third of the writer's work for a new token.
 fn apply_all(conn: &Conn, group: &[Write], sums: &mut Sums) -> Result<Option<Answers>, DbError> {
     let mut done = Vec::with_capacity(group.len());
     for write in group {
-        if write.answer.is_closed() {
-            // Gone while we waited for the lock: told that it was too slow, so it must not happen any more.
-            done.push(Err(DbError::late("a commit")));
+        if write.is_late() {
+            done.push(Err(DbError::Late("a commit")));
             continue;
         }
         match conn.apply(&write.batch, sums) {
@@ -362,9 +409,9 @@ fn apply_all(conn: &Conn, group: &[Write], sums: &mut Sums) -> Result<Option<Ans
 }
 
 /// One batch in a savepoint: the outer result is the group's, the inner one the batch's.
-fn apply(conn: &Conn, write: &Write, sums: &mut Sums) -> Result<Result<Vec<Outcome>, DbError>, DbError> {
-    if write.answer.is_closed() {
-        return Ok(Err(DbError::late("a commit")));
+fn apply(conn: &Conn, write: &Write, sums: &mut Sums) -> Result<Result<Committed, DbError>, DbError> {
+    if write.is_late() {
+        return Ok(Err(DbError::Late("a commit")));
     }
     conn.control("SAVEPOINT batch")?;
     let before = sums.clone();

@@ -1,7 +1,7 @@
 //! One connection to SQLite: how it is opened, how a statement runs on it, what its errors mean.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -15,7 +15,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql, ffi};
 
 use super::migrate::{self, Applied, Engine, Migration};
-use super::{DbError, Expect, Outcome, Query, Row, Statement, Value};
+use super::{Committed, DbError, Expect, Outcome, Query, Row, Statement, Value};
 use crate::world::Millis;
 
 /// A connection whose statements end at a deadline.
@@ -24,18 +24,17 @@ pub(super) struct Conn {
     opened: Instant,
     /// Milliseconds after `opened` at which a running statement is interrupted.
     deadline: Arc<AtomicU64>,
-    /// Statements, by the address of their text, whose parameters appear in the order of their numbers.
-    in_order: RefCell<HashSet<usize>>,
-    /// Commits wait for the disk.
-    syncs: Cell<Option<bool>>,
-    /// The last commit did not wait for the disk.
-    pub(super) is_unsynced: Cell<bool>,
-    /// A commit has failed after such a one, and the log was not copied into the file since.
-    pub(super) is_suspect: Cell<bool>,
+    /// Statements in SQLite's words, by their own text: `$1` becomes `?1`, which SQLite takes for the number that it is.
+    translated: RefCell<HashMap<&'static str, Box<str>>>,
 }
 
 /// Statements that add, each with the sum of what batches add by it.
 pub(super) type Sums = Vec<(&'static str, i64)>;
+
+/// What statements outside of a batch are reported by.
+const QUERY: &str = "query";
+const CONNECTION: &str = "connection";
+const MIGRATION: &str = "migration";
 
 /// How many steps of SQLite's virtual machine pass between two looks at the clock: well under a millisecond.
 const STEPS: i32 = 5_000;
@@ -43,10 +42,12 @@ const STEPS: i32 = 5_000;
 impl Conn {
     /// Opens a file that [`make_file`] has made. `cache_kib` bounds the page cache.
     pub(super) fn open(path: &Path, cache_kib: u32, busy: Duration) -> Result<Self, DbError> {
-        let sqlite = Connection::open(path).map_err(|error| failed(&error, 0))?;
-        let conn = Self::prepare(sqlite, cache_kib, busy).map_err(|error| failed(&error, 0))?;
-        let mode: String =
-            conn.sqlite.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(|e| failed(&e, 0))?;
+        let sqlite = Connection::open(path).map_err(|error| failed(&error, CONNECTION))?;
+        let conn = Self::prepare(sqlite, cache_kib, busy).map_err(|error| failed(&error, CONNECTION))?;
+        let mode: String = conn
+            .sqlite
+            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+            .map_err(|e| failed(&e, CONNECTION))?;
         if mode != "wal" {
             return Err(unavailable(format!(
                 "{} cannot use write-ahead logging (it uses {mode}): the data dir must be on a local file system",
@@ -74,20 +75,12 @@ impl Conn {
         let deadline = Arc::new(AtomicU64::new(u64::MAX));
         let ends = deadline.clone();
         sqlite.progress_handler(STEPS, Some(move || elapsed(opened) > ends.load(Ordering::Relaxed)))?;
-        Ok(Self {
-            sqlite,
-            opened,
-            deadline,
-            in_order: RefCell::default(),
-            syncs: Cell::new(Some(true)),
-            is_unsynced: Cell::new(false),
-            is_suspect: Cell::new(false),
-        })
+        Ok(Self { sqlite, opened, deadline, translated: RefCell::default() })
     }
 
     /// Makes every write on this connection an error.
     pub(super) fn read_only(self) -> Result<Self, DbError> {
-        self.sqlite.execute_batch("PRAGMA query_only = ON").map_err(|error| failed(&error, 0))?;
+        self.sqlite.execute_batch("PRAGMA query_only = ON").map_err(|error| failed(&error, CONNECTION))?;
         Ok(self)
     }
 
@@ -99,88 +92,63 @@ impl Conn {
 
     /// A statement without parameters or result: `BEGIN IMMEDIATE`, `COMMIT`, …
     pub(super) fn control(&self, sql: &str) -> Result<(), DbError> {
-        self.sqlite.prepare_cached(sql).and_then(|mut s| s.raw_execute()).map_err(|error| failed(&error, 0))?;
-        Ok(())
-    }
-
-    /// Whether the commits that follow wait for the disk. Not within a transaction.
-    pub(super) fn sync(&self, durable: bool) -> Result<(), DbError> {
-        // What holds after a failure is not known.
-        if self.syncs.replace(None) == Some(durable) {
-            self.syncs.set(Some(durable));
-            return Ok(());
-        }
-        // With NORMAL the log is written and not synced; the next commit with FULL syncs all of it.
-        let sql = if durable { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
-        self.sqlite.execute_batch(sql).map_err(|error| failed(&error, 0))?;
-        self.syncs.set(Some(durable));
+        self.sqlite
+            .prepare_cached(sql)
+            .and_then(|mut s| s.raw_execute())
+            .map_err(|error| failed(&error, CONNECTION))?;
         Ok(())
     }
 
     /// A `PRAGMA` that answers a number.
     pub(super) fn control_value(&self, sql: &str) -> Result<i64, DbError> {
-        self.sqlite.query_row(sql, [], |row| row.get(0)).map_err(|error| failed(&error, 0))
+        self.sqlite.query_row(sql, [], |row| row.get(0)).map_err(|error| failed(&error, CONNECTION))
     }
 
     pub(super) fn query(&self, query: &Query) -> Result<Vec<Row>, DbError> {
-        Ok(self.run(0, query.sql, &query.params)?.rows)
+        Ok(self.run(QUERY, query.sql, &query.params)?.rows)
     }
 
     /// Runs the statements in order, each checked against what it expects, inside the caller's transaction. What is
     /// only added goes to `sums`, for [`Conn::add`].
-    pub(super) fn apply(&self, batch: &[Statement], sums: &mut Sums) -> Result<Vec<Outcome>, DbError> {
+    pub(super) fn apply(&self, batch: &[Statement], sums: &mut Sums) -> Result<Committed, DbError> {
         let mut outcomes = Vec::with_capacity(batch.len());
-        for (index, statement) in batch.iter().enumerate() {
+        for statement in batch {
             if let (Expect::Added, [Value::Int(number)]) = (statement.expect, statement.params.as_slice()) {
                 match sums.iter_mut().find(|(sql, _)| *sql == statement.sql) {
                     Some((_, sum)) => *sum += number,
                     None => sums.push((statement.sql, *number)),
                 }
-                outcomes.push(Outcome::default());
+                outcomes.push(Outcome { name: statement.name, affected: 0, rows: Vec::new() });
                 continue;
             }
-            let outcome = self.run(index, statement.sql, &statement.params)?;
-            DbError::check(index, statement.expect, outcome.affected)?;
+            let outcome = self.run(statement.name, statement.sql, &statement.params)?;
+            statement.check(outcome.affected)?;
             outcomes.push(outcome);
         }
-        Ok(outcomes)
+        Ok(Committed(outcomes))
     }
 
     /// Runs each statement that adds, once.
     pub(super) fn add(&self, sums: &Sums) -> Result<(), DbError> {
-        sums.iter().try_for_each(|(sql, sum)| self.run(0, sql, &[Value::Int(*sum)]).map(drop))
+        sums.iter().try_for_each(|(sql, sum)| self.run("add", sql, &[Value::Int(*sum)]).map(drop))
     }
 
-    fn run(&self, index: usize, sql: &'static str, params: &[Value]) -> Result<Outcome, DbError> {
-        let fail = |error: rusqlite::Error| failed(&error, index);
-        let mut statement = self.sqlite.prepare_cached(sql).map_err(fail)?;
+    fn run(&self, name: &'static str, sql: &'static str, params: &[Value]) -> Result<Outcome, DbError> {
+        let fail = |error: rusqlite::Error| failed(&error, name);
+        let mut translated = self.translated.borrow_mut();
+        let text = translated.entry(sql).or_insert_with(|| sql.replace('$', "?").into());
+        let mut statement = self.sqlite.prepare_cached(text).map_err(fail)?;
         let count = statement.parameter_count();
         if count != params.len() {
             return Err(defect(format!("{} parameters for a statement with {count}: {sql}", params.len())));
         }
-        // `$2` is a name to SQLite, numbered by first appearance: its place among our parameters is in the name.
-        // Nearly every statement names them in order, which is found out once: reading names costs more than binding.
-        let in_order = self.in_order.borrow().contains(&(sql.as_ptr() as usize));
-        let mut is_in_order = true;
-        for place in 1..=count {
-            let number = if in_order {
-                Some(place)
-            } else {
-                statement.parameter_name(place).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok())
-            };
-            is_in_order &= number == Some(place);
-            let Some(value) = number.and_then(|number| params.get(number.checked_sub(1)?)) else {
-                return Err(defect(format!("a parameter that is not $1 to ${count}: {sql}")));
-            };
-            statement.raw_bind_parameter(place, value).map_err(fail)?;
-        }
-        if is_in_order && !in_order {
-            self.in_order.borrow_mut().insert(sql.as_ptr() as usize);
+        for (place, value) in params.iter().enumerate() {
+            statement.raw_bind_parameter(place + 1, value).map_err(fail)?;
         }
         let columns = statement.column_count();
         if columns == 0 {
             let affected = statement.raw_execute().map_err(fail)?;
-            return Ok(Outcome { affected: affected as u64, rows: Vec::new() });
+            return Ok(Outcome { name, affected: affected as u64, rows: Vec::new() });
         }
         let mut rows = Vec::new();
         let mut found = statement.raw_query();
@@ -188,7 +156,7 @@ impl Conn {
             let values = (0..columns).map(|column| value(row.get_ref(column).map_err(fail)?));
             rows.push(Row(values.collect::<Result<_, _>>()?));
         }
-        Ok(Outcome { affected: rows.len() as u64, rows })
+        Ok(Outcome { name, affected: rows.len() as u64, rows })
     }
 
     /// Brings the schema up to date in one transaction, alone: a second process waits, then finds it done.
@@ -203,13 +171,13 @@ impl Conn {
     }
 
     fn migrate_inside(&self, known: &[Migration], now: Millis) -> Result<(), DbError> {
-        let fail = |error: rusqlite::Error| failed(&error, 0);
+        let fail = |error: rusqlite::Error| failed(&error, MIGRATION);
         self.sqlite.execute_batch(migrate::REMEMBER).map_err(fail)?;
-        let applied = self.run(0, migrate::APPLIED, &[])?.rows;
+        let applied = self.run(MIGRATION, migrate::APPLIED, &[])?.rows;
         let applied: Vec<Applied> = applied.iter().map(Applied::from_row).collect::<Result<_, _>>()?;
         for migration in migrate::pending(known, &applied, Engine::Sqlite)? {
             self.sqlite.execute_batch(&migration.sql(Engine::Sqlite)).map_err(fail)?;
-            self.run(0, migrate::RECORD, &migration.record(Engine::Sqlite, now))?;
+            self.run(MIGRATION, migrate::RECORD, &migration.record(Engine::Sqlite, now))?;
         }
         Ok(())
     }
@@ -236,19 +204,19 @@ fn value(value: ValueRef<'_>) -> Result<Value, DbError> {
     }
 }
 
-/// What SQLite's error means to the caller of the statement at `index`.
-fn failed(error: &rusqlite::Error, index: usize) -> DbError {
+/// What SQLite's error means to the caller of the statement of this name.
+fn failed(error: &rusqlite::Error, name: &'static str) -> DbError {
     let rusqlite::Error::SqliteFailure(cause, _) = error else {
         return defect(error.to_string());
     };
     match cause.extended_code {
         ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
-            return DbError::Duplicate(index);
+            return DbError::Duplicate(name);
         }
         _ => {}
     }
     match cause.code {
-        ErrorCode::OperationInterrupted => DbError::late("a statement"),
+        ErrorCode::OperationInterrupted => unavailable("a statement took too long".into()),
         ErrorCode::DatabaseBusy
         | ErrorCode::DatabaseLocked
         | ErrorCode::DiskFull
@@ -316,9 +284,9 @@ mod tests {
             "UPDATE secrets SET revoked = 1 WHERE slot = 7 OR (token_id = $1 AND replaced_until IS NOT NULL)",
         ] {
             for value in ["a", "b", "c", "d"] {
-                conn.run(0, sql, &[value.into()]).unwrap();
+                conn.run("test", sql, &[value.into()]).unwrap();
             }
-            let statement = conn.sqlite.prepare_cached(sql).unwrap();
+            let statement = conn.sqlite.prepare_cached(&sql.replace('$', "?")).unwrap();
             assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{sql}");
         }
     }

@@ -7,6 +7,7 @@ use crate::world::Millis;
 /// Rows removed per statement.
 pub const STEP: i64 = 500;
 
+const SWEEP: &str = "sweep";
 const IDEMPOTENCY: &str = "DELETE FROM idempotency WHERE key IN \
      (SELECT key FROM idempotency WHERE key >= $1 AND key < $2 AND expires_at <= $3 LIMIT $4)";
 const INVALIDATIONS: &str = "DELETE FROM invalidations WHERE seq IN \
@@ -19,7 +20,7 @@ pub async fn idempotency(db: &dyn Db, slice: u8, now: Millis, limit: u64) -> Res
     // Above every key of the last slice is what is longer than a key.
     let end = slice.checked_add(1).map_or_else(|| vec![u8::MAX; 33], |next| vec![next]);
     in_steps(db, limit, |step| {
-        Statement::any(IDEMPOTENCY, [vec![slice].into(), end.clone().into(), now.into(), step.into()])
+        Statement::any(SWEEP, IDEMPOTENCY, [vec![slice].into(), end.clone().into(), now.into(), step.into()])
     })
     .await
 }
@@ -32,15 +33,14 @@ pub async fn invalidations(db: &dyn Db, before: Millis, limit: u64) -> Result<u6
 /// Runs a `DELETE` with the parameters (moment, rows at most) in steps of [`STEP`] until nothing is left or `limit`
 /// is reached. For the owners of other tables too.
 pub async fn expired(db: &dyn Db, delete: &'static str, moment: Millis, limit: u64) -> Result<u64, DbError> {
-    in_steps(db, limit, |step| Statement::any(delete, [moment.into(), step.into()])).await
+    in_steps(db, limit, |step| Statement::any(SWEEP, delete, [moment.into(), step.into()])).await
 }
 
 async fn in_steps(db: &dyn Db, limit: u64, delete: impl Fn(i64) -> Statement) -> Result<u64, DbError> {
     let mut removed = 0;
     while removed < limit {
         let step = STEP.min(i64::try_from(limit - removed).unwrap_or(STEP));
-        let affected = db.commit(vec![delete(step)]).await?;
-        let affected = affected.first().copied().unwrap_or_default();
+        let affected = db.commit(vec![delete(step)]).await?.affected(SWEEP);
         removed += affected;
         if affected < step.unsigned_abs() {
             break;

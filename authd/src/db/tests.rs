@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Db, DbError, Outcome, Query, Row, Statement, Value, sweep, testing};
+use super::{Committed, Db, DbError, Query, Row, Statement, Value, sweep, testing};
 
 /// Runs each test on SQLite always, and on PostgreSQL when a server is named.
 macro_rules! on_every_engine {
@@ -31,7 +31,6 @@ on_every_engine! {
     an_unmet_expectation_names_its_statement
     a_duplicate_names_its_statement
     what_was_committed_is_read_at_once
-    what_does_not_wait_for_the_disk_is_read_at_once
     returning_tells_what_this_batch_wrote
     many_callers_count_exactly
     a_failing_batch_takes_nobody_with_it
@@ -52,7 +51,7 @@ pub(super) async fn value_of(db: &dyn Db, name: &str) -> Option<i64> {
 }
 
 pub(super) async fn put(db: &dyn Db, name: &str, value: i64) {
-    db.commit(vec![Statement::one(PUT, [name.into(), value.into()])]).await.unwrap();
+    db.commit(vec![Statement::one("put", PUT, [name.into(), value.into()])]).await.unwrap();
 }
 
 async fn every_kind_of_value_comes_back(db: Arc<dyn Db>) {
@@ -63,7 +62,7 @@ async fn every_kind_of_value_comes_back(db: Arc<dyn Db>) {
         vec!["".into(), Vec::new().into(), 0.into(), 1.into()],
     ];
     for row in &values {
-        db.commit(vec![Statement::one(INSERT, row.clone())]).await.unwrap();
+        db.commit(vec![Statement::one("insert", INSERT, row.clone())]).await.unwrap();
         let select = "SELECT key, value, count, expires_at FROM ephemeral WHERE key = $1";
         for query in [Query::point(select, [row[0].clone()]), Query::new(select, [row[0].clone()])] {
             assert_eq!(db.query(query).await.unwrap(), [Row(row.clone())]);
@@ -75,7 +74,7 @@ async fn every_kind_of_value_comes_back(db: Arc<dyn Db>) {
 
 async fn parameters_are_placed_by_number(db: Arc<dyn Db>) {
     let swapped = "INSERT INTO counters (value, name) VALUES ($2, $1)";
-    db.commit(vec![Statement::one(swapped, ["a".into(), 7.into()])]).await.unwrap();
+    db.commit(vec![Statement::one("test", swapped, ["a".into(), 7.into()])]).await.unwrap();
     let twice = "SELECT name FROM counters WHERE value = $2 AND name = $1 AND $2 < value + 1";
     assert_eq!(db.query(Query::new(twice, ["a".into(), 7.into()])).await.unwrap().len(), 1);
 }
@@ -83,30 +82,37 @@ async fn parameters_are_placed_by_number(db: Arc<dyn Db>) {
 async fn a_batch_is_applied_whole_or_not_at_all(db: Arc<dyn Db>) {
     put(&*db, "a", 1).await;
     let batch = vec![
-        Statement::one(ADD, ["a".into(), 10.into()]),
-        Statement::one(PUT, ["b".into(), 1.into()]),
-        Statement::one(PUT, ["a".into(), 1.into()]),
+        Statement::one("add", ADD, ["a".into(), 10.into()]),
+        Statement::one("put", PUT, ["b".into(), 1.into()]),
+        Statement::one("third", PUT, ["a".into(), 1.into()]),
     ];
-    assert!(matches!(db.commit(batch).await, Err(DbError::Duplicate(2))));
+    assert!(matches!(db.commit(batch).await, Err(DbError::Duplicate("third"))));
     assert_eq!((value_of(&*db, "a").await, value_of(&*db, "b").await), (Some(1), None));
-    assert_eq!(db.commit(Vec::new()).await.unwrap(), Vec::<u64>::new());
+    assert_eq!(db.commit(Vec::new()).await.unwrap(), Committed::default());
 }
 
 async fn an_unmet_expectation_names_its_statement(db: Arc<dyn Db>) {
     put(&*db, "a", 1).await;
     for (second, met) in [
-        (Statement::one(ADD, ["a".into(), 1.into()]), true),
-        (Statement::one(ADD, ["nobody".into(), 1.into()]), false),
-        (Statement::any(ADD, ["nobody".into(), 1.into()]), true),
-        (Statement::exists(FIND, ["a".into()]), true),
-        (Statement::exists(FIND, ["nobody".into()]), false),
-        (Statement::absent(FIND, ["nobody".into()]), true),
-        (Statement::absent(FIND, ["a".into()]), false),
+        (Statement::one("add", ADD, ["a".into(), 1.into()]), true),
+        (Statement::one("add", ADD, ["nobody".into(), 1.into()]), false),
+        (Statement::any("add", ADD, ["nobody".into(), 1.into()]), true),
+        (Statement::exists("find", FIND, ["a".into()]), true),
+        (Statement::exists("find", FIND, ["nobody".into()]), false),
+        (Statement::absent("find", FIND, ["nobody".into()]), true),
+        (Statement::absent("find", FIND, ["a".into()]), false),
     ] {
         let before = value_of(&*db, "tokens.all").await;
-        let text = format!("{second:?}");
-        let answer = db.commit(vec![Statement::one(ADD, ["tokens.all".into(), 1.into()]), second]).await;
-        assert!(if met { answer.is_ok() } else { matches!(answer, Err(DbError::Unmet(1))) }, "{text}");
+        let (text, name) = (format!("{second:?}"), second.name);
+        let answer = db.commit(vec![Statement::one("first", ADD, ["tokens.all".into(), 1.into()]), second]).await;
+        assert!(
+            if met {
+                answer.is_ok()
+            } else {
+                matches!(answer, Err(DbError::ExpectationFailed(failed)) if failed == name)
+            },
+            "{text}"
+        );
         assert_eq!(value_of(&*db, "tokens.all").await, before.map(|value| value + i64::from(met)), "{text}");
     }
 }
@@ -114,41 +120,36 @@ async fn an_unmet_expectation_names_its_statement(db: Arc<dyn Db>) {
 async fn a_duplicate_names_its_statement(db: Arc<dyn Db>) {
     const TOKEN: &str = "INSERT INTO tokens (id, name, live_name, scopes, metadata, cidrs, created_at, created_by) \
                          VALUES ($1, $2, $3, '[]', '{}', '[]', 0, 'test')";
-    let token = |id: &str, live: Option<&str>| Statement::one(TOKEN, [id.into(), "n".into(), live.into()]);
-    db.commit(vec![token("1", Some("n"))]).await.unwrap();
-    assert!(matches!(db.commit(vec![token("1", None)]).await, Err(DbError::Duplicate(0))), "primary key");
-    assert!(matches!(db.commit(vec![token("2", None), token("3", Some("n"))]).await, Err(DbError::Duplicate(1))));
-    db.commit(vec![token("4", None), token("5", None)]).await.expect("names of revoked tokens may repeat");
+    let token = |name: &'static str, id: &str, live: Option<&str>| {
+        Statement::one(name, TOKEN, [id.into(), "n".into(), live.into()])
+    };
+    db.commit(vec![token("a", "1", Some("n"))]).await.unwrap();
+    assert!(matches!(db.commit(vec![token("a", "1", None)]).await, Err(DbError::Duplicate("a"))), "primary key");
+    let second = db.commit(vec![token("a", "2", None), token("b", "3", Some("n"))]).await;
+    assert!(matches!(second, Err(DbError::Duplicate("b"))));
+    db.commit(vec![token("a", "4", None), token("b", "5", None)]).await.expect("names of revoked tokens may repeat");
 }
 
 async fn what_was_committed_is_read_at_once(db: Arc<dyn Db>) {
     put(&*db, "a", 0).await;
     for round in 1..=50 {
-        db.commit(vec![Statement::one(ADD, ["a".into(), 1.into()])]).await.unwrap();
+        db.commit(vec![Statement::one("add", ADD, ["a".into(), 1.into()])]).await.unwrap();
         assert_eq!(value_of(&*db, "a").await, Some(round));
         assert_eq!(db.query(Query::new(FIND, ["a".into()])).await.unwrap()[0].int(0).unwrap(), round);
     }
 }
 
-async fn what_does_not_wait_for_the_disk_is_read_at_once(db: Arc<dyn Db>) {
-    let add = |number: i64| vec![Statement::one(ADD, ["a".into(), number.into()])];
-    put(db.as_ref(), "a", 1).await;
-    db.commit_soon(add(2)).await.unwrap();
-    assert_eq!(value_of(db.as_ref(), "a").await, Some(3));
-    let unmet = vec![add(4).remove(0), Statement::one(ADD, ["b".into(), 1.into()])];
-    assert!(matches!(db.commit_soon(unmet).await, Err(DbError::Unmet(1))));
-    let both = tokio::join!(db.commit_soon(add(8)), db.commit(add(16)));
-    assert!(both.0.is_ok() && both.1.is_ok());
-    assert_eq!(value_of(db.as_ref(), "a").await, Some(27));
-}
-
 async fn returning_tells_what_this_batch_wrote(db: Arc<dyn Db>) {
     put(&*db, "a", 41).await;
     let add = "UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value";
-    let outcomes = db.commit_rows(vec![Statement::one(add, ["a".into()]), Statement::exists(FIND, ["a".into()])]).await;
-    let wrote = Outcome { affected: 1, rows: vec![Row(vec![42.into()])] };
-    assert_eq!(outcomes.unwrap(), [wrote.clone(), wrote]);
-    assert!(matches!(db.commit(vec![Statement::one(add, ["nobody".into()])]).await, Err(DbError::Unmet(0))));
+    let batch = vec![Statement::one("add", add, ["a".into()]), Statement::exists("find", FIND, ["a".into()])];
+    let committed = db.commit(batch).await.unwrap();
+    for name in ["add", "find"] {
+        assert_eq!((committed.affected(name), committed.rows(name)), (1, &[Row(vec![42.into()])][..]), "{name}");
+    }
+    assert!(committed.find("another").is_none() && committed.rows("another").is_empty());
+    let nobody = db.commit(vec![Statement::one("add", add, ["nobody".into()])]).await;
+    assert!(matches!(nobody, Err(DbError::ExpectationFailed("add"))));
 }
 
 async fn many_callers_count_exactly(db: Arc<dyn Db>) {
@@ -158,8 +159,8 @@ async fn many_callers_count_exactly(db: Arc<dyn Db>) {
         tokio::spawn(async move {
             for _ in 0..4 {
                 db.commit(vec![
-                    Statement::one(ADD, ["a".into(), 1.into()]),
-                    Statement::one(ADD, ["tokens.all".into(), 1.into()]),
+                    Statement::one("add", ADD, ["a".into(), 1.into()]),
+                    Statement::one("add", ADD, ["tokens.all".into(), 1.into()]),
                 ])
                 .await
                 .unwrap();
@@ -177,17 +178,20 @@ async fn a_failing_batch_takes_nobody_with_it(db: Arc<dyn Db>) {
     let callers = (0..60).map(|n| {
         let db = db.clone();
         tokio::spawn(async move {
-            let count = Statement::one(ADD, ["tokens.all".into(), 1.into()]);
-            let own = Statement::one(PUT, [format!("own{n}").into(), n.into()]);
+            let count = Statement::one("add", ADD, ["tokens.all".into(), 1.into()]);
+            let own = Statement::one("put", PUT, [format!("own{n}").into(), n.into()]);
             match n % 3 {
                 0 => assert!(db.commit(vec![count, own]).await.is_ok()),
                 1 => {
-                    let taken = Statement::one(PUT, ["taken".into(), 0.into()]);
-                    assert!(matches!(db.commit(vec![count, own, taken]).await, Err(DbError::Duplicate(2))));
+                    let taken = Statement::one("taken", PUT, ["taken".into(), 0.into()]);
+                    assert!(matches!(db.commit(vec![count, own, taken]).await, Err(DbError::Duplicate("taken"))));
                 }
                 _ => {
-                    let nobody = Statement::one(ADD, ["nobody".into(), 1.into()]);
-                    assert!(matches!(db.commit(vec![count, own, nobody]).await, Err(DbError::Unmet(2))));
+                    let nobody = Statement::one("nobody", ADD, ["nobody".into(), 1.into()]);
+                    assert!(matches!(
+                        db.commit(vec![count, own, nobody]).await,
+                        Err(DbError::ExpectationFailed("nobody"))
+                    ));
                 }
             }
         })
@@ -205,13 +209,15 @@ async fn of_many_conditional_changes_one_wins(db: Arc<dyn Db>) {
     let swap = "UPDATE counters SET value = $2 WHERE name = $1 AND value = $3";
     let callers = (1..=32_i64).map(|n| {
         let db = db.clone();
-        tokio::spawn(async move { db.commit(vec![Statement::one(swap, ["a".into(), n.into(), 0.into()])]).await })
+        tokio::spawn(
+            async move { db.commit(vec![Statement::one("test", swap, ["a".into(), n.into(), 0.into()])]).await },
+        )
     });
     let mut winners = 0;
     for caller in callers.collect::<Vec<_>>() {
         match caller.await.unwrap() {
             Ok(_) => winners += 1,
-            Err(error) => assert!(matches!(error, DbError::Unmet(0)), "{error}"),
+            Err(error) => assert!(matches!(error, DbError::ExpectationFailed(_)), "{error}"),
         }
     }
     assert_eq!(winners, 1);
@@ -222,7 +228,10 @@ async fn what_a_batch_only_read_still_holds_when_it_commits(db: Arc<dyn Db>) {
     for round in 0..20 {
         let (left, right) = (format!("left{round}"), format!("right{round}"));
         let only_if_absent = |other: &str, own: &str| {
-            let batch = vec![Statement::absent(FIND, [other.into()]), Statement::one(PUT, [own.into(), 1.into()])];
+            let batch = vec![
+                Statement::absent("find", FIND, [other.into()]),
+                Statement::one("put", PUT, [own.into(), 1.into()]),
+            ];
             let db = db.clone();
             tokio::spawn(async move { db.commit(batch).await.is_ok() })
         };
@@ -234,9 +243,10 @@ async fn what_a_batch_only_read_still_holds_when_it_commits(db: Arc<dyn Db>) {
 
 async fn the_audit_log_only_grows(db: Arc<dyn Db>) {
     const ROW: &str = "INSERT INTO audit (id, at, actor, action, outcome, detail) VALUES ($1, 0, 'a', 'b', 'c', '{}')";
-    db.commit(vec![Statement::one(ROW, ["1".into()])]).await.unwrap();
+    db.commit(vec![Statement::one("row", ROW, ["1".into()])]).await.unwrap();
     for change in ["UPDATE audit SET actor = 'somebody else'", "DELETE FROM audit"] {
-        let answer = db.commit(vec![Statement::one(ROW, ["2".into()]), Statement::any(change, [])]).await;
+        let answer =
+            db.commit(vec![Statement::one("row", ROW, ["2".into()]), Statement::any("test", change, [])]).await;
         assert!(matches!(answer, Err(DbError::Defect(_))), "{change}: {answer:?}");
     }
     let rows = db.query(Query::new("SELECT id, actor FROM audit", [])).await.unwrap();
@@ -250,7 +260,7 @@ async fn a_wrong_statement_is_a_defect(db: Arc<dyn Db>) {
         (FIND, vec!["a".into(), "b".into()]),
         ("INSERT INTO counters (name) VALUES ($1)", vec!["without a value".into()]),
     ] {
-        let answer = db.commit(vec![Statement::any(sql, params)]).await;
+        let answer = db.commit(vec![Statement::any("test", sql, params)]).await;
         assert!(matches!(answer, Err(DbError::Defect(_))), "{sql}: {answer:?}");
     }
     put(&*db, "still", 1).await;
@@ -261,7 +271,7 @@ async fn a_wrong_statement_is_a_defect(db: Arc<dyn Db>) {
 async fn sweeps_stop_at_their_limit(db: Arc<dyn Db>) {
     const RECORD: &str = "INSERT INTO idempotency (key, request, subject, key_id, created_at, expires_at) \
                           VALUES ($1, $1, 's', 'k', 0, $2)";
-    let record = |n: i64| Statement::one(RECORD, [n.to_be_bytes().into(), n.into()]);
+    let record = |n: i64| Statement::one("record", RECORD, [n.to_be_bytes().into(), n.into()]);
     db.commit((0..1300).map(record).collect()).await.unwrap();
     let left = async || {
         let rows = db.query(Query::new("SELECT count(*), min(expires_at) FROM idempotency", [])).await.unwrap();
@@ -272,7 +282,7 @@ async fn sweeps_stop_at_their_limit(db: Arc<dyn Db>) {
     assert_eq!(sweep::idempotency(&*db, 0, 1199, 700).await.unwrap(), 500);
     assert_eq!(left().await, (100, 1200));
     assert_eq!(sweep::idempotency(&*db, 0, 1199, 700).await.unwrap(), 0);
-    let last = |key: [u8; 32]| Statement::one(RECORD, [Value::from(key), 5.into()]);
+    let last = |key: [u8; 32]| Statement::one("record", RECORD, [Value::from(key), 5.into()]);
     db.commit(vec![last([0xff; 32]), last([0xfe; 32])]).await.unwrap();
     assert_eq!(sweep::idempotency(&*db, 0xff, 1199, 700).await.unwrap(), 1, "its own slice, to the last key");
     assert_eq!(sweep::idempotency(&*db, 0xfe, 1199, 700).await.unwrap(), 1);

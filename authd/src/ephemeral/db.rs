@@ -54,7 +54,7 @@ impl Ephemeral for DbEphemeral {
     fn put<'a>(&'a self, key: &'a str, value: &'a [u8], ttl: Millis) -> BoxFuture<'a, Result<(), EphemeralError>> {
         Box::pin(async move {
             let ends = self.world.now().saturating_add(ttl);
-            self.db.commit(vec![Statement::one(PUT, [key.into(), value.to_vec().into(), ends.into()])]).await?;
+            self.db.commit(vec![Statement::one("put", PUT, [key.into(), value.to_vec().into(), ends.into()])]).await?;
             Ok(())
         })
     }
@@ -72,20 +72,20 @@ impl Ephemeral for DbEphemeral {
             if self.get(key).await?.is_none() {
                 return Ok(None);
             }
-            let take = Statement::any(TAKE, [key.into(), self.world.now().into()]);
-            let outcomes = self.db.commit_rows(vec![take]).await?;
-            let taken = outcomes.first().and_then(|outcome| outcome.rows.first());
-            Ok(taken.map(|row| row.bytes(0).map(<[u8]>::to_vec)).transpose()?)
+            let take = Statement::any("take", TAKE, [key.into(), self.world.now().into()]);
+            let committed = self.db.commit(vec![take]).await?;
+            Ok(committed.rows("take").first().map(|row| row.bytes(0).map(<[u8]>::to_vec)).transpose()?)
         })
     }
 
     fn increment<'a>(&'a self, key: &'a str, ttl: Millis) -> BoxFuture<'a, Result<i64, EphemeralError>> {
         Box::pin(async move {
             let now = self.world.now();
-            let increment = Statement::one(INCREMENT, [key.into(), now.saturating_add(ttl).into(), now.into()]);
-            let outcomes = self.db.commit_rows(vec![increment]).await?;
-            let sum = outcomes.first().and_then(|outcome| outcome.rows.first());
-            Ok(sum.ok_or(DbError::Unmet(0))?.int(0)?)
+            let increment =
+                Statement::one("increment", INCREMENT, [key.into(), now.saturating_add(ttl).into(), now.into()]);
+            let committed = self.db.commit(vec![increment]).await?;
+            let sum = committed.rows("increment").first().ok_or(DbError::ExpectationFailed("increment"))?;
+            Ok(sum.int(0)?)
         })
     }
 

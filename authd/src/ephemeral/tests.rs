@@ -215,6 +215,6 @@ async fn what_is_in_the_database_is_not_what_was_not_put() {
     let store = Store::on_db(db.clone());
     store.ephemeral.increment("a", MINUTE).await.unwrap();
     assert_eq!(store.ephemeral.get("a").await.unwrap(), None, "a counter is not a value");
-    db.commit(vec![Statement::any("DELETE FROM ephemeral", [])]).await.unwrap();
+    db.commit(vec![Statement::any("test", "DELETE FROM ephemeral", [])]).await.unwrap();
     assert_eq!(store.ephemeral.increment("a", MINUTE).await.unwrap(), 1, "losing all of it is no harm");
 }

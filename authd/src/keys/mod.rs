@@ -173,13 +173,14 @@ impl KeyRing {
         let known = self.keys();
         let missing = || Purpose::ALL.into_iter().filter(|purpose| !known.current.contains_key(purpose));
         // In one batch: of two replicas that start together with a root key each, one makes the whole ring.
-        let mut batch: Vec<_> = missing().map(|purpose| Statement::absent(NONE_FOR, [purpose.name().into()])).collect();
+        let mut batch: Vec<_> =
+            missing().map(|purpose| Statement::absent("no_key", NONE_FOR, [purpose.name().into()])).collect();
         for purpose in missing() {
             batch.push(self.insert(purpose)?);
         }
         if !batch.is_empty() {
             match self.db.commit(batch).await {
-                Ok(_) | Err(DbError::Unmet(_)) => {}
+                Ok(_) | Err(DbError::ExpectationFailed(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -227,7 +228,11 @@ impl KeyRing {
         let secret = Zeroizing::new(self.world.bytes::<32>());
         let mut sealed = Vec::new();
         seal::seal(&self.root, &root_context(purpose, &id), secret.as_slice(), &self.world, &mut sealed)?;
-        Ok(Statement::one(INSERT, [id.into(), purpose.name().into(), sealed.into(), self.world.now().into()]))
+        Ok(Statement::one(
+            "insert_key",
+            INSERT,
+            [id.into(), purpose.name().into(), sealed.into(), self.world.now().into()],
+        ))
     }
 
     /// Adds a key that is used from now on; the old ones still open and verify. Other replicas learn of it from the
@@ -235,9 +240,9 @@ impl KeyRing {
     pub async fn rotate(&self, purpose: Purpose) -> Result<(), KeyError> {
         let now = self.world.now();
         let batch = vec![
-            Statement::any(RETIRE, [purpose.name().into(), now.into()]),
+            Statement::any("retire_keys", RETIRE, [purpose.name().into(), now.into()]),
             self.insert(purpose)?,
-            Statement::one(FORGET, [INVALIDATION.into(), purpose.name().into(), now.into()]),
+            Statement::one("invalidate", FORGET, [INVALIDATION.into(), purpose.name().into(), now.into()]),
         ];
         self.db.commit(batch).await?;
         self.reload().await

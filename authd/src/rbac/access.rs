@@ -9,12 +9,13 @@ use shared::op::Permission;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
-use super::store;
+use super::{INVALIDATION, store};
 use crate::app::App;
-use crate::cache::{ALLOCATION, Cache, Dated, Hash, Weigh};
+use crate::cache::{ALLOCATION, Belief, Cache, Dated, Hash, Weigh};
 use crate::caller::Permissions;
-use crate::config::Config;
+use crate::db::{BoxFuture, Db};
 use crate::error::{Error, Result};
+use crate::ledger::Subscriber;
 use crate::names;
 use crate::world::Millis;
 
@@ -160,11 +161,10 @@ impl Named<'_> {
 }
 
 impl Rbac {
-    pub fn new(config: &Config) -> Self {
-        let is_shared = config.is_shared();
+    pub fn new(belief: &Belief) -> Self {
         Self {
-            access: Cache::new(ACCESS_BYTES, is_shared),
-            services: Cache::new(SERVICE_BYTES, is_shared),
+            access: Cache::new(ACCESS_BYTES, belief.clone()),
+            services: Cache::new(SERVICE_BYTES, belief.clone()),
             reads: Semaphore::new(READS),
         }
     }
@@ -222,9 +222,20 @@ impl Rbac {
             Err(_) => Err(busy("no turn to read in time")),
         }
     }
+}
 
-    /// Forgets everything: when this returns, nobody is answered by what held before.
-    pub fn forget_all(&self) {
+impl Subscriber for Rbac {
+    fn kind(&self) -> &'static str {
+        INVALIDATION
+    }
+
+    /// Whatever changed, all of it goes.
+    fn forget<'a>(&'a self, _: &'a dyn Db, _: Millis, _: &'a str) -> BoxFuture<'a, ()> {
+        self.forget_all();
+        Box::pin(std::future::ready(()))
+    }
+
+    fn forget_all(&self) {
         self.access.forget_all();
         self.services.forget_all();
     }

@@ -19,6 +19,8 @@ const FOUND: &str = "\
 const ALL: usize = 5;
 const PERMISSION_FOUND: &str = "SELECT 1 FROM permissions WHERE live_name = $1";
 
+/// The name of the statements of the seed.
+const SEED: &str = "seed";
 const COUNTER: &str = "INSERT INTO counters (name, value) VALUES ($1, 0) ON CONFLICT DO NOTHING";
 const SERVICE: &str = "INSERT INTO services (id, name, live_name, description, status, created_at, updated_at) \
      VALUES ($1, $2, $2, 'authd itself', $3, $4, $4) ON CONFLICT DO NOTHING";
@@ -50,17 +52,17 @@ pub async fn seed(db: &dyn Db, world: &World) -> Result<(), DbError> {
     let now = world.now();
     let active = Status::Active.as_str();
     let mut batch: Batch = vec![
-        Statement::any(COUNTER, [store::CHANGES.into()]),
-        Statement::any(SERVICE, [service.as_str().into(), AUTHD_NAME.into(), active.into(), now.into()]),
-        Statement::any(ROLE, [role.as_str().into(), ADMIN_ROLE_NAME.into(), active.into(), now.into()]),
+        Statement::any(SEED, COUNTER, [store::CHANGES.into()]),
+        Statement::any(SEED, SERVICE, [service.as_str().into(), AUTHD_NAME.into(), active.into(), now.into()]),
+        Statement::any(SEED, ROLE, [role.as_str().into(), ADMIN_ROLE_NAME.into(), active.into(), now.into()]),
     ];
     for name in missing {
         let id = world.uuid().to_string();
-        batch.push(Statement::any(PERMISSION, [id.into(), name.into(), now.into()]));
+        batch.push(Statement::any(SEED, PERMISSION, [id.into(), name.into(), now.into()]));
     }
-    batch.push(Statement::any(HOLDS, [role.as_str().into(), admin.into(), now.into()]));
-    batch.push(Statement::any(COUNTS, [service.as_str().into(), role.into(), now.into()]));
-    batch.push(store::invalidate(&service, now));
-    batch.push(store::changed(None));
+    batch.push(Statement::any(SEED, HOLDS, [role.as_str().into(), admin.into(), now.into()]));
+    batch.push(Statement::any(SEED, COUNTS, [service.as_str().into(), role.into(), now.into()]));
+    batch.extend(super::invalidation(&service).row(now));
+    batch.push(store::count_change());
     db.commit(batch).await.map(drop)
 }

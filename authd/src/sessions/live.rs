@@ -13,12 +13,13 @@ use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 use tracing::warn;
 
 use super::cache::Lives;
-use super::store;
+use super::{INVALIDATION, store};
 use crate::app::App;
-use crate::cache::{Guarded, Hash, clock};
+use crate::cache::{Belief, Guarded, Hash, clock};
 use crate::config::Config;
-use crate::db::DbError;
+use crate::db::{BoxFuture, Db, DbError};
 use crate::error::{Error, Result};
+use crate::ledger::Subscriber;
 use crate::world::{Millis, SECOND};
 
 /// Bytes of cached sessions: more than 300,000 of them, with names of the usual length.
@@ -143,7 +144,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, belief: Belief) -> Self {
         let seconds = |seconds: u32| Millis::from(seconds) * SECOND;
         Self {
             limits: Limits {
@@ -151,7 +152,7 @@ impl Sessions {
                 threshold: seconds(config.sessions.renew_threshold_seconds),
                 max: seconds(config.sessions.max_seconds),
             },
-            cache: Guarded::on(Lives::new(CACHE_BYTES), config.is_shared()),
+            cache: Guarded::on(Lives::new(CACHE_BYTES), belief),
             lanes: (0..LANES).map(|_| Mutex::new(())).collect(),
             turns: Semaphore::new(TURNS),
         }
@@ -207,34 +208,16 @@ impl Sessions {
                 self.cache.forget(&hash);
                 Ok(self.load(app, &hash).await?.map(|live| (live, true)))
             }
-            Err(DbError::Unmet(_)) => {
+            Err(DbError::ExpectationFailed(_)) => {
                 self.cache.forget(&hash);
                 Ok(self.load(app, &hash).await?.map(|live| (live, false)))
             }
             // Still good until its end: that it could not be pushed back now is no reason to turn anybody away.
-            Err(error @ DbError::Unavailable(_)) => {
+            Err(error) if error.is_unavailable() => {
                 warn!(%error, session = %live.id, "a session could not be renewed; the next check tries again");
                 Ok(Some((live, false)))
             }
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Forgets a session by the hash of its token.
-    pub fn forget(&self, hash: &Hash) {
-        self.cache.forget(hash);
-    }
-
-    /// Forgets every session, for when it is not known which have changed.
-    pub fn forget_all(&self) {
-        self.cache.forget_all();
-    }
-
-    /// Forgets every session of a user: to be called after what changed is committed, before it is answered.
-    pub async fn forget_user(&self, app: &App, user: UserId) {
-        match store::list_hashes(app.db.as_ref(), user, app.world.now()).await {
-            Ok(hashes) => hashes.iter().for_each(|hash| self.cache.forget(hash)),
-            Err(_) => self.cache.forget_all(),
         }
     }
 
@@ -266,5 +249,26 @@ impl Sessions {
             Ok((_, Err(_))) => Err(busy("the daemon is ending")),
             Err(_) => Err(busy("no turn to read in time")),
         }
+    }
+}
+
+impl Subscriber for Sessions {
+    fn kind(&self) -> &'static str {
+        INVALIDATION
+    }
+
+    /// Forgets every session of a user.
+    fn forget<'a>(&'a self, db: &'a dyn Db, now: Millis, subject: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Ok(user) = subject.parse() else { return self.cache.forget_all() };
+            match store::list_hashes(db, user, now).await {
+                Ok(hashes) => hashes.iter().for_each(|hash| self.cache.forget(hash)),
+                Err(_) => self.cache.forget_all(),
+            }
+        })
+    }
+
+    fn forget_all(&self) {
+        self.cache.forget_all();
     }
 }

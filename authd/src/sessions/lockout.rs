@@ -11,10 +11,10 @@ use shared::problem::Code;
 
 use super::store::attempts;
 use crate::app::Ctx;
-use crate::audit;
 use crate::config::Login;
 use crate::db::{Expect, Statement};
 use crate::error::{Error, Result};
+use crate::ledger::{Change, Refused};
 use crate::names;
 use crate::world::{DAY, Millis, SECOND};
 
@@ -55,16 +55,14 @@ impl Attempt {
         let address = self.address.as_deref().unwrap_or_default();
         let forever = (MAX_FAILURES, FOREVER);
         batch.push(attempts::count_name(&self.name, address, now, limits.max_failures, lock, forever));
-        let name = batch.len() - 1;
-        // What is answered in the end is committed durably, and this with it.
-        let outcomes = ctx.app.db.commit_soon(batch).await?;
-        let counted = |index: usize| outcomes.get(index).map_or(Ok(None), attempts::read_count);
-        if let (true, Some((false, until))) = (self.address.is_some(), counted(0)?) {
+        let committed = ctx.app.db.commit(batch).await?;
+        if let Some((false, until)) = attempts::read_count(&committed, attempts::ADDRESS)? {
             let seconds = u64::try_from((until - now).div_euclid(SECOND) + 1).unwrap_or(1);
             let detail = format!("too many failed logins from this address; try again in {} min", seconds.div_ceil(60));
             return Err(Error::new(Code::RateLimited, detail).retry_after(seconds));
         }
-        let (is_open, _) = counted(name)?.ok_or_else(|| Error::internal("a counted attempt has no row"))?;
+        let counted = attempts::read_count(&committed, attempts::NAME)?;
+        let (is_open, _) = counted.ok_or_else(|| Error::internal("a counted attempt has no row"))?;
         Ok(is_open)
     }
 
@@ -111,11 +109,10 @@ pub async fn clear(ctx: Ctx, op: ClearLockout) -> Result<shared::api::Done> {
         _ => return Err(Error::field("id", "expected name:NAME or address:ADDRESS")),
     };
     let cleared = Statement { expect: Expect::Rows(1), ..attempts::clear(&key) };
-    let batch = vec![cleared, audit::row(&ctx, "lockouts.clear", Some(&key), serde_json::Map::new())];
-    match ctx.app.db.commit(batch).await {
+    match ctx.app.ledger.commit(&ctx, Change::new("lockouts.clear", &key).with([cleared])).await {
         Ok(_) => Ok(shared::api::Done::default()),
-        Err(crate::db::DbError::Unmet(0)) => Err(Error::not_found("lock-out")),
-        Err(error) => Err(error.into()),
+        Err(Refused::ExpectationFailed(attempts::CLEARED)) => Err(Error::not_found("lock-out")),
+        Err(refused) => Err(refused.into()),
     }
 }
 

@@ -19,9 +19,10 @@ use super::store::{self, NewLogin};
 use crate::app::Ctx;
 use crate::audit;
 use crate::caller::Caller;
-use crate::db::{Batch, DbError};
+use crate::db::Committed;
 use crate::error::{Error, Result};
 use crate::keys::Purpose;
+use crate::ledger::{Change, Invalidation, Refused};
 use crate::names;
 use crate::passwords::{self, Verified};
 
@@ -65,18 +66,19 @@ pub async fn login(ctx: Ctx, op: Login) -> Result<LoggedIn> {
         address: ctx.address.map(|address| address.to_string()),
         password_changed_at: person.password_changed_at,
     };
-    let mut batch: Batch = vec![store::insert_login(&session), store::end_oldest(person.id, MOST, now)];
-    batch.extend(attempt.forgive());
     let as_user = Ctx { caller: caller(&person, session.id), ..ctx.clone() };
-    batch.push(audit::row(&as_user, "sessions.login", Some(&session.id.to_string()), serde_json::Map::new()));
-    match app.db.commit(batch).await {
-        Ok(affected) if affected.get(1).is_some_and(|ended| *ended > 0) => {
-            app.sessions.forget_user(&app, person.id).await;
-        }
+    // The statement that makes the session says what must hold of the user.
+    let change = Change::new("sessions.login", session.id)
+        .with([store::insert_login(&session)])
+        .with(store::end_oldest(person.id, MOST, now))
+        .invalidates(Invalidation::Returned(super::INVALIDATION, store::OLDEST))
+        .with(attempt.forgive())
+        .self_proving();
+    match app.ledger.commit(&as_user, change).await {
         Ok(_) => {}
         // Disabled, deleted, or the password changed, while it was being verified.
-        Err(DbError::Unmet(0)) => return Err(refuse(&ctx, &op.username).await?),
-        Err(error) => return Err(error.into()),
+        Err(Refused::ExpectationFailed(store::NEW_LOGIN)) => return Err(refuse(&ctx, &op.username).await?),
+        Err(refused) => return Err(refused.into()),
     }
     let payload = Payload {
         user_id: person.id,
@@ -142,38 +144,20 @@ pub fn person(ctx: &Ctx) -> Result<(UserId, SessionId)> {
 
 pub async fn logout(ctx: Ctx, _: Logout) -> Result<LoggedOut> {
     let (user, session) = person(&ctx)?;
-    let mut batch = vec![store::end_login(session, Some(user), "logged_out", ctx.now())];
-    batch.push(store::invalidate(user, ctx.now()));
-    batch.push(audit::row(&ctx, "sessions.logout", Some(&session.to_string()), serde_json::Map::new()));
-    end(&ctx, user, batch).await?;
+    let end = store::end_login(session, Some(user), "logged_out", ctx.now());
+    let change =
+        Change::new("sessions.logout", session).with([end]).invalidates(super::invalidation(user)).self_proving();
+    ended(ctx.app.ledger.commit(&ctx, change).await)?;
     Ok(LoggedOut { status: "logged_out".to_owned() })
 }
 
-/// Commits a batch whose first statement ends sessions of a user. `false`: there was nothing to end.
-pub async fn end(ctx: &Ctx, user: UserId, batch: Batch) -> Result<bool> {
-    match end_counted(ctx, user, batch).await {
+/// Whether there was something to end.
+pub fn ended(committed: Result<Committed, Refused>) -> Result<bool> {
+    match committed {
         Ok(_) => Ok(true),
-        Err(DbError::Unmet(0)) => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(Refused::ExpectationFailed(store::ENDED)) => Ok(false),
+        Err(refused) => Err(refused.into()),
     }
-}
-
-/// Commits a batch that ends sessions of a user, and forgets them before it returns, even when the caller goes away
-/// meanwhile. Answers how many rows each statement changed.
-pub async fn end_counted(ctx: &Ctx, user: UserId, batch: Batch) -> Result<Vec<u64>, DbError> {
-    let app = ctx.app.clone();
-    let running = tokio::spawn(async move {
-        let committed = app.db.commit(batch).await;
-        match &committed {
-            Err(DbError::Unavailable(_)) => app.distrust(),
-            _ => app.sessions.forget_user(&app, user).await,
-        }
-        committed
-    });
-    running.await.unwrap_or_else(|error| {
-        ctx.app.distrust();
-        Err(DbError::Unavailable(error.into()))
-    })
 }
 
 pub async fn profile(ctx: Ctx, op: ShowProfile) -> Result<Profile> {
@@ -210,13 +194,16 @@ pub async fn change_password(ctx: Ctx, op: ChangePassword) -> Result<Done> {
         Err(error) => return Err(untried(&ctx, &attempt, error).await),
     };
     let now = ctx.now();
-    let mut batch: Batch =
-        vec![people::set_password(&person, hash, now), store::end_all(user, Some(session), "password_changed", now)];
-    batch.extend(attempt.forgive());
-    batch.push(audit::row(&ctx, "sessions.change_password", Some(&user.to_string()), serde_json::Map::new()));
-    if end(&ctx, user, batch).await? {
-        Ok(Done::default())
-    } else {
-        Err(Error::new(Code::Conflict, "the password was changed at the same time; try again"))
+    let change = Change::new("sessions.change_password", user)
+        .with([people::set_password(&person, hash, now)])
+        .with([store::end_all(user, Some(session), "password_changed", now)])
+        .with(attempt.forgive())
+        .invalidates(super::invalidation(user));
+    match app.ledger.commit(&ctx, change).await {
+        Ok(_) => Ok(Done::default()),
+        Err(Refused::ExpectationFailed(people::PASSWORD)) => {
+            Err(Error::new(Code::Conflict, "the password was changed at the same time; try again"))
+        }
+        Err(refused) => Err(refused.into()),
     }
 }

@@ -17,14 +17,24 @@ mod tests;
 
 use std::net::IpAddr;
 
+use shared::id::UserId;
 use shared::problem::Code;
 
 pub use self::live::Sessions;
 use crate::app::App;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
+use crate::ledger::Invalidation;
 use crate::rbac;
 use crate::registry::Registry;
+
+/// The kind of the invalidations of sessions; their subject is the user's id.
+const INVALIDATION: &str = "sessions";
+
+/// The sessions of a user have changed, or what they tell of the user.
+pub(crate) fn invalidation(user: UserId) -> Invalidation {
+    Invalidation::One(INVALIDATION, user.to_string())
+}
 
 pub fn register(registry: &mut Registry) {
     registry.add_direct(|ctx, op| check::check_token_cached(&ctx.app, op), check::check_token);

@@ -12,10 +12,10 @@ use super::login;
 use super::model::DeviceSession;
 use super::store::{self, Filter};
 use crate::app::Ctx;
-use crate::audit;
+use crate::caller::Caller;
 use crate::cli_login;
-use crate::db::DbError;
 use crate::error::{Error, Result};
+use crate::ledger::{Change, Refused};
 
 /// After every id, which is of lower-case hexadecimal digits: a letter, since databases disagree on where signs sort.
 const BEYOND: &str = "g";
@@ -76,7 +76,7 @@ async fn end_one(
     ctx: &Ctx,
     id: SessionId,
     of: Option<UserId>,
-    action: &str,
+    action: &'static str,
     reason: &str,
 ) -> Result<Option<EndedSession>> {
     let Some(found) = store::find_login(ctx.app.db.as_ref(), id).await? else { return Ok(None) };
@@ -84,19 +84,20 @@ async fn end_one(
         return Ok(None);
     }
     let now = ctx.now();
-    let detail = audit::detail([("reason", Some(reason.into())), ("user", Some(found.user.to_string().into()))]);
-    let batch = vec![
-        store::end_login(id, Some(found.user), reason, now),
-        store::invalidate(found.user, now),
-        audit::row(ctx, action, Some(&id.to_string()), detail),
-    ];
+    let mut change = Change::new(action, id)
+        .with([store::end_login(id, Some(found.user), reason, now)])
+        .invalidates(super::invalidation(found.user))
+        .detail([("reason", Some(reason.into())), ("user", Some(found.user.to_string().into()))]);
+    if matches!(ctx.caller, Caller::User { session, .. } if session == id) {
+        change = change.self_proving();
+    }
     let ended_at = match found.ended_at {
         Some(at) => {
             // Whoever ended it may not have come to forget it.
-            ctx.app.sessions.forget_user(&ctx.app, found.user).await;
+            ctx.app.ledger.forget(&[super::invalidation(found.user)]).await;
             at
         }
-        None if login::end(ctx, found.user, batch).await? => now,
+        None if login::ended(ctx.app.ledger.commit(ctx, change).await)? => now,
         None => store::find_login(ctx.app.db.as_ref(), id).await?.and_then(|found| found.ended_at).unwrap_or(now),
     };
     Ok(Some(EndedSession { id, ended_at: Time::from_millis(ended_at), credentials_until: None }))
@@ -106,31 +107,34 @@ async fn end_one(
 pub async fn end_all(ctx: Ctx, op: EndUserSessions) -> Result<EndedSessions> {
     let user = find_person(&ctx.app, &op.id).await?.ok_or_else(|| Error::not_found("user"))?;
     let reason = "ended_by_administrator";
-    let batch = vec![
-        store::end_all(user, None, reason, ctx.now()),
-        store::invalidate(user, ctx.now()),
-        audit::row(&ctx, "sessions.end_all", Some(&user.to_string()), audit::detail([("reason", Some(reason.into()))])),
-    ];
-    let committed = login::end_counted(&ctx, user, batch).await?;
-    Ok(EndedSessions { ended: committed.first().copied().unwrap_or_default() })
+    let change = Change::new("sessions.end_all", user)
+        .with([store::end_all(user, None, reason, ctx.now())])
+        .invalidates(super::invalidation(user))
+        .detail([("reason", Some(reason.into()))]);
+    let committed = ctx.app.ledger.commit(&ctx, change).await?;
+    Ok(EndedSessions { ended: committed.affected(store::ENDED) })
 }
 
 /// Ends a session, if it has not ended before: then the first time and reason stand. Answers it as it was before,
 /// with its end; `None` when there is no such session.
-pub async fn end_with_reason(ctx: &Ctx, id: SessionId, action: &str, reason: &str) -> Result<Option<DeviceSession>> {
+pub async fn end_with_reason(
+    ctx: &Ctx,
+    id: SessionId,
+    action: &'static str,
+    reason: &str,
+) -> Result<Option<DeviceSession>> {
     let db = ctx.app.db.as_ref();
     let Some(mut session) = store::find(db, id).await? else { return Ok(None) };
     if session.ended_at.is_some() {
         return Ok(Some(session));
     }
     let now = ctx.now();
-    let detail = audit::detail([
+    let change = Change::new(action, id).with([store::end(id, reason, now)]).detail([
         ("reason", Some(reason.into())),
         ("user", Some(session.attributes.identity.display().into())),
         ("device", session.device_name.clone().map(Into::into)),
     ]);
-    let batch = vec![store::end(id, reason, now), audit::row(ctx, action, Some(&id.to_string()), detail)];
-    match db.commit(batch).await {
+    match ctx.app.ledger.commit(ctx, change).await {
         Ok(_) => {
             let (app, before) = (ctx.app.clone(), session.clone());
             tokio::spawn(async move { cli_login::forget_at_provider(&app, &before).await });
@@ -139,7 +143,7 @@ pub async fn end_with_reason(ctx: &Ctx, id: SessionId, action: &str, reason: &st
             Ok(Some(session))
         }
         // Somebody else was first.
-        Err(DbError::Unmet(0)) => store::find(db, id).await,
-        Err(error) => Err(error.into()),
+        Err(Refused::ExpectationFailed(store::ENDED)) => store::find(db, id).await,
+        Err(refused) => Err(refused.into()),
     }
 }

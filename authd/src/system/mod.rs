@@ -54,7 +54,7 @@ impl Writes {
             return worked;
         }
         let nothing = "UPDATE counters SET value = value WHERE name = 'tokens.live'";
-        let worked = app.db.commit(vec![Statement::one(nothing, [])]).await.is_ok();
+        let worked = app.db.commit(vec![Statement::one("nothing", nothing, [])]).await.is_ok();
         *last = Some((now, worked));
         worked
     }

@@ -16,15 +16,19 @@ mod validate;
 
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
+use shared::id::TokenId;
+
 use self::cache::Cache;
 pub(crate) use self::ops::revoke_as;
 pub(crate) use self::service_tokens::{
-    ServiceGrant, create_for_service, forget_returned, list_of_service, revoke_for_service, revoke_of_service,
+    ServiceGrant, create_for_service, list_of_service, revoke_for_service, revoke_of_service,
 };
-pub(crate) use self::store::{SECRET_KEPT, SWEEP_SECRETS};
+pub(crate) use self::store::{SECRET_KEPT, SWEEP_SECRETS, split};
 pub use self::usage::Marks;
 pub(crate) use self::validate::{FAULTS, Found, Known};
+use crate::cache::Belief;
 use crate::config::Config;
+use crate::ledger::Invalidation;
 use crate::registry::Registry;
 
 /// Different tokens that are read from the database at the same time, at most: half of the default pool of
@@ -32,6 +36,14 @@ use crate::registry::Registry;
 const READS: usize = 8;
 /// Misses of the same token, and of those that share its lane, wait for one another.
 const LANES: usize = 256;
+
+/// The kind of the invalidations of tokens; their subject is the token's id.
+const INVALIDATION: &str = "token";
+
+/// A token has changed.
+pub(crate) fn invalidation(token_id: TokenId) -> Invalidation {
+    Invalidation::One(INVALIDATION, token_id.to_string())
+}
 
 /// The room's state.
 #[derive(Debug)]
@@ -48,13 +60,13 @@ pub struct Tokens {
 
 impl Tokens {
     /// The marks are for the daemon's background task, [`Marks::run`].
-    pub fn new(config: &Config) -> (Self, Marks) {
+    pub fn new(config: &Config, belief: Belief) -> (Self, Marks) {
         let (marks, receiver) = mpsc::channel(usage::QUEUE);
         let tokens = Self {
             prefix: config.tokens.prefix.clone(),
             accept_unchecked: config.tokens.accept_unchecked,
             mark_seconds: config.tokens.last_used_seconds.max(1),
-            cache: Cache::on(cache::Tokens::new(config.cache.max_bytes), config.is_shared()),
+            cache: Cache::on(cache::Tokens::new(config.cache.max_bytes), belief),
             lanes: (0..LANES).map(|_| Mutex::new(())).collect(),
             reads: Semaphore::new(READS),
             marks,

@@ -15,10 +15,10 @@ use shared::time::Time;
 use super::model::{self, RANDOM};
 use super::store::{self, Used};
 use crate::app::Ctx;
-use crate::audit;
-use crate::db::{Batch, DbError, Statement};
+use crate::db::Statement;
 use crate::error::{Error, Result};
 use crate::keys::Purpose;
+use crate::ledger::{Change, Refused};
 use crate::world::{DAY, Millis, SECOND};
 
 /// How long a retry with the same `Idempotency-Key` gets the same answer.
@@ -57,58 +57,50 @@ pub async fn create(ctx: Ctx, op: CreateToken) -> Result<CreatedToken> {
         metadata: op.metadata.unwrap_or_default(),
         cidrs: op.cidrs,
     };
-    issue(&ctx, &token, &attempt, "tokens.create", None).await
+    Ok(issue(&ctx, &token, &attempt, "tokens.create", None).await?)
 }
 
-/// Makes a token of what has been checked. `required` is one more thing that must hold when it is committed: the
-/// token is not made otherwise, and the answer is [`Code::NotFound`].
+/// Makes a token of what has been checked. `required` is one more thing that must hold when it is committed: its failure
+/// comes back by its name.
 pub(super) async fn issue(
     ctx: &Ctx,
     token: &Token,
     attempt: &Attempt,
-    action: &str,
+    action: &'static str,
     required: Option<Statement>,
-) -> Result<CreatedToken> {
+) -> Result<CreatedToken, Refused> {
     let now = token.created_at.millis();
     let (secret, used) = attempt.secret(ctx, token.token_id, now)?;
-    let batch = || -> Result<Batch> {
-        let mut batch = store::insert(token, &model::hash(secret.expose()))?;
-        attempt.remember(&mut batch, used.as_ref(), now);
-        let detail = audit::detail([
+    let change = |frees_name: bool| -> Result<Change> {
+        // The key first: of several requests with one key those that lose answer by the record of the one that won.
+        let change = Change::new(action, token.token_id)
+            .with(attempt.remember(used.as_ref(), now))
+            .with(frees_name.then(|| store::free_name(&token.name, now)))
+            .with(store::insert(token, &model::hash(secret.expose()))?)
+            .with(required.clone())
+            .requires(permissions(&token.scopes));
+        Ok(change.detail([
             ("name", Some(json!(token.name))),
             ("scopes", Some(json!(token.scopes))),
             ("expires_at", token.expires_at.map(|at| json!(at))),
-        ]);
-        batch.push(audit::row(ctx, action, Some(&token.token_id.to_string()), detail));
-        batch.extend(required.clone());
-        Ok(batch)
+        ]))
     };
-    let db = ctx.app.db.as_ref();
-    let mut committed = db.commit(batch()?).await;
-    if let Err(DbError::Duplicate(store::INSERT_TOKEN)) = committed {
-        // The name may be taken by this very request, sent before or at the same time.
-        if let Some(used) = attempt.find(ctx).await? {
-            return repeat_create(ctx, attempt, &used).await;
-        }
-        committed = match db.commit(store::free_name(&token.name, now)).await {
-            Ok(_) => db.commit(batch()?).await,
-            Err(DbError::Unmet(_)) => committed,
-            Err(error) => Err(error),
-        };
+    let ledger = &ctx.app.ledger;
+    let mut committed = ledger.commit(ctx, change(false)?).await;
+    if let Err(Refused::Duplicate(store::INSERT_TOKEN)) = committed {
+        committed = ledger.commit(ctx, change(true)?).await;
     }
     match committed {
         Ok(_) => Ok(created(token, secret)),
-        Err(DbError::Duplicate(store::INSERT_TOKEN)) => match attempt.find(ctx).await? {
-            Some(used) => repeat_create(ctx, attempt, &used).await,
-            None => Err(Error::new(Code::NameTaken, format!("a live token is already named {:?}", token.name))),
+        Err(Refused::ExpectationFailed(store::FREE_NAME) | Refused::Duplicate(store::INSERT_TOKEN)) => {
+            let detail = format!("a live token is already named {:?}", token.name);
+            Err(Error::new(Code::NameTaken, detail).into())
+        }
+        Err(Refused::ExpectationFailed(store::INSERT_IDEMPOTENCY)) => match attempt.find(ctx).await? {
+            Some(used) => Ok(repeat_create(ctx, attempt, &used).await?),
+            None => Err(expired_meanwhile().into()),
         },
-        Err(DbError::Unmet(store::INSERT_IDEMPOTENCY)) => match attempt.find(ctx).await? {
-            Some(used) => repeat_create(ctx, attempt, &used).await,
-            None => Err(ended_meanwhile()),
-        },
-        // Nothing else of the batch can be unmet.
-        Err(DbError::Unmet(_)) => Err(Error::not_found("service")),
-        Err(error) => Err(error.into()),
+        Err(refused) => Err(refused),
     }
 }
 
@@ -157,7 +149,7 @@ pub async fn revoke(ctx: Ctx, op: RevokeToken) -> Result<RevokedToken> {
 }
 
 /// Revokes under the audit name of another operation. Whether the caller may is decided there.
-pub(crate) async fn revoke_as(ctx: Ctx, op: RevokeToken, action: &str) -> Result<RevokedToken> {
+pub(crate) async fn revoke_as(ctx: Ctx, op: RevokeToken, action: &'static str) -> Result<RevokedToken> {
     let now = ctx.now();
     let is_unfit = |reason: &String| reason.chars().count() > model::MAX_REASON || reason.chars().any(char::is_control);
     if op.reason.as_ref().is_some_and(is_unfit) {
@@ -167,20 +159,24 @@ pub(crate) async fn revoke_as(ctx: Ctx, op: RevokeToken, action: &str) -> Result
     let revoked = |at: Time| RevokedToken { success: true, token_id: token.token_id, revoked_at: at };
     if let Some(at) = token.revoked_at {
         // Whoever revoked it may not have come to forget it.
-        ctx.app.tokens.forget(&ctx.app, token.token_id).await;
+        ctx.app.ledger.forget(&[super::invalidation(token.token_id)]).await;
         return Ok(revoked(at));
     }
-    let mut batch = store::revoke(token.token_id, op.reason.as_deref(), now);
-    let detail =
-        audit::detail([("name", Some(json!(token.name))), ("reason", op.reason.as_ref().map(|reason| json!(reason)))]);
-    batch.push(audit::row(&ctx, action, Some(&token.token_id.to_string()), detail));
-    match commit(&ctx, token.token_id, batch).await {
-        Err(DbError::Unmet(0)) => {
+    let mut change = Change::new(action, token.token_id)
+        .with(store::revoke(token.token_id, op.reason.as_deref(), now))
+        .invalidates(super::invalidation(token.token_id))
+        .detail([("name", Some(json!(token.name))), ("reason", op.reason.as_ref().map(|reason| json!(reason)))]);
+    if ctx.caller.is_token(token.token_id) {
+        change = change.self_proving();
+    }
+    match ctx.app.ledger.commit(&ctx, change).await {
+        Ok(_) => Ok(revoked(Time::from_millis(now))),
+        Err(Refused::ExpectationFailed(store::REVOKE)) => {
             // Somebody else was first, and their time stands.
             let token = find(&ctx, &token.token_id.to_string()).await?;
             Ok(revoked(token.revoked_at.unwrap_or(Time::from_millis(now))))
         }
-        committed => committed.map(|()| revoked(Time::from_millis(now))).map_err(Error::from),
+        Err(refused) => Err(refused.into()),
     }
 }
 
@@ -191,18 +187,22 @@ pub async fn extend(ctx: Ctx, op: ExtendToken) -> Result<Token> {
         return Err(Error::new(Code::Conflict, "the token does not expire: there is nothing to extend"));
     };
     let extended = model::after_days("extend_days", expires_at.millis().max(now), op.extend_days)?;
-    let mut batch = store::extend(&token, extended, now);
+    let change = Change::new("tokens.extend", token.token_id)
+        .with(store::extend(&token, extended))
+        .invalidates(super::invalidation(token.token_id))
+        .requires(permissions(&token.scopes));
     let extended = Time::from_millis(extended);
-    let detail = audit::detail([("from", Some(json!(expires_at))), ("to", Some(json!(extended)))]);
-    batch.push(audit::row(&ctx, "tokens.extend", Some(&token.token_id.to_string()), detail));
-    match commit(&ctx, token.token_id, batch).await {
-        Ok(()) => Ok(Token { expires_at: Some(extended), ..token }),
-        Err(DbError::Unmet(0)) => Err(Error::new(Code::Conflict, "the token was changed at the same time; try again")),
-        Err(DbError::Duplicate(0)) => {
+    let change = change.detail([("from", Some(json!(expires_at))), ("to", Some(json!(extended)))]);
+    match ctx.app.ledger.commit(&ctx, change).await {
+        Ok(_) => Ok(Token { expires_at: Some(extended), ..token }),
+        Err(Refused::ExpectationFailed(store::EXTEND)) => {
+            Err(Error::new(Code::Conflict, "the token was changed at the same time; try again"))
+        }
+        Err(Refused::Duplicate(store::EXTEND)) => {
             let detail = format!("the token had expired, and another one is now named {:?}", token.name);
             Err(Error::new(Code::NameTaken, detail))
         }
-        Err(error) => Err(error.into()),
+        Err(refused) => Err(refused.into()),
     }
 }
 
@@ -230,40 +230,21 @@ pub async fn rotate(ctx: Ctx, op: RotateToken) -> Result<RotatedToken> {
     }
     let (secret, used) = attempt.secret(&ctx, token.token_id, now)?;
     let previous_end = now + Millis::from(grace) * SECOND;
-    let mut batch = store::rotate(token.token_id, &model::hash(secret.expose()), previous_end, now);
-    attempt.remember(&mut batch, used.as_ref(), now);
-    let detail = audit::detail([("grace_seconds", Some(json!(grace)))]);
-    batch.push(audit::row(&ctx, "tokens.rotate", Some(&token.token_id.to_string()), detail));
-    match commit(&ctx, token.token_id, batch).await {
-        Ok(()) => Ok(rotated(secret, now)),
-        Err(DbError::Unmet(0)) => Err(revoked()),
-        // Only the record of the key can be unmet beside the token.
-        Err(DbError::Unmet(_)) => match attempt.find(&ctx).await? {
+    let change = Change::new("tokens.rotate", token.token_id)
+        .with(attempt.remember(used.as_ref(), now))
+        .with(store::rotate(token.token_id, &model::hash(secret.expose()), previous_end))
+        .invalidates(super::invalidation(token.token_id))
+        .requires(permissions(&token.scopes))
+        .detail([("grace_seconds", Some(json!(grace)))]);
+    match ctx.app.ledger.commit(&ctx, change).await {
+        Ok(_) => Ok(rotated(secret, now)),
+        Err(Refused::ExpectationFailed(store::ROTATE)) => Err(revoked()),
+        Err(Refused::ExpectationFailed(store::INSERT_IDEMPOTENCY)) => match attempt.find(&ctx).await? {
             Some(used) => Ok(rotated(attempt.repeat_for(&ctx, &used, token.token_id)?, used.at)),
-            None => Err(ended_meanwhile()),
+            None => Err(expired_meanwhile()),
         },
-        Err(error) => Err(error.into()),
+        Err(refused) => Err(refused.into()),
     }
-}
-
-/// Commits a change of a token and forgets what was cached of it, so that the answer to the change comes after. It
-/// runs to its end even when the caller goes away: a commit whose forgetting was cancelled would leave the old state
-/// in the cache for good.
-pub(super) async fn commit(ctx: &Ctx, token_id: TokenId, batch: Batch) -> Result<(), DbError> {
-    let app = ctx.app.clone();
-    let running = tokio::spawn(async move {
-        let committed = app.db.commit(batch).await;
-        match &committed {
-            Err(DbError::Unavailable(_)) => app.distrust(),
-            // Refused too: whoever was first may not have come to forget yet.
-            _ => app.tokens.forget(&app, token_id).await,
-        }
-        committed.map(drop)
-    });
-    running.await.unwrap_or_else(|error| {
-        ctx.app.distrust();
-        Err(DbError::Unavailable(error.into()))
-    })
 }
 
 async fn find(ctx: &Ctx, id_or_name: &str) -> Result<Token> {
@@ -278,13 +259,19 @@ async fn find_live(ctx: &Ctx, id_or_name: &str) -> Result<Token> {
     if token.revoked_at.is_some() { Err(revoked()) } else { Ok(token) }
 }
 
-/// The record of the key stood in the way when we wrote, and had ended when we looked.
-fn ended_meanwhile() -> Error {
+/// INSERT conflicted with an existing idempotency record that has expired since.
+fn expired_meanwhile() -> Error {
     Error::new(Code::Conflict, "the first use of this Idempotency-Key ended just now; try again").retry_after(1)
 }
 
 fn revoked() -> Error {
     Error::new(Code::Conflict, "the token is revoked, and that is for good: mint another one")
+}
+
+/// What a token of these scopes may do on authd: whoever hands it out must hold that.
+fn permissions(scopes: &[String]) -> impl Iterator<Item = Permission> {
+    let of_service = scopes.iter().any(|scope| model::service_of(scope).is_some()).then_some(Permission::AccessWrite);
+    scopes.iter().filter_map(|scope| Permission::from_scope(scope)).chain(of_service)
 }
 
 /// Nobody hands out a permission on authd that they do not hold.
@@ -382,10 +369,9 @@ impl Attempt {
         Ok((key_id, model::mint(&ctx.app.config.tokens.prefix, &random)))
     }
 
-    /// Appends the record; its position is [`store::INSERT_IDEMPOTENCY`] when it creates.
-    fn remember(&self, batch: &mut Batch, used: Option<&Used>, now: Millis) {
-        if let (Some((_, hash)), Some(used)) = (&self.key, used) {
-            batch.push(store::insert_idempotency(hash, used, now + IDEMPOTENCY_LIFE));
-        }
+    /// The statement that remembers the use of the key, if there is one.
+    fn remember(&self, used: Option<&Used>, now: Millis) -> Option<Statement> {
+        let ((_, hash), used) = (self.key.as_ref()?, used?);
+        Some(store::insert_idempotency(hash, used, now + IDEMPOTENCY_LIFE))
     }
 }

@@ -1,8 +1,6 @@
 //! The tokens of services: API tokens whose one scope says whose they are. What a service is, is the business of the
 //! room of services; it calls these.
 
-use std::sync::Arc;
-
 use serde_json::json;
 use shared::api::tokens::{CreatedToken, ListTokens, Token, TokenList};
 use shared::id::{ServiceId, TokenId};
@@ -11,10 +9,10 @@ use shared::time::Time;
 
 use super::ops::{self, Attempt};
 use super::{model, store};
-use crate::app::{App, Ctx};
-use crate::audit;
-use crate::db::{Batch, DbError, Outcome, Statement};
-use crate::error::Result;
+use crate::app::Ctx;
+use crate::db::{Batch, Statement};
+use crate::error::{Error, Result};
+use crate::ledger::{Change, Invalidation, Refused};
 use crate::world::Millis;
 
 /// What a service's new token is to be.
@@ -46,7 +44,11 @@ pub async fn create_for_service(ctx: &Ctx, grant: ServiceGrant, alive: Statement
         cidrs: Vec::new(),
     };
     let attempt = Attempt::new(ctx, "services.create_token", None, &())?;
-    ops::issue(ctx, &token, &attempt, "services.create_token", Some(alive)).await
+    let missing = alive.name;
+    match ops::issue(ctx, &token, &attempt, "services.create_token", Some(alive)).await {
+        Err(Refused::ExpectationFailed(name)) if name == missing => Err(Error::not_found("service")),
+        issued => Ok(issued?),
+    }
 }
 
 /// The live tokens of a service, newest first.
@@ -66,30 +68,19 @@ pub async fn revoke_for_service(ctx: &Ctx, service: ServiceId, token_id: TokenId
     if token.scopes != [model::service_scope(service)] || token.revoked_at.is_some() {
         return Ok(false);
     }
-    let mut batch = store::revoke(token_id, None, ctx.now());
-    let detail = audit::detail([("name", Some(json!(token.name))), ("service", Some(json!(service)))]);
-    batch.push(audit::row(ctx, "services.revoke_token", Some(&token_id.to_string()), detail));
-    match ops::commit(ctx, token_id, batch).await {
-        Ok(()) => Ok(true),
-        Err(DbError::Unmet(0)) => Ok(false),
-        Err(error) => Err(error.into()),
+    let change = Change::new("services.revoke_token", token_id)
+        .with(store::revoke(token_id, None, ctx.now()))
+        .invalidates(super::invalidation(token_id))
+        .detail([("name", Some(json!(token.name))), ("service", Some(json!(service)))]);
+    match ctx.app.ledger.commit(ctx, change).await {
+        Ok(_) => Ok(true),
+        Err(Refused::ExpectationFailed(store::REVOKE)) => Ok(false),
+        Err(refused) => Err(refused.into()),
     }
 }
 
-/// The statements that revoke every token of a service. Whoever commits them hands the outcome of the last one to
-/// [`forget_returned`] before answering.
-pub fn revoke_of_service(service: ServiceId, reason: &str, now: Millis) -> Batch {
-    store::revoke_all(&json!([model::service_scope(service)]).to_string(), reason, now)
-}
-
-/// Forgets the tokens that a statement has revoked.
-pub async fn forget_returned(app: &Arc<App>, outcome: &Outcome) {
-    match store::returned_ids(outcome) {
-        Ok(ids) => {
-            for id in ids {
-                app.tokens.forget(app, id).await;
-            }
-        }
-        Err(_) => app.tokens.forget_all(),
-    }
+/// The statements that revoke every token of a service, and what they invalidate.
+pub fn revoke_of_service(service: ServiceId, reason: &str, now: Millis) -> (Batch, Invalidation) {
+    let batch = store::revoke_all(&json!([model::service_scope(service)]).to_string(), reason, now);
+    (batch, Invalidation::Returned(super::INVALIDATION, store::REVOKE_ALL))
 }

@@ -8,7 +8,7 @@ use shared::time::Time;
 use uuid::Uuid;
 
 use super::model::TokenHash;
-use crate::db::{Batch, Db, DbError, Outcome, Query, Row, Statement, Value};
+use crate::db::{Batch, Db, DbError, Query, Row, Statement, Value};
 use crate::error::{Error, Result};
 use crate::world::{DAY, Millis};
 
@@ -29,7 +29,7 @@ pub struct Secret {
 }
 
 /// A hash as the table has it: its first eight bytes are the key, the others are compared.
-fn split(hash: &TokenHash) -> (Value, Value) {
+pub fn split(hash: &TokenHash) -> (Value, Value) {
     let (slot, rest) = hash.split_at(8);
     (Value::Int(i64::from_be_bytes(slot.try_into().unwrap_or_default())), rest.to_vec().into())
 }
@@ -189,19 +189,27 @@ pub const SECRET_KEPT: Millis = 30 * DAY;
 pub const SWEEP_SECRETS: &str = "DELETE FROM secrets WHERE slot IN \
      (SELECT slot FROM secrets WHERE replaced_until <= $1 ORDER BY replaced_until LIMIT $2)";
 
-/// Positions in the batch of [`insert`] whose failure has a meaning.
-pub const INSERT_TOKEN: usize = 0;
-pub const INSERT_IDEMPOTENCY: usize = 3;
+/// Names of statements whose failure has a meaning.
+pub const INSERT_TOKEN: &str = "insert_token";
+pub const INSERT_IDEMPOTENCY: &str = "insert_idempotency";
+pub const FREE_NAME: &str = "free_name";
+pub const REVOKE: &str = "revoke_token";
+pub const EXTEND: &str = "extend_token";
+pub const ROTATE: &str = "rotate_token";
+/// Returns the ids of the tokens that it has revoked.
+pub const REVOKE_ALL: &str = "revoke_all_tokens";
 
-/// Takes its name from a token that has expired. Not a part of [`insert`]: nearly every name is free.
-pub fn free_name(name: &str, now: Millis) -> Batch {
-    vec![Statement::one(
+/// Takes its name from a token that has expired ([`FREE_NAME`] fails when there is none). Not a part of [`insert`]: nearly
+/// every name is free.
+pub fn free_name(name: &str, now: Millis) -> Statement {
+    Statement::one(
+        FREE_NAME,
         "UPDATE tokens SET live_name = NULL WHERE live_name = $1 AND expires_at <= $2",
         [name.into(), now.into()],
-    )]
+    )
 }
 
-/// A new token with its secret; the caller appends idempotency and audit.
+/// A new token with its secret. [`INSERT_TOKEN`] is a duplicate when a live token has the name.
 pub fn insert(token: &Token, hash: &TokenHash) -> Result<Batch> {
     let text = |value: serde_json::Result<String>| value.map(Value::Text).map_err(Error::internal);
     let scopes = text(serde_json::to_string(&token.scopes))?;
@@ -210,6 +218,7 @@ pub fn insert(token: &Token, hash: &TokenHash) -> Result<Batch> {
     let (slot, rest) = split(hash);
     Ok(vec![
         Statement::one(
+            INSERT_TOKEN,
             "INSERT INTO tokens (id, name, live_name, scopes, metadata, cidrs, created_at, created_by, expires_at, secret) \
              VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8, $9)",
             [
@@ -225,48 +234,57 @@ pub fn insert(token: &Token, hash: &TokenHash) -> Result<Batch> {
             ],
         ),
         Statement::one(
+            "insert_secret",
             "INSERT INTO secrets (slot, rest, token_id, name, scopes, cidrs, expires_at, revoked) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, 0)",
             [slot, rest, id_bytes(token.token_id), token.name.as_str().into(), scopes, cidrs, expires_at],
         ),
-        Statement::add("UPDATE counters SET value = value + $1 WHERE name IN ('tokens.live', 'tokens.all')", 1),
+        Statement::add(
+            "count_tokens",
+            "UPDATE counters SET value = value + $1 WHERE name IN ('tokens.live', 'tokens.all')",
+            1,
+        ),
     ])
 }
 
-/// Ends the token and frees its name. Unmet at 0 when it is revoked already.
+/// Ends the token and frees its name. [`REVOKE`] fails when it is revoked already.
 pub fn revoke(token_id: TokenId, reason: Option<&str>, now: Millis) -> Batch {
     vec![
         Statement::one(
+            REVOKE,
             "UPDATE tokens SET revoked_at = $2, revoke_reason = $3, live_name = NULL WHERE id = $1 AND revoked_at IS NULL",
             [token_id.to_string().into(), now.into(), reason.into()],
         ),
-        Statement::any(of_token!("UPDATE secrets SET revoked = 1"), both_ids(token_id)),
-        Statement::add("UPDATE counters SET value = value + $1 WHERE name = 'tokens.live'", -1),
-        invalidate(token_id, now),
+        Statement::any("revoke_secrets", of_token!("UPDATE secrets SET revoked = 1"), both_ids(token_id)),
+        Statement::add("count_tokens", "UPDATE counters SET value = value + $1 WHERE name = 'tokens.live'", -1),
     ]
 }
 
-/// Ends every token of exactly this set of scopes (a JSON array) and frees their names. The last statement returns
-/// the ids of those that were alive.
+/// Ends every token of exactly this set of scopes (a JSON array) and frees their names. [`REVOKE_ALL`] returns the ids
+/// of those that were alive; their invalidation rows are written.
 pub fn revoke_all(scopes: &str, reason: &str, now: Millis) -> Batch {
     vec![
         Statement::one(
+            "count_tokens",
             "UPDATE counters SET value = value - (SELECT COUNT(*) FROM tokens WHERE scopes = $1 AND revoked_at IS NULL) \
              WHERE name = 'tokens.live'",
             [scopes.into()],
         ),
         Statement::any(
+            "invalidate_tokens",
             "INSERT INTO invalidations (kind, subject, at) \
              SELECT 'token', id, CAST($2 AS BIGINT) FROM tokens WHERE scopes = $1 AND revoked_at IS NULL",
             [scopes.into(), now.into()],
         ),
         // Of tokens that were revoked before too: it is the same for them.
         Statement::any(
+            "revoke_secrets",
             "UPDATE secrets SET revoked = 1 WHERE slot IN (SELECT secret FROM tokens WHERE scopes = $1) \
              OR (replaced_until IS NOT NULL AND scopes = $1)",
             [scopes.into()],
         ),
         Statement::any(
+            REVOKE_ALL,
             "UPDATE tokens SET revoked_at = $2, revoke_reason = $3, live_name = NULL \
              WHERE scopes = $1 AND revoked_at IS NULL RETURNING id",
             [scopes.into(), now.into(), reason.into()],
@@ -274,62 +292,60 @@ pub fn revoke_all(scopes: &str, reason: &str, now: Millis) -> Batch {
     ]
 }
 
-/// The ids that the last statement of [`revoke_all`] returned.
-pub fn returned_ids(outcome: &Outcome) -> Result<Vec<TokenId>> {
-    outcome.rows.iter().map(|row| id(row, 0)).collect()
-}
-
-/// Moves the end of a live token, if it is still where the caller saw it (unmet at 0). Duplicate at 0: the name of an
-/// expired token was given to another one meanwhile.
-pub fn extend(token: &Token, expires_at: Millis, now: Millis) -> Batch {
+/// Moves the end of a live token, if it is still where the caller saw it ([`EXTEND`] fails otherwise). A duplicate: the
+/// name of an expired token was given to another one meanwhile.
+pub fn extend(token: &Token, expires_at: Millis) -> Batch {
     let [text, bytes] = both_ids(token.token_id);
     vec![
         Statement::one(
+            EXTEND,
             "UPDATE tokens SET expires_at = $2, live_name = name \
              WHERE id = $1 AND revoked_at IS NULL AND expires_at = $3",
             [text.clone(), expires_at.into(), token.expires_at.map(Time::millis).into()],
         ),
-        Statement::any(of_token!("UPDATE secrets SET expires_at = $3"), [text, bytes, expires_at.into()]),
-        invalidate(token.token_id, now),
+        Statement::any(
+            "extend_secrets",
+            of_token!("UPDATE secrets SET expires_at = $3"),
+            [text, bytes, expires_at.into()],
+        ),
     ]
 }
 
-/// Adds a secret to a token that is not revoked (unmet at 0); the others end at `previous_end` at the latest.
-pub fn rotate(token_id: TokenId, hash: &TokenHash, previous_end: Millis, now: Millis) -> Batch {
+/// Adds a secret to a token that is not revoked ([`ROTATE`] fails otherwise); the others end at `previous_end` at the
+/// latest.
+pub fn rotate(token_id: TokenId, hash: &TokenHash, previous_end: Millis) -> Batch {
     let [text, bytes] = both_ids(token_id);
     let (slot, rest) = split(hash);
     vec![
         // In PostgreSQL it locks the token against other changes until this one is done.
-        Statement::one("UPDATE tokens SET live_name = live_name WHERE id = $1 AND revoked_at IS NULL", [text.clone()]),
+        Statement::one(
+            ROTATE,
+            "UPDATE tokens SET live_name = live_name WHERE id = $1 AND revoked_at IS NULL",
+            [text.clone()],
+        ),
         // What is copied from the token is read from the token: it may have been extended meanwhile.
         Statement::one(
+            "insert_secret",
             "INSERT INTO secrets (slot, rest, token_id, name, scopes, cidrs, expires_at, revoked) \
              SELECT $2, $3, $4, name, scopes, cidrs, expires_at, 0 FROM tokens WHERE id = $1",
             [text.clone(), slot.clone(), rest, bytes.clone()],
         ),
         Statement::any(
+            "replace_secrets",
             "UPDATE secrets SET replaced_until = $3 \
              WHERE (slot = (SELECT secret FROM tokens WHERE id = $1) OR (token_id = $2 AND replaced_until IS NOT NULL)) \
              AND (replaced_until IS NULL OR replaced_until > $3)",
             [text.clone(), bytes, previous_end.into()],
         ),
-        Statement::one("UPDATE tokens SET secret = $2 WHERE id = $1", [text, slot]),
-        invalidate(token_id, now),
+        Statement::one("name_secret", "UPDATE tokens SET secret = $2 WHERE id = $1", [text, slot]),
     ]
-}
-
-/// Tells the other nodes to forget the token.
-fn invalidate(token_id: TokenId, now: Millis) -> Statement {
-    Statement::one(
-        "INSERT INTO invalidations (kind, subject, at) VALUES ('token', $1, $2)",
-        [token_id.to_string().into(), now.into()],
-    )
 }
 
 /// Marks uses, each to its own moment; a later mark stands.
 pub fn mark_used(uses: impl Iterator<Item = (TokenId, Millis)>) -> Batch {
     uses.map(|(id, at)| {
         Statement::any(
+            "mark_used",
             "UPDATE tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
             [id.to_string().into(), at.into()],
         )
@@ -361,9 +377,10 @@ pub async fn find_idempotency(db: &dyn Db, key: &[u8; 32], now: Millis) -> Resul
     Ok(rows.first().map(read).transpose()?)
 }
 
-/// Remembers a use, over one that has ended. Unmet when there is one that has not.
+/// Remembers a use, over one that has ended. [`INSERT_IDEMPOTENCY`] fails when there is one that has not.
 pub fn insert_idempotency(key: &[u8; 32], used: &Used, expires_at: Millis) -> Statement {
     Statement::one(
+        INSERT_IDEMPOTENCY,
         "INSERT INTO idempotency (key, request, subject, key_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6) \
          ON CONFLICT (key) DO UPDATE SET request = excluded.request, subject = excluded.subject, \
          key_id = excluded.key_id, created_at = excluded.created_at, expires_at = excluded.expires_at \

@@ -84,7 +84,7 @@ impl Marks {
             return;
         }
         let batch = store::mark_used(latest.into_iter().map(|(id, at)| (TokenId(id), at)));
-        if let Err(error) = db.commit_soon(batch).await {
+        if let Err(error) = db.commit(batch).await {
             warn!(%error, "the last uses of some tokens could not be written");
         }
     }

@@ -12,12 +12,14 @@ use shared::time::Time;
 use super::cache::Cached;
 use super::model::{self, Grant, Refusal, TokenHash};
 use super::usage::Mark;
-use super::{Tokens, store};
+use super::{INVALIDATION, Tokens, store};
 use crate::app::{App, Ctx};
 use crate::cache::clock;
 use crate::caller::Caller;
+use crate::db::{BoxFuture, Db};
 use crate::error::{Error, Result};
 use crate::json::Json;
+use crate::ledger::Subscriber;
 use crate::registry::Reply;
 use crate::world::Millis;
 
@@ -184,8 +186,8 @@ impl Tokens {
         self.mark(&hash, &cached, now);
         let id = shared::id::TokenId(grant.token_id);
         Ok(match grant.scopes.service {
-            Some(service) => Caller::Service { token: id, service },
-            None => Caller::Token { id, permissions: grant.scopes.permissions },
+            Some(service) => Caller::Service { token: id, hash, service },
+            None => Caller::Token { id, hash, permissions: grant.scopes.permissions },
         })
     }
 
@@ -222,25 +224,33 @@ impl Tokens {
         Ok(Cached { grant, marked: 0, read_at })
     }
 
-    /// Forgets every secret of a token. When it cannot be learnt which those are, forgets everything.
-    pub(super) async fn forget(&self, app: &App, token_id: shared::id::TokenId) {
-        match store::list_hashes(app.db.as_ref(), token_id).await {
-            Ok(hashes) => hashes.iter().for_each(|hash| self.cache.forget(hash)),
-            Err(_) => self.cache.forget_all(),
-        }
-    }
-
-    /// Forgets everything, for when a change may or may not have happened.
-    pub(crate) fn forget_all(&self) {
-        self.cache.forget_all();
-    }
-
     /// Queues the mark of a use, once a minute per token. A full queue drops it: the next use tries again.
     fn mark(&self, hash: &TokenHash, cached: &Cached, now: Millis) {
         let minute = u32::try_from(now / 1000 / i64::try_from(self.mark_seconds).unwrap_or(60)).unwrap_or_default();
         if cached.marked != minute && self.marks.capacity() > 0 && self.cache.shelf.claim(hash, minute) {
             let _ = self.marks.try_send(Mark { token_id: cached.grant.token_id, at: now });
         }
+    }
+}
+
+impl Subscriber for Tokens {
+    fn kind(&self) -> &'static str {
+        INVALIDATION
+    }
+
+    /// Forgets every secret of a token. When it cannot be learnt which those are, forgets everything.
+    fn forget<'a>(&'a self, db: &'a dyn Db, _: Millis, subject: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Ok(token_id) = subject.parse() else { return self.cache.forget_all() };
+            match store::list_hashes(db, token_id).await {
+                Ok(hashes) => hashes.iter().for_each(|hash| self.cache.forget(hash)),
+                Err(_) => self.cache.forget_all(),
+            }
+        })
+    }
+
+    fn forget_all(&self) {
+        self.cache.forget_all();
     }
 }
 

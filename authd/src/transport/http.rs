@@ -19,6 +19,7 @@ use shared::problem::{Code, OAuthError};
 use shared::secret::Secret;
 use shared::wire::Parts;
 use subtle::ConstantTimeEq;
+use tokio::sync::Mutex;
 use tracing::{debug, error, info, warn};
 
 use super::body::{self, JSON, Limits};
@@ -27,6 +28,7 @@ use super::{browser, forward, forwarded, pages};
 use crate::app::{App, Ctx, RequestId};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
+use crate::ledger;
 use crate::metrics::RouteCounts;
 use crate::registry::{Registry, Reply, authorize};
 
@@ -59,6 +61,8 @@ pub struct Http {
     paths: matchit::Router<Vec<(Method, usize)>>,
     process: u32,
     requests: AtomicU64,
+    /// Held by a call that is repeated because its caller's authority was changed before its commit.
+    overtaken: Mutex<()>,
 }
 
 /// An operation's route with the raw path parameters, or something else.
@@ -84,7 +88,7 @@ impl Http {
             router.insert(path, methods)?;
         }
         let process = u32::from_be_bytes(app.world.bytes());
-        Ok(Self { app, registry, paths: router, process, requests: AtomicU64::new(0) })
+        Ok(Self { app, registry, paths: router, process, requests: AtomicU64::new(0), overtaken: Mutex::default() })
     }
 
     /// Answers a request; every failure is an answer too.
@@ -169,12 +173,28 @@ impl Http {
         }
         let (mut fields, count) = ([("", ""); 4], info.headers.len());
         let count = header_fields(info, &head.headers, &mut fields[..count])?;
-        let parts = Parts { path, query: head.uri.query(), headers: &fields[..count], body: &body };
         let is_logged =
             !matches!(info.access, Access::Public | Access::Proof) && tracing::enabled!(tracing::Level::DEBUG);
         let logged = is_logged.then(|| caller.to_string());
-        let ctx = Ctx { app: self.app.clone(), caller, address, request_id: id };
-        let Reply { status, body } = route.call(ctx, parts).await?;
+        let call = async |caller: Caller| {
+            let parts = Parts { path, query: head.uri.query(), headers: &fields[..count], body: &body };
+            let permission = info.permission();
+            route.call(Ctx { app: self.app.clone(), caller, address, request_id: id, permission }, parts).await
+        };
+        let mut answer = call(caller).await;
+        if answer.as_ref().is_err_and(ledger::is_overtaken) {
+            // Those who were overtaken take turns, so that each overtakes the others once at most.
+            let _turn = self.overtaken.lock().await;
+            for _ in 1..ledger::TRIES {
+                let caller = self.caller(connection, info, &head.headers, address).await?;
+                authorize(info, &caller)?;
+                answer = call(caller).await;
+                if !answer.as_ref().is_err_and(ledger::is_overtaken) {
+                    break;
+                }
+            }
+        }
+        let Reply { status, body } = answer?;
         if let Some(caller) = logged {
             let address = address.map(tracing::field::display);
             // What changed anything is in the audit log; a line here for each would cost more than the change.
@@ -199,7 +219,7 @@ impl Http {
             Connection::Admin(caller) => caller.clone(),
             Connection::Public(_) => Caller::Anonymous,
         };
-        let ctx = Ctx { app: self.app.clone(), caller, address, request_id: id };
+        let ctx = Ctx { app: self.app.clone(), caller, address, request_id: id, permission: None };
         if let Some(answer) = pages::respond(&ctx, head.uri.path()) {
             return answer;
         }

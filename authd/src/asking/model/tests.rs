@@ -246,8 +246,8 @@ proptest! {
         if let Ok(path) = path_of(uri.as_bytes()) {
             prop_assert!(path.starts_with('/') && !path.contains("//") && !path.contains(['%', '\\', ';', '?', '#']));
             prop_assert!(path.split('/').all(|segment| segment != "." && segment != ".."));
-            // Decoding again, earlier or later, changes nothing.
-            prop_assert!(path.contains(' ') || path_of(path.as_bytes()).as_ref() == Ok(&path));
+            // Decoded again, earlier or later, it is the same path or none: some characters are taken only encoded.
+            prop_assert!(path_of(path.as_bytes()).map_or(true, |again| again == path));
         }
     }
 

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::Shop;
 use crate::caller::{Caller, Permissions};
+use crate::ledger::Subscriber;
 use crate::testing::NOW;
 use crate::world::SECOND;
 

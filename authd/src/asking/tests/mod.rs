@@ -8,6 +8,7 @@ use shared::id::{ServiceId, TokenId, UserId};
 
 use crate::caller::{Caller, Permissions};
 use crate::testing::TestApp;
+use crate::tokens::model::hash;
 
 pub const PASSWORD: &str = "correct horse battery";
 
@@ -17,6 +18,7 @@ pub struct Shop {
     pub app: TestApp,
     pub id: ServiceId,
     pub alice: UserId,
+    service: Caller,
 }
 
 impl Shop {
@@ -36,7 +38,10 @@ impl Shop {
         must("services.add_role", json!({ "service_id": "shop", "role_id": "clerk" })).await;
         must("grants.add_role", alices_role()).await;
         let id = service["id"].as_str().unwrap().parse().unwrap();
-        Self { app, id, alice }
+        let token = must("services.create_token", json!({ "id": "shop" })).await;
+        let token = (token["token_id"].as_str().unwrap(), token["token"].as_str().unwrap());
+        let service = Caller::Service { token: token.0.parse().unwrap(), hash: hash(token.1), service: id };
+        Self { app, id, alice, service }
     }
 
     /// A new session's token.
@@ -49,12 +54,14 @@ impl Shop {
     pub async fn mint(&self, fields: Value) -> (String, Caller) {
         let made = self.app.call("tokens.create", fields.clone()).await.unwrap();
         let id = TokenId(made["token_id"].as_str().unwrap().parse().unwrap());
-        (made["token"].as_str().unwrap().to_owned(), Caller::Token { id, permissions: Permissions::NONE })
+        let token = made["token"].as_str().unwrap().to_owned();
+        let caller = Caller::Token { id, hash: hash(&token), permissions: Permissions::NONE };
+        (token, caller)
     }
 
     /// The caller who holds a token of the shop's own.
     pub fn service(&self) -> Caller {
-        Caller::Service { token: TokenId(self.app.world.uuid()), service: self.id }
+        self.service.clone()
     }
 
     pub async fn dismiss_alice(&self) {

@@ -73,6 +73,7 @@ impl Service {
 
     async fn page(&self, method: &str, path: &str, fields: &str) -> Page {
         let ctx = Ctx {
+            permission: None,
             app: self.app.app.clone(),
             caller: Caller::Anonymous,
             address: Some([127, 0, 0, 1].into()),

@@ -6,93 +6,86 @@ use shared::api::rbac::{
     GrantList, GrantPermission, GrantRole, ListGrants, ListPersonRoles, ListPersonServices, ListRolePeople, RoleList,
     ServiceList, UngrantPermission, UngrantRole,
 };
-use shared::api::users::UserList;
+use shared::api::rbac::{Role, Service};
+use shared::api::users::{User, UserList};
+use shared::id::ServiceId;
 
-use super::relations::{added, on_authd, removed};
+use super::commit;
+use super::relations::{added, commit_role, on_authd, removed};
 use crate::app::Ctx;
-use crate::audit;
 use crate::error::Result;
+use crate::ledger::{Change, Refused};
 use crate::rbac::AUTHD;
-use crate::rbac::change::Change;
+use crate::rbac::change::Guard;
 use crate::rbac::model::{self, Page};
 use crate::rbac::store::grants::{self as store, Filter};
 use crate::rbac::store::relations::{self, Relation};
-use crate::rbac::store::roles;
 
 pub async fn grant_role(ctx: Ctx, op: GrantRole) -> Result<Done> {
-    let person = super::user(&ctx, &op.person_id).await?;
-    let (service, role) = (super::service(&ctx, &op.service_id).await?, super::role(&ctx, &op.role_id).await?);
-    let mut change = Change::guarded(&ctx).await?;
-    if service.id == AUTHD {
-        change.check_held(roles::on_authd(ctx.app.db.as_ref(), role.id).await?)?;
-    }
-    change.extend(Relation::PersonRole(person.id, service.id, role.id).insert(ctx.now()));
-    let detail = audit::detail([
+    let (person, service, role) = role_in_service(&ctx, &op.person_id, &op.service_id, &op.role_id).await?;
+    let relation = Relation::PersonRole(person.id, service.id, role.id);
+    let change = Change::new("grants.add_role", person.id).with(relation.insert(ctx.now())).detail([
         ("person", Some(json!(person.username))),
         ("service", Some(json!(service.name))),
         ("role", Some(json!(role.name))),
     ]);
-    let committed = change.commit("grants.add_role", person.id, detail).await;
-    added(committed.map(drop), &["user", "service", "role"], || {
-        format!("{:?} has the role {:?} in {:?} already", person.username, role.name, service.name)
-    })
+    let committed = commit_role(&ctx, service.id, role.id, change).await;
+    added(committed, || format!("{:?} has the role {:?} in {:?} already", person.username, role.name, service.name))
 }
 
 pub async fn ungrant_role(ctx: Ctx, op: UngrantRole) -> Result<Done> {
-    let person = super::user(&ctx, &op.person_id).await?;
-    let (service, role) = (super::service(&ctx, &op.service_id).await?, super::role(&ctx, &op.role_id).await?);
-    let mut change = Change::guarded(&ctx).await?;
-    if service.id == AUTHD {
-        change.check_held(roles::on_authd(ctx.app.db.as_ref(), role.id).await?)?;
-    }
-    change.push(Relation::PersonRole(person.id, service.id, role.id).delete());
-    let detail = audit::detail([
+    let (person, service, role) = role_in_service(&ctx, &op.person_id, &op.service_id, &op.role_id).await?;
+    let relation = Relation::PersonRole(person.id, service.id, role.id);
+    let change = Change::new("grants.remove_role", person.id).with([relation.delete()]).detail([
         ("person", Some(json!(person.username))),
         ("service", Some(json!(service.name))),
         ("role", Some(json!(role.name))),
     ]);
-    let committed = change.commit("grants.remove_role", person.id, detail).await;
-    removed(committed.map(drop), || {
-        format!("{:?} was not given the role {:?} in {:?}", person.username, role.name, service.name)
-    })
+    let committed = commit_role(&ctx, service.id, role.id, change).await;
+    removed(committed, || format!("{:?} was not given the role {:?} in {:?}", person.username, role.name, service.name))
+}
+
+async fn role_in_service(ctx: &Ctx, person: &str, service: &str, role: &str) -> Result<(User, Service, Role)> {
+    let person = super::user(ctx, person).await?;
+    Ok((person, super::service(ctx, service).await?, super::role(ctx, role).await?))
 }
 
 pub async fn grant_permission(ctx: Ctx, op: GrantPermission) -> Result<Done> {
     let (person, service) = (super::user(&ctx, &op.person_id).await?, super::service(&ctx, &op.service_id).await?);
     let permission = super::permission(&ctx, &op.permission_id).await?;
-    let mut change = Change::guarded(&ctx).await?;
-    if service.id == AUTHD {
-        change.check_held(on_authd(&permission.name))?;
-    }
-    change.extend(Relation::PersonPermission(person.id, service.id, permission.id).insert(ctx.now()));
-    let detail = audit::detail([
+    let relation = Relation::PersonPermission(person.id, service.id, permission.id);
+    let change = Change::new("grants.add_permission", person.id).with(relation.insert(ctx.now())).detail([
         ("person", Some(json!(person.username))),
         ("service", Some(json!(service.name))),
         ("permission", Some(json!(permission.name))),
     ]);
-    let committed = change.commit("grants.add_permission", person.id, detail).await;
-    added(committed.map(drop), &["user", "service", "permission"], || {
-        format!("{:?} was given {:?} in {:?} already", person.username, permission.name, service.name)
-    })
+    let committed = commit_permission(&ctx, service.id, &permission.name, change).await;
+    added(committed, || format!("{:?} was given {:?} in {:?} already", person.username, permission.name, service.name))
 }
 
 pub async fn ungrant_permission(ctx: Ctx, op: UngrantPermission) -> Result<Done> {
     let (person, service) = (super::user(&ctx, &op.person_id).await?, super::service(&ctx, &op.service_id).await?);
     let permission = super::permission(&ctx, &op.permission_id).await?;
-    let mut change = Change::guarded(&ctx).await?;
-    if service.id == AUTHD {
-        change.check_held(on_authd(&permission.name))?;
-    }
-    change.push(Relation::PersonPermission(person.id, service.id, permission.id).delete());
-    let detail = audit::detail([
+    let relation = Relation::PersonPermission(person.id, service.id, permission.id);
+    let change = Change::new("grants.remove_permission", person.id).with([relation.delete()]).detail([
         ("person", Some(json!(person.username))),
         ("service", Some(json!(service.name))),
         ("permission", Some(json!(permission.name))),
     ]);
-    let committed = change.commit("grants.remove_permission", person.id, detail).await;
-    removed(committed.map(drop), || {
+    let committed = commit_permission(&ctx, service.id, &permission.name, change).await;
+    removed(committed, || {
         format!("{:?} was not given {:?} in {:?} directly", person.username, permission.name, service.name)
     })
+}
+
+/// Commits a change of who has a permission in a service.
+async fn commit_permission(ctx: &Ctx, service: ServiceId, permission: &str, change: Change) -> Result<(), Refused> {
+    if service != AUTHD {
+        return commit(ctx, change).await;
+    }
+    let mut guard = Guard::new(ctx).await?;
+    guard.check_changed(on_authd(permission))?;
+    commit(ctx, guard.guard(change)).await
 }
 
 /// Person by person. The cursor is the place of the last grant of the page before.

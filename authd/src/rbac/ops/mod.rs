@@ -11,11 +11,11 @@ pub mod users;
 use shared::api::rbac::{Permission, Role, Service};
 use shared::api::users::User;
 
-use super::change::Refused;
 use super::store;
 use crate::app::Ctx;
-use crate::db::{Outcome, Row};
+use crate::db::{Committed, Row};
 use crate::error::{Error, Result};
+use crate::ledger::{Change, Refused};
 use crate::names;
 
 /// Finds things by what a request calls them, or says that there are none.
@@ -42,19 +42,29 @@ fn renamed<'a>(field: &str, name: Option<&'a str>, folded: &'a mut String) -> Re
     Ok(Some((name, folded)))
 }
 
-/// What the first statement of an insert, an update or a delete was refused for.
+/// Commits a change of people or access. What is cached of access is forgotten whatever it is: who is affected by a
+/// role's permission is not quickly told.
+async fn commit_rows(ctx: &Ctx, change: Change) -> Result<Committed, Refused> {
+    let invalidation = super::invalidation(change.subject());
+    ctx.app.ledger.commit(ctx, change.invalidates(invalidation)).await
+}
+
+async fn commit(ctx: &Ctx, change: Change) -> Result<(), Refused> {
+    commit_rows(ctx, change).await.map(drop)
+}
+
+/// What the statement that writes a thing was refused for. The statement is named after the thing.
 fn explained(refused: Refused, what: &str, name: &str) -> Error {
     match refused {
-        Refused::Unmet(0) => Error::not_found(what),
-        Refused::Duplicate(0) => names::taken(what, name),
+        Refused::ExpectationFailed(statement) if statement == what => Error::not_found(what),
+        Refused::Duplicate(statement) if statement == what => names::taken(what, name),
         refused => refused.into(),
     }
 }
 
-/// The row that the first statement of an update returned.
-fn returned<T>(outcomes: &[Outcome], read: fn(&Row) -> Result<T>) -> Result<T> {
-    let row = outcomes.first().and_then(|outcome| outcome.rows.first());
-    read(row.ok_or_else(|| Error::internal("an update returned no row"))?)
+/// The row that the statement which updates a thing returned.
+fn returned<T>(committed: &Committed, what: &str, read: fn(&Row) -> Result<T>) -> Result<T> {
+    read(committed.rows(what).first().ok_or_else(|| Error::internal("an update returned no row"))?)
 }
 
 /// The names of the fields that a request changes, for the audit log: their values may be personal.

@@ -8,12 +8,11 @@ use shared::api::rbac::{
 use shared::id::PermissionId;
 use shared::time::Time;
 
-use super::{explained, renamed, returned};
+use super::{commit, commit_rows, explained, renamed, returned};
 use crate::app::Ctx;
-use crate::audit;
 use crate::error::{Error, Result};
+use crate::ledger::Change;
 use crate::names;
-use crate::rbac::change::Change;
 use crate::rbac::model::{self, Page};
 use crate::rbac::store::{permissions as store, relations};
 
@@ -22,12 +21,12 @@ pub async fn create(ctx: Ctx, op: CreatePermission) -> Result<Permission> {
     let now = Time::from_millis(ctx.now());
     let permission =
         Permission { id: PermissionId(ctx.app.world.uuid()), name: op.name, created_at: now, updated_at: now };
-    let mut change = Change::new(&ctx);
-    change.push(store::insert(&permission, &folded));
-    let detail = audit::detail([("name", Some(json!(permission.name)))]);
-    match change.commit("permissions.create", permission.id, detail).await {
+    let change = Change::new("permissions.create", permission.id)
+        .with([store::insert(&permission, &folded)])
+        .detail([("name", Some(json!(permission.name)))]);
+    match commit(&ctx, change).await {
         Ok(_) => Ok(permission),
-        Err(refused) => Err(explained(refused, "permission", &permission.name)),
+        Err(refused) => Err(explained(refused, store::NAME, &permission.name)),
     }
 }
 
@@ -49,15 +48,14 @@ pub async fn update(ctx: Ctx, op: UpdatePermission) -> Result<Permission> {
     if model::is_authd_permission(&permission.name) && op.name.is_some() {
         return Err(built_in(&permission));
     }
-    let mut change = Change::new(&ctx);
-    change.push(store::update(permission.id, name, ctx.now()));
-    let detail = audit::detail([
+    let update = store::update(permission.id, name, ctx.now());
+    let change = Change::new("permissions.update", permission.id).with([update]).detail([
         ("from", op.name.is_some().then(|| json!(permission.name))),
         ("name", Some(json!(op.name.as_ref().unwrap_or(&permission.name)))),
     ]);
-    match change.commit("permissions.update", permission.id, detail).await {
-        Ok(outcomes) => returned(&outcomes, store::read),
-        Err(refused) => Err(explained(refused, "permission", op.name.as_deref().unwrap_or_default())),
+    match commit_rows(&ctx, change).await {
+        Ok(committed) => returned(&committed, store::NAME, store::read),
+        Err(refused) => Err(explained(refused, store::NAME, op.name.as_deref().unwrap_or_default())),
     }
 }
 
@@ -66,13 +64,13 @@ pub async fn delete(ctx: Ctx, op: DeletePermission) -> Result<Done> {
     if model::is_authd_permission(&permission.name) {
         return Err(built_in(&permission));
     }
-    let mut change = Change::new(&ctx);
-    change.push(store::delete(permission.id, ctx.now()));
-    change.extend(relations::delete_of_permission(permission.id));
-    let detail = audit::detail([("name", Some(json!(permission.name)))]);
-    match change.commit("permissions.delete", permission.id, detail).await {
+    let change = Change::new("permissions.delete", permission.id)
+        .with([store::delete(permission.id, ctx.now())])
+        .with(relations::delete_of_permission(permission.id))
+        .detail([("name", Some(json!(permission.name)))]);
+    match commit(&ctx, change).await {
         Ok(_) => Ok(Done::default()),
-        Err(refused) => Err(explained(refused, "permission", "")),
+        Err(refused) => Err(explained(refused, store::NAME, "")),
     }
 }
 

@@ -6,14 +6,16 @@ use shared::api::rbac::{
     AddRolePermission, AddServiceRole, ListRolePermissions, ListServiceRoles, PermissionList, RemoveRolePermission,
     RemoveServiceRole, RoleList,
 };
+use shared::id::{RoleId, ServiceId};
 use shared::op::Permission as Authd;
 use shared::problem::Code;
 
+use super::commit;
 use crate::app::Ctx;
-use crate::audit;
 use crate::caller::Permissions;
 use crate::error::{Error, Result};
-use crate::rbac::change::{Change, Refused};
+use crate::ledger::{Change, Refused};
+use crate::rbac::change::Guard;
 use crate::rbac::model::Page;
 use crate::rbac::store::relations::{self as store, Relation};
 use crate::rbac::store::roles;
@@ -21,16 +23,12 @@ use crate::rbac::{ADMIN_ROLE, ADMIN_ROLE_NAME, AUTHD, AUTHD_NAME};
 
 pub async fn add_role_permission(ctx: Ctx, op: AddRolePermission) -> Result<Done> {
     let (role, permission) = (super::role(&ctx, &op.role_id).await?, super::permission(&ctx, &op.permission_id).await?);
-    let mut change = Change::guarded(&ctx).await?;
-    if roles::counts_on_authd(ctx.app.db.as_ref(), role.id).await? {
-        change.check_held(on_authd(&permission.name))?;
-    }
-    change.extend(Relation::RolePermission(role.id, permission.id).insert(ctx.now()));
-    let detail = audit::detail([("role", Some(json!(role.name))), ("permission", Some(json!(permission.name)))]);
-    let committed = change.commit("roles.add_permission", role.id, detail).await;
-    added(committed.map(drop), &["role", "permission"], || {
-        format!("the role {:?} has the permission {:?} already", role.name, permission.name)
-    })
+    let relation = Relation::RolePermission(role.id, permission.id);
+    let change = Change::new("roles.add_permission", role.id)
+        .with(relation.insert(ctx.now()))
+        .detail([("role", Some(json!(role.name))), ("permission", Some(json!(permission.name)))]);
+    let committed = commit_permission(&ctx, role.id, &permission.name, change).await;
+    added(committed, || format!("the role {:?} has the permission {:?} already", role.name, permission.name))
 }
 
 pub async fn remove_role_permission(ctx: Ctx, op: RemoveRolePermission) -> Result<Done> {
@@ -38,16 +36,25 @@ pub async fn remove_role_permission(ctx: Ctx, op: RemoveRolePermission) -> Resul
     if role.id == ADMIN_ROLE && on_authd(&permission.name).contain(Authd::Admin) {
         return Err(built_in(&format!("the permission {} of the role {ADMIN_ROLE_NAME}", permission.name)));
     }
-    let mut change = Change::guarded(&ctx).await?;
-    if roles::counts_on_authd(ctx.app.db.as_ref(), role.id).await? {
-        change.check_held(on_authd(&permission.name))?;
+    let relation = Relation::RolePermission(role.id, permission.id);
+    let change = Change::new("roles.remove_permission", role.id)
+        .with([relation.delete()])
+        .detail([("role", Some(json!(role.name))), ("permission", Some(json!(permission.name)))]);
+    let committed = commit_permission(&ctx, role.id, &permission.name, change).await;
+    removed(committed, || format!("the role {:?} does not have the permission {:?}", role.name, permission.name))
+}
+
+/// Commits a change of what a role holds. Only permissions of authd's can matter there.
+async fn commit_permission(ctx: &Ctx, role: RoleId, permission: &str, change: Change) -> Result<(), Refused> {
+    let worth = on_authd(permission);
+    if worth == Permissions::NONE {
+        return commit(ctx, change).await;
     }
-    change.push(Relation::RolePermission(role.id, permission.id).delete());
-    let detail = audit::detail([("role", Some(json!(role.name))), ("permission", Some(json!(permission.name)))]);
-    let committed = change.commit("roles.remove_permission", role.id, detail).await;
-    removed(committed.map(drop), || {
-        format!("the role {:?} does not have the permission {:?}", role.name, permission.name)
-    })
+    let mut guard = Guard::new(ctx).await?;
+    // A role that does not count on authd may begin to at the same time.
+    let counts = roles::counts_on_authd(ctx.app.db.as_ref(), role).await?;
+    guard.check_changed(if counts { worth } else { Permissions::NONE })?;
+    commit(ctx, guard.guard(change)).await
 }
 
 pub async fn list_role_permissions(ctx: Ctx, op: ListRolePermissions) -> Result<PermissionList> {
@@ -60,16 +67,11 @@ pub async fn list_role_permissions(ctx: Ctx, op: ListRolePermissions) -> Result<
 
 pub async fn add_service_role(ctx: Ctx, op: AddServiceRole) -> Result<Done> {
     let (service, role) = (super::service(&ctx, &op.service_id).await?, super::role(&ctx, &op.role_id).await?);
-    let mut change = Change::guarded(&ctx).await?;
-    if service.id == AUTHD {
-        change.check_held(roles::on_authd(ctx.app.db.as_ref(), role.id).await?)?;
-    }
-    change.extend(Relation::ServiceRole(service.id, role.id).insert(ctx.now()));
-    let detail = audit::detail([("service", Some(json!(service.name))), ("role", Some(json!(role.name)))]);
-    let committed = change.commit("services.add_role", service.id, detail).await;
-    added(committed.map(drop), &["service", "role"], || {
-        format!("the role {:?} counts in the service {:?} already", role.name, service.name)
-    })
+    let change = Change::new("services.add_role", service.id)
+        .with(Relation::ServiceRole(service.id, role.id).insert(ctx.now()))
+        .detail([("service", Some(json!(service.name))), ("role", Some(json!(role.name)))]);
+    let committed = commit_role(&ctx, service.id, role.id, change).await;
+    added(committed, || format!("the role {:?} counts in the service {:?} already", role.name, service.name))
 }
 
 pub async fn remove_service_role(ctx: Ctx, op: RemoveServiceRole) -> Result<Done> {
@@ -77,14 +79,21 @@ pub async fn remove_service_role(ctx: Ctx, op: RemoveServiceRole) -> Result<Done
     if service.id == AUTHD && role.id == ADMIN_ROLE {
         return Err(built_in(&format!("the role {ADMIN_ROLE_NAME} of the service {AUTHD_NAME}")));
     }
-    let mut change = Change::guarded(&ctx).await?;
-    if service.id == AUTHD {
-        change.check_held(roles::on_authd(ctx.app.db.as_ref(), role.id).await?)?;
+    let change = Change::new("services.remove_role", service.id)
+        .with([Relation::ServiceRole(service.id, role.id).delete()])
+        .detail([("service", Some(json!(service.name))), ("role", Some(json!(role.name)))]);
+    let committed = commit_role(&ctx, service.id, role.id, change).await;
+    removed(committed, || format!("the role {:?} is none of the service {:?}", role.name, service.name))
+}
+
+/// Commits a change of where a role counts, or of who was given it in a service.
+pub async fn commit_role(ctx: &Ctx, service: ServiceId, role: RoleId, change: Change) -> Result<(), Refused> {
+    if service != AUTHD {
+        return commit(ctx, change).await;
     }
-    change.push(Relation::ServiceRole(service.id, role.id).delete());
-    let detail = audit::detail([("service", Some(json!(service.name))), ("role", Some(json!(role.name)))]);
-    let committed = change.commit("services.remove_role", service.id, detail).await;
-    removed(committed.map(drop), || format!("the role {:?} is none of the service {:?}", role.name, service.name))
+    let mut guard = Guard::new(ctx).await?;
+    guard.check_changed(roles::on_authd(ctx.app.db.as_ref(), role).await?)?;
+    commit(ctx, guard.guard(change)).await
 }
 
 pub async fn list_service_roles(ctx: Ctx, op: ListServiceRoles) -> Result<RoleList> {
@@ -100,13 +109,13 @@ pub fn on_authd(permission: &str) -> Permissions {
     Authd::parse(permission).into_iter().collect()
 }
 
-/// The answer to a new relation. `ends` are what it is between, in the order in which the batch looks for them.
-pub fn added(committed: Result<(), Refused>, ends: &[&str], already: impl FnOnce() -> String) -> Result<Done> {
+/// The answer to a new relation.
+pub fn added(committed: Result<(), Refused>, already: impl FnOnce() -> String) -> Result<Done> {
     match committed {
         Ok(()) => Ok(Done::default()),
-        // It was there a moment ago, and has been deleted at the same time.
-        Err(Refused::Unmet(index)) if index < ends.len() => Err(Error::not_found(ends[index])),
-        Err(Refused::Duplicate(index)) if index == ends.len() => Err(Error::new(Code::Conflict, already())),
+        Err(Refused::Duplicate(store::RELATION)) => Err(Error::new(Code::Conflict, already())),
+        // What it is between was there a moment ago, and has been deleted at the same time.
+        Err(Refused::ExpectationFailed(end)) => Err(Error::not_found(end)),
         Err(refused) => Err(refused.into()),
     }
 }
@@ -115,7 +124,7 @@ pub fn added(committed: Result<(), Refused>, ends: &[&str], already: impl FnOnce
 pub fn removed(committed: Result<(), Refused>, missing: impl FnOnce() -> String) -> Result<Done> {
     match committed {
         Ok(()) => Ok(Done::default()),
-        Err(Refused::Unmet(0)) => Err(Error::new(Code::NotFound, missing())),
+        Err(Refused::ExpectationFailed(store::RELATION)) => Err(Error::new(Code::NotFound, missing())),
         Err(refused) => Err(refused.into()),
     }
 }

@@ -7,12 +7,12 @@ use shared::api::users::Status;
 use shared::id::RoleId;
 use shared::time::Time;
 
-use super::{explained, renamed, returned};
+use super::{commit, commit_rows, explained, renamed, returned};
 use crate::app::Ctx;
-use crate::audit;
 use crate::error::{Error, Result};
+use crate::ledger::Change;
 use crate::names;
-use crate::rbac::change::Change;
+use crate::rbac::change::Guard;
 use crate::rbac::model::{self, Page};
 use crate::rbac::store::{relations, roles as store};
 use crate::rbac::{ADMIN_ROLE, ADMIN_ROLE_NAME};
@@ -27,12 +27,12 @@ pub async fn create(ctx: Ctx, op: CreateRole) -> Result<Role> {
         created_at: now,
         updated_at: now,
     };
-    let mut change = Change::new(&ctx);
-    change.push(store::insert(&role, &folded));
-    let detail = audit::detail([("name", Some(json!(role.name))), ("status", Some(json!(role.status)))]);
-    match change.commit("roles.create", role.id, detail).await {
+    let change = Change::new("roles.create", role.id)
+        .with([store::insert(&role, &folded)])
+        .detail([("name", Some(json!(role.name))), ("status", Some(json!(role.status)))]);
+    match commit(&ctx, change).await {
         Ok(_) => Ok(role),
-        Err(refused) => Err(explained(refused, "role", &role.name)),
+        Err(refused) => Err(explained(refused, store::NAME, &role.name)),
     }
 }
 
@@ -54,18 +54,16 @@ pub async fn update(ctx: Ctx, op: UpdateRole) -> Result<Role> {
     if role.id == ADMIN_ROLE && (op.name.is_some() || op.status == Some(Status::Inactive)) {
         return Err(built_in());
     }
-    let change = Change::guarded(&ctx).await?;
-    check_held_on_authd(&ctx, &change, role.id).await?;
-    let mut change = change;
-    change.push(store::update(role.id, name, op.status, ctx.now()));
-    let detail = audit::detail([
+    let guard = guard(&ctx, role.id).await?;
+    let update = store::update(role.id, name, op.status, ctx.now());
+    let change = Change::new("roles.update", role.id).with([update]).detail([
         ("from", op.name.is_some().then(|| json!(role.name))),
         ("name", Some(json!(op.name.as_ref().unwrap_or(&role.name)))),
         ("status", op.status.map(|status| json!(status))),
     ]);
-    match change.commit("roles.update", role.id, detail).await {
-        Ok(outcomes) => returned(&outcomes, store::read),
-        Err(refused) => Err(explained(refused, "role", op.name.as_deref().unwrap_or_default())),
+    match commit_rows(&ctx, guard.guard(change)).await {
+        Ok(committed) => returned(&committed, store::NAME, store::read),
+        Err(refused) => Err(explained(refused, store::NAME, op.name.as_deref().unwrap_or_default())),
     }
 }
 
@@ -74,24 +72,25 @@ pub async fn delete(ctx: Ctx, op: DeleteRole) -> Result<Done> {
     if role.id == ADMIN_ROLE {
         return Err(built_in());
     }
-    let mut change = Change::guarded(&ctx).await?;
-    check_held_on_authd(&ctx, &change, role.id).await?;
-    change.push(store::delete(role.id, ctx.now()));
-    change.extend(relations::delete_of_role(role.id));
-    let detail = audit::detail([("name", Some(json!(role.name)))]);
-    match change.commit("roles.delete", role.id, detail).await {
+    let guard = guard(&ctx, role.id).await?;
+    let change = Change::new("roles.delete", role.id)
+        .with([store::delete(role.id, ctx.now())])
+        .with(relations::delete_of_role(role.id))
+        .detail([("name", Some(json!(role.name)))]);
+    match commit(&ctx, guard.guard(change)).await {
         Ok(_) => Ok(Done::default()),
-        Err(refused) => Err(explained(refused, "role", "")),
+        Err(refused) => Err(explained(refused, store::NAME, "")),
     }
 }
 
 /// A role that counts on authd is changed only by those who hold all that it is worth there.
-async fn check_held_on_authd(ctx: &Ctx, change: &Change, role: RoleId) -> Result<()> {
+async fn guard(ctx: &Ctx, role: RoleId) -> Result<Guard<'_>> {
     let db = ctx.app.db.as_ref();
+    let mut guard = Guard::new(ctx).await?;
     if store::counts_on_authd(db, role).await? {
-        change.check_held(store::on_authd(db, role).await?)?;
+        guard.check_changed(store::on_authd(db, role).await?)?;
     }
-    Ok(())
+    Ok(guard)
 }
 
 fn built_in() -> Error {

@@ -7,12 +7,11 @@ use shared::api::users::Status;
 use shared::id::ServiceId;
 use shared::time::Time;
 
-use super::{explained, renamed, returned};
+use super::{commit, commit_rows, explained, renamed, returned};
 use crate::app::Ctx;
-use crate::audit;
 use crate::error::Result;
+use crate::ledger::Change;
 use crate::names;
-use crate::rbac::change::Change;
 use crate::rbac::model::{self, Page};
 use crate::rbac::store::{relations, services as store};
 use crate::rbac::{AUTHD, AUTHD_NAME};
@@ -30,12 +29,12 @@ pub async fn create(ctx: Ctx, op: CreateService) -> Result<Service> {
         created_at: now,
         updated_at: now,
     };
-    let mut change = Change::new(&ctx);
-    change.push(store::insert(&service, &folded));
-    let detail = audit::detail([("name", Some(json!(service.name))), ("status", Some(json!(service.status)))]);
-    match change.commit("services.create", service.id, detail).await {
+    let change = Change::new("services.create", service.id)
+        .with([store::insert(&service, &folded)])
+        .detail([("name", Some(json!(service.name))), ("status", Some(json!(service.status)))]);
+    match commit(&ctx, change).await {
         Ok(_) => Ok(service),
-        Err(refused) => Err(explained(refused, "service", &service.name)),
+        Err(refused) => Err(explained(refused, store::NAME, &service.name)),
     }
 }
 
@@ -58,17 +57,16 @@ pub async fn update(ctx: Ctx, op: UpdateService) -> Result<Service> {
     if service.id == AUTHD && (op.name.is_some() || op.status == Some(Status::Inactive)) {
         return Err(built_in());
     }
-    let mut change = Change::new(&ctx);
-    change.push(store::update(service.id, name, op.description.as_deref(), op.status, ctx.now()));
-    let detail = audit::detail([
+    let update = store::update(service.id, name, op.description.as_deref(), op.status, ctx.now());
+    let change = Change::new("services.update", service.id).with([update]).detail([
         ("from", op.name.is_some().then(|| json!(service.name))),
         ("name", Some(json!(op.name.as_ref().unwrap_or(&service.name)))),
         ("description", op.description.as_ref().map(|description| json!(description))),
         ("status", op.status.map(|status| json!(status))),
     ]);
-    match change.commit("services.update", service.id, detail).await {
-        Ok(outcomes) => returned(&outcomes, store::read),
-        Err(refused) => Err(explained(refused, "service", op.name.as_deref().unwrap_or_default())),
+    match commit_rows(&ctx, change).await {
+        Ok(committed) => returned(&committed, store::NAME, store::read),
+        Err(refused) => Err(explained(refused, store::NAME, op.name.as_deref().unwrap_or_default())),
     }
 }
 
@@ -79,15 +77,16 @@ pub async fn delete(ctx: Ctx, op: DeleteService) -> Result<Done> {
         return Err(built_in());
     }
     let now = ctx.now();
-    let mut change = Change::new(&ctx);
-    change.push(store::delete(service.id, now));
-    change.extend(relations::delete_of_service(service.id));
-    change.extend(tokens::revoke_of_service(service.id, "the service was deleted", now));
-    change.forget_returned_tokens();
-    let detail = audit::detail([("name", Some(json!(service.name)))]);
-    match change.commit("services.delete", service.id, detail).await {
+    let (revoke_tokens, revoked_tokens) = tokens::revoke_of_service(service.id, "the service was deleted", now);
+    let change = Change::new("services.delete", service.id)
+        .with([store::delete(service.id, now)])
+        .with(relations::delete_of_service(service.id))
+        .with(revoke_tokens)
+        .invalidates(revoked_tokens)
+        .detail([("name", Some(json!(service.name)))]);
+    match commit(&ctx, change).await {
         Ok(_) => Ok(Done::default()),
-        Err(refused) => Err(explained(refused, "service", "")),
+        Err(refused) => Err(explained(refused, store::NAME, "")),
     }
 }
 

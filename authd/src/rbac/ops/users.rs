@@ -7,13 +7,13 @@ use shared::id::UserId;
 use shared::secret::Secret;
 use shared::time::Time;
 
-use super::{changed_fields, explained, renamed, returned};
+use super::{changed_fields, commit, commit_rows, explained, renamed, returned};
 use crate::app::Ctx;
-use crate::audit;
 use crate::error::Result;
+use crate::ledger::Change;
 use crate::names;
 use crate::passwords;
-use crate::rbac::change::Change;
+use crate::rbac::change::Guard;
 use crate::rbac::model::{self, Page};
 use crate::rbac::store::relations;
 use crate::rbac::store::users::{self as store, Changes, Password};
@@ -39,12 +39,12 @@ pub async fn create(ctx: Ctx, op: CreateUser) -> Result<User> {
         created_at: now,
         updated_at: now,
     };
-    let mut change = Change::new(&ctx);
-    change.push(store::insert(&user, &folded, password.as_ref()));
-    let detail = audit::detail([("username", Some(json!(user.username))), ("status", Some(json!(user.status)))]);
-    match change.commit("users.create", user.id, detail).await {
+    let change = Change::new("users.create", user.id)
+        .with([store::insert(&user, &folded, password.as_ref())])
+        .detail([("username", Some(json!(user.username))), ("status", Some(json!(user.status)))]);
+    match commit(&ctx, change).await {
         Ok(_) => Ok(user),
-        Err(refused) => Err(explained(refused, "user", &user.username)),
+        Err(refused) => Err(explained(refused, store::NAME, &user.username)),
     }
 }
 
@@ -71,10 +71,11 @@ pub async fn update(ctx: Ctx, op: UpdateUser) -> Result<User> {
         }
         None => None,
     };
-    let mut change = Change::guarded(&ctx).await?;
+    let mut guard = None;
     if username.is_some() || password.is_some() || op.status.is_some() {
         // Whoever sets the password of somebody mightier, or takes over their name, is as mighty.
-        change.check_held(store::on_authd(ctx.app.db.as_ref(), user.id).await?)?;
+        let guard = guard.insert(Guard::new(&ctx).await?);
+        guard.check_held(store::on_authd(ctx.app.db.as_ref(), user.id).await?)?;
     }
     let now = ctx.now();
     let changes = Changes {
@@ -86,17 +87,12 @@ pub async fn update(ctx: Ctx, op: UpdateUser) -> Result<User> {
         document_type: op.document_type,
         document_number: op.document_number.as_deref(),
     };
-    change.push(store::update(user.id, &changes, now));
-    // Cached sessions hold the names.
-    change.forget_user(user.id);
     let reason = match (op.status, &password) {
         (Some(Status::Inactive), _) => Some("user_deactivated"),
         (_, Some(_)) => Some("password_set"),
         _ => None,
     };
-    if let Some(reason) = reason {
-        change.push(sessions::store::end_all(user.id, None, reason, now));
-    }
+    let end_sessions = reason.map(|reason| sessions::store::end_all(user.id, None, reason, now));
     let fields = changed_fields([
         ("username", op.username.is_some()),
         ("password", op.password.is_some()),
@@ -105,31 +101,40 @@ pub async fn update(ctx: Ctx, op: UpdateUser) -> Result<User> {
         ("document_type", op.document_type.is_some()),
         ("document_number", op.document_number.is_some()),
     ]);
-    let detail = audit::detail([
+    let change = Change::new("users.update", user.id)
+        .with([store::update(user.id, &changes, now)])
+        .with(end_sessions)
+        // Cached sessions hold the names.
+        .invalidates(sessions::invalidation(user.id));
+    let change = change.detail([
         ("username", Some(json!(op.username.as_ref().unwrap_or(&user.username)))),
         ("status", op.status.map(|status| json!(status))),
         ("fields", Some(fields)),
     ]);
-    match change.commit("users.update", user.id, detail).await {
-        Ok(outcomes) => returned(&outcomes, store::read),
-        Err(refused) => Err(explained(refused, "user", op.username.as_deref().unwrap_or_default())),
+    let change = match guard {
+        Some(guard) => guard.guard(change),
+        None => change,
+    };
+    match commit_rows(&ctx, change).await {
+        Ok(committed) => returned(&committed, store::NAME, store::read),
+        Err(refused) => Err(explained(refused, store::NAME, op.username.as_deref().unwrap_or_default())),
     }
 }
 
 pub async fn delete(ctx: Ctx, op: DeleteUser) -> Result<Done> {
     let user = super::user(&ctx, &op.id).await?;
-    let mut change = Change::guarded(&ctx).await?;
-    change.check_held(store::on_authd(ctx.app.db.as_ref(), user.id).await?)?;
+    let mut guard = Guard::new(&ctx).await?;
+    guard.check_held(store::on_authd(ctx.app.db.as_ref(), user.id).await?)?;
     let now = ctx.now();
-    change.push(store::delete(user.id, now));
-    change.push(store::forget_password(user.id));
-    change.extend(relations::delete_of_user(user.id));
-    change.push(sessions::store::end_all(user.id, None, "user_deleted", now));
-    change.forget_user(user.id);
-    let detail = audit::detail([("username", Some(json!(user.username)))]);
-    match change.commit("users.delete", user.id, detail).await {
+    let change = Change::new("users.delete", user.id)
+        .with([store::delete(user.id, now), store::forget_password(user.id)])
+        .with(relations::delete_of_user(user.id))
+        .with([sessions::store::end_all(user.id, None, "user_deleted", now)])
+        .invalidates(sessions::invalidation(user.id))
+        .detail([("username", Some(json!(user.username)))]);
+    match commit(&ctx, guard.guard(change)).await {
         Ok(_) => Ok(Done::default()),
-        Err(refused) => Err(explained(refused, "user", "")),
+        Err(refused) => Err(explained(refused, store::NAME, "")),
     }
 }
 

@@ -10,14 +10,16 @@ pub mod users;
 
 use shared::op::Permission;
 
+use crate::authority;
 use crate::caller::Permissions;
 use crate::db::{Db, Query, Row, Statement, Value};
 use crate::error::{Error, Result};
-use crate::world::Millis;
 
-/// Declares what users, services, roles and permissions have in common; the module supplies `read`.
+/// Declares what users, services, roles and permissions have in common; the module supplies `read`. Every statement that
+/// says that the thing is there, or writes its row, has the name `NAME`.
 macro_rules! thing {
-    ($table:literal, $columns:literal, $type:ty, $id:ty) => {
+    ($name:literal, $table:literal, $columns:literal, $type:ty, $id:ty) => {
+        pub const NAME: &str = $name;
         const FIND_BY_ID: &str =
             concat!("SELECT ", $columns, " FROM ", $table, " WHERE id = $1 AND deleted_at IS NULL");
         const FIND_BY_NAME: &str = concat!("SELECT ", $columns, " FROM ", $table, " WHERE live_name = $1");
@@ -50,25 +52,24 @@ macro_rules! thing {
             db.query(query).await?.iter().map(read).collect()
         }
 
-        /// Unmet when it has been deleted.
+        /// Fails when it has been deleted.
         pub fn alive(id: $id) -> Statement {
-            Statement::exists(ALIVE, [id.to_string().into()])
+            Statement::exists(NAME, ALIVE, [id.to_string().into()])
         }
 
-        /// Frees the name; unmet when it has been deleted before.
+        /// Frees the name; fails when it has been deleted before.
         pub fn delete(id: $id, now: Millis) -> Statement {
-            Statement::one(DELETE, [id.to_string().into(), now.into()])
+            Statement::one(NAME, DELETE, [id.to_string().into(), now.into()])
         }
     };
 }
 pub(crate) use thing;
 
-/// Counts the changes of people and access: see [`changed`].
+/// Counts the changes of what somebody may do on authd: see [`count_change`].
 pub const CHANGES: &str = "access.changes";
 
 const COUNT_CHANGE: &str = "UPDATE counters SET value = value + 1 WHERE name = $1";
-const COUNT_CHANGE_IF: &str = "UPDATE counters SET value = value + 1 WHERE name = $1 AND value = $2";
-const INVALIDATE: &str = "INSERT INTO invalidations (kind, subject, at) VALUES ('access', $1, $2)";
+const CHANGES_ARE: &str = "SELECT 1 FROM counters WHERE name = $1 AND value = $2";
 
 /// How many changes there have been.
 pub async fn changes(db: &dyn Db) -> Result<i64> {
@@ -77,17 +78,14 @@ pub async fn changes(db: &dyn Db) -> Result<i64> {
     Ok(row.int(0)?)
 }
 
-/// Counts a change; unmet when `seen` is given and there has been another one since.
-pub fn changed(seen: Option<i64>) -> Statement {
-    match seen {
-        Some(seen) => Statement::one(COUNT_CHANGE_IF, [CHANGES.into(), seen.into()]),
-        None => Statement::one(COUNT_CHANGE, [CHANGES.into()]),
-    }
+/// Counts a change of what somebody may do on authd.
+pub fn count_change() -> Statement {
+    Statement::one("count_change", COUNT_CHANGE, [CHANGES.into()])
 }
 
-/// Tells the other nodes to forget what they know of access; `subject` is the id of what changed.
-pub fn invalidate(subject: &str, now: Millis) -> Statement {
-    Statement::one(INVALIDATE, [subject.into(), now.into()])
+/// Fails, as a proof of authority, when there has been another change since `seen` were counted.
+pub fn no_change_since(seen: i64) -> Statement {
+    Statement::exists(authority::PROOF, CHANGES_ARE, [CHANGES.into(), seen.into()])
 }
 
 /// Permissions of authd, from rows of names. Others that have the name of none are the services' business.

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::names;
 use crate::world::Millis;
 
-thing!("permissions", "id, name, created_at, updated_at", Permission, PermissionId);
+thing!("permission", "permissions", "id, name, created_at, updated_at", Permission, PermissionId);
 
 const INSERT: &str =
     "INSERT INTO permissions (id, name, live_name, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)";
@@ -22,6 +22,7 @@ const UPDATE: &str = "UPDATE permissions SET name = COALESCE($2, name), live_nam
 /// Duplicate when the name is taken.
 pub fn insert(permission: &Permission, folded: &str) -> Statement {
     Statement::one(
+        NAME,
         INSERT,
         [
             permission.id.to_string().into(),
@@ -33,10 +34,10 @@ pub fn insert(permission: &Permission, folded: &str) -> Statement {
 }
 
 /// Changes the name, if one is given (with its folded form), and returns the permission as it is now, for [`read`].
-/// Unmet when there is none, duplicate when the name is taken.
+/// Fails when there is none, duplicate when the name is taken.
 pub fn update(permission: PermissionId, name: Option<(&str, &str)>, now: Millis) -> Statement {
     let (name, folded) = name.unzip();
-    Statement::one(UPDATE, [permission.to_string().into(), opt(name), opt(folded), now.into()])
+    Statement::one(NAME, UPDATE, [permission.to_string().into(), opt(name), opt(folded), now.into()])
 }
 
 pub fn read(row: &Row) -> Result<Permission> {

@@ -10,6 +10,9 @@ use crate::db::{Db, Query, Row, Statement, Value};
 use crate::error::Result;
 use crate::world::Millis;
 
+/// The name of the statement that makes or ends a relation.
+pub const RELATION: &str = "relation";
+
 /// A relation by the ids that make it up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
@@ -24,8 +27,8 @@ pub enum Relation {
 }
 
 impl Relation {
-    /// The statements that make it: its ends must be alive (unmet otherwise), and then it must not be there already
-    /// (duplicate at the last position).
+    /// The statements that make it: its ends must be alive (the statement of the end's name fails otherwise), and then
+    /// it must not be there already ([`RELATION`] is a duplicate).
     pub fn insert(self, now: Millis) -> Vec<Statement> {
         let (ends, sql) = match self {
             Self::RolePermission(role, permission) => (
@@ -49,11 +52,11 @@ impl Relation {
         let mut batch = ends;
         let mut params = self.ids();
         params.push(now.into());
-        batch.push(Statement::one(sql, params));
+        batch.push(Statement::one(RELATION, sql, params));
         batch
     }
 
-    /// Ends it; unmet when it is not there.
+    /// Ends it; fails when it is not there.
     pub fn delete(self) -> Statement {
         let sql = match self {
             Self::RolePermission(..) => "DELETE FROM role_permissions WHERE role_id = $1 AND permission_id = $2",
@@ -65,7 +68,7 @@ impl Relation {
                 "DELETE FROM person_service_permissions WHERE person_id = $1 AND service_id = $2 AND permission_id = $3"
             }
         };
-        Statement::one(sql, self.ids())
+        Statement::one(RELATION, sql, self.ids())
     }
 
     fn ids(self) -> Vec<Value> {
@@ -83,7 +86,7 @@ impl Relation {
 }
 
 fn all(statements: &[&'static str], id: String) -> Vec<Statement> {
-    statements.iter().map(|sql| Statement::any(sql, [Value::from(id.as_str())])).collect()
+    statements.iter().map(|sql| Statement::any("delete_relations", sql, [Value::from(id.as_str())])).collect()
 }
 
 /// Everything that a user was given.

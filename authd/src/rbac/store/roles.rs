@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::names;
 use crate::world::Millis;
 
-thing!("roles", "id, name, status, created_at, updated_at", Role, RoleId);
+thing!("role", "roles", "id, name, status, created_at, updated_at", Role, RoleId);
 
 const INSERT: &str =
     "INSERT INTO roles (id, name, live_name, status, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)";
@@ -28,6 +28,7 @@ const COUNTS_ON_AUTHD: &str = "SELECT 1 FROM service_roles WHERE service_id = $2
 /// Duplicate when the name is taken.
 pub fn insert(role: &Role, folded: &str) -> Statement {
     Statement::one(
+        NAME,
         INSERT,
         [
             role.id.to_string().into(),
@@ -39,11 +40,12 @@ pub fn insert(role: &Role, folded: &str) -> Statement {
     )
 }
 
-/// Changes what is given (a name comes with its folded form) and returns the role as it is now, for [`read`]. Unmet
+/// Changes what is given (a name comes with its folded form) and returns the role as it is now, for [`read`]. Fails
 /// when there is none, duplicate when the name is taken.
 pub fn update(role: RoleId, name: Option<(&str, &str)>, status: Option<Status>, now: Millis) -> Statement {
     let (name, folded) = name.unzip();
     Statement::one(
+        NAME,
         UPDATE,
         [role.to_string().into(), opt(name), opt(folded), opt(status.map(Status::as_str)), now.into()],
     )

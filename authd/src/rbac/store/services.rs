@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::names;
 use crate::world::Millis;
 
-thing!("services", "id, name, description, status, created_at, updated_at", Service, ServiceId);
+thing!("service", "services", "id, name, description, status, created_at, updated_at", Service, ServiceId);
 
 const INSERT: &str = "INSERT INTO services (id, name, live_name, description, status, created_at, updated_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $6)";
@@ -24,6 +24,7 @@ const UPDATE: &str = "UPDATE services SET name = COALESCE($2, name), live_name =
 /// Duplicate when the name is taken.
 pub fn insert(service: &Service, folded: &str) -> Statement {
     Statement::one(
+        NAME,
         INSERT,
         [
             service.id.to_string().into(),
@@ -37,7 +38,7 @@ pub fn insert(service: &Service, folded: &str) -> Statement {
 }
 
 /// Changes what is given (a name comes with its folded form) and returns the service as it is now, for [`read`].
-/// Unmet when there is none, duplicate when the name is taken.
+/// Fails when there is none, duplicate when the name is taken.
 pub fn update(
     service: ServiceId,
     name: Option<(&str, &str)>,
@@ -47,6 +48,7 @@ pub fn update(
 ) -> Statement {
     let (name, folded) = name.unzip();
     Statement::one(
+        NAME,
         UPDATE,
         [
             service.to_string().into(),

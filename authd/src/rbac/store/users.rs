@@ -14,6 +14,7 @@ use crate::names;
 use crate::world::Millis;
 
 thing!(
+    "user",
     "users",
     "id, username, name, status, CASE WHEN password_hash IS NULL THEN 0 ELSE 1 END, person_type, document_type, \
      document_number, created_at, updated_at",
@@ -66,6 +67,7 @@ pub struct Changes<'a> {
 /// Duplicate when the name is taken.
 pub fn insert(user: &User, folded: &str, password: Option<&Password>) -> Statement {
     Statement::one(
+        NAME,
         INSERT,
         [
             user.id.to_string().into(),
@@ -83,10 +85,11 @@ pub fn insert(user: &User, folded: &str, password: Option<&Password>) -> Stateme
     )
 }
 
-/// Returns the user as they are now, for [`read`]. Unmet when there is none, duplicate when the name is taken.
+/// Returns the user as they are now, for [`read`]. Fails when there is none, duplicate when the name is taken.
 pub fn update(user: UserId, changes: &Changes<'_>, now: Millis) -> Statement {
     let (username, folded) = changes.username.unzip();
     Statement::one(
+        NAME,
         UPDATE,
         [
             user.to_string().into(),
@@ -106,7 +109,7 @@ pub fn update(user: UserId, changes: &Changes<'_>, now: Millis) -> Statement {
 
 /// Of a deleted user nothing is kept that a thief could try guesses on.
 pub fn forget_password(user: UserId) -> Statement {
-    Statement::one(FORGET_PASSWORD, [Value::from(user.to_string())])
+    Statement::one("forget_password", FORGET_PASSWORD, [Value::from(user.to_string())])
 }
 
 /// What a user would hold on authd if the user and every role of theirs were active.

@@ -3,6 +3,7 @@
 use super::super::{ADMIN_ROLE, AUTHD, seed};
 use super::*;
 use crate::db::Query;
+use crate::ledger::Subscriber;
 
 #[tokio::test]
 async fn the_service_authd_its_permissions_and_its_role_are_there_from_the_start() {
@@ -36,7 +37,7 @@ async fn seeding_writes_once_and_repairs_what_is_missing() {
         "DELETE FROM permissions WHERE name = 'audit.read'",
         "DELETE FROM permissions WHERE name = 'admin'",
     ] {
-        db.commit(vec![crate::db::Statement::any(broken, [])]).await.unwrap();
+        db.commit(vec![crate::db::Statement::any("test", broken, [])]).await.unwrap();
         let before = written().await;
         seed(db, &room.app.world).await.unwrap();
         assert_eq!(written().await, before + 1, "{broken}");

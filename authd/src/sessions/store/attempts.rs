@@ -3,7 +3,7 @@
 use shared::api::users::Lockout;
 use shared::time::Time;
 
-use crate::db::{Db, Outcome, Query, Row, Statement};
+use crate::db::{Committed, Db, Query, Row, Statement};
 use crate::error::Result;
 use crate::world::Millis;
 
@@ -43,6 +43,12 @@ const CLEAR: &str = "DELETE FROM login_attempts WHERE key = $1";
 pub const SWEEP: &str = "DELETE FROM login_attempts WHERE key IN \
      (SELECT key FROM login_attempts WHERE last_at <= $1 AND locked_until <= $1 ORDER BY last_at LIMIT $2)";
 
+/// Names of statements whose outcome is read.
+pub const NAME: &str = "count_name";
+pub const ADDRESS: &str = "count_address";
+/// Clears the attempts of a key.
+pub const CLEARED: &str = "clear_attempts";
+
 /// Counts an attempt at a name, unless its address has to wait. `most` failures lock it for `lock`, longer each time,
 /// `forever_at` of them until `forever`. For [`read_count`].
 pub fn count_name(
@@ -62,29 +68,30 @@ pub fn count_name(
         forever.into(),
         address.into(),
     ];
-    Statement::any(COUNT_NAME, params)
+    Statement::any(NAME, COUNT_NAME, params)
 }
 
 /// Counts an attempt from an address: `most` of them within `window` block it until the window's end. For
 /// [`read_count`].
 pub fn count_address(key: &str, now: Millis, most: u32, window: Millis) -> Statement {
-    Statement::any(COUNT_ADDRESS, [key.into(), now.into(), i64::from(most).into(), window.into()])
+    Statement::any(ADDRESS, COUNT_ADDRESS, [key.into(), now.into(), i64::from(most).into(), window.into()])
 }
 
-/// What counting answered: whether the key is open, and until when it is locked. `None`: it was not counted.
-pub fn read_count(outcome: &Outcome) -> Result<Option<(bool, Millis)>> {
-    let Some(row) = outcome.rows.first() else { return Ok(None) };
+/// What counting by the statement of this name answered: whether the key is open, and until when it is locked. `None`: it
+/// was not counted.
+pub fn read_count(committed: &Committed, name: &str) -> Result<Option<(bool, Millis)>> {
+    let Some(row) = committed.rows(name).first() else { return Ok(None) };
     Ok(Some((row.int(0)? == 0, row.int(1)?)))
 }
 
 /// Takes one attempt back.
 pub fn take_back(key: &str) -> Statement {
-    Statement::any(TAKE_BACK, [key.into()])
+    Statement::any("take_back", TAKE_BACK, [key.into()])
 }
 
-/// Forgets all attempts of a key; answers how many rows that were.
+/// Forgets all attempts of a key.
 pub fn clear(key: &str) -> Statement {
-    Statement::any(CLEAR, [key.into()])
+    Statement::any(CLEARED, CLEAR, [key.into()])
 }
 
 /// Attempts after this key, by key; those that are not locked now too, if `all`.

@@ -16,6 +16,9 @@ const UPGRADE: &str = "UPDATE users SET password_hash = $2 WHERE id = $1 AND pas
 const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3 \
      WHERE id = $1 AND password_hash = $4 AND deleted_at IS NULL";
 
+/// The name of the statement that stores a new password.
+pub const PASSWORD: &str = "set_password";
+
 /// A user as a login sees them.
 #[derive(Debug)]
 pub struct Person {
@@ -52,13 +55,17 @@ pub async fn find_name(db: &dyn Db, id: UserId) -> Result<Option<String>> {
 
 /// Stores the same password by another hash, unless somebody was first.
 pub fn upgrade(person: &Person, hash: String) -> Statement {
-    Statement::any(UPGRADE, [person.id.to_string().into(), hash.into(), person.password_hash.clone().into()])
+    Statement::any(
+        "upgrade_hash",
+        UPGRADE,
+        [person.id.to_string().into(), hash.into(), person.password_hash.clone().into()],
+    )
 }
 
-/// Stores a new password; unmet when somebody was first.
+/// Stores a new password ([`PASSWORD`]); fails when somebody was first.
 pub fn set_password(person: &Person, hash: String, now: Millis) -> Statement {
     let old = person.password_hash.clone();
-    Statement::one(SET_PASSWORD, [person.id.to_string().into(), hash.into(), now.into(), old.into()])
+    Statement::one(PASSWORD, SET_PASSWORD, [person.id.to_string().into(), hash.into(), now.into(), old.into()])
 }
 
 fn read(row: &Row) -> Result<Person> {

@@ -18,7 +18,13 @@ impl TestApp {
         let registry = Arc::new(crate::registry());
         let address: IpAddr = address.parse().unwrap();
         let request_id = RequestId { process: 0, number: 0 };
-        let ctx = Ctx { app: self.app.clone(), caller: Caller::Anonymous, address: Some(address), request_id };
+        let ctx = Ctx {
+            app: self.app.clone(),
+            caller: Caller::Anonymous,
+            address: Some(address),
+            request_id,
+            permission: None,
+        };
         let body = json!({ "username": username, "password": password }).to_string();
         let route = registry.find("sessions.login").unwrap();
         match route.call(ctx, Parts { body: body.as_bytes(), ..Parts::default() }).await {
@@ -149,7 +155,7 @@ async fn an_attempt_at_which_nothing_was_tried_is_taken_back() {
     app.user("alice", PASSWORD).await;
     let request_id = RequestId { process: 0, number: 0 };
     let address = Some("10.0.0.1".parse().unwrap());
-    let ctx = Ctx { app: app.app.clone(), caller: Caller::Anonymous, address, request_id };
+    let ctx = Ctx { app: app.app.clone(), caller: Caller::Anonymous, address, request_id, permission: None };
     for _ in 0..12 {
         let attempt = super::super::lockout::Attempt::new("alice", address);
         assert!(attempt.count(&ctx, &app.app.config.login).await.unwrap());

@@ -4,6 +4,7 @@ use serde_json::json;
 use shared::wire::Parts;
 
 use super::PASSWORD;
+use crate::ledger::Subscriber;
 use crate::testing::{NOW, TestApp};
 use crate::world::SECOND;
 
@@ -117,6 +118,7 @@ async fn two_tokens_in_one_question_are_refused() {
     let registry = Arc::new(crate::registry());
     let route = registry.find("sessions.check_token").unwrap();
     let ctx = || crate::app::Ctx {
+        permission: None,
         app: app.app.clone(),
         caller: crate::caller::Caller::Anonymous,
         address: None,

@@ -294,7 +294,7 @@ async fn a_services_own_token_is_nobodys_identity() {
     // Not even where it would hold the scopes.
     let scopes = json!([crate::tokens::model::service_scope(shop.id), "read"]).to_string();
     let sql = "UPDATE secrets SET scopes = $1";
-    shop.app.app.db.commit(vec![crate::db::Statement::one(sql, [scopes.into()])]).await.unwrap();
+    shop.app.app.db.commit(vec![crate::db::Statement::any("test", sql, [scopes.into()])]).await.unwrap();
     assert_eq!(shop.status("GET", "/auth/forward/all/x", &[("token", token)]).await, 403);
 }
 

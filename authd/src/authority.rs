@@ -1,0 +1,84 @@
+//! The proof, as a part of every change, that its caller may still make it: between the moment when a request is judged
+//! and its commit the caller's token may be revoked, their session ended, their permission taken.
+//!
+//! The proof reads the caller's own rows, so callers who change different things never wait for one another: the presented
+//! secret is good (by its hash: a secret that was rotated out may not commit, though its token lives), session and user
+//! are live, and the permissions that were judged are granted. An API token's scopes never change. The holder of
+//! `ADMIN_TOKEN`, peers of the admin socket and the daemon itself have no row. The SQL here is over tables of several
+//! modules, the one exception to the rule that each module's SQL stands in its own store.
+
+use shared::id::{ServiceId, SessionId, UserId};
+use shared::op::Permission;
+
+use crate::caller::Caller;
+use crate::db::{Batch, Statement, Value};
+use crate::ledger::Invalidation;
+use crate::rbac::{self, AUTHD};
+use crate::world::Millis;
+use crate::{sessions, tokens};
+
+/// The name of every statement of a proof.
+pub const PROOF: &str = "authority";
+
+const SECRET: &str = "SELECT 1 FROM secrets WHERE slot = $1 AND rest = $2 AND revoked = 0 \
+     AND (expires_at IS NULL OR expires_at > $3) AND (replaced_until IS NULL OR replaced_until > $3)";
+const SERVICE: &str = "SELECT 1 FROM services WHERE id = $1 AND status = 'active' AND deleted_at IS NULL";
+const SESSION: &str = "SELECT 1 FROM sessions s JOIN users u ON u.id = s.user_id \
+     WHERE s.id = $1 AND s.user_id = $2 AND s.ended_at IS NULL AND s.idle_expires_at > $3 \
+       AND s.absolute_expires_at > $3 AND u.status = 'active' AND u.deleted_at IS NULL";
+const PERMISSION: &str = "SELECT 1 FROM permissions p WHERE p.live_name IN ($3, $4) AND (\
+     EXISTS (SELECT 1 FROM person_service_permissions g \
+       WHERE g.person_id = $1 AND g.service_id = $2 AND g.permission_id = p.id) \
+     OR EXISTS (SELECT 1 FROM person_service_roles g \
+       JOIN service_roles sr ON sr.service_id = g.service_id AND sr.role_id = g.role_id \
+       JOIN roles r ON r.id = g.role_id AND r.status = 'active' AND r.deleted_at IS NULL \
+       JOIN role_permissions rp ON rp.role_id = g.role_id AND rp.permission_id = p.id \
+       WHERE g.person_id = $1 AND g.service_id = $2))";
+
+/// The statements that fail unless the caller may still act, with these permissions of the service `authd`.
+pub fn proof(caller: &Caller, permissions: impl IntoIterator<Item = Permission>, now: Millis) -> Batch {
+    match caller {
+        Caller::Token { hash, .. } => vec![secret(hash, now)],
+        Caller::Service { hash, service, .. } => vec![secret(hash, now), active_service(*service)],
+        Caller::User { id, session, .. } => {
+            let mut batch = vec![live_session(*id, *session, now)];
+            batch.extend(permissions.into_iter().map(|permission| granted(*id, permission)));
+            batch
+        }
+        // A device's changes say themselves what must hold of its session.
+        Caller::Anonymous | Caller::AdminToken | Caller::Peer { .. } | Caller::Device { .. } | Caller::System => {
+            Batch::new()
+        }
+    }
+}
+
+/// What the caches hold of a caller.
+pub fn invalidations(caller: &Caller) -> Vec<Invalidation> {
+    match caller {
+        Caller::Token { id, .. } => vec![tokens::invalidation(*id)],
+        Caller::Service { token, service, .. } => vec![tokens::invalidation(*token), rbac::invalidation(service)],
+        Caller::User { id, .. } => vec![sessions::invalidation(*id), rbac::invalidation(id)],
+        Caller::Anonymous | Caller::AdminToken | Caller::Peer { .. } | Caller::Device { .. } | Caller::System => {
+            Vec::new()
+        }
+    }
+}
+
+fn secret(hash: &[u8; 32], now: Millis) -> Statement {
+    let (slot, rest) = tokens::split(hash);
+    Statement::exists(PROOF, SECRET, [slot, rest, now.into()])
+}
+
+fn active_service(service: ServiceId) -> Statement {
+    Statement::exists(PROOF, SERVICE, [Value::from(service.to_string())])
+}
+
+fn live_session(user: UserId, session: SessionId, now: Millis) -> Statement {
+    Statement::exists(PROOF, SESSION, [session.to_string().into(), user.to_string().into(), now.into()])
+}
+
+fn granted(user: UserId, permission: Permission) -> Statement {
+    let names: [Value; 2] = [permission.as_str().into(), Permission::Admin.as_str().into()];
+    let [name, admin] = names;
+    Statement::exists(PROOF, PERMISSION, [user.to_string().into(), AUTHD.to_string().into(), name, admin])
+}

@@ -1,0 +1,321 @@
+//! The one way to change anything: [`Ledger::commit`].
+//!
+//! It does, in this order and for everybody: adds the proof that the caller may still do this, the audit row and the
+//! invalidation rows to the batch; commits on a task that outlives the caller; and makes this node forget what the change
+//! invalidates before the change is answered. The end of each batch reaches that task, however late and whether anybody
+//! still waits, so that no cache keeps what a stalled disk wrote after its caller was told 503.
+//!
+//! Beside the ledger write only: last-used marks, sliding renewals, hash upgrades (each is a hint, or is conditional on the
+//! row that it changes); attempt counters and refusal rows (whoever causes them has no authority to prove); leases and
+//! kept provider tokens (of a renewal, which ends in a change); the seed and the key ring's beginning (there is no caller
+//! yet); sweeps (what they remove is invisible already); `ephemeral` (it may vanish).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+use shared::op::Permission;
+use shared::problem::Code;
+use tokio::sync::oneshot;
+
+use crate::app::Ctx;
+use crate::audit;
+use crate::authority;
+use crate::cache::Belief;
+use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Row, Statement};
+use crate::error::Error;
+use crate::world::{Millis, World};
+
+/// How often a change is judged and tried again while others keep changing what its caller may.
+pub const TRIES: usize = 8;
+
+/// Pauses between two questions after the outcome of a lost commit: the first, doubled up to the longest.
+const SETTLE_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What must be forgotten after a change, by every node. The kinds and subjects are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invalidation {
+    /// One subject of a kind. The ledger writes its row.
+    One(&'static str, String),
+    /// The subjects of a kind that a statement of the batch returns, one a row. The batch writes their rows itself.
+    Returned(&'static str, &'static str),
+}
+
+impl Invalidation {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::One(kind, _) | Self::Returned(kind, _) => kind,
+        }
+    }
+
+    /// The statement that tells other nodes.
+    pub fn row(&self, now: Millis) -> Option<Statement> {
+        let Self::One(kind, subject) = self else { return None };
+        Some(Statement::one(
+            "invalidate",
+            "INSERT INTO invalidations (kind, subject, at) VALUES ($1, $2, $3)",
+            [(*kind).into(), subject.as_str().into(), now.into()],
+        ))
+    }
+}
+
+/// A module that caches what others may change.
+pub trait Subscriber: Send + Sync {
+    /// The kind of invalidation that it hears of.
+    fn kind(&self) -> &'static str;
+
+    /// Forgets what it knows of a subject: when this returns, nobody is answered by what held before.
+    fn forget<'a>(&'a self, db: &'a dyn Db, now: Millis, subject: &'a str) -> BoxFuture<'a, ()>;
+
+    /// Forgets everything.
+    fn forget_all(&self);
+}
+
+/// What is about to be committed.
+#[derive(Debug)]
+pub struct Change {
+    batch: Batch,
+    invalidates: Vec<Invalidation>,
+    action: &'static str,
+    subject: String,
+    detail: Map<String, Json>,
+    requires: Vec<Permission>,
+    is_self_proving: bool,
+}
+
+impl Change {
+    /// A change that the audit log names by its operation. `subject` is what is changed.
+    pub fn new(action: &'static str, subject: impl ToString) -> Self {
+        Self {
+            batch: Batch::new(),
+            invalidates: Vec::new(),
+            action,
+            subject: subject.to_string(),
+            detail: Map::new(),
+            requires: Vec::new(),
+            is_self_proving: false,
+        }
+    }
+
+    /// What is changed, as the audit log names it.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// What the audit log says beside operation and subject; no secret.
+    #[must_use]
+    pub fn detail<const N: usize>(mut self, pairs: [(&str, Option<Json>); N]) -> Self {
+        self.detail = audit::detail(pairs);
+        self
+    }
+
+    #[must_use]
+    pub fn with(mut self, statements: impl IntoIterator<Item = Statement>) -> Self {
+        self.batch.extend(statements);
+        self
+    }
+
+    #[must_use]
+    pub fn invalidates(mut self, invalidation: Invalidation) -> Self {
+        self.invalidates.push(invalidation);
+        self
+    }
+
+    /// The caller must hold these at the commit too, beside the permission of the operation.
+    #[must_use]
+    pub fn requires(mut self, permissions: impl IntoIterator<Item = Permission>) -> Self {
+        self.requires.extend(permissions);
+        self
+    }
+
+    /// The change needs no proof: the caller ends themselves, or the batch says what must hold of them.
+    #[must_use]
+    pub fn self_proving(mut self) -> Self {
+        self.is_self_proving = true;
+        self
+    }
+}
+
+/// Why a change was not committed.
+#[derive(Debug)]
+pub enum Refused {
+    /// The statement of this name did not find what it expects.
+    ExpectationFailed(&'static str),
+    /// The statement of this name would repeat something unique.
+    Duplicate(&'static str),
+    Other(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::ExpectationFailed(name) => DbError::ExpectationFailed(name).into(),
+            Refused::Duplicate(name) => DbError::Duplicate(name).into(),
+            Refused::Other(error) => error,
+        }
+    }
+}
+
+/// What the caller was judged by no longer holds. Found by [`is_overtaken`].
+#[derive(Debug)]
+struct Overtaken;
+
+impl std::fmt::Display for Overtaken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("what the caller was judged by was changed before the commit")
+    }
+}
+
+impl std::error::Error for Overtaken {}
+
+/// Whether the caller is to be authenticated and judged again, and the call repeated: see [`TRIES`].
+pub fn is_overtaken(error: &Error) -> bool {
+    error.source.as_ref().is_some_and(|source| source.is::<Overtaken>())
+}
+
+/// The ledger. One per process.
+pub struct Ledger {
+    db: Arc<dyn Db>,
+    world: World,
+    belief: Belief,
+    subscribers: Vec<Arc<dyn Subscriber>>,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ledger")
+    }
+}
+
+impl Ledger {
+    /// `belief` is what the caches of the subscribers were made with.
+    pub fn new(db: Arc<dyn Db>, world: World, belief: Belief, subscribers: Vec<Arc<dyn Subscriber>>) -> Self {
+        Self { db, world, belief, subscribers }
+    }
+
+    /// Commits a change of this caller, and forgets what it invalidates before it returns.
+    ///
+    /// An answer that could not wait for the outcome is 503; the change may be committed later, and what it invalidates
+    /// is forgotten then.
+    pub async fn commit(self: &Arc<Self>, ctx: &Ctx, change: Change) -> Result<Committed, Refused> {
+        let now = self.world.now();
+        let mut batch = if change.is_self_proving {
+            Batch::new()
+        } else {
+            authority::proof(&ctx.caller, ctx.permission.into_iter().chain(change.requires), now)
+        };
+        batch.extend(change.batch);
+        batch.push(audit::row(ctx, change.action, Some(&change.subject), change.detail));
+        batch.extend(change.invalidates.iter().filter_map(|invalidation| invalidation.row(now)));
+        let (answer, answered) = oneshot::channel();
+        let running = self.clone().run(batch, change.invalidates, answer);
+        tokio::spawn(running);
+        let error = match tokio::time::timeout(self.db.deadline(), answered).await {
+            Ok(Ok(Ok(committed))) => return Ok(committed),
+            Ok(Ok(Err(error))) => error,
+            // The task was ended by a panic, and with it what it had to forget.
+            Ok(Err(_)) => {
+                self.forget_all();
+                DbError::Defect("the task that commits has ended".into())
+            }
+            Err(_) => {
+                self.forget_all();
+                DbError::Late("a commit")
+            }
+        };
+        Err(match error {
+            DbError::ExpectationFailed(authority::PROOF) => {
+                // Another node may have changed it: the next judgement reads it.
+                self.forget(&authority::invalidations(&ctx.caller)).await;
+                let detail = "what you may do was changed at the same time; try again";
+                Refused::Other(Error::new(Code::Conflict, detail).retry_after(1).because(Overtaken))
+            }
+            DbError::ExpectationFailed(name) => Refused::ExpectationFailed(name),
+            DbError::Duplicate(name) => Refused::Duplicate(name),
+            error => Refused::Other(error.into()),
+        })
+    }
+
+    /// Sees a batch to its end, whoever still waits.
+    async fn run(
+        self: Arc<Self>,
+        batch: Batch,
+        invalidates: Vec<Invalidation>,
+        answer: oneshot::Sender<Result<Committed, DbError>>,
+    ) {
+        let end = self.db.submit(batch).await;
+        if let Err(DbError::Lost(lost)) = &end {
+            let _suspended = self.belief.suspend();
+            let lost = lost.clone();
+            answer.send(end).ok();
+            self.settled(lost).await;
+            self.forget(&invalidates).await;
+            return;
+        }
+        // Of a refused change too: whoever was first may not have come to forget yet.
+        self.forget_after(&invalidates, end.as_ref().ok()).await;
+        answer.send(end).ok();
+    }
+
+    /// Waits until a lost commit has happened or cannot any more.
+    async fn settled(&self, lost: LostCommit) {
+        let (mut pause, longest) = SETTLE_PAUSE;
+        tracing::warn!(
+            reason = lost.reason,
+            "the outcome of a commit is not known; nothing cached is believed until it is"
+        );
+        loop {
+            match self.db.settle(lost.clone()).await {
+                Ok(Some(is_committed)) => {
+                    tracing::info!(is_committed, "the outcome of a lost commit is known");
+                    return;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "the outcome of a commit cannot be asked for yet"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Forgets on this node what somebody else is seen to have changed.
+    pub async fn forget(&self, invalidations: &[Invalidation]) {
+        self.forget_after(invalidations, None).await;
+    }
+
+    async fn forget_after(&self, invalidates: &[Invalidation], committed: Option<&Committed>) {
+        for invalidation in invalidates {
+            let subjects: Option<Vec<String>> = match (invalidation, committed) {
+                (Invalidation::One(_, subject), _) => Some(vec![subject.clone()]),
+                (Invalidation::Returned(_, statement), Some(committed)) => {
+                    let subject = |row: &Row| Some(row.text(0).ok()?.to_owned());
+                    committed.rows(statement).iter().map(subject).collect()
+                }
+                (Invalidation::Returned(..), None) => None,
+            };
+            for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.kind() == invalidation.kind()) {
+                match &subjects {
+                    Some(subjects) => {
+                        for subject in subjects {
+                            subscriber.forget(self.db.as_ref(), self.world.now(), subject).await;
+                        }
+                    }
+                    None => subscriber.forget_all(),
+                }
+            }
+        }
+    }
+
+    fn forget_all(&self) {
+        self.subscribers.iter().for_each(|subscriber| subscriber.forget_all());
+    }
+}
+
+#[cfg(test)]
+mod tests;

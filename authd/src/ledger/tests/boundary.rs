@@ -1,0 +1,490 @@
+//! Every operation that changes something, with a caller who loses their authority between judgement and commit.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use shared::id::{SessionId, UserId};
+
+use super::PASSWORD;
+use crate::caller::{Caller, Permissions};
+use crate::db::{Query, Row, Statement};
+use crate::rbac::AUTHD;
+use crate::sessions::store::NewLogin;
+use crate::testing::TestApp;
+use crate::tokens::model::hash;
+use crate::world::HOUR;
+
+/// What changes nothing, or only what needs no proof: attempts, renewals, pending logins.
+const READS: &[&str] = &[
+    "audit.list",
+    "cli_login.start",
+    "grants.list",
+    "grants.list_people",
+    "grants.list_roles",
+    "grants.list_services",
+    "introspection.introspect",
+    "lockouts.list",
+    "permissions.list",
+    "permissions.show",
+    "roles.list",
+    "roles.list_permissions",
+    "roles.show",
+    "services.list",
+    "services.list_roles",
+    "services.list_tokens",
+    "services.show",
+    "sessions.check_access",
+    "sessions.check_permission",
+    "sessions.check_token",
+    "sessions.explain_permission",
+    "sessions.list",
+    "sessions.list_own",
+    "sessions.profile",
+    "sessions.query_permission",
+    "sessions.whoami",
+    "system.health",
+    "system.live",
+    "system.ready",
+    "system.status",
+    "tokens.list",
+    "tokens.show",
+    "tokens.validate",
+    "users.list",
+    "users.show",
+];
+
+/// What says itself, in its own statements, what must hold of whoever changes it.
+const SELF_PROVING: &[&str] = &[
+    // The user is active and the password is the one that was verified: see `sessions::tests`.
+    "sessions.login",
+    // Whoever ends themselves needs no proof.
+    "sessions.logout",
+    // The device's session is alive: see `cli_login::tests`.
+    "cli_login.status",
+    "cli_login.renew",
+    "cli_login.logout",
+];
+
+const TABLES: [&str; 15] = [
+    "SELECT * FROM audit WHERE outcome = 'ok' ORDER BY 1",
+    "SELECT * FROM counters ORDER BY 1",
+    "SELECT * FROM ephemeral ORDER BY 1",
+    "SELECT * FROM idempotency ORDER BY 1",
+    "SELECT * FROM identities ORDER BY 1",
+    "SELECT * FROM invalidations ORDER BY 1",
+    "SELECT * FROM key_ring ORDER BY 1",
+    "SELECT * FROM permissions ORDER BY 1",
+    "SELECT person_id || service_id || permission_id FROM person_service_permissions ORDER BY 1",
+    "SELECT person_id || service_id || role_id FROM person_service_roles ORDER BY 1",
+    "SELECT * FROM roles ORDER BY 1",
+    "SELECT service_id || role_id FROM service_roles UNION SELECT role_id || permission_id FROM role_permissions ORDER BY 1",
+    "SELECT * FROM services ORDER BY 1",
+    "SELECT * FROM sessions ORDER BY 1",
+    "SELECT * FROM secrets ORDER BY 1",
+];
+const MORE_TABLES: [&str; 3] = [
+    "SELECT * FROM tokens ORDER BY 1",
+    "SELECT * FROM users ORDER BY 1",
+    // The attempts of a wrong or right password are counted before anything is judged.
+    "SELECT key FROM login_attempts ORDER BY 1",
+];
+
+async fn tables(app: &crate::app::App) -> Vec<Vec<Row>> {
+    let mut all = Vec::new();
+    for sql in TABLES.into_iter().chain(MORE_TABLES) {
+        all.push(app.db.query(Query::new(sql, [])).await.unwrap());
+    }
+    all
+}
+
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A person, by permissions given directly.
+    Person,
+    /// A person, by a role that holds the permissions.
+    InRole,
+    Token,
+    Service,
+}
+
+/// An operation, what it needs beside a caller, and who may be that.
+struct Scenario {
+    operation: &'static str,
+    fields: fn(&Made) -> Value,
+    /// Permissions of authd, each of which the caller must still hold at the commit.
+    needs: &'static [&'static str],
+    kinds: &'static [Kind],
+}
+
+const EVERYBODY: &[Kind] = &[Kind::Person, Kind::InRole, Kind::Token];
+
+/// What the operations are about.
+struct Made {
+    app: TestApp,
+    session: String,
+    other_session: SessionId,
+    service_token: Value,
+    caller: Option<(UserId, SessionId)>,
+}
+
+fn scenarios() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    let mut add = |operation, needs, fields: fn(&Made) -> Value| {
+        all.push(Scenario { operation, fields, needs, kinds: EVERYBODY });
+    };
+    let tokens: &[&str] = &["tokens.write"];
+    add("tokens.create", tokens, |_| json!({ "name": "new", "scopes": ["read"] }));
+    add("tokens.create", &["tokens.write", "users.read"], |_| json!({ "name": "new", "scopes": ["authd:users.read"] }));
+    add("tokens.revoke", tokens, |_| json!({ "id": "ci" }));
+    add("tokens.extend", tokens, |_| json!({ "id": "ci", "extend_days": 3 }));
+    add("tokens.rotate", tokens, |_| json!({ "id": "ci" }));
+    let users: &[&str] = &["users.write"];
+    add("users.create", users, |_| json!({ "username": "new" }));
+    add("users.update", users, |_| json!({ "id": "alice", "name": "A." }));
+    add("users.update", users, |_| json!({ "id": "alice", "password": "another long password" }));
+    add("users.update", users, |_| json!({ "id": "alice", "status": "inactive" }));
+    add("users.update", &["users.write", "users.read"], |_| json!({ "id": "reader", "status": "inactive" }));
+    add("users.delete", users, |_| json!({ "id": "alice" }));
+    add("lockouts.clear", users, |_| json!({ "id": "name:mallory" }));
+    let access: &[&str] = &["access.write"];
+    add("services.create", access, |_| json!({ "name": "new" }));
+    add("services.update", access, |_| json!({ "id": "shop", "status": "inactive" }));
+    add("services.delete", access, |_| json!({ "id": "shop" }));
+    add("services.create_token", access, |_| json!({ "id": "shop" }));
+    add("services.revoke_token", access, |made| json!({ "id": "shop", "token_id": made.service_token["token_id"] }));
+    add("roles.create", access, |_| json!({ "name": "new" }));
+    add("roles.update", access, |_| json!({ "id": "clerk", "status": "inactive" }));
+    add("roles.delete", access, |_| json!({ "id": "clerk" }));
+    add("permissions.create", access, |_| json!({ "name": "new" }));
+    add("permissions.update", access, |_| json!({ "id": "orders.read", "name": "orders.look" }));
+    add("permissions.delete", access, |_| json!({ "id": "orders.read" }));
+    add("roles.add_permission", access, |_| json!({ "role_id": "clerk", "permission_id": "orders.write" }));
+    add(
+        "roles.add_permission",
+        &["access.write", "users.read"],
+        |_| json!({ "role_id": "auditor", "permission_id": "users.read" }),
+    );
+    add("roles.remove_permission", access, |_| json!({ "role_id": "clerk", "permission_id": "orders.read" }));
+    add("services.add_role", access, |_| json!({ "service_id": "shop", "role_id": "spare" }));
+    add("services.add_role", access, |_| json!({ "service_id": "authd", "role_id": "spare" }));
+    add("services.remove_role", access, |_| json!({ "service_id": "shop", "role_id": "clerk" }));
+    let role = |_: &Made| json!({ "person_id": "bob", "service_id": "shop", "role_id": "clerk" });
+    add("grants.add_role", access, role);
+    add("grants.remove_role", access, |_| json!({ "person_id": "alice", "service_id": "shop", "role_id": "clerk" }));
+    add(
+        "grants.add_permission",
+        &["access.write", "users.read"],
+        |_| json!({ "person_id": "bob", "service_id": "authd", "permission_id": "users.read" }),
+    );
+    add(
+        "grants.remove_permission",
+        access,
+        |_| json!({ "person_id": "alice", "service_id": "shop", "permission_id": "orders.write" }),
+    );
+    add(
+        "grants.remove_permission",
+        &["access.write", "users.read"],
+        |_| json!({ "person_id": "reader", "service_id": "authd", "permission_id": "users.read" }),
+    );
+    let sessions: &[&str] = &["sessions.write"];
+    add("sessions.end", sessions, |made| json!({ "id": made.other_session }));
+    add("sessions.end_all", sessions, |_| json!({ "id": "alice" }));
+    add("introspection.revoke", tokens, |made| json!({ "token": made.service_token["token"] }));
+    let mut only = |operation, kinds, fields| all.push(Scenario { operation, fields, needs: &[], kinds });
+    // Of others: a caller who gives back their own ends themselves.
+    only("introspection.revoke", &[Kind::Person, Kind::Token, Kind::Service], |made| json!({ "token": made.session }));
+    only(
+        "sessions.change_password",
+        &[Kind::Person],
+        |_| json!({ "password": PASSWORD, "new_password": "another long password" }),
+    );
+    only("sessions.end_own", &[Kind::Person], |made| {
+        let _ = made;
+        json!({ "id": SessionId(uuid::Uuid::from_u128(77)) })
+    });
+    all
+}
+
+impl Made {
+    async fn new() -> Self {
+        let app = TestApp::new().await;
+        let must = async |operation: &str, fields: Value| app.call(operation, fields).await.unwrap();
+        for username in ["alice", "bob", "reader"] {
+            must("users.create", json!({ "username": username })).await;
+        }
+        must("services.create", json!({ "name": "shop" })).await;
+        for role in ["clerk", "auditor", "spare"] {
+            must("roles.create", json!({ "name": role })).await;
+        }
+        for permission in ["orders.read", "orders.write"] {
+            must("permissions.create", json!({ "name": permission })).await;
+        }
+        must("roles.add_permission", json!({ "role_id": "clerk", "permission_id": "orders.read" })).await;
+        must("services.add_role", json!({ "service_id": "shop", "role_id": "clerk" })).await;
+        must("services.add_role", json!({ "service_id": "authd", "role_id": "auditor" })).await;
+        must("grants.add_role", json!({ "person_id": "alice", "service_id": "shop", "role_id": "clerk" })).await;
+        for (person, service, permission) in [("alice", "shop", "orders.write"), ("reader", "authd", "users.read")] {
+            let grant = json!({ "person_id": person, "service_id": service, "permission_id": permission });
+            must("grants.add_permission", grant).await;
+        }
+        must("tokens.create", json!({ "name": "ci", "scopes": ["read"], "ttl_days": 9 })).await;
+        let service_token = must("services.create_token", json!({ "id": "shop" })).await;
+        assert_eq!(
+            app.refused("sessions.login", json!({ "username": "mallory", "password": "x" })).await,
+            "invalid_credentials"
+        );
+        let mut made = Self {
+            app,
+            session: "a".repeat(64),
+            other_session: SessionId(uuid::Uuid::from_u128(1)),
+            service_token,
+            caller: None,
+        };
+        let alice = made.user("alice").await;
+        made.other_session = made.sign_in(alice, hash(&made.session)).await;
+        made
+    }
+
+    async fn user(&self, username: &str) -> UserId {
+        self.app.call("users.show", json!({ "id": username })).await.unwrap()["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// A session without a password.
+    async fn sign_in(&self, user: UserId, hash: [u8; 32]) -> SessionId {
+        self.session_of(SessionId(self.app.world.uuid()), user, hash, 0).await
+    }
+
+    async fn session_of(&self, id: SessionId, user: UserId, hash: [u8; 32], password_changed_at: i64) -> SessionId {
+        let now = self.app.world.now();
+        let login = NewLogin {
+            id,
+            user,
+            hash,
+            now,
+            idle_expires_at: now + HOUR,
+            absolute_expires_at: now + HOUR,
+            address: None,
+            password_changed_at,
+        };
+        self.app.app.db.commit(vec![crate::sessions::store::insert_login(&login)]).await.unwrap();
+        id
+    }
+
+    /// A new caller with these permissions.
+    async fn caller(&mut self, kind: Kind, needs: &[&str]) -> Caller {
+        let must = async |operation: &str, fields: Value| self.app.call(operation, fields).await.unwrap();
+        match kind {
+            Kind::Token => {
+                let scopes: Vec<String> = needs.iter().map(|need| format!("authd:{need}")).collect();
+                let scopes = if scopes.is_empty() { vec!["read".to_owned()] } else { scopes };
+                let minted = must("tokens.create", json!({ "name": "caller", "scopes": scopes })).await;
+                self.app.caller(minted["token"].as_str().unwrap()).await.unwrap()
+            }
+            Kind::Service => {
+                must("services.create", json!({ "name": "caller" })).await;
+                let minted = must("services.create_token", json!({ "id": "caller", "name": "caller" })).await;
+                self.app.caller(minted["token"].as_str().unwrap()).await.unwrap()
+            }
+            Kind::Person | Kind::InRole => {
+                let user = self.app.user("caller", PASSWORD).await;
+                if kind == Kind::InRole {
+                    must("roles.create", json!({ "name": "held" })).await;
+                    must("services.add_role", json!({ "service_id": "authd", "role_id": "held" })).await;
+                    let grant = json!({ "person_id": "caller", "service_id": "authd", "role_id": "held" });
+                    must("grants.add_role", grant).await;
+                }
+                for need in needs {
+                    if kind == Kind::InRole {
+                        must("roles.add_permission", json!({ "role_id": "held", "permission_id": need })).await;
+                    } else {
+                        must("grants.add_permission", permission(need)).await;
+                    }
+                }
+                let changed_at = self.app.world.now();
+                let random = self.app.world.bytes();
+                let session = SessionId(self.app.world.uuid());
+                self.session_of(session, user, random, changed_at).await;
+                let own = SessionId(uuid::Uuid::from_u128(77));
+                self.session_of(own, user, self.app.world.bytes(), changed_at).await;
+                self.caller = Some((user, session));
+                let permissions = self.app.app.rbac.access(&self.app.app, user, AUTHD).await.unwrap().authd;
+                assert!(needs.is_empty() == (permissions == Permissions::NONE));
+                Caller::User { id: user, username: "caller".into(), session, permissions }
+            }
+        }
+    }
+}
+
+fn permission(name: &str) -> Value {
+    json!({ "person_id": "caller", "service_id": "authd", "permission_id": name })
+}
+
+/// How the authority of a caller can end.
+fn endings(kind: Kind, needs: &[&'static str], made: &Made) -> Vec<(&'static str, Value)> {
+    match kind {
+        Kind::Token => vec![
+            ("tokens.revoke", json!({ "id": "caller" })),
+            ("tokens.rotate", json!({ "id": "caller", "grace_seconds": 0 })),
+        ],
+        Kind::Service => vec![
+            ("tokens.revoke", json!({ "id": "caller" })),
+            ("services.update", json!({ "id": "caller", "status": "inactive" })),
+            ("services.delete", json!({ "id": "caller" })),
+        ],
+        Kind::Person | Kind::InRole => {
+            let (_, session) = made.caller.unwrap();
+            let mut endings = vec![
+                ("sessions.end", json!({ "id": session })),
+                ("users.update", json!({ "id": "caller", "status": "inactive" })),
+                ("users.update", json!({ "id": "caller", "password": "set by somebody else" })),
+                ("users.delete", json!({ "id": "caller" })),
+            ];
+            if kind == Kind::Person {
+                endings.extend(needs.iter().map(|need| ("grants.remove_permission", permission(need))));
+                return endings;
+            }
+            let remove = |need: &&str| ("roles.remove_permission", json!({ "role_id": "held", "permission_id": need }));
+            endings.extend(needs.iter().map(remove));
+            if !needs.is_empty() {
+                endings.push(("roles.update", json!({ "id": "held", "status": "inactive" })));
+                endings.push(("roles.delete", json!({ "id": "held" })));
+                endings.push(("services.remove_role", json!({ "service_id": "authd", "role_id": "held" })));
+                let grant = json!({ "person_id": "caller", "service_id": "authd", "role_id": "held" });
+                endings.push(("grants.remove_role", grant));
+            }
+            endings
+        }
+    }
+}
+
+/// The operations of some modules, each undisturbed and then with every way in which its caller's authority can end.
+async fn walk(modules: &[&str]) {
+    for scenario in scenarios().iter().filter(|scenario| {
+        let (module, _) = scenario.operation.split_once('.').unwrap();
+        modules.contains(&module)
+    }) {
+        for kind in scenario.kinds {
+            let mut made = Made::new().await;
+            let caller = made.caller(*kind, scenario.needs).await;
+            let fields = (scenario.fields)(&made);
+            let undisturbed = made.app.call_as(caller, scenario.operation, fields.clone()).await;
+            assert!(undisturbed.is_ok(), "{kind:?} {} {fields}: {undisturbed:?}", scenario.operation);
+            for number in 0.. {
+                let mut made = Made::new().await;
+                let caller = made.caller(*kind, scenario.needs).await;
+                let Some(ending) = endings(*kind, scenario.needs, &made).into_iter().nth(number) else { break };
+                refused_at_the_boundary(&made, scenario, &caller, ending).await;
+            }
+        }
+    }
+}
+
+async fn refused_at_the_boundary(
+    made: &Made,
+    scenario: &Scenario,
+    caller: &Caller,
+    (ending, fields): (&'static str, Value),
+) {
+    let what = format!("{} by {caller} after {ending} {fields}", scenario.operation);
+    let (app, later) = (made.app.app.clone(), made.app.later(ending, fields));
+    let (send, before) = tokio::sync::oneshot::channel();
+    made.app.before_next_change(async move {
+        later.await.expect("the end of the caller's authority is acknowledged");
+        send.send(tables(&app).await).unwrap();
+    });
+    let answer = made.app.call_as(caller.clone(), scenario.operation, (scenario.fields)(made)).await;
+    assert!(!made.app.awaits_change(), "{what}: nothing was to be committed: {answer:?}");
+    let error = answer.expect_err(&what);
+    assert!([401, 403].contains(&error.code.status()), "{what}: {error:?}");
+    let (before, after) = (before.await.unwrap(), tables(&made.app.app).await);
+    for (sql, (before, after)) in TABLES.iter().chain(&MORE_TABLES).zip(before.iter().zip(&after)) {
+        assert_eq!(before, after, "{what}: {sql}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_and_introspection() {
+    walk(&["tokens", "introspection"]).await;
+}
+
+#[tokio::test]
+async fn users_and_lockouts() {
+    walk(&["users", "lockouts"]).await;
+}
+
+#[tokio::test]
+async fn sessions() {
+    walk(&["sessions"]).await;
+}
+
+#[tokio::test]
+async fn services() {
+    walk(&["services"]).await;
+}
+
+#[tokio::test]
+async fn roles_and_permissions() {
+    walk(&["roles", "permissions"]).await;
+}
+
+#[tokio::test]
+async fn grants() {
+    walk(&["grants"]).await;
+}
+
+#[tokio::test]
+async fn every_operation_and_every_table_is_looked_at() {
+    let mut all: BTreeSet<&str> = scenarios().iter().map(|scenario| scenario.operation).collect();
+    all.extend(READS.iter().chain(SELF_PROVING));
+    let operations: BTreeSet<&str> = shared::api::operations().map(|info| info.name).collect();
+    assert_eq!(all, operations);
+    if crate::testing::on_postgres() {
+        return;
+    }
+    let app = TestApp::new().await;
+    let names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ('migrations', 'sqlite_sequence')";
+    for row in app.app.db.query(Query::new(names, [])).await.unwrap() {
+        let name = row.text(0).unwrap();
+        let reads = |sql: &&str| sql.contains(&format!("FROM {name} "));
+        assert!(TABLES.iter().chain(&MORE_TABLES).any(reads), "{name}");
+    }
+}
+
+/// Many administrators of either kind, each with a change of their own, at once: nobody is told that somebody else was
+/// faster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn administrators_who_change_different_things_do_not_meet() {
+    for needs in [&["admin"][..], &["access.write", "users.write"]] {
+        let mut made = Made::new().await;
+        let caller = made.caller(Kind::Person, needs).await;
+        let calls = (0..64).map(|number| {
+            let (operation, fields) = match number % 4 {
+                0 => ("users.create", json!({ "username": format!("user-{number}") })),
+                1 => ("roles.create", json!({ "name": format!("role-{number}") })),
+                2 => ("users.update", json!({ "id": "alice", "name": format!("Alice {number}"), "status": "active" })),
+                _ => ("services.create", json!({ "name": format!("service-{number}") })),
+            };
+            tokio::spawn(made.app.later_as(caller.clone(), operation, fields))
+        });
+        for call in calls.collect::<Vec<_>>() {
+            call.await.unwrap().unwrap();
+        }
+    }
+}
+
+/// A grant that exists only for the statement: the proof is of what is committed, not of what is being committed.
+#[tokio::test]
+async fn nobody_proves_by_their_own_change() {
+    let mut made = Made::new().await;
+    let caller = made.caller(Kind::Person, &["access.write"]).await;
+    let sql = "DELETE FROM person_service_permissions WHERE person_id = $1";
+    let (user, _) = made.caller.unwrap();
+    let gone = vec![Statement::any("test", sql, [user.to_string().into()])];
+    let db = made.app.app.db.clone();
+    made.app.before_next_change(async move {
+        db.commit(gone).await.unwrap();
+    });
+    let own = permission("access.write");
+    assert_eq!(made.app.refused_as(caller, "grants.add_permission", own).await, "forbidden");
+}
