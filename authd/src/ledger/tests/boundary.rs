@@ -9,7 +9,7 @@ use super::PASSWORD;
 use crate::caller::{Caller, Permissions};
 use crate::db::{Query, Row, Statement};
 use crate::rbac::AUTHD;
-use crate::sessions::store::NewLogin;
+use crate::sessions::store::{NewLogin, attempts, insert_login};
 use crate::testing::TestApp;
 use crate::tokens::model::hash;
 use crate::world::HOUR;
@@ -125,6 +125,10 @@ struct Made {
     session: String,
     other_session: SessionId,
     service_token: Value,
+    callers: u32,
+    /// The last caller's name, second session, and user with session.
+    name: String,
+    own_session: SessionId,
     caller: Option<(UserId, SessionId)>,
 }
 
@@ -199,10 +203,7 @@ fn scenarios() -> Vec<Scenario> {
         &[Kind::Person],
         |_| json!({ "password": PASSWORD, "new_password": "another long password" }),
     );
-    only("sessions.end_own", &[Kind::Person], |made| {
-        let _ = made;
-        json!({ "id": SessionId(uuid::Uuid::from_u128(77)) })
-    });
+    only("sessions.end_own", &[Kind::Person], |made| json!({ "id": made.own_session }));
     all
 }
 
@@ -230,19 +231,20 @@ impl Made {
         }
         must("tokens.create", json!({ "name": "ci", "scopes": ["read"], "ttl_days": 9 })).await;
         let service_token = must("services.create_token", json!({ "id": "shop" })).await;
-        assert_eq!(
-            app.refused("sessions.login", json!({ "username": "mallory", "password": "x" })).await,
-            "invalid_credentials"
-        );
+        let failed = attempts::count_name("name:mallory", "", app.world.now(), 9, HOUR, (99, HOUR));
+        app.app.db.commit(vec![failed]).await.unwrap();
         let mut made = Self {
             app,
             session: "a".repeat(64),
             other_session: SessionId(uuid::Uuid::from_u128(1)),
             service_token,
+            callers: 0,
+            name: String::new(),
+            own_session: SessionId(uuid::Uuid::from_u128(1)),
             caller: None,
         };
         let alice = made.user("alice").await;
-        made.other_session = made.sign_in(alice, hash(&made.session)).await;
+        made.other_session = made.sign_in(alice, hash(&made.session), 0).await;
         made
     }
 
@@ -251,12 +253,9 @@ impl Made {
     }
 
     /// A session without a password.
-    async fn sign_in(&self, user: UserId, hash: [u8; 32]) -> SessionId {
-        self.session_of(SessionId(self.app.world.uuid()), user, hash, 0).await
-    }
-
-    async fn session_of(&self, id: SessionId, user: UserId, hash: [u8; 32], password_changed_at: i64) -> SessionId {
+    async fn sign_in(&self, user: UserId, hash: [u8; 32], password_changed_at: i64) -> SessionId {
         let now = self.app.world.now();
+        let id = SessionId(self.app.world.uuid());
         let login = NewLogin {
             id,
             user,
@@ -267,98 +266,112 @@ impl Made {
             address: None,
             password_changed_at,
         };
-        self.app.app.db.commit(vec![crate::sessions::store::insert_login(&login)]).await.unwrap();
+        self.app.app.db.commit(vec![insert_login(&login)]).await.unwrap();
         id
     }
 
-    /// A new caller with these permissions.
+    /// A new caller with these permissions, of a name of their own.
     async fn caller(&mut self, kind: Kind, needs: &[&str]) -> Caller {
+        self.callers += 1;
+        self.name = format!("caller{}", self.callers);
+        let name = self.name.as_str();
         let must = async |operation: &str, fields: Value| self.app.call(operation, fields).await.unwrap();
         match kind {
             Kind::Token => {
                 let scopes: Vec<String> = needs.iter().map(|need| format!("authd:{need}")).collect();
                 let scopes = if scopes.is_empty() { vec!["read".to_owned()] } else { scopes };
-                let minted = must("tokens.create", json!({ "name": "caller", "scopes": scopes })).await;
+                let minted = must("tokens.create", json!({ "name": name, "scopes": scopes })).await;
                 self.app.caller(minted["token"].as_str().unwrap()).await.unwrap()
             }
             Kind::Service => {
-                must("services.create", json!({ "name": "caller" })).await;
-                let minted = must("services.create_token", json!({ "id": "caller", "name": "caller" })).await;
+                must("services.create", json!({ "name": name })).await;
+                let minted = must("services.create_token", json!({ "id": name, "name": name })).await;
                 self.app.caller(minted["token"].as_str().unwrap()).await.unwrap()
             }
             Kind::Person | Kind::InRole => {
-                let user = self.app.user("caller", PASSWORD).await;
                 if kind == Kind::InRole {
-                    must("roles.create", json!({ "name": "held" })).await;
-                    must("services.add_role", json!({ "service_id": "authd", "role_id": "held" })).await;
-                    let grant = json!({ "person_id": "caller", "service_id": "authd", "role_id": "held" });
-                    must("grants.add_role", grant).await;
+                    must("roles.create", json!({ "name": name })).await;
+                    must("services.add_role", json!({ "service_id": "authd", "role_id": name })).await;
+                }
+                // Only who changes their password needs one.
+                let changed_at = if needs.is_empty() {
+                    self.app.user(name, PASSWORD).await;
+                    self.app.world.now()
+                } else {
+                    must("users.create", json!({ "username": name })).await;
+                    0
+                };
+                if kind == Kind::InRole {
+                    must("grants.add_role", self.role()).await;
                 }
                 for need in needs {
                     if kind == Kind::InRole {
-                        must("roles.add_permission", json!({ "role_id": "held", "permission_id": need })).await;
+                        must("roles.add_permission", json!({ "role_id": name, "permission_id": need })).await;
                     } else {
-                        must("grants.add_permission", permission(need)).await;
+                        must("grants.add_permission", self.permission(need)).await;
                     }
                 }
-                let changed_at = self.app.world.now();
-                let random = self.app.world.bytes();
-                let session = SessionId(self.app.world.uuid());
-                self.session_of(session, user, random, changed_at).await;
-                let own = SessionId(uuid::Uuid::from_u128(77));
-                self.session_of(own, user, self.app.world.bytes(), changed_at).await;
+                let user = self.user(name).await;
+                self.own_session = self.sign_in(user, self.app.world.bytes(), changed_at).await;
+                let session = self.sign_in(user, self.app.world.bytes(), changed_at).await;
                 self.caller = Some((user, session));
                 let permissions = self.app.app.rbac.access(&self.app.app, user, AUTHD).await.unwrap().authd;
                 assert!(needs.is_empty() == (permissions == Permissions::NONE));
-                Caller::User { id: user, username: "caller".into(), session, permissions }
+                Caller::User { id: user, username: name.into(), session, permissions }
+            }
+        }
+    }
+
+    /// The grant of a permission of authd's to the last caller.
+    fn permission(&self, name: &str) -> Value {
+        json!({ "person_id": self.name, "service_id": "authd", "permission_id": name })
+    }
+
+    /// The grant of the last caller's own role.
+    fn role(&self) -> Value {
+        json!({ "person_id": self.name, "service_id": "authd", "role_id": self.name })
+    }
+
+    /// How the authority of the last caller can end.
+    fn endings(&self, kind: Kind, needs: &[&'static str]) -> Vec<(&'static str, Value)> {
+        let name = self.name.as_str();
+        match kind {
+            Kind::Token => vec![
+                ("tokens.revoke", json!({ "id": name })),
+                ("tokens.rotate", json!({ "id": name, "grace_seconds": 0 })),
+            ],
+            Kind::Service => vec![
+                ("tokens.revoke", json!({ "id": name })),
+                ("services.update", json!({ "id": name, "status": "inactive" })),
+                ("services.delete", json!({ "id": name })),
+            ],
+            Kind::Person | Kind::InRole => {
+                let (_, session) = self.caller.unwrap();
+                let mut endings = vec![
+                    ("sessions.end", json!({ "id": session })),
+                    ("users.update", json!({ "id": name, "status": "inactive" })),
+                    ("users.delete", json!({ "id": name })),
+                ];
+                if kind == Kind::Person {
+                    endings.extend(needs.iter().map(|need| ("grants.remove_permission", self.permission(need))));
+                    return endings;
+                }
+                let remove =
+                    |need: &&str| ("roles.remove_permission", json!({ "role_id": name, "permission_id": need }));
+                endings.extend(needs.iter().map(remove));
+                if !needs.is_empty() {
+                    endings.push(("roles.update", json!({ "id": name, "status": "inactive" })));
+                    endings.push(("roles.delete", json!({ "id": name })));
+                    endings.push(("services.remove_role", json!({ "service_id": "authd", "role_id": name })));
+                    endings.push(("grants.remove_role", self.role()));
+                }
+                endings
             }
         }
     }
 }
 
-fn permission(name: &str) -> Value {
-    json!({ "person_id": "caller", "service_id": "authd", "permission_id": name })
-}
-
-/// How the authority of a caller can end.
-fn endings(kind: Kind, needs: &[&'static str], made: &Made) -> Vec<(&'static str, Value)> {
-    match kind {
-        Kind::Token => vec![
-            ("tokens.revoke", json!({ "id": "caller" })),
-            ("tokens.rotate", json!({ "id": "caller", "grace_seconds": 0 })),
-        ],
-        Kind::Service => vec![
-            ("tokens.revoke", json!({ "id": "caller" })),
-            ("services.update", json!({ "id": "caller", "status": "inactive" })),
-            ("services.delete", json!({ "id": "caller" })),
-        ],
-        Kind::Person | Kind::InRole => {
-            let (_, session) = made.caller.unwrap();
-            let mut endings = vec![
-                ("sessions.end", json!({ "id": session })),
-                ("users.update", json!({ "id": "caller", "status": "inactive" })),
-                ("users.update", json!({ "id": "caller", "password": "set by somebody else" })),
-                ("users.delete", json!({ "id": "caller" })),
-            ];
-            if kind == Kind::Person {
-                endings.extend(needs.iter().map(|need| ("grants.remove_permission", permission(need))));
-                return endings;
-            }
-            let remove = |need: &&str| ("roles.remove_permission", json!({ "role_id": "held", "permission_id": need }));
-            endings.extend(needs.iter().map(remove));
-            if !needs.is_empty() {
-                endings.push(("roles.update", json!({ "id": "held", "status": "inactive" })));
-                endings.push(("roles.delete", json!({ "id": "held" })));
-                endings.push(("services.remove_role", json!({ "service_id": "authd", "role_id": "held" })));
-                let grant = json!({ "person_id": "caller", "service_id": "authd", "role_id": "held" });
-                endings.push(("grants.remove_role", grant));
-            }
-            endings
-        }
-    }
-}
-
-/// The operations of some modules, each undisturbed and then with every way in which its caller's authority can end.
+/// The operations of some modules, with every way in which their caller's authority can end, and then undisturbed.
 async fn walk(modules: &[&str]) {
     for scenario in scenarios().iter().filter(|scenario| {
         let (module, _) = scenario.operation.split_once('.').unwrap();
@@ -366,16 +379,15 @@ async fn walk(modules: &[&str]) {
     }) {
         for kind in scenario.kinds {
             let mut made = Made::new().await;
+            for number in 0.. {
+                let caller = made.caller(*kind, scenario.needs).await;
+                let Some(ending) = made.endings(*kind, scenario.needs).into_iter().nth(number) else { break };
+                refused_at_the_boundary(&made, scenario, &caller, ending).await;
+            }
             let caller = made.caller(*kind, scenario.needs).await;
             let fields = (scenario.fields)(&made);
             let undisturbed = made.app.call_as(caller, scenario.operation, fields.clone()).await;
             assert!(undisturbed.is_ok(), "{kind:?} {} {fields}: {undisturbed:?}", scenario.operation);
-            for number in 0.. {
-                let mut made = Made::new().await;
-                let caller = made.caller(*kind, scenario.needs).await;
-                let Some(ending) = endings(*kind, scenario.needs, &made).into_iter().nth(number) else { break };
-                refused_at_the_boundary(&made, scenario, &caller, ending).await;
-            }
         }
     }
 }
@@ -485,6 +497,6 @@ async fn nobody_proves_by_their_own_change() {
     made.app.before_next_change(async move {
         db.commit(gone).await.unwrap();
     });
-    let own = permission("access.write");
+    let own = made.permission("access.write");
     assert_eq!(made.app.refused_as(caller, "grants.add_permission", own).await, "forbidden");
 }
