@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::postgres::{Postgres, Settings};
 use super::tests::{ADD, put, value_of};
-use super::{Db, DbError, Query, Statement, testing};
+use super::{Db, DbError, LostCommit, Query, Statement, testing};
 
 async fn open(settings: Settings) -> Option<(Postgres, tokio_postgres::Client)> {
     let url = testing::postgres_url().await?;
@@ -49,9 +49,9 @@ async fn who_waits_too_long_is_told_and_changes_nothing() {
     assert_eq!(value_of(&db, "a").await, Some(1));
 }
 
-/// Dropped in the middle, a call must not leave its connection inside a transaction for the next caller.
+/// Dropped in the middle, a commit goes on, and leaves no transaction behind for the next caller of its connection.
 #[tokio::test]
-async fn a_call_that_is_dropped_leaves_a_clean_connection() {
+async fn a_commit_that_is_dropped_goes_on_and_leaves_a_clean_connection() {
     // Patient: a machine that is busy elsewhere takes its time to get as far as the row.
     let settings = Settings { connections: 1, deadline: Duration::from_mins(1), ..Settings::default() };
     let Some((db, other)) = open(settings).await else { return };
@@ -67,13 +67,35 @@ async fn a_call_that_is_dropped_leaves_a_clean_connection() {
     let deadline = Instant::now() + Duration::from_secs(30);
     while other.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
         assert!(Instant::now() < deadline, "it never got as far as the row");
-        tokio::task::yield_now().await;
+        // Within a transaction the view stays as it was first seen.
+        other.batch_execute("SELECT pg_stat_clear_snapshot()").await.unwrap();
     }
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     other.batch_execute("ROLLBACK").await.unwrap();
     db.commit(vec![Statement::one("add", ADD, ["a".into(), 1.into()])]).await.unwrap();
-    assert_eq!(value_of(&*db, "a").await, Some(2));
+    assert_eq!(value_of(&*db, "a").await, Some(12));
+}
+
+/// The server ends the session of a COMMIT that it has received: whether it was applied can be asked.
+#[tokio::test]
+async fn the_outcome_of_a_lost_commit_can_be_learnt() {
+    let Some((db, other)) = open(Settings::default()).await else { return };
+    let numbers = async |end: &str| {
+        let rows = other.simple_query(&format!("BEGIN; SELECT txid_current(); {end}")).await.unwrap();
+        let number = rows.iter().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse::<i64>().ok(),
+            _ => None,
+        });
+        LostCommit { transaction: number.unwrap(), reason: "test".into() }
+    };
+    let (committed, aborted) = (numbers("COMMIT").await, numbers("ROLLBACK").await);
+    assert_eq!(db.settle(committed).await.unwrap(), Some(true));
+    assert_eq!(db.settle(aborted).await.unwrap(), Some(false));
+    let open = numbers("SELECT 1").await;
+    assert_eq!(db.settle(open.clone()).await.unwrap(), None, "it may still be applied");
+    other.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(db.settle(open).await.unwrap(), Some(true));
 }
 
 /// A migration by a newer authd changes what a prepared statement answers.
