@@ -42,9 +42,6 @@ impl Pair {
 /// How often the two servers of a comparison take turns in a round: what else the machine does changes within a second.
 pub const TURNS: u64 = 6;
 
-/// Two medians closer than this are the same: it is what repeated runs of one binary differ by.
-const NOISE: f64 = 0.02;
-
 /// All kinds of tokens, and latency, with `plan.tokens` of each kind in the database.
 pub fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
     let data_dir = plan.dir.join("hot");
@@ -102,9 +99,8 @@ fn refusals(plan: &Plan, authd: &Server) -> Result<Vec<Row>> {
         others.iter_mut().zip(of_refused).for_each(|(samples, cpu)| samples.push(cpu));
     }
     let row = |((_, what), samples): (&(Ask, &str), Vec<f64>)| {
-        let row = Row::beside(&format!("CPU per validate, {what} (limit: a valid one)"), "µs", valid.clone(), samples);
-        let is_cheap = row.ratio.is_some_and(|ratio| ratio <= 1.0 + NOISE);
-        row.target("≤ 1x".to_owned(), is_cheap)
+        let measure = format!("CPU per validate, {what} (limit: a valid one)");
+        Row::beside(&measure, "µs", valid.clone(), samples).ratio_at_most(1.1)
     };
     Ok(refused.iter().zip(others).map(row).collect())
 }
@@ -146,7 +142,7 @@ pub fn measure_idle(plan: &Plan, report: &mut Report) -> Result<()> {
     // What a start leaves for later is done by then.
     std::thread::sleep(plan.settle);
     let [all, anonymous] = memory(&authd, "idle")?;
-    report.rows.extend([all.at_most(12.0), anonymous]);
+    report.rows.extend([all.at_most(20.0), anonymous.at_most(4.0)]);
     let size = std::fs::metadata(&plan.authd)?.len();
     report.rows.push(Row::alone("size of the binary", "MiB", vec![load::count(size) / 1024.0 / 1024.0]));
     authd.stop()
