@@ -2,6 +2,7 @@
 
 use crate::process::{Process, free_port, stdout};
 use crate::{PATIENCE, folder, rig, until};
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
@@ -30,6 +31,10 @@ impl Postgres {
         Self { dir, port, process }
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A new empty database of this server; the answer is its URL.
     ///
     /// # Panics
@@ -52,27 +57,43 @@ impl Postgres {
         stdout(&spec.run(PATIENCE)).trim().to_owned()
     }
 
-    /// kill -9, as when the machine loses power, and starts again from what is on the disk.
+    /// kill -9 of the server and of all its backends, as when the machine loses power, and waits until none of them is
+    /// left. A backend outlives its postmaster until it notices: a moment, or as long as its query takes. Until then it
+    /// still answers, and the next server refuses to start.
+    ///
+    /// # Panics
+    /// When they do not end.
+    pub fn kill(&mut self) {
+        self.process.kill();
+        let data = self.dir.path().join("pg/data");
+        until(PATIENCE, "the end of a killed PostgreSQL", || {
+            let left = working_in(&data);
+            for pid in &left {
+                // It may have ended by itself meanwhile.
+                let _ = kill_process(*pid, Signal::KILL);
+            }
+            left.is_empty().then_some(())
+        });
+    }
+
+    /// [`Postgres::kill`], and starts again from what is on the disk.
     ///
     /// # Panics
     /// When its processes do not end, or it does not come up again.
     pub fn crash_and_restart(&mut self) {
-        self.process.kill();
-        // Its children end when they notice; until then the next one refuses to start.
-        let data = self.dir.path().join("pg/data");
-        until(PATIENCE, "the end of a killed PostgreSQL", || (!is_home_of_any(&data)).then_some(()));
+        self.kill();
         self.process = launch(&self.dir, self.port);
-    }
-
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
     }
 }
 
-/// Whether any process works in the folder.
-fn is_home_of_any(folder: &Path) -> bool {
-    let mut processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes.any(|process| std::fs::read_link(process.path().join("cwd")).is_ok_and(|home| home == folder))
+/// The processes whose working directory this is: for a data directory, the server and its backends. (Each backend leads
+/// a process group of its own, so that the group does not name them.)
+fn working_in(folder: &Path) -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let here = processes.filter(|process| {
+        std::fs::read_link(process.path().join("cwd")).is_ok_and(|working_directory| working_directory == folder)
+    });
+    here.filter_map(|process| process.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)).collect()
 }
 
 fn launch(dir: &TempDir, port: u16) -> Process {

@@ -9,12 +9,14 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::net::{TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::{LazyLock, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 type Order = (Command, mpsc::Sender<io::Result<Child>>);
 
@@ -263,10 +265,20 @@ impl Process {
         });
     }
 
-    /// SIGKILL, and waits until the kernel has taken it away.
+    /// SIGKILL to it and to the children that are still in its process group, and waits until none of them runs: a
+    /// worker that outlives its server would go on answering.
+    ///
+    /// # Panics
+    /// When one of them still runs after a minute.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
+        let group = self.pid();
+        let _ = kill_process_group(group, Signal::KILL);
         let _ = self.child.wait();
+        let deadline = Instant::now() + PATIENCE;
+        while is_running(group) && !(std::thread::panicking() && Instant::now() > deadline) {
+            assert!(Instant::now() < deadline, "{}: its children run on after SIGKILL", self.name);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// `None` while it runs.
@@ -289,7 +301,7 @@ impl Process {
     /// # Panics
     /// When it ends first, or the deadline passes; its log is in the message.
     pub fn wait<T>(&mut self, patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-        let deadline = std::time::Instant::now() + patience;
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(answer) = ask() {
                 return answer;
@@ -297,7 +309,7 @@ impl Process {
             if let Some(status) = self.exited() {
                 panic!("{} ended ({status}) before {what}:\n{}", self.name, self.log());
             }
-            assert!(std::time::Instant::now() < deadline, "{}: no {what} in {patience:?}:\n{}", self.name, self.log());
+            assert!(Instant::now() < deadline, "{}: no {what} in {patience:?}:\n{}", self.name, self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -317,6 +329,17 @@ impl Process {
     }
 }
 
+/// Whether any process of the group runs. One that has ended and waits for its parent to notice does not.
+fn is_running(group: Pid) -> bool {
+    let group = group.as_raw_nonzero().to_string();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    // proc_pid_stat(5): "pid (name) state ppid pgrp …", and a name may hold anything
+    processes.filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok()).any(|stat| {
+        let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        fields.next() != Some("Z") && fields.nth(1) == Some(&group)
+    })
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
@@ -332,21 +355,30 @@ impl Drop for Process {
 }
 
 /// A free loopback port for a server that cannot choose one itself. Taken from below the range from which the kernel
-/// gives ports to outgoing connections, so that nothing takes it before the server does.
+/// gives ports to outgoing connections, so that nothing takes it before the server does, nor while a test has the server
+/// down: until this process ends it also holds an abstract unix socket named after the port, by which test runs on one
+/// machine know what the others have.
 ///
 /// # Panics
 /// When no port is free.
 pub fn free_port() -> u16 {
-    static NEXT: LazyLock<Mutex<u16>> = LazyLock::new(|| {
-        // processes start at different places, so that two test runs on one machine rarely meet
+    struct Ports {
+        next: u16,
+        reserved: Vec<UnixListener>,
+    }
+    static PORTS: LazyLock<Mutex<Ports>> = LazyLock::new(|| {
         let spread = u16::try_from(std::process::id() % 1000).expect("below 1000") * 20;
-        Mutex::new(11_000 + spread)
+        Mutex::new(Ports { next: 11_000 + spread, reserved: Vec::new() })
     });
-    let mut next = NEXT.lock().expect("the port counter's lock is never poisoned");
+    let mut ports = PORTS.lock().expect("the port counter's lock is never poisoned");
     for _ in 0..20_000 {
-        *next = if *next >= 31_000 { 11_000 } else { *next + 1 };
-        if TcpListener::bind(("127.0.0.1", *next)).is_ok() {
-            return *next;
+        let port = if ports.next >= 31_000 { 11_000 } else { ports.next + 1 };
+        ports.next = port;
+        let name = SocketAddr::from_abstract_name(format!("authd-test-port-{port}")).expect("the name is short");
+        let Ok(reservation) = UnixListener::bind_addr(&name) else { continue };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            ports.reserved.push(reservation);
+            return port;
         }
     }
     panic!("no free port between 11000 and 31000");

@@ -110,7 +110,7 @@ fn a_database_that_is_down_is_503_and_never_an_answer() {
     let mut postgres = tests::postgres::Postgres::start();
     let authd = tests::authd::Setup::new().database(&postgres.database()).start();
     let (token, _) = authd.mint("kept", &["read"]);
-    postgres.process().kill();
+    postgres.kill();
     let unknown = tests::authd::random_token();
     let body = json!({"token": unknown});
     let http = authd.http().patience(Duration::from_mins(1));

@@ -8,7 +8,7 @@ use tests::process::{Spec, both, free_port, stdout};
 use tests::provider::Provider;
 use tests::redis::Redis;
 use tests::sts::Sts;
-use tests::{PATIENCE, folder, rig};
+use tests::{PATIENCE, folder, rig, until};
 
 /// The AWS CLI with the keys that authd would have, or others.
 fn aws(sts: &Sts, env: &[(String, String)], args: &[&str]) -> std::process::Output {
@@ -116,7 +116,7 @@ fn web_identity_is_verified() {
     refused(&assume(&format!("{head}.{flipped}")), "InvalidIdentityToken");
     provider.steer("ttl", &json!({"id": 1}));
     let short = provider_id_token(&provider);
-    tests::until(PATIENCE, "the ID token's end", || {
+    until(PATIENCE, "the ID token's end", || {
         String::from_utf8_lossy(&assume(&short).stderr).contains("ExpiredTokenException").then_some(())
     });
 }
@@ -183,6 +183,24 @@ fn databases_and_caches_start() {
         redis.command(&["SET", "authd:key", "kept"]);
         assert!(String::from_utf8_lossy(&redis.everything()).contains("kept"));
     }
+}
+
+/// A backend that is busy does not notice that its postmaster is gone.
+#[test]
+fn a_killed_postgres_leaves_no_backend() {
+    let mut postgres = Postgres::start();
+    let port = postgres.port().to_string();
+    let busy = "SELECT count(*) FROM generate_series(1, 1000000000000)";
+    let client = rig::program("psql").args(["-X", "-h", "127.0.0.1", "-U", "postgres", "-p", &port, "-c", busy]);
+    let client = client.start_piped();
+    let backend = until(PATIENCE, "the backend at work", || {
+        let active = "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%generate_series(1,%'";
+        let pids = postgres.sql("postgres", &format!("{active} AND pid <> pg_backend_pid()"));
+        pids.parse::<u32>().ok()
+    });
+    postgres.kill();
+    assert!(std::fs::read_link(format!("/proc/{backend}/cwd")).is_err(), "it runs no more");
+    assert!(!client.finish(PATIENCE).status.success(), "its client was cut off");
 }
 
 #[test]
