@@ -2,7 +2,6 @@
 //! another are others.
 
 use crate::http::Http;
-use crate::machine::skip;
 use crate::process::{Process, Spec, free_port};
 use crate::{PATIENCE, folder, rig};
 use std::fs;
@@ -80,16 +79,11 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts it between an authd and a service. `None`, noted as skipped, where the program is not installed.
+    /// Starts it between an authd and a service.
     ///
     /// # Panics
     /// When it does not come up.
-    pub fn start(kind: Kind, authd: u16, app: u16) -> Option<Self> {
-        let found = std::env::split_paths(rig::path()).any(|dir| dir.join(kind.name()).is_file());
-        if !found {
-            skip(&format!("forward-auth by {}", kind.name()), "it is not installed");
-            return None;
-        }
+    pub fn start(kind: Kind, authd: u16, app: u16) -> Self {
         let (dir, port) = (folder(kind.name()), free_port());
         for entry in fs::read_dir(examples().join(kind.name())).expect("there is an example").flatten() {
             let text = fs::read_to_string(entry.path()).expect("an example is text");
@@ -115,7 +109,7 @@ impl Proxy {
             let answer = Http::tcp(port).get("/").ok()?;
             matches!(answer.status, 401 | 403).then_some(())
         });
-        Some(Self { port, process, _dir: dir })
+        Self { port, process, _dir: dir }
     }
 
     pub fn http(&self) -> Http {

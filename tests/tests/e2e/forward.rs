@@ -44,10 +44,10 @@ struct Shop {
 }
 
 impl Shop {
-    fn open(kind: Kind) -> Option<Self> {
+    fn open(kind: Kind) -> Self {
         let authd = Setup::new().toml(&kind.example("authd.toml")).start();
         let app = Echo::start();
-        let proxy = Proxy::start(kind, authd.port(), app.port())?;
+        let proxy = Proxy::start(kind, authd.port(), app.port());
         let post = |path: &str, body: Value| authd.admin().post(path, &body).expect("authd answers");
         post("/services", json!({"name": "shop"})).expect(201);
         post("/roles", json!({"name": "front desk"})).expect(201);
@@ -66,7 +66,7 @@ impl Shop {
         let (alice, bob) = (sign_in("alice"), sign_in("bob"));
         let (reader, reader_id) = authd.mint("reader", &["read"]);
         let (writer, _) = authd.mint("writer", &["write"]);
-        Some(Self { kind, authd, app, proxy, reader, reader_id, writer, alice, bob })
+        Self { kind, authd, app, proxy, reader, reader_id, writer, alice, bob }
     }
 
     fn client(&self) -> Http {
@@ -273,7 +273,7 @@ impl Shop {
 }
 
 fn story(kind: Kind) {
-    let Some(shop) = Shop::open(kind) else { return };
+    let shop = Shop::open(kind);
     shop.what_may_pass_passes_and_is_named();
     shop.nothing_else_passes();
     shop.networks_are_judged_by_the_clients_address();
