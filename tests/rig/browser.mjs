@@ -6,14 +6,14 @@
 //     until=REGEX              wait until the page's URL or text matches (default: whatever page comes after the sign-in)
 //     shots=DIR                screenshots there, at desktop and at phone width, of each page that was seen
 //     width=1280               of the window
-//     timeout=30               seconds for the whole visit
+//     timeout=75               seconds for the whole visit
 //
 // {"ok", "url", "title", "text", "clicked": […], "visited": [urls of top-level navigations], "error"}
 import { chromium } from 'playwright-core';
 import fs from 'node:fs';
 
 const [target, ...rest] = process.argv.slice(2);
-const option = { user: 'alice', password: 'Passw0rd!', then: 'none', width: '1280', timeout: '30', ...Object.fromEntries(rest.map((o) => [o.slice(0, o.indexOf('=')), o.slice(o.indexOf('=') + 1)])) };
+const option = { user: 'alice', password: 'Passw0rd!', then: 'none', width: '1280', timeout: '75', ...Object.fromEntries(rest.map((o) => [o.slice(0, o.indexOf('=')), o.slice(o.indexOf('=') + 1)])) };
 const out = { ok: false, url: '', title: '', text: '', clicked: [], visited: [] };
 const limit = +option.timeout * 1e3;
 const deadline = Date.now() + limit;
