@@ -217,6 +217,33 @@ impl Authd {
         self.process.log()
     }
 
+    pub fn pid(&self) -> rustix::process::Pid {
+        self.process.pid()
+    }
+
+    /// Its threads of this name.
+    pub fn threads(&self, name: &str) -> Vec<u32> {
+        let tasks = format!("/proc/{}/task", self.pid().as_raw_nonzero());
+        let tasks = std::fs::read_dir(tasks).expect("it lives").flatten();
+        let named =
+            tasks.filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|n| n.trim() == name));
+        named.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// The thread that writes to the database file.
+    ///
+    /// # Panics
+    /// When there is not exactly one.
+    pub fn writer(&self) -> u32 {
+        let [writer] = self.threads("db-writer").try_into().expect("one writer");
+        writer
+    }
+
+    /// The database file in its folder.
+    pub fn database(&self) -> PathBuf {
+        PathBuf::from(&self.setup.env["AUTHD_DATA_DIR"]).join("authd.db")
+    }
+
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }

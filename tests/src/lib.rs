@@ -9,14 +9,17 @@ pub mod backend;
 pub mod browser;
 pub mod echo;
 pub mod http;
+pub mod locks;
 pub mod login;
 pub mod machine;
+pub mod neighbour;
 pub mod postgres;
 pub mod process;
 pub mod provider;
 pub mod proxy;
 pub mod redis;
 pub mod rig;
+pub mod strace;
 pub mod sts;
 
 use std::path::PathBuf;

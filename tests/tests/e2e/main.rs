@@ -11,6 +11,7 @@ mod durability;
 mod faults;
 mod forward;
 mod guards;
+mod locks;
 mod people;
 mod rig;
 mod secrets;

@@ -1,0 +1,105 @@
+//! System calls of a running daemon: watched, delayed or refused by strace on some of its threads.
+
+use crate::PATIENCE;
+use crate::authd::Authd;
+use crate::process::{Process, Spec};
+use crate::until;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The calls that wait for the disk.
+const SYNCS: &str = "fsync,fdatasync";
+
+/// strace on some threads of a daemon. When dropped it goes away, and the threads run on without it.
+#[derive(Debug)]
+pub struct Strace {
+    process: Process,
+    log: PathBuf,
+}
+
+impl Strace {
+    /// Returns when it watches all these threads. `args` says which calls, and what happens to them.
+    ///
+    /// # Panics
+    /// When it cannot attach.
+    pub fn attach(authd: &Authd, threads: &[u32], args: &[&str]) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let file = |kind: &str| authd.dir().join(format!("strace-{number}.{kind}"));
+        let (log, said) = (file("calls"), file("log"));
+        let mut spec = Spec::new("strace").args(args).arg("-o").arg(&log);
+        for thread in threads {
+            spec = spec.args(["-p", &thread.to_string()]);
+        }
+        let mut process = spec.start(&said);
+        process.wait(PATIENCE, "attached strace", || {
+            let said = std::fs::read_to_string(&said).ok()?;
+            // a thread that has ended meanwhile is none to watch
+            let tried = said.lines().filter(|line| line.ends_with("attached") || line.contains("PTRACE_SEIZE"));
+            (tried.count() >= threads.len()).then_some(())
+        });
+        Self { process, log }
+    }
+
+    /// What was called so far, a line each; the last one may still be under way.
+    pub fn calls(&self) -> Vec<String> {
+        let text = String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// How many calls were refused so far.
+    pub fn refused(&self) -> usize {
+        self.calls().iter().filter(|line| line.contains("(INJECTED)")).count()
+    }
+
+    /// Leaves the threads alone, and answers what was called.
+    ///
+    /// # Panics
+    /// When it does not go away.
+    pub fn detach(mut self) -> Vec<String> {
+        self.process.signal(rustix::process::Signal::TERM);
+        until(PATIENCE, "the end of strace", || self.process.exited());
+        self.calls()
+    }
+}
+
+/// One wait for the disk that takes long.
+#[derive(Debug)]
+pub struct Stall {
+    strace: Strace,
+    nth: usize,
+}
+
+impl Stall {
+    /// From now on, the `nth` (counted from 1) time that the writer waits for the disk takes `time` longer.
+    ///
+    /// # Panics
+    /// When strace cannot attach.
+    pub fn prepare(authd: &Authd, nth: usize, time: Duration) -> Self {
+        let inject = format!("inject={SYNCS}:delay_enter={}:when={nth}", time.as_micros());
+        let trace = format!("trace={SYNCS}");
+        let strace = Strace::attach(authd, &[authd.writer()], &["-e", &trace, "-e", &inject]);
+        Self { strace, nth }
+    }
+
+    /// The writer waits, or has waited.
+    pub fn begun(&self) -> bool {
+        self.strace.calls().len() >= self.nth
+    }
+
+    /// The long wait is over.
+    pub fn ended(&self) -> bool {
+        self.strace.calls().iter().any(|line| line.contains("(DELAYED)"))
+    }
+}
+
+/// How often the writer waits for the disk while something is done.
+///
+/// # Panics
+/// When strace cannot attach.
+pub fn count_syncs<T>(authd: &Authd, act: impl FnOnce() -> T) -> (usize, T) {
+    let strace = Strace::attach(authd, &[authd.writer()], &["-e", &format!("trace={SYNCS}")]);
+    let done = act();
+    (strace.detach().iter().filter(|line| line.contains("sync(")).count(), done)
+}
