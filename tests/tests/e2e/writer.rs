@@ -1,0 +1,298 @@
+//! The system refuses calls of the database's threads for a moment. While it does, the answer is 503; a moment after,
+//! everything works again, and nothing acknowledged is lost.
+
+use serde_json::json;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tests::authd::{Authd, random_token};
+use tests::http::Http;
+use tests::strace::Strace;
+use tests::{PATIENCE, locks, until};
+
+/// For so long calls are refused, from the first one on.
+const REFUSED_FOR: Duration = Duration::from_millis(1500);
+/// Then everything must work within this time.
+const WORKS_WITHIN: Duration = Duration::from_secs(3);
+/// Daemons that run side by side.
+const AT_ONCE: usize = 6;
+
+/// What the writer does when the first call is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    Commit,
+    /// It copies the log into the file, as it does when there is nothing else to do.
+    Checkpoint,
+}
+
+/// From the `nth` on, these calls of the writer fail.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    calls: &'static str,
+    error: &'static str,
+    nth: usize,
+    moment: Moment,
+}
+
+/// A commit takes and gives back its locks by six calls, a checkpoint by ten: each can be the first to be refused. A
+/// lock that could not be given back is one that the connection takes for somebody else's.
+fn locks_refused() -> Vec<Refusal> {
+    let refusal = |error, moment| move |nth| Refusal { calls: "fcntl", error, nth, moment };
+    let commits = ["EIO", "ENOLCK"].into_iter().flat_map(|error| (1..=6).map(refusal(error, Moment::Commit)));
+    commits.chain((1..=10).map(refusal("EIO", Moment::Checkpoint))).collect()
+}
+
+fn disk_refused() -> Vec<Refusal> {
+    let mut all = Vec::new();
+    for (calls, errors, commit, checkpoint) in [
+        ("pwrite64", &["EIO", "ENOSPC"][..], &[1, 2, 5][..], &[1, 9][..]),
+        ("fdatasync,fsync", &["EIO"], &[1], &[1, 2]),
+        ("pread64", &["EIO"], &[1], &[1, 2]),
+        // a writer that opens the file anew is refused that too
+        ("fcntl,openat,open", &["EIO"], &[2], &[2]),
+        ("fcntl,openat,open", &["EMFILE"], &[5], &[8]),
+    ] {
+        for error in errors {
+            all.extend(commit.iter().map(|&nth| Refusal { calls, error, nth, moment: Moment::Commit }));
+            all.extend(checkpoint.iter().map(|&nth| Refusal { calls, error, nth, moment: Moment::Checkpoint }));
+        }
+    }
+    all
+}
+
+/// All of these, several at a time; each failure is a line.
+fn side_by_side<T: Sync>(cases: &[T], run: impl Fn(&T) -> Result<(), String> + Sync) {
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(why) = run(case) {
+                        failures.lock().expect("no worker panics with it").push(why);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("no worker panics with it");
+    assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), cases.len(), failures.join("\n"));
+}
+
+/// Mints until told to stop, and keeps what was acknowledged.
+#[derive(Default)]
+struct Minting {
+    stop: AtomicBool,
+    count: AtomicUsize,
+    acknowledged: Mutex<Vec<String>>,
+    odd: Mutex<Vec<String>>,
+}
+
+impl Minting {
+    /// Whether it was acknowledged.
+    fn mint(&self, admin: &Http) -> bool {
+        let name = format!("minted-{}", self.count.fetch_add(1, Ordering::Relaxed));
+        let answer = admin.clone().patience(PATIENCE).post("/auth/tokens", &json!({"name": name, "scopes": ["read"]}));
+        match answer {
+            Ok(answer) if answer.status == 201 => {
+                let token = answer.json()["token"].as_str().unwrap_or_default().to_owned();
+                self.acknowledged.lock().expect("no worker panics with it").push(token);
+                true
+            }
+            Ok(answer) if answer.status == 503 => false,
+            Ok(answer) => {
+                let odd = format!("{} {}", answer.status, answer.text());
+                self.odd.lock().expect("no worker panics with it").push(odd);
+                false
+            }
+            Err(error) => {
+                self.odd.lock().expect("no worker panics with it").push(error.to_string());
+                false
+            }
+        }
+    }
+
+    fn run(&self, admin: &Http) {
+        while !self.stop.load(Ordering::Relaxed) {
+            self.mint(admin);
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+}
+
+/// How long it took from now on until a mint was acknowledged: a new one is tried ten times a second, since one that
+/// is queued behind a failing commit may wait for its own deadline.
+fn until_mints_work(minting: &Minting, admin: &Http) -> Result<Duration, String> {
+    let begun = Instant::now();
+    let first = Mutex::new(None);
+    std::thread::scope(|scope| {
+        while first.lock().expect("no panic").is_none() && begun.elapsed() < WORKS_WITHIN {
+            scope.spawn(|| {
+                if minting.mint(admin) {
+                    first.lock().expect("no panic").get_or_insert(begun.elapsed());
+                }
+            });
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    match first.into_inner().expect("no panic") {
+        Some(time) if time <= WORKS_WITHIN => Ok(time),
+        time => Err(format!("the first mint was acknowledged after {time:?}")),
+    }
+}
+
+fn writer_survives(refusal: &Refusal) -> Result<(), String> {
+    let mut authd = Authd::start();
+    let (admin, minting) = (authd.admin(), Minting::default());
+    assert!(minting.mint(&admin));
+    let Refusal { calls, error, nth, moment } = refusal;
+    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error={error}:when={nth}+"));
+    let strace = Strace::attach(&authd, &[authd.writer()], &["-e", &trace, "-e", &inject]);
+    let works = std::thread::scope(|scope| {
+        if *moment == Moment::Checkpoint {
+            // The commit of before is to be copied. A writer that does so by fewer calls is refused the next commit's.
+            let begun = Instant::now();
+            while strace.refused() == 0 && begun.elapsed() < Duration::from_secs(5) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        for _ in 0..2 {
+            scope.spawn(|| minting.run(&admin));
+        }
+        let begun = Instant::now();
+        while strace.refused() == 0 && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let was_refused = strace.refused() > 0;
+        std::thread::sleep(REFUSED_FOR);
+        strace.detach();
+        let works = until_mints_work(&minting, &admin);
+        minting.stop.store(true, Ordering::Relaxed);
+        if was_refused { works } else { Err("no call was refused".into()) }
+    });
+    let failed = |why: String| Err(format!("{refusal:?}: {why}"));
+    if let Err(why) = works {
+        return failed(why);
+    }
+    // The writer holds no lock for good, and nobody has lost SQLite's.
+    let (pid, database) = (authd.pid(), authd.database());
+    if let Some(why) = locks::missing(pid, &database) {
+        return failed(why);
+    }
+    if let Err(why) = no_lock_stays(&authd) {
+        return failed(why);
+    }
+    let odd = std::mem::take(&mut *minting.odd.lock().expect("no panic"));
+    if !odd.is_empty() {
+        return failed(format!("odd answers: {odd:?}"));
+    }
+    let acknowledged = minting.acknowledged.into_inner().expect("no panic");
+    for when in ["before", "after"] {
+        let lost = acknowledged.iter().filter(|token| authd.validate(token, &["read"])["valid"] != true).count();
+        if lost > 0 {
+            return failed(format!("{when} a restart, {lost} of {} acknowledged tokens are gone", acknowledged.len()));
+        }
+        if when == "before" {
+            authd.start_again();
+        }
+    }
+    Ok(())
+}
+
+/// When nothing is under way, the only lock on the `-shm` file is the one that every open connection shares.
+fn no_lock_stays(authd: &Authd) -> Result<(), String> {
+    let shm = format!("{}-shm", authd.database().display());
+    let begun = Instant::now();
+    loop {
+        let held = locks::held(authd.pid(), shm.as_ref());
+        if held.len() == 1 {
+            return Ok(());
+        }
+        if begun.elapsed() > Duration::from_secs(10) {
+            return Err(format!("locks that stay: {held:?}"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_writer_survives_locks_that_are_refused() {
+    side_by_side(&locks_refused(), writer_survives);
+}
+
+#[test]
+fn the_writer_survives_a_disk_that_fails_for_a_moment() {
+    side_by_side(&disk_refused(), writer_survives);
+}
+
+/// Reads of both kinds: on the threads that serve requests, and on those for reads of any size.
+fn read(authd: &Authd, unasked: &Mutex<Vec<String>>) -> Result<bool, String> {
+    let post = |token: &str| authd.http().post("/auth/validate", &json!({"token": token}));
+    let known = unasked.lock().expect("no panic").pop().ok_or("no token is left that was not asked about")?;
+    let mut all_good = true;
+    for (what, answer, wanted) in [
+        ("a known token", post(&known), json!(true)),
+        ("an unknown token", post(&random_token()), json!(false)),
+        ("the list", authd.admin().get("/auth/tokens?limit=5"), json!(null)),
+    ] {
+        let answer = answer.map_err(|error| format!("{what}: {error}"))?;
+        match answer.status {
+            // a failure of storage is never an answer about a token
+            200 if answer.json()["valid"] == wanted => {}
+            503 => all_good = false,
+            status => return Err(format!("{what} was answered {status} {}", answer.text())),
+        }
+    }
+    Ok(all_good)
+}
+
+fn readers_survive(&(error, nth): &(&str, usize)) -> Result<(), String> {
+    let authd = Authd::start();
+    let unasked = Mutex::new((0..400).map(|n| authd.mint(&format!("unasked-{n}"), &["read"]).0).collect());
+    let failed = |why: String| format!("{error} from call {nth} on: {why}");
+    let readers = || [authd.threads("db-reader"), authd.threads("tokio-rt-worker"), authd.threads("authd")].concat();
+    let (trace, inject) = ("trace=fcntl", format!("inject=fcntl:error={error}:when={nth}+"));
+    let strace = Strace::attach(&authd, &readers(), &["-e", trace, "-e", &inject]);
+    let begun = Instant::now();
+    while strace.refused() == 0 || begun.elapsed() < REFUSED_FOR {
+        read(&authd, &unasked).map_err(failed)?;
+        if begun.elapsed() > PATIENCE {
+            return Err(failed("no call was refused".into()));
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    strace.detach();
+    let healed = Instant::now();
+    while !read(&authd, &unasked).map_err(failed)? {
+        if healed.elapsed() > WORKS_WITHIN {
+            return Err(failed(format!("reads still fail after {:?}", healed.elapsed())));
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    // several at once, so that every connection gets something to read
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..10).try_for_each(|_| match read(&authd, &unasked) {
+                        Ok(true) => Ok(()),
+                        Ok(false) => Err("a read failed after others had worked".to_owned()),
+                        Err(why) => Err(why),
+                    })
+                })
+            })
+            .collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("no panic"))
+    })
+    .map_err(failed)?;
+    // a lock that stays would keep the log from ever being begun anew
+    no_lock_stays(&authd).map_err(failed)?;
+    authd.mint("afterwards", &["read"]);
+    until(PATIENCE, "health", || authd.http().get("/health/ready").ok().filter(|a| a.status == 200).map(drop));
+    Ok(())
+}
+
+#[test]
+fn reads_survive_locks_that_are_refused() {
+    let cases: Vec<_> = ["EIO", "ENOLCK"].into_iter().flat_map(|error| (1..=4).map(move |nth| (error, nth))).collect();
+    side_by_side(&cases, readers_survive);
+}
