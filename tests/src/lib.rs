@@ -8,6 +8,7 @@ pub mod authd;
 pub mod backend;
 pub mod browser;
 pub mod echo;
+pub mod fixtures;
 pub mod http;
 pub mod locks;
 pub mod login;
