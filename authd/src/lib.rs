@@ -14,6 +14,8 @@ pub mod config;
 pub mod db;
 pub mod ephemeral;
 pub mod error;
+#[cfg(test)]
+mod fixtures;
 pub mod json;
 pub mod keys;
 pub mod ledger;

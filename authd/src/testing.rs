@@ -21,7 +21,7 @@ use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::tokens::Marks;
-use crate::world::{FixedClock, World};
+use crate::world::{FixedClock, Millis, World};
 use crate::{audit, authority, ledger};
 
 /// 2027-01-15T08:00:00Z.
@@ -59,11 +59,21 @@ impl TestApp {
             environment.insert("DATABASE_URL".to_owned(), url);
         }
         let sources = Sources { file: Some(file), environment, ..Sources::default() };
-        Self::with_config(sources.load().unwrap(), folder).await
+        Self::with_config(sources.load().unwrap(), folder, NOW).await
     }
 
-    async fn with_config(config: Config, folder: TempDir) -> Self {
-        let (world, clock) = World::fixed(NOW);
+    /// With this configuration file, on the data that is in the folder or in the database that the file names, at this
+    /// time.
+    pub async fn on(folder: TempDir, toml: &str, now: Millis) -> Self {
+        let file = folder.path().join("authd.toml");
+        std::fs::write(&file, toml).unwrap();
+        let environment = Environment::from([("AUTHD_DATA_DIR".to_owned(), folder.path().display().to_string())]);
+        let sources = Sources { file: Some(file), environment, ..Sources::default() };
+        Self::with_config(sources.load().unwrap(), folder, now).await
+    }
+
+    async fn with_config(config: Config, folder: TempDir, now: Millis) -> Self {
+        let (world, clock) = World::fixed(now);
         Self::open(config, folder, world, clock).await
     }
 

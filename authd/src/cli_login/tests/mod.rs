@@ -1,6 +1,7 @@
 //! Feature tests of the room: the operations through the registry, the browser through its pages.
 
 mod collecting;
+mod fixtures;
 mod peer;
 mod renewing;
 mod signing_in;
