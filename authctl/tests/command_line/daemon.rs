@@ -81,6 +81,14 @@ impl Daemon {
         Self { place: Place::Url(url), requests }
     }
 
+    /// Where it listens over TCP.
+    pub fn url(&self) -> &str {
+        match &self.place {
+            Place::Url(url) => url,
+            Place::Socket(path, _) => panic!("it listens at {}", path.display()),
+        }
+    }
+
     /// Runs the program against it.
     pub fn run(&self, program: &Program<'_>, args: &[&str]) -> Run {
         let place = match &self.place {

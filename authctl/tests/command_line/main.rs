@@ -4,6 +4,7 @@
 mod access;
 mod apply;
 mod daemon;
+mod fixtures;
 mod people;
 mod places;
 mod program;
