@@ -34,7 +34,7 @@ pub mod upkeep;
 pub mod world;
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -175,7 +175,7 @@ fn claim(config: &Config) -> anyhow::Result<Option<fs::File>> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     let path = database.with_extension("lock");
-    let file = fs::OpenOptions::new().create(true).write(true).truncate(false).open(&path);
+    let file = fs::OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(&path);
     let lock = file.with_context(|| format!("cannot write {}", path.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),

@@ -8,10 +8,12 @@
 //! Every queue is bounded, and everything has a deadline before which it must begin. A commit that has begun ends when
 //! the disk says so, and its end is always told.
 //!
-//! After an error that is not the statement's own (a lock that the system refused, a failed read) a connection may be
-//! of no use for good, so it is replaced.
+//! After an error that is not the statement's own (a lock that the system refused, a failed read) connections may be of
+//! no use for good: a lock that could not be given back is held by the process, and SQLite takes it for another
+//! connection's. Such a lock goes only when every connection of the process is closed, so all are opened anew.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread;
@@ -66,15 +68,49 @@ const POINT_BUSY: Duration = Duration::from_millis(50);
 /// After this long without a batch the writer folds the log back into the database file.
 const IDLE: Duration = Duration::from_secs(2);
 
+/// While commits fail, all connections are opened anew once in this time.
+const OPEN_ANEW: Duration = Duration::from_millis(500);
+
 const THREAD_STACK: usize = 256 * 1024;
 
 /// A SQLite database, open.
 pub struct Sqlite {
     writer: SyncSender<Write>,
     readers: SyncSender<Read>,
-    points: Vec<Mutex<Slot>>,
+    reading: Arc<Reading>,
     opener: Opener,
     settings: Settings,
+}
+
+/// The connections that read.
+struct Reading {
+    /// Those of the reader threads.
+    threads: Vec<Mutex<Slot>>,
+    /// Those of point reads.
+    points: Vec<Mutex<Slot>>,
+    /// A connection has failed since all of them were opened anew.
+    in_trouble: AtomicBool,
+}
+
+impl Reading {
+    fn query(&self, slot: &mut Slot, query: &Query, time: Duration) -> Result<Vec<Row>, DbError> {
+        let answer = slot.query(query, time);
+        if matches!(answer, Err(DbError::Unavailable(_))) {
+            slot.conn = None;
+            self.in_trouble.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// Closes all connections, the writer's too, before any is opened again. Waits for the reads that are under way,
+    /// each of which has a deadline.
+    fn close_all(&self, writer: &mut Slot) {
+        let slots = self.threads.iter().chain(&self.points);
+        let mut slots: Vec<_> = slots.map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+        slots.iter_mut().for_each(|slot| slot.conn = None);
+        writer.conn = None;
+        self.in_trouble.store(false, Ordering::Relaxed);
+    }
 }
 
 impl std::fmt::Debug for Sqlite {
@@ -152,11 +188,7 @@ impl Slot {
     fn query(&mut self, query: &Query, time: Duration) -> Result<Vec<Row>, DbError> {
         let conn = self.conn()?;
         conn.allow(time);
-        let answer = conn.query(query);
-        if matches!(answer, Err(DbError::Unavailable(_))) {
-            self.conn = None;
-        }
-        answer
+        conn.query(query)
     }
 }
 
@@ -184,41 +216,48 @@ impl Sqlite {
         let mut writer = Slot::open(opener(WRITER_CACHE, settings.busy, true))?;
         writer.conn()?.migrate(migrations, now)?;
         let (write, writes) = sync_channel(settings.queue);
-        spawn("db-writer", move || write_all(writer, &writes, settings))?;
+        let reader = |opener: Opener| Slot::open(opener).map(Mutex::new);
+        let of_thread = || reader(opener(READER_CACHE, settings.busy, false));
+        let of_points = || reader(opener(POINT_CACHE, POINT_BUSY, false));
+        let reading = Arc::new(Reading {
+            threads: (0..settings.readers).map(|_| of_thread()).collect::<Result<_, _>>()?,
+            // Few with a cache each that holds the inner pages of a table of a million rows by integer key: under 1 MiB.
+            points: (0..settings.readers.div_ceil(2)).map(|_| of_points()).collect::<Result<_, _>>()?,
+            in_trouble: AtomicBool::new(false),
+        });
+        let beside = reading.clone();
+        spawn("db-writer", move || write_all(writer, &beside, &writes, settings))?;
         let (read, reads) = sync_channel(settings.queue);
         let reads = Arc::new(Mutex::new(reads));
-        for _ in 0..settings.readers {
-            let reader = Slot::open(opener(READER_CACHE, settings.busy, false))?;
-            let reads = reads.clone();
-            spawn("db-reader", move || read_all(reader, &reads, settings))?;
+        for number in 0..settings.readers {
+            let (reading, reads) = (reading.clone(), reads.clone());
+            spawn("db-reader", move || read_all(&reading, number, &reads, settings))?;
         }
-        let point = || Slot::open(opener(POINT_CACHE, POINT_BUSY, false)).map(Mutex::new);
-        // Few with a cache each that holds the inner pages of a table of a million rows by integer key: under 1 MiB.
-        let points = (0..settings.readers.div_ceil(2)).map(|_| point()).collect::<Result<_, _>>()?;
-        Ok(Self { writer: write, readers: read, points, opener: opener(READER_CACHE, settings.busy, true), settings })
+        Ok(Self { writer: write, readers: read, reading, opener: opener(READER_CACHE, settings.busy, true), settings })
     }
 
     /// Answers on this thread if a connection is free.
     fn point(&self, query: &Query) -> Option<Result<Vec<Row>, DbError>> {
         let start = SLOT.with(|slot| *slot);
-        for place in 0..self.points.len() {
-            let mut slot = match self.points[(start + place) % self.points.len()].try_lock() {
+        let points = &self.reading.points;
+        for place in 0..points.len() {
+            let mut slot = match points[(start + place) % points.len()].try_lock() {
                 Ok(slot) => slot,
                 // A panic while reading leaves nothing half done.
                 Err(TryLockError::Poisoned(slot)) => slot.into_inner(),
                 Err(TryLockError::WouldBlock) => continue,
             };
-            return Some(slot.query(query, self.settings.deadline));
+            return Some(self.reading.query(&mut slot, query, self.settings.deadline));
         }
         None
     }
 }
 
-static NEXT_SLOT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+static NEXT_SLOT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     /// Each thread starts looking at another connection, and comes back to the one whose pages it has warmed.
-    static SLOT: usize = NEXT_SLOT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    static SLOT: usize = NEXT_SLOT.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Db for Sqlite {
@@ -299,26 +338,36 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), DbError>
 }
 
 /// The life of a reader thread: ends when the database is dropped.
-fn read_all(mut slot: Slot, reads: &Mutex<Receiver<Read>>, settings: Settings) {
+fn read_all(reading: &Reading, number: usize, reads: &Mutex<Receiver<Read>>, settings: Settings) {
     loop {
         let next = reads.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(read) = next else { return };
         if read.answer.is_closed() {
             continue;
         }
-        let answer = slot.query(&read.query, settings.deadline.saturating_sub(read.asked.elapsed()));
+        let time = settings.deadline.saturating_sub(read.asked.elapsed());
+        let mut slot = reading.threads[number].lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = reading.query(&mut slot, &read.query, time);
+        drop(slot);
         // Nobody is left to hear it if the caller has gone meanwhile.
         read.answer.send(answer).ok();
     }
 }
 
 /// The life of the writer thread: ends when the database is dropped and all that was queued is answered.
-fn write_all(mut slot: Slot, writes: &Receiver<Write>, settings: Settings) {
+fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settings: Settings) {
     let mut folded = true;
+    let mut opened_anew = Instant::now();
     loop {
         let first = match writes.recv_timeout(IDLE) {
             Ok(write) => write,
             Err(RecvTimeoutError::Timeout) => {
+                // Once more when it is quiet: of a lock that could not be given back nobody is told.
+                if reading.in_trouble.load(Ordering::Relaxed) {
+                    reading.close_all(&mut slot);
+                    let is_open = slot.conn().is_ok();
+                    reading.in_trouble.store(!is_open, Ordering::Relaxed);
+                }
                 if !folded {
                     folded = slot.conn().is_ok_and(|conn| fold(conn, settings.busy));
                 }
@@ -338,6 +387,13 @@ fn write_all(mut slot: Slot, writes: &Receiver<Write>, settings: Settings) {
             Err(error) => {
                 // Closing it rolls back what it has begun.
                 slot.conn = None;
+                if matches!(error, DbError::Unavailable(_)) {
+                    if opened_anew.elapsed() >= OPEN_ANEW {
+                        opened_anew = Instant::now();
+                        reading.close_all(&mut slot);
+                    }
+                    reading.in_trouble.store(true, Ordering::Relaxed);
+                }
                 tracing::warn!(%error, batches = group.len(), "a commit failed; nothing of it was applied");
                 let reason = error.to_string();
                 for write in group {
@@ -400,7 +456,7 @@ fn apply_all(conn: &Conn, group: &[Write], sums: &mut Sums) -> Result<Option<Ans
             continue;
         }
         match conn.apply(&write.batch, sums) {
-            Err(error @ DbError::Unavailable(_)) => return Err(error),
+            Err(error) if error.is_unavailable() => return Err(error),
             Err(_) => return Ok(None),
             answer => done.push(answer),
         }
@@ -421,7 +477,7 @@ fn apply(conn: &Conn, write: &Write, sums: &mut Sums) -> Result<Result<Committed
     }
     match answer {
         Ok(_) => {}
-        Err(DbError::Unavailable(error)) => return Err(DbError::Unavailable(error)),
+        Err(error) if error.is_unavailable() => return Err(error),
         Err(_) if conn.sqlite.is_autocommit() => {
             return Err(DbError::Unavailable("SQLite rolled the whole transaction back".into()));
         }

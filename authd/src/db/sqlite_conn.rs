@@ -216,7 +216,7 @@ fn failed(error: &rusqlite::Error, name: &'static str) -> DbError {
         _ => {}
     }
     match cause.code {
-        ErrorCode::OperationInterrupted => unavailable("a statement took too long".into()),
+        ErrorCode::OperationInterrupted => DbError::Late("a statement"),
         ErrorCode::DatabaseBusy
         | ErrorCode::DatabaseLocked
         | ErrorCode::DiskFull

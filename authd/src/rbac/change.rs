@@ -29,28 +29,22 @@ pub struct Guard<'a> {
 impl<'a> Guard<'a> {
     /// To be made before anything is read that the change is judged by.
     pub async fn new(ctx: &'a Ctx) -> Result<Self> {
-        let seen = match ctx.caller.can(Permission::Admin) {
-            true => None,
-            false => Some(store::changes(ctx.app.db.as_ref()).await?),
-        };
+        let seen =
+            if ctx.caller.can(Permission::Admin) { None } else { Some(store::changes(ctx.app.db.as_ref()).await?) };
         Ok(Self { ctx, seen, held: Permissions::NONE, counts: false })
     }
 
     /// Refuses unless the caller holds all of these on authd, now and at the commit.
     pub fn check_held(&mut self, permissions: Permissions) -> Result<()> {
-        match permissions.iter().find(|permission| !self.ctx.caller.can(*permission)) {
-            Some(permission) => {
-                let detail = format!(
-                    "this would give or take {} on authd, which you do not hold yourself; ask somebody who does",
-                    permission.as_str()
-                );
-                Err(Error::new(Code::Forbidden, detail))
-            }
-            None => {
-                self.held = self.held | permissions;
-                Ok(())
-            }
+        if let Some(permission) = permissions.iter().find(|permission| !self.ctx.caller.can(*permission)) {
+            let detail = format!(
+                "this would give or take {} on authd, which you do not hold yourself; ask somebody who does",
+                permission.as_str()
+            );
+            return Err(Error::new(Code::Forbidden, detail));
         }
+        self.held = self.held | permissions;
+        Ok(())
     }
 
     /// [`Guard::check_held`] for a change of what somebody holds on authd: others who judge by that begin anew.

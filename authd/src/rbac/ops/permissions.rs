@@ -25,7 +25,7 @@ pub async fn create(ctx: Ctx, op: CreatePermission) -> Result<Permission> {
         .with([store::insert(&permission, &folded)])
         .detail([("name", Some(json!(permission.name)))]);
     match commit(&ctx, change).await {
-        Ok(_) => Ok(permission),
+        Ok(()) => Ok(permission),
         Err(refused) => Err(explained(refused, store::NAME, &permission.name)),
     }
 }
@@ -69,7 +69,7 @@ pub async fn delete(ctx: Ctx, op: DeletePermission) -> Result<Done> {
         .with(relations::delete_of_permission(permission.id))
         .detail([("name", Some(json!(permission.name)))]);
     match commit(&ctx, change).await {
-        Ok(_) => Ok(Done::default()),
+        Ok(()) => Ok(Done::default()),
         Err(refused) => Err(explained(refused, store::NAME, "")),
     }
 }

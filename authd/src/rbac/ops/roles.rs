@@ -31,7 +31,7 @@ pub async fn create(ctx: Ctx, op: CreateRole) -> Result<Role> {
         .with([store::insert(&role, &folded)])
         .detail([("name", Some(json!(role.name))), ("status", Some(json!(role.status)))]);
     match commit(&ctx, change).await {
-        Ok(_) => Ok(role),
+        Ok(()) => Ok(role),
         Err(refused) => Err(explained(refused, store::NAME, &role.name)),
     }
 }
@@ -78,7 +78,7 @@ pub async fn delete(ctx: Ctx, op: DeleteRole) -> Result<Done> {
         .with(relations::delete_of_role(role.id))
         .detail([("name", Some(json!(role.name)))]);
     match commit(&ctx, guard.guard(change)).await {
-        Ok(_) => Ok(Done::default()),
+        Ok(()) => Ok(Done::default()),
         Err(refused) => Err(explained(refused, store::NAME, "")),
     }
 }

@@ -33,7 +33,7 @@ pub async fn create(ctx: Ctx, op: CreateService) -> Result<Service> {
         .with([store::insert(&service, &folded)])
         .detail([("name", Some(json!(service.name))), ("status", Some(json!(service.status)))]);
     match commit(&ctx, change).await {
-        Ok(_) => Ok(service),
+        Ok(()) => Ok(service),
         Err(refused) => Err(explained(refused, store::NAME, &service.name)),
     }
 }
@@ -85,7 +85,7 @@ pub async fn delete(ctx: Ctx, op: DeleteService) -> Result<Done> {
         .invalidates(revoked_tokens)
         .detail([("name", Some(json!(service.name)))]);
     match commit(&ctx, change).await {
-        Ok(_) => Ok(Done::default()),
+        Ok(()) => Ok(Done::default()),
         Err(refused) => Err(explained(refused, store::NAME, "")),
     }
 }

@@ -43,7 +43,7 @@ pub async fn create(ctx: Ctx, op: CreateUser) -> Result<User> {
         .with([store::insert(&user, &folded, password.as_ref())])
         .detail([("username", Some(json!(user.username))), ("status", Some(json!(user.status)))]);
     match commit(&ctx, change).await {
-        Ok(_) => Ok(user),
+        Ok(()) => Ok(user),
         Err(refused) => Err(explained(refused, store::NAME, &user.username)),
     }
 }
@@ -133,7 +133,7 @@ pub async fn delete(ctx: Ctx, op: DeleteUser) -> Result<Done> {
         .invalidates(sessions::invalidation(user.id))
         .detail([("username", Some(json!(user.username)))]);
     match commit(&ctx, guard.guard(change)).await {
-        Ok(_) => Ok(Done::default()),
+        Ok(()) => Ok(Done::default()),
         Err(refused) => Err(explained(refused, store::NAME, "")),
     }
 }
