@@ -16,10 +16,11 @@ fn load(text: &str) -> Config {
 }
 
 /// Every setting switched on: `#name` becomes `name`, `# prose` stays.
-fn switched_on() -> String {
+fn switched_on(text: &str) -> String {
     let is_setting = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
-    let line_of = |line: &'static str| line.strip_prefix('#').filter(|rest| is_setting(rest)).unwrap_or(line);
-    SHIPPED.lines().map(line_of).collect::<Vec<_>>().join("\n")
+    let lines = text.lines();
+    let lines = lines.map(|line| line.strip_prefix('#').filter(|rest| is_setting(rest)).unwrap_or(line));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -29,7 +30,7 @@ fn as_shipped_it_changes_nothing() {
 
 #[test]
 fn every_setting_that_it_shows_exists() {
-    let config = load(&switched_on());
+    let config = load(&switched_on(SHIPPED));
     assert_eq!(config.admin.peers.len(), 2);
     assert_eq!(
         config.providers.iter().map(|provider| provider.name.as_str()).collect::<Vec<_>>(),
@@ -41,7 +42,7 @@ fn every_setting_that_it_shows_exists() {
 
 #[test]
 fn the_defaults_that_it_tells_are_true() {
-    let (told, real) = (load(&switched_on()), load(""));
+    let (told, real) = (load(&switched_on(SHIPPED)), load(""));
     let show = |config: &Config| {
         let server =
             authd::config::Server { public_url: String::new(), trusted_proxies: Vec::new(), ..config.server.clone() };
@@ -53,7 +54,7 @@ fn the_defaults_that_it_tells_are_true() {
 
 #[test]
 fn it_shows_every_setting() {
-    let text = switched_on();
+    let text = switched_on(SHIPPED);
     let shown: toml::Table = text.parse().expect("the file is TOML");
     let sections = toml::Table::try_from(Config::default()).expect("a configuration is a table");
     for (section, value) in &sections {
@@ -62,5 +63,18 @@ fn it_shows_every_setting() {
             let is_shown = shown[section].as_table().is_some_and(|table| table.contains_key(key));
             assert!(is_shown, "{section}.{key} is missing in {}", Path::new("packaging/authd.toml").display());
         }
+    }
+}
+
+/// Whoever wrote their file for an earlier release keeps it.
+#[test]
+fn every_setting_that_earlier_releases_showed_exists() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
+    let entries = std::fs::read_dir(fixtures).expect("the fixtures are part of the source");
+    let releases: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    assert!(!releases.is_empty());
+    for release in releases {
+        let text = std::fs::read_to_string(release.join("authd.toml")).expect("each has the file that it shipped");
+        assert_eq!(load(&switched_on(&text)).roles[1].name, "admin", "{}", release.display());
     }
 }

@@ -9,6 +9,7 @@ mod auth_login;
 mod cli_login;
 mod durability;
 mod faults;
+mod fixtures;
 mod forward;
 mod guards;
 mod idempotency;
