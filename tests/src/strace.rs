@@ -77,7 +77,19 @@ impl Stall {
     /// # Panics
     /// When strace cannot attach.
     pub fn prepare(authd: &Authd, nth: usize, time: Duration) -> Self {
-        let inject = format!("inject={SYNCS}:delay_enter={}:when={nth}", time.as_micros());
+        Self::of(authd, nth, &format!("delay_enter={}", time.as_micros()))
+    }
+
+    /// The same, and then it fails.
+    ///
+    /// # Panics
+    /// When strace cannot attach.
+    pub fn failing(authd: &Authd, nth: usize, time: Duration) -> Self {
+        Self::of(authd, nth, &format!("delay_enter={}:error=EIO", time.as_micros()))
+    }
+
+    fn of(authd: &Authd, nth: usize, what: &str) -> Self {
+        let inject = format!("inject={SYNCS}:{what}:when={nth}");
         let trace = format!("trace={SYNCS}");
         let strace = Strace::attach(authd, &[authd.writer()], &["-e", &trace, "-e", &inject]);
         Self { strace, nth }
@@ -90,7 +102,7 @@ impl Stall {
 
     /// The long wait is over.
     pub fn ended(&self) -> bool {
-        self.strace.calls().iter().any(|line| line.contains("(DELAYED)"))
+        self.strace.calls().iter().any(|line| line.contains("DELAYED)"))
     }
 }
 

@@ -149,3 +149,41 @@ fn a_mint_whose_outcome_came_late_is_had_by_its_key() {
     let list = authd.admin().get("/auth/tokens?name=late").expect("it answers").expect(200);
     assert_eq!(list["total"], 1, "{list}");
 }
+
+/// A disk that hangs and then fails: the change has not happened, and nobody may believe that it has.
+#[test]
+fn a_change_that_fails_late_is_none_for_any_check() {
+    let run = |kind: &Kind| {
+        let mut scene = Scene::open();
+        let subject = (kind.make)(&scene);
+        scene.settle();
+        let stall = Stall::failing(&scene.authd, 1, seconds(8));
+        let answer = (subject.change)(&scene.authd.http()).expect("it answers");
+        assert_eq!(answer.status, 503, "{}: {}", kind.name, answer.text());
+        let agree = || {
+            let shown = (subject.shown)().expect("an answer");
+            let said: Vec<_> = subject.checks.iter().map(|(name, ask)| (name, ask().expect("an answer"))).collect();
+            assert!(said.iter().all(|(_, changed)| *changed == shown), "{}: {shown}, {said:?}", kind.name);
+        };
+        while !stall.ended() {
+            agree();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        // until the next commit has worked, and some more
+        until(PATIENCE, "a commit that works again", || {
+            let body = json!({"name": scene.name("after")});
+            Some(scene.authd.admin().post("/permissions", &body).ok()?).filter(|a| a.status == 201)
+        });
+        for _ in 0..20 {
+            agree();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        scene.authd.start_again();
+        agree();
+    };
+    std::thread::scope(|scope| {
+        for kinds in [tokens::KINDS, sessions::KINDS, access::KINDS] {
+            scope.spawn(move || run(&kinds[0]));
+        }
+    });
+}

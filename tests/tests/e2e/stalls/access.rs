@@ -1,10 +1,8 @@
 //! Changes of users, services, roles, permissions and grants.
 
-use super::scene::{Kind, Person, Place, Scene, Subject, USE, inverted};
+use super::scene::{Change, Kind, Person, Place, Question, Scene, Subject, USE, inverted};
 use serde_json::{Value, json};
-use std::io;
 use tests::authd::ADMIN_TOKEN;
-use tests::http::{Http, Response};
 
 pub(super) const KINDS: &[Kind] = &[
     Kind { name: "users.update to inactive", make: disable_user },
@@ -21,8 +19,6 @@ pub(super) const KINDS: &[Kind] = &[
     Kind { name: "services.update to inactive", make: disable_service },
     Kind { name: "services.delete", make: delete_service },
 ];
-
-type Change = Box<dyn Fn(&Http) -> io::Result<Response> + Send + Sync>;
 
 /// A request of the administrator.
 fn change(method: &'static str, path: String, body: Option<Value>) -> Change {
@@ -85,7 +81,7 @@ fn by_role(scene: &Scene) -> (Person, String) {
 }
 
 /// All that is asked about a person's access to the desk.
-fn desk_checks(scene: &Scene, person: &Person) -> Vec<(&'static str, super::scene::Question)> {
+fn desk_checks(scene: &Scene, person: &Person) -> Vec<(&'static str, Question)> {
     let mut checks = scene.access(person, &scene.desk());
     checks.push(scene.forward(&person.session));
     checks

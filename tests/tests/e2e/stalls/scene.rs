@@ -24,10 +24,12 @@ pub(super) struct Kind {
 /// Whether the answer is the one that is right after the change; an error when it is no answer.
 pub(super) type Question = Box<dyn Fn() -> Result<bool, String> + Send + Sync>;
 
+/// Sends a change by the client it is given, which bears no credentials.
+pub(super) type Change = Box<dyn Fn(&Http) -> io::Result<Response> + Send + Sync>;
+
 /// What is to be changed, how, and who can tell.
 pub(super) struct Subject {
-    /// Sends the change by the client it is given, which bears no credentials.
-    pub(super) change: Box<dyn Fn(&Http) -> io::Result<Response> + Send + Sync>,
+    pub(super) change: Change,
     /// What the API shows of the stored row.
     pub(super) shown: Question,
     /// What checks say, with their names.

@@ -1,9 +1,10 @@
 //! Changes that end sessions.
 
-use super::scene::{Kind, PASSWORD, Person, Question, Scene, Subject};
+use super::scene::{Change, Kind, PASSWORD, Person, Question, Scene, Subject};
 use serde_json::{Value, json};
+use std::io;
 use tests::authd::ADMIN_TOKEN;
-use tests::http::Http;
+use tests::http::{Http, Response};
 
 /// So many live sessions a user has at most.
 const MOST: usize = 256;
@@ -37,8 +38,6 @@ fn subject(scene: &Scene, change: impl FnOnce(&Person, String) -> Change) -> Sub
     let change = change(&person, id.clone());
     Subject { change, shown: is_listed(scene, &person.name, id), checks: scene.session_checks(&person) }
 }
-
-type Change = Box<dyn Fn(&Http) -> std::io::Result<tests::http::Response> + Send + Sync>;
 
 fn logout(scene: &Scene) -> Subject {
     subject(scene, |person, _| {
@@ -76,7 +75,7 @@ fn give_back(scene: &Scene) -> Subject {
     })
 }
 
-fn put(http: &Http, path: &str, body: &Value) -> std::io::Result<tests::http::Response> {
+fn put(http: &Http, path: &str, body: &Value) -> io::Result<Response> {
     http.send("PUT", path, Some(("application/json", body.to_string().as_bytes())))
 }
 

@@ -1,6 +1,6 @@
 //! Changes of tokens.
 
-use super::scene::{Kind, Question, Scene, Subject, text};
+use super::scene::{Kind, Place, Question, Scene, Subject, text};
 use serde_json::json;
 use tests::authd::ADMIN_TOKEN;
 use tests::http::Http;
@@ -85,7 +85,7 @@ fn give_back(scene: &Scene) -> Subject {
 fn revoke_of_service(scene: &Scene) -> Subject {
     let (token, id) = scene.service_token_of("desk");
     let person = scene.person();
-    let place = super::scene::Place { token: token.clone(), ..scene.desk() };
+    let place = Place { token: token.clone(), ..scene.desk() };
     let mut checks = scene.access(&person, &place);
     // the administrator's own questions do not hang on the service's token
     checks.drain(..2);
