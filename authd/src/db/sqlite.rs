@@ -13,7 +13,7 @@
 //! connection's. Such a lock goes only when every connection of the process is closed, so all are opened anew.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread;
@@ -68,8 +68,12 @@ const POINT_BUSY: Duration = Duration::from_millis(50);
 /// After this long without a batch the writer folds the log back into the database file.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// While commits fail, all connections are opened anew once in this time.
-const OPEN_ANEW: Duration = Duration::from_millis(500);
+/// After this many attempts in vain to copy the log, and after twice, four times … as many, all connections are opened
+/// anew.
+const UNFOLDED: u32 = 4;
+
+/// A failure is over when none has followed it for this long.
+const QUIET: Duration = Duration::from_millis(1500);
 
 const THREAD_STACK: usize = 256 * 1024;
 
@@ -88,8 +92,8 @@ struct Reading {
     threads: Vec<Mutex<Slot>>,
     /// Those of point reads.
     points: Vec<Mutex<Slot>>,
-    /// A connection has failed since all of them were opened anew.
-    in_trouble: AtomicBool,
+    /// When a connection failed last, if one has since all of them were opened anew in quiet.
+    failed_at: Mutex<Option<Instant>>,
 }
 
 impl Reading {
@@ -97,9 +101,19 @@ impl Reading {
         let answer = slot.query(query, time);
         if matches!(answer, Err(DbError::Unavailable(_))) {
             slot.conn = None;
-            self.in_trouble.store(true, Ordering::Relaxed);
+            self.set_failed_at(Some(Instant::now()));
         }
         answer
+    }
+
+    fn set_failed_at(&self, at: Option<Instant>) {
+        *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// Whether the last failure is over and has left what only opening anew removes.
+    fn is_quiet_after_failure(&self) -> bool {
+        let failed_at = *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        failed_at.is_some_and(|at| at.elapsed() >= QUIET)
     }
 
     /// Closes all connections, the writer's too, before any is opened again. Waits for the reads that are under way,
@@ -109,7 +123,6 @@ impl Reading {
         let mut slots: Vec<_> = slots.map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).collect();
         slots.iter_mut().for_each(|slot| slot.conn = None);
         writer.conn = None;
-        self.in_trouble.store(false, Ordering::Relaxed);
     }
 }
 
@@ -223,7 +236,7 @@ impl Sqlite {
             threads: (0..settings.readers).map(|_| of_thread()).collect::<Result<_, _>>()?,
             // Few with a cache each that holds the inner pages of a table of a million rows by integer key: under 1 MiB.
             points: (0..settings.readers.div_ceil(2)).map(|_| of_points()).collect::<Result<_, _>>()?,
-            in_trouble: AtomicBool::new(false),
+            failed_at: Mutex::default(),
         });
         let beside = reading.clone();
         spawn("db-writer", move || write_all(writer, &beside, &writes, settings))?;
@@ -357,19 +370,24 @@ fn read_all(reading: &Reading, number: usize, reads: &Mutex<Receiver<Read>>, set
 /// The life of the writer thread: ends when the database is dropped and all that was queued is answered.
 fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settings: Settings) {
     let mut folded = true;
-    let mut opened_anew = Instant::now();
+    let mut unfolded = 0_u32;
     loop {
         let first = match writes.recv_timeout(IDLE) {
             Ok(write) => write,
             Err(RecvTimeoutError::Timeout) => {
                 // Once more when it is quiet: of a lock that could not be given back nobody is told.
-                if reading.in_trouble.load(Ordering::Relaxed) {
+                if reading.is_quiet_after_failure() {
                     reading.close_all(&mut slot);
                     let is_open = slot.conn().is_ok();
-                    reading.in_trouble.store(!is_open, Ordering::Relaxed);
+                    reading.set_failed_at((!is_open).then(Instant::now));
                 }
                 if !folded {
                     folded = slot.conn().is_ok_and(|conn| fold(conn, settings.busy));
+                    unfolded = if folded { 0 } else { unfolded + 1 };
+                    // A long read of somebody else's, or a lock of our own that could not be given back.
+                    if unfolded >= UNFOLDED && unfolded.is_power_of_two() {
+                        reading.close_all(&mut slot);
+                    }
                 }
                 continue;
             }
@@ -388,11 +406,8 @@ fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settin
                 // Closing it rolls back what it has begun.
                 slot.conn = None;
                 if matches!(error, DbError::Unavailable(_)) {
-                    if opened_anew.elapsed() >= OPEN_ANEW {
-                        opened_anew = Instant::now();
-                        reading.close_all(&mut slot);
-                    }
-                    reading.in_trouble.store(true, Ordering::Relaxed);
+                    reading.close_all(&mut slot);
+                    reading.set_failed_at(Some(Instant::now()));
                 }
                 tracing::warn!(%error, batches = group.len(), "a commit failed; nothing of it was applied");
                 let reason = error.to_string();
