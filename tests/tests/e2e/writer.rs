@@ -207,7 +207,7 @@ fn no_lock_stays(authd: &Authd) -> Result<(), String> {
         if held.len() == 1 {
             return Ok(());
         }
-        if begun.elapsed() > Duration::from_secs(10) {
+        if begun.elapsed() > PATIENCE {
             return Err(format!("locks that stay: {held:?}"));
         }
         std::thread::sleep(Duration::from_millis(20));
