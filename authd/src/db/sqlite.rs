@@ -116,13 +116,14 @@ impl Reading {
         failed_at.is_some_and(|at| at.elapsed() >= QUIET)
     }
 
-    /// Closes all connections, the writer's too, before any is opened again. Waits for the reads that are under way,
-    /// each of which has a deadline.
-    fn close_all(&self, writer: &mut Slot) {
+    /// Closes all connections before any is opened again, then opens the writer's; whether that worked. Waits for the
+    /// reads that are under way, each of which has a deadline.
+    fn open_anew(&self, writer: &mut Slot) -> bool {
         let slots = self.threads.iter().chain(&self.points);
         let mut slots: Vec<_> = slots.map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).collect();
         slots.iter_mut().for_each(|slot| slot.conn = None);
         writer.conn = None;
+        writer.conn().is_ok()
     }
 }
 
@@ -377,8 +378,7 @@ fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settin
             Err(RecvTimeoutError::Timeout) => {
                 // Once more when it is quiet: of a lock that could not be given back nobody is told.
                 if reading.is_quiet_after_failure() {
-                    reading.close_all(&mut slot);
-                    let is_open = slot.conn().is_ok();
+                    let is_open = reading.open_anew(&mut slot);
                     reading.set_failed_at((!is_open).then(Instant::now));
                 }
                 if !folded {
@@ -386,7 +386,7 @@ fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settin
                     unfolded = if folded { 0 } else { unfolded + 1 };
                     // A long read of somebody else's, or a lock of our own that could not be given back.
                     if unfolded >= UNFOLDED && unfolded.is_power_of_two() {
-                        reading.close_all(&mut slot);
+                        reading.open_anew(&mut slot);
                     }
                 }
                 continue;
@@ -406,7 +406,7 @@ fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settin
                 // Closing it rolls back what it has begun.
                 slot.conn = None;
                 if matches!(error, DbError::Unavailable(_)) {
-                    reading.close_all(&mut slot);
+                    reading.open_anew(&mut slot);
                     reading.set_failed_at(Some(Instant::now()));
                 }
                 tracing::warn!(%error, batches = group.len(), "a commit failed; nothing of it was applied");
