@@ -153,13 +153,15 @@ fn the_status_of_every_profile_is_understood() {
         let manifest: Value = serde_json::from_slice(&fs::read(release.join("manifest.json")).unwrap()).unwrap();
         let server = manifest["server"].as_str().unwrap();
         let home = Home::copy(&release, server);
+        let file = home.folder.path().join(".aws/credentials").display().to_string();
         for (profile, store, told) in [
-            ("default", "file", "[default] in "),
-            ("process", "file", "the config file asks auth-login credential-process"),
-            ("ring", "keyring", "[ring] in "),
+            // it is ours: of somebody else's it would go on to say what is in the way
+            ("default", "file", format!("[default] in {file}")),
+            ("process", "file", "the config file asks auth-login credential-process".to_owned()),
+            ("ring", "keyring", format!("[ring] in {file}")),
         ] {
             let text = home.stdout(&["status", "--profile", profile]);
-            assert!(text.contains(told), "{profile}: {text}");
+            assert!(text.lines().any(|line| line.trim_start_matches("file").trim() == told), "{profile}: {text}");
             let status: Value =
                 serde_json::from_str(&home.stdout(&["status", "--profile", profile, "-o", "json"])).unwrap();
             for (field, value) in [

@@ -1,5 +1,7 @@
 //! Devices and logins that earlier releases have left on the disk, with a provider and an STS in this process.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -132,6 +134,24 @@ async fn a_device_that_signed_out_stays_signed_out_and_others_can() {
         assert_eq!(ended["credentials_until"], *fixture.value("/devices/unused/answers/0/expires_at"));
         assert_eq!(status(&service.renew(unused).await.unwrap()), "EXPIRED");
         assert_eq!(service.peer.count("/token"), 0);
+    }
+}
+
+#[tokio::test]
+async fn every_device_token_that_auth_login_keeps_renews() {
+    for fixture in fixtures::all() {
+        let Some(home) = fixture.home() else { continue };
+        let service = Service::over(&fixture, 5 * SECOND).await;
+        let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+        let sessions = fs::read_dir(home.join(".local/state/auth-login/sessions")).unwrap();
+        let mut tokens: Vec<Value> = sessions.map(|file| read(&file.unwrap().path())["token"].clone()).collect();
+        tokens.retain(|token| !token.is_null());
+        tokens.push(read(&home.join("manifest.json"))["keyring"]["auth-login"]["secret"].clone());
+        assert_eq!(tokens.len(), 3);
+        for token in tokens {
+            let renewed = service.renew(&token).await.unwrap();
+            assert_eq!(status(&renewed), "AUTHORIZED", "{}: {token}", fixture.name());
+        }
     }
 }
 
