@@ -20,12 +20,12 @@ pub struct Lock {
 }
 
 /// The POSIX locks of a process on a file. They are looked up at the descriptors of the process (`fdinfo` shows the
-/// lines of /proc/locks that belong to each): the device numbers in /proc/locks are not those of `stat` everywhere.
+/// lines of /proc/locks that belong to each): the device numbers in /proc/locks are not those of `stat` everywhere. A file
+/// that is not there has none.
 ///
 /// # Panics
 /// When there is no such process.
 pub fn held(pid: Pid, file: &Path) -> Vec<Lock> {
-    // The `-shm` file goes with the last connection and comes with the next one.
     let Ok(wanted) = std::fs::metadata(file) else { return Vec::new() };
     let process = format!("/proc/{}", pid.as_raw_nonzero());
     let mut locks = Vec::new();
