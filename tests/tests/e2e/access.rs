@@ -1,7 +1,7 @@
 //! Who may do what where, as an operator works with it: authctl against the real daemon, over the admin socket and over
 //! HTTP, from the first administrator on.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Output;
@@ -264,4 +264,37 @@ fn the_keyring_can_keep_the_session() {
     let said = stdout(&output);
     assert!(both(&output).contains("kept in the keyring") && said.contains("user:alice"), "{}", both(&output));
     assert!(said.contains("Signed out"), "{}", both(&output));
+}
+
+/// Each judges by what somebody holds on authd, and each change of that makes the others judge again: nobody has to try
+/// again by hand.
+#[test]
+fn managers_who_hand_out_authority_at_the_same_time_all_succeed() {
+    const MANY: usize = 64;
+    let authd = Authd::start();
+    let admin = authd.admin();
+    let must = |path: &str, body: Value| {
+        let answer = admin.post(path, &body).expect("authd answers");
+        assert!([200, 201].contains(&answer.status), "{path}: {}", answer.text());
+        answer.json()
+    };
+    must("/users", json!({"username": "manager", "password": PASSWORD}));
+    let grant = |person: &str, permission: &str| json!({"person_id": person, "service_id": "authd", "permission_id": permission});
+    for permission in ["access.write", "users.read"] {
+        must("/person-service-permissions", grant("manager", permission));
+    }
+    for number in 0..MANY {
+        must("/users", json!({"username": format!("person-{number}")}));
+    }
+    let login = must("/auth/login", json!({"username": "manager", "password": PASSWORD}));
+    let manager = authd.http().bearer(login["token"].as_str().expect("a session"));
+    std::thread::scope(|scope| {
+        for number in 0..MANY {
+            let (manager, body) = (manager.clone(), grant(&format!("person-{number}"), "users.read"));
+            scope.spawn(move || {
+                let answer = manager.post("/person-service-permissions", &body).expect("authd answers");
+                assert_eq!(answer.status, 200, "{number}: {}", answer.text());
+            });
+        }
+    });
 }

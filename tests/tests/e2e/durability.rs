@@ -133,9 +133,10 @@ fn every_answer_comes_after_its_fsync() {
     }
 }
 
-/// The counted attempt is on disk with the answer, without a sync of its own.
+/// The counted attempt first, so that it survives whatever happens while the password is verified; then what the answer
+/// tells.
 #[test]
-fn a_login_is_on_disk_before_its_answer_by_one_sync() {
+fn an_attempt_and_what_became_of_it_are_on_disk_before_the_answer() {
     let mut authd = Authd::start();
     let right = json!({"username": "traced", "password": "a long enough password"});
     authd.admin().post("/users", &right).expect("it answers").expect(201);
@@ -153,7 +154,7 @@ fn a_login_is_on_disk_before_its_answer_by_one_sync() {
         let request = find(from, "POST /auth/login").unwrap_or_else(|| panic!("{status}: the request was never read"));
         let answer = find(request, &format!("HTTP/1.1 {status}")).unwrap_or_else(|| panic!("no {status}"));
         let syncs = lines[request..answer].iter().filter(|line| is_sync(line) && line.contains("authd.db-wal>"));
-        assert_eq!(syncs.count(), 1, "{status}:\n{}", lines[request..=answer].join("\n"));
+        assert!(syncs.count() >= 2, "{status}:\n{}", lines[request..=answer].join("\n"));
         from = answer;
     }
 }

@@ -41,6 +41,21 @@ async fn a_predecessor_works_until_the_new_token_is_used_and_its_reuse_ends_the_
 }
 
 #[tokio::test]
+async fn a_device_that_is_ended_before_the_commit_of_its_renewal_gets_nothing() {
+    let service = Service::new().await;
+    let answer = service.signed_in().await;
+    service.app.clock.advance(LATER);
+    let session = service.sessions().await[0]["id"].clone();
+    let end = service.app.later("sessions.end", json!({ "id": session }));
+    service.app.before_next_change(async move { drop(end.await.unwrap()) });
+    let renewed = service.renew(&answer["refresh_token"]).await.unwrap();
+    assert!(!service.app.awaits_change(), "the renewal was to be committed");
+    assert_eq!(status(&renewed), "EXPIRED");
+    assert!(renewed.get("secret_access_key").is_none(), "{renewed}");
+    assert_eq!(service.sessions().await[0]["end_reason"], "ended_by_administrator");
+}
+
+#[tokio::test]
 async fn forged_tokens_are_refused_without_a_look() {
     let service = Service::new().await;
     let token = service.signed_in().await["refresh_token"].as_str().unwrap().to_owned();
