@@ -178,27 +178,29 @@ impl Inner {
 
     async fn write(&self, batch: &Batch) -> Result<Committed, DbError> {
         let end = Instant::now() + self.settings.deadline;
-        let first = {
-            let _beside_others = self.turns.read().await;
-            self.attempt(batch, end).await
-        };
+        let late = |_| DbError::Late("a commit");
+        let beside_others = tokio::time::timeout_at(end, self.turns.read()).await.map_err(late)?;
+        let first = held_until(end, beside_others, self.attempt(batch, end)).await;
         let mut last = match first {
             Ok(committed) => return Ok(committed),
             Err(Failure::Final(error)) => return Err(error),
             Err(Failure::Conflict(error) | Failure::Stale(error)) => error,
         };
-        let _alone = self.turns.write().await;
-        for repeat in 0..self.settings.repeats {
-            match self.attempt(batch, end).await {
-                Ok(committed) => return Ok(committed),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Conflict(error) | Failure::Stale(error)) => last = error,
+        let alone = tokio::time::timeout_at(end, self.turns.write()).await.map_err(late)?;
+        let repeats = async {
+            for repeat in 0..self.settings.repeats {
+                match self.attempt(batch, end).await {
+                    Ok(committed) => return Ok(committed),
+                    Err(Failure::Final(error)) => return Err(error),
+                    Err(Failure::Conflict(error) | Failure::Stale(error)) => last = error,
+                }
+                // Only other processes are in the way now: 1, 2, 4 … 64 ms. No randomness is needed to part two of
+                // them, for of two that conflict the server lets one win.
+                tokio::time::sleep(Duration::from_millis(1 << repeat.min(6))).await;
             }
-            // Only other processes are in the way now: 1, 2, 4 … 64 ms. No randomness is needed to part two of them,
-            // for of two that conflict the server lets one win.
-            tokio::time::sleep(Duration::from_millis(1 << repeat.min(6))).await;
-        }
-        Err(last)
+            Err(last)
+        };
+        held_until(end, alone, repeats).await
     }
 
     /// One try. Everything before COMMIT must end by `end`, after which the caller has gone.
@@ -210,12 +212,16 @@ impl Inner {
             Ok::<_, DbError>((client, applied))
         };
         let (client, applied) = tokio::time::timeout_at(end, begun).await.map_err(late)??;
-        match applied {
-            Ok((transaction, committed)) => {
-                client.commit(transaction).await?;
+        let ended = match applied {
+            Ok((transaction, committed)) => client.commit(transaction).await.map(|()| committed),
+            Err(failure) => Err(failure),
+        };
+        match ended {
+            Ok(committed) => {
                 client.give_back();
                 Ok(committed)
             }
+            Err(failure @ Failure::Final(DbError::Lost(_))) => Err(failure),
             Err(failure) => {
                 // What the server refused is undone by one more round trip; anything else by the connection's end.
                 let stale = matches!(failure, Failure::Stale(_));
@@ -225,6 +231,19 @@ impl Inner {
                 }
                 Err(failure)
             }
+        }
+    }
+}
+
+/// Runs this to its end, however late, under a guard that is given back at `end` at the latest: a COMMIT that a server
+/// does not answer must not stand in the way of others.
+async fn held_until<T>(end: Instant, guard: impl Sized, run: impl Future<Output = T>) -> T {
+    tokio::pin!(run);
+    match tokio::time::timeout_at(end, &mut run).await {
+        Ok(done) => done,
+        Err(_) => {
+            drop(guard);
+            run.await
         }
     }
 }

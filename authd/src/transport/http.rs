@@ -41,6 +41,9 @@ const NOSNIFF: (HeaderName, HeaderValue) =
 /// The longest path and query that are looked at.
 const MAX_TARGET: usize = 8 << 10;
 
+/// How long a call whose caller's authority was changed waits for its turn to be repeated.
+const TURN_TIMEOUT: Duration = Duration::from_secs(2);
+
 pub type Body = Full<Bytes>;
 
 /// Where a request came in.
@@ -183,8 +186,9 @@ impl Http {
         };
         let mut answer = call(caller).await;
         if answer.as_ref().is_err_and(ledger::is_overtaken) {
-            // Those who were overtaken take turns, so that each overtakes the others once at most.
-            let _turn = self.overtaken.lock().await;
+            // Those who were overtaken take turns, so that each overtakes the others once at most. Who gets no turn in
+            // time goes on without.
+            let _turn = tokio::time::timeout(TURN_TIMEOUT, self.overtaken.lock()).await;
             for _ in 1..ledger::TRIES {
                 let caller = self.caller(connection, info, &head.headers, address).await?;
                 authorize(info, &caller)?;
