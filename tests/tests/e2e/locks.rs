@@ -6,7 +6,8 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use tests::authd::{Authd, Setup};
+use std::time::{Duration, Instant};
+use tests::authd::{Authd, Setup, random_token};
 use tests::neighbour::Neighbour;
 use tests::{PATIENCE, folder, locks, until};
 
@@ -206,6 +207,43 @@ fn nothing_acknowledged_is_lost_beside_selects_and_backups() {
     assert_eq!(authd.validate(&victim.0, &["read"])["valid"], true);
     let list = authd.admin().get("/auth/tokens?include_revoked=true").expect("it answers").expect(200);
     assert_eq!(list["total"].as_u64(), Some(tokens), "nothing more, nothing less");
+}
+
+/// Somebody who reads the database for long keeps the log from being begun anew, and nothing else.
+#[test]
+fn a_long_read_by_another_process_disturbs_nothing() {
+    let authd = Authd::start();
+    let database = authd.database();
+    let (token, _) = authd.mint("before", &["read"]);
+    let mut neighbour = Neighbour::start();
+    neighbour.hold(&database);
+    let mut minted = Vec::new();
+    let mut slowest = Duration::ZERO;
+    // The daemon is idle between two mints, for long enough to try to copy the log once or twice.
+    for round in 0..6 {
+        let idle = Instant::now();
+        minted.push(authd.mint(&format!("beside-{round}"), &["read"]).0);
+        slowest = slowest.max(idle.elapsed());
+        while idle.elapsed() < Duration::from_millis(4500) {
+            let begun = Instant::now();
+            assert_eq!(authd.validate(&token, &["read"])["valid"], true);
+            assert_eq!(authd.validate(&random_token(), &[])["error"], "token_not_found");
+            authd.admin().get("/auth/tokens").expect("it answers").expect(200);
+            slowest = slowest.max(begun.elapsed());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    neighbour.release();
+    let log = format!("{}-wal", database.display());
+    until(PATIENCE, "the log copied into the file", || {
+        neighbour.checkpoint(&database);
+        std::fs::metadata(&log).is_ok_and(|log| log.len() == 0).then_some(())
+    });
+    for token in &minted {
+        assert_eq!(authd.validate(token, &["read"])["valid"], true);
+    }
+    assert_eq!(neighbour.select(&database), 7);
 }
 
 /// Whatever the umask: nobody else on the machine may take a lock on these files, or read them.

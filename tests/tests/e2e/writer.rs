@@ -319,3 +319,56 @@ fn reads_survive_locks_that_are_refused() {
     let cases: Vec<_> = ["EIO", "ENOLCK"].into_iter().flat_map(|error| (1..=4).map(move |nth| (error, nth))).collect();
     side_by_side(&cases, readers_survive);
 }
+
+/// A lock that could not be given back must not keep the log from being begun anew, on a daemon that is never idle too:
+/// the log would grow until the disk is full.
+#[test]
+fn the_log_stays_bounded_under_traffic_after_refused_locks() {
+    const MOST: u64 = 48 << 20;
+    let bounded = |&(calls, nth): &(&str, usize)| {
+        let authd = Authd::start();
+        let minting = Minting::default();
+        let threads = match calls {
+            "of the writer" => vec![authd.writer()],
+            _ => [authd.threads("db-reader"), authd.threads("tokio-rt-worker")].concat(),
+        };
+        let inject = format!("inject=fcntl:error=EIO:when={nth}+");
+        let strace = Strace::attach(&authd, &threads, &["-e", "trace=fcntl", "-e", &inject]);
+        let log = format!("{}-wal", authd.database().display());
+        let body = |name: String| json!({"name": name, "scopes": ["read"], "metadata": {"fill": "x".repeat(3900)}});
+        let admin = authd.admin().patience(PATIENCE);
+        let mut refused = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| minting.run(&admin));
+            let begun = Instant::now();
+            while strace.refused() == 0 || begun.elapsed() < REFUSED_FOR {
+                let _ = admin.get("/auth/tokens?limit=1");
+                assert!(begun.elapsed() < PATIENCE, "no call was refused");
+            }
+            strace.detach();
+            // about 130 MiB of log, and never a pause
+            let fill = |worker: usize| {
+                let mut refused = 0;
+                for n in 0..900 {
+                    let answer = admin.post("/auth/tokens", &body(format!("fill-{worker}-{n}")));
+                    refused += usize::from(answer.map_or(true, |answer| answer.status != 201));
+                    // each waits for its own deadline
+                    if refused > 5 {
+                        break;
+                    }
+                }
+                refused
+            };
+            let workers: Vec<_> = (0..4).map(|worker| scope.spawn(move || fill(worker))).collect();
+            refused = workers.into_iter().map(|worker| worker.join().expect("no panic")).sum();
+            minting.stop.store(true, Ordering::Relaxed);
+        });
+        let size = std::fs::metadata(&log).map_or(0, |log| log.len());
+        if size > MOST || refused > 20 {
+            let size = size >> 20;
+            return Err(format!("locks {calls}, from call {nth} on: a log of {size} MiB, {refused} mints refused"));
+        }
+        Ok(())
+    };
+    side_by_side(&[("of the writer", 6), ("of the writer", 2), ("of readers", 2), ("of readers", 4)], bounded);
+}
