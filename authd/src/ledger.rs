@@ -5,10 +5,11 @@
 //! invalidates before the change is answered. The end of each batch reaches that task, however late and whether anybody
 //! still waits, so that no cache keeps what a stalled disk wrote after its caller was told 503.
 //!
-//! Beside the ledger write only: last-used marks, sliding renewals, hash upgrades (each is a hint, or is conditional on the
-//! row that it changes); attempt counters and refusal rows (whoever causes them has no authority to prove); leases and
-//! kept provider tokens (of a renewal, which ends in a change); the seed and the key ring's beginning (there is no caller
-//! yet); sweeps (what they remove is invisible already); `ephemeral` (it may vanish).
+//! Beside the ledger write only: last-used marks, sliding renewals, the acknowledgement of a refresh token, hash upgrades
+//! (each is a hint, or is conditional on the row that it changes); attempt counters and refusal rows (whoever causes them
+//! has no authority to prove); leases and kept provider tokens (of a renewal, which ends in a change); the seed and the
+//! key ring (there is no caller yet); sweeps (what they remove is invisible already); health (it changes nothing);
+//! `ephemeral` (it may vanish).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +65,8 @@ pub trait Subscriber: Send + Sync {
     /// The kind of invalidation that it hears of.
     fn kind(&self) -> &'static str;
 
-    /// Forgets what it knows of a subject: when this returns, nobody is answered by what held before.
+    /// Forgets what it knows of a subject that was changed at `now`: when this returns, nobody is answered by what held
+    /// before.
     fn forget<'a>(&'a self, db: &'a dyn Db, now: Millis, subject: &'a str) -> BoxFuture<'a, ()>;
 
     /// Forgets everything.
@@ -162,6 +164,14 @@ impl From<Refused> for Error {
     }
 }
 
+/// How a batch ended.
+enum Outcome<'a> {
+    Committed(&'a Committed),
+    /// Nothing of it was applied.
+    Refused,
+    Unknown,
+}
+
 /// What the caller was judged by no longer holds. Found by [`is_overtaken`].
 #[derive(Debug)]
 struct Overtaken;
@@ -214,7 +224,7 @@ impl Ledger {
         batch.push(audit::row(ctx, change.action, Some(&change.subject), change.detail));
         batch.extend(change.invalidates.iter().filter_map(|invalidation| invalidation.row(now)));
         let (answer, answered) = oneshot::channel();
-        let running = self.clone().run(batch, change.invalidates, answer);
+        let running = self.clone().run(now, batch, change.invalidates, answer);
         tokio::spawn(running);
         let error = match tokio::time::timeout(self.db.deadline(), answered).await {
             Ok(Ok(Ok(committed))) => return Ok(committed),
@@ -245,6 +255,7 @@ impl Ledger {
     /// Sees a batch to its end, whoever still waits.
     async fn run(
         self: Arc<Self>,
+        now: Millis,
         batch: Batch,
         invalidates: Vec<Invalidation>,
         answer: oneshot::Sender<Result<Committed, DbError>>,
@@ -255,11 +266,16 @@ impl Ledger {
             let lost = lost.clone();
             answer.send(end).ok();
             self.settled(lost).await;
-            self.forget(&invalidates).await;
+            self.forget_after(now, &invalidates, &Outcome::Unknown).await;
             return;
         }
-        // Of a refused change too: whoever was first may not have come to forget yet.
-        self.forget_after(&invalidates, end.as_ref().ok()).await;
+        let outcome = match &end {
+            Ok(committed) => Outcome::Committed(committed),
+            // The database opened its file anew, and may have found there what it had not been able to sync.
+            Err(DbError::Unavailable(_)) => Outcome::Unknown,
+            Err(_) => Outcome::Refused,
+        };
+        self.forget_after(now, &invalidates, &outcome).await;
         answer.send(end).ok();
     }
 
@@ -286,24 +302,27 @@ impl Ledger {
 
     /// Forgets on this node what somebody else is seen to have changed.
     pub async fn forget(&self, invalidations: &[Invalidation]) {
-        self.forget_after(invalidations, None).await;
+        self.forget_after(self.world.now(), invalidations, &Outcome::Unknown).await;
     }
 
-    async fn forget_after(&self, invalidates: &[Invalidation], committed: Option<&Committed>) {
+    /// `now` is when the change was made.
+    async fn forget_after(&self, now: Millis, invalidates: &[Invalidation], outcome: &Outcome<'_>) {
         for invalidation in invalidates {
-            let subjects: Option<Vec<String>> = match (invalidation, committed) {
+            let subjects: Option<Vec<String>> = match (invalidation, outcome) {
+                // Of a refused change too: whoever was first may not have come to forget yet.
                 (Invalidation::One(_, subject), _) => Some(vec![subject.clone()]),
-                (Invalidation::Returned(_, statement), Some(committed)) => {
+                (Invalidation::Returned(_, statement), Outcome::Committed(committed)) => {
                     let subject = |row: &Row| Some(row.text(0).ok()?.to_owned());
                     committed.rows(statement).iter().map(subject).collect()
                 }
-                (Invalidation::Returned(..), None) => None,
+                (Invalidation::Returned(..), Outcome::Refused) => continue,
+                (Invalidation::Returned(..), Outcome::Unknown) => None,
             };
             for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.kind() == invalidation.kind()) {
                 match &subjects {
                     Some(subjects) => {
                         for subject in subjects {
-                            subscriber.forget(self.db.as_ref(), self.world.now(), subject).await;
+                            subscriber.forget(self.db.as_ref(), now, subject).await;
                         }
                     }
                     None => subscriber.forget_all(),

@@ -256,7 +256,8 @@ pub enum DbError {
     ExpectationFailed(&'static str),
     /// The statement of this name broke a unique constraint.
     Duplicate(&'static str),
-    /// Busy, full or down: the caller may try again later (503).
+    /// Busy, full or down: the caller may try again later (503). A commit whose sync failed may be found applied when the
+    /// file is opened again, before this is told.
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
     /// The call did not end within its deadline. What it was to commit may be applied later, or not at all.
     Late(&'static str),

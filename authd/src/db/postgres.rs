@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, Semaphore};
 use tokio::time::Instant;
 use tokio_postgres::SimpleQueryMessage;
 
@@ -50,6 +50,9 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT txid_current()";
 /// Whether a transaction ended, and how.
 const SETTLE: &str = "SELECT txid_status($1)";
 
+/// What `txid_status` answers about a number that was not given out yet: `invalid_parameter_value`.
+const FUTURE_TRANSACTION: &str = "(22023)";
+
 /// How long the answer to a COMMIT is waited for. Only a server that stands still takes longer than the deadline.
 const COMMIT_LIMIT: Duration = Duration::from_mins(10);
 
@@ -64,6 +67,8 @@ struct Inner {
     pool: Pool,
     /// Held shared by first tries, exclusively by repetitions.
     turns: RwLock<()>,
+    /// Half of the connections: commits that a server does not answer leave the others to reads.
+    writes: Semaphore,
     settings: Settings,
 }
 
@@ -124,7 +129,8 @@ impl Postgres {
             }))
             .build()
             .map_err(|error| DbError::Defect(error.into()))?;
-        let db = Inner { pool, turns: RwLock::new(()), settings };
+        let writes = Semaphore::new(settings.connections.div_ceil(2));
+        let db = Inner { pool, turns: RwLock::new(()), writes, settings };
         let deadline = settings.migration_lock + Duration::from_mins(1);
         let migrated = tokio::time::timeout(deadline, db.migrate(migrations, now)).await;
         migrated.map_err(|_| DbError::Late("the migration"))??;
@@ -207,11 +213,12 @@ impl Inner {
     async fn attempt(&self, batch: &[Statement], end: Instant) -> Result<Committed, Failure> {
         let late = |_| DbError::Late("a commit");
         let begun = async {
+            let permit = self.writes.acquire().await.map_err(|closed| DbError::Unavailable(closed.into()))?;
             let client = Connection::from(&self.pool).await?;
             let applied = client.apply(batch).await;
-            Ok::<_, DbError>((client, applied))
+            Ok::<_, DbError>((permit, client, applied))
         };
-        let (client, applied) = tokio::time::timeout_at(end, begun).await.map_err(late)??;
+        let (_permit, client, applied) = tokio::time::timeout_at(end, begun).await.map_err(late)??;
         let ended = match applied {
             Ok((transaction, committed)) => client.commit(transaction).await.map(|()| committed),
             Err(failure) => Err(failure),
@@ -239,13 +246,11 @@ impl Inner {
 /// does not answer must not stand in the way of others.
 async fn held_until<T>(end: Instant, guard: impl Sized, run: impl Future<Output = T>) -> T {
     tokio::pin!(run);
-    match tokio::time::timeout_at(end, &mut run).await {
-        Ok(done) => done,
-        Err(_) => {
-            drop(guard);
-            run.await
-        }
+    if let Ok(done) = tokio::time::timeout_at(end, &mut run).await {
+        return done;
     }
+    drop(guard);
+    run.await
 }
 
 /// A pooled connection that goes back only when it is known to be clean: dropped, it is closed, and the server rolls
@@ -335,7 +340,13 @@ impl Db for Postgres {
 
     fn settle(&self, lost: LostCommit) -> BoxFuture<'_, Result<Option<bool>, DbError>> {
         Box::pin(async move {
-            let rows = self.query(Query::new(SETTLE, [lost.transaction.into()])).await?;
+            let rows = match self.query(Query::new(SETTLE, [lost.transaction.into()])).await {
+                // Another server took over, and has never seen this transaction.
+                Err(DbError::Defect(source)) if source.to_string().contains(FUTURE_TRANSACTION) => {
+                    return Ok(Some(false));
+                }
+                answer => answer?,
+            };
             match rows.first().map(|row| row.opt_text(0)).transpose()?.flatten() {
                 Some("in progress") => Ok(None),
                 Some("committed") => Ok(Some(true)),

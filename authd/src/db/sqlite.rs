@@ -1,7 +1,7 @@
 //! The embedded default: SQLite with write-ahead logging, one writer thread and several readers.
 //!
-//! The writer takes all batches that are waiting, applies each in a savepoint of its own, commits them together and
-//! answers only then: one fsync carries many callers, and a batch that fails takes nobody with it. A pool of writing
+//! The writer takes all batches that are waiting, commits them together and answers only then: one fsync carries many
+//! callers. When a batch fails they are applied again, each in a savepoint, so that it takes nobody with it. A pool of writing
 //! connections was refused: SQLite has one write lock, so they would only wait for each other, with an fsync each.
 //!
 //! Reads run on reader threads; a point read costs less than handing it over, so it runs where it is asked for.
@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
 use super::migrate::{self, Migration};
@@ -92,14 +93,14 @@ struct Reading {
     threads: Vec<Mutex<Slot>>,
     /// Those of point reads.
     points: Vec<Mutex<Slot>>,
-    /// When a connection failed last, if one has since all of them were opened anew in quiet.
+    /// When a connection failed last; `None` when all have been opened anew since that was over.
     failed_at: Mutex<Option<Instant>>,
 }
 
 impl Reading {
     fn query(&self, slot: &mut Slot, query: &Query, time: Duration) -> Result<Vec<Row>, DbError> {
         let answer = slot.query(query, time);
-        if matches!(answer, Err(DbError::Unavailable(_))) {
+        if answer.as_ref().is_err_and(|error| sqlite_conn::code(error).is_some()) {
             slot.conn = None;
             self.set_failed_at(Some(Instant::now()));
         }
@@ -114,6 +115,14 @@ impl Reading {
     fn is_quiet_after_failure(&self) -> bool {
         let failed_at = *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
         failed_at.is_some_and(|at| at.elapsed() >= QUIET)
+    }
+
+    /// Once more when the failure is over: of a lock that could not be given back nobody is told.
+    fn open_anew_after_failure(&self, writer: &mut Slot) {
+        if self.is_quiet_after_failure() {
+            let is_open = self.open_anew(writer);
+            self.set_failed_at((!is_open).then(Instant::now));
+        }
     }
 
     /// Closes all connections before any is opened again, then opens the writer's; whether that worked. Waits for the
@@ -372,15 +381,13 @@ fn read_all(reading: &Reading, number: usize, reads: &Mutex<Receiver<Read>>, set
 fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settings: Settings) {
     let mut folded = true;
     let mut unfolded = 0_u32;
+    let mut busy = 0_u32;
+    let mut is_suspect = false;
     loop {
         let first = match writes.recv_timeout(IDLE) {
             Ok(write) => write,
             Err(RecvTimeoutError::Timeout) => {
-                // Once more when it is quiet: of a lock that could not be given back nobody is told.
-                if reading.is_quiet_after_failure() {
-                    let is_open = reading.open_anew(&mut slot);
-                    reading.set_failed_at((!is_open).then(Instant::now));
-                }
+                reading.open_anew_after_failure(&mut slot);
                 if !folded {
                     folded = slot.conn().is_ok_and(|conn| fold(conn, settings.busy));
                     unfolded = if folded { 0 } else { unfolded + 1 };
@@ -396,8 +403,12 @@ fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settin
         folded = false;
         let mut group = vec![first];
         group.extend(writes.try_iter().take(settings.group.saturating_sub(1)));
-        match commit_group(&mut slot, &group, settings) {
+        reading.open_anew_after_failure(&mut slot);
+        let answers = if is_suspect { copy_log(&mut slot, settings) } else { Ok(()) };
+        is_suspect &= answers.is_err();
+        match answers.and_then(|()| commit_group(&mut slot, &group, settings)) {
             Ok(answers) => {
+                busy = 0;
                 for (write, answer) in group.into_iter().zip(answers) {
                     write.answer(answer);
                 }
@@ -405,17 +416,34 @@ fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settin
             Err(error) => {
                 // Closing it rolls back what it has begun.
                 slot.conn = None;
-                if matches!(error, DbError::Unavailable(_)) {
-                    reading.open_anew(&mut slot);
-                    reading.set_failed_at(Some(Instant::now()));
+                match sqlite_conn::code(&error) {
+                    None | Some(ErrorCode::DiskFull) => {}
+                    // Somebody else's lock, which passes; or one of our own, which does not.
+                    Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) if busy == 0 => busy += 1,
+                    Some(_) => {
+                        is_suspect = true;
+                        reading.open_anew(&mut slot);
+                        reading.set_failed_at(Some(Instant::now()));
+                    }
                 }
-                tracing::warn!(%error, batches = group.len(), "a commit failed; nothing of it was applied");
+                tracing::warn!(%error, batches = group.len(), "a commit failed");
                 let reason = error.to_string();
                 for write in group {
                     write.answer(Err(DbError::Unavailable(reason.clone().into())));
                 }
             }
         }
+    }
+}
+
+/// Copies the whole log into the file, and syncs both. To be done before anything is committed after a failure: a sync
+/// that failed may have left a gap in the log, and a later commit would stand behind it.
+fn copy_log(slot: &mut Slot, settings: Settings) -> Result<(), DbError> {
+    let conn = slot.conn()?;
+    conn.allow(settings.deadline);
+    match conn.control_value("PRAGMA wal_checkpoint(FULL)")? {
+        0 => Ok(()),
+        _ => Err(DbError::Unavailable("after a failed write the log could not be copied yet".into())),
     }
 }
 

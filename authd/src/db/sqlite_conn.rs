@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, ToSql, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, ffi};
 
 use super::migrate::{self, Applied, Engine, Migration};
 use super::{Committed, DbError, Expect, Outcome, Query, Row, Statement, Value};
@@ -42,7 +42,9 @@ const STEPS: i32 = 5_000;
 impl Conn {
     /// Opens a file that [`make_file`] has made. `cache_kib` bounds the page cache.
     pub(super) fn open(path: &Path, cache_kib: u32, busy: Duration) -> Result<Self, DbError> {
-        let sqlite = Connection::open(path).map_err(|error| failed(&error, CONNECTION))?;
+        // Without CREATE: a file that somebody has moved away must not come back empty.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let sqlite = Connection::open_with_flags(path, flags).map_err(|error| failed(&error, CONNECTION))?;
         let conn = Self::prepare(sqlite, cache_kib, busy).map_err(|error| failed(&error, CONNECTION))?;
         let mode: String = conn
             .sqlite
@@ -227,9 +229,32 @@ fn failed(error: &rusqlite::Error, name: &'static str) -> DbError {
         | ErrorCode::PermissionDenied
         | ErrorCode::DatabaseCorrupt
         | ErrorCode::NotADatabase
-        | ErrorCode::FileLockingProtocolFailed => unavailable(error.to_string()),
+        | ErrorCode::FileLockingProtocolFailed => {
+            DbError::Unavailable(Box::new(Failure { code: cause.code, message: error.to_string() }))
+        }
         _ => defect(error.to_string()),
     }
+}
+
+/// A failure that is not the statement's own.
+#[derive(Debug)]
+struct Failure {
+    code: ErrorCode,
+    message: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// SQLite's code of a failure that is not the statement's own.
+pub(super) fn code(error: &DbError) -> Option<ErrorCode> {
+    let DbError::Unavailable(source) = error else { return None };
+    Some(source.downcast_ref::<Failure>()?.code)
 }
 
 fn unavailable(message: String) -> DbError {

@@ -20,7 +20,7 @@ use crate::ledger::Change;
 pub struct Guard<'a> {
     ctx: &'a Ctx,
     /// How many changes there had been before anything was read. Whoever holds everything can give away nothing that they
-    /// lack, and depends on nobody's.
+    /// lack, and proves `admin` instead.
     seen: Option<i64>,
     held: Permissions,
     counts: bool,
@@ -57,6 +57,7 @@ impl<'a> Guard<'a> {
     pub fn guard(self, change: Change) -> Change {
         let conditions: Vec<Statement> =
             self.seen.map(store::no_change_since).into_iter().chain(self.counts.then(store::count_change)).collect();
-        change.with(conditions).requires(self.held.iter())
+        let admin = self.seen.is_none().then_some(Permission::Admin);
+        change.with(conditions).requires(self.held.iter()).requires(admin)
     }
 }

@@ -170,14 +170,16 @@ impl Sessions {
             return Ok(None);
         }
         let hash = hash(token);
-        if let Some(live) = self.cache.find(&hash, app.world.now()) {
-            return Ok((app.world.now() < live.expires_at()).then_some(live));
+        // One that has expired may have been renewed by a commit whose outcome came late: the row tells.
+        let cached = || self.cache.find(&hash, app.world.now()).filter(|live| app.world.now() < live.expires_at());
+        if let Some(live) = cached() {
+            return Ok(Some(live));
         }
         let _turn = self.turn(&hash).await?;
-        if let Some(live) = self.cache.find(&hash, app.world.now()) {
-            return Ok((app.world.now() < live.expires_at()).then_some(live));
+        match cached() {
+            Some(live) => Ok(Some(live)),
+            None => self.load(app, &hash).await,
         }
-        self.load(app, &hash).await
     }
 
     /// As [`Sessions::find`], and renews it when it is time. The second value says that this very call did.

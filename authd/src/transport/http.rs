@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, REFERER, RETRY_AFTER,
@@ -43,6 +43,8 @@ const MAX_TARGET: usize = 8 << 10;
 
 /// How long a call whose caller's authority was changed waits for its turn to be repeated.
 const TURN_TIMEOUT: Duration = Duration::from_secs(2);
+/// After this long it is not repeated again.
+const REPEAT_LIMIT: Duration = Duration::from_secs(5);
 
 pub type Body = Full<Bytes>;
 
@@ -186,14 +188,15 @@ impl Http {
         };
         let mut answer = call(caller).await;
         if answer.as_ref().is_err_and(ledger::is_overtaken) {
-            // Those who were overtaken take turns, so that each overtakes the others once at most. Who gets no turn in
-            // time goes on without.
+            // Repeated calls take turns, so that they do not keep overtaking one another. A call that gets no turn in time
+            // goes on without.
+            let begun = Instant::now();
             let _turn = tokio::time::timeout(TURN_TIMEOUT, self.overtaken.lock()).await;
             for _ in 1..ledger::TRIES {
                 let caller = self.caller(connection, info, &head.headers, address).await?;
                 authorize(info, &caller)?;
                 answer = call(caller).await;
-                if !answer.as_ref().is_err_and(ledger::is_overtaken) {
+                if !answer.as_ref().is_err_and(ledger::is_overtaken) || begun.elapsed() > REPEAT_LIMIT {
                     break;
                 }
             }

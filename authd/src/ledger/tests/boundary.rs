@@ -500,3 +500,20 @@ async fn nobody_proves_by_their_own_change() {
     let own = made.permission("access.write");
     assert_eq!(made.app.refused_as(caller, "grants.add_permission", own).await, "forbidden");
 }
+
+/// Whoever holds everything is judged by nothing else, so holding everything is what has to be proven.
+#[tokio::test]
+async fn who_was_an_administrator_is_judged_again_as_what_they_are() {
+    let mut made = Made::new().await;
+    let caller = made.caller(Kind::Person, &["admin", "users.write"]).await;
+    let demoted = made.app.later("grants.remove_permission", made.permission("admin"));
+    let grant = json!({ "person_id": "alice", "service_id": "authd", "permission_id": "admin" });
+    let promoted = made.app.later("grants.add_permission", grant);
+    made.app.before_next_change(async move {
+        demoted.await.unwrap();
+        promoted.await.unwrap();
+    });
+    let password = json!({ "id": "alice", "password": "set by somebody lesser" });
+    assert_eq!(made.app.refused_as(caller, "users.update", password).await, "forbidden");
+    assert!(!made.app.awaits_change());
+}

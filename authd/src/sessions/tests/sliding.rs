@@ -106,6 +106,9 @@ async fn a_renewal_that_cannot_be_written_turns_nobody_away() {
     let checked = app.check(&token).await;
     assert_eq!((&checked["valid"], &checked["renewed"]), (&json!(true), &json!(false)));
     app.clock.advance(240 * SECOND);
+    let check = json!({ "token": token });
+    assert_eq!(app.refused("sessions.check_token", check).await, "unavailable", "the row may have been renewed late");
+    app.break_db(false);
     assert!(!app.is_live(&token).await, "nor does it live longer for that");
 }
 
