@@ -6,7 +6,9 @@ use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 #[derive(Clone, Debug)]
 enum Target {
@@ -23,6 +25,7 @@ pub struct Http {
     host: String,
     headers: Vec<(String, String)>,
     patience: Duration,
+    hang_up: Option<Arc<AtomicBool>>,
 }
 
 /// An answer, read to its end.
@@ -36,7 +39,7 @@ pub struct Response {
 impl Http {
     pub fn tcp(port: u16) -> Self {
         let host = format!("127.0.0.1:{port}");
-        Self { target: Target::Tcp(port), host, headers: Vec::new(), patience: Duration::from_secs(30) }
+        Self { target: Target::Tcp(port), host, headers: Vec::new(), patience: Duration::from_secs(30), hang_up: None }
     }
 
     /// From another loopback address, as another machine would ask.
@@ -50,7 +53,7 @@ impl Http {
 
     pub fn unix(path: impl AsRef<Path>) -> Self {
         let target = Target::Unix(path.as_ref().into());
-        Self { target, host: "localhost".into(), headers: Vec::new(), patience: Duration::from_secs(30) }
+        Self { target, host: "localhost".into(), headers: Vec::new(), patience: Duration::from_secs(30), hang_up: None }
     }
 
     #[must_use]
@@ -77,6 +80,13 @@ impl Http {
         self
     }
 
+    /// A client over TCP that closes its connection as soon as this is set, unless it was answered before.
+    #[must_use]
+    pub fn hang_up_when(mut self, flag: Arc<AtomicBool>) -> Self {
+        self.hang_up = Some(flag);
+        self
+    }
+
     /// Sends a request and reads the whole answer.
     pub fn send(&self, method: &str, path: &str, body: Option<(&str, &[u8])>) -> io::Result<Response> {
         use std::fmt::Write as _;
@@ -100,7 +110,13 @@ impl Http {
                 let stream = TcpStream::connect(("127.0.0.1", *port))?;
                 stream.set_read_timeout(Some(self.patience))?;
                 stream.set_write_timeout(Some(self.patience))?;
-                exchange(stream, bytes)
+                match &self.hang_up {
+                    None => exchange(stream, bytes),
+                    Some(flag) => {
+                        stream.set_read_timeout(Some(Duration::from_millis(50)))?;
+                        exchange(Impatient { stream, flag, until: Instant::now() + self.patience }, bytes)
+                    }
+                }
             }
             Target::From(address, port) => {
                 let stream = connect_from(*address, *port)?;
@@ -158,6 +174,38 @@ impl Response {
     pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         self.json()
+    }
+}
+
+/// A connection that is given up when the flag is set.
+struct Impatient<'a> {
+    stream: TcpStream,
+    flag: &'a AtomicBool,
+    until: Instant,
+}
+
+impl Read for Impatient<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.flag.load(Ordering::Relaxed) || Instant::now() > self.until {
+                        return Err(error);
+                    }
+                }
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Write for Impatient<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
     }
 }
 

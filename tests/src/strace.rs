@@ -64,6 +64,22 @@ impl Strace {
     }
 }
 
+/// Calls of the writer, each with the file that it is about, and without what is written.
+const WRITER_CALLS: [&str; 5] = ["-y", "-s", "0", "-e", "trace=pwrite64,fsync,fdatasync"];
+
+fn is_sync(line: &str) -> bool {
+    line.contains("sync(")
+}
+
+/// Whether this call waits for something that was written to the log just before: the last step of a commit. (A log that
+/// is only to be copied into the file is synced as well, with nothing written to it.)
+fn is_commit(calls: &[String], index: usize) -> bool {
+    let of_the_log = |line: &String| line.contains("-wal>");
+    let before = index.checked_sub(1).and_then(|before| calls.get(before));
+    let wrote = before.is_some_and(|line| line.contains("pwrite64(") && of_the_log(line));
+    is_sync(&calls[index]) && of_the_log(&calls[index]) && wrote
+}
+
 /// One wait for the disk that takes long.
 #[derive(Debug)]
 pub struct Stall {
@@ -90,14 +106,23 @@ impl Stall {
 
     fn of(authd: &Authd, nth: usize, what: &str) -> Self {
         let inject = format!("inject={SYNCS}:{what}:when={nth}");
-        let trace = format!("trace={SYNCS}");
-        let strace = Strace::attach(authd, &[authd.writer()], &["-e", &trace, "-e", &inject]);
-        Self { strace, nth }
+        let args = [&WRITER_CALLS[..], &["-e", &inject]].concat();
+        Self { strace: Strace::attach(authd, &[authd.writer()], &args), nth }
     }
 
     /// The writer waits, or has waited.
     pub fn begun(&self) -> bool {
-        self.strace.calls().len() >= self.nth
+        self.hit().is_some()
+    }
+
+    /// Which commit the stall has hit, counted from 1; 0 when it was no commit. None when it has not begun.
+    pub fn hit(&self) -> Option<usize> {
+        let calls = self.strace.calls();
+        let stalled = (0..calls.len()).filter(|&index| is_sync(&calls[index])).nth(self.nth - 1)?;
+        if !is_commit(&calls, stalled) {
+            return Some(0);
+        }
+        Some((0..=stalled).filter(|&index| is_commit(&calls, index)).count())
     }
 
     /// The long wait is over.
@@ -106,12 +131,13 @@ impl Stall {
     }
 }
 
-/// How often the writer waits for the disk while something is done.
+/// How often the writer commits while something is done.
 ///
 /// # Panics
 /// When strace cannot attach.
-pub fn count_syncs<T>(authd: &Authd, act: impl FnOnce() -> T) -> (usize, T) {
-    let strace = Strace::attach(authd, &[authd.writer()], &["-e", &format!("trace={SYNCS}")]);
+pub fn count_commits<T>(authd: &Authd, act: impl FnOnce() -> T) -> (usize, T) {
+    let strace = Strace::attach(authd, &[authd.writer()], &WRITER_CALLS);
     let done = act();
-    (strace.detach().iter().filter(|line| line.contains("sync(")).count(), done)
+    let calls = strace.detach();
+    ((0..calls.len()).filter(|&index| is_commit(&calls, index)).count(), done)
 }
