@@ -15,7 +15,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -111,15 +111,28 @@ impl Reading {
         *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
-    /// Whether the last failure is over and has left what only opening anew removes.
-    fn is_quiet_after_failure(&self) -> bool {
-        let failed_at = *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
-        failed_at.is_some_and(|at| at.elapsed() >= QUIET)
+    fn failed_at(&self) -> Option<Instant> {
+        *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a connection has failed, and not all have been opened anew since that was over.
+    fn has_failed(&self) -> bool {
+        self.failed_at().is_some()
+    }
+
+    /// [`fold`]; whether all of the log was copied.
+    fn fold(&self, writer: &mut Slot) -> bool {
+        let busy = writer.opener.busy;
+        let folded = writer.conn().and_then(|conn| fold(conn, busy));
+        if folded.is_err() {
+            self.set_failed_at(Some(Instant::now()));
+        }
+        folded.unwrap_or(false)
     }
 
     /// Once more when the failure is over: of a lock that could not be given back nobody is told.
     fn open_anew_after_failure(&self, writer: &mut Slot) {
-        if self.is_quiet_after_failure() {
+        if self.failed_at().is_some_and(|at| at.elapsed() >= QUIET) {
             let is_open = self.open_anew(writer);
             self.set_failed_at((!is_open).then(Instant::now));
         }
@@ -129,10 +142,15 @@ impl Reading {
     /// reads that are under way, each of which has a deadline.
     fn open_anew(&self, writer: &mut Slot) -> bool {
         let slots = self.threads.iter().chain(&self.points);
-        let mut slots: Vec<_> = slots.map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).collect();
-        slots.iter_mut().for_each(|slot| slot.conn = None);
-        writer.conn = None;
-        writer.conn().is_ok()
+        close(slots.map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).collect(), writer)
+    }
+
+    /// [`Reading::open_anew`], if nobody reads at the moment.
+    fn open_anew_unless_read(&self, writer: &mut Slot) {
+        let slots = self.threads.iter().chain(&self.points);
+        if let Ok(slots) = slots.map(Mutex::try_lock).collect() {
+            close(slots, writer);
+        }
     }
 }
 
@@ -140,6 +158,13 @@ impl std::fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sqlite").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+/// Closes these connections and the writer's, and opens the writer's; whether that worked.
+fn close(mut slots: Vec<MutexGuard<'_, Slot>>, writer: &mut Slot) -> bool {
+    slots.iter_mut().for_each(|slot| slot.conn = None);
+    writer.conn = None;
+    writer.conn().is_ok()
 }
 
 struct Write {
@@ -383,13 +408,14 @@ fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settin
     let mut unfolded = 0_u32;
     let mut busy = 0_u32;
     let mut is_suspect = false;
+    let mut log = Log::new(&slot.opener.path);
     loop {
         let first = match writes.recv_timeout(IDLE) {
             Ok(write) => write,
             Err(RecvTimeoutError::Timeout) => {
                 reading.open_anew_after_failure(&mut slot);
                 if !folded {
-                    folded = slot.conn().is_ok_and(|conn| fold(conn, settings.busy));
+                    folded = reading.fold(&mut slot);
                     unfolded = if folded { 0 } else { unfolded + 1 };
                     // A long read of somebody else's, or a lock of our own that could not be given back.
                     if unfolded >= UNFOLDED && unfolded.is_power_of_two() {
@@ -409,6 +435,7 @@ fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settin
         match answers.and_then(|()| commit_group(&mut slot, &group, settings)) {
             Ok(answers) => {
                 busy = 0;
+                log.bound(&mut slot, reading);
                 for (write, answer) in group.into_iter().zip(answers) {
                     write.answer(answer);
                 }
@@ -418,8 +445,12 @@ fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settin
                 slot.conn = None;
                 match sqlite_conn::code(&error) {
                     None | Some(ErrorCode::DiskFull) => {}
-                    // Somebody else's lock, which passes; or one of our own, which does not.
-                    Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) if busy == 0 => busy += 1,
+                    // Somebody else's lock, which passes; or one of our own, which does not. No read waits for that the
+                    // first time.
+                    Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) if busy == 0 && !reading.has_failed() => {
+                        busy += 1;
+                        reading.open_anew_unless_read(&mut slot);
+                    }
                     Some(_) => {
                         is_suspect = true;
                         reading.open_anew(&mut slot);
@@ -450,12 +481,45 @@ fn copy_log(slot: &mut Slot, settings: Settings) -> Result<(), DbError> {
 /// Copies the log into the file, so that the next commit begins it anew. Whoever still reads from the log is not waited
 /// for: the next idle moment will do. The log keeps its length: writing where the file system has blocks already takes a
 /// third less time than making it longer.
-fn fold(conn: &Conn, busy: Duration) -> bool {
+fn fold(conn: &Conn, busy: Duration) -> Result<bool, DbError> {
     conn.allow(Duration::MAX);
     conn.sqlite.busy_timeout(Duration::ZERO).ok();
     let unfinished = conn.control_value("PRAGMA wal_checkpoint(RESTART)");
     conn.sqlite.busy_timeout(busy).ok();
-    matches!(unfinished, Ok(0))
+    Ok(unfinished? == 0)
+}
+
+/// The log's file, which must not grow for good: on a daemon that is never idle, a lock of our own that could not be given
+/// back shows by nothing else.
+struct Log {
+    path: PathBuf,
+    /// Bytes after which the log is to be begun anew, by a new set of connections if it cannot be otherwise.
+    most: u64,
+}
+
+impl Log {
+    /// Twice the size that SQLite cuts it to.
+    const MOST: u64 = 32 << 20;
+
+    fn new(database: &Path) -> Self {
+        let mut path = database.as_os_str().to_owned();
+        path.push("-wal");
+        Self { path: path.into(), most: Self::MOST }
+    }
+
+    /// Looks at its size, and does not open it.
+    fn bound(&mut self, writer: &mut Slot, reading: &Reading) {
+        let size = std::fs::metadata(&self.path).map_or(0, |log| log.len());
+        if size <= Self::MOST {
+            self.most = Self::MOST;
+        } else if size > self.most {
+            // A long read may be what it waits for: then the next attempt is at twice the size.
+            self.most = size * 2;
+            if !reading.fold(writer) {
+                reading.open_anew(writer);
+            }
+        }
+    }
 }
 
 /// All of the group in one transaction. Statements and locks that fail for reasons outside of a batch (disk, lock, time)
