@@ -27,8 +27,10 @@ mod postgres_tls;
 mod postgres_value;
 pub mod sqlite;
 mod sqlite_conn;
+mod sqlite_pool;
 #[cfg(test)]
 mod sqlite_tests;
+mod sqlite_writer;
 pub mod sweep;
 #[cfg(test)]
 pub mod testing;

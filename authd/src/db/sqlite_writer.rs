@@ -1,0 +1,230 @@
+//! The writer thread: groups of batches, each group with one sync, and the log copied into the file when it is quiet.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rusqlite::ErrorCode;
+use tokio::sync::oneshot;
+
+use super::sqlite::Settings;
+use super::sqlite_conn::{self, Conn, Sums};
+use super::sqlite_pool::{Reading, Slot};
+use super::{Batch, Committed, DbError};
+
+/// After this long without a batch the writer folds the log back into the database file.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// After this many attempts in vain to copy the log, and after twice, four times … as many, all connections are opened
+/// anew.
+const UNFOLDED: u32 = 4;
+
+pub(super) struct Write {
+    pub(super) batch: Batch,
+    pub(super) begin_by: Instant,
+    pub(super) answer: oneshot::Sender<Result<Committed, DbError>>,
+}
+
+impl Write {
+    /// Too late to begin: the caller has been told so, or is about to be.
+    fn is_late(&self) -> bool {
+        Instant::now() >= self.begin_by
+    }
+
+    fn answer(self, answer: Result<Committed, DbError>) {
+        // Nobody is left to hear it if the caller has gone.
+        self.answer.send(answer).ok();
+    }
+}
+
+/// The life of the writer thread: ends when the database is dropped and all that was queued is answered.
+pub(super) fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settings: Settings) {
+    let mut folded = true;
+    let mut unfolded = 0_u32;
+    let mut busy = 0_u32;
+    let mut is_suspect = false;
+    let mut log = Log::new(&slot.opener.path);
+    loop {
+        let first = match writes.recv_timeout(IDLE) {
+            Ok(write) => write,
+            Err(RecvTimeoutError::Timeout) => {
+                reading.open_anew_after_failure(&mut slot);
+                if !folded {
+                    folded = reading.fold(&mut slot);
+                    unfolded = if folded { 0 } else { unfolded + 1 };
+                    // A long read of somebody else's, or a lock of our own that could not be given back.
+                    if unfolded >= UNFOLDED && unfolded.is_power_of_two() {
+                        reading.open_anew(&mut slot);
+                    }
+                }
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        folded = false;
+        let mut group = vec![first];
+        group.extend(writes.try_iter().take(settings.group.saturating_sub(1)));
+        reading.open_anew_after_failure(&mut slot);
+        let answers = if is_suspect { copy_log(&mut slot, settings) } else { Ok(()) };
+        is_suspect &= answers.is_err();
+        match answers.and_then(|()| commit_group(&mut slot, &group, settings)) {
+            Ok(answers) => {
+                busy = 0;
+                log.bound(&mut slot, reading);
+                for (write, answer) in group.into_iter().zip(answers) {
+                    write.answer(answer);
+                }
+            }
+            Err(error) => {
+                // Closing it rolls back what it has begun.
+                slot.conn = None;
+                match sqlite_conn::code(&error) {
+                    None | Some(ErrorCode::DiskFull) => {}
+                    // Somebody else's lock, which passes; or one of our own, which does not. No read waits for that the
+                    // first time.
+                    Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) if busy == 0 && !reading.has_failed() => {
+                        busy += 1;
+                        reading.open_anew_unless_read(&mut slot);
+                    }
+                    Some(_) => {
+                        is_suspect = true;
+                        reading.open_anew(&mut slot);
+                        reading.set_failed_at(Some(Instant::now()));
+                    }
+                }
+                tracing::warn!(%error, batches = group.len(), "a commit failed");
+                let reason = error.to_string();
+                for write in group {
+                    write.answer(Err(DbError::Unavailable(reason.clone().into())));
+                }
+            }
+        }
+    }
+}
+
+/// Copies the whole log into the file, and syncs both. To be done before anything is committed after a failure: a sync
+/// that failed may have left a gap in the log, and a later commit would stand behind it.
+fn copy_log(slot: &mut Slot, settings: Settings) -> Result<(), DbError> {
+    let conn = slot.conn()?;
+    conn.allow(settings.deadline);
+    match conn.control_value("PRAGMA wal_checkpoint(FULL)")? {
+        0 => Ok(()),
+        _ => Err(DbError::Unavailable("after a failed write the log could not be copied yet".into())),
+    }
+}
+
+/// Copies the log into the file, so that the next commit begins it anew. Whoever still reads from the log is not waited
+/// for: the next idle moment will do. The log keeps its length: writing where the file system has blocks already takes a
+/// third less time than making it longer.
+pub(super) fn fold(conn: &Conn, busy: Duration) -> Result<bool, DbError> {
+    conn.allow(Duration::MAX);
+    conn.sqlite.busy_timeout(Duration::ZERO).ok();
+    let unfinished = conn.control_value("PRAGMA wal_checkpoint(RESTART)");
+    conn.sqlite.busy_timeout(busy).ok();
+    Ok(unfinished? == 0)
+}
+
+/// The log's file, which must not grow for good: on a daemon that is never idle, a lock of our own that could not be given
+/// back shows by nothing else.
+struct Log {
+    path: PathBuf,
+    /// Bytes after which the log is to be begun anew, by a new set of connections if it cannot be otherwise.
+    most: u64,
+}
+
+impl Log {
+    /// Twice the size that SQLite cuts it to.
+    const MOST: u64 = 32 << 20;
+
+    fn new(database: &Path) -> Self {
+        let mut path = database.as_os_str().to_owned();
+        path.push("-wal");
+        Self { path: path.into(), most: Self::MOST }
+    }
+
+    /// Looks at its size, and does not open it.
+    fn bound(&mut self, writer: &mut Slot, reading: &Reading) {
+        let size = std::fs::metadata(&self.path).map_or(0, |log| log.len());
+        if size <= Self::MOST {
+            self.most = Self::MOST;
+        } else if size > self.most {
+            // A long read may be what it waits for: then the next attempt is at twice the size.
+            self.most = size * 2;
+            if !reading.fold(writer) {
+                reading.open_anew(writer);
+            }
+        }
+    }
+}
+
+/// All of the group in one transaction. Statements and locks that fail for reasons outside of a batch (disk, lock, time)
+/// end the whole group, because SQLite may already have rolled it back.
+fn commit_group(slot: &mut Slot, group: &[Write], settings: Settings) -> Result<Answers, DbError> {
+    let conn = slot.conn()?;
+    conn.allow(settings.deadline);
+    begin(conn)?;
+    let mut sums = Sums::new();
+    let answers = if let Some(answers) = apply_all(conn, group, &mut sums)? {
+        answers
+    } else {
+        // A batch failed, and took with it what was applied so far: once more, each within its own bounds.
+        begin(conn)?;
+        sums.clear();
+        group.iter().map(|write| apply(conn, write, &mut sums)).collect::<Result<Vec<_>, _>>()?
+    };
+    conn.add(&sums)?;
+    conn.control("COMMIT")?;
+    Ok(answers)
+}
+
+fn begin(conn: &Conn) -> Result<(), DbError> {
+    if !conn.sqlite.is_autocommit() {
+        conn.control("ROLLBACK")?;
+    }
+    // IMMEDIATE takes the write lock now: an upgrade later would fail at once, without waiting for `busy`.
+    conn.control("BEGIN IMMEDIATE")
+}
+
+/// What each batch of a group answers.
+type Answers = Vec<Result<Committed, DbError>>;
+
+/// All batches without a savepoint between them, or none: `None` when one failed. Nearly all groups pass, and each
+/// savepoint would copy every page that its batch touches: a third of the writer's work for a new token.
+fn apply_all(conn: &Conn, group: &[Write], sums: &mut Sums) -> Result<Option<Answers>, DbError> {
+    let mut done = Vec::with_capacity(group.len());
+    for write in group {
+        if write.is_late() {
+            done.push(Err(DbError::Late("a commit")));
+            continue;
+        }
+        match conn.apply(&write.batch, sums) {
+            Err(error) if error.is_unavailable() => return Err(error),
+            Err(_) => return Ok(None),
+            answer => done.push(answer),
+        }
+    }
+    Ok(Some(done))
+}
+
+/// One batch in a savepoint: the outer result is the group's, the inner one the batch's.
+fn apply(conn: &Conn, write: &Write, sums: &mut Sums) -> Result<Result<Committed, DbError>, DbError> {
+    if write.is_late() {
+        return Ok(Err(DbError::Late("a commit")));
+    }
+    conn.control("SAVEPOINT batch")?;
+    let before = sums.clone();
+    let answer = conn.apply(&write.batch, sums);
+    if answer.is_err() {
+        *sums = before;
+    }
+    match answer {
+        Ok(_) => {}
+        Err(error) if error.is_unavailable() => return Err(error),
+        Err(_) if conn.sqlite.is_autocommit() => {
+            return Err(DbError::Unavailable("SQLite rolled the whole transaction back".into()));
+        }
+        Err(_) => conn.control("ROLLBACK TO batch")?,
+    }
+    conn.control("RELEASE batch")?;
+    Ok(answer)
+}
