@@ -63,20 +63,20 @@ impl<T: Weigh> Weighter<Hash, Arc<T>> for Bytes {
     }
 }
 
-/// Whether what is cached may be believed. The caches of a process share one.
+/// Whether cached values may be used. The caches of a process share one.
 #[derive(Clone, Debug)]
-pub struct Belief {
+pub struct CacheTrust {
     /// Other nodes may change what is kept here.
     is_shared: bool,
     /// How many commits there are whose outcome is not known.
     suspensions: Arc<AtomicUsize>,
 }
 
-/// Nothing cached is believed while this lives.
+/// No cached value is used while this lives.
 #[derive(Debug)]
 pub struct Suspension(Arc<AtomicUsize>);
 
-impl Belief {
+impl CacheTrust {
     /// `is_shared`: other nodes share the database.
     pub fn new(is_shared: bool) -> Self {
         Self { is_shared, suspensions: Arc::default() }
@@ -150,7 +150,7 @@ impl<T: Weigh + Dated> Shelf for Shared<T> {
 /// The cache of a room: values by hash on a shelf, and the generations that keep out what is old.
 pub struct Guarded<S> {
     pub shelf: S,
-    belief: Belief,
+    trust: CacheTrust,
     unknown: sync::Cache<Hash, ()>,
     generations: [Mutex<u64>; SHARDS],
 }
@@ -166,32 +166,32 @@ impl<S: Shelf> std::fmt::Debug for Guarded<S> {
 
 impl<T: Weigh + Dated> Cache<T> {
     /// Holds at most this many bytes.
-    pub fn new(max_bytes: u64, belief: Belief) -> Self {
+    pub fn new(max_bytes: u64, trust: CacheTrust) -> Self {
         let items = usize::try_from(max_bytes).unwrap_or(usize::MAX) / (SLOT + size_of::<T>());
         // The estimate sizes bookkeeping that is allocated at once: a daemon that starts small stays small.
-        Self::on(Shared(sync::Cache::with_weighter(items.min(1_024), max_bytes, Bytes)), belief)
+        Self::on(Shared(sync::Cache::with_weighter(items.min(1_024), max_bytes, Bytes)), trust)
     }
 }
 
 impl<S: Shelf> Guarded<S> {
-    pub fn on(shelf: S, belief: Belief) -> Self {
+    pub fn on(shelf: S, trust: CacheTrust) -> Self {
         let generations = std::array::from_fn(|_| Mutex::new(0));
-        Self { shelf, belief, unknown: sync::Cache::new(UNKNOWN), generations }
+        Self { shelf, trust, unknown: sync::Cache::new(UNKNOWN), generations }
     }
 
     /// What is kept and may still be believed.
     pub fn find(&self, hash: &Hash, now: Millis) -> Option<S::Value> {
-        if self.belief.is_suspended() {
+        if self.trust.is_suspended() {
             return None;
         }
         let is_fresh =
-            |value: &S::Value| !self.belief.is_shared || clock(now).wrapping_sub(value.read_at()) < MAX_STALENESS;
+            |value: &S::Value| !self.trust.is_shared || clock(now).wrapping_sub(value.read_at()) < MAX_STALENESS;
         self.shelf.find(hash).filter(is_fresh)
     }
 
     /// Whether the database was asked about this hash lately and did not know it.
     pub fn is_unknown(&self, hash: &Hash) -> bool {
-        !self.belief.is_shared && !self.belief.is_suspended() && self.unknown.get(hash).is_some()
+        !self.trust.is_shared && !self.trust.is_suspended() && self.unknown.get(hash).is_some()
     }
 
     /// To be taken before the database is read.
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_refill_that_raced_with_a_revoke_loses() {
-        let cache = Cache::new(1 << 20, Belief::new(false));
+        let cache = Cache::new(1 << 20, CacheTrust::new(false));
         let hash = [1; 32];
         let before = cache.stamp(&hash);
         cache.forget(&hash);
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn forgetting_everything_also_beats_refills_under_way() {
-        let cache = Cache::new(1 << 20, Belief::new(false));
+        let cache = Cache::new(1 << 20, CacheTrust::new(false));
         let (a, b) = ([1; 32], [2; 32]);
         let (stamp_a, stamp_b) = (cache.stamp(&a), cache.stamp(&b));
         cache.forget_all();
@@ -281,13 +281,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_believed_while_an_outcome_is_not_known() {
-        let belief = Belief::new(false);
-        let cache = Cache::new(1 << 20, belief.clone());
+    fn no_cached_value_is_used_while_an_outcome_is_not_known() {
+        let trust = CacheTrust::new(false);
+        let cache = Cache::new(1 << 20, trust.clone());
         let (known, unknown) = ([1; 32], [2; 32]);
         cache.refill(cache.stamp(&known), known, Some(&text()));
         cache.refill(cache.stamp(&unknown), unknown, None);
-        let (first, second) = (belief.suspend(), belief.suspend());
+        let (first, second) = (trust.suspend(), trust.suspend());
         for held in [first, second] {
             assert!(cache.find(&known, 0).is_none() && !cache.is_unknown(&unknown));
             drop(held);
@@ -299,7 +299,7 @@ mod tests {
     fn what_other_nodes_may_change_is_not_believed_for_long() {
         let hash = [1; 32];
         for (is_shared, late) in [(false, true), (true, false)] {
-            let cache = Cache::new(1 << 20, Belief::new(is_shared));
+            let cache = Cache::new(1 << 20, CacheTrust::new(is_shared));
             cache.refill(cache.stamp(&hash), hash, Some(&text()));
             cache.refill(cache.stamp(&[2; 32]), [2; 32], None);
             assert!(cache.find(&hash, 7_000).is_some() && cache.find(&hash, 11_999).is_some());
@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn it_stays_within_its_bound() {
-        let cache = Cache::new(1 << 20, Belief::new(false));
+        let cache = Cache::new(1 << 20, CacheTrust::new(false));
         for number in 0..50_000_u32 {
             let mut hash = [0; 32];
             hash[..4].copy_from_slice(&number.to_le_bytes());

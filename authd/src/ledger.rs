@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use crate::app::Ctx;
 use crate::audit;
 use crate::authority;
-use crate::cache::Belief;
+use crate::cache::CacheTrust;
 use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Row, Statement};
 use crate::error::Error;
 use crate::world::{Millis, World};
@@ -193,7 +193,7 @@ pub fn is_overtaken(error: &Error) -> bool {
 pub struct Ledger {
     db: Arc<dyn Db>,
     world: World,
-    belief: Belief,
+    trust: CacheTrust,
     subscribers: Vec<Arc<dyn Subscriber>>,
 }
 
@@ -204,9 +204,9 @@ impl std::fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// `belief` is what the caches of the subscribers were made with.
-    pub fn new(db: Arc<dyn Db>, world: World, belief: Belief, subscribers: Vec<Arc<dyn Subscriber>>) -> Self {
-        Self { db, world, belief, subscribers }
+    /// `trust` is what the caches of the subscribers were made with.
+    pub fn new(db: Arc<dyn Db>, world: World, trust: CacheTrust, subscribers: Vec<Arc<dyn Subscriber>>) -> Self {
+        Self { db, world, trust, subscribers }
     }
 
     /// Commits a change of this caller, and forgets what it invalidates before it returns.
@@ -262,7 +262,7 @@ impl Ledger {
     ) {
         let end = self.db.submit(batch).await;
         if let Err(DbError::Lost(lost)) = &end {
-            let _suspended = self.belief.suspend();
+            let _suspended = self.trust.suspend();
             let lost = lost.clone();
             answer.send(end).ok();
             self.settled(lost).await;
@@ -284,7 +284,7 @@ impl Ledger {
         let (mut pause, longest) = SETTLE_PAUSE;
         tracing::warn!(
             reason = lost.reason,
-            "the outcome of a commit is not known; nothing cached is believed until it is"
+            "the outcome of a commit is not known; the caches are not used until it is"
         );
         loop {
             match self.db.settle(lost.clone()).await {

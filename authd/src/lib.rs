@@ -42,7 +42,7 @@ use anyhow::{Context, bail};
 use tokio::sync::watch;
 
 use app::App;
-use cache::Belief;
+use cache::CacheTrust;
 use config::{Config, DatabaseUrl};
 use db::Db;
 use ephemeral::Ephemeral;
@@ -124,14 +124,14 @@ pub async fn build(config: Config, world: World, db: Arc<dyn Db>) -> anyhow::Res
         Some(url) => Arc::new(ephemeral::redis::RedisEphemeral::open(url.expose())?),
         None => Arc::new(ephemeral::db::DbEphemeral::new(db.clone(), world.clone())),
     };
-    let belief = Belief::new(config.is_shared());
-    let (tokens, marks) = Tokens::new(&config, belief.clone());
+    let trust = CacheTrust::new(config.is_shared());
+    let (tokens, marks) = Tokens::new(&config, trust.clone());
     let tokens = Arc::new(tokens);
-    let sessions = Arc::new(sessions::Sessions::new(&config, belief.clone()));
-    let rbac = Arc::new(rbac::Rbac::new(&belief));
+    let sessions = Arc::new(sessions::Sessions::new(&config, trust.clone()));
+    let rbac = Arc::new(rbac::Rbac::new(&trust));
     let subscribers: Vec<Arc<dyn Subscriber>> = vec![tokens.clone(), sessions.clone(), rbac.clone()];
     let app = App {
-        ledger: Arc::new(Ledger::new(db.clone(), world.clone(), belief, subscribers)),
+        ledger: Arc::new(Ledger::new(db.clone(), world.clone(), trust, subscribers)),
         started_at: world.now(),
         metrics: Metrics::new(registry().routes()),
         writes: system::Writes::default(),

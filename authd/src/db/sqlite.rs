@@ -195,12 +195,12 @@ impl Db for Sqlite {
     fn close(&self) -> BoxFuture<'_, Result<(), DbError>> {
         let (opener, deadline) = (self.opener.clone(), self.settings.deadline);
         Box::pin(async move {
-            let folding = tokio::task::spawn_blocking(move || {
+            let emptying = tokio::task::spawn_blocking(move || {
                 let conn = opener.open()?;
                 conn.allow(deadline);
                 conn.control_value("PRAGMA wal_checkpoint(TRUNCATE)")
             });
-            match tokio::time::timeout(deadline, folding).await {
+            match tokio::time::timeout(deadline, emptying).await {
                 Ok(Ok(Ok(0))) => Ok(()),
                 Ok(Ok(Ok(_))) => Err(DbError::Unavailable("somebody else reads it".into())),
                 Ok(Ok(Err(error))) => Err(error),

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::sqlite_conn::{self, Conn};
-use super::sqlite_writer::fold;
+use super::sqlite_writer::checkpoint;
 use super::{DbError, Query, Row};
 
 /// A failure is over when none has followed it for this long.
@@ -48,14 +48,14 @@ impl Reading {
         self.failed_at().is_some()
     }
 
-    /// [`fold`]; whether all of the log was copied.
-    pub(super) fn fold(&self, writer: &mut Slot) -> bool {
+    /// [`checkpoint`]; whether all of the log was copied.
+    pub(super) fn checkpoint(&self, writer: &mut Slot) -> bool {
         let busy = writer.opener.busy;
-        let folded = writer.conn().and_then(|conn| fold(conn, busy));
-        if folded.is_err() {
+        let checkpointed = writer.conn().and_then(|conn| checkpoint(conn, busy));
+        if checkpointed.is_err() {
             self.set_failed_at(Some(Instant::now()));
         }
-        folded.unwrap_or(false)
+        checkpointed.unwrap_or(false)
     }
 
     /// Once more when the failure is over: of a lock that could not be given back nobody is told.

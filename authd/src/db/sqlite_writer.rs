@@ -12,12 +12,12 @@ use super::sqlite_conn::{self, Conn, Sums};
 use super::sqlite_pool::{Reading, Slot};
 use super::{Batch, Committed, DbError};
 
-/// After this long without a batch the writer folds the log back into the database file.
+/// After this long without a batch the writer copies the log back into the database file.
 const IDLE: Duration = Duration::from_secs(2);
 
 /// After this many attempts in vain to copy the log, and after twice, four times … as many, all connections are opened
 /// anew.
-const UNFOLDED: u32 = 4;
+const FAILED_CHECKPOINTS: u32 = 4;
 
 pub(super) struct Write {
     pub(super) batch: Batch,
@@ -39,8 +39,8 @@ impl Write {
 
 /// The life of the writer thread: ends when the database is dropped and all that was queued is answered.
 pub(super) fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settings: Settings) {
-    let mut folded = true;
-    let mut unfolded = 0_u32;
+    let mut checkpointed = true;
+    let mut failed_checkpoints = 0_u32;
     let mut busy = 0_u32;
     let mut is_suspect = false;
     let mut log = Log::new(&slot.opener.path);
@@ -49,11 +49,11 @@ pub(super) fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Wri
             Ok(write) => write,
             Err(RecvTimeoutError::Timeout) => {
                 reading.open_anew_after_failure(&mut slot);
-                if !folded {
-                    folded = reading.fold(&mut slot);
-                    unfolded = if folded { 0 } else { unfolded + 1 };
+                if !checkpointed {
+                    checkpointed = reading.checkpoint(&mut slot);
+                    failed_checkpoints = if checkpointed { 0 } else { failed_checkpoints + 1 };
                     // A long read of somebody else's, or a lock of our own that could not be given back.
-                    if unfolded >= UNFOLDED && unfolded.is_power_of_two() {
+                    if failed_checkpoints >= FAILED_CHECKPOINTS && failed_checkpoints.is_power_of_two() {
                         reading.open_anew(&mut slot);
                     }
                 }
@@ -61,7 +61,7 @@ pub(super) fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Wri
             }
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        folded = false;
+        checkpointed = false;
         let mut group = vec![first];
         group.extend(writes.try_iter().take(settings.group.saturating_sub(1)));
         reading.open_anew_after_failure(&mut slot);
@@ -116,7 +116,7 @@ fn copy_log(slot: &mut Slot, settings: Settings) -> Result<(), DbError> {
 /// Copies the log into the file, so that the next commit begins it anew. Whoever still reads from the log is not waited
 /// for: the next idle moment will do. The log keeps its length: writing where the file system has blocks already takes a
 /// third less time than making it longer.
-pub(super) fn fold(conn: &Conn, busy: Duration) -> Result<bool, DbError> {
+pub(super) fn checkpoint(conn: &Conn, busy: Duration) -> Result<bool, DbError> {
     conn.allow(Duration::MAX);
     conn.sqlite.busy_timeout(Duration::ZERO).ok();
     let unfinished = conn.control_value("PRAGMA wal_checkpoint(RESTART)");
@@ -150,7 +150,7 @@ impl Log {
         } else if size > self.most {
             // A long read may be what it waits for: then the next attempt is at twice the size.
             self.most = size * 2;
-            if !reading.fold(writer) {
+            if !reading.checkpoint(writer) {
                 reading.open_anew(writer);
             }
         }

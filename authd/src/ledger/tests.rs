@@ -89,7 +89,7 @@ async fn what_is_committed_after_its_caller_was_told_503_is_forgotten_then() {
 }
 
 #[tokio::test]
-async fn nothing_cached_is_believed_while_a_commit_is_lost() {
+async fn no_cached_value_is_used_while_a_commit_is_lost() {
     for (operation, fields, after) in takings() {
         let shop = Shop::new().await;
         assert_eq!(shop.held().await, [true; 3]);

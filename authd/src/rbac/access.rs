@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{INVALIDATION, store};
 use crate::app::App;
-use crate::cache::{ALLOCATION, Belief, Cache, Dated, Hash, Weigh};
+use crate::cache::{ALLOCATION, Cache, CacheTrust, Dated, Hash, Weigh};
 use crate::caller::Permissions;
 use crate::db::{BoxFuture, Db};
 use crate::error::{Error, Result};
@@ -161,10 +161,10 @@ impl Named<'_> {
 }
 
 impl Rbac {
-    pub fn new(belief: &Belief) -> Self {
+    pub fn new(trust: &CacheTrust) -> Self {
         Self {
-            access: Cache::new(ACCESS_BYTES, belief.clone()),
-            services: Cache::new(SERVICE_BYTES, belief.clone()),
+            access: Cache::new(ACCESS_BYTES, trust.clone()),
+            services: Cache::new(SERVICE_BYTES, trust.clone()),
             reads: Semaphore::new(READS),
         }
     }

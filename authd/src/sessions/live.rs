@@ -15,7 +15,7 @@ use tracing::warn;
 use super::cache::Lives;
 use super::{INVALIDATION, store};
 use crate::app::App;
-use crate::cache::{Belief, Guarded, Hash, clock};
+use crate::cache::{CacheTrust, Guarded, Hash, clock};
 use crate::config::Config;
 use crate::db::{BoxFuture, Db, DbError};
 use crate::error::{Error, Result};
@@ -144,7 +144,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    pub fn new(config: &Config, belief: Belief) -> Self {
+    pub fn new(config: &Config, trust: CacheTrust) -> Self {
         let seconds = |seconds: u32| Millis::from(seconds) * SECOND;
         Self {
             limits: Limits {
@@ -152,7 +152,7 @@ impl Sessions {
                 threshold: seconds(config.sessions.renew_threshold_seconds),
                 max: seconds(config.sessions.max_seconds),
             },
-            cache: Guarded::on(Lives::new(CACHE_BYTES), belief),
+            cache: Guarded::on(Lives::new(CACHE_BYTES), trust),
             lanes: (0..LANES).map(|_| Mutex::new(())).collect(),
             turns: Semaphore::new(TURNS),
         }

@@ -26,7 +26,7 @@ pub(crate) use self::service_tokens::{
 pub(crate) use self::store::{SECRET_KEPT, SWEEP_SECRETS, split};
 pub use self::usage::Marks;
 pub(crate) use self::validate::{FAULTS, Found, Known};
-use crate::cache::Belief;
+use crate::cache::CacheTrust;
 use crate::config::Config;
 use crate::ledger::Invalidation;
 use crate::registry::Registry;
@@ -60,13 +60,13 @@ pub struct Tokens {
 
 impl Tokens {
     /// The marks are for the daemon's background task, [`Marks::run`].
-    pub fn new(config: &Config, belief: Belief) -> (Self, Marks) {
+    pub fn new(config: &Config, trust: CacheTrust) -> (Self, Marks) {
         let (marks, receiver) = mpsc::channel(usage::QUEUE);
         let tokens = Self {
             prefix: config.tokens.prefix.clone(),
             accept_unchecked: config.tokens.accept_unchecked,
             mark_seconds: config.tokens.last_used_seconds.max(1),
-            cache: Cache::on(cache::Tokens::new(config.cache.max_bytes), belief),
+            cache: Cache::on(cache::Tokens::new(config.cache.max_bytes), trust),
             lanes: (0..LANES).map(|_| Mutex::new(())).collect(),
             reads: Semaphore::new(READS),
             marks,
