@@ -124,7 +124,7 @@ pub enum Expect {
 /// A statement of a batch, with what it expects.
 #[derive(Clone, Debug)]
 pub struct Statement {
-    /// What an unmet expectation, a broken uniqueness and the outcome are reported by: unique within its batch where
+    /// What a failed expectation, a broken uniqueness and the outcome are reported by: unique within its batch where
     /// somebody asks for it.
     pub name: &'static str,
     pub sql: &'static str,

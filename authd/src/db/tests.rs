@@ -28,7 +28,7 @@ on_every_engine! {
     every_kind_of_value_comes_back
     parameters_are_placed_by_number
     a_batch_is_applied_whole_or_not_at_all
-    an_unmet_expectation_names_its_statement
+    a_failed_expectation_names_its_statement
     a_duplicate_names_its_statement
     what_was_committed_is_read_at_once
     returning_tells_what_this_batch_wrote
@@ -91,7 +91,7 @@ async fn a_batch_is_applied_whole_or_not_at_all(db: Arc<dyn Db>) {
     assert_eq!(db.commit(Vec::new()).await.unwrap(), Committed::default());
 }
 
-async fn an_unmet_expectation_names_its_statement(db: Arc<dyn Db>) {
+async fn a_failed_expectation_names_its_statement(db: Arc<dyn Db>) {
     put(&*db, "a", 1).await;
     for (second, met) in [
         (Statement::one("add", ADD, ["a".into(), 1.into()]), true),

@@ -280,7 +280,7 @@ pub fn acknowledge(id: SessionId, generation: i64, now: Millis, idle_expires_at:
     )
 }
 
-/// Takes the right to renew until a time; unmet while another node has it.
+/// Takes the right to renew until a time; fails while another node has it.
 pub fn lease(id: SessionId, until: Millis, now: Millis) -> Statement {
     Statement::one("lease", LEASE, [id.to_string().into(), until.into(), now.into()])
 }
