@@ -1,9 +1,9 @@
 //! The one way to change anything: [`Ledger::commit`].
 //!
 //! It does, in this order and for everybody: adds the proof that the caller may still do this, the audit row and the
-//! invalidation rows to the batch; commits on a task that outlives the caller; and makes this node forget what the change
-//! invalidates before the change is answered. The end of each batch reaches that task, however late and whether anybody
-//! still waits, so that no cache keeps what a stalled disk wrote after its caller was told 503.
+//! invalidation rows to the batch; commits; and makes this node forget what the change invalidates before the change is
+//! answered. It sees each batch to its end, however late and whether anybody still waits, so that no cache keeps what a
+//! stalled disk wrote after its caller was told 503.
 //!
 //! Beside the ledger write only: last-used marks, sliding renewals, the acknowledgement of a refresh token, hash upgrades
 //! (each is a hint, or is conditional on the row that it changes); attempt counters and refusal rows (whoever causes them
@@ -11,13 +11,15 @@
 //! key ring (there is no caller yet); sweeps (what they remove is invisible already); health (it changes nothing);
 //! `ephemeral` (it may vanish).
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 use shared::op::Permission;
 use shared::problem::Code;
-use tokio::sync::oneshot;
+use tokio::runtime::Handle;
 
 use crate::app::Ctx;
 use crate::audit;
@@ -164,6 +166,31 @@ impl From<Refused> for Error {
     }
 }
 
+/// A commit that goes on, on a task of its own, when its caller goes away or waits no longer. A task from the start would
+/// cost every change two more hand-overs between threads.
+struct Outliving(Option<BoxFuture<'static, Result<Committed, DbError>>>);
+
+impl Future for Outliving {
+    type Output = Result<Committed, DbError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(running) = &mut self.0 else { return Poll::Pending };
+        let polled = running.as_mut().poll(context);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl Drop for Outliving {
+    fn drop(&mut self) {
+        if let (Some(running), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(running);
+        }
+    }
+}
+
 /// How a batch ended.
 enum Outcome<'a> {
     Committed(&'a Committed),
@@ -223,17 +250,10 @@ impl Ledger {
         batch.extend(change.batch);
         batch.push(audit::row(ctx, change.action, Some(&change.subject), change.detail));
         batch.extend(change.invalidates.iter().filter_map(|invalidation| invalidation.row(now)));
-        let (answer, answered) = oneshot::channel();
-        let running = self.clone().run(now, batch, change.invalidates, answer);
-        tokio::spawn(running);
-        let error = match tokio::time::timeout(self.db.deadline(), answered).await {
-            Ok(Ok(Ok(committed))) => return Ok(committed),
-            Ok(Ok(Err(error))) => error,
-            // The task was ended by a panic, and with it what it had to forget.
-            Ok(Err(_)) => {
-                self.forget_all();
-                DbError::Defect("the task that commits has ended".into())
-            }
+        let running = Outliving(Some(Box::pin(self.clone().run(now, batch, change.invalidates))));
+        let error = match tokio::time::timeout(self.db.deadline(), running).await {
+            Ok(Ok(committed)) => return Ok(committed),
+            Ok(Err(error)) => error,
             Err(_) => {
                 self.forget_all();
                 DbError::Late("a commit")
@@ -258,16 +278,16 @@ impl Ledger {
         now: Millis,
         batch: Batch,
         invalidates: Vec<Invalidation>,
-        answer: oneshot::Sender<Result<Committed, DbError>>,
-    ) {
+    ) -> Result<Committed, DbError> {
         let end = self.db.submit(batch).await;
         if let Err(DbError::Lost(lost)) = &end {
-            let _suspended = self.trust.suspend();
-            let lost = lost.clone();
-            answer.send(end).ok();
-            self.settled(lost).await;
-            self.forget_after(now, &invalidates, &Outcome::Unknown).await;
-            return;
+            let (lost, suspended) = (lost.clone(), self.trust.suspend());
+            tokio::spawn(async move {
+                self.settled(lost).await;
+                self.forget_after(now, &invalidates, &Outcome::Unknown).await;
+                drop(suspended);
+            });
+            return end;
         }
         let outcome = match &end {
             Ok(committed) => Outcome::Committed(committed),
@@ -276,7 +296,7 @@ impl Ledger {
             Err(_) => Outcome::Refused,
         };
         self.forget_after(now, &invalidates, &outcome).await;
-        answer.send(end).ok();
+        end
     }
 
     /// Waits until a lost commit has happened or cannot any more.
