@@ -70,10 +70,10 @@ pub(super) fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Wri
         match answers.and_then(|()| commit_group(&mut slot, &group, settings)) {
             Ok(answers) => {
                 busy = 0;
-                log.bound(&mut slot, reading);
                 for (write, answer) in group.into_iter().zip(answers) {
                     write.answer(answer);
                 }
+                log.bound(&mut slot, reading);
             }
             Err(error) => {
                 // Closing it rolls back what it has begun.
