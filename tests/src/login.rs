@@ -274,15 +274,16 @@ fn listen_for_release() -> (u16, mpsc::Receiver<String>) {
     let (arrived, releases) = mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let mut line = String::new();
-            let _ = BufReader::new(&stream).read_line(&mut line);
-            let value = line.split(['?', '&', ' ']).find_map(|p| p.strip_prefix("release="));
-            let _ = (&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
-            if let Some(value) = value
-                && arrived.send(value.to_owned()).is_err()
-            {
-                return;
-            }
+            let arrived = arrived.clone();
+            // Each by itself: a browser opens connections that it may never use.
+            std::thread::spawn(move || {
+                let mut line = String::new();
+                let _ = BufReader::new(&stream).read_line(&mut line);
+                let value = line.split(['?', '&', ' ']).find_map(|p| p.strip_prefix("release="));
+                let _ = (&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+                // A test that has ended waits for none.
+                let _ = value.map(|value| arrived.send(value.to_owned()));
+            });
         }
     });
     (port, releases)
