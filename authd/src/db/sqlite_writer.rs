@@ -130,20 +130,28 @@ struct Log {
     path: PathBuf,
     /// Bytes after which the log is to be begun anew, by a new set of connections if it cannot be otherwise.
     most: u64,
+    looked_at: Instant,
 }
 
 impl Log {
     /// Twice the size that SQLite cuts it to.
     const MOST: u64 = 32 << 20;
+    /// Time between two looks: after each the kernel stamps the file's next write with a time of its own, at a sixth of
+    /// the cost of a small commit.
+    const PAUSE: Duration = Duration::from_secs(1);
 
     fn new(database: &Path) -> Self {
         let mut path = database.as_os_str().to_owned();
         path.push("-wal");
-        Self { path: path.into(), most: Self::MOST }
+        Self { path: path.into(), most: Self::MOST, looked_at: Instant::now() }
     }
 
-    /// Looks at its size, and does not open it.
+    /// Looks at its size now and then, and does not open it.
     fn bound(&mut self, writer: &mut Slot, reading: &Reading) {
+        if self.looked_at.elapsed() < Self::PAUSE {
+            return;
+        }
+        self.looked_at = Instant::now();
         let size = std::fs::metadata(&self.path).map_or(0, |log| log.len());
         if size <= Self::MOST {
             self.most = Self::MOST;
