@@ -153,8 +153,9 @@ fn a_session_slides_and_ends_in_real_time() {
     assert_eq!(check(&authd, &idle)["error"], "invalid_token");
 }
 
-/// An unknown user, a wrong password, a locked name and a disabled user take authd the same: the medians, interleaved,
-/// lie within 5 % of one another.
+/// An unknown user, a wrong password, a locked name and a disabled user take authd the same: the quickest tenths,
+/// interleaved, end within 5 % of one another. What else runs on the machine only makes an answer slower, by half on a
+/// shared core, so that medians jump between two values; the quickest answers show the work itself.
 #[test]
 fn refused_logins_take_the_same_whatever_is_wrong() {
     const ROUNDS: usize = 100;
@@ -173,8 +174,7 @@ fn refused_logins_take_the_same_whatever_is_wrong() {
     }
     assert_eq!(login(&authd, "locked", PASSWORD).0, 401, "it is locked");
     let pid = authd.process().pid();
-    // What else runs on the machine moves medians too, now and then, but less and less the more there is of each kind; a
-    // difference of authd's own stays.
+    // The more there is of each kind, the less chance is left; a difference of authd's own stays.
     let mut times: [Vec<Duration>; 4] = Default::default();
     let mut seen = Vec::new();
     while seen.len() < 5 && !seen.last().is_some_and(are_alike) {
@@ -197,14 +197,14 @@ fn refused_logins_take_the_same_whatever_is_wrong() {
             }
         }
         times.iter_mut().for_each(|times| times.sort_unstable());
-        seen.push(times.each_ref().map(|times| times[times.len() / 2]));
+        seen.push(times.each_ref().map(|times| times[times.len() / 10]));
     }
     assert!(seen.last().is_some_and(are_alike), "unknown, wrong, locked, disabled: {seen:?}");
 }
 
 /// Within 5 % of one another.
-fn are_alike(medians: &[Duration; 4]) -> bool {
-    let (least, most) = (medians.iter().min().expect("four"), medians.iter().max().expect("four"));
+fn are_alike(times: &[Duration; 4]) -> bool {
+    let (least, most) = (times.iter().min().expect("four"), times.iter().max().expect("four"));
     most.as_secs_f64() <= least.as_secs_f64() * 1.05
 }
 
