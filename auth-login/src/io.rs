@@ -1,4 +1,4 @@
-//! The world as this program sees it: streams, environment, time and luck, all replaceable by a test.
+//! What this program takes from outside: streams, environment variables, time and randomness; a test replaces each.
 
 use std::collections::HashMap;
 use std::ffi::OsString;

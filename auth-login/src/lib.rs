@@ -12,7 +12,7 @@ pub mod commands;
 pub mod error;
 pub mod io;
 pub mod loopback;
-pub mod places;
+pub mod paths;
 pub mod prompt;
 pub mod settings;
 

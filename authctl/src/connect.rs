@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use crate::Io;
 use crate::args::Global;
 use crate::error::{Error, SocketProblem, Tried};
-use crate::kept;
+use crate::session_store;
 
 /// A daemon that accepts is on the same machine; its kernel answers at once unless the queue of callers is full.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -169,8 +169,8 @@ pub(crate) fn token_variable(io: &Io<'_>) -> Option<&'static str> {
 
 /// The token of the session that `authctl login` began there.
 fn session_token(endpoint: &Endpoint, io: &Io<'_>) -> Result<Option<Secret>, Error> {
-    let Some(folder) = kept::Folder::find(io) else { return Ok(None) };
-    match folder.session(&kept::name(endpoint))? {
+    let Some(folder) = session_store::Folder::find(io) else { return Ok(None) };
+    match folder.session(&session_store::name(endpoint))? {
         Some(kept) => kept.token(),
         None => Ok(None),
     }

@@ -8,8 +8,8 @@ mod args;
 mod commands;
 mod connect;
 mod error;
-mod kept;
 mod output;
+mod session_store;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -33,7 +33,7 @@ fn now() -> Time {
     Time::from_millis(jiff::Timestamp::now().as_millisecond())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where this program asks for luck")]
+#[expect(clippy::disallowed_methods, reason = "the one place where this program asks for randomness")]
 fn new_key() -> String {
     uuid::Uuid::new_v4().to_string()
 }

@@ -10,12 +10,9 @@
 use shared::id::{ServiceId, SessionId, UserId};
 use shared::op::Permission;
 
-use crate::caller::Caller;
-use crate::db::{Batch, Statement, Value};
-use crate::ledger::Invalidation;
-use crate::rbac::{self, AUTHD};
-use crate::world::Millis;
-use crate::{sessions, tokens};
+use crate::caller::{AUTHD, Caller};
+use crate::db::{Batch, Statement, Value, split_hash};
+use crate::env::Millis;
 
 /// The name of every statement of a proof.
 pub const PROOF: &str = "authority";
@@ -52,20 +49,8 @@ pub fn proof(caller: &Caller, permissions: impl IntoIterator<Item = Permission>,
     }
 }
 
-/// What the caches hold of a caller.
-pub fn invalidations(caller: &Caller) -> Vec<Invalidation> {
-    match caller {
-        Caller::Token { id, .. } => vec![tokens::invalidation(*id)],
-        Caller::Service { token, service, .. } => vec![tokens::invalidation(*token), rbac::invalidation(service)],
-        Caller::User { id, .. } => vec![sessions::invalidation(*id), rbac::invalidation(id)],
-        Caller::Anonymous | Caller::AdminToken | Caller::Peer { .. } | Caller::Device { .. } | Caller::System => {
-            Vec::new()
-        }
-    }
-}
-
 fn secret(hash: &[u8; 32], now: Millis) -> Statement {
-    let (slot, rest) = tokens::split(hash);
+    let (slot, rest) = split_hash(hash);
     Statement::exists(PROOF, SECRET, [slot, rest, now.into()])
 }
 

@@ -1,19 +1,37 @@
 //! A bounded cache in front of the database, by the hash of what somebody presents: a token, a session's secret.
 //!
 //! Invariants: what a change has removed cannot come back by a refill that read the database before. Each shard has a
-//! generation: [`Guarded::forget`] raises it, and a refill that started under an older one is not stored. The check and
-//! the store are under the generation's lock, which hits never take; a shelf may have locks of its own. And where other
-//! nodes share the database, whose changes do not reach this cache yet, nothing is believed for long.
+//! generation: [`Cache::forget`] raises it, and a refill that started under an older one is not stored. The check and
+//! the store are under the generation's lock, which hits never take. Where other nodes share the database, whose changes
+//! do not reach this cache yet, a value is used for a few seconds only.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use quick_cache::Weighter;
 use quick_cache::sync;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::world::Millis;
+use crate::env::{Env, Millis, SECOND};
+use crate::error::{Error, Result};
+use crate::keyed_mutex::{KeyGuard, KeyedMutex};
 
-pub mod packed;
+/// `[cache]`: the cache of tokens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Its bound, in bytes.
+    pub max_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_bytes: 64 << 20 }
+    }
+}
 
 /// SHA-256 of what is looked up.
 pub type Hash = [u8; 32];
@@ -22,44 +40,48 @@ const SHARDS: usize = 64;
 /// Unknown hashes that are remembered, so that asking again about one costs no look-up.
 const UNKNOWN: usize = 4096;
 
-/// Seconds for which a cached value is believed where other nodes share the database.
-const MAX_STALENESS: u32 = 5;
+/// For how long a cached value is used where other nodes share the database.
+const MAX_STALENESS: Millis = 5 * SECOND;
 
-/// The time in seconds, cut to 32 bits: when something was read.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ages are differences, and wrap")]
-pub fn clock(now: Millis) -> u32 {
-    (now / 1000) as u32
-}
-
-/// A value that knows its size.
-pub trait Weigh {
-    /// Bytes of its allocations, beside itself.
-    fn heap_bytes(&self) -> usize;
-}
-
-/// A value that remembers when it was read.
-pub trait Dated {
-    /// By [`clock`], taken before the read.
-    fn read_at(&self) -> u32;
-}
-
-impl<T: Dated> Dated for Arc<T> {
-    fn read_at(&self) -> u32 {
-        self.as_ref().read_at()
-    }
-}
+/// How long a read waits for its turn.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What an allocation takes beside its bytes.
 pub const ALLOCATION: usize = 16;
 /// What an entry takes beside its value: key, pointer, the cache's bookkeeping; counters and head of the allocation.
 const SLOT: usize = size_of::<Hash>() + size_of::<Arc<()>>() + 32 + ALLOCATION;
 
-#[derive(Clone, Debug)]
-struct Bytes;
+/// A cached value.
+#[derive(Debug)]
+pub struct Entry<T> {
+    value: T,
+    /// Taken before the read.
+    read_at: Millis,
+}
 
-impl<T: Weigh> Weighter<Hash, Arc<T>> for Bytes {
-    fn weight(&self, _: &Hash, value: &Arc<T>) -> u64 {
-        (SLOT + size_of::<T>() + value.heap_bytes()) as u64
+impl<T> Deref for Entry<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// A value that is cached, or was just read.
+pub type Cached<T> = Arc<Entry<T>>;
+
+/// Weighs an entry by the bytes of its allocations.
+struct Bytes<T>(fn(&T) -> usize);
+
+impl<T> Clone for Bytes<T> {
+    fn clone(&self) -> Self {
+        Self(self.0)
+    }
+}
+
+impl<T> Weighter<Hash, Cached<T>> for Bytes<T> {
+    fn weight(&self, _: &Hash, entry: &Cached<T>) -> u64 {
+        (SLOT + size_of::<Entry<T>>() + (self.0)(entry)) as u64
     }
 }
 
@@ -99,94 +121,95 @@ impl Drop for Suspension {
     }
 }
 
-/// Proof that a refill began before its database read, and under which generation.
+/// Proof that a refill began before its database read: under which generation, and when.
 #[derive(Clone, Copy, Debug)]
-pub struct Stamp(u64);
-
-/// Where values are kept: behind [`Guarded`], which decides what may be kept.
-pub trait Shelf {
-    type Value: Dated;
-
-    fn find(&self, hash: &Hash) -> Option<Self::Value>;
-    fn insert(&self, hash: &Hash, value: &Self::Value);
-    fn remove(&self, hash: &Hash);
-    fn clear(&self);
-    fn count(&self) -> usize;
+pub struct Stamp {
+    generation: u64,
+    read_at: Millis,
 }
 
-/// Values of any shape, each an allocation, bounded in bytes.
-pub struct Shared<T: Weigh>(sync::Cache<Hash, Arc<T>, Bytes>);
-
-impl<T: Weigh> std::fmt::Debug for Shared<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("values", &self.0.len()).finish_non_exhaustive()
-    }
-}
-
-impl<T: Weigh + Dated> Shelf for Shared<T> {
-    type Value = Arc<T>;
-
-    fn find(&self, hash: &Hash) -> Option<Arc<T>> {
-        self.0.get(hash)
-    }
-
-    fn insert(&self, hash: &Hash, value: &Arc<T>) {
-        self.0.insert(*hash, value.clone());
-    }
-
-    fn remove(&self, hash: &Hash) {
-        self.0.remove(hash);
-    }
-
-    fn clear(&self) {
-        self.0.clear();
-    }
-
-    fn count(&self) -> usize {
-        self.0.len()
-    }
-}
-
-/// The cache of a room: values by hash on a shelf, and the generations that keep out what is old.
-pub struct Guarded<S> {
-    pub shelf: S,
+/// Values by hash, bounded in bytes, with the generations that keep out what is old.
+pub struct Cache<T> {
+    values: sync::Cache<Hash, Cached<T>, Bytes<T>>,
     trust: CacheTrust,
     unknown: sync::Cache<Hash, ()>,
     generations: [Mutex<u64>; SHARDS],
+    /// Misses of the same key wait for one another.
+    keys: KeyedMutex<Hash>,
+    reads: Semaphore,
 }
 
-/// A cache of shared values.
-pub type Cache<T> = Guarded<Shared<T>>;
+/// The turn to read one key.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    _key: KeyGuard<'a, Hash>,
+    _read: Option<SemaphorePermit<'a>>,
+}
 
-impl<S: Shelf> std::fmt::Debug for Guarded<S> {
+impl<T> std::fmt::Debug for Cache<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cache").field("values", &self.shelf.count()).finish_non_exhaustive()
+        f.write_str("Cache")
     }
 }
 
-impl<T: Weigh + Dated> Cache<T> {
-    /// Holds at most this many bytes.
-    pub fn new(max_bytes: u64, trust: CacheTrust) -> Self {
-        let items = usize::try_from(max_bytes).unwrap_or(usize::MAX) / (SLOT + size_of::<T>());
+impl<T> Cache<T> {
+    /// Holds at most this many bytes; `heap_bytes` tells what the allocations of a value take, beside itself. At most
+    /// `reads` different keys are read at the same time, so that a flood of unknown ones leaves the database to others.
+    pub fn new(max_bytes: u64, trust: CacheTrust, reads: usize, heap_bytes: fn(&T) -> usize) -> Self {
+        let items = usize::try_from(max_bytes).unwrap_or(usize::MAX) / (SLOT + size_of::<Entry<T>>());
         // The estimate sizes bookkeeping that is allocated at once: a daemon that starts small stays small.
-        Self::on(Shared(sync::Cache::with_weighter(items.min(1_024), max_bytes, Bytes)), trust)
-    }
-}
-
-impl<S: Shelf> Guarded<S> {
-    pub fn on(shelf: S, trust: CacheTrust) -> Self {
+        let values = sync::Cache::with_weighter(items.min(1_024), max_bytes, Bytes(heap_bytes));
         let generations = std::array::from_fn(|_| Mutex::new(0));
-        Self { shelf, trust, unknown: sync::Cache::new(UNKNOWN), generations }
+        let (unknown, reads) = (sync::Cache::new(UNKNOWN), Semaphore::new(reads));
+        Self { values, trust, unknown, generations, keys: KeyedMutex::default(), reads }
     }
 
-    /// What is kept and may still be believed.
-    pub fn find(&self, hash: &Hash, now: Millis) -> Option<S::Value> {
+    /// The cached value, or what `read` finds in the database: one read at a time for each key.
+    pub async fn get_or_read(
+        &self,
+        hash: Hash,
+        env: &Env,
+        read: impl Future<Output = Result<Option<T>>>,
+    ) -> Result<Option<Cached<T>>> {
+        if let Some(found) = self.find(&hash, env.now()) {
+            return Ok(Some(found));
+        }
+        let _turn = self.turn(hash).await?;
+        self.get_or_read_in_turn(hash, env, read).await
+    }
+
+    /// [`Cache::get_or_read`] for a caller who has the turn.
+    pub async fn get_or_read_in_turn(
+        &self,
+        hash: Hash,
+        env: &Env,
+        read: impl Future<Output = Result<Option<T>>>,
+    ) -> Result<Option<Cached<T>>> {
+        if let Some(found) = self.find(&hash, env.now()) {
+            return Ok(Some(found));
+        }
+        if self.is_unknown(&hash) {
+            return Ok(None);
+        }
+        let stamp = self.stamp(&hash, env.now());
+        Ok(read.await?.map(|value| self.refill(stamp, hash, value)))
+    }
+
+    /// Waits for the turn to read a key.
+    pub async fn turn(&self, hash: Hash) -> Result<Turn<'_>> {
+        // A semaphore that is never closed always gives.
+        let turn = async { Turn { _key: self.keys.lock(hash).await, _read: self.reads.acquire().await.ok() } };
+        tokio::time::timeout(READ_TIMEOUT, turn)
+            .await
+            .map_err(|late| Error::unavailable("too much is being looked up; try again", late))
+    }
+
+    /// What is cached and may still be used.
+    pub fn find(&self, hash: &Hash, now: Millis) -> Option<Cached<T>> {
         if self.trust.is_suspended() {
             return None;
         }
-        let is_fresh =
-            |value: &S::Value| !self.trust.is_shared || clock(now).wrapping_sub(value.read_at()) < MAX_STALENESS;
-        self.shelf.find(hash).filter(is_fresh)
+        self.values.get(hash).filter(|entry| !self.trust.is_shared || now - entry.read_at < MAX_STALENESS)
     }
 
     /// Whether the database was asked about this hash lately and did not know it.
@@ -195,18 +218,25 @@ impl<S: Shelf> Guarded<S> {
     }
 
     /// To be taken before the database is read.
-    pub fn stamp(&self, hash: &Hash) -> Stamp {
-        Stamp(*self.generation(hash))
+    pub fn stamp(&self, hash: &Hash, now: Millis) -> Stamp {
+        Stamp { generation: *self.generation(hash), read_at: now }
     }
 
-    /// Keeps what was read (`None`: the database does not know it), unless it was forgotten meanwhile.
-    pub fn refill(&self, stamp: Stamp, hash: Hash, value: Option<&S::Value>) {
+    /// Stores what was read, unless it was forgotten meanwhile, and answers it.
+    pub fn refill(&self, stamp: Stamp, hash: Hash, value: T) -> Cached<T> {
+        let entry = Arc::new(Entry { value, read_at: stamp.read_at });
         let generation = self.generation(&hash);
-        if *generation == stamp.0 {
-            match value {
-                Some(value) => self.shelf.insert(&hash, value),
-                None => self.unknown.insert(hash, ()),
-            }
+        if *generation == stamp.generation {
+            self.values.insert(hash, entry.clone());
+        }
+        entry
+    }
+
+    /// Remembers that the database does not know this hash, unless it was forgotten meanwhile.
+    pub fn refill_unknown(&self, stamp: Stamp, hash: Hash) {
+        let generation = self.generation(&hash);
+        if *generation == stamp.generation {
+            self.unknown.insert(hash, ());
         }
     }
 
@@ -214,7 +244,7 @@ impl<S: Shelf> Guarded<S> {
     pub fn forget(&self, hash: &Hash) {
         let mut generation = self.generation(hash);
         *generation += 1;
-        self.shelf.remove(hash);
+        self.values.remove(hash);
         self.unknown.remove(hash);
     }
 
@@ -223,7 +253,7 @@ impl<S: Shelf> Guarded<S> {
         let mut all: Vec<MutexGuard<'_, u64>> =
             self.generations.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner)).collect();
         all.iter_mut().for_each(|generation| **generation += 1);
-        self.shelf.clear();
+        self.values.clear();
         self.unknown.clear();
     }
 
@@ -236,34 +266,26 @@ impl<S: Shelf> Guarded<S> {
 mod tests {
     use super::*;
 
-    #[derive(Debug)]
-    struct Text(String);
-
-    impl Weigh for Text {
-        fn heap_bytes(&self) -> usize {
-            self.0.capacity() + ALLOCATION
-        }
+    fn text() -> String {
+        "what is cached".into()
     }
 
-    impl Dated for Text {
-        fn read_at(&self) -> u32 {
-            7
-        }
+    fn cache(is_shared: bool) -> Cache<String> {
+        Cache::new(1 << 20, CacheTrust::new(is_shared), 1, |text| text.capacity() + ALLOCATION)
     }
 
-    fn text() -> Arc<Text> {
-        Arc::new(Text("what is cached".into()))
+    fn refill(cache: &Cache<String>, hash: Hash) {
+        cache.refill(cache.stamp(&hash, 7_000), hash, text());
     }
 
     #[test]
     fn a_refill_that_raced_with_a_revoke_loses() {
-        let cache = Cache::new(1 << 20, CacheTrust::new(false));
-        let hash = [1; 32];
-        let before = cache.stamp(&hash);
+        let (cache, hash) = (cache(false), [1; 32]);
+        let before = cache.stamp(&hash, 0);
         cache.forget(&hash);
-        cache.refill(before, hash, Some(&text()));
+        cache.refill(before, hash, text());
         assert!(cache.find(&hash, 0).is_none(), "a read from before the revoke must not be stored");
-        cache.refill(cache.stamp(&hash), hash, Some(&text()));
+        refill(&cache, hash);
         assert!(cache.find(&hash, 0).is_some());
         cache.forget(&hash);
         assert!(cache.find(&hash, 0).is_none());
@@ -271,22 +293,21 @@ mod tests {
 
     #[test]
     fn forgetting_everything_also_beats_refills_under_way() {
-        let cache = Cache::new(1 << 20, CacheTrust::new(false));
-        let (a, b) = ([1; 32], [2; 32]);
-        let (stamp_a, stamp_b) = (cache.stamp(&a), cache.stamp(&b));
+        let (cache, a, b) = (cache(false), [1; 32], [2; 32]);
+        let (stamp_a, stamp_b) = (cache.stamp(&a, 0), cache.stamp(&b, 0));
         cache.forget_all();
-        cache.refill(stamp_a, a, Some(&text()));
-        cache.refill(stamp_b, b, None);
+        cache.refill(stamp_a, a, text());
+        cache.refill_unknown(stamp_b, b);
         assert!(cache.find(&a, 0).is_none() && !cache.is_unknown(&b));
     }
 
     #[test]
     fn no_cached_value_is_used_while_an_outcome_is_not_known() {
         let trust = CacheTrust::new(false);
-        let cache = Cache::new(1 << 20, trust.clone());
+        let cache = Cache::new(1 << 20, trust.clone(), 1, String::capacity);
         let (known, unknown) = ([1; 32], [2; 32]);
-        cache.refill(cache.stamp(&known), known, Some(&text()));
-        cache.refill(cache.stamp(&unknown), unknown, None);
+        refill(&cache, known);
+        cache.refill_unknown(cache.stamp(&unknown, 0), unknown);
         let (first, second) = (trust.suspend(), trust.suspend());
         for held in [first, second] {
             assert!(cache.find(&known, 0).is_none() && !cache.is_unknown(&unknown));
@@ -296,27 +317,27 @@ mod tests {
     }
 
     #[test]
-    fn what_other_nodes_may_change_is_not_believed_for_long() {
+    fn what_other_nodes_may_change_is_not_used_for_long() {
         let hash = [1; 32];
         for (is_shared, late) in [(false, true), (true, false)] {
-            let cache = Cache::new(1 << 20, CacheTrust::new(is_shared));
-            cache.refill(cache.stamp(&hash), hash, Some(&text()));
-            cache.refill(cache.stamp(&[2; 32]), [2; 32], None);
+            let cache = cache(is_shared);
+            refill(&cache, hash);
+            cache.refill_unknown(cache.stamp(&[2; 32], 0), [2; 32]);
             assert!(cache.find(&hash, 7_000).is_some() && cache.find(&hash, 11_999).is_some());
             assert_eq!(cache.find(&hash, 12_000).is_some(), late);
-            assert_eq!(cache.is_unknown(&[2; 32]), late, "somebody else may have made it");
+            assert_eq!(cache.is_unknown(&[2; 32]), late, "another node may have made it");
         }
     }
 
     #[test]
     fn it_stays_within_its_bound() {
-        let cache = Cache::new(1 << 20, CacheTrust::new(false));
+        let cache = cache(false);
         for number in 0..50_000_u32 {
             let mut hash = [0; 32];
             hash[..4].copy_from_slice(&number.to_le_bytes());
-            cache.refill(cache.stamp(&hash), hash, Some(&text()));
+            refill(&cache, hash);
         }
-        assert!(cache.shelf.0.weight() <= 1 << 20, "{}", cache.shelf.0.weight());
-        assert!(cache.shelf.count() > 1_000, "{}", cache.shelf.count());
+        assert!(cache.values.weight() <= 1 << 20, "{}", cache.values.weight());
+        assert!(cache.values.len() > 1_000, "{}", cache.values.len());
     }
 }

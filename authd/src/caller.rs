@@ -4,6 +4,10 @@ use std::fmt;
 
 use shared::id::{ServiceId, SessionId, TokenId, UserId};
 use shared::op::Permission;
+use uuid::Uuid;
+
+/// The built-in service, whose permissions are authd's own ([`Permission`]).
+pub const AUTHD: ServiceId = ServiceId(Uuid::from_u128(0x0000_0000_0000_7000_8000_6175_7468_6400));
 
 /// Who is asking.
 #[derive(Clone, Debug, PartialEq, Eq)]

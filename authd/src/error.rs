@@ -5,9 +5,6 @@ use std::fmt;
 use shared::problem::{Code, FieldProblem, Problem};
 use shared::wire::WireError;
 
-use crate::db::DbError;
-use crate::ephemeral::EphemeralError;
-
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A refusal or a failure. `detail` is safe to show to the caller; `source` goes to the log only. There is no
@@ -72,16 +69,16 @@ impl Error {
     }
 
     /// The chain of sources in one line, for the log.
-    pub fn source_text(&self) -> Option<SourceText<'_>> {
-        self.source.as_deref().map(|source| SourceText(source))
+    pub fn source_text(&self) -> Option<Chain<'_>> {
+        self.source.as_deref().map(|source| Chain(source))
     }
 }
 
-/// A source and what lies below it. Each layer is written once, since some layers already quote the next.
+/// An error and what lies below it, in one line. Each layer is written once, since some layers already quote the next.
 #[derive(Debug)]
-pub struct SourceText<'a>(&'a (dyn std::error::Error + 'static));
+pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
 
-impl fmt::Display for SourceText<'_> {
+impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = self.0.to_string();
         let mut next = self.0.source();
@@ -93,25 +90,6 @@ impl fmt::Display for SourceText<'_> {
             next = source.source();
         }
         f.write_str(&text)
-    }
-}
-
-/// A database error that no operation gave a meaning to: busy and down are 503, anything else is a defect. It is
-/// never an answer about a token.
-impl From<DbError> for Error {
-    fn from(error: DbError) -> Self {
-        match error {
-            DbError::Unavailable(_) | DbError::Late(_) | DbError::Lost(_) => {
-                Self::unavailable("the database is busy or down; try again", error)
-            }
-            DbError::ExpectationFailed(_) | DbError::Duplicate(_) | DbError::Defect(_) => Self::internal(error),
-        }
-    }
-}
-
-impl From<EphemeralError> for Error {
-    fn from(error: EphemeralError) -> Self {
-        Self::unavailable("the store of pending logins is busy or down; try again", error)
     }
 }
 

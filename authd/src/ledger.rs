@@ -11,23 +11,28 @@
 //! key ring (there is no caller yet); sweeps (what they remove is invisible already); health (it changes nothing);
 //! `ephemeral` (it may vanish).
 
+mod audit_row;
+
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
+use shared::id::{TokenId, UserId};
 use shared::op::Permission;
 use shared::problem::Code;
 use tokio::runtime::Handle;
 
-use crate::app::Ctx;
-use crate::audit;
 use crate::authority;
 use crate::cache::CacheTrust;
+use crate::call::Call;
+use crate::caller::Caller;
 use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Row, Statement};
+use crate::env::{Env, Millis};
 use crate::error::Error;
-use crate::world::{Millis, World};
+
+pub use self::audit_row::ROW as AUDIT_ROW;
 
 /// How often a change is judged and tried again while others keep changing what its caller may.
 pub const TRIES: usize = 8;
@@ -44,7 +49,39 @@ pub enum Invalidation {
     Returned(&'static str, &'static str),
 }
 
+/// The kinds of invalidations.
+pub const TOKEN: &str = "token";
+pub const SESSIONS: &str = "sessions";
+pub const ACCESS: &str = "access";
+
 impl Invalidation {
+    /// An API token has changed.
+    pub fn token(id: TokenId) -> Self {
+        Self::One(TOKEN, id.to_string())
+    }
+
+    /// The sessions of a user have changed, or what they tell of the user.
+    pub fn sessions(user: UserId) -> Self {
+        Self::One(SESSIONS, user.to_string())
+    }
+
+    /// People or access have changed. The subject is the id of what changed.
+    pub fn access(subject: impl ToString) -> Self {
+        Self::One(ACCESS, subject.to_string())
+    }
+
+    /// What the caches hold of a caller.
+    fn of_caller(caller: &Caller) -> Vec<Self> {
+        match caller {
+            Caller::Token { id, .. } => vec![Self::token(*id)],
+            Caller::Service { token, service, .. } => vec![Self::token(*token), Self::access(service)],
+            Caller::User { id, .. } => vec![Self::sessions(*id), Self::access(id)],
+            Caller::Anonymous | Caller::AdminToken | Caller::Peer { .. } | Caller::Device { .. } | Caller::System => {
+                Vec::new()
+            }
+        }
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             Self::One(kind, _) | Self::Returned(kind, _) => kind,
@@ -109,7 +146,7 @@ impl Change {
     /// What the audit log says beside operation and subject; no secret.
     #[must_use]
     pub fn detail<const N: usize>(mut self, pairs: [(&str, Option<Json>); N]) -> Self {
-        self.detail = audit::detail(pairs);
+        self.detail = audit_row::detail(pairs);
         self
     }
 
@@ -219,9 +256,10 @@ pub fn is_overtaken(error: &Error) -> bool {
 /// The ledger. One per process.
 pub struct Ledger {
     db: Arc<dyn Db>,
-    world: World,
+    env: Env,
     trust: CacheTrust,
-    subscribers: Vec<Arc<dyn Subscriber>>,
+    /// Weak, since each of them has the ledger.
+    subscribers: RwLock<Vec<Weak<dyn Subscriber>>>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -231,24 +269,39 @@ impl std::fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// `trust` is what the caches of the subscribers were made with.
-    pub fn new(db: Arc<dyn Db>, world: World, trust: CacheTrust, subscribers: Vec<Arc<dyn Subscriber>>) -> Self {
-        Self { db, world, trust, subscribers }
+    pub fn new(db: Arc<dyn Db>, env: Env, trust: CacheTrust) -> Self {
+        Self { db, env, trust, subscribers: RwLock::default() }
+    }
+
+    /// Whether cached values may be used: for the caches of the subscribers.
+    pub fn trust(&self) -> CacheTrust {
+        self.trust.clone()
+    }
+
+    /// From now on this module hears what it must forget.
+    pub fn subscribe<S: Subscriber + 'static>(&self, subscriber: &Arc<S>) {
+        let subscriber: Weak<S> = Arc::downgrade(subscriber);
+        self.subscribers.write().unwrap_or_else(PoisonError::into_inner).push(subscriber);
+    }
+
+    fn subscribers(&self) -> Vec<Arc<dyn Subscriber>> {
+        let subscribers = self.subscribers.read().unwrap_or_else(PoisonError::into_inner);
+        subscribers.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Commits a change of this caller, and forgets what it invalidates before it returns.
     ///
     /// An answer that could not wait for the outcome is 503; the change may be committed later, and what it invalidates
     /// is forgotten then.
-    pub async fn commit(self: &Arc<Self>, ctx: &Ctx, change: Change) -> Result<Committed, Refused> {
-        let now = self.world.now();
+    pub async fn commit(self: &Arc<Self>, call: &Call, change: Change) -> Result<Committed, Refused> {
+        let now = self.env.now();
         let mut batch = if change.is_self_proving {
             Batch::new()
         } else {
-            authority::proof(&ctx.caller, ctx.permission.into_iter().chain(change.requires), now)
+            authority::proof(&call.caller, call.permission.into_iter().chain(change.requires), now)
         };
         batch.extend(change.batch);
-        batch.push(audit::row(ctx, change.action, Some(&change.subject), change.detail));
+        batch.push(audit_row::row(&self.env, call, change.action, Some(&change.subject), change.detail));
         batch.extend(change.invalidates.iter().filter_map(|invalidation| invalidation.row(now)));
         let running = Outliving(Some(Box::pin(self.clone().run(now, batch, change.invalidates))));
         let error = match tokio::time::timeout(self.db.deadline(), running).await {
@@ -262,7 +315,7 @@ impl Ledger {
         Err(match error {
             DbError::ExpectationFailed(authority::PROOF) => {
                 // Another node may have changed it: the next judgement reads it.
-                self.forget(&authority::invalidations(&ctx.caller)).await;
+                self.forget(&Invalidation::of_caller(&call.caller)).await;
                 let detail = "what you may do was changed at the same time; try again";
                 Refused::Other(Error::new(Code::Conflict, detail).retry_after(1).because(Overtaken))
             }
@@ -270,6 +323,19 @@ impl Ledger {
             DbError::Duplicate(name) => Refused::Duplicate(name),
             error => Refused::Other(error.into()),
         })
+    }
+
+    /// Writes down that a call was refused: nothing is changed by it, so nothing has to be proved.
+    pub async fn refuse<const N: usize>(
+        &self,
+        call: &Call,
+        action: &'static str,
+        subject: Option<&str>,
+        outcome: &str,
+        detail: [(&str, Option<Json>); N],
+    ) -> Result<(), DbError> {
+        let row = audit_row::refusal(&self.env, call, action, subject, outcome, audit_row::detail(detail));
+        self.db.commit(vec![row]).await.map(drop)
     }
 
     /// Sees a batch to its end, whoever still waits.
@@ -322,11 +388,12 @@ impl Ledger {
 
     /// Forgets on this node what somebody else is seen to have changed.
     pub async fn forget(&self, invalidations: &[Invalidation]) {
-        self.forget_after(self.world.now(), invalidations, &Outcome::Unknown).await;
+        self.forget_after(self.env.now(), invalidations, &Outcome::Unknown).await;
     }
 
     /// `now` is when the change was made.
     async fn forget_after(&self, now: Millis, invalidates: &[Invalidation], outcome: &Outcome<'_>) {
+        let subscribers = if invalidates.is_empty() { Vec::new() } else { self.subscribers() };
         for invalidation in invalidates {
             let subjects: Option<Vec<String>> = match (invalidation, outcome) {
                 // Of a refused change too: whoever was first may not have come to forget yet.
@@ -338,7 +405,7 @@ impl Ledger {
                 (Invalidation::Returned(..), Outcome::Refused) => continue,
                 (Invalidation::Returned(..), Outcome::Unknown) => None,
             };
-            for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.kind() == invalidation.kind()) {
+            for subscriber in subscribers.iter().filter(|subscriber| subscriber.kind() == invalidation.kind()) {
                 match &subjects {
                     Some(subjects) => {
                         for subject in subjects {
@@ -352,7 +419,7 @@ impl Ledger {
     }
 
     fn forget_all(&self) {
-        self.subscribers.iter().for_each(|subscriber| subscriber.forget_all());
+        self.subscribers().iter().for_each(|subscriber| subscriber.forget_all());
     }
 }
 

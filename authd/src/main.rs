@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::Context;
-use authd::app::App;
 use authd::config::{Config, ConfigError, Log, LogFormat, Sources};
-use authd::world::World;
+use authd::daemon;
+use authd::db::Db;
+use authd::env::Env;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::Targets;
@@ -105,18 +106,17 @@ fn serve(config: Config) -> anyhow::Result<()> {
             }
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         };
-        authd::run(config, World::real(), announce, stop).await
+        daemon::run(config, Env::real(), announce, stop).await
     })
 }
 
 /// Tells systemd, the log, and a person at a terminal that authd is ready.
-fn announce(app: &App) {
-    let config = &app.config;
+fn announce(config: &Config, db: &dyn Db) {
     tracing::info!(
         version = authd::system::VERSION,
         addr = %config.server.addr,
         socket = %config.admin.socket.display(),
-        database = app.db.engine(),
+        database = db.engine(),
         "ready"
     );
     if config.cli.allow_unbound_polling {

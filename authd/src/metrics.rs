@@ -10,10 +10,6 @@ use prometheus_client::metrics::counter::{Atomic, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use shared::api::tokens::TokenFault;
-
-use crate::registry::Route;
-use crate::tokens::FAULTS;
 
 const SHARDS: usize = 8;
 
@@ -55,7 +51,8 @@ impl Atomic<u64> for Sharded {
     }
 }
 
-type Count = Counter<u64, Sharded>;
+/// A counter that the threads of the hot path add to.
+pub type Count = Counter<u64, Sharded>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -83,74 +80,38 @@ impl RouteCounts {
     }
 }
 
-/// How validates ended.
-#[derive(Debug)]
-pub struct Validations {
-    valid: Count,
-    refused: [Count; FAULTS.len()],
-}
-
-impl Validations {
-    pub fn valid(&self) {
-        self.valid.inc();
-    }
-
-    pub fn refused(&self, fault: TokenFault) {
-        self.refused[fault as usize].inc();
-    }
-}
-
-/// Everything that is counted.
+/// Everything that is counted. Modules make their own counters at the start.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    routes: Vec<RouteCounts>,
-    /// Requests that no operation takes: pages and unknown paths.
-    pub pages: RouteCounts,
-    pub validations: Validations,
-    /// Requests of proxies, by policy.
-    pub forward: RouteCounts,
+    requests: Family<RequestLabels, Count>,
     /// Connections open now.
     pub connections: Gauge,
 }
 
-impl Metrics {
-    pub fn new(routes: &[Route]) -> Self {
+impl Default for Metrics {
+    fn default() -> Self {
         let mut registry = Registry::with_prefix("authd");
         let requests = Family::<RequestLabels, Count>::default();
-        let counts = |operation| {
-            RouteCounts(
-                ["ok", "refused", "failed"]
-                    .map(|outcome| requests.get_or_create(&RequestLabels { operation, outcome }).clone()),
-            )
-        };
-        let pages = counts("page");
-        let forward = counts("forward");
-        let routes = routes.iter().map(|route| counts(route.info.name)).collect();
         registry.register("requests", "Requests by operation and outcome", requests.clone());
-        let validations = Family::<OutcomeLabel, Count>::default();
-        let outcome = |outcome| validations.get_or_create(&OutcomeLabel { outcome }).clone();
-        let counted = Validations {
-            valid: outcome("valid"),
-            refused: FAULTS.map(|fault| {
-                outcome(match fault {
-                    TokenFault::TokenNotFound => "token_not_found",
-                    TokenFault::TokenRevoked => "token_revoked",
-                    TokenFault::TokenExpired => "token_expired",
-                    TokenFault::InsufficientScopes => "insufficient_scopes",
-                    TokenFault::AddressNotAllowed => "address_not_allowed",
-                })
-            }),
-        };
-        registry.register("token_validations", "Validated tokens by outcome", validations.clone());
         let connections = Gauge::default();
         registry.register("connections", "Open connections", connections.clone());
-        Self { registry, routes, pages, forward, validations: counted, connections }
+        Self { registry, requests, connections }
+    }
+}
+
+impl Metrics {
+    /// The counters of an operation, or of another kind of request.
+    pub fn requests(&self, operation: &'static str) -> RouteCounts {
+        let count = |outcome| self.requests.get_or_create(&RequestLabels { operation, outcome }).clone();
+        RouteCounts(["ok", "refused", "failed"].map(count))
     }
 
-    /// The counters of the route at this position of the registry.
-    pub fn route(&self, index: usize) -> &RouteCounts {
-        &self.routes[index]
+    /// A family of counters by outcome, in this order.
+    pub fn outcomes<const N: usize>(&mut self, name: &str, help: &str, outcomes: [&'static str; N]) -> [Count; N] {
+        let family = Family::<OutcomeLabel, Count>::default();
+        self.registry.register(name, help, family.clone());
+        outcomes.map(|outcome| family.get_or_create(&OutcomeLabel { outcome }).clone())
     }
 
     /// In the text format of Prometheus.
@@ -168,10 +129,15 @@ mod tests {
 
     #[test]
     fn counts_of_all_threads_add_up() {
-        let metrics = Metrics::new(&[]);
+        let mut metrics = Metrics::default();
+        let [count] = metrics.outcomes("token_validations", "…", ["token_expired"]);
         std::thread::scope(|scope| {
             for _ in 0..20 {
-                scope.spawn(|| (0..1_000).for_each(|_| metrics.validations.refused(TokenFault::TokenExpired)));
+                scope.spawn(|| {
+                    for _ in 0..1_000 {
+                        count.inc();
+                    }
+                });
             }
         });
         let text = metrics.encode();

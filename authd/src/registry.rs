@@ -1,17 +1,20 @@
 //! Handlers by operation, and the access check. It knows no HTTP: the transport hands in the pieces of a request and
 //! gets back a status and bytes.
 //!
-//! A room registers a plain `async fn(Ctx, Request) -> Result<Response>`; the request's own type supplies name,
-//! path, access and wire format. Access is checked here, from the table, before the body is read.
+//! A module registers its methods `async fn(&self, Call, Request) -> Result<Response>`; the request's own type supplies
+//! name, path, access and wire format. Access is checked here, from the table, before the body is read.
 
 use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Serialize;
 use shared::op::{Access, Info, Operation};
 use shared::problem::Code;
 use shared::wire::{self, Parts};
 
-use crate::app::Ctx;
+use crate::call::Call;
 use crate::caller::Caller;
 use crate::db::BoxFuture;
 use crate::error::{Error, Result};
@@ -23,29 +26,111 @@ pub struct Reply {
     pub body: Bytes,
 }
 
-type Handler = Box<dyn for<'a> Fn(Ctx, Parts<'a>) -> Called + Send + Sync>;
+impl Reply {
+    fn new<View: Serialize>(status: u16, view: &View) -> Result<Self> {
+        Ok(Self { status, body: serde_json::to_vec(view).map_err(Error::internal)?.into() })
+    }
+}
+
+/// A handler: a method `async fn(&self, Call, Op) -> Result<View>` of a module.
+pub trait Handler<'a, Module, Op, View>: Copy + Send + Sync + 'static {
+    type Future: Future<Output = Result<View>> + Send + 'a;
+
+    fn call(self, module: &'a Module, call: Call, op: Op) -> Self::Future;
+}
+
+impl<'a, Module: 'a, Op, View, F, Fut> Handler<'a, Module, Op, View> for F
+where
+    F: Fn(&'a Module, Call, Op) -> Fut + Copy + Send + Sync + 'static,
+    Fut: Future<Output = Result<View>> + Send + 'a,
+{
+    type Future = Fut;
+
+    fn call(self, module: &'a Module, call: Call, op: Op) -> Fut {
+        self(module, call, op)
+    }
+}
 
 /// What calling a handler gives at once: the request is decoded while its pieces are still borrowed.
-enum Called {
+enum Called<'a> {
     Ready(Result<Reply>),
-    Running(BoxFuture<'static, Result<Reply>>),
+    Running(BoxFuture<'a, Result<Reply>>),
+}
+
+/// A handler with its module, whatever their types.
+trait Bound: Send + Sync {
+    fn call<'a>(&'a self, call: Call, parts: Parts<'_>) -> Called<'a>;
+}
+
+struct Plain<Module, Op, H> {
+    module: Arc<Module>,
+    handler: H,
+    op: PhantomData<fn(Op)>,
+}
+
+impl<Module, Op, H> Bound for Plain<Module, Op, H>
+where
+    Module: Send + Sync + 'static,
+    Op: Operation,
+    H: for<'a> Handler<'a, Module, Op, Op::Response>,
+{
+    fn call<'a>(&'a self, call: Call, parts: Parts<'_>) -> Called<'a> {
+        match wire::decode::<Op>(parts) {
+            Err(error) => Called::Ready(Err(error.into())),
+            Ok(op) => {
+                let running = self.handler.call(&self.module, call, op);
+                Called::Running(Box::pin(async move {
+                    let response = running.await?;
+                    Reply::new(Op::status(&response), &response)
+                }))
+            }
+        }
+    }
+}
+
+struct Hot<Module, Op, View, Now, H> {
+    module: Arc<Module>,
+    now: Now,
+    handler: H,
+    types: PhantomData<fn(Op) -> View>,
+}
+
+impl<Module, Op, View, Now, H> Bound for Hot<Module, Op, View, Now, H>
+where
+    Module: Send + Sync + 'static,
+    Op: Operation,
+    View: Serialize + 'static,
+    Now: Fn(&Module, &Call, &Op) -> Option<Result<View>> + Send + Sync,
+    H: for<'a> Handler<'a, Module, Op, View>,
+{
+    fn call<'a>(&'a self, call: Call, parts: Parts<'_>) -> Called<'a> {
+        let op = match wire::decode::<Op>(parts) {
+            Ok(op) => op,
+            Err(error) => return Called::Ready(Err(error.into())),
+        };
+        if let Some(view) = (self.now)(&self.module, &call, &op) {
+            return Called::Ready(view.and_then(|view| Reply::new(200, &view)));
+        }
+        let running = self.handler.call(&self.module, call, op);
+        Called::Running(Box::pin(async move { Reply::new(200, &running.await?) }))
+    }
 }
 
 /// Refuses who may not call this operation, whatever the request says.
 pub fn authorize(info: &Info, caller: &Caller) -> Result<()> {
     match info.access {
         Access::Permission(permission) if caller.can(permission) => Ok(()),
-        Access::Permission(_) | Access::User | Access::Known if *caller == Caller::Anonymous => {
+        Access::Permission(_) | Access::User | Access::Authenticated if *caller == Caller::Anonymous => {
             Err(Error::new(Code::Unauthenticated, "this needs credentials: Authorization: Bearer <token>"))
         }
         Access::User if matches!(caller, Caller::User { .. }) => Ok(()),
         Access::User => {
             Err(Error::new(Code::Forbidden, format!("{caller} is not a person; sign in with POST /auth/login")))
         }
-        Access::Known if matches!(caller, Caller::Device { .. }) => {
+        Access::Authenticated if matches!(caller, Caller::Device { .. }) => {
             Err(Error::new(Code::Forbidden, "a device's session is for AWS credentials, and nothing else"))
         }
-        Access::Public | Access::Proof | Access::Known => Ok(()),
+        Access::Public | Access::SelfProving | Access::Authenticated => Ok(()),
         Access::Permission(permission) => {
             let name = permission.as_str();
             Err(Error::new(Code::Forbidden, format!("{caller} does not hold the permission {name}")))
@@ -56,7 +141,7 @@ pub fn authorize(info: &Info, caller: &Caller) -> Result<()> {
 /// An operation with its handler.
 pub struct Route {
     pub info: &'static Info,
-    handler: Handler,
+    handler: Box<dyn Bound>,
 }
 
 impl std::fmt::Debug for Route {
@@ -67,8 +152,8 @@ impl std::fmt::Debug for Route {
 
 impl Route {
     /// Decodes and runs. The caller must have been authorized.
-    pub async fn call(&self, ctx: Ctx, parts: Parts<'_>) -> Result<Reply> {
-        match (self.handler)(ctx, parts) {
+    pub async fn call(&self, call: Call, parts: Parts<'_>) -> Result<Reply> {
+        match self.handler.call(call, parts) {
             Called::Ready(reply) => reply,
             Called::Running(future) => future.await,
         }
@@ -83,43 +168,28 @@ pub struct Registry {
 
 impl Registry {
     /// Registers the handler of an operation.
-    pub fn add<Op, F, Fut>(&mut self, handler: F)
+    pub fn add<Module, Op, H>(&mut self, module: &Arc<Module>, handler: H)
     where
+        Module: Send + Sync + 'static,
         Op: Operation,
-        F: Fn(Ctx, Op) -> Fut + Send + Sync + Copy + 'static,
-        Fut: Future<Output = Result<Op::Response>> + Send + 'static,
+        H: for<'a> Handler<'a, Module, Op, Op::Response>,
     {
-        let handler: Handler = Box::new(move |ctx, parts| match wire::decode::<Op>(parts) {
-            Err(error) => Called::Ready(Err(error.into())),
-            Ok(op) => {
-                let running = handler(ctx, op);
-                Called::Running(Box::pin(async move {
-                    let response = running.await?;
-                    let body = serde_json::to_vec(&response).map_err(Error::internal)?.into();
-                    Ok(Reply { status: Op::status(&response), body })
-                }))
-            }
-        });
-        self.routes.push(Route { info: &Op::INFO, handler });
+        let handler = Plain { module: module.clone(), handler, op: PhantomData::<fn(Op)> };
+        self.routes.push(Route { info: &Op::INFO, handler: Box::new(handler) });
     }
 
-    /// Registers the handler of a hot operation: `direct` answers at once what it can, without a future of its own,
-    /// and both write their JSON themselves.
-    pub fn add_direct<Op, D, F, Fut>(&mut self, direct: D, handler: F)
+    /// Registers the handler of a hot operation: `now` answers what it can without a future of its own. Both answer a
+    /// view of what is cached, which has the JSON of the operation's response, and 200.
+    pub fn add_hot<Module, Op, View, Now, H>(&mut self, module: &Arc<Module>, now: Now, handler: H)
     where
+        Module: Send + Sync + 'static,
         Op: Operation,
-        D: Fn(&Ctx, &Op) -> Option<Reply> + Send + Sync + Copy + 'static,
-        F: Fn(Ctx, Op) -> Fut + Send + Sync + Copy + 'static,
-        Fut: Future<Output = Result<Reply>> + Send + 'static,
+        View: Serialize + 'static,
+        Now: Fn(&Module, &Call, &Op) -> Option<Result<View>> + Send + Sync + 'static,
+        H: for<'a> Handler<'a, Module, Op, View>,
     {
-        let handler: Handler = Box::new(move |ctx, parts| match wire::decode::<Op>(parts) {
-            Err(error) => Called::Ready(Err(error.into())),
-            Ok(op) => match direct(&ctx, &op) {
-                Some(reply) => Called::Ready(Ok(reply)),
-                None => Called::Running(Box::pin(handler(ctx, op))),
-            },
-        });
-        self.routes.push(Route { info: &Op::INFO, handler });
+        let handler = Hot { module: module.clone(), now, handler, types: PhantomData::<fn(Op) -> View> };
+        self.routes.push(Route { info: &Op::INFO, handler: Box::new(handler) });
     }
 
     pub fn routes(&self) -> &[Route] {
@@ -129,21 +199,5 @@ impl Registry {
     /// The route of an operation by its name, for tests.
     pub fn find(&self, name: &str) -> Option<&Route> {
         self.routes.iter().find(|route| route.info.name == name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    #[test]
-    fn every_operation_has_exactly_one_handler() {
-        let mut handlers: BTreeMap<&str, u32> = shared::api::operations().map(|info| (info.name, 0)).collect();
-        for route in crate::registry().routes() {
-            *handlers.get_mut(route.info.name).expect("a handler's operation is in the table") += 1;
-        }
-        for (name, count) in handlers {
-            assert_eq!(count, 1, "{name} has {count} handlers");
-        }
     }
 }

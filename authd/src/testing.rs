@@ -1,5 +1,5 @@
-//! A daemon without sockets for the rooms' tests: in front the registry, below a real database (SQLite in a temporary
-//! folder, or PostgreSQL), and a world that stands still.
+//! A daemon without sockets for the modules' tests: in front the registry, below a real database (SQLite in a temporary
+//! folder, or PostgreSQL), and a clock that stands still.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,32 +14,35 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::app::{App, Ctx, RequestId};
+use crate::aws::Aws;
+use crate::base::Base;
+use crate::call::{Call, RequestId};
 use crate::caller::Caller;
 use crate::config::{Config, Environment, Sources};
+use crate::daemon::{self, Modules};
 use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row, Statement};
+use crate::env::{Env, FixedClock, Millis};
 use crate::error::Error;
 use crate::registry::Registry;
-use crate::tokens::Marks;
-use crate::world::{FixedClock, Millis, World};
-use crate::{audit, authority, ledger};
+use crate::{authority, ledger};
 
 /// 2027-01-15T08:00:00Z.
 pub const NOW: i64 = 1_800_000_000_000;
 
-/// Whether the rooms' tests run on PostgreSQL this time: `AUTHD_TEST_ENGINE=postgres`.
+/// Whether the modules' tests run on PostgreSQL this time: `AUTHD_TEST_ENGINE=postgres`.
 pub fn on_postgres() -> bool {
     std::env::var("AUTHD_TEST_ENGINE").is_ok_and(|engine| engine == "postgres")
 }
 
 #[expect(missing_debug_implementations, reason = "tests do not print it")]
 pub struct TestApp {
-    pub app: Arc<App>,
-    pub world: World,
+    pub config: Config,
+    pub base: Base,
+    pub modules: Arc<Modules>,
+    pub env: Env,
     pub clock: Arc<FixedClock>,
-    registry: Arc<Registry>,
+    pub registry: Arc<Registry>,
     db: Arc<Watched>,
-    marks: Option<Marks>,
     folder: TempDir,
 }
 
@@ -73,17 +76,36 @@ impl TestApp {
     }
 
     async fn with_config(config: Config, folder: TempDir, now: Millis) -> Self {
-        let (world, clock) = World::fixed(now);
-        Self::open(config, folder, world, clock).await
+        let (env, clock) = Env::fixed(now);
+        Self::open(config, folder, env, clock).await
     }
 
-    async fn open(config: Config, folder: TempDir, world: World, clock: Arc<FixedClock>) -> Self {
-        let inner = crate::db::open(&config.database_url().unwrap(), None, world.now()).await.unwrap();
+    async fn open(config: Config, folder: TempDir, env: Env, clock: Arc<FixedClock>) -> Self {
+        let inner = crate::db::open(&config.database_url().unwrap(), None, env.now()).await.unwrap();
         let db = Arc::new(Watched::new(inner));
-        let (app, marks) = crate::build(config, world.clone(), db.clone()).await.unwrap();
+        let base = daemon::base(&config, env.clone(), db.clone()).await.unwrap();
+        let modules = Arc::new(Modules::new(&config, base.clone(), Aws::new(&config.aws, &config.roles)));
         db.reads.store(0, Ordering::SeqCst);
-        let registry = Arc::new(crate::registry());
-        Self { app: Arc::new(app), world, clock, registry, db, marks: Some(marks), folder }
+        let registry = Arc::new(modules.registry());
+        Self { config, base, modules, env, clock, registry, db, folder }
+    }
+
+    /// The same with STS somewhere else.
+    #[must_use]
+    pub fn with_aws(mut self, aws: Aws) -> Self {
+        self.modules = Arc::new(Modules::new(&self.config, self.base.clone(), aws));
+        self.registry = Arc::new(self.modules.registry());
+        self
+    }
+
+    /// A call by nobody in particular.
+    pub fn anonymous(&self) -> Call {
+        Call {
+            caller: Caller::Anonymous,
+            address: Some([127, 0, 0, 1].into()),
+            request_id: RequestId { process: 0, number: 0 },
+            permission: None,
+        }
     }
 
     pub fn folder(&self) -> &Path {
@@ -96,7 +118,7 @@ impl TestApp {
     }
 
     pub async fn call_as(&self, caller: Caller, operation: &str, fields: Value) -> Result<Value, Error> {
-        call(self.app.clone(), self.registry.clone(), caller, operation.to_owned(), fields).await
+        call(self.modules.clone(), self.registry.clone(), caller, operation.to_owned(), fields).await
     }
 
     /// The call on a task of its own.
@@ -115,7 +137,7 @@ impl TestApp {
         operation: &str,
         fields: Value,
     ) -> impl Future<Output = Result<Value, Error>> + Send + 'static {
-        call(self.app.clone(), self.registry.clone(), caller, operation.to_owned(), fields)
+        call(self.modules.clone(), self.registry.clone(), caller, operation.to_owned(), fields)
     }
 
     /// The code that a call is refused with.
@@ -132,27 +154,25 @@ impl TestApp {
 
     /// A user with a password.
     pub async fn user(&self, username: &str, password: &str) -> UserId {
-        let hash = self.app.passwords.hash(&self.world, &password.into()).await.unwrap();
-        let id = UserId(self.world.uuid());
+        let hash = self.modules.users.hash(&password.into()).await.unwrap();
+        let id = UserId(self.env.uuid());
         let folded = crate::names::fold(username);
         let sql = "INSERT INTO users (id, username, live_name, name, status, password_hash, password_changed_at, \
              created_at, updated_at) VALUES ($1, $2, $3, $2, 'active', $4, $5, $5, $5)";
-        let params = [id.to_string().into(), username.into(), folded.into(), hash.into(), self.world.now().into()];
-        self.app.db.commit(vec![Statement::one("insert_user", sql, params)]).await.unwrap();
+        let params = [id.to_string().into(), username.into(), folded.into(), hash.into(), self.env.now().into()];
+        self.base.db.commit(vec![Statement::one("insert_user", sql, params)]).await.unwrap();
         id
     }
 
     /// The caller who a session's token stands for.
     pub async fn caller(&self, token: &str) -> Result<Caller, Error> {
-        crate::sessions::authenticate(&self.app, token, None, true).await
+        self.modules.authentication.authenticate(token, None, true).await
     }
 
     /// Another daemon on the same data, as after a restart.
     pub async fn restarted(self) -> Self {
-        let Self { app, folder, world, clock, .. } = self;
-        let config = app.config.clone();
-        drop(app);
-        Self::open(config, folder, world, clock).await
+        let Self { config, folder, env, clock, .. } = self;
+        Self::open(config, folder, env, clock).await
     }
 
     /// Runs this when the next change is about to be committed, after its caller was judged.
@@ -194,19 +214,19 @@ impl TestApp {
         self.db.reads.load(Ordering::SeqCst)
     }
 
-    /// Marks that wait to be written.
+    /// LastUsedWriter that wait to be written.
     pub fn marks_waiting(&self) -> usize {
-        self.marks.as_ref().unwrap().waiting()
+        self.modules.tokens.uses_waiting()
     }
 
     /// Writes the marks that wait.
-    pub async fn write_marks(&mut self) {
-        self.marks.take().unwrap().run(self.app.db.clone(), std::future::ready(())).await;
+    pub async fn write_marks(&self) {
+        self.modules.tokens.write_last_uses(std::future::ready(())).await;
     }
 }
 
 async fn call(
-    app: Arc<App>,
+    modules: Arc<Modules>,
     registry: Arc<Registry>,
     caller: Caller,
     operation: String,
@@ -217,16 +237,15 @@ async fn call(
     let mut caller = caller;
     for tries in 1.. {
         crate::registry::authorize(route.info, &caller)?;
-        let ctx = Ctx {
-            app: app.clone(),
+        let call = Call {
             caller: caller.clone(),
             address: Some([127, 0, 0, 1].into()),
             request_id: RequestId { process: 0, number: 0 },
             permission: route.info.permission(),
         };
-        match route.call(ctx, Parts { body: body.as_bytes(), ..Parts::default() }).await {
+        match route.call(call, Parts { body: body.as_bytes(), ..Parts::default() }).await {
             Err(error) if ledger::is_overtaken(&error) && tries < ledger::TRIES => {
-                caller = judge_again(&app, caller).await?;
+                caller = judge_again(&modules, caller).await?;
             }
             answer => return Ok(serde_json::from_slice(&answer?.body).unwrap()),
         }
@@ -236,13 +255,13 @@ async fn call(
 
 /// What the transport does with the credentials of a caller whose authority was changed: here there are none, so the
 /// caller's rows are asked.
-async fn judge_again(app: &App, mut caller: Caller) -> Result<Caller, Error> {
-    let rows = authority::proof(&caller, [], app.world.now());
-    if app.db.commit(rows).await.is_err() {
+async fn judge_again(modules: &Modules, mut caller: Caller) -> Result<Caller, Error> {
+    let rows = authority::proof(&caller, [], modules.base.now());
+    if modules.base.db.commit(rows).await.is_err() {
         return Err(Error::new(Code::InvalidToken, "it has ended"));
     }
     if let Caller::User { id, permissions, .. } = &mut caller {
-        *permissions = app.rbac.access(app, *id, crate::rbac::AUTHD).await?.authd;
+        *permissions = modules.rbac.access(*id, crate::rbac::AUTHD).await?.authd;
     }
     Ok(caller)
 }
@@ -297,7 +316,7 @@ impl Db for Watched {
         if let Some(failed) = self.fail() {
             return failed;
         }
-        let is_change = batch.iter().any(|statement| statement.name == audit::ROW);
+        let is_change = batch.iter().any(|statement| statement.name == ledger::AUDIT_ROW);
         let before = if is_change { self.before_change.lock().unwrap().take() } else { None };
         let is_lost = is_change && self.lost.lock().unwrap().is_some();
         let inner = self.inner.clone();

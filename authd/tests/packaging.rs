@@ -44,9 +44,12 @@ fn every_setting_that_it_shows_exists() {
 fn the_defaults_that_it_tells_are_true() {
     let (told, real) = (load(&switched_on(SHIPPED)), load(""));
     let show = |config: &Config| {
-        let server =
-            authd::config::Server { public_url: String::new(), trusted_proxies: Vec::new(), ..config.server.clone() };
-        let cli = authd::config::Cli { default_provider: String::new(), ..config.cli.clone() };
+        let server = authd::transport::Config {
+            public_url: String::new(),
+            trusted_proxies: Vec::new(),
+            ..config.server.clone()
+        };
+        let cli = authd::cli_login::Config { default_provider: String::new(), ..config.cli.clone() };
         format!("{server:?} {:?} {:?} {cli:?} {:?} {:?}", config.tokens, config.cache, config.log, config.data_dir)
     };
     assert_eq!(show(&told), show(&real));

@@ -12,7 +12,7 @@ use keyring::v1::{Entry, Error as KeyringError};
 use crate::secret::Secret;
 
 /// Long enough for a person to unlock it at a sign-in.
-const PATIENT: Duration = Duration::from_secs(30);
+const STORE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A tool waits behind this one.
 const SWIFT: Duration = Duration::from_secs(5);
 
@@ -28,10 +28,10 @@ impl Keyring {
     }
 
     /// Whether the keyring stores and returns what it is given; why not, if not.
-    /// The entry's name is of `luck`, so that two probes at once do not take each other's away.
-    pub fn probe(self, luck: &[u8]) -> Result<(), String> {
-        let name = luck.iter().fold("probe-".to_owned(), |name, byte| format!("{name}{byte:02x}"));
-        let stored = bounded(PATIENT, move || {
+    /// The entry's name is of `random`, so that two probes at once do not take each other's away.
+    pub fn probe(self, random: &[u8]) -> Result<(), String> {
+        let name = format!("probe-{}", hex::encode(random));
+        let stored = bounded(STORE_TIMEOUT, move || {
             let entry = Entry::new(self.program, &name)?;
             entry.set_password("probe")?;
             let back = entry.get_password();
@@ -53,7 +53,7 @@ impl Keyring {
 
     pub fn save(self, name: &str, secret: &Secret) -> Result<(), String> {
         let (name, secret) = (name.to_owned(), secret.clone());
-        bounded(PATIENT, move || Entry::new(self.program, &name)?.set_password(secret.expose()))
+        bounded(STORE_TIMEOUT, move || Entry::new(self.program, &name)?.set_password(secret.expose()))
     }
 
     /// Forgets a secret; one that is not there is forgotten.

@@ -1,6 +1,6 @@
 //! The vocabulary of authd, authctl and auth-login.
 //!
-//! An operation is declared once, in a line of its room's table under [`api`]: the server's router, the typed client,
+//! An operation is declared once, in a line of its module's table under [`api`]: the server's router, the typed client,
 //! the OpenAPI document, the audit name and the metrics label all come from that line. There is no tokio here unless
 //! the feature `client` is on.
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// An operation of the API. Implemented by the request's own type, through the table of its room.
+/// An operation of the API. Implemented by the request's own type, through the table of its module.
 pub trait Operation: Serialize + DeserializeOwned + Send + 'static {
     type Response: Serialize + DeserializeOwned + Send + 'static;
 
@@ -18,7 +18,7 @@ pub trait Operation: Serialize + DeserializeOwned + Send + 'static {
 /// One line of the table.
 #[derive(Debug)]
 pub struct Info {
-    /// `room.verb`: the audit name, the metrics label and the OpenAPI operation id.
+    /// `module.verb`: the audit name, the metrics label and the OpenAPI operation id.
     pub name: &'static str,
     pub method: Method,
     /// The path template, as matchit and OpenAPI write it.
@@ -39,7 +39,7 @@ impl Info {
     pub const fn permission(&self) -> Option<Permission> {
         match self.access {
             Access::Permission(permission) => Some(permission),
-            Access::Public | Access::Proof | Access::User | Access::Known => None,
+            Access::Public | Access::SelfProving | Access::User | Access::Authenticated => None,
         }
     }
 
@@ -80,14 +80,14 @@ pub enum Access {
     /// Anybody: the answer gives away nothing that the caller does not have.
     Public,
     /// Anybody who can prove, inside the request, to be its subject (a poll secret, a refresh token).
-    Proof,
+    SelfProving,
     /// A caller who holds this permission of the built-in service `authd`.
     Permission(Permission),
     /// A person, by their session.
     User,
     /// Anybody with good credentials of any kind. What exactly they may ask is decided by the operation, since it
     /// depends on the object: a service may ask about its own users, a person about themselves.
-    Known,
+    Authenticated,
 }
 
 /// Declares the permissions of the built-in service `authd`.
@@ -154,7 +154,7 @@ impl Permission {
 /// Scopes that begin with this are authd's own; every other scope is the services' business.
 pub const SCOPE_PREFIX: &str = "authd:";
 
-/// The table of a room: implements [`Operation`] for each request and lists the room's operations.
+/// The table of a module: implements [`Operation`] for each request and lists the module's operations.
 macro_rules! operations {
     ($(
         #[doc = $summary:literal]
@@ -180,7 +180,7 @@ macro_rules! operations {
             })?
         })*
 
-        /// The operations of this room.
+        /// The operations of this module.
         pub const OPERATIONS: &[&$crate::op::Info] = &[$(&<$request as $crate::op::Operation>::INFO),*];
 
         /// Each operation with the schemas of its request and response.

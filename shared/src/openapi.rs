@@ -75,11 +75,11 @@ impl Described {
                 operation["description"] = json!(format!("Needs the permission `{}`.", permission.as_str()));
                 json!([{ "bearer": [] }])
             }
-            Access::Proof if info.headers.iter().any(|(field, _)| *field == "poll_secret") => {
+            Access::SelfProving if info.headers.iter().any(|(field, _)| *field == "poll_secret") => {
                 json!([{ "poll_secret": [] }])
             }
-            Access::User | Access::Known => json!([{ "bearer": [] }]),
-            Access::Proof | Access::Public => json!([]),
+            Access::User | Access::Authenticated => json!([{ "bearer": [] }]),
+            Access::SelfProving | Access::Public => json!([]),
         };
         let problem = if info.oauth { "OAuthError" } else { "Problem" };
         let problem = json!({ "$ref": format!("#/components/responses/{problem}") });

@@ -27,6 +27,14 @@ impl Secret {
     }
 }
 
+/// Serializes an optional secret (serde hands it by reference) for people to see, with `#[serde(serialize_with = "redacted")]`.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn redacted<S: Serializer>(_: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str("[redacted]")
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")

@@ -13,7 +13,7 @@ use rustix::event::epoll;
 
 use crate::ask::Ask;
 use crate::token;
-use crate::wire::{PATIENCE, Reader, Template};
+use crate::wire::{Reader, TIMEOUT, Template};
 
 /// Asks a server until the time or the number of requests is up.
 #[derive(Clone, Debug, clap::Args)]
@@ -137,14 +137,14 @@ pub fn run(load: &Load) -> Result<Outcome> {
         }
     }
     let mut events = Vec::with_capacity(load.connections);
-    let wait = if load.spin { 0 } else { PATIENCE.as_secs() };
+    let wait = if load.spin { 0 } else { TIMEOUT.as_secs() };
     let wait = Timespec { tv_sec: i64::try_from(wait)?, tv_nsec: 0 };
     let mut last = Instant::now();
     while open > 0 {
         events.clear();
         match epoll::wait(&poll, spare_capacity(&mut events), Some(&wait)) {
-            Ok(0) if last.elapsed() < PATIENCE => continue,
-            Ok(0) => bail!("{} did not answer within {} s", load.addr, PATIENCE.as_secs()),
+            Ok(0) if last.elapsed() < TIMEOUT => continue,
+            Ok(0) => bail!("{} did not answer within {} s", load.addr, TIMEOUT.as_secs()),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("epoll failed"),
         }
@@ -169,7 +169,7 @@ pub fn run(load: &Load) -> Result<Outcome> {
 }
 
 fn connect(addr: SocketAddr, poll: &OwnedFd, place: usize) -> Result<Connection> {
-    let stream = TcpStream::connect_timeout(&addr, PATIENCE).with_context(|| format!("cannot connect to {addr}"))?;
+    let stream = TcpStream::connect_timeout(&addr, TIMEOUT).with_context(|| format!("cannot connect to {addr}"))?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     epoll::add(poll, &stream, epoll::EventData::new_u64(place as u64), epoll::EventFlags::IN)?;

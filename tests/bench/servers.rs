@@ -14,7 +14,7 @@ use crate::bare::Answer;
 use crate::{cores, wire};
 
 /// How long a server may take to start or to end.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A running server.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Server {
         let name = command.get_program().to_string_lossy().into_owned();
         let child = cores::on(core, || command.spawn().with_context(|| format!("cannot start {name}")))?;
         let mut server = Self { child, addr, ready: Duration::ZERO };
-        if let Err(error) = wait_for_200(addr, path, PATIENCE) {
+        if let Err(error) = wait_for_200(addr, path, TIMEOUT) {
             let ended = server.child.try_wait()?.map(|status| format!(" ({status})")).unwrap_or_default();
             let log = fs::read_to_string(log).unwrap_or_default();
             bail!("{name} did not start{ended}: {error:#}\n{log}");
@@ -81,7 +81,7 @@ impl Server {
                 ensure!(status.success(), "a server that was asked to end ended with {status}");
                 return Ok(());
             }
-            ensure!(begin.elapsed() < PATIENCE, "a server did not end within {} s of SIGTERM", PATIENCE.as_secs());
+            ensure!(begin.elapsed() < TIMEOUT, "a server did not end within {} s of SIGTERM", TIMEOUT.as_secs());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -102,7 +102,7 @@ pub fn free_addr() -> Result<SocketAddr> {
 
 /// Asks until the answer is 200, a few thousand times a second, so that the start is timed to a fraction of a
 /// millisecond.
-pub fn wait_for_200(addr: SocketAddr, path: &str, patience: Duration) -> Result<()> {
+pub fn wait_for_200(addr: SocketAddr, path: &str, timeout: Duration) -> Result<()> {
     let request = format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\n\r\n");
     let begin = Instant::now();
     loop {
@@ -111,7 +111,7 @@ pub fn wait_for_200(addr: SocketAddr, path: &str, patience: Duration) -> Result<
             Ok((head, body)) => format!("{}\n{body}", head.lines().next().unwrap_or_default()),
             Err(error) => format!("{error:#}"),
         };
-        ensure!(begin.elapsed() < patience, "no 200 from {path} within {} s: {problem}", patience.as_secs());
+        ensure!(begin.elapsed() < timeout, "no 200 from {path} within {} s: {problem}", timeout.as_secs());
         std::thread::sleep(Duration::from_micros(200));
     }
 }

@@ -17,7 +17,7 @@ use crate::hot_path::fixed_answer;
 use crate::plan::Plan;
 use crate::report::{Report, Row};
 use crate::servers::Server;
-use crate::wire::{PATIENCE, Reader, Template};
+use crate::wire::{Reader, TIMEOUT, Template};
 
 /// How long a login may take: many wait for one another, and for whatever else the machine does.
 const LOGIN_PATIENCE: Duration = Duration::from_mins(1);
@@ -144,9 +144,9 @@ struct Asker {
 
 impl Asker {
     fn connect(addr: SocketAddr, ask: Ask) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+        let stream = TcpStream::connect_timeout(&addr, TIMEOUT)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(if ask == Ask::Login { LOGIN_PATIENCE } else { PATIENCE }))?;
+        stream.set_read_timeout(Some(if ask == Ask::Login { LOGIN_PATIENCE } else { TIMEOUT }))?;
         Ok(Self { stream, template: Template::new(ask, addr), reader: Reader::new(ask), received: vec![0; 16 * 1024] })
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::ask::Ask;
 
 /// How long any answer may take.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request with holes of one length, all filled with the same bytes.
 #[derive(Clone, Debug)]
@@ -105,8 +105,8 @@ impl Needle {
 
 /// One request on a connection of its own: the head of the answer, and its body.
 pub fn exchange(addr: SocketAddr, request: &[u8]) -> Result<(String, String)> {
-    let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&addr, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     stream.write_all(request)?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];

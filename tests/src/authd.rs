@@ -4,7 +4,7 @@ use crate::http::Http;
 use crate::process::{Process, Spec, free_port};
 use crate::provider::Provider;
 use crate::sts::Sts;
-use crate::{PATIENCE, binary, folder};
+use crate::{TIMEOUT, binary, folder};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub struct Setup {
     env: BTreeMap<String, String>,
     toml: Option<String>,
     wrapper: Vec<String>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Setup {
@@ -40,7 +40,7 @@ impl Setup {
             ("HOME", path("home")),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value)).into();
-        Self { dir, port, env, toml: None, wrapper: Vec::new(), patience: PATIENCE }
+        Self { dir, port, env, toml: None, wrapper: Vec::new(), timeout: TIMEOUT }
     }
 
     pub fn port(&self) -> u16 {
@@ -145,14 +145,14 @@ impl Setup {
 
     /// Runs one of its other commands (`check`, `--version`) to its end.
     pub fn run(&self, args: &[&str]) -> Output {
-        self.spec().args(args).run(PATIENCE)
+        self.spec().args(args).run(TIMEOUT)
     }
 
     fn launch(&self) -> Process {
         std::fs::create_dir_all(self.dir.path().join("home")).expect("the folder is ours");
         let mut process = self.spec().start(self.dir.path().join("log"));
-        let ask = Http::tcp(self.port).patience(Duration::from_secs(2));
-        process.wait(self.patience, "an authd that is ready", || {
+        let ask = Http::tcp(self.port).timeout(Duration::from_secs(2));
+        process.wait(self.timeout, "an authd that is ready", || {
             ask.get("/health/ready").ok().filter(|r| r.status == 200).map(drop)
         });
         process
@@ -275,7 +275,7 @@ impl Authd {
     pub fn authctl(&self, args: &[&str]) -> Output {
         let home = self.setup.dir.path().join("home");
         let socket = self.socket_path();
-        Spec::new(binary("authctl")).env("HOME", home).env("AUTHD_ADMIN_SOCKET", socket).args(args).run(PATIENCE)
+        Spec::new(binary("authctl")).env("HOME", home).env("AUTHD_ADMIN_SOCKET", socket).args(args).run(TIMEOUT)
     }
 
     /// Mints a token over HTTP: its secret and its id.

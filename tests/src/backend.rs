@@ -3,7 +3,7 @@
 use crate::authd::Authd;
 use crate::http::Http;
 use crate::process::{Process, Spec, free_port};
-use crate::{PATIENCE, binary, rig};
+use crate::{TIMEOUT, binary, rig};
 use std::path::{Path, PathBuf};
 
 /// Which of the examples.
@@ -54,7 +54,7 @@ impl Backend {
         std::fs::write(&file, service_token).expect("the folder is ours");
         let spec = example.spec(port).env("AUTHD_URL", authd.url()).env("SERVICE_TOKEN_FILE", &file);
         let mut process = spec.envs(env.iter().copied()).start(authd.dir().join(format!("backend-{port}.log")));
-        process.listening(port, PATIENCE);
+        process.listening(port, TIMEOUT);
         Self { port, process }
     }
 

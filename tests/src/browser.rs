@@ -1,7 +1,7 @@
 //! A person at a real Chromium (tests/rig/browser.mjs), on this machine's loopback or on one of their own.
 
 use crate::process::{Process, Running, Spec};
-use crate::{PATIENCE, folder, rig};
+use crate::{TIMEOUT, folder, rig};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -120,7 +120,7 @@ impl Visit {
 /// When the browser failed.
 #[track_caller]
 pub fn finish(visit: Running) -> Page {
-    let output = visit.finish(PATIENCE + Duration::from_secs(30));
+    let output = visit.finish(TIMEOUT + Duration::from_secs(30));
     let text = String::from_utf8_lossy(&output.stdout);
     let said: Value = serde_json::from_str(text.trim()).unwrap_or_default();
     assert!(said["ok"] == true, "the browser failed: {:.2000}", crate::process::both(&output));
@@ -145,7 +145,7 @@ impl Elsewhere {
         let names = ports.iter().map(ToString::to_string);
         let spec = rig::script("forward.mjs").arg("out").arg(sockets.path()).args(names);
         let mut outside = spec.start(sockets.path().join("log"));
-        outside.ready_line(PATIENCE);
+        outside.ready_line(TIMEOUT);
         Self { ports: ports.to_vec(), sockets, _outside: outside }
     }
 }

@@ -13,7 +13,7 @@ pub use shape::shape;
 use crate::authd::Setup;
 use crate::login::{Machine, Service};
 use crate::process::{Spec, stdout};
-use crate::{PATIENCE, binary, rig};
+use crate::{TIMEOUT, binary, rig};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -88,14 +88,14 @@ pub fn make(engine: Engine, dir: &Path, home: Option<&Path>) -> Duration {
     let machine = Machine::new(&service);
     let mut manifest = story::tell(&service, &machine);
     // What is written at the end (when a token was last used) is there for the lists.
-    service.authd.process().stop(PATIENCE);
+    service.authd.process().stop(TIMEOUT);
     service.authd.start_again();
     manifest["lists"] = story::lists(&service.authd.admin());
-    let ended = service.authd.process().stop(PATIENCE);
+    let ended = service.authd.process().stop(TIMEOUT);
     assert!(ended.success(), "{}", service.authd.log());
     manifest["made_at"] = now().into();
     let age = begun.elapsed();
-    manifest["program"] = stdout(&Spec::new(binary("authd")).arg("--version").run(PATIENCE)).trim().into();
+    manifest["program"] = stdout(&Spec::new(binary("authd")).arg("--version").run(TIMEOUT)).trim().into();
     manifest["server"] = service.authd.url().into();
     manifest["role"] = json!({ "arn": service.sts.role("developer"), "external_id": service.sts.external_id });
 
@@ -120,7 +120,7 @@ pub fn make(engine: Engine, dir: &Path, home: Option<&Path>) -> Duration {
 }
 
 /// Milliseconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "when a fixture was made is a fact of the world")]
+#[expect(clippy::disallowed_methods, reason = "when a fixture was made is a fact of the real world")]
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
@@ -135,7 +135,7 @@ fn save(path: &Path, value: &Value) {
 fn dump(url: &str) -> String {
     let spec = rig::program("pg_dump").args(["--inserts", "--no-owner", "--no-privileges", "--no-comments", "-d", url]);
     let mut sql = String::new();
-    for line in stdout(&spec.run(PATIENCE)).lines() {
+    for line in stdout(&spec.run(TIMEOUT)).lines() {
         let is_setting = line.starts_with("SET ") || line.contains("set_config('search_path'");
         if is_setting || line.is_empty() || line.starts_with(['\\', '-']) {
             continue;

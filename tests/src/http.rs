@@ -24,7 +24,7 @@ pub struct Http {
     target: Target,
     host: String,
     headers: Vec<(String, String)>,
-    patience: Duration,
+    timeout: Duration,
     hang_up: Option<Arc<AtomicBool>>,
 }
 
@@ -39,7 +39,7 @@ pub struct Response {
 impl Http {
     pub fn tcp(port: u16) -> Self {
         let host = format!("127.0.0.1:{port}");
-        Self { target: Target::Tcp(port), host, headers: Vec::new(), patience: Duration::from_secs(30), hang_up: None }
+        Self { target: Target::Tcp(port), host, headers: Vec::new(), timeout: Duration::from_secs(30), hang_up: None }
     }
 
     /// From another loopback address, as another machine would ask.
@@ -53,7 +53,7 @@ impl Http {
 
     pub fn unix(path: impl AsRef<Path>) -> Self {
         let target = Target::Unix(path.as_ref().into());
-        Self { target, host: "localhost".into(), headers: Vec::new(), patience: Duration::from_secs(30), hang_up: None }
+        Self { target, host: "localhost".into(), headers: Vec::new(), timeout: Duration::from_secs(30), hang_up: None }
     }
 
     #[must_use]
@@ -75,8 +75,8 @@ impl Http {
     }
 
     #[must_use]
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
@@ -108,26 +108,26 @@ impl Http {
         match &self.target {
             Target::Tcp(port) => {
                 let stream = TcpStream::connect(("127.0.0.1", *port))?;
-                stream.set_read_timeout(Some(self.patience))?;
-                stream.set_write_timeout(Some(self.patience))?;
+                stream.set_read_timeout(Some(self.timeout))?;
+                stream.set_write_timeout(Some(self.timeout))?;
                 match &self.hang_up {
                     None => exchange(stream, bytes),
                     Some(flag) => {
                         stream.set_read_timeout(Some(Duration::from_millis(50)))?;
-                        exchange(Impatient { stream, flag, until: Instant::now() + self.patience }, bytes)
+                        exchange(Impatient { stream, flag, until: Instant::now() + self.timeout }, bytes)
                     }
                 }
             }
             Target::From(address, port) => {
                 let stream = connect_from(*address, *port)?;
-                stream.set_read_timeout(Some(self.patience))?;
-                stream.set_write_timeout(Some(self.patience))?;
+                stream.set_read_timeout(Some(self.timeout))?;
+                stream.set_write_timeout(Some(self.timeout))?;
                 exchange(stream, bytes)
             }
             Target::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(self.patience))?;
-                stream.set_write_timeout(Some(self.patience))?;
+                stream.set_read_timeout(Some(self.timeout))?;
+                stream.set_write_timeout(Some(self.timeout))?;
                 exchange(stream, bytes)
             }
         }

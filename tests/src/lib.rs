@@ -27,19 +27,19 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long a peer may take to start, or a single step of a test to finish, on a machine with two busy cores.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Asks until the answer is `Some`, or panics with `what` after `patience`.
+/// Asks until the answer is `Some`, or panics with `what` after `timeout`.
 ///
 /// # Panics
 /// When the deadline has passed.
-pub fn until<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + patience;
+pub fn until<T>(timeout: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + timeout;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited {patience:?} in vain for: {what}");
+        assert!(Instant::now() < deadline, "waited {timeout:?} in vain for: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -6,7 +6,7 @@ use crate::http::{Http, Response};
 use crate::process::{Spec, stdout};
 use crate::provider::Provider;
 use crate::sts::Sts;
-use crate::{PATIENCE, binary, folder, rig};
+use crate::{TIMEOUT, binary, folder, rig};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -120,7 +120,7 @@ impl Machine {
     /// When it fails.
     #[track_caller]
     pub fn sign_in(&self) -> Output {
-        let output = self.auth_login(&["login"]).run(PATIENCE);
+        let output = self.auth_login(&["login"]).run(TIMEOUT);
         assert!(output.status.success(), "{}\nbrowser: {:#}", crate::process::both(&output), self.seen());
         output
     }
@@ -168,7 +168,7 @@ impl Machine {
     #[track_caller]
     pub fn identity(&self, profile: &str) -> String {
         let args = ["--profile", profile, "sts", "get-caller-identity", "--output", "text", "--query", "Arn"];
-        stdout(&self.aws(&args).run(PATIENCE)).trim().to_owned()
+        stdout(&self.aws(&args).run(TIMEOUT)).trim().to_owned()
     }
 }
 
@@ -230,7 +230,7 @@ impl Terminal {
     /// When there is none.
     pub fn release(&self, page: &Page) -> String {
         match &self.loopback {
-            Some(arrived) => arrived.recv_timeout(PATIENCE).expect("the browser brings the release"),
+            Some(arrived) => arrived.recv_timeout(TIMEOUT).expect("the browser brings the release"),
             None => shown_release(page).unwrap_or_else(|| panic!("no release on the page: {}", page.text)),
         }
     }

@@ -1,7 +1,7 @@
 //! A whole machine: systemd booted over a throw-away overlay of this one's root (tests/rig/systemd-boot.sh).
 
 use crate::process::{Process, Spec};
-use crate::{PATIENCE, rig};
+use crate::{TIMEOUT, rig};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -38,7 +38,7 @@ impl Booted {
         let pid = process.pid().as_raw_nonzero().to_string();
         let leader = process.wait(BOOT_TIMEOUT, "a machine that runs", || {
             // nspawn's child is the machine's first process; the child before that one has only made it
-            let output = rig::program("pgrep").args(["-P", &pid]).run(PATIENCE);
+            let output = rig::program("pgrep").args(["-P", &pid]).run(TIMEOUT);
             let leader = String::from_utf8_lossy(&output.stdout).lines().next()?.to_owned();
             let output = inside(&leader, &["systemctl", "is-system-running"]);
             let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -80,7 +80,7 @@ fn enter(leader: &str, args: &[&str]) -> Spec {
 }
 
 fn inside(leader: &str, args: &[&str]) -> Output {
-    enter(leader, args).run(PATIENCE)
+    enter(leader, args).run(TIMEOUT)
 }
 
 /// Why this machine cannot boot another, if it cannot.
@@ -95,6 +95,6 @@ fn impossible() -> Option<String> {
     let probe = "d=$(mktemp -d /dev/shm/authd-probe-XXXXXX) && mkdir $d/u $d/w $d/r \
         && mount -t overlay overlay -o lowerdir=/,upperdir=$d/u,workdir=$d/w $d/r; s=$?; umount $d/r 2>/dev/null; rm -rf $d; exit $s";
     let output =
-        rig::program("unshare").args(["--mount", "--propagation", "private", "--", "bash", "-c", probe]).run(PATIENCE);
+        rig::program("unshare").args(["--mount", "--propagation", "private", "--", "bash", "-c", probe]).run(TIMEOUT);
     (!output.status.success()).then(|| format!("no overlay mounts: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }

@@ -1,6 +1,6 @@
 //! Another process that opens authd's database with a SQLite of its own: Python's.
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::process::Process;
 use crate::rig::script;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ impl Neighbour {
     pub fn start() -> Self {
         let dir = crate::folder("neighbour");
         let mut process = script("neighbour.py").dir(dir.path()).start(dir.path().join("log"));
-        process.ready_line(PATIENCE);
+        process.ready_line(TIMEOUT);
         Self { process, dir, asked: 0 }
     }
 
@@ -31,7 +31,7 @@ impl Neighbour {
         self.process.say(&command.to_string());
         self.asked += 1;
         let (log, number) = (self.dir.path().join("log"), self.asked);
-        let answer: Value = self.process.wait(PATIENCE, "answer", || {
+        let answer: Value = self.process.wait(TIMEOUT, "answer", || {
             let text = std::fs::read_to_string(&log).ok()?;
             // the first line says that it is ready
             text.split_inclusive('\n').nth(number).filter(|line| line.ends_with('\n'))?.parse().ok()

@@ -1,7 +1,7 @@
 //! A real PostgreSQL: one server a test process, a database of its own for each test.
 
 use crate::process::{Process, free_port, stdout};
-use crate::{PATIENCE, folder, rig, until};
+use crate::{TIMEOUT, folder, rig, until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,7 +54,7 @@ impl Postgres {
         let port = self.port.to_string();
         let args = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres"];
         let spec = rig::program("psql").args(args).args(["-p", &port, "-d", database, "-c", sql]);
-        stdout(&spec.run(PATIENCE)).trim().to_owned()
+        stdout(&spec.run(TIMEOUT)).trim().to_owned()
     }
 
     /// kill -9 of the server and of all its backends, as when the machine loses power, and waits until none of them is
@@ -66,7 +66,7 @@ impl Postgres {
     pub fn kill(&mut self) {
         self.process.kill();
         let data = self.dir.path().join("pg/data");
-        until(PATIENCE, "the end of a killed PostgreSQL", || {
+        until(TIMEOUT, "the end of a killed PostgreSQL", || {
             let left = working_in(&data);
             for pid in &left {
                 // It may have ended by itself meanwhile.
@@ -101,8 +101,8 @@ fn launch(dir: &TempDir, port: u16) -> Process {
     let spec = rig::script("pg.sh").arg(&base).arg(port.to_string());
     let mut process = spec.start(dir.path().join("log"));
     let args = ["-q", "-h", "127.0.0.1", "-U", "postgres", "-p", &port.to_string()].map(str::to_owned);
-    process.wait(PATIENCE, "PostgreSQL that accepts connections", || {
-        let output = rig::program("pg_isready").args(&args).run(PATIENCE);
+    process.wait(TIMEOUT, "PostgreSQL that accepts connections", || {
+        let output = rig::program("pg_isready").args(&args).run(TIMEOUT);
         output.status.success().then_some(())
     });
     process

@@ -3,7 +3,7 @@
 //! Each is told to die with its parent (`setpriv --pdeathsig`), so that a test process that is killed leaves nothing
 //! running. The kernel means the *thread* that forked, and tests run on short-lived threads: hence the one spawner.
 
-use crate::{PATIENCE, until};
+use crate::{TIMEOUT, until};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -144,9 +144,9 @@ impl Spec {
     /// Runs it to its end.
     ///
     /// # Panics
-    /// When it cannot be started, or has not ended in `patience` (it is killed then).
-    pub fn run(self, patience: Duration) -> Output {
-        self.clone().start_piped().finish(patience)
+    /// When it cannot be started, or has not ended in `timeout` (it is killed then).
+    pub fn run(self, timeout: Duration) -> Output {
+        self.clone().start_piped().finish(timeout)
     }
 
     /// Starts it with its outputs kept in memory; several can run side by side.
@@ -188,12 +188,12 @@ impl Running {
     /// Waits for its end.
     ///
     /// # Panics
-    /// When it has not ended in `patience` (it is killed then).
-    pub fn finish(self, patience: Duration) -> Output {
-        let Ok(output) = self.output.recv_timeout(patience) else {
+    /// When it has not ended in `timeout` (it is killed then).
+    pub fn finish(self, timeout: Duration) -> Output {
+        let Ok(output) = self.output.recv_timeout(timeout) else {
             self.signal(Signal::KILL);
             let said = self.output.recv().ok().and_then(Result::ok).map(|o| both(&o)).unwrap_or_default();
-            panic!("{} has not ended in {patience:?}; it said:\n{said}", self.what);
+            panic!("{} has not ended in {timeout:?}; it said:\n{said}", self.what);
         };
         output.expect("its output can be read")
     }
@@ -257,7 +257,7 @@ impl Process {
         let tasks = format!("/proc/{}/task", self.pid().as_raw_nonzero());
         // "pid (name) state …", and a name may hold anything
         let stopped = |stat: &str| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
-        until(PATIENCE, "every thread stopped", || {
+        until(TIMEOUT, "every thread stopped", || {
             let mut threads = std::fs::read_dir(&tasks).expect("it lives").flatten();
             threads
                 .all(|task| std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| stopped(&stat)))
@@ -274,7 +274,7 @@ impl Process {
         let group = self.pid();
         let _ = kill_process_group(group, Signal::KILL);
         let _ = self.child.wait();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while is_running(group) && !(std::thread::panicking() && Instant::now() > deadline) {
             assert!(Instant::now() < deadline, "{}: its children run on after SIGKILL", self.name);
             std::thread::sleep(Duration::from_millis(1));
@@ -289,19 +289,19 @@ impl Process {
     /// SIGTERM, and waits for the orderly end.
     ///
     /// # Panics
-    /// When it has not ended in `patience`.
-    pub fn stop(&mut self, patience: Duration) -> ExitStatus {
+    /// When it has not ended in `timeout`.
+    pub fn stop(&mut self, timeout: Duration) -> ExitStatus {
         self.signal(Signal::TERM);
         let name = self.name.clone();
-        until(patience, &format!("the orderly end of {name}"), || self.exited())
+        until(timeout, &format!("the orderly end of {name}"), || self.exited())
     }
 
     /// Waits for an event of this process.
     ///
     /// # Panics
     /// When it ends first, or the deadline passes; its log is in the message.
-    pub fn wait<T>(&mut self, patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-        let deadline = Instant::now() + patience;
+    pub fn wait<T>(&mut self, timeout: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + timeout;
         loop {
             if let Some(answer) = ask() {
                 return answer;
@@ -309,23 +309,23 @@ impl Process {
             if let Some(status) = self.exited() {
                 panic!("{} ended ({status}) before {what}:\n{}", self.name, self.log());
             }
-            assert!(Instant::now() < deadline, "{}: no {what} in {patience:?}:\n{}", self.name, self.log());
+            assert!(Instant::now() < deadline, "{}: no {what} in {timeout:?}:\n{}", self.name, self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     /// Waits for the line of JSON with which our own peers say that they listen.
-    pub fn ready_line(&mut self, patience: Duration) -> serde_json::Value {
+    pub fn ready_line(&mut self, timeout: Duration) -> serde_json::Value {
         let log = self.log.clone();
-        self.wait(patience, "the line that says it is ready", || {
+        self.wait(timeout, "the line that says it is ready", || {
             let text = std::fs::read_to_string(&log).ok()?;
             text.lines().find(|l| l.starts_with("{\"ready\":true")).and_then(|l| serde_json::from_str(l).ok())
         })
     }
 
     /// Waits until something accepts connections on the loopback port.
-    pub fn listening(&mut self, port: u16, patience: Duration) {
-        self.wait(patience, "listening port", || TcpStream::connect(("127.0.0.1", port)).ok().map(drop));
+    pub fn listening(&mut self, port: u16, timeout: Duration) {
+        self.wait(timeout, "listening port", || TcpStream::connect(("127.0.0.1", port)).ok().map(drop));
     }
 }
 

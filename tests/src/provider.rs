@@ -2,7 +2,7 @@
 
 use crate::http::Http;
 use crate::process::Process;
-use crate::{PATIENCE, folder, rig};
+use crate::{TIMEOUT, folder, rig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -34,7 +34,7 @@ impl Provider {
         let dir = folder("idp");
         let spec = rig::script("cognito-idp.mjs").envs([("ISS_PORT", "0"), ("DOM_PORT", "0")]);
         let mut process = spec.env("CALLBACKS", callbacks.join(",")).start(dir.path().join("log"));
-        let said = process.ready_line(PATIENCE);
+        let said = process.ready_line(TIMEOUT);
         let text = |name: &str| said[name].as_str().expect("the ready line is complete").to_owned();
         let port = |name: &str| u16::try_from(said[name].as_u64().unwrap_or(0)).expect("a port");
         let ports = [port("issuer_port"), port("domain_port")];

@@ -3,7 +3,7 @@
 
 use crate::http::Http;
 use crate::process::{Process, Spec, free_port};
-use crate::{PATIENCE, folder, rig};
+use crate::{TIMEOUT, folder, rig};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -105,7 +105,7 @@ impl Proxy {
         }
         let mut process = kind.spec(dir.path()).start(dir.path().join("log"));
         // It listens before it has read its routes (Traefik), and refuses a stranger once it has.
-        process.wait(PATIENCE, "refusal of a request without a credential", || {
+        process.wait(TIMEOUT, "refusal of a request without a credential", || {
             let answer = Http::tcp(port).get("/").ok()?;
             matches!(answer.status, 401 | 403).then_some(())
         });

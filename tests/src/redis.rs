@@ -1,7 +1,7 @@
 //! A real Redis server, plain or with TLS and users.
 
 use crate::process::{Process, free_port, stdout};
-use crate::{PATIENCE, folder, rig};
+use crate::{TIMEOUT, folder, rig};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -33,7 +33,7 @@ impl Redis {
         let dir = folder("redis");
         let port = free_port();
         if tls {
-            stdout(&rig::script("tls.sh").arg(dir.path().join("tls")).run(PATIENCE));
+            stdout(&rig::script("tls.sh").arg(dir.path().join("tls")).run(TIMEOUT));
         }
         let process = serve(&dir, port, tls);
         Self { dir, port, tls, process }
@@ -67,7 +67,7 @@ impl Redis {
         if self.tls {
             spec = spec.args(["--user", "admin", "--no-auth-warning", "--pass", "admin-pw"]);
         }
-        stdout(&spec.args(words).run(PATIENCE))
+        stdout(&spec.args(words).run(TIMEOUT))
     }
 
     /// Everything that is stored: every key with its value, and the append-only file, which also shows what is gone.
@@ -93,6 +93,6 @@ fn serve(dir: &TempDir, port: u16, tls: bool) -> Process {
         spec = spec.env("RIG_TLS", dir.path().join("tls"));
     }
     let mut process = spec.start(dir.path().join("log"));
-    process.listening(port, PATIENCE);
+    process.listening(port, TIMEOUT);
     process
 }

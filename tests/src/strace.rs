@@ -1,6 +1,6 @@
 //! System calls of a running daemon: watched, delayed or refused by strace on some of its threads.
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::authd::Authd;
 use crate::process::{Process, Spec};
 use crate::until;
@@ -33,7 +33,7 @@ impl Strace {
             spec = spec.args(["-p", &thread.to_string()]);
         }
         let mut process = spec.start(&said);
-        process.wait(PATIENCE, "attached strace", || {
+        process.wait(TIMEOUT, "attached strace", || {
             let said = std::fs::read_to_string(&said).ok()?;
             // a thread that has ended meanwhile is none to watch
             let tried = said.lines().filter(|line| line.ends_with("attached") || line.contains("PTRACE_SEIZE"));
@@ -59,7 +59,7 @@ impl Strace {
     /// When it does not go away.
     pub fn detach(mut self) -> Vec<String> {
         self.process.signal(rustix::process::Signal::TERM);
-        until(PATIENCE, "the end of strace", || self.process.exited());
+        until(TIMEOUT, "the end of strace", || self.process.exited());
         self.calls()
     }
 }

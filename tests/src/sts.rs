@@ -4,7 +4,7 @@
 use crate::http::Http;
 use crate::process::{Process, free_port, stdout};
 use crate::provider::Provider;
-use crate::{PATIENCE, folder, rig};
+use crate::{TIMEOUT, folder, rig};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 use tempfile::TempDir;
@@ -27,11 +27,11 @@ static ACCOUNT: LazyLock<Account> = LazyLock::new(|| {
         spec.env("HOME", dir.path()).start(dir.path().join(format!("moto-{port}")))
     });
     for (process, port) in processes.iter_mut().zip(ports) {
-        process.listening(port, PATIENCE);
+        process.listening(port, TIMEOUT);
     }
     let [checked, unchecked] = ports.map(|port| format!("http://127.0.0.1:{port}"));
     let spec = rig::script("aws-account.py").args([&checked, &unchecked]).env("HOME", dir.path());
-    let facts = serde_json::from_str(&stdout(&spec.run(PATIENCE))).expect("the account's facts are JSON");
+    let facts = serde_json::from_str(&stdout(&spec.run(TIMEOUT))).expect("the account's facts are JSON");
     Account { checked, unchecked, facts, _processes: processes, _dir: dir }
 });
 
@@ -60,7 +60,7 @@ impl Sts {
         let spec =
             rig::script("sts-proxy.mjs").envs([("CHECKED", &account.checked), ("UNCHECKED", &account.unchecked)]);
         let mut process = spec.env("PORT", "0").start(dir.path().join("log"));
-        let said = process.ready_line(PATIENCE);
+        let said = process.ready_line(TIMEOUT);
         let port = u16::try_from(said["port"].as_u64().unwrap_or(0)).expect("a port");
         let fact = |name: &str| account.facts[name].as_str().expect("the account's facts are complete").to_owned();
         let sts = Self {

@@ -16,7 +16,7 @@ pub use file::AwsFile;
 pub use profile::{Keys, Owner, ProfileName};
 
 use crate::error::Error;
-use crate::places::Places;
+use crate::paths::Paths;
 
 /// Both files.
 #[derive(Clone, Debug)]
@@ -26,11 +26,8 @@ pub struct AwsFiles {
 }
 
 impl AwsFiles {
-    pub fn at(places: &Places) -> Self {
-        Self {
-            credentials: AwsFile::at(places.aws_credentials.clone()),
-            config: AwsFile::at(places.aws_config.clone()),
-        }
+    pub fn at(paths: &Paths) -> Self {
+        Self { credentials: AwsFile::at(paths.aws_credentials.clone()), config: AwsFile::at(paths.aws_config.clone()) }
     }
 
     /// Whose the profile in the credentials file is.

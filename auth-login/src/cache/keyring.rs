@@ -8,8 +8,8 @@ use crate::error::Error;
 const KEYRING: Keyring = Keyring::of("auth-login");
 
 /// See [`Keyring::probe`].
-pub fn probe(luck: &[u8]) -> Result<(), String> {
-    KEYRING.probe(luck)
+pub fn probe(random: &[u8]) -> Result<(), String> {
+    KEYRING.probe(random)
 }
 
 /// The token under this name. Only a keyring that has none says that nobody is signed in; one that is locked or away

@@ -1,7 +1,7 @@
 //! Locks between processes, with a deadline.
 //!
 //! The kernel drops them when their holder dies, so a crash leaves nothing to clean up. Polling was refused: twenty
-//! waiters would wake all the time, and the first in line would be luck.
+//! waiters would wake all the time, and who is first would be chance.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;

@@ -19,7 +19,7 @@ use crate::aws_files::{AwsFiles, ProfileName};
 use crate::cache::{Cache, Credentials, Key, Session};
 use crate::error::Error;
 use crate::io::Io;
-use crate::places::Places;
+use crate::paths::Paths;
 use crate::settings::Settings;
 
 /// Where a person is sent who said nothing.
@@ -61,15 +61,15 @@ pub async fn run(args: Args, io: &mut Io) -> Result<(), Error> {
 impl<'a> Context<'a> {
     fn new(target: Target, io: &'a mut Io) -> Result<Self, Error> {
         let profile = ProfileName::parse(&target.profile).map_err(Error::usage)?;
-        let places = Places::find(io)?;
-        let settings = Settings::read(&places.settings)?;
+        let paths = Paths::find(io)?;
+        let settings = Settings::read(&paths.settings)?;
         let remembered = settings.profile(&profile);
         let url = target.server.or(remembered.server).or_else(|| settings.server.clone());
         let server = Server::parse(url.as_deref().unwrap_or(DEFAULT_SERVER), target.insecure)?;
         let key = Key::new(&server.to_string(), &profile);
-        let cache = Cache::open(&places.state)?;
+        let cache = Cache::open(&paths.state)?;
         let role = target.role.or(remembered.role);
-        Ok(Self { io, server, profile, role, settings, cache, key, files: AwsFiles::at(&places) })
+        Ok(Self { io, server, profile, role, settings, cache, key, files: AwsFiles::at(&paths) })
     }
 
     /// The session, or what to run to get one.

@@ -9,7 +9,7 @@ use shared::api::users::{DocumentType, PersonType};
 use shared::id::SessionId;
 
 use super::{Consent, FIRST_ADMIN, Limit, name};
-use crate::kept::TokenStore;
+use crate::session_store::TokenStore;
 
 #[derive(Debug, Subcommand)]
 pub enum User {

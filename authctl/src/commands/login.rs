@@ -9,8 +9,8 @@ use super::{Context, password};
 use crate::args;
 use crate::connect::{self, Credentials};
 use crate::error::Error;
-use crate::kept::{self, Folder, KEYRING, Kept, TokenStore};
 use crate::output::write_record;
+use crate::session_store::{self, Folder, KEYRING, StoredSession, TokenStore};
 
 fn folder(context: &Context<'_, '_>) -> Result<Folder, Error> {
     let none = || Error::Usage("there is no home to keep a session in: set HOME, or XDG_STATE_HOME".to_owned());
@@ -19,7 +19,7 @@ fn folder(context: &Context<'_, '_>) -> Result<Folder, Error> {
 
 pub(super) async fn login(args: args::Login, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let folder = folder(context)?;
-    let server = kept::name(context.client.endpoint());
+    let server = session_store::name(context.client.endpoint());
     // One that cannot be read is replaced by this sign-in.
     let before = folder.session(&server).ok().flatten();
     let username = match (args.user, context.io.person) {
@@ -36,7 +36,7 @@ pub(super) async fn login(args: args::Login, context: &mut Context<'_, '_>) -> R
     let (store, why) = choose_store(args.token_store, before.as_ref(), context)?;
     let answer = context.call(&Login { username, password, totp: None }).await?;
     let user = answer.payload.username.clone();
-    let kept = Kept { server: server.clone(), user, store, token: Some(answer.token.clone()) };
+    let kept = StoredSession { server: server.clone(), user, store, token: Some(answer.token.clone()) };
     let old = before.as_ref().and_then(|kept| kept.token().ok().flatten());
     if let Err(error) = folder.save(kept) {
         // Nobody has its token but this process: it must not live on at authd.
@@ -72,7 +72,7 @@ fn tell_login(answer: &LoggedIn, server: &str, place: &str, context: &mut Contex
 /// Where the token goes: as asked, as before, or a keyring if there is one; and why not there, if it is not.
 fn choose_store(
     asked: Option<TokenStore>,
-    before: Option<&Kept>,
+    before: Option<&StoredSession>,
     context: &Context<'_, '_>,
 ) -> Result<(TokenStore, String), Error> {
     let wanted = asked.or_else(|| before.map(|kept| kept.store));
@@ -103,7 +103,7 @@ async fn end_session(token: Secret, context: &Context<'_, '_>) -> Result<(), Err
 
 pub(super) async fn logout(context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let folder = folder(context)?;
-    let server = kept::name(context.client.endpoint());
+    let server = session_store::name(context.client.endpoint());
     let Some(kept) = folder.session(&server)? else {
         return Err(Error::NotAuthenticated(format!("you are not signed in to {server}")));
     };

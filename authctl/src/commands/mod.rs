@@ -1,4 +1,4 @@
-//! One file for each room of the API, one function for each operation.
+//! One file for each module of the API, one function for each operation.
 
 mod apply;
 mod audit;

@@ -5,10 +5,10 @@ mod access;
 mod apply;
 mod daemon;
 mod fixtures;
+mod modules;
 mod people;
 mod places;
 mod program;
-mod rooms;
 mod tokens;
 
 use program::Program;

@@ -2,7 +2,7 @@
 
 use shared::problem::Code;
 
-use crate::config::Role;
+use super::{Role, RoleMethod};
 use crate::error::Error;
 
 /// As much of AWS's own words as is shown.
@@ -34,7 +34,7 @@ pub fn explain(role: &Role, duration_seconds: u32, code: &str, message: &str) ->
         "ValidationError" if says("chaining") || says("1 hour") => {
             "authd itself runs as a role, and AWS limits a role assumed from a role to 3600 s: set duration_seconds = 3600, or give authd a user's keys".to_owned()
         }
-        "ExpiredToken" | "ExpiredTokenException" if says("Token expired") || role.method == crate::config::RoleMethod::WebIdentity => {
+        "ExpiredToken" | "ExpiredTokenException" if says("Token expired") || role.method == RoleMethod::WebIdentity => {
             "the sign-in is too old for AWS; sign in again, and check the clock of this machine".to_owned()
         }
         "ExpiredToken" | "ExpiredTokenException" => "authd's own AWS credentials have expired; renew them".to_owned(),
@@ -77,7 +77,6 @@ fn quote(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RoleMethod;
 
     fn role(session_tags: bool) -> Role {
         Role {

@@ -16,19 +16,72 @@ use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::types::Tag;
 use serde::{Deserialize, Serialize};
 use shared::problem::Code;
-use shared::secret::Secret;
+use shared::secret::{Secret, redacted};
 use tokio::sync::OnceCell;
 
-use crate::config::{Config, Role, RoleMethod};
+use crate::env::{Millis, SECOND};
 use crate::error::{Error, Result};
-use crate::world::{Millis, SECOND};
 
 /// One call, its retry included.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The AWS room's state: the SDK client, made at its first use.
+/// `[aws]`: what holds for every role.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `STS_ROLE_ARN`: the role named `default`.
+    pub role_arn: String,
+    /// `STS_EXTERNAL_ID`: the external id of that role.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "redacted")]
+    pub external_id: Option<Secret>,
+    /// Where STS is called; empty: as the AWS SDK finds it (`AWS_REGION`, its files, the instance).
+    pub region: String,
+}
+
+/// An AWS role that a login can end in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// How logins name it.
+    pub name: String,
+    pub arn: String,
+    #[serde(default)]
+    pub method: RoleMethod,
+    /// The trust policy's `sts:ExternalId`.
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "redacted")]
+    pub external_id: Option<Secret>,
+    /// Seconds that credentials live, 900 to 43,200; at most the role's own maximum.
+    #[serde(default = "default_duration")]
+    pub duration_seconds: u32,
+    /// Who may use it: members of any of these groups. Empty: everybody who signs in.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Only people who signed in with one of these providers. Empty: any.
+    #[serde(default)]
+    pub providers: Vec<String>,
+    /// Tell AWS who it is by session tags (the trust policy must allow `sts:TagSession`).
+    #[serde(default)]
+    pub session_tags: bool,
+}
+
+pub fn default_duration() -> u32 {
+    3600
+}
+
+/// How credentials of a role are obtained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleMethod {
+    /// authd's own AWS identity assumes the role.
+    #[default]
+    AssumeRole,
+    /// The person's ID token does: the provider must be an identity provider of the AWS account.
+    WebIdentity,
+}
+
+/// The AWS module's state: the SDK client, made at its first use.
 pub struct Aws {
     region: String,
     /// Where STS is when nobody says: it follows from the roles' partition.
@@ -66,15 +119,15 @@ pub struct Credentials {
 }
 
 impl Aws {
-    pub fn new(config: &Config) -> Self {
-        let partition = config.roles.first().and_then(|role| role.arn.split(':').nth(1));
+    pub fn new(config: &Config, roles: &[Role]) -> Self {
+        let partition = roles.first().and_then(|role| role.arn.split(':').nth(1));
         let fallback_region = match partition {
             Some("aws-cn") => "cn-north-1",
             Some("aws-us-gov") => "us-gov-west-1",
             Some("aws-eusc") => "eusc-de-east-1",
             _ => "us-east-1",
         };
-        Self { region: config.aws.region.clone(), fallback_region, client: OnceCell::new() }
+        Self { region: config.region.clone(), fallback_region, client: OnceCell::new() }
     }
 
     /// With STS at a given place and made-up credentials.

@@ -8,13 +8,11 @@ use shared::id::SessionId;
 use shared::secret::Secret;
 use zeroize::Zeroizing;
 
-use super::model;
-use super::provider::Identity;
-use crate::app::App;
-use crate::aws::{Assumption, Credentials};
-use crate::config::Role;
+use super::{CliLogin, model};
+use crate::aws::{Assumption, Credentials, Role};
+use crate::env::{MINUTE, Millis, SECOND};
 use crate::error::{Error, Result};
-use crate::world::{MINUTE, Millis, SECOND};
+use crate::oidc_client::Identity;
 
 /// Tools begin to renew fifteen minutes before the end: what has less left would be asked for over and over.
 const ENOUGH: Millis = 20 * MINUTE;
@@ -46,21 +44,53 @@ impl Wanted<'_> {
     }
 }
 
-/// What AWS answered before, if it still lives long enough.
-pub async fn find(app: &App, wanted: Wanted<'_>) -> Result<Option<Credentials>> {
-    let key = wanted.key();
-    let sealed = match app.ephemeral.get(&key).await {
-        Ok(sealed) => sealed,
-        Err(error) => {
-            // Slower, but not less: AWS is asked instead.
-            tracing::warn!(%error, "AWS credentials that were made before cannot be looked up");
-            None
+impl CliLogin {
+    /// What AWS answered before, if it still lives long enough.
+    pub(super) async fn find_credentials(&self, wanted: Wanted<'_>) -> Result<Option<Credentials>> {
+        let key = wanted.key();
+        let sealed = match self.base.ephemeral.get(&key).await {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                // Slower, but not less: AWS is asked instead.
+                tracing::warn!(%error, "AWS credentials that were made before cannot be looked up");
+                None
+            }
+        };
+        let Some(sealed) = sealed else { return Ok(None) };
+        let Ok(opened) = self.base.keys.open(&key, &sealed) else { return Ok(None) };
+        let kept: Kept = serde_json::from_slice(&opened).map_err(Error::internal)?;
+        Ok(is_enough(kept.made_at, kept.credentials.expires_at, self.base.now()).then_some(kept.credentials))
+    }
+
+    /// Asks AWS, and keeps the answer.
+    pub(super) async fn make_credentials(
+        &self,
+        wanted: Wanted<'_>,
+        provider: &str,
+        identity: &Identity,
+        id_token: &Secret,
+    ) -> Result<Credentials> {
+        let credentials = self
+            .aws
+            .assume(Assumption {
+                role: wanted.role,
+                session_name: &model::session_name(identity),
+                tags: model::session_tags(identity, provider),
+                id_token,
+                duration_seconds: wanted.duration_seconds,
+            })
+            .await?;
+        let kept = Kept { credentials, made_at: self.base.now() };
+        let key = wanted.key();
+        let clear = Zeroizing::new(serde_json::to_vec(&kept).map_err(Error::internal)?);
+        let sealed = self.base.keys.seal(&key, &clear).map_err(Error::internal)?;
+        let ttl = (kept.credentials.expires_at - kept.made_at).max(1);
+        // What cannot be kept is asked for again next time.
+        if let Err(error) = self.base.ephemeral.put(&key, &sealed, ttl).await {
+            tracing::warn!(%error, "AWS credentials could not be kept for the next caller");
         }
-    };
-    let Some(sealed) = sealed else { return Ok(None) };
-    let Ok(opened) = app.keys.open(&key, &sealed) else { return Ok(None) };
-    let kept: Kept = serde_json::from_slice(&opened).map_err(Error::internal)?;
-    Ok(is_enough(kept.made_at, kept.credentials.expires_at, app.world.now()).then_some(kept.credentials))
+        Ok(kept.credentials)
+    }
 }
 
 /// Twenty minutes, or half of a life that is shorter than forty, but never what ends before it can be used.
@@ -68,40 +98,10 @@ fn is_enough(made_at: Millis, expires_at: Millis, now: Millis) -> bool {
     expires_at - now >= ENOUGH.min((expires_at - made_at) / 2).max(USELESS)
 }
 
-/// Asks AWS, and keeps the answer.
-pub async fn make(
-    app: &App,
-    wanted: Wanted<'_>,
-    provider: &str,
-    identity: &Identity,
-    id_token: &Secret,
-) -> Result<Credentials> {
-    let credentials = app
-        .aws
-        .assume(Assumption {
-            role: wanted.role,
-            session_name: &model::session_name(identity),
-            tags: model::session_tags(identity, provider),
-            id_token,
-            duration_seconds: wanted.duration_seconds,
-        })
-        .await?;
-    let kept = Kept { credentials, made_at: app.world.now() };
-    let key = wanted.key();
-    let clear = Zeroizing::new(serde_json::to_vec(&kept).map_err(Error::internal)?);
-    let sealed = app.keys.seal(&key, &clear).map_err(Error::internal)?;
-    let ttl = (kept.credentials.expires_at - kept.made_at).max(1);
-    // What cannot be kept is asked for again next time.
-    if let Err(error) = app.ephemeral.put(&key, &sealed, ttl).await {
-        tracing::warn!(%error, "AWS credentials could not be kept for the next caller");
-    }
-    Ok(kept.credentials)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::HOUR;
+    use crate::env::HOUR;
 
     #[test]
     fn credentials_are_handed_out_while_they_are_long_enough() {

@@ -2,49 +2,51 @@
 
 use zeroize::Zeroizing;
 
+use super::CliLogin;
 use super::model::{self, Login};
-use crate::app::App;
+use crate::env::Millis;
 use crate::error::{Error, Result};
-use crate::world::Millis;
 
-/// The login of a state, unless it has ended. What does not open is not ours and counts as ended.
-pub async fn find(app: &App, state: &str) -> Result<Option<Login>> {
-    if !model::is_token(state) {
-        return Ok(None);
-    }
-    let key = model::key(state);
-    let Some(sealed) = app.ephemeral.get(&key).await? else { return Ok(None) };
-    let opened = match app.keys.open(&key, &sealed) {
-        Ok(opened) => opened,
-        Err(error) => {
-            tracing::warn!(%error, "a pending login cannot be opened");
+impl CliLogin {
+    /// The login of a state, unless it has ended. What does not open is not ours and counts as ended.
+    pub(super) async fn find_login(&self, state: &str) -> Result<Option<Login>> {
+        if !model::is_token(state) {
             return Ok(None);
         }
-    };
-    let login: Login = serde_json::from_slice(&opened).map_err(Error::internal)?;
-    Ok(Some(login).filter(|login| login.ends_at > app.world.now()))
-}
+        let key = model::key(state);
+        let Some(sealed) = self.base.ephemeral.get(&key).await? else { return Ok(None) };
+        let opened = match self.base.keys.open(&key, &sealed) {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::warn!(%error, "a pending login cannot be opened");
+                return Ok(None);
+            }
+        };
+        let login: Login = serde_json::from_slice(&opened).map_err(Error::internal)?;
+        Ok(Some(login).filter(|login| login.ends_at > self.base.now()))
+    }
 
-pub async fn save(app: &App, state: &str, login: &Login) -> Result<()> {
-    let key = model::key(state);
-    let clear = Zeroizing::new(serde_json::to_vec(login).map_err(Error::internal)?);
-    let sealed = app.keys.seal(&key, &clear).map_err(Error::internal)?;
-    app.ephemeral.put(&key, &sealed, left(app, login)).await?;
-    Ok(())
-}
+    pub(super) async fn save_login(&self, state: &str, login: &Login) -> Result<()> {
+        let key = model::key(state);
+        let clear = Zeroizing::new(serde_json::to_vec(login).map_err(Error::internal)?);
+        let sealed = self.base.keys.seal(&key, &clear).map_err(Error::internal)?;
+        self.base.ephemeral.put(&key, &sealed, self.left(login)).await?;
+        Ok(())
+    }
 
-/// Of any number of callbacks exactly one may go on, until the provider has failed once more.
-pub async fn claim(app: &App, state: &str, login: &Login) -> Result<bool> {
-    let key = format!("{}:claim:{}", model::key(state), login.failures);
-    Ok(app.ephemeral.increment(&key, left(app, login)).await? == 1)
-}
+    /// Of any number of callbacks exactly one may go on, until the provider has failed once more.
+    pub(super) async fn claim_login(&self, state: &str, login: &Login) -> Result<bool> {
+        let key = format!("{}:claim:{}", model::key(state), login.failures);
+        Ok(self.base.ephemeral.increment(&key, self.left(login)).await? == 1)
+    }
 
-/// Counts a wrong release and answers how many there were.
-pub async fn count_wrong_release(app: &App, state: &str, login: &Login) -> Result<i64> {
-    let key = format!("{}:wrong", model::key(state));
-    Ok(app.ephemeral.increment(&key, left(app, login)).await?)
-}
+    /// Counts a wrong release and answers how many there were.
+    pub(super) async fn count_wrong_release(&self, state: &str, login: &Login) -> Result<i64> {
+        let key = format!("{}:wrong", model::key(state));
+        Ok(self.base.ephemeral.increment(&key, self.left(login)).await?)
+    }
 
-fn left(app: &App, login: &Login) -> Millis {
-    (login.ends_at - app.world.now()).max(1)
+    fn left(&self, login: &Login) -> Millis {
+        (login.ends_at - self.base.now()).max(1)
+    }
 }

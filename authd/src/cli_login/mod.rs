@@ -10,43 +10,98 @@ mod credentials;
 mod logins;
 mod model;
 mod ops;
-mod provider;
 pub mod refresh_token;
 mod renewal;
 #[cfg(test)]
 mod tests;
-mod turns;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use shared::id::SessionId;
 use shared::problem::Code;
 
-pub use callback::{Answer, Denial, Outcome, complete, deny};
-pub use model::Device;
-pub use provider::Identity;
-pub use renewal::forget_at_provider;
-
-use crate::config::Config;
+pub use self::callback::{Answer, Denial, Outcome};
+pub use self::model::Device;
+use crate::aws::{Aws, Role};
+use crate::base::Base;
 use crate::error::{Error, Result};
+use crate::keyed_mutex::{KeyGuard, KeyedMutex};
+use crate::oidc_client::{self, Client, Http};
 use crate::registry::Registry;
-use provider::{Client, Http};
-use turns::Turns;
+use crate::sessions::Sessions;
 
-/// The room's state: providers with their keys, and who is renewing.
+/// How long one renewal of a device waits for the others: longer than a renewal can take, unless several fail before.
+const TURN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// `[cli]`: the CLI login.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Serve clients that know only `state`. Whoever learns a login's URL can then collect the credentials.
+    pub allow_unbound_polling: bool,
+    /// Seconds from start to credentials, 60 to 900.
+    pub login_seconds: u64,
+    /// The provider of a login that names none; empty: the first.
+    pub default_provider: String,
+    /// Days without use after which a device has to sign in again, 1 to 90.
+    pub idle_days: u32,
+    /// Days after which a device has to sign in again in any case, 1 to 365.
+    pub max_days: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            allow_unbound_polling: false,
+            login_seconds: 300,
+            default_provider: String::new(),
+            idle_days: 30,
+            max_days: 90,
+        }
+    }
+}
+
+/// The CLI login: providers with their keys, the roles, and who is renewing.
 #[derive(Debug)]
 pub struct CliLogin {
+    base: Base,
+    config: Config,
+    /// Most wanted first.
+    roles: Vec<Role>,
     providers: Vec<Client>,
-    turns: Turns,
+    sessions: Arc<Sessions>,
+    aws: Arc<Aws>,
+    /// One renewal at a time per device, within this process. Across processes the session's lease does the same.
+    renewals: KeyedMutex<SessionId>,
 }
 
 impl CliLogin {
-    pub fn new(config: &Config) -> Self {
-        let http = Arc::new(Http::default());
-        if config.cli.allow_unbound_polling {
+    pub fn new(
+        base: &Base,
+        config: Config,
+        providers: Vec<oidc_client::Config>,
+        roles: Vec<Role>,
+        sessions: Arc<Sessions>,
+        aws: Arc<Aws>,
+    ) -> Arc<Self> {
+        if config.allow_unbound_polling {
             tracing::warn!("cli.allow_unbound_polling is on: whoever learns a login's URL can collect its credentials");
         }
-        let providers = config.providers.iter().map(|provider| Client::new(provider.clone(), http.clone())).collect();
-        Self { providers, turns: Turns::default() }
+        let http = Arc::new(Http::default());
+        let providers = providers.into_iter().map(|provider| Client::new(provider, http.clone())).collect();
+        let base = base.clone();
+        Arc::new(Self { base, config, roles, providers, sessions, aws, renewals: KeyedMutex::default() })
+    }
+
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        // Those that run to their end when their caller goes away need an owner.
+        let owner = Arc::new(self.clone());
+        registry.add(self, Self::start);
+        registry.add(&owner, Self::status);
+        registry.add(&owner, Self::renew);
+        registry.add(self, Self::logout);
     }
 
     /// The provider of this name.
@@ -61,11 +116,12 @@ impl CliLogin {
             Error::new(Code::Forbidden, detail)
         })
     }
-}
 
-pub fn register(registry: &mut Registry) {
-    registry.add(ops::start);
-    registry.add(ops::status);
-    registry.add(renewal::renew);
-    registry.add(renewal::logout);
+    /// Waits for the turn of a session.
+    async fn turn(&self, session: SessionId) -> Result<KeyGuard<'_, SessionId>> {
+        let waiting = tokio::time::timeout(TURN_TIMEOUT, self.renewals.lock(session)).await;
+        waiting.map_err(|late| {
+            Error::unavailable("this device is being renewed already and it takes long; try again", late)
+        })
+    }
 }

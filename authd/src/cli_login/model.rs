@@ -12,10 +12,10 @@ use shared::problem::Code;
 use shared::secret::Secret;
 use subtle::ConstantTimeEq;
 
-use super::provider::Identity;
-use crate::config::Role;
+use crate::aws::Role;
+use crate::env::{Env, Millis};
 use crate::error::{Error, Result};
-use crate::world::{Millis, World};
+use crate::oidc_client::Identity;
 
 /// The longest text that a device says about itself, in characters.
 const MAX_LABEL: usize = 128;
@@ -98,8 +98,8 @@ fn label(field: &str, text: Option<&str>) -> Result<Option<String>> {
 }
 
 /// 32 unpredictable bytes as text: a state, a nonce or a verifier.
-pub fn token(world: &World) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(world.bytes::<32>())
+pub fn token(env: &Env) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(env.bytes::<32>())
 }
 
 /// Whether the text may be a state or a challenge at all: 32 bytes in unpadded base64url.
@@ -114,14 +114,7 @@ pub fn challenge(text: &str) -> String {
 
 /// Under which key a login is kept. The state itself is not written anywhere.
 pub fn key(state: &str) -> String {
-    let hash = Sha256::digest(state);
-    let mut key = String::with_capacity(70);
-    key.push_str("login:");
-    for byte in hash {
-        key.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-        key.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
-    }
-    key
+    format!("login:{}", hex::encode(Sha256::digest(state)))
 }
 
 /// Whether the secret is the one that the login was started with.
@@ -131,10 +124,10 @@ pub fn is_poll_secret(login: &Login, secret: &Secret) -> bool {
 }
 
 /// A release: 160 bits in groups that a person can compare by eye, without letters that look like digits.
-pub fn release(world: &World) -> Secret {
+pub fn release(env: &Env) -> Secret {
     const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let mut text = String::with_capacity(39);
-    for (index, byte) in world.bytes::<32>().into_iter().enumerate() {
+    for (index, byte) in env.bytes::<32>().into_iter().enumerate() {
         if index > 0 && index % 4 == 0 {
             text.push('-');
         }
@@ -167,7 +160,7 @@ pub struct Presented {
 
 /// What a presented generation means, given the last one that was acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum RefreshTokenUse {
     /// The newest token, used for the first time: its predecessor is retired now.
     First,
     /// The newest acknowledged one again: the answer was lost.
@@ -178,7 +171,7 @@ pub enum Turn {
     Unknown,
 }
 
-impl Turn {
+impl RefreshTokenUse {
     pub fn of(presented: u32, acknowledged: i64) -> Self {
         let presented = i64::from(presented);
         match presented - acknowledged {
@@ -259,7 +252,7 @@ pub fn session_tags(identity: &Identity, provider: &str) -> Vec<(&'static str, S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RoleMethod;
+    use crate::aws::RoleMethod;
 
     fn identity(groups: &[&str]) -> Identity {
         Identity {
@@ -312,18 +305,18 @@ mod tests {
 
     #[test]
     fn generations_tell_a_lost_answer_from_a_stolen_token() {
-        assert_eq!(Turn::of(1, 0), Turn::First);
-        assert_eq!(Turn::of(7, 6), Turn::First);
-        assert_eq!(Turn::of(6, 6), Turn::Again);
-        assert_eq!(Turn::of(5, 6), Turn::Reused);
-        assert_eq!(Turn::of(8, 6), Turn::Unknown);
-        assert_eq!(Turn::of(0, 0), Turn::Reused);
+        assert_eq!(RefreshTokenUse::of(1, 0), RefreshTokenUse::First);
+        assert_eq!(RefreshTokenUse::of(7, 6), RefreshTokenUse::First);
+        assert_eq!(RefreshTokenUse::of(6, 6), RefreshTokenUse::Again);
+        assert_eq!(RefreshTokenUse::of(5, 6), RefreshTokenUse::Reused);
+        assert_eq!(RefreshTokenUse::of(8, 6), RefreshTokenUse::Unknown);
+        assert_eq!(RefreshTokenUse::of(0, 0), RefreshTokenUse::Reused);
     }
 
     #[test]
     fn a_release_reads_the_same_however_it_is_typed() {
-        let (world, _) = World::fixed(0);
-        let release = release(&world);
+        let (env, _) = Env::fixed(0);
+        let release = release(&env);
         assert_eq!(release.expose().len(), 39);
         let typed = release.expose().to_lowercase().replace('-', " ").replace('0', "o").replace('1', "l");
         assert_eq!(release_hash(&release), release_hash(&Secret::new(format!(" {typed}\n"))));
@@ -373,8 +366,8 @@ mod tests {
 
     #[test]
     fn states_and_challenges_have_one_shape() {
-        let (world, _) = World::fixed(0);
-        let state = token(&world);
+        let (env, _) = Env::fixed(0);
+        let state = token(&env);
         assert!(is_token(&state) && is_token(&challenge("x")));
         assert!(!is_token("") && !is_token(&format!("{state}A")) && !is_token(&state.replace(&state[..1], "+")));
         assert_eq!(key("s").len(), 70);

@@ -1,10 +1,35 @@
 //! What follows from other settings is filled in, and what cannot work is refused.
 
-use super::{Cognito, Config, ConfigError, Provider, Role, RoleMethod, default_duration, refuse};
+use std::net::SocketAddr;
+
 use shared::op::Permission;
 use shared::paths;
 
+use super::{Config, ConfigError, refuse};
+use crate::aws::{Role, RoleMethod, default_duration};
+use crate::db::DatabaseUrl;
+use crate::forward_auth;
+
 impl Config {
+    /// Where rows are kept.
+    pub fn database_url(&self) -> Result<DatabaseUrl, ConfigError> {
+        self.database.place(&self.data_dir).map_err(ConfigError)
+    }
+
+    /// The public listener is bound to this address. Where its port was left to the system, what was made of the
+    /// address names the port too.
+    pub fn bound_to(&mut self, bound: SocketAddr) {
+        let asked = format!("http://{}", self.server.addr);
+        self.server.addr = bound;
+        let bound = format!("http://{bound}");
+        let uris = self.providers.iter_mut().map(|provider| &mut provider.redirect_uri);
+        for url in uris.chain([&mut self.server.public_url]) {
+            if let Some(rest) = url.strip_prefix(&asked) {
+                *url = format!("{bound}{rest}");
+            }
+        }
+    }
+
     /// Fills in what follows from other settings and refuses what cannot work.
     pub(super) fn finish(mut self) -> Result<Self, ConfigError> {
         if self.data_dir.as_os_str().is_empty() {
@@ -25,7 +50,7 @@ impl Config {
         self.check_tokens()?;
         self.check_peers()?;
         self.check_sessions()?;
-        super::policy::check(&self.policies)?;
+        forward_auth::check(&self.policies).map_err(ConfigError)?;
         self.finish_providers()?;
         self.finish_roles()?;
         if !(60..=900).contains(&self.cli.login_seconds) {
@@ -89,7 +114,9 @@ impl Config {
 
     fn finish_providers(&mut self) -> Result<(), ConfigError> {
         if let Some(cognito) = self.cognito.clone() {
-            self.providers.insert(0, cognito.into_provider()?);
+            let domain = cognito.url();
+            self.providers.insert(0, cognito.into_provider().map_err(ConfigError)?);
+            url("COGNITO_DOMAIN", &domain)?;
         }
         let callback = format!("{}/auth/cli/callback", self.server.public_url);
         for index in 0..self.providers.len() {
@@ -169,43 +196,6 @@ impl Config {
             }
         }
         Ok(())
-    }
-}
-
-impl Cognito {
-    fn into_provider(self) -> Result<Provider, ConfigError> {
-        for (value, name) in [
-            (&self.domain, "COGNITO_DOMAIN"),
-            (&self.client_id, "COGNITO_CLIENT_ID"),
-            (&self.user_pool_id, "COGNITO_USER_POOL_ID"),
-        ] {
-            if value.is_empty() {
-                return refuse(format!("the provider cognito also needs {name}"));
-            }
-        }
-        let region = match self.region.as_str() {
-            "" => self.user_pool_id.split('_').next().unwrap_or_default(),
-            region => region,
-        };
-        let issuer = match self.issuer.as_str() {
-            "" => format!("https://cognito-idp.{region}.amazonaws.com/{}", self.user_pool_id),
-            issuer => issuer.trim_end_matches('/').to_owned(),
-        };
-        let domain = if self.domain.contains("://") { self.domain } else { format!("https://{}", self.domain) };
-        let domain = url("COGNITO_DOMAIN", &domain)?;
-        Ok(Provider {
-            name: "cognito".into(),
-            client_id: self.client_id,
-            client_secret: self.client_secret,
-            redirect_uri: self.redirect_uri,
-            scopes: Vec::new(),
-            groups_claim: "cognito:groups".into(),
-            authorization_endpoint: format!("{domain}/oauth2/authorize"),
-            token_endpoint: format!("{domain}/oauth2/token"),
-            jwks_uri: format!("{issuer}/.well-known/jwks.json"),
-            require_token_use: true,
-            issuer,
-        })
     }
 }
 

@@ -1,6 +1,7 @@
 use std::io::Write;
 
 use super::*;
+use crate::db::DatabaseUrl;
 
 fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let mut file = tempfile::NamedTempFile::new().unwrap();

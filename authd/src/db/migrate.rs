@@ -8,7 +8,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{DbError, Row, Value};
-use crate::world::Millis;
+use crate::env::Millis;
 
 /// Which dialect a migration is rendered for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,7 @@ pub const ALL: &[Migration] = &[
         postgres: include_str!("migrations/0006_fewer_pages.postgres.sql"),
     },
     Migration::shared(7, "sessions_of_users", include_str!("migrations/0007_sessions_of_users.sql")),
+    Migration::shared(8, "outbox", include_str!("migrations/0008_outbox.sql")),
 ];
 
 /// Where each engine remembers what was applied; `hash` is hexadecimal.
@@ -69,7 +70,7 @@ pub struct Applied {
 impl Applied {
     /// From a row of [`APPLIED`].
     pub(super) fn from_row(row: &Row) -> Result<Self, DbError> {
-        Ok(Self { number: row.int(0)?, name: row.text(1)?.to_owned(), hash: row.text(2)?.to_owned() })
+        Ok(Self { number: row.int(0)?, name: row.string(1)?, hash: row.string(2)? })
     }
 }
 
@@ -88,7 +89,7 @@ impl Migration {
 
     /// The SHA-256 of the source as written in the file, hexadecimal: a changed replacement is not a changed source.
     pub fn hash(&self, engine: Engine) -> String {
-        Sha256::digest(self.source(engine)).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+        hex::encode(Sha256::digest(self.source(engine)))
     }
 
     /// The parameters of [`RECORD`].

@@ -4,22 +4,28 @@
 //! SQLite and every PostgreSQL-wire engine, lets SQLite commit many callers' batches in one fsync, and lets PostgreSQL
 //! repeat a batch by itself after a serialization conflict. Interactive transactions were refused for that reason.
 //!
-//! SQL uses `$1` parameters, `BIGINT`/`TEXT`/bytes only; times are [`Millis`](crate::world::Millis), ids UUIDv7 text,
-//! hashes bytes. SQL stands in the rooms' stores, and beside the
+//! SQL uses `$1` parameters, `BIGINT`/`TEXT`/bytes only; times are [`Millis`](crate::env::Millis), ids UUIDv7 text,
+//! hashes bytes. SQL stands in the modules' stores, and beside the
 //! code of the few that have a statement or two.
 
 use std::fmt;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::DatabaseUrl;
-use crate::world::Millis;
+use serde::{Deserialize, Serialize};
+use shared::secret::{Secret, redacted};
+
+use crate::env::Millis;
+use crate::error::Error;
 
 pub mod migrate;
 #[cfg(test)]
 mod migrate_tests;
+pub mod named;
 pub mod postgres;
 #[cfg(test)]
 mod postgres_tests;
@@ -36,6 +42,42 @@ pub mod sweep;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+
+/// `[database]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `postgres://…`, or `sqlite:` with an optional path. Empty: `authd.db` in the data directory.
+    #[serde(serialize_with = "redacted", skip_serializing_if = "Option::is_none")]
+    pub url: Option<Secret>,
+    /// Connections to PostgreSQL.
+    pub max_connections: Option<usize>,
+}
+
+impl Config {
+    /// Where rows are kept. `data_dir` is where SQLite's file is, unless it says otherwise.
+    pub fn place(&self, data_dir: &Path) -> Result<DatabaseUrl, String> {
+        let Some(url) = &self.url else { return Ok(DatabaseUrl::Sqlite(data_dir.join(FILE))) };
+        let text = url.expose();
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(DatabaseUrl::Postgres(url.clone()));
+        }
+        match text.strip_prefix("sqlite:") {
+            Some("") => Ok(DatabaseUrl::Sqlite(data_dir.join(FILE))),
+            Some(path) => Ok(DatabaseUrl::Sqlite(data_dir.join(path.strip_prefix("//").unwrap_or(path)))),
+            None => Err("database.url (DATABASE_URL) must begin with sqlite: or postgres://".into()),
+        }
+    }
+}
+
+const FILE: &str = "authd.db";
+
+/// Where rows are kept.
+#[derive(Clone, Debug)]
+pub enum DatabaseUrl {
+    Sqlite(PathBuf),
+    Postgres(Secret),
+}
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -82,6 +124,12 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }
+}
+
+/// A hash as the table of secrets has it: its first eight bytes are the key, the others are compared.
+pub fn split_hash(hash: &[u8; 32]) -> (Value, Value) {
+    let (slot, rest) = hash.split_at(8);
+    (Value::Int(i64::from_be_bytes(slot.try_into().unwrap_or_default())), rest.to_vec().into())
 }
 
 /// A statement that reads.
@@ -237,6 +285,24 @@ impl Row {
         }
     }
 
+    pub fn string(&self, column: usize) -> Result<String, DbError> {
+        self.text(column).map(str::to_owned)
+    }
+
+    pub fn opt_string(&self, column: usize) -> Result<Option<String>, DbError> {
+        Ok(self.opt_text(column)?.map(str::to_owned))
+    }
+
+    /// An id, stored as text.
+    pub fn id<T: FromStr>(&self, column: usize) -> Result<T, DbError> {
+        self.text(column)?.parse().map_err(|_| DbError::shape(column, "an id"))
+    }
+
+    /// Stored as 0 or 1.
+    pub fn bool(&self, column: usize) -> Result<bool, DbError> {
+        Ok(self.int(column)? != 0)
+    }
+
     pub fn bytes(&self, column: usize) -> Result<&[u8], DbError> {
         self.opt_bytes(column)?.ok_or_else(|| DbError::shape(column, "bytes"))
     }
@@ -355,6 +421,19 @@ pub async fn open(url: &DatabaseUrl, max_connections: Option<usize>, now: Millis
             let mut settings = postgres::Settings::default();
             settings.connections = max_connections.unwrap_or(settings.connections);
             Ok(Arc::new(postgres::Postgres::open(url.expose(), settings, now).await?))
+        }
+    }
+}
+
+/// A database error that no operation gave a meaning to: busy and down are 503, anything else is a defect. It is
+/// never an answer about a token.
+impl From<DbError> for Error {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Unavailable(_) | DbError::Late(_) | DbError::Lost(_) => {
+                Self::unavailable("the database is busy or down; try again", error)
+            }
+            DbError::ExpectationFailed(_) | DbError::Duplicate(_) | DbError::Defect(_) => Self::internal(error),
         }
     }
 }

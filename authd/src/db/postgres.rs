@@ -18,7 +18,7 @@ use super::migrate::{self, Applied, Engine, Migration};
 use super::postgres_tls::Tls;
 use super::postgres_value::{borrowed, failed, is_conflict, is_refusal, is_stale, no_connection, row, told};
 use super::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Outcome, Query, Row, Statement, Value};
-use crate::world::Millis;
+use crate::env::Millis;
 
 /// Bounds of the connection to PostgreSQL.
 #[derive(Clone, Copy, Debug)]

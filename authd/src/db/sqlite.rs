@@ -22,7 +22,7 @@ use super::sqlite_conn;
 use super::sqlite_pool::{Opener, Reading, Slot};
 use super::sqlite_writer::{Write, write_all};
 use super::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row};
-use crate::world::Millis;
+use crate::env::Millis;
 
 /// Bounds of the embedded database. The defaults suit every machine; tests make them small.
 #[derive(Clone, Copy, Debug)]

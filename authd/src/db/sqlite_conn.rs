@@ -16,7 +16,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, ffi};
 
 use super::migrate::{self, Applied, Engine, Migration};
 use super::{Committed, DbError, Expect, Outcome, Query, Row, Statement, Value};
-use crate::world::Millis;
+use crate::env::Millis;
 
 /// A connection whose statements end at a deadline.
 pub(super) struct Conn {

@@ -2,7 +2,7 @@
 //! one that was interrupted simply goes on at its next turn. Every row removed here is already invisible to readers.
 
 use super::{Db, DbError, Statement};
-use crate::world::Millis;
+use crate::env::Millis;
 
 /// Rows removed per statement.
 pub const STEP: i64 = 500;

@@ -1,4 +1,4 @@
-//! Databases for the tests of every room.
+//! Databases for the tests of every module.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::postgres::{self, Postgres};
 use super::sqlite::{self, Sqlite};
 use super::{Db, DbError};
-use crate::world::World;
+use crate::env::Env;
 
 /// A new SQLite database with the whole schema, gone with the folder.
 pub fn sqlite() -> (Arc<dyn Db>, TempDir) {
@@ -27,7 +27,7 @@ pub async fn postgres_url() -> Option<String> {
     let url = std::env::var("AUTHD_TEST_POSTGRES_URL").ok()?;
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("the server is there");
     let connection = tokio::spawn(connection);
-    let schema = format!("test_{}", World::real().uuid().simple());
+    let schema = format!("test_{}", Env::real().uuid().simple());
     client.batch_execute(&format!("CREATE SCHEMA {schema}")).await.expect("a new schema");
     drop(client);
     connection.await.expect("it ends").expect("in order");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Ephemeral, EphemeralError};
 use crate::db::{BoxFuture, Db, DbError, Query, Statement, sweep};
-use crate::world::{Millis, World};
+use crate::env::{Env, Millis};
 
 const PUT: &str = "INSERT INTO ephemeral (key, value, count, expires_at) VALUES ($1, $2, 0, $3) \
      ON CONFLICT (key) DO UPDATE SET value = excluded.value, count = 0, expires_at = excluded.expires_at";
@@ -24,7 +24,7 @@ const CHECK: &str = "SELECT value FROM counters WHERE name = 'tokens.all'";
 /// [`Ephemeral`] in the table of that name. Time is authd's own clock's.
 pub struct DbEphemeral {
     db: Arc<dyn Db>,
-    world: World,
+    env: Env,
 }
 
 impl fmt::Debug for DbEphemeral {
@@ -34,8 +34,8 @@ impl fmt::Debug for DbEphemeral {
 }
 
 impl DbEphemeral {
-    pub fn new(db: Arc<dyn Db>, world: World) -> Self {
-        Self { db, world }
+    pub fn new(db: Arc<dyn Db>, env: Env) -> Self {
+        Self { db, env }
     }
 }
 
@@ -53,7 +53,7 @@ impl From<DbError> for EphemeralError {
 impl Ephemeral for DbEphemeral {
     fn put<'a>(&'a self, key: &'a str, value: &'a [u8], ttl: Millis) -> BoxFuture<'a, Result<(), EphemeralError>> {
         Box::pin(async move {
-            let ends = self.world.now().saturating_add(ttl);
+            let ends = self.env.now().saturating_add(ttl);
             self.db.commit(vec![Statement::one("put", PUT, [key.into(), value.to_vec().into(), ends.into()])]).await?;
             Ok(())
         })
@@ -61,7 +61,7 @@ impl Ephemeral for DbEphemeral {
 
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>> {
         Box::pin(async move {
-            let rows = self.db.query(Query::point(FIND, [key.into(), self.world.now().into()])).await?;
+            let rows = self.db.query(Query::point(FIND, [key.into(), self.env.now().into()])).await?;
             Ok(rows.first().map(|row| row.bytes(0).map(<[u8]>::to_vec)).transpose()?)
         })
     }
@@ -72,7 +72,7 @@ impl Ephemeral for DbEphemeral {
             if self.get(key).await?.is_none() {
                 return Ok(None);
             }
-            let take = Statement::any("take", TAKE, [key.into(), self.world.now().into()]);
+            let take = Statement::any("take", TAKE, [key.into(), self.env.now().into()]);
             let committed = self.db.commit(vec![take]).await?;
             Ok(committed.rows("take").first().map(|row| row.bytes(0).map(<[u8]>::to_vec)).transpose()?)
         })
@@ -80,7 +80,7 @@ impl Ephemeral for DbEphemeral {
 
     fn increment<'a>(&'a self, key: &'a str, ttl: Millis) -> BoxFuture<'a, Result<i64, EphemeralError>> {
         Box::pin(async move {
-            let now = self.world.now();
+            let now = self.env.now();
             let increment =
                 Statement::one("increment", INCREMENT, [key.into(), now.saturating_add(ttl).into(), now.into()]);
             let committed = self.db.commit(vec![increment]).await?;

@@ -5,13 +5,26 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+use shared::secret::{Secret, redacted};
+
 use crate::db::BoxFuture;
-use crate::world::Millis;
+use crate::env::Millis;
+use crate::error::Error;
 
 pub mod db;
 pub mod redis;
 #[cfg(test)]
 mod tests;
+
+/// `[redis]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `redis://…`, `rediss://…`, or several separated by commas for a cluster.
+    #[serde(serialize_with = "redacted", skip_serializing_if = "Option::is_none")]
+    pub url: Option<Secret>,
+}
 
 /// Why the store did not answer; always a 503 for the caller.
 #[derive(Debug)]
@@ -48,4 +61,10 @@ pub trait Ephemeral: Send + Sync {
 
     /// `db` or `redis`.
     fn engine(&self) -> &'static str;
+}
+
+impl From<EphemeralError> for Error {
+    fn from(error: EphemeralError) -> Self {
+        Self::unavailable("the store of pending logins is busy or down; try again", error)
+    }
 }

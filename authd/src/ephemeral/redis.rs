@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::{Ephemeral, EphemeralError};
 use crate::db::BoxFuture;
-use crate::world::Millis;
+use crate::env::Millis;
 
 /// What all keys begin with: the Redis may be shared, and an ACL can be as narrow as `~authd:*`.
 const PREFIX: &str = "authd:";

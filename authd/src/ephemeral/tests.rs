@@ -7,7 +7,7 @@ use super::db::{DbEphemeral, sweep};
 use super::redis::RedisEphemeral;
 use super::{BoxFuture, Ephemeral};
 use crate::db::{Db, Query, Statement, testing};
-use crate::world::{DAY, FixedClock, MINUTE, Millis, World};
+use crate::env::{DAY, Env, FixedClock, MINUTE, Millis};
 
 /// A store and how to let its time pass.
 struct Store {
@@ -19,14 +19,14 @@ struct Store {
 
 impl Store {
     fn on_db(db: Arc<dyn Db>) -> Self {
-        let (world, clock) = World::fixed(DAY);
-        Self { ephemeral: Arc::new(DbEphemeral::new(db, world)), clock: Some(clock), prefix: String::new() }
+        let (env, clock) = Env::fixed(DAY);
+        Self { ephemeral: Arc::new(DbEphemeral::new(db, env)), clock: Some(clock), prefix: String::new() }
     }
 
     fn on_redis() -> Option<Self> {
         let url = std::env::var("AUTHD_TEST_REDIS_URL").ok()?;
         let ephemeral = Arc::new(RedisEphemeral::open(&url).expect("the URL is right"));
-        Some(Self { ephemeral, clock: None, prefix: format!("{}:", World::real().uuid()) })
+        Some(Self { ephemeral, clock: None, prefix: format!("{}:", Env::real().uuid()) })
     }
 
     fn key(&self, name: &str) -> String {

@@ -12,12 +12,14 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::hmac;
+use serde::{Deserialize, Serialize};
+use shared::secret::redacted;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::db::{Db, DbError, Query, Row, Statement};
+use crate::env::Env;
 use crate::error::Error;
-use crate::world::World;
 
 mod root;
 mod seal;
@@ -26,6 +28,15 @@ mod tests;
 
 pub use root::FILE;
 use seal::Secret;
+
+/// `[keys]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// 32 bytes in base64 or hex, under which the key ring is sealed. Empty: `root.key` in the data directory.
+    #[serde(serialize_with = "redacted", skip_serializing_if = "Option::is_none")]
+    pub root: Option<shared::secret::Secret>,
+}
 
 /// What a key of the ring is for. Keys of one purpose are never used for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,7 +124,7 @@ const VERSION: u8 = 1;
 /// The keys, loaded. One per process, shared.
 pub struct KeyRing {
     db: Arc<dyn Db>,
-    world: World,
+    env: Env,
     root: Secret,
     keys: RwLock<Arc<Keys>>,
 }
@@ -140,7 +151,7 @@ impl KeyRing {
         db: Arc<dyn Db>,
         configured: Option<&[u8]>,
         data_dir: &Path,
-        world: World,
+        env: Env,
     ) -> Result<Self, KeyError> {
         let rows = db.query(Query::new(LIST, [])).await?;
         let path = data_dir.join(FILE);
@@ -148,7 +159,7 @@ impl KeyRing {
             Some(text) => root::Root { secret: root::parse(text, "AUTHD_ROOT_KEY")?, is_new: false },
             None => match root::read(&path)? {
                 Some(secret) => root::Root { secret, is_new: false },
-                None if rows.is_empty() => root::create(&path, &world)?,
+                None if rows.is_empty() => root::create(&path, &env)?,
                 None => {
                     return Err(KeyError::Root(format!(
                         "the keys in the database are sealed under a root key that is not here: set AUTHD_ROOT_KEY \
@@ -158,7 +169,7 @@ impl KeyRing {
                 }
             },
         };
-        let ring = Self { db, world, root: root.secret, keys: RwLock::default() };
+        let ring = Self { db, env, root: root.secret, keys: RwLock::default() };
         let loaded = ring.complete(rows).await;
         if let (Err(KeyError::Root(_)), true) = (&loaded, root.is_new) {
             // Another replica was first, with its own root key: ours has sealed nothing, and would only mislead.
@@ -224,21 +235,21 @@ impl KeyRing {
 
     /// The statement that inserts a new key.
     fn insert(&self, purpose: Purpose) -> Result<Statement, KeyError> {
-        let id = self.world.uuid().to_string();
-        let secret = Zeroizing::new(self.world.bytes::<32>());
+        let id = self.env.uuid().to_string();
+        let secret = Zeroizing::new(self.env.bytes::<32>());
         let mut sealed = Vec::new();
-        seal::seal(&self.root, &root_context(purpose, &id), secret.as_slice(), &self.world, &mut sealed)?;
+        seal::seal(&self.root, &root_context(purpose, &id), secret.as_slice(), &self.env, &mut sealed)?;
         Ok(Statement::one(
             "insert_key",
             INSERT,
-            [id.into(), purpose.name().into(), sealed.into(), self.world.now().into()],
+            [id.into(), purpose.name().into(), sealed.into(), self.env.now().into()],
         ))
     }
 
     /// Adds a key that is used from now on; the old ones still open and verify. Other replicas learn of it from the
     /// invalidation written along.
     pub async fn rotate(&self, purpose: Purpose) -> Result<(), KeyError> {
-        let now = self.world.now();
+        let now = self.env.now();
         let batch = vec![
             Statement::any("retire_keys", RETIRE, [purpose.name().into(), now.into()]),
             self.insert(purpose)?,
@@ -255,7 +266,7 @@ impl KeyRing {
         let mut sealed = Vec::with_capacity(1 + 16 + 12 + plaintext.len() + 16);
         sealed.push(VERSION);
         sealed.extend_from_slice(id.as_bytes());
-        seal::seal(key, context.as_bytes(), plaintext, &self.world, &mut sealed)?;
+        seal::seal(key, context.as_bytes(), plaintext, &self.env, &mut sealed)?;
         Ok(sealed)
     }
 

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::KeyError;
 use super::seal::Secret;
-use crate::world::World;
+use crate::env::Env;
 
 /// The file in the data dir.
 pub const FILE: &str = "root.key";
@@ -27,7 +27,7 @@ pub(super) struct Root {
 pub(super) fn parse(text: &[u8], place: &str) -> Result<Secret, KeyError> {
     let trimmed = text.trim_ascii();
     let decoded = match trimmed.len() {
-        64 => unhex(trimmed),
+        64 => hex::decode(trimmed).ok().map(Zeroizing::new),
         43 => URL_SAFE_NO_PAD.decode(trimmed).ok().map(Zeroizing::new),
         44 => STANDARD.decode(trimmed).ok().map(Zeroizing::new),
         _ if text.len() == 32 => Some(Zeroizing::new(text.to_vec())),
@@ -41,16 +41,6 @@ pub(super) fn parse(text: &[u8], place: &str) -> Result<Secret, KeyError> {
     let mut secret = Secret::default();
     secret.copy_from_slice(&decoded);
     Ok(secret)
-}
-
-fn unhex(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(digits.len() / 2));
-    for pair in digits.chunks(2) {
-        let [high, low] = pair else { return None };
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        bytes.push(digit(*high)? << 4 | digit(*low)?);
-    }
-    Some(bytes)
 }
 
 /// The key of the file; `None` if there is no file.
@@ -67,16 +57,11 @@ pub(super) fn read(path: &Path) -> Result<Option<Secret>, KeyError> {
 
 /// Makes the file, readable by its owner alone and on disk when this returns. Written beside and then linked, so that
 /// a crash leaves no empty key, and of two that start together both use the one that was first.
-pub(super) fn create(path: &Path, world: &World) -> Result<Root, KeyError> {
+pub(super) fn create(path: &Path, env: &Env) -> Result<Root, KeyError> {
     let fail = |error: std::io::Error| unusable(path, &error);
-    let secret = Zeroizing::new(world.bytes::<32>());
-    let beside = path.with_extension(format!("key.{}", world.uuid().simple()));
-    let mut text = Zeroizing::new(String::with_capacity(65));
-    for byte in secret.iter() {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
-        }
-    }
+    let secret = Zeroizing::new(env.bytes::<32>());
+    let beside = path.with_extension(format!("key.{}", env.uuid().simple()));
+    let mut text = Zeroizing::new(hex::encode(secret.as_slice()));
     text.push('\n');
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).map_err(fail)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());

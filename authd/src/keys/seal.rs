@@ -4,7 +4,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use zeroize::Zeroizing;
 
 use super::KeyError;
-use crate::world::World;
+use crate::env::Env;
 
 /// 256 bits, wiped when dropped.
 pub(super) type Secret = Zeroizing<[u8; 32]>;
@@ -19,10 +19,10 @@ pub(super) fn seal(
     key: &Secret,
     context: &[u8],
     plaintext: &[u8],
-    world: &World,
+    env: &Env,
     out: &mut Vec<u8>,
 ) -> Result<(), KeyError> {
-    let nonce = world.bytes::<NONCE_LEN>();
+    let nonce = env.bytes::<NONCE_LEN>();
     let mut text = Zeroizing::new(plaintext.to_vec());
     let nonce_of_cipher = Nonce::assume_unique_for_key(nonce);
     let tag = cipher(key)?.seal_in_place_separate_tag(nonce_of_cipher, Aad::from(context), &mut text);

@@ -1,9 +1,9 @@
 use super::*;
 use crate::db::{Value, testing};
-use crate::world::DAY;
+use crate::env::DAY;
 
 async fn ring(db: &Arc<dyn Db>, configured: Option<&[u8]>, folder: &Path) -> Result<KeyRing, KeyError> {
-    KeyRing::unlock(db.clone(), configured, folder, World::real()).await
+    KeyRing::unlock(db.clone(), configured, folder, Env::real()).await
 }
 
 fn message(opened: Result<KeyRing, KeyError>) -> String {
@@ -87,8 +87,8 @@ async fn a_sealed_value_opens_only_unaltered_and_in_its_context() {
 #[tokio::test]
 async fn a_rotated_key_still_opens_and_other_replicas_learn_of_the_new_one() {
     let (db, folder) = testing::sqlite();
-    let (world, clock) = World::fixed(DAY);
-    let here = KeyRing::unlock(db.clone(), Some(HEX), folder.path(), world).await.unwrap();
+    let (env, clock) = Env::fixed(DAY);
+    let here = KeyRing::unlock(db.clone(), Some(HEX), folder.path(), env).await.unwrap();
     let there = ring(&db, Some(HEX), folder.path()).await.unwrap();
     let (sealed, (old, mac)) = (here.seal("a", b"old").unwrap(), here.mac(Purpose::Mint, None, &[b"x"]).unwrap());
     clock.advance(1);

@@ -135,7 +135,7 @@ async fn a_login_beyond_the_bound_is_a_change_like_any_other() {
     let shop = Shop::new().await;
     let rows = async || {
         let count = "SELECT count(*) FROM invalidations WHERE kind = 'sessions'";
-        shop.app.app.db.query(crate::db::Query::new(count, [])).await.unwrap()[0].int(0).unwrap()
+        shop.app.base.db.query(crate::db::Query::new(count, [])).await.unwrap()[0].int(0).unwrap()
     };
     let login = || shop.app.call("sessions.login", json!({ "username": "alice", "password": PASSWORD }));
     shop.app.clock.advance(1_000);
@@ -147,11 +147,11 @@ async fn a_login_beyond_the_bound_is_a_change_like_any_other() {
          SELECT $1, kind, user_id, $2, 0, created_at, renewed_at, last_used_at, idle_expires_at + $3, \
          absolute_expires_at, 0, attributes FROM sessions WHERE kind = 'login' ORDER BY id LIMIT 1";
     let copies = (1..=254_u8).map(|number| {
-        let id = shop.app.world.uuid().to_string();
+        let id = shop.app.env.uuid().to_string();
         let params = [id.into(), vec![number; 32].into(), i64::from(number).into()];
         crate::db::Statement::one("copy", copy, params)
     });
-    shop.app.app.db.commit(copies.collect()).await.unwrap();
+    shop.app.base.db.commit(copies.collect()).await.unwrap();
     assert_eq!(shop.held().await, [true; 3]);
     login().await.unwrap();
     assert_eq!(rows().await, 1);

@@ -20,8 +20,8 @@ use tokio::sync::oneshot;
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
+use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::world::World;
 
 mod policy;
 
@@ -40,7 +40,7 @@ const MAX_PASSES: u32 = 16;
 /// Hashes that may wait: some seconds of work.
 const QUEUE: usize = 512;
 /// How long a caller waits for a hash.
-const PATIENCE: Duration = Duration::from_secs(15);
+const HASH_TIMEOUT: Duration = Duration::from_secs(15);
 /// A thread without work for this long gives its memory back.
 const LINGER: Duration = Duration::from_secs(2);
 /// Hashing yields to what has the usual priority (0), and still gets its share of a machine that others keep busy: at
@@ -92,8 +92,8 @@ impl Drop for Passwords {
 
 impl Passwords {
     /// The hash to store of a new password, in PHC form, parameters and salt included.
-    pub async fn hash(&self, world: &World, password: &Secret) -> Result<String> {
-        let salt = world.bytes::<SALT>();
+    pub async fn hash(&self, env: &Env, password: &Secret) -> Result<String> {
+        let salt = env.bytes::<SALT>();
         let output = self.run(password, current(), salt.to_vec()).await?;
         let (salt, output) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(output));
         Ok(format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${output}"))
@@ -129,7 +129,7 @@ impl Passwords {
             waiting.push_back(Job { password: normal, params, salt, answer });
         }
         pool.work.notify_one();
-        match tokio::time::timeout(PATIENCE, answered).await {
+        match tokio::time::timeout(HASH_TIMEOUT, answered).await {
             Ok(Ok(Some(output))) => Ok(output),
             Ok(Ok(None)) => Err(Error::internal("Argon2 refused its parameters")),
             Ok(Err(_)) => Err(busy("a hashing thread ended")),
@@ -242,9 +242,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_is_verified_in_any_unicode_form_and_another_is_not() {
-        let (world, _) = World::fixed(0);
+        let (env, _) = Env::fixed(0);
         let passwords = Passwords::default();
-        let stored = passwords.hash(&world, &"Zoe\u{308} likes tea".into()).await.unwrap();
+        let stored = passwords.hash(&env, &"Zoe\u{308} likes tea".into()).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
         let verify = async |password: &str| passwords.verify(Some(&stored), &password.into()).await.unwrap();
         assert_eq!(verify("Zo\u{eb} likes tea").await, Verified::Yes { outdated: false });

@@ -9,16 +9,15 @@ use shared::op::Permission;
 use shared::problem::Code;
 
 use super::store;
-use crate::app::Ctx;
-use crate::caller::Permissions;
-use crate::db::Statement;
+use crate::caller::{Caller, Permissions};
+use crate::db::{Db, Statement};
 use crate::error::{Error, Result};
 use crate::ledger::Change;
 
 /// What a change was judged by.
 #[derive(Debug)]
 pub struct Guard<'a> {
-    ctx: &'a Ctx,
+    caller: &'a Caller,
     /// How many changes there had been before anything was read. Whoever holds everything can give away nothing that they
     /// lack, and proves `admin` instead.
     seen: Option<i64>,
@@ -28,15 +27,14 @@ pub struct Guard<'a> {
 
 impl<'a> Guard<'a> {
     /// To be made before anything is read that the change is judged by.
-    pub async fn new(ctx: &'a Ctx) -> Result<Self> {
-        let seen =
-            if ctx.caller.can(Permission::Admin) { None } else { Some(store::changes(ctx.app.db.as_ref()).await?) };
-        Ok(Self { ctx, seen, held: Permissions::NONE, counts: false })
+    pub async fn new(db: &dyn Db, caller: &'a Caller) -> Result<Self> {
+        let seen = if caller.can(Permission::Admin) { None } else { Some(store::changes(db).await?) };
+        Ok(Self { caller, seen, held: Permissions::NONE, counts: false })
     }
 
     /// Refuses unless the caller holds all of these on authd, now and at the commit.
     pub fn check_held(&mut self, permissions: Permissions) -> Result<()> {
-        if let Some(permission) = permissions.iter().find(|permission| !self.ctx.caller.can(*permission)) {
+        if let Some(permission) = permissions.iter().find(|permission| !self.caller.can(*permission)) {
             let detail = format!(
                 "this would give or take {} on authd, which you do not hold yourself; ask somebody who does",
                 permission.as_str()

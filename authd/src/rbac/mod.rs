@@ -12,20 +12,26 @@ mod explain;
 mod model;
 mod ops;
 mod seed;
-mod store;
+pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 
-use shared::id::{RoleId, ServiceId};
+use std::sync::Arc;
+
+use shared::id::RoleId;
 use uuid::Uuid;
 
-pub use self::access::{Access, Rbac};
+pub use self::access::{Access, Named, Service};
+pub use self::change::Guard;
+pub use self::ops::{explained, renamed, returned};
 pub use self::seed::seed;
-use crate::ledger::Invalidation;
+use crate::base::Base;
+use crate::cache::{ALLOCATION, Cache};
+pub use crate::caller::AUTHD;
 use crate::registry::Registry;
+use crate::tokens::Tokens;
+use crate::users::Users;
 
-/// The built-in service, whose permissions are authd's own ([`shared::op::Permission`]).
-pub const AUTHD: ServiceId = ServiceId(Uuid::from_u128(0x0000_0000_0000_7000_8000_6175_7468_6400));
 /// The name of the built-in service.
 pub const AUTHD_NAME: &str = "authd";
 /// The built-in role that holds `admin` on authd: what the first administrator is granted.
@@ -33,57 +39,79 @@ pub const ADMIN_ROLE: RoleId = RoleId(Uuid::from_u128(0x0000_0000_0000_7000_8000
 /// The name of the built-in role.
 pub const ADMIN_ROLE_NAME: &str = "authd-admin";
 
-/// The kind of the invalidations of access; their subject is the id of what changed.
-const INVALIDATION: &str = "access";
+/// Bytes of cached access, and of cached services.
+const ACCESS_BYTES: u64 = 16 << 20;
+const SERVICE_BYTES: u64 = 1 << 20;
+/// Reads at the same time, at most, of each kind: anybody may ask about services that are not there, and leaves the
+/// database to others.
+const READS: usize = 4;
 
-/// People or access have changed.
-pub(crate) fn invalidation(subject: impl ToString) -> Invalidation {
-    Invalidation::One(INVALIDATION, subject.to_string())
+/// Services, roles, permissions and who was given what.
+#[derive(Debug)]
+pub struct Rbac {
+    base: Base,
+    tokens: Arc<Tokens>,
+    users: Arc<Users>,
+    access: Cache<Access>,
+    services: Cache<Service>,
 }
 
-pub fn register(registry: &mut Registry) {
-    registry.add(ops::users::create);
-    registry.add(ops::users::list);
-    registry.add(ops::users::show);
-    registry.add(ops::users::update);
-    registry.add(ops::users::delete);
+impl Rbac {
+    pub fn new(base: &Base, tokens: Arc<Tokens>, users: Arc<Users>) -> Arc<Self> {
+        let trust = base.ledger.trust();
+        let this = Arc::new(Self {
+            base: base.clone(),
+            tokens,
+            users,
+            access: Cache::new(ACCESS_BYTES, trust.clone(), READS, Access::heap_bytes),
+            services: Cache::new(SERVICE_BYTES, trust, READS, |service| service.name.capacity() + ALLOCATION),
+        });
+        base.ledger.subscribe(&this);
+        this
+    }
 
-    registry.add(ops::services::create);
-    registry.add(ops::services::list);
-    registry.add(ops::services::show);
-    registry.add(ops::services::update);
-    registry.add(ops::services::delete);
-    registry.add(ops::service_tokens::create);
-    registry.add(ops::service_tokens::list);
-    registry.add(ops::service_tokens::revoke);
+    pub fn users(&self) -> &Users {
+        &self.users
+    }
 
-    registry.add(ops::roles::create);
-    registry.add(ops::roles::list);
-    registry.add(ops::roles::show);
-    registry.add(ops::roles::update);
-    registry.add(ops::roles::delete);
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        registry.add(self, Self::create_service);
+        registry.add(self, Self::list_services);
+        registry.add(self, Self::show_service);
+        registry.add(self, Self::update_service);
+        registry.add(self, Self::delete_service);
+        registry.add(self, Self::create_service_token);
+        registry.add(self, Self::list_service_tokens);
+        registry.add(self, Self::revoke_service_token);
 
-    registry.add(ops::permissions::create);
-    registry.add(ops::permissions::list);
-    registry.add(ops::permissions::show);
-    registry.add(ops::permissions::update);
-    registry.add(ops::permissions::delete);
+        registry.add(self, Self::create_role);
+        registry.add(self, Self::list_roles);
+        registry.add(self, Self::show_role);
+        registry.add(self, Self::update_role);
+        registry.add(self, Self::delete_role);
 
-    registry.add(ops::relations::add_role_permission);
-    registry.add(ops::relations::remove_role_permission);
-    registry.add(ops::relations::list_role_permissions);
-    registry.add(ops::relations::add_service_role);
-    registry.add(ops::relations::remove_service_role);
-    registry.add(ops::relations::list_service_roles);
+        registry.add(self, Self::create_permission);
+        registry.add(self, Self::list_permissions);
+        registry.add(self, Self::show_permission);
+        registry.add(self, Self::update_permission);
+        registry.add(self, Self::delete_permission);
 
-    registry.add(ops::grants::grant_role);
-    registry.add(ops::grants::ungrant_role);
-    registry.add(ops::grants::grant_permission);
-    registry.add(ops::grants::ungrant_permission);
-    registry.add(ops::grants::list);
-    registry.add(ops::grants::list_person_roles);
-    registry.add(ops::grants::list_role_people);
-    registry.add(ops::grants::list_person_services);
+        registry.add(self, Self::add_role_permission);
+        registry.add(self, Self::remove_role_permission);
+        registry.add(self, Self::list_role_permissions);
+        registry.add(self, Self::add_service_role);
+        registry.add(self, Self::remove_service_role);
+        registry.add(self, Self::list_service_roles);
 
-    registry.add(explain::explain_permission);
+        registry.add(self, Self::grant_role);
+        registry.add(self, Self::ungrant_role);
+        registry.add(self, Self::grant_permission);
+        registry.add(self, Self::ungrant_permission);
+        registry.add(self, Self::list_grants);
+        registry.add(self, Self::list_person_roles);
+        registry.add(self, Self::list_role_people);
+        registry.add(self, Self::list_person_services);
+
+        registry.add(self, Self::explain_permission);
+    }
 }

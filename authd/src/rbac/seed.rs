@@ -5,7 +5,8 @@ use shared::op::Permission;
 
 use super::{ADMIN_ROLE, ADMIN_ROLE_NAME, AUTHD, AUTHD_NAME, store};
 use crate::db::{Batch, Db, DbError, Query, Statement};
-use crate::world::World;
+use crate::env::Env;
+use crate::ledger::Invalidation;
 
 // Each half of a relation is named, so that one which was lost is found missing.
 const FOUND: &str = "\
@@ -35,7 +36,7 @@ const COUNTS: &str = "INSERT INTO service_roles (service_id, role_id, created_at
 
 /// Puts in what is missing: everything at the first start, new permissions after an upgrade, nothing otherwise.
 /// Several nodes may do it at the same time.
-pub async fn seed(db: &dyn Db, world: &World) -> Result<(), DbError> {
+pub async fn seed(db: &dyn Db, env: &Env) -> Result<(), DbError> {
     let mut missing = Vec::new();
     for permission in Permission::ALL {
         let name = permission.as_str();
@@ -49,7 +50,7 @@ pub async fn seed(db: &dyn Db, world: &World) -> Result<(), DbError> {
     if missing.is_empty() && db.query(Query::new(FOUND, params)).await?.len() == ALL {
         return Ok(());
     }
-    let now = world.now();
+    let now = env.now();
     let active = Status::Active.as_str();
     let mut batch: Batch = vec![
         Statement::any(SEED, COUNTER, [store::CHANGES.into()]),
@@ -57,12 +58,12 @@ pub async fn seed(db: &dyn Db, world: &World) -> Result<(), DbError> {
         Statement::any(SEED, ROLE, [role.as_str().into(), ADMIN_ROLE_NAME.into(), active.into(), now.into()]),
     ];
     for name in missing {
-        let id = world.uuid().to_string();
+        let id = env.uuid().to_string();
         batch.push(Statement::any(SEED, PERMISSION, [id.into(), name.into(), now.into()]));
     }
     batch.push(Statement::any(SEED, HOLDS, [role.as_str().into(), admin.into(), now.into()]));
     batch.push(Statement::any(SEED, COUNTS, [service.as_str().into(), role.into(), now.into()]));
-    batch.extend(super::invalidation(&service).row(now));
+    batch.extend(Invalidation::access(&service).row(now));
     batch.push(store::count_change());
     db.commit(batch).await.map(drop)
 }

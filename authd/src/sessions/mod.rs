@@ -4,72 +4,96 @@
 //! still be alive, so that an end and a renewal cannot both win; ending forgets the provider's tokens at once; of a
 //! session's token only the hash is stored; an end is visible to this node's next check before it is answered.
 
-mod cache;
-pub mod check;
-pub mod live;
-pub mod lockout;
-pub mod login;
+pub mod lookup;
 pub mod model;
-pub mod ops;
+mod ops;
 pub mod store;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
-use std::net::IpAddr;
+use std::sync::Arc;
 
-use shared::id::UserId;
-use shared::problem::Code;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
-pub use self::live::Sessions;
-use crate::app::App;
-use crate::caller::Caller;
-use crate::error::{Error, Result};
-use crate::ledger::Invalidation;
-use crate::rbac;
+pub use self::lookup::{Found, LiveSession, is_token};
+pub use self::ops::person;
+use crate::base::Base;
+use crate::cache::{ALLOCATION, Cache};
+use crate::env::{Millis, SECOND};
 use crate::registry::Registry;
+use crate::users::Users;
 
-/// The kind of the invalidations of sessions; their subject is the user's id.
-const INVALIDATION: &str = "sessions";
+/// Bytes of cached sessions: 200,000 of them, with names of the usual length.
+const CACHE_BYTES: u64 = 64 << 20;
+/// Different sessions that are read or renewed at the same time, at most: a flood of unknown tokens leaves the
+/// database to others.
+const READS: usize = 64;
 
-/// The sessions of a user have changed, or what they tell of the user.
-pub(crate) fn invalidation(user: UserId) -> Invalidation {
-    Invalidation::One(INVALIDATION, user.to_string())
+/// `[sessions]`: how long login sessions live.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `TOKEN_TTL_SECONDS`: a session ends after this long without a check, 10 to 86,400.
+    pub ttl_seconds: u32,
+    /// `TOKEN_RENEW_THRESHOLD_SECONDS`: a check renews what was last renewed at least this long ago.
+    pub renew_threshold_seconds: u32,
+    /// A session ends after this long in any case.
+    pub max_seconds: u32,
 }
 
-pub fn register(registry: &mut Registry) {
-    registry.add_direct(|ctx, op| check::check_token_cached(&ctx.app, op), check::check_token);
-    registry.add(check::check_access);
-    registry.add(check::check_permission);
-    registry.add(check::query_permission);
-    registry.add(check::whoami);
-    registry.add(login::login);
-    registry.add(login::logout);
-    registry.add(login::profile);
-    registry.add(login::change_password);
-    registry.add(ops::list);
-    registry.add(ops::list_own);
-    registry.add(ops::end);
-    registry.add(ops::end_own);
-    registry.add(ops::end_all);
-    registry.add(lockout::list);
-    registry.add(lockout::clear);
-}
-
-/// Who holds a token, whichever kind it is: a session's or an API token. A person's session slides by being used.
-pub async fn authenticate(app: &App, token: &str, address: Option<IpAddr>, renews: bool) -> Result<Caller> {
-    if !live::is_token(token) {
-        let caller = app.tokens.authenticate(app, token, address).await?;
-        if let Caller::Service { service, .. } = &caller {
-            check::own_service(app, *service).await?;
-        }
-        return Ok(caller);
+impl Default for Config {
+    fn default() -> Self {
+        Self { ttl_seconds: 300, renew_threshold_seconds: 30, max_seconds: 12 * 3600 }
     }
-    let live = if renews {
-        app.sessions.touch(app, token).await?.map(|(live, _)| live)
-    } else {
-        app.sessions.find(app, token).await?
-    };
-    let live = live.ok_or_else(|| Error::new(Code::InvalidToken, "the session has ended; sign in again"))?;
-    let access = app.rbac.access(app, live.user_id, rbac::AUTHD).await?;
-    Ok(Caller::User { id: live.user_id, username: live.username()?, session: live.id, permissions: access.authd })
+}
+
+/// How long login sessions live.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub idle: Millis,
+    pub threshold: Millis,
+    pub max: Millis,
+}
+
+/// Sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    base: Base,
+    users: Arc<Users>,
+    pub limits: Limits,
+    cache: Cache<LiveSession>,
+    /// A device session has ended: there is something in the outbox.
+    pub device_ended: Notify,
+}
+
+impl Sessions {
+    pub fn new(base: &Base, config: &Config, users: Arc<Users>) -> Arc<Self> {
+        let seconds = |seconds: u32| Millis::from(seconds) * SECOND;
+        let heap_bytes = |live: &LiveSession| live.username.len() + live.name.len() + 2 * ALLOCATION;
+        let this = Arc::new(Self {
+            base: base.clone(),
+            users,
+            limits: Limits {
+                idle: seconds(config.ttl_seconds),
+                threshold: seconds(config.renew_threshold_seconds),
+                max: seconds(config.max_seconds),
+            },
+            cache: Cache::new(CACHE_BYTES, base.ledger.trust(), READS, heap_bytes),
+            device_ended: Notify::new(),
+        });
+        base.ledger.subscribe(&this);
+        this
+    }
+
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        registry.add(self, Self::whoami);
+        registry.add(self, Self::logout);
+        registry.add(self, Self::profile);
+        registry.add(self, Self::list);
+        registry.add(self, Self::list_own);
+        registry.add(self, Self::end);
+        registry.add(self, Self::end_own);
+        registry.add(self, Self::end_all);
+    }
 }

@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 use shared::id::SessionId;
 
-use crate::cli_login::Identity;
-use crate::world::{Millis, SECOND};
+use crate::env::{Millis, SECOND};
+use crate::oidc_client::Identity;
 
 /// A device session: one row.
 #[derive(Clone, Debug)]
 pub struct DeviceSession {
     pub id: SessionId,
-    /// The last refresh token that the device has proved to have: see `cli_login::model::Turn`.
+    /// The last refresh token that the device has proved to have: see `cli_login::model::RefreshTokenUse`.
     pub generation: i64,
     pub created_at: Millis,
     pub last_used_at: Millis,

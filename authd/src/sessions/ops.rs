@@ -1,149 +1,207 @@
 //! List and end sessions.
 
 use shared::api::sessions::{
-    EndOwnSession, EndSession, EndUserSessions, EndedSession, EndedSessions, ListOwnSessions, ListSessions, SessionList,
+    EndOwnSession, EndSession, EndUserSessions, EndedSession, EndedSessions, Identity, ListOwnSessions, ListSessions,
+    LoggedOut, Logout, Payload, Profile, SessionList, ShowProfile, WhoAmI,
 };
 use shared::id::{SessionId, UserId};
 use shared::page::Limit;
+use shared::problem::Code;
 use shared::time::Time;
 
-use super::check::find_person;
-use super::login;
+use super::Sessions;
 use super::model::DeviceSession;
 use super::store::{self, Filter};
-use crate::app::Ctx;
+use crate::call::Call;
 use crate::caller::Caller;
-use crate::cli_login;
+use crate::db::Committed;
 use crate::error::{Error, Result};
-use crate::ledger::{Change, Refused};
+use crate::ledger::{Change, Invalidation, Refused};
+use crate::page::Page;
 
-/// After every id, which is of lower-case hexadecimal digits: a letter, since databases disagree on where signs sort.
-const BEYOND: &str = "g";
+const BY_ADMINISTRATOR: &str = "ended_by_administrator";
 
-pub async fn list(ctx: Ctx, op: ListSessions) -> Result<SessionList> {
-    let user = match &op.user {
-        Some(user) => Some(find_person(&ctx.app, user).await?.ok_or_else(|| Error::not_found("user"))?),
-        None => None,
-    };
-    let filter = Filter { before: "", include_ended: op.include_ended, kind: op.kind, user };
-    page(&ctx, filter, op.cursor.as_deref(), op.limit).await
-}
-
-/// The caller's own.
-pub async fn list_own(ctx: Ctx, op: ListOwnSessions) -> Result<SessionList> {
-    let (user, _) = login::person(&ctx)?;
-    let filter = Filter { before: "", include_ended: false, kind: None, user: Some(user) };
-    page(&ctx, filter, op.cursor.as_deref(), op.limit).await
-}
-
-/// Newest first; ids sort by creation, so the last one of a page is the cursor.
-async fn page(ctx: &Ctx, filter: Filter<'_>, cursor: Option<&str>, limit: Option<Limit>) -> Result<SessionList> {
-    let limit = limit.unwrap_or_default().rows();
-    let before = match cursor {
-        Some(cursor) => {
-            let id: Result<SessionId, _> = cursor.parse();
-            id.map_err(|_| Error::field("cursor", "not a cursor that a list answered"))?.to_string()
+impl Sessions {
+    pub(super) async fn whoami(&self, call: Call, _: WhoAmI) -> Result<Identity> {
+        let (mut user, mut service_id) = (None, None);
+        match &call.caller {
+            Caller::User { id, username, .. } => {
+                let (user_id, username) = (*id, username.clone());
+                let name = self.users.find_name(user_id).await?.unwrap_or_default();
+                user = Some(Payload { user_id, username, name, service_id: None, roles: None, permissions: None });
+            }
+            Caller::Service { service, .. } => service_id = Some(*service),
+            _ => {}
         }
-        None => BEYOND.to_owned(),
-    };
-    let filter = Filter { before: &before, ..filter };
-    let mut sessions = store::list(ctx.app.db.as_ref(), filter, ctx.now(), limit + 1).await?;
-    let next_cursor = (sessions.len() > limit).then(|| sessions[limit - 1].id.to_string());
-    sessions.truncate(limit);
-    Ok(SessionList { sessions, next_cursor })
-}
-
-pub async fn end(ctx: Ctx, op: EndSession) -> Result<EndedSession> {
-    if let Some(ended) = end_one(&ctx, op.id, None, "sessions.end", "ended_by_administrator").await? {
-        return Ok(ended);
+        let permissions = call.caller.permissions().iter().map(|permission| permission.as_str().to_owned()).collect();
+        Ok(Identity { caller: call.caller.to_string(), user, service_id, permissions })
     }
-    let session = end_with_reason(&ctx, op.id, "sessions.end", "ended_by_administrator").await?;
-    let session = session.ok_or_else(|| Error::not_found("session"))?;
-    let ended_at = session.ended_at.unwrap_or_else(|| ctx.now());
-    let credentials_until = session.credentials_until(ctx.now()).map(Time::from_millis);
-    Ok(EndedSession { id: op.id, ended_at: Time::from_millis(ended_at), credentials_until })
-}
 
-/// One of the caller's own.
-pub async fn end_own(ctx: Ctx, op: EndOwnSession) -> Result<EndedSession> {
-    let (user, _) = login::person(&ctx)?;
-    let ended = end_one(&ctx, op.id, Some(user), "sessions.end_own", "ended_by_user").await?;
-    ended.ok_or_else(|| Error::not_found("session"))
-}
+    pub(super) async fn logout(&self, call: Call, _: Logout) -> Result<LoggedOut> {
+        let (user, session) = person(&call)?;
+        let end = store::end_login(session, Some(user), "logged_out", self.base.now());
+        let change = Change::new("sessions.logout", session)
+            .with([end])
+            .invalidates(Invalidation::sessions(user))
+            .self_proving();
+        ended(self.base.ledger.commit(&call, change).await)?;
+        Ok(LoggedOut { status: "logged_out".to_owned() })
+    }
 
-/// Ends a login session, of that user only if one is named: the first end stands. `None`: there is no such session.
-async fn end_one(
-    ctx: &Ctx,
-    id: SessionId,
-    of: Option<UserId>,
-    action: &'static str,
-    reason: &str,
-) -> Result<Option<EndedSession>> {
-    let Some(found) = store::find_login(ctx.app.db.as_ref(), id).await? else { return Ok(None) };
-    if of.is_some_and(|user| user != found.user) {
-        return Ok(None);
+    pub(super) async fn profile(&self, _: Call, op: ShowProfile) -> Result<Profile> {
+        let ended = || Error::new(Code::InvalidToken, "the session has ended; sign in again");
+        let token = op.header_token.or(op.bearer).ok_or_else(ended)?;
+        let (live, renewed) = self.touch(token.expose()).await?.ok_or_else(ended)?;
+        Ok(Profile { payload: live.payload(), renewed, expires_at: live.expires_at_seconds() })
     }
-    let now = ctx.now();
-    let mut change = Change::new(action, id)
-        .with([store::end_login(id, Some(found.user), reason, now)])
-        .invalidates(super::invalidation(found.user))
-        .detail([("reason", Some(reason.into())), ("user", Some(found.user.to_string().into()))]);
-    if matches!(ctx.caller, Caller::User { session, .. } if session == id) {
-        change = change.self_proving();
+
+    pub(super) async fn list(&self, _: Call, op: ListSessions) -> Result<SessionList> {
+        let user = match &op.user {
+            Some(user) => Some(self.users.find_id(user).await?.ok_or_else(|| Error::not_found("user"))?),
+            None => None,
+        };
+        let filter = Filter { include_ended: op.include_ended, kind: op.kind, user };
+        self.page(filter, op.cursor.as_deref(), op.limit).await
     }
-    let ended_at = match found.ended_at {
-        Some(at) => {
-            // Whoever ended it may not have come to forget it.
-            ctx.app.ledger.forget(&[super::invalidation(found.user)]).await;
-            at
+
+    /// The caller's own.
+    pub(super) async fn list_own(&self, call: Call, op: ListOwnSessions) -> Result<SessionList> {
+        let (user, _) = person(&call)?;
+        let filter = Filter { include_ended: false, kind: None, user: Some(user) };
+        self.page(filter, op.cursor.as_deref(), op.limit).await
+    }
+
+    /// Newest first; ids sort by creation, so the last one of a page is the cursor.
+    async fn page(&self, filter: Filter, cursor: Option<&str>, limit: Option<Limit>) -> Result<SessionList> {
+        let page = Page::new(cursor, limit)?;
+        let sessions = store::list(self.base.db.as_ref(), filter, &page, self.base.now()).await?;
+        let (sessions, next_cursor) = page.cut(sessions, |session| session.id);
+        Ok(SessionList { sessions, next_cursor })
+    }
+
+    pub(super) async fn end(&self, call: Call, op: EndSession) -> Result<EndedSession> {
+        if let Some(ended) = self.end_one(&call, op.id, None, "sessions.end", BY_ADMINISTRATOR).await? {
+            return Ok(ended);
         }
-        None if login::ended(ctx.app.ledger.commit(ctx, change).await)? => now,
-        None => store::find_login(ctx.app.db.as_ref(), id).await?.and_then(|found| found.ended_at).unwrap_or(now),
-    };
-    Ok(Some(EndedSession { id, ended_at: Time::from_millis(ended_at), credentials_until: None }))
-}
-
-/// All of a user's.
-pub async fn end_all(ctx: Ctx, op: EndUserSessions) -> Result<EndedSessions> {
-    let user = find_person(&ctx.app, &op.id).await?.ok_or_else(|| Error::not_found("user"))?;
-    let reason = "ended_by_administrator";
-    let change = Change::new("sessions.end_all", user)
-        .with([store::end_all(user, None, reason, ctx.now())])
-        .invalidates(super::invalidation(user))
-        .detail([("reason", Some(reason.into()))]);
-    let committed = ctx.app.ledger.commit(&ctx, change).await?;
-    Ok(EndedSessions { ended: committed.affected(store::ENDED) })
-}
-
-/// Ends a session, if it has not ended before: then the first time and reason stand. Answers it as it was before,
-/// with its end; `None` when there is no such session.
-pub async fn end_with_reason(
-    ctx: &Ctx,
-    id: SessionId,
-    action: &'static str,
-    reason: &str,
-) -> Result<Option<DeviceSession>> {
-    let db = ctx.app.db.as_ref();
-    let Some(mut session) = store::find(db, id).await? else { return Ok(None) };
-    if session.ended_at.is_some() {
-        return Ok(Some(session));
+        let session = self.end_device(&call, op.id, "sessions.end", BY_ADMINISTRATOR).await?;
+        let session = session.ok_or_else(|| Error::not_found("session"))?;
+        let now = self.base.now();
+        let credentials_until = session.credentials_until(now).map(Time::from_millis);
+        let ended_at = Time::from_millis(session.ended_at.unwrap_or(now));
+        Ok(EndedSession { id: op.id, ended_at, credentials_until })
     }
-    let now = ctx.now();
-    let change = Change::new(action, id).with([store::end(id, reason, now)]).detail([
-        ("reason", Some(reason.into())),
-        ("user", Some(session.attributes.identity.display().into())),
-        ("device", session.device_name.clone().map(Into::into)),
-    ]);
-    match ctx.app.ledger.commit(ctx, change).await {
-        Ok(_) => {
-            let (app, before) = (ctx.app.clone(), session.clone());
-            tokio::spawn(async move { cli_login::forget_at_provider(&app, &before).await });
-            session.ended_at = Some(now);
-            session.end_reason = Some(reason.to_owned());
-            Ok(Some(session))
+
+    /// One of the caller's own.
+    pub(super) async fn end_own(&self, call: Call, op: EndOwnSession) -> Result<EndedSession> {
+        let (user, _) = person(&call)?;
+        let ended = self.end_one(&call, op.id, Some(user), "sessions.end_own", "ended_by_user").await?;
+        ended.ok_or_else(|| Error::not_found("session"))
+    }
+
+    /// Ends a login session, of that user only if one is named: the first end stands. `None`: there is no such session.
+    async fn end_one(
+        &self,
+        call: &Call,
+        id: SessionId,
+        of: Option<UserId>,
+        action: &'static str,
+        reason: &str,
+    ) -> Result<Option<EndedSession>> {
+        let (db, ledger) = (self.base.db.as_ref(), &self.base.ledger);
+        let Some(found) = store::find_login(db, id).await? else { return Ok(None) };
+        if of.is_some_and(|user| user != found.user) {
+            return Ok(None);
         }
-        // Somebody else was first.
-        Err(Refused::ExpectationFailed(store::ENDED)) => store::find(db, id).await,
+        let now = self.base.now();
+        let ended_at = match found.ended_at {
+            Some(at) => {
+                // Whoever ended it may not have come to forget it.
+                ledger.forget(&[Invalidation::sessions(found.user)]).await;
+                at
+            }
+            None if self.end_login(call, id, found.user, action, reason).await? => now,
+            None => store::find_login(db, id).await?.and_then(|found| found.ended_at).unwrap_or(now),
+        };
+        Ok(Some(EndedSession { id, ended_at: Time::from_millis(ended_at), credentials_until: None }))
+    }
+
+    /// Ends a login session under the audit name of an operation. False when it had ended before.
+    pub async fn end_login(
+        &self,
+        call: &Call,
+        id: SessionId,
+        user: UserId,
+        action: &'static str,
+        reason: &str,
+    ) -> Result<bool> {
+        let mut change = Change::new(action, id)
+            .with([store::end_login(id, Some(user), reason, self.base.now())])
+            .invalidates(Invalidation::sessions(user))
+            .detail([("reason", Some(reason.into())), ("user", Some(user.to_string().into()))]);
+        if matches!(call.caller, Caller::User { session, .. } if session == id) {
+            change = change.self_proving();
+        }
+        ended(self.base.ledger.commit(call, change).await)
+    }
+
+    /// All of a user's.
+    pub(super) async fn end_all(&self, call: Call, op: EndUserSessions) -> Result<EndedSessions> {
+        let user = self.users.find_id(&op.id).await?.ok_or_else(|| Error::not_found("user"))?;
+        let change = Change::new("sessions.end_all", user)
+            .with([store::end_all(user, None, BY_ADMINISTRATOR, self.base.now())])
+            .invalidates(Invalidation::sessions(user))
+            .detail([("reason", Some(BY_ADMINISTRATOR.into()))]);
+        let committed = self.base.ledger.commit(&call, change).await?;
+        Ok(EndedSessions { ended: committed.affected(store::ENDED) })
+    }
+
+    /// Ends a device session, if it has not ended before: then the first time and reason stand. Answers it as it was
+    /// before, with its end; `None` when there is no such session. Whoever gave it tokens learns of it from the outbox.
+    pub async fn end_device(
+        &self,
+        call: &Call,
+        id: SessionId,
+        action: &'static str,
+        reason: &str,
+    ) -> Result<Option<DeviceSession>> {
+        let db = self.base.db.as_ref();
+        let Some(mut session) = store::find(db, id).await? else { return Ok(None) };
+        if session.ended_at.is_some() {
+            return Ok(Some(session));
+        }
+        let now = self.base.now();
+        let change = Change::new(action, id).with(store::end(id, reason, now)).detail([
+            ("reason", Some(reason.into())),
+            ("user", Some(session.attributes.identity.display().into())),
+            ("device", session.device_name.clone().map(Into::into)),
+        ]);
+        match self.base.ledger.commit(call, change).await {
+            Ok(_) => {
+                self.device_ended.notify_one();
+                session.ended_at = Some(now);
+                session.end_reason = Some(reason.to_owned());
+                Ok(Some(session))
+            }
+            // Somebody else was first.
+            Err(Refused::ExpectationFailed(store::ENDED)) => store::find(db, id).await,
+            Err(refused) => Err(refused.into()),
+        }
+    }
+}
+
+/// The session and the user of a caller who is a person.
+pub fn person(call: &Call) -> Result<(UserId, SessionId)> {
+    match call.caller {
+        Caller::User { id, session, .. } => Ok((id, session)),
+        _ => Err(Error::new(Code::Forbidden, "this is for people, by their session")),
+    }
+}
+
+/// Whether there was something to end.
+fn ended(committed: Result<Committed, Refused>) -> Result<bool> {
+    match committed {
+        Ok(_) => Ok(true),
+        Err(Refused::ExpectationFailed(store::ENDED)) => Ok(false),
         Err(refused) => Err(refused.into()),
     }
 }

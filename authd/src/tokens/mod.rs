@@ -4,9 +4,10 @@
 //! a revoke is visible to the next validate on this node before the revoke is answered; a failure of storage is never
 //! an answer about a token; nobody mints, extends or rotates a token that may do more on authd than they may.
 
-pub mod cache;
+mod idempotency;
 pub mod model;
 mod ops;
+mod scope_sets;
 mod service_tokens;
 pub(crate) mod store;
 #[cfg(test)]
@@ -14,73 +15,81 @@ mod tests;
 mod usage;
 mod validate;
 
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use std::sync::Arc;
 
-use shared::id::TokenId;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, mpsc};
 
-use self::cache::Cache;
-pub(crate) use self::ops::revoke_as;
-pub(crate) use self::service_tokens::{
-    ServiceGrant, create_for_service, list_of_service, revoke_for_service, revoke_of_service,
-};
-pub(crate) use self::store::{SECRET_KEPT, SWEEP_SECRETS, split};
-pub use self::usage::Marks;
-pub(crate) use self::validate::{FAULTS, Found, Known};
-use crate::cache::CacheTrust;
-use crate::config::Config;
-use crate::ledger::Invalidation;
+use self::model::CachedToken;
+use self::scope_sets::ScopeSets;
+pub use self::service_tokens::{ServiceGrant, revoke_of_service};
+pub use self::store::{SECRET_KEPT, SWEEP_SECRETS};
+use self::usage::Use;
+pub use self::validate::{Found, Recalled, Validations};
+use crate::base::Base;
+use crate::cache::{self, ALLOCATION, Cache};
 use crate::registry::Registry;
 
 /// Different tokens that are read from the database at the same time, at most: half of the default pool of
 /// PostgreSQL, so that a flood of unknown tokens leaves connections for changes.
 const READS: usize = 8;
-/// Misses of the same token, and of those that share its lane, wait for one another.
-const LANES: usize = 256;
 
-/// The kind of the invalidations of tokens; their subject is the token's id.
-const INVALIDATION: &str = "token";
-
-/// A token has changed.
-pub(crate) fn invalidation(token_id: TokenId) -> Invalidation {
-    Invalidation::One(INVALIDATION, token_id.to_string())
+/// `[tokens]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What every token begins with; letters, digits and `_`.
+    pub prefix: String,
+    /// Look up tokens without a checksum too: those that came from another system.
+    pub accept_unchecked: bool,
+    /// A token's use is marked at most this often, in seconds.
+    pub last_used_seconds: u64,
 }
 
-/// The room's state.
-#[derive(Debug)]
-pub struct Tokens {
-    prefix: String,
-    accept_unchecked: bool,
-    mark_seconds: u64,
-    cache: Cache,
-    /// One read of a token at a time; the others find it in the cache afterwards.
-    lanes: Box<[Mutex<()>]>,
-    reads: Semaphore,
-    marks: mpsc::Sender<usage::Mark>,
-}
-
-impl Tokens {
-    /// The marks are for the daemon's background task, [`Marks::run`].
-    pub fn new(config: &Config, trust: CacheTrust) -> (Self, Marks) {
-        let (marks, receiver) = mpsc::channel(usage::QUEUE);
-        let tokens = Self {
-            prefix: config.tokens.prefix.clone(),
-            accept_unchecked: config.tokens.accept_unchecked,
-            mark_seconds: config.tokens.last_used_seconds.max(1),
-            cache: Cache::on(cache::Tokens::new(config.cache.max_bytes), trust),
-            lanes: (0..LANES).map(|_| Mutex::new(())).collect(),
-            reads: Semaphore::new(READS),
-            marks,
-        };
-        (tokens, Marks::new(receiver))
+impl Default for Config {
+    fn default() -> Self {
+        Self { prefix: "amp_live_".into(), accept_unchecked: false, last_used_seconds: 60 }
     }
 }
 
-pub fn register(registry: &mut Registry) {
-    registry.add_direct(|ctx, op| validate::validate_cached(&ctx.app, op), validate::validate);
-    registry.add(ops::create);
-    registry.add(ops::list);
-    registry.add(ops::show);
-    registry.add(ops::revoke);
-    registry.add(ops::extend);
-    registry.add(ops::rotate);
+/// API tokens.
+#[derive(Debug)]
+pub struct Tokens {
+    base: Base,
+    config: Config,
+    cache: Cache<CachedToken>,
+    scope_sets: ScopeSets,
+    uses: mpsc::Sender<Use>,
+    uses_to_write: Mutex<mpsc::Receiver<Use>>,
+    validations: Validations,
+}
+
+impl Tokens {
+    pub fn new(base: &Base, config: Config, cache: &cache::Config, validations: Validations) -> Arc<Self> {
+        let (uses, uses_to_write) = mpsc::channel(usage::QUEUE);
+        let heap_bytes = |token: &CachedToken| {
+            token.name.len() + size_of_val(&*token.cidrs) + ALLOCATION * (1 + usize::from(!token.cidrs.is_empty()))
+        };
+        let this = Arc::new(Self {
+            base: base.clone(),
+            config,
+            cache: Cache::new(cache.max_bytes, base.ledger.trust(), READS, heap_bytes),
+            scope_sets: ScopeSets::default(),
+            uses,
+            uses_to_write: Mutex::new(uses_to_write),
+            validations,
+        });
+        base.ledger.subscribe(&this);
+        this
+    }
+
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        registry.add_hot(self, Self::validate_now, Self::validate);
+        registry.add(self, Self::create);
+        registry.add(self, Self::list);
+        registry.add(self, Self::show);
+        registry.add(self, Self::revoke);
+        registry.add(self, Self::extend);
+        registry.add(self, Self::rotate);
+    }
 }

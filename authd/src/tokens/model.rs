@@ -2,20 +2,35 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ipnet::IpNet;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use shared::api::tokens::TokenFault;
-use shared::id::ServiceId;
+use shared::id::{ServiceId, TokenId};
 use shared::op::{Permission, SCOPE_PREFIX};
 use shared::secret::Secret;
 use uuid::Uuid;
 
 use crate::caller::Permissions;
+use crate::env::{DAY, Millis};
 use crate::error::{Error, Result};
-use crate::world::{DAY, Millis};
+
+/// What is stored of a secret, with what the hot path needs of its token.
+#[derive(Debug)]
+pub struct StoredSecret {
+    pub token_id: TokenId,
+    pub name: String,
+    /// A JSON array.
+    pub scopes: String,
+    pub cidrs: Vec<IpNet>,
+    /// The end of the token or of this secret, whichever is first.
+    pub expires_at: Option<Millis>,
+    pub revoked: bool,
+}
 
 /// SHA-256 of a whole token: all that is ever stored of it.
 pub type TokenHash = crate::cache::Hash;
@@ -72,11 +87,11 @@ pub fn is_well_formed(prefix: &str, token: &str) -> bool {
 }
 
 /// Scopes as a token holds them: shared by all the cached tokens that hold the same ones.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Scopes {
     list: Vec<String>,
     /// The same as a JSON array, ready to be sent.
-    json: String,
+    json: Box<RawValue>,
     /// What they allow on authd itself.
     pub permissions: Permissions,
     /// Whose token it is, of a service's own: see [`service_scope`].
@@ -100,14 +115,14 @@ impl Scopes {
         let list: Vec<String> = serde_json::from_str(json).map_err(Error::internal)?;
         let permissions = list.iter().filter_map(|scope| Permission::from_scope(scope)).collect();
         let service = list.iter().find_map(|scope| service_of(scope));
-        Ok(Self { list, json: json.to_owned(), permissions, service })
+        Ok(Self { list, json: RawValue::from_string(json.to_owned()).map_err(Error::internal)?, permissions, service })
     }
 
     pub fn list(&self) -> &[String] {
         &self.list
     }
 
-    pub fn json(&self) -> &str {
+    pub fn json(&self) -> &RawValue {
         &self.json
     }
 
@@ -118,16 +133,17 @@ impl Scopes {
 
 /// A secret of a token with what it is good for, as the cache holds it.
 #[derive(Debug)]
-pub struct Grant {
-    pub token_id: Uuid,
+pub struct CachedToken {
+    pub token_id: TokenId,
     pub scopes: Arc<Scopes>,
-    /// The token's name as a JSON string, quotes included.
-    pub name_json: Box<str>,
+    pub name: Box<str>,
     /// When the token or this secret of it ends, whichever is first; `Millis::MAX` is never.
-    pub expires_at: Millis,
-    pub revoked: bool,
+    expires_at: Millis,
+    revoked: bool,
     /// The only networks it may be used from; empty is anywhere.
     pub cidrs: Box<[IpNet]>,
+    /// The period of time in which its use was noted last.
+    pub marked: AtomicU32,
 }
 
 /// What speaks against using a token.
@@ -165,7 +181,24 @@ impl Refusal {
     }
 }
 
-impl Grant {
+impl CachedToken {
+    pub fn new(secret: StoredSecret, scopes: Arc<Scopes>) -> Self {
+        Self {
+            token_id: secret.token_id,
+            scopes,
+            name: secret.name.into_boxed_str(),
+            expires_at: secret.expires_at.unwrap_or(Millis::MAX),
+            revoked: secret.revoked,
+            cidrs: secret.cidrs.into_boxed_slice(),
+            marked: AtomicU32::new(0),
+        }
+    }
+
+    /// When the token or this secret of it ends, whichever is first; `None`: never.
+    pub fn expires_at(&self) -> Option<Millis> {
+        (self.expires_at != Millis::MAX).then_some(self.expires_at)
+    }
+
     /// Decides about one use. The identity may come from a cache; scopes, time and address are judged each time.
     pub fn judge(&self, now: Millis, required: &[String], address: Option<IpAddr>) -> Result<(), Refusal> {
         if self.revoked {
@@ -243,14 +276,15 @@ mod tests {
 
     use super::*;
 
-    fn grant(scopes: &[&str]) -> Grant {
-        Grant {
-            token_id: Uuid::nil(),
+    fn token(scopes: &[&str]) -> CachedToken {
+        CachedToken {
+            token_id: TokenId(Uuid::nil()),
             scopes: Arc::new(Scopes::from_json(&serde_json::to_string(scopes).unwrap()).unwrap()),
-            name_json: "\"n\"".into(),
+            name: "n".into(),
             expires_at: 1_000,
             revoked: false,
             cidrs: Box::default(),
+            marked: AtomicU32::new(0),
         }
     }
 
@@ -298,24 +332,24 @@ mod tests {
 
     #[test]
     fn all_required_scopes_must_be_held() {
-        let grant = grant(&["read", "write"]);
-        assert_eq!(grant.judge(0, &[], None), Ok(()));
-        assert_eq!(grant.judge(0, &strings(&["write", "read"]), None), Ok(()));
-        let refusal = grant.judge(0, &strings(&["read", "admin", "x"]), None).unwrap_err();
+        let token = token(&["read", "write"]);
+        assert_eq!(token.judge(0, &[], None), Ok(()));
+        assert_eq!(token.judge(0, &strings(&["write", "read"]), None), Ok(()));
+        let refusal = token.judge(0, &strings(&["read", "admin", "x"]), None).unwrap_err();
         assert_eq!(refusal, Refusal::Scopes(strings(&["admin", "x"])));
         assert_eq!(refusal.detail(), "the token lacks: admin, x");
     }
 
     #[test]
     fn it_ends_at_the_moment_it_expires() {
-        assert_eq!(grant(&["a"]).judge(999, &[], None), Ok(()));
-        assert_eq!(grant(&["a"]).judge(1_000, &[], None), Err(Refusal::Expired));
+        assert_eq!(token(&["a"]).judge(999, &[], None), Ok(()));
+        assert_eq!(token(&["a"]).judge(1_000, &[], None), Err(Refusal::Expired));
     }
 
     #[test]
     fn an_address_is_needed_where_networks_are_named() {
-        let grant = Grant { cidrs: vec!["10.0.0.0/8".parse().unwrap()].into(), ..grant(&["a"]) };
-        let judge = |address: Option<&str>| grant.judge(0, &[], address.map(|text| text.parse().unwrap()));
+        let token = CachedToken { cidrs: vec!["10.0.0.0/8".parse().unwrap()].into(), ..token(&["a"]) };
+        let judge = |address: Option<&str>| token.judge(0, &[], address.map(|text| text.parse().unwrap()));
         assert_eq!(judge(Some("10.1.2.3")), Ok(()));
         assert_eq!(judge(Some("::ffff:10.1.2.3")), Ok(()));
         for address in [None, Some("11.0.0.1"), Some("::1")] {

@@ -1,38 +1,19 @@
 //! The SQL of API tokens.
 
-use ipnet::IpNet;
 use serde_json::{Map, Value as Json};
 use shared::api::tokens::{ListTokens, Token};
 use shared::id::TokenId;
 use shared::time::Time;
 use uuid::Uuid;
 
-use super::model::TokenHash;
-use crate::db::{Batch, Db, DbError, Query, Row, Statement, Value};
+use super::model::{StoredSecret, TokenHash};
+use crate::db::{Batch, Db, DbError, Query, Row, Statement, Value, split_hash};
+use crate::env::{DAY, Millis};
 use crate::error::{Error, Result};
-use crate::world::{DAY, Millis};
+use crate::page::Page;
 
 /// A filtered list is counted to here.
 pub const COUNTED: u32 = 10_000;
-
-/// What the hot path needs to know about a secret.
-#[derive(Debug)]
-pub struct Secret {
-    pub token_id: Uuid,
-    pub name: String,
-    /// A JSON array.
-    pub scopes: String,
-    pub cidrs: Vec<IpNet>,
-    /// The end of the token or of this secret, whichever is first.
-    pub expires_at: Option<Millis>,
-    pub revoked: bool,
-}
-
-/// A hash as the table has it: its first eight bytes are the key, the others are compared.
-pub fn split(hash: &TokenHash) -> (Value, Value) {
-    let (slot, rest) = hash.split_at(8);
-    (Value::Int(i64::from_be_bytes(slot.try_into().unwrap_or_default())), rest.to_vec().into())
-}
 
 fn join(row: &Row) -> Result<TokenHash> {
     [&row.int(0)?.to_be_bytes(), row.bytes(1)?]
@@ -45,25 +26,25 @@ fn id_bytes(token_id: TokenId) -> Value {
     token_id.0.into_bytes().into()
 }
 
-pub async fn find_secret(db: &dyn Db, hash: &TokenHash) -> Result<Option<Secret>> {
+pub async fn find_secret(db: &dyn Db, hash: &TokenHash) -> Result<Option<StoredSecret>> {
     let sql = "SELECT token_id, name, scopes, cidrs, expires_at, replaced_until, revoked \
                FROM secrets WHERE slot = $1 AND rest = $2";
-    let (slot, rest) = split(hash);
+    let (slot, rest) = split_hash(hash);
     let Some(row) = db.query(Query::point(sql, [slot, rest])).await?.into_iter().next() else { return Ok(None) };
     let expires_at = match (row.opt_int(4)?, row.opt_int(5)?) {
         (Some(token), Some(secret)) => Some(token.min(secret)),
         (token, secret) => token.or(secret),
     };
-    Ok(Some(Secret {
-        token_id: Uuid::from_slice(row.bytes(0)?).map_err(Error::internal)?,
-        name: row.text(1)?.to_owned(),
-        scopes: row.text(2)?.to_owned(),
+    Ok(Some(StoredSecret {
+        token_id: TokenId(Uuid::from_slice(row.bytes(0)?).map_err(Error::internal)?),
+        name: row.string(1)?,
+        scopes: row.string(2)?,
         cidrs: match row.text(3)? {
             "[]" => Vec::new(),
             some => json(some)?,
         },
         expires_at,
-        revoked: row.int(6)? != 0,
+        revoked: row.bool(6)?,
     }))
 }
 
@@ -108,22 +89,18 @@ pub async fn find(db: &dyn Db, id_or_name: &str) -> Result<Option<Token>> {
 
 fn read(row: &Row) -> Result<Token> {
     Ok(Token {
-        token_id: id(row, 0)?,
-        name: row.text(1)?.to_owned(),
+        token_id: row.id(0)?,
+        name: row.string(1)?,
         scopes: json(row.text(2)?)?,
         created_at: Time::from_millis(row.int(3)?),
-        created_by: row.text(4)?.to_owned(),
+        created_by: row.string(4)?,
         expires_at: row.opt_int(5)?.map(Time::from_millis),
         revoked_at: row.opt_int(6)?.map(Time::from_millis),
-        revoke_reason: row.opt_text(7)?.map(str::to_owned),
+        revoke_reason: row.opt_string(7)?,
         last_used_at: row.opt_int(8)?.map(Time::from_millis),
         metadata: json::<Map<String, Json>>(row.text(9)?)?,
         cidrs: json(row.text(10)?)?,
     })
-}
-
-fn id(row: &Row, column: usize) -> Result<TokenId> {
-    row.text(column)?.parse().map_err(Error::internal)
 }
 
 fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
@@ -138,19 +115,19 @@ fn filter(op: &ListTokens) -> (Value, Value) {
     (name.into(), scope.into())
 }
 
-/// Newest first, after the token that the cursor names; one more than `limit`, to know whether there is more.
-pub async fn list(db: &dyn Db, op: &ListTokens, after: Option<TokenId>, limit: usize) -> Result<Vec<Token>> {
+/// Newest first, after the token that the cursor names.
+pub async fn list(db: &dyn Db, op: &ListTokens, page: &Page<TokenId>) -> Result<Vec<Token>> {
     // Every id sorts before "g": UUIDs are lower-case hex.
-    let after = after.map_or_else(|| "g".to_owned(), |id| id.to_string());
+    let after = page.after_or("g");
     let (name, scope) = filter(op);
-    let limit = Value::Int(i64::try_from(limit + 1).unwrap_or(i64::MAX));
+    let limit = page.rows();
     let query = if op.include_revoked {
         Query::new(
             select_tokens!(
                 "WHERE id < $1 AND ($2 = '' OR name = $2) AND ($3 = '' OR replace(scopes, $3, '') <> scopes) \
                  ORDER BY id DESC LIMIT $4"
             ),
-            [after.into(), name, scope, limit],
+            [after, name, scope, limit],
         )
     } else {
         Query::new(
@@ -158,7 +135,7 @@ pub async fn list(db: &dyn Db, op: &ListTokens, after: Option<TokenId>, limit: u
                 "WHERE id < $1 AND revoked_at IS NULL AND ($2 = '' OR name = $2) \
                  AND ($3 = '' OR replace(scopes, $3, '') <> scopes) ORDER BY id DESC LIMIT $4"
             ),
-            [after.into(), name, scope, limit],
+            [after, name, scope, limit],
         )
     };
     db.query(query).await?.iter().map(read).collect()
@@ -215,7 +192,7 @@ pub fn insert(token: &Token, hash: &TokenHash) -> Result<Batch> {
     let scopes = text(serde_json::to_string(&token.scopes))?;
     let cidrs = text(serde_json::to_string(&token.cidrs))?;
     let expires_at = Value::from(token.expires_at.map(Time::millis));
-    let (slot, rest) = split(hash);
+    let (slot, rest) = split_hash(hash);
     Ok(vec![
         Statement::one(
             INSERT_TOKEN,
@@ -315,7 +292,7 @@ pub fn extend(token: &Token, expires_at: Millis) -> Batch {
 /// latest.
 pub fn rotate(token_id: TokenId, hash: &TokenHash, previous_end: Millis) -> Batch {
     let [text, bytes] = both_ids(token_id);
-    let (slot, rest) = split(hash);
+    let (slot, rest) = split_hash(hash);
     vec![
         // In PostgreSQL it locks the token against other changes until this one is done.
         Statement::one(
@@ -342,15 +319,16 @@ pub fn rotate(token_id: TokenId, hash: &TokenHash, previous_end: Millis) -> Batc
 }
 
 /// Marks uses, each to its own moment; a later mark stands.
-pub fn mark_used(uses: impl Iterator<Item = (TokenId, Millis)>) -> Batch {
-    uses.map(|(id, at)| {
-        Statement::any(
-            "mark_used",
-            "UPDATE tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
-            [id.to_string().into(), at.into()],
-        )
-    })
-    .collect()
+pub fn mark_used(uses: impl IntoIterator<Item = (TokenId, Millis)>) -> Batch {
+    uses.into_iter()
+        .map(|(id, at)| {
+            Statement::any(
+                "mark_used",
+                "UPDATE tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
+                [id.to_string().into(), at.into()],
+            )
+        })
+        .collect()
 }
 
 /// What an `Idempotency-Key` was used for.
@@ -367,12 +345,7 @@ pub async fn find_idempotency(db: &dyn Db, key: &[u8; 32], now: Millis) -> Resul
     let sql = "SELECT request, subject, key_id, created_at FROM idempotency WHERE key = $1 AND expires_at > $2";
     let rows = db.query(Query::point(sql, [Value::from(*key), now.into()])).await?;
     let read = |row: &Row| -> Result<Used, DbError> {
-        Ok(Used {
-            request: row.bytes(0)?.to_vec(),
-            subject: row.text(1)?.to_owned(),
-            key_id: row.text(2)?.to_owned(),
-            at: row.int(3)?,
-        })
+        Ok(Used { request: row.bytes(0)?.to_vec(), subject: row.string(1)?, key_id: row.string(2)?, at: row.int(3)? })
     };
     Ok(rows.first().map(read).transpose()?)
 }

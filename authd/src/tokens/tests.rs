@@ -1,10 +1,10 @@
-//! Feature tests of the room, through the registry.
+//! Feature tests of the module, through the registry.
 
 use serde_json::{Value, json};
 
 use crate::caller::{Caller, Permissions};
+use crate::env::{DAY, SECOND};
 use crate::testing::TestApp;
-use crate::world::{DAY, SECOND};
 
 async fn mint(app: &TestApp, name: &str, more: Value) -> (String, String) {
     let mut body = json!({ "name": name, "scopes": ["read", "write"] });
@@ -299,9 +299,9 @@ async fn a_failing_database_is_never_an_answer_about_a_token() {
 
 #[tokio::test]
 async fn uses_are_marked_once_a_minute() {
-    let mut app = TestApp::new().await;
+    let app = TestApp::new().await;
     let (token, id) = mint(&app, "demo", json!({})).await;
-    let first = app.world.now();
+    let first = app.env.now();
     for _ in 0..5 {
         fault(&app, &token).await;
     }

@@ -1,241 +1,220 @@
 //! The hot path: hash the token, look in the cache, decide, answer.
 
 use std::net::IpAddr;
-use std::sync::LazyLock;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
-use shared::api::tokens::{TokenFault, ValidateToken, Validation};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use shared::api::tokens::{TokenFault, ValidateToken};
+use shared::id::TokenId;
 use shared::problem::Code;
 use shared::time::Time;
 
-use super::cache::Cached;
-use super::model::{self, Grant, Refusal, TokenHash};
-use super::usage::Mark;
-use super::{INVALIDATION, Tokens, store};
-use crate::app::{App, Ctx};
-use crate::cache::clock;
+use super::model::{self, CachedToken, Refusal, TokenHash};
+use super::usage::Use;
+use super::{Tokens, store};
+use crate::cache::Cached;
+use crate::call::Call;
 use crate::caller::Caller;
 use crate::db::{BoxFuture, Db};
+use crate::env::{Millis, SECOND};
 use crate::error::{Error, Result};
-use crate::json::Json;
-use crate::ledger::Subscriber;
-use crate::registry::Reply;
-use crate::world::Millis;
+use crate::ledger::{Subscriber, TOKEN};
+use crate::metrics::{Count, Metrics};
 
-/// How long a validate waits for its turn to read the database.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// What can be answered without the database: nearly everything. `None` is a token that is not in the cache.
-pub(super) fn validate_cached(app: &App, op: &ValidateToken) -> Option<Reply> {
-    let tokens = &app.tokens;
-    let hash = match tokens.screen(op.token.expose()) {
-        Screened::Refused => return Some(refuse(app, &Refusal::NotFound)),
-        Screened::LookUp(hash) => hash,
-    };
-    let now = app.world.now();
-    let cached = match tokens.cache.find(&hash, now) {
-        Some(cached) => cached,
-        None if tokens.cache.is_unknown(&hash) => return Some(refuse(app, &Refusal::NotFound)),
-        None => return None,
-    };
-    Some(answer(app, op, &hash, &cached, now))
-}
-
-/// Reads the token from the database first.
-pub(super) async fn validate(ctx: Ctx, op: ValidateToken) -> Result<Reply> {
-    let hash = model::hash(op.token.expose());
-    Ok(match ctx.app.tokens.load(&ctx.app, hash).await? {
-        Some(cached) => answer(&ctx.app, &op, &hash, &cached, ctx.now()),
-        None => refuse(&ctx.app, &Refusal::NotFound),
-    })
-}
-
-fn answer(app: &App, op: &ValidateToken, hash: &TokenHash, cached: &Cached, now: Millis) -> Reply {
-    tracing::debug!(service = op.service_name, action = op.action_name, token = %cached.grant.token_id, "validate");
-    let required = op.required_scopes.as_deref().unwrap_or_default();
-    match cached.grant.judge(now, required, op.client_ip) {
-        Ok(()) => {
-            app.tokens.mark(hash, cached, now);
-            app.metrics.validations.valid();
-            accept(&cached.grant)
-        }
-        Err(refusal) => refuse(app, &refusal),
-    }
-}
-
-/// The JSON of a [`Validation`].
-fn accept(grant: &Grant) -> Reply {
-    let mut json = Json::new("{\"valid\":true", grant.scopes.json().len() + grant.name_json.len());
-    json.member("scopes").raw(grant.scopes.json());
-    json.member("token_id").id(grant.token_id);
-    json.member("name").raw(&*grant.name_json);
-    if grant.expires_at != Millis::MAX {
-        json.member("expires_at").value(&Time::from_millis(grant.expires_at));
-    }
-    json.end()
-}
-
-fn refusal_json(refusal: &Refusal) -> Bytes {
-    let validation = Validation {
-        valid: false,
-        scopes: Vec::new(),
-        token_id: None,
-        name: None,
-        expires_at: None,
-        error: Some(refusal.fault()),
-        detail: Some(refusal.detail()),
-    };
-    // A struct of strings cannot fail to serialize.
-    serde_json::to_vec(&validation).unwrap_or_default().into()
-}
-
-fn refuse(app: &App, refusal: &Refusal) -> Reply {
-    static NOT_FOUND: LazyLock<Bytes> = LazyLock::new(|| refusal_json(&Refusal::NotFound));
-    static REVOKED: LazyLock<Bytes> = LazyLock::new(|| refusal_json(&Refusal::Revoked));
-    static EXPIRED: LazyLock<Bytes> = LazyLock::new(|| refusal_json(&Refusal::Expired));
-    static ADDRESS: LazyLock<Bytes> = LazyLock::new(|| refusal_json(&Refusal::Address));
-    app.metrics.validations.refused(refusal.fault());
-    let body = match refusal {
-        Refusal::NotFound => NOT_FOUND.clone(),
-        Refusal::Revoked => REVOKED.clone(),
-        Refusal::Expired => EXPIRED.clone(),
-        Refusal::Address => ADDRESS.clone(),
-        Refusal::Scopes(_) => refusal_json(refusal),
-    };
-    Reply { status: 200, body }
-}
-
-enum Screened {
-    /// Its form shows that it is not a token of ours.
-    Refused,
-    LookUp(TokenHash),
-}
-
-/// A token that is stored, whatever it is good for: who asks judges [`Found::grant`] for each use.
-#[derive(Debug)]
-pub struct Found {
-    hash: TokenHash,
-    cached: Cached,
-}
-
-impl Found {
-    pub fn grant(&self) -> &Grant {
-        &self.cached.grant
-    }
-}
+/// A token that is stored, whatever it is good for: who asks judges it for each use.
+pub type Found = Cached<CachedToken>;
 
 /// What is known of a token without the database.
 #[derive(Debug)]
-pub enum Known {
-    Yes(Found),
+pub enum Recalled {
+    Found(Found),
     /// There is no such token.
-    No,
+    NotFound,
     /// The database has to tell.
     Unread,
 }
 
-impl Tokens {
-    /// What can be told of a token without the database.
-    pub fn recall(&self, token: &str, now: Millis) -> Known {
-        let Screened::LookUp(hash) = self.screen(token) else { return Known::No };
-        match self.cache.find(&hash, now) {
-            Some(cached) => Known::Yes(Found { hash, cached }),
-            None if self.cache.is_unknown(&hash) => Known::No,
-            None => Known::Unread,
-        }
-    }
+/// The answer to [`ValidateToken`]: the JSON of a [`shared::api::tokens::Validation`].
+#[derive(Debug)]
+pub enum ValidationView {
+    Valid(Found),
+    Refused(Refusal),
+}
 
-    /// The token, from the cache or the database; `None`: there is none.
-    pub async fn look_up(&self, app: &App, token: &str) -> Result<Option<Found>> {
-        match self.recall(token, app.world.now()) {
-            Known::Yes(found) => Ok(Some(found)),
-            Known::No => Ok(None),
-            Known::Unread => {
-                let hash = model::hash(token);
-                let cached = self.load(app, hash).await?;
-                Ok(cached.map(|cached| Found { hash, cached }))
+impl Serialize for ValidationView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Good<'a> {
+            valid: bool,
+            scopes: &'a RawValue,
+            token_id: TokenId,
+            name: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            expires_at: Option<Time>,
+        }
+        #[derive(Serialize)]
+        struct Refused {
+            valid: bool,
+            scopes: [&'static str; 0],
+            error: TokenFault,
+            detail: String,
+        }
+        match self {
+            Self::Valid(token) => Good {
+                valid: true,
+                scopes: token.scopes.json(),
+                token_id: token.token_id,
+                name: &token.name,
+                expires_at: token.expires_at().map(Time::from_millis),
+            }
+            .serialize(serializer),
+            Self::Refused(refusal) => {
+                Refused { valid: false, scopes: [], error: refusal.fault(), detail: refusal.detail() }
+                    .serialize(serializer)
             }
         }
     }
+}
 
-    /// Notes that a token was used, for its `last_used_at`.
-    pub fn mark_use(&self, found: &Found, now: Millis) {
-        self.mark(&found.hash, &found.cached, now);
+/// How validates ended.
+#[derive(Debug)]
+pub struct Validations {
+    valid: Count,
+    refused: [Count; FAULTS.len()],
+}
+
+/// In the order of the enum.
+const FAULTS: [(TokenFault, &str); 5] = [
+    (TokenFault::TokenNotFound, "token_not_found"),
+    (TokenFault::TokenRevoked, "token_revoked"),
+    (TokenFault::TokenExpired, "token_expired"),
+    (TokenFault::InsufficientScopes, "insufficient_scopes"),
+    (TokenFault::AddressNotAllowed, "address_not_allowed"),
+];
+
+impl Validations {
+    pub fn new(metrics: &mut Metrics) -> Self {
+        let [valid, refused @ ..] = metrics.outcomes(
+            "token_validations",
+            "Validated tokens by outcome",
+            ["valid", FAULTS[0].1, FAULTS[1].1, FAULTS[2].1, FAULTS[3].1, FAULTS[4].1],
+        );
+        Self { valid, refused }
     }
 
-    fn screen(&self, token: &str) -> Screened {
-        let has_form = model::is_well_formed(&self.prefix, token);
-        if has_form || (self.accept_unchecked && !token.is_empty() && token.len() <= model::MAX_TOKEN) {
-            Screened::LookUp(model::hash(token))
-        } else {
-            Screened::Refused
-        }
+    fn refused(&self, fault: TokenFault) {
+        self.refused[fault as usize].inc();
+    }
+}
+
+impl Tokens {
+    /// What can be answered without the database: nearly everything. `None` is a token that is not in the cache.
+    pub(super) fn validate_now(&self, _: &Call, op: &ValidateToken) -> Option<Result<ValidationView>> {
+        Some(Ok(match self.recall(op.token.expose()) {
+            Recalled::Found(token) => self.judge(op, token),
+            Recalled::NotFound => self.refuse(Refusal::NotFound),
+            Recalled::Unread => return None,
+        }))
     }
 
-    /// Who holds this token, for requests to authd itself.
-    pub async fn authenticate(&self, app: &App, token: &str, address: Option<IpAddr>) -> Result<Caller> {
-        let invalid = |refusal: Refusal| Error::new(Code::InvalidToken, refusal.detail());
-        let Screened::LookUp(hash) = self.screen(token) else { return Err(invalid(Refusal::NotFound)) };
-        let now = app.world.now();
-        let cached = match self.cache.find(&hash, now) {
-            Some(cached) => cached,
-            None => self.load(app, hash).await?.ok_or_else(|| invalid(Refusal::NotFound))?,
-        };
-        let grant = &cached.grant;
-        grant.judge(now, &[], address).map_err(invalid)?;
-        self.mark(&hash, &cached, now);
-        let id = shared::id::TokenId(grant.token_id);
-        Ok(match grant.scopes.service {
-            Some(service) => Caller::Service { token: id, hash, service },
-            None => Caller::Token { id, hash, permissions: grant.scopes.permissions },
+    /// Reads the token from the database first.
+    pub(super) async fn validate(&self, _: Call, op: ValidateToken) -> Result<ValidationView> {
+        Ok(match self.find(op.token.expose()).await? {
+            Some(token) => self.judge(&op, token),
+            None => self.refuse(Refusal::NotFound),
         })
     }
 
-    /// The token from the database, or from the cache when somebody else has just read it. Unknown tokens cost one
-    /// indexed read, and no flood of them can take all the readers.
-    async fn load(&self, app: &App, hash: TokenHash) -> Result<Option<Cached>> {
-        let busy = || Error::unavailable("too many tokens are being looked up; try again", "no turn to read in time");
-        let lane = &self.lanes[usize::from(hash[1]) % self.lanes.len()];
-        let turn = async { (lane.lock().await, self.reads.acquire().await) };
-        let _turn = tokio::time::timeout(PATIENCE, turn).await.map_err(|_| busy())?;
-        if let Some(cached) = self.cache.find(&hash, app.world.now()) {
-            return Ok(Some(cached));
+    fn judge(&self, op: &ValidateToken, token: Found) -> ValidationView {
+        tracing::debug!(service = op.service_name, action = op.action_name, token = %token.token_id, "validate");
+        let now = self.base.now();
+        match token.judge(now, op.required_scopes.as_deref().unwrap_or_default(), op.client_ip) {
+            Ok(()) => {
+                self.mark_used(&token, now);
+                self.validations.valid.inc();
+                ValidationView::Valid(token)
+            }
+            Err(refusal) => self.refuse(refusal),
         }
-        if self.cache.is_unknown(&hash) {
+    }
+
+    fn refuse(&self, refusal: Refusal) -> ValidationView {
+        self.validations.refused(refusal.fault());
+        ValidationView::Refused(refusal)
+    }
+
+    /// What is looked up; `None` for a text whose form shows that it is no token of ours.
+    fn screen(&self, token: &str) -> Option<TokenHash> {
+        let has_form = model::is_well_formed(&self.config.prefix, token);
+        let may_be = has_form || (self.config.accept_unchecked && !token.is_empty() && token.len() <= model::MAX_TOKEN);
+        may_be.then(|| model::hash(token))
+    }
+
+    /// What can be told of a token without the database.
+    pub fn recall(&self, token: &str) -> Recalled {
+        let Some(hash) = self.screen(token) else { return Recalled::NotFound };
+        match self.cache.find(&hash, self.base.now()) {
+            Some(found) => Recalled::Found(found),
+            None if self.cache.is_unknown(&hash) => Recalled::NotFound,
+            None => Recalled::Unread,
+        }
+    }
+
+    /// The token, from the cache or the database. An unknown one costs one indexed read.
+    pub async fn find(&self, token: &str) -> Result<Option<Found>> {
+        match self.screen(token) {
+            Some(hash) => self.find_by_hash(hash).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn find_by_hash(&self, hash: TokenHash) -> Result<Option<Found>> {
+        self.cache.get_or_read(hash, &self.base.env, self.read(&hash)).await
+    }
+
+    async fn read(&self, hash: &TokenHash) -> Result<Option<CachedToken>> {
+        let stamp = self.cache.stamp(hash, self.base.now());
+        let Some(secret) = store::find_secret(self.base.db.as_ref(), hash).await? else {
+            self.cache.refill_unknown(stamp, *hash);
             return Ok(None);
-        }
-        let stamp = self.cache.stamp(&hash);
-        let read_at = clock(app.world.now());
-        let secret = store::find_secret(app.db.as_ref(), &hash).await?;
-        let cached = secret.map(|secret| self.cached(secret, read_at)).transpose()?;
-        self.cache.refill(stamp, hash, cached.as_ref());
-        Ok(cached)
-    }
-
-    fn cached(&self, secret: store::Secret, read_at: u32) -> Result<Cached> {
-        let grant = Grant {
-            token_id: secret.token_id,
-            scopes: self.cache.shelf.scopes(&secret.scopes)?,
-            name_json: serde_json::Value::String(secret.name).to_string().into_boxed_str(),
-            expires_at: secret.expires_at.unwrap_or(Millis::MAX),
-            revoked: secret.revoked,
-            cidrs: secret.cidrs.into_boxed_slice(),
         };
-        Ok(Cached { grant, marked: 0, read_at })
+        let scopes = self.scope_sets.intern(&secret.scopes)?;
+        Ok(Some(CachedToken::new(secret, scopes)))
     }
 
-    /// Queues the mark of a use, once a minute per token. A full queue drops it: the next use tries again.
-    fn mark(&self, hash: &TokenHash, cached: &Cached, now: Millis) {
-        let minute = u32::try_from(now / 1000 / i64::try_from(self.mark_seconds).unwrap_or(60)).unwrap_or_default();
-        if cached.marked != minute && self.marks.capacity() > 0 && self.cache.shelf.claim(hash, minute) {
-            let _ = self.marks.try_send(Mark { token_id: cached.grant.token_id, at: now });
+    /// Who holds this token, for requests to authd itself.
+    pub async fn authenticate(&self, token: &str, address: Option<IpAddr>) -> Result<Caller> {
+        let invalid = |refusal: Refusal| Error::new(Code::InvalidToken, refusal.detail());
+        let not_found = || invalid(Refusal::NotFound);
+        let hash = self.screen(token).ok_or_else(not_found)?;
+        let found = self.find_by_hash(hash).await?.ok_or_else(not_found)?;
+        let now = self.base.now();
+        found.judge(now, &[], address).map_err(invalid)?;
+        self.mark_used(&found, now);
+        let id = found.token_id;
+        Ok(match found.scopes.service {
+            Some(service) => Caller::Service { token: id, hash, service },
+            None => Caller::Token { id, hash, permissions: found.scopes.permissions },
+        })
+    }
+
+    /// Queues that a token was used, once in a while for each token. A full queue drops it: the next use tries again.
+    pub fn mark_used(&self, token: &CachedToken, now: Millis) {
+        let every = i64::try_from(self.config.last_used_seconds.max(1)).unwrap_or(60) * SECOND;
+        let period = u32::try_from(now / every).unwrap_or_default();
+        if token.marked.load(Ordering::Relaxed) != period
+            && self.uses.capacity() > 0
+            && token.marked.swap(period, Ordering::Relaxed) != period
+        {
+            let _ = self.uses.try_send(Use { token_id: token.token_id, at: now });
         }
     }
 }
 
 impl Subscriber for Tokens {
     fn kind(&self) -> &'static str {
-        INVALIDATION
+        TOKEN
     }
 
     /// Forgets every secret of a token. When it cannot be learnt which those are, forgets everything.
@@ -254,44 +233,14 @@ impl Subscriber for Tokens {
     }
 }
 
-/// For [`crate::metrics`]: every outcome has its counter.
-pub(crate) const FAULTS: [TokenFault; 5] = [
-    TokenFault::TokenNotFound,
-    TokenFault::TokenRevoked,
-    TokenFault::TokenExpired,
-    TokenFault::InsufficientScopes,
-    TokenFault::AddressNotAllowed,
-];
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use super::super::model::Scopes;
     use super::*;
 
     #[test]
-    fn the_answer_written_by_hand_is_the_struct() {
-        for (end, expires_at) in [(Millis::MAX, None), (1_800_000_000_123, Some(Time::from_millis(1_800_000_000_123)))]
-        {
-            let grant = Grant {
-                token_id: uuid::Uuid::from_u128(7),
-                scopes: Arc::new(Scopes::from_json("[\"read\",\"a:b\"]").unwrap()),
-                name_json: serde_json::Value::String("a \"quoted\" ü".into()).to_string().into(),
-                expires_at: end,
-                revoked: false,
-                cidrs: Box::default(),
-            };
-            let validation = Validation {
-                valid: true,
-                scopes: vec!["read".into(), "a:b".into()],
-                token_id: Some(shared::id::TokenId(grant.token_id)),
-                name: Some("a \"quoted\" ü".into()),
-                expires_at,
-                error: None,
-                detail: None,
-            };
-            assert_eq!(accept(&grant).body, serde_json::to_vec(&validation).unwrap());
+    fn every_fault_has_its_counter() {
+        for (place, (fault, name)) in FAULTS.into_iter().enumerate() {
+            assert_eq!((fault as usize, serde_json::to_value(fault).unwrap()), (place, name.into()));
         }
     }
 }

@@ -9,16 +9,15 @@ use ::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use ::http::{Response, request};
 use bytes::Bytes;
 use http_body_util::Full;
+use ipnet::IpNet;
 use shared::problem::Code;
 
 use super::credentials::{bearer, header_token};
 use super::forwarded;
 use super::http::{Body, Connection, FORWARDED_FOR, NO_STORE};
-use crate::app::App;
-use crate::asking::forward::{Identity, decide};
-use crate::asking::model::{self, Asked};
-use crate::config::{Policy, Source};
 use crate::error::{Error, Result};
+use crate::forward_auth::model::{self, ForwardedRequest};
+use crate::forward_auth::{ForwardAuth, Identity, Policy, Source};
 
 const PREFIX: &str = "/auth/forward/";
 
@@ -28,24 +27,33 @@ pub(super) fn is_target(path: &str) -> bool {
 }
 
 /// Answers one. Every error is a denial that a proxy understands.
-pub(super) async fn respond(app: &App, connection: &Connection, head: &request::Parts) -> Result<Response<Body>> {
-    match answer(app, connection, head).await {
+pub(super) async fn respond(
+    forward_auth: &ForwardAuth,
+    trusted: &[IpNet],
+    connection: &Connection,
+    head: &request::Parts,
+) -> Result<Response<Body>> {
+    match answer(forward_auth, trusted, connection, head).await {
         Err(error) => Err(deny(error)),
         answered => answered,
     }
 }
 
-async fn answer(app: &App, connection: &Connection, head: &request::Parts) -> Result<Response<Body>> {
+async fn answer(
+    forward_auth: &ForwardAuth,
+    trusted: &[IpNet],
+    connection: &Connection,
+    head: &request::Parts,
+) -> Result<Response<Body>> {
     if matches!(connection, Connection::Admin(_)) {
         return Err(forbidden("the admin socket answers no proxy; ask the public listener"));
     }
     let rest = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
     let (name, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let policy = app.config.policies.iter().find(|policy| policy.name == name);
-    let policy = policy.ok_or_else(|| forbidden("no policy of this name is configured"))?;
-    let asked = asked(policy, head, below).map_err(forbidden)?;
-    let address = client(app, connection, &head.headers);
-    let identity = decide(app, policy, &asked, credential(&head.headers), address).await?;
+    let policy = forward_auth.policy(name).ok_or_else(|| forbidden("no policy of this name is configured"))?;
+    let request = forwarded_request(policy, head, below).map_err(forbidden)?;
+    let address = client(trusted, connection, &head.headers);
+    let identity = forward_auth.decide(policy, &request, credential(&head.headers), address).await?;
     let mut response = Response::new(Full::new(Bytes::new()));
     for (name, value) in headers(&identity) {
         response.headers_mut().insert(name, HeaderValue::from_str(value).map_err(Error::internal)?);
@@ -67,13 +75,13 @@ fn headers(identity: &Identity) -> [(HeaderName, &str); 7] {
 }
 
 /// What the proxy asks about, from the one place that the policy names.
-fn asked(policy: &Policy, head: &request::Parts, below: &str) -> Result<Asked, &'static str> {
+fn forwarded_request(policy: &Policy, head: &request::Parts, below: &str) -> Result<ForwardedRequest, &'static str> {
     let (method, uri) = match policy.source {
         Source::Path => (head.method.as_str().as_bytes(), below.as_bytes()),
         Source::Forwarded => (the(&head.headers, "x-forwarded-method")?, the(&head.headers, "x-forwarded-uri")?),
         Source::Original => (the(&head.headers, "x-original-method")?, the(&head.headers, "x-original-uri")?),
     };
-    Ok(Asked { method: model::method(method)?.to_owned(), path: model::path_of(uri)? })
+    Ok(ForwardedRequest { method: model::method(method)?.to_owned(), path: model::path_of(uri)? })
 }
 
 /// The only value of a header. Of two, one may be the client's.
@@ -97,9 +105,9 @@ fn credential(headers: &HeaderMap) -> Result<Option<&str>> {
 }
 
 /// The client's address, if a trusted proxy tells it. Whoever asks here is a proxy, so its own address says nothing.
-fn client(app: &App, connection: &Connection, headers: &HeaderMap) -> Option<IpAddr> {
+fn client(trusted: &[IpNet], connection: &Connection, headers: &HeaderMap) -> Option<IpAddr> {
     let Connection::Public(peer) = connection else { return None };
-    let (trusted, own) = (&app.config.server.trusted_proxies, peer.to_canonical());
+    let own = peer.to_canonical();
     if !headers.contains_key(FORWARDED_FOR) || !trusted.iter().any(|network| network.contains(&own)) {
         return None;
     }

@@ -16,20 +16,24 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use shared::op::{Access, Info};
 use shared::problem::{Code, OAuthError};
-use shared::secret::Secret;
 use shared::wire::Parts;
-use subtle::ConstantTimeEq;
 use tokio::sync::Mutex;
 use tracing::{debug, error, info, warn};
 
 use super::body::{self, JSON, Limits};
+use super::config::{Admin, Config};
 use super::credentials::{self, bearer, header_token};
-use super::{browser, forward, forwarded, pages};
-use crate::app::{App, Ctx, RequestId};
+use super::pages::{PAGES, Page, Pages};
+use super::{forward, forwarded};
+use crate::authentication::Authentication;
+use crate::call::{Call, RequestId};
 use crate::caller::Caller;
+use crate::cli_login::CliLogin;
+use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::forward_auth::ForwardAuth;
 use crate::ledger;
-use crate::metrics::RouteCounts;
+use crate::metrics::{Metrics, RouteCounts};
 use crate::registry::{Registry, Reply, authorize};
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -60,40 +64,98 @@ pub enum Connection {
 /// Everything that a connection needs to answer requests.
 #[derive(Debug)]
 pub struct Http {
-    pub app: Arc<App>,
+    pub config: Config,
+    pub admin: Admin,
+    pub metrics: Arc<Metrics>,
     registry: Registry,
-    /// For each path, the routes (positions in the registry) by method.
-    paths: matchit::Router<Vec<(Method, usize)>>,
+    authentication: Arc<Authentication>,
+    forward_auth: Arc<ForwardAuth>,
+    pages: Pages,
+    /// What answers a path, by method.
+    routes: matchit::Router<Vec<(Method, Target)>>,
+    counts: Counts,
     process: u32,
     requests: AtomicU64,
     /// Held by a call that is repeated because its caller's authority was changed before its commit.
     overtaken: Mutex<()>,
 }
 
-/// An operation's route with the raw path parameters, or something else.
-enum Target<'a> {
-    Operation(usize, Vec<(&'a str, &'a str)>),
-    Page,
+/// The counters of every kind of request.
+#[derive(Debug)]
+struct Counts {
+    /// In the order of the registry.
+    operations: Vec<RouteCounts>,
+    /// Pages and unknown paths.
+    pages: RouteCounts,
+    forward: RouteCounts,
+}
+
+/// What answers a request.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    /// The position in the registry.
+    Operation(usize),
+    Page(Page),
     /// A proxy's question.
     Forward,
 }
 
+/// The raw parameters of a path.
+type Params<'a> = Vec<(&'a str, &'a str)>;
+
+/// The modules that requests go to.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    pub authentication: Arc<Authentication>,
+    pub forward_auth: Arc<ForwardAuth>,
+    pub cli_login: Arc<CliLogin>,
+}
+
 impl Http {
-    pub fn new(app: Arc<App>, registry: Registry) -> anyhow::Result<Self> {
-        let mut paths: Vec<(&str, Vec<(Method, usize)>)> = Vec::new();
-        for (index, route) in registry.routes().iter().enumerate() {
-            let entry = (Method::from_bytes(route.info.method.as_str().as_bytes())?, index);
-            match paths.iter_mut().find(|(path, _)| *path == route.info.path) {
+    /// One table of routes for operations and pages; what proxies ask is below one path, by any method.
+    pub fn new(
+        config: Config,
+        admin: Admin,
+        env: &Env,
+        registry: Registry,
+        metrics: Arc<Metrics>,
+        Reached { authentication, forward_auth, cli_login }: Reached,
+    ) -> anyhow::Result<Self> {
+        let operations = registry.routes().iter().enumerate();
+        let operations =
+            operations.map(|(index, route)| (route.info.method, route.info.path, Target::Operation(index)));
+        let pages = PAGES.iter().map(|(method, path, page)| (*method, *path, Target::Page(*page)));
+        let mut by_path: Vec<(&str, Vec<(Method, Target)>)> = Vec::new();
+        for (method, path, target) in operations.chain(pages) {
+            let entry = (Method::from_bytes(method.as_str().as_bytes())?, target);
+            match by_path.iter_mut().find(|(other, _)| *other == path) {
                 Some((_, methods)) => methods.push(entry),
-                None => paths.push((route.info.path, vec![entry])),
+                None => by_path.push((path, vec![entry])),
             }
         }
-        let mut router = matchit::Router::new();
-        for (path, methods) in paths {
-            router.insert(path, methods)?;
+        let mut routes = matchit::Router::new();
+        for (path, methods) in by_path {
+            routes.insert(path, methods)?;
         }
-        let process = u32::from_be_bytes(app.world.bytes());
-        Ok(Self { app, registry, paths: router, process, requests: AtomicU64::new(0), overtaken: Mutex::default() })
+        let counts = Counts {
+            operations: registry.routes().iter().map(|route| metrics.requests(route.info.name)).collect(),
+            pages: metrics.requests("page"),
+            forward: metrics.requests("forward"),
+        };
+        Ok(Self {
+            pages: Pages::new(config.public_url.clone(), metrics.clone(), cli_login),
+            process: u32::from_be_bytes(env.bytes()),
+            config,
+            admin,
+            metrics,
+            registry,
+            authentication,
+            forward_auth,
+            routes,
+            counts,
+            requests: AtomicU64::new(0),
+            overtaken: Mutex::default(),
+        })
     }
 
     /// Answers a request; every failure is an answer too.
@@ -105,36 +167,37 @@ impl Http {
         let id = RequestId { process: self.process, number: self.requests.fetch_add(1, Ordering::Relaxed) };
         let (head, body) = request.into_parts();
         let (counts, answer) = match self.find(&head.uri, &head.method) {
-            Ok(Target::Operation(index, params)) => {
+            Ok((Target::Operation(index), params)) => {
                 let answer = self.operate(id, &connection, index, &params, &head, body).await;
                 let info = self.registry.routes()[index].info;
-                (self.app.metrics.route(index), answer.map_err(|error| (Some(info), error)))
+                (&self.counts.operations[index], answer.map_err(|error| (Some(info), error)))
             }
-            Ok(Target::Forward) => {
-                let answer = forward::respond(&self.app, &connection, &head).await;
-                (&self.app.metrics.forward, answer.map_err(|error| (None, error)))
+            Ok((Target::Forward, _)) => {
+                let trusted = &self.config.trusted_proxies;
+                let answer = forward::respond(&self.forward_auth, trusted, &connection, &head).await;
+                (&self.counts.forward, answer.map_err(|error| (None, error)))
             }
-            Ok(Target::Page) => {
-                let answer = self.page(id, &connection, &head, body).await;
-                (&self.app.metrics.pages, answer.map_err(|error| (None, error)))
+            Ok((Target::Page(page), _)) => {
+                let answer = self.page(id, &connection, page, &head, body).await;
+                (&self.counts.pages, answer.map_err(|error| (None, error)))
             }
             Err(Missed { error, allow }) => {
                 let mut response = refuse(id, None, *error);
                 if let Some(allow) = allow {
                     response.headers_mut().insert(ALLOW, allow);
                 }
-                return Ok(counted(&self.app.metrics.pages, response));
+                return Ok(counted(&self.counts.pages, response));
             }
         };
         let response = answer.unwrap_or_else(|(info, error)| refuse(id, info, error));
         Ok(counted(counts, response))
     }
 
-    /// The route of a request, or 404, or 405 with what the path allows.
-    fn find<'a>(&'a self, uri: &'a Uri, method: &Method) -> Result<Target<'a>, Missed> {
+    /// What answers a request, with the raw path parameters; or 404, or 405 with what the path allows.
+    fn find<'a>(&'a self, uri: &'a Uri, method: &Method) -> Result<(Target, Params<'a>), Missed> {
         let path = uri.path();
         if forward::is_target(path) {
-            return Ok(Target::Forward);
+            return Ok((Target::Forward, Vec::new()));
         }
         if path.len() + uri.query().map_or(0, str::len) > MAX_TARGET {
             let error = Box::new(Error::new(Code::MalformedRequest, "the URL is too long"));
@@ -142,16 +205,13 @@ impl Http {
         }
         // HEAD is GET without the body, which hyper leaves away.
         let method = if *method == Method::HEAD { &Method::GET } else { method };
-        if let Ok(found) = self.paths.at(path) {
-            return match found.value.iter().find(|(allowed, _)| allowed == method) {
-                Some((_, index)) => Ok(Target::Operation(*index, found.params.iter().collect())),
-                None => Err(Missed::method(found.value.iter().map(|(allowed, _)| allowed.as_str()))),
-            };
-        }
-        match pages::method(path).or_else(|| browser::method(path)) {
-            Some(allowed) if allowed == method.as_str() => Ok(Target::Page),
-            Some(allowed) => Err(Missed::method([allowed].into_iter())),
-            None => Err(Missed { error: Box::new(Error::not_found("path; GET /docs lists them")), allow: None }),
+        let Ok(found) = self.routes.at(path) else {
+            let error = Error::not_found("path; GET /docs lists them");
+            return Err(Missed { error: Box::new(error), allow: None });
+        };
+        match found.value.iter().find(|(allowed, _)| allowed == method) {
+            Some((_, target)) => Ok((*target, found.params.iter().collect())),
+            None => Err(Missed::method(found.value.iter().map(|(allowed, _)| allowed.as_str()))),
         }
     }
 
@@ -179,12 +239,12 @@ impl Http {
         let (mut fields, count) = ([("", ""); 4], info.headers.len());
         let count = header_fields(info, &head.headers, &mut fields[..count])?;
         let is_logged =
-            !matches!(info.access, Access::Public | Access::Proof) && tracing::enabled!(tracing::Level::DEBUG);
+            !matches!(info.access, Access::Public | Access::SelfProving) && tracing::enabled!(tracing::Level::DEBUG);
         let logged = is_logged.then(|| caller.to_string());
         let call = async |caller: Caller| {
             let parts = Parts { path, query: head.uri.query(), headers: &fields[..count], body: &body };
             let permission = info.permission();
-            route.call(Ctx { app: self.app.clone(), caller, address, request_id: id, permission }, parts).await
+            route.call(Call { caller, address, request_id: id, permission }, parts).await
         };
         let mut answer = call(caller).await;
         if answer.as_ref().is_err_and(ledger::is_overtaken) {
@@ -218,6 +278,7 @@ impl Http {
         &self,
         id: RequestId,
         connection: &Connection,
+        page: Page,
         head: &::http::request::Parts,
         body: Incoming,
     ) -> Result<Response<Body>> {
@@ -226,30 +287,16 @@ impl Http {
             Connection::Admin(caller) => caller.clone(),
             Connection::Public(_) => Caller::Anonymous,
         };
-        let ctx = Ctx { app: self.app.clone(), caller, address, request_id: id, permission: None };
-        if let Some(answer) = pages::respond(&ctx, head.uri.path()) {
-            return answer;
-        }
+        let call = Call { caller, address, request_id: id, permission: None };
         let (body, _) = body::collect(body, self.limits()).await?;
-        let request = browser::PageRequest {
-            method: head.method.as_str(),
-            path: head.uri.path(),
-            query: head.uri.query(),
-            body: &body,
-        };
-        let page = browser::handle(ctx, request).await.ok_or_else(|| Error::not_found("page"))?;
-        let mut response = Response::builder().status(page.status);
-        for (name, value) in page.headers {
-            response = response.header(name, value);
-        }
-        response.body(Full::new(page.html.into())).map_err(Error::internal)
+        self.pages.respond(call, page, head.uri.query(), &body).await
     }
 
     /// Refuses on the admin socket what a browser sent there, and tells the client's address elsewhere.
     fn guard(&self, connection: &Connection, headers: &HeaderMap) -> Result<Option<IpAddr>> {
         match connection {
             Connection::Public(peer) => {
-                let trusted = &self.app.config.server.trusted_proxies;
+                let trusted = &self.config.trusted_proxies;
                 if trusted.is_empty() {
                     return Ok(Some(peer.to_canonical()));
                 }
@@ -285,29 +332,23 @@ impl Http {
                 caller => caller,
             }),
             (Connection::Admin(peer), _) => Ok(peer.clone()),
-            (Connection::Public(_), Access::Permission(_) | Access::User | Access::Known) => {
+            (Connection::Public(_), Access::Permission(_) | Access::User | Access::Authenticated) => {
                 self.authenticate(info, headers, address).await
             }
-            (Connection::Public(_), Access::Public | Access::Proof) => Ok(Caller::Anonymous),
+            (Connection::Public(_), Access::Public | Access::SelfProving) => Ok(Caller::Anonymous),
         }
     }
 
     /// Who holds the credentials of a request.
     async fn authenticate(&self, info: &Info, headers: &HeaderMap, address: Option<IpAddr>) -> Result<Caller> {
         let Some(token) = credentials::token(headers, info.oauth)? else { return Ok(Caller::Anonymous) };
-        // How long the secret is may be learnt from the time that this takes, and nothing else.
-        let is_admins = |expected: &Secret| -> bool { expected.expose().as_bytes().ct_eq(token.as_bytes()).into() };
-        if self.app.config.admin.token.as_ref().is_some_and(is_admins) {
-            return Ok(Caller::AdminToken);
-        }
         // An operation that reads the token itself also renews the session itself.
         let renews = !info.headers.iter().any(|(field, _)| *field == "header_token");
-        crate::sessions::authenticate(&self.app, &token, address, renews).await
+        self.authentication.authenticate(&token, address, renews).await
     }
 
     fn limits(&self) -> Limits {
-        let server = &self.app.config.server;
-        Limits { bytes: server.max_body, time: Duration::from_secs(server.body_seconds) }
+        Limits { bytes: self.config.max_body, time: Duration::from_secs(self.config.body_seconds) }
     }
 }
 
@@ -319,7 +360,7 @@ fn refuse(id: RequestId, info: Option<&Info>, error: Error) -> Response<Body> {
         (Some(source), 500) => error!(request_id = %id, operation, code, %source, "failed"),
         (Some(source), _) => warn!(request_id = %id, operation, code, %source, "could not answer"),
         // What anybody can cause must not fill the log.
-        (None, _) if info.is_none_or(|info| matches!(info.access, Access::Public | Access::Proof)) => {
+        (None, _) if info.is_none_or(|info| matches!(info.access, Access::Public | Access::SelfProving)) => {
             debug!(request_id = %id, operation, code, "refused");
         }
         (None, _) => info!(request_id = %id, operation, code, "refused"),

@@ -17,10 +17,10 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, info, warn};
 
+use super::config::{Admin, Config};
 use super::http::{Connection, Http};
-use super::patient::Patient;
 use super::peer;
-use crate::config::Config;
+use super::write_timeout::WriteTimeout;
 
 /// What no HTTP/1 request begins with, and every HTTP/2 connection does (RFC 9113 §3.4). It is waited for whole, since
 /// hyper's own wait for it has no deadline.
@@ -42,14 +42,14 @@ pub struct Listeners {
 
 impl Listeners {
     /// Binds both, or says which one could not be bound and what to do.
-    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+    pub async fn bind(config: &Config, admin: &Admin) -> anyhow::Result<Self> {
         use anyhow::Context;
-        let addr = config.server.addr;
+        let addr = config.addr;
         let public = TcpListener::bind(addr)
             .await
             .with_context(|| format!("cannot listen on {addr}: choose another address by SERVER_ADDR"))?;
-        let path = &config.admin.socket;
-        let admin = bind_admin(path, config).await.with_context(|| {
+        let path = &admin.socket;
+        let admin = bind_admin(admin).await.with_context(|| {
             format!("cannot make the admin socket {}: choose another path by AUTHD_ADMIN_SOCKET", path.display())
         })?;
         Ok(Self { public, admin })
@@ -61,8 +61,9 @@ impl Listeners {
 }
 
 /// A socket file that nobody listens on any more is replaced; a living one is not.
-async fn bind_admin(path: &Path, config: &Config) -> io::Result<UnixListener> {
-    let dir = config.socket_dir();
+async fn bind_admin(config: &Admin) -> io::Result<UnixListener> {
+    let path = &config.socket;
+    let dir = path.parent().unwrap_or(Path::new("/"));
     if !dir.exists() {
         fs::create_dir_all(dir)?;
         fs::set_permissions(dir, Permissions::from_mode(0o755))?;
@@ -75,7 +76,7 @@ async fn bind_admin(path: &Path, config: &Config) -> io::Result<UnixListener> {
     }
     let listener = UnixListener::bind(path)?;
     // Who may do what is decided by the peer's credentials; where nobody else may do anything, nobody else connects.
-    let mode = if config.admin.peers.is_empty() { 0o600 } else { 0o666 };
+    let mode = if config.peers.is_empty() { 0o600 } else { 0o666 };
     fs::set_permissions(path, Permissions::from_mode(mode))?;
     Ok(listener)
 }
@@ -86,7 +87,7 @@ fn is_socket(path: &Path) -> bool {
 
 /// Serves until `stop` resolves, then lets requests under way end, within the time that the configuration gives.
 pub async fn serve(listeners: Listeners, http: Arc<Http>, stop: impl Future<Output = ()>) {
-    let config = &http.app.config.server;
+    let config = &http.config;
     let drain = Duration::from_secs(config.drain_seconds);
     let server = Server {
         public: Arc::new(Semaphore::new(config.max_connections)),
@@ -100,7 +101,7 @@ pub async fn serve(listeners: Listeners, http: Arc<Http>, stop: impl Future<Outp
         () = stop => {}
     }
     // From here on nobody can connect; the socket file goes, so that clients learn at once.
-    let _ = fs::remove_file(&server.http.app.config.admin.socket);
+    let _ = fs::remove_file(&server.http.admin.socket);
     drop(listeners);
     info!("draining");
     if tokio::time::timeout(drain, server.graceful.shutdown()).await.is_err() {
@@ -159,11 +160,11 @@ async fn serve_public(
     watcher: Watcher,
     _permit: OwnedSemaphorePermit,
 ) {
-    let first_byte = Duration::from_secs(http.app.config.server.first_byte_seconds);
+    let first_byte = Duration::from_secs(http.config.first_byte_seconds);
     let connection = Connection::Public(peer.ip());
     match tokio::time::timeout(first_byte, speaks_http2(&stream)).await {
-        Ok(Ok(true)) => serve_http2(Patient::new(TokioIo::new(stream)), connection, http, watcher).await,
-        Ok(Ok(false)) => serve_http1(Patient::new(TokioIo::new(stream)), connection, http, watcher).await,
+        Ok(Ok(true)) => serve_http2(WriteTimeout::new(TokioIo::new(stream)), connection, http, watcher).await,
+        Ok(Ok(false)) => serve_http1(WriteTimeout::new(TokioIo::new(stream)), connection, http, watcher).await,
         Ok(Err(error)) => debug!(%error, "a connection ended before its first request"),
         Err(_) => debug!("a connection that said nothing was closed"),
     }
@@ -194,26 +195,26 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
 
 async fn serve_admin(stream: UnixStream, http: Arc<Http>, watcher: Watcher, _permit: OwnedSemaphorePermit) {
     let caller = match stream.peer_cred() {
-        Ok(credentials) => peer::caller(credentials.uid(), credentials.gid(), &http.app.config.admin.peers),
+        Ok(credentials) => peer::caller(credentials.uid(), credentials.gid(), &http.admin.peers),
         Err(error) => {
             warn!(%error, "the kernel does not say who is at the admin socket");
             return;
         }
     };
-    serve_http1(Patient::new(TokioIo::new(stream)), Connection::Admin(caller), http, watcher).await;
+    serve_http1(WriteTimeout::new(TokioIo::new(stream)), Connection::Admin(caller), http, watcher).await;
 }
 
 async fn serve_http1<IO>(io: IO, connection: Connection, http: Arc<Http>, watcher: Watcher)
 where
     IO: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
-    http.app.metrics.connections.inc();
-    let app = http.app.clone();
+    http.metrics.connections.inc();
+    let (metrics, head_timeout) = (http.metrics.clone(), http.config.head_timeout());
     // hyper's own bound of 100 headers stays: another one would cost a list on the heap for each request.
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(app.config.head_timeout())
+        .header_read_timeout(head_timeout)
         .max_buf_size(MAX_HEADER_BYTES)
         .pipeline_flush(true);
     let connection = Arc::new(connection);
@@ -221,15 +222,15 @@ where
     if let Err(error) = watcher.watch(builder.serve_connection(io, service)).await {
         debug!(%error, "a connection ended early");
     }
-    app.metrics.connections.dec();
+    metrics.connections.dec();
 }
 
 async fn serve_http2<IO>(io: IO, connection: Connection, http: Arc<Http>, watcher: Watcher)
 where
     IO: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
-    http.app.metrics.connections.inc();
-    let app = http.app.clone();
+    http.metrics.connections.inc();
+    let (metrics, head_timeout) = (http.metrics.clone(), http.config.head_timeout());
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -256,7 +257,7 @@ where
     let idle = async {
         let mut seen = 0;
         loop {
-            tokio::time::sleep(app.config.head_timeout()).await;
+            tokio::time::sleep(head_timeout).await;
             let now = began.load(Ordering::Relaxed);
             if now == seen && running.load(Ordering::Relaxed) == 0 {
                 return;
@@ -272,7 +273,7 @@ where
         }
         () = idle => debug!("a connection that asked nothing was closed"),
     }
-    app.metrics.connections.dec();
+    metrics.connections.dec();
 }
 
 /// A request that is being answered, counted even when its client goes away.

@@ -1,14 +1,17 @@
 //! From bytes on a socket to a call of an operation, and back.
 
 mod body;
-pub mod browser;
+pub(crate) mod browser;
+mod config;
 mod credentials;
 mod forward;
 mod forwarded;
 pub mod http;
 pub mod listen;
 mod pages;
-mod patient;
 mod peer;
 #[cfg(test)]
 mod tests;
+mod write_timeout;
+
+pub use self::config::{Admin, Config, Peer};

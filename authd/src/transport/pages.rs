@@ -1,54 +1,89 @@
-//! Pages that are not part of any flow: what this is, the API's documentation, and the counters.
+//! The pages: what this is, the API's documentation, the counters, and those of the flows.
 
 use std::fmt::Write;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use ::http::Response;
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::Value;
-use shared::op::Permission;
+use shared::op::{Method, Permission};
 use shared::problem::Code;
 
+use super::browser;
 use super::browser::html::{Escaped, policy};
 use super::http::Body;
-use crate::app::Ctx;
+use crate::call::Call;
 use crate::caller::Caller;
+use crate::cli_login::CliLogin;
 use crate::error::{Error, Result};
+use crate::metrics::Metrics;
 use crate::system::VERSION;
 
-/// The one method of a page, or `None` where there is no page.
-pub fn method(path: &str) -> Option<&'static str> {
-    matches!(path, "/" | "/docs" | "/openapi.json" | "/metrics").then_some("GET")
+/// A page, or a redirect.
+#[derive(Clone, Copy, Debug)]
+pub enum Page {
+    Information,
+    Docs,
+    OpenApi,
+    Metrics,
+    CliCallback,
+    CliDeny,
 }
 
-/// Answers a page of this module.
-pub fn respond(ctx: &Ctx, path: &str) -> Option<Result<Response<Body>>> {
-    static OPENAPI: LazyLock<Value> = LazyLock::new(|| shared::openapi::document(VERSION));
-    static OPENAPI_TEXT: LazyLock<Bytes> = LazyLock::new(|| format!("{:#}\n", *OPENAPI).into());
-    static DOCS: LazyLock<Bytes> = LazyLock::new(|| docs(&OPENAPI).into());
-    match path {
-        "/" => Some(html(information(&ctx.app.config.server.public_url).into())),
-        "/docs" => Some(html(DOCS.clone())),
-        "/openapi.json" => Some(answer("application/json", OPENAPI_TEXT.clone())),
-        "/metrics" => Some(metrics(ctx)),
-        _ => None,
-    }
+/// Every page with its method and path. All are for anybody, but for the counters.
+pub const PAGES: [(Method, &str, Page); 6] = [
+    (Method::Get, "/", Page::Information),
+    (Method::Get, "/docs", Page::Docs),
+    (Method::Get, "/openapi.json", Page::OpenApi),
+    (Method::Get, "/metrics", Page::Metrics),
+    (Method::Get, "/auth/cli/callback", Page::CliCallback),
+    (Method::Post, "/auth/cli/deny", Page::CliDeny),
+];
+
+/// What answers pages.
+#[derive(Debug)]
+pub struct Pages {
+    public_url: String,
+    metrics: Arc<Metrics>,
+    cli_login: Arc<CliLogin>,
 }
 
-/// Counters are for the admin socket alone: they tell how much is going on.
-fn metrics(ctx: &Ctx) -> Result<Response<Body>> {
-    if !matches!(ctx.caller, Caller::Peer { .. }) {
-        return Err(Error::new(
-            Code::NotFound,
-            "metrics are on the admin socket: curl --unix-socket PATH http://localhost/metrics",
-        ));
+impl Pages {
+    pub fn new(public_url: String, metrics: Arc<Metrics>, cli_login: Arc<CliLogin>) -> Self {
+        Self { public_url, metrics, cli_login }
     }
-    if !ctx.caller.can(Permission::SystemRead) {
-        return Err(Error::new(Code::Forbidden, format!("{} does not hold the permission system.read", ctx.caller)));
+
+    /// Answers a page. `query` and `body` are as they came, still encoded.
+    pub async fn respond(&self, call: Call, page: Page, query: Option<&str>, body: &[u8]) -> Result<Response<Body>> {
+        static OPENAPI: LazyLock<Value> = LazyLock::new(|| shared::openapi::document(VERSION));
+        static OPENAPI_TEXT: LazyLock<Bytes> = LazyLock::new(|| format!("{:#}\n", *OPENAPI).into());
+        static DOCS: LazyLock<Bytes> = LazyLock::new(|| docs(&OPENAPI).into());
+        match page {
+            Page::Information => html(information(&self.public_url).into()),
+            Page::Docs => html(DOCS.clone()),
+            Page::OpenApi => answer("application/json", OPENAPI_TEXT.clone()),
+            Page::Metrics => self.metrics(&call),
+            Page::CliCallback => browser::cli_login::callback(&self.cli_login, call, query).await.into_response(),
+            Page::CliDeny => browser::cli_login::deny(&self.cli_login, call, body).await.into_response(),
+        }
     }
-    answer("application/openmetrics-text; version=1.0.0; charset=utf-8", ctx.app.metrics.encode().into())
+
+    /// Counters are for the admin socket alone: they tell how much is going on.
+    fn metrics(&self, call: &Call) -> Result<Response<Body>> {
+        if !matches!(call.caller, Caller::Peer { .. }) {
+            return Err(Error::new(
+                Code::NotFound,
+                "metrics are on the admin socket: curl --unix-socket PATH http://localhost/metrics",
+            ));
+        }
+        if !call.caller.can(Permission::SystemRead) {
+            let detail = format!("{} does not hold the permission system.read", call.caller);
+            return Err(Error::new(Code::Forbidden, detail));
+        }
+        answer("application/openmetrics-text; version=1.0.0; charset=utf-8", self.metrics.encode().into())
+    }
 }
 
 fn answer(content_type: &str, body: Bytes) -> Result<Response<Body>> {

@@ -4,8 +4,8 @@ use std::fs;
 
 use shared::op::Permission;
 
+use super::config::Peer;
 use crate::caller::{Caller, Permissions};
-use crate::config::Peer;
 
 /// The largest `/etc/passwd` or `/etc/group` that is read.
 const MAX_FILE: u64 = 4 << 20;

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::config::{Environment, Sources};
-use crate::world::World;
+use crate::env::Env;
 
 const ADMIN: &str = "0123456789abcdef-admin";
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -48,11 +48,11 @@ impl Daemon {
             Sources { file: Some(path("authd.toml").into()), environment, ..Sources::default() }.load().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, is_ready) = oneshot::channel();
-        let announce = |app: &crate::app::App| {
-            let _ = ready.send(app.config.server.addr);
+        let announce = |config: &crate::config::Config, _: &dyn crate::db::Db| {
+            let _ = ready.send(config.server.addr);
         };
         let stopped = async { drop(stopped.await) };
-        let running = tokio::spawn(crate::run(config, World::real(), announce, stopped));
+        let running = tokio::spawn(crate::daemon::run(config, Env::real(), announce, stopped));
         let addr = tokio::time::timeout(DEADLINE, is_ready).await.unwrap().unwrap();
         Self { addr, folder, stop: Some(stop), running }
     }
@@ -160,12 +160,12 @@ async fn every_route_lets_in_every_kind_of_caller_that_the_table_says_and_no_oth
                 }
             }
             // Proof is inside the request; none of the credentials of others counts for it.
-            Access::Proof => {
+            Access::SelfProving => {
                 let answer = daemon.send(&bare(info, &bearer(ADMIN))).await;
                 // Checks answer about whatever they are asked, and this is nobody's session.
                 assert!(answer.status >= 400 || answer.body["valid"] == false, "{}: {answer:?}", info.name);
             }
-            Access::User | Access::Known => {
+            Access::User | Access::Authenticated => {
                 for nobody in [String::new(), "Authorization: Bearer\r\n".into()] {
                     assert!(matches!(status(&nobody).await, 400 | 401), "{} {nobody}", info.name);
                 }
@@ -177,7 +177,7 @@ async fn every_route_lets_in_every_kind_of_caller_that_the_table_says_and_no_oth
                 assert!(let_in(status(&bearer(&session)).await), "{}", info.name);
                 let session = daemon.sign_in("person").await;
                 assert!(let_in(status(&format!("token: {session}\r\n")).await), "{}", info.name);
-                let is_known = info.access == Access::Known;
+                let is_known = info.access == Access::Authenticated;
                 for other in [ADMIN, &plain, &service] {
                     assert_eq!(let_in(status(&bearer(other)).await), is_known, "{} {other}", info.name);
                 }
@@ -381,6 +381,6 @@ async fn a_second_daemon_on_the_same_data_is_refused() {
     ];
     let environment: Environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
     let config = Sources { environment, ..Sources::default() }.load().unwrap();
-    let error = crate::run(config, World::real(), |_| {}, std::future::pending()).await.unwrap_err();
+    let error = crate::daemon::run(config, Env::real(), |_, _| {}, std::future::pending()).await.unwrap_err();
     assert!(error.to_string().contains("another authd is running"), "{error:#}");
 }

@@ -9,12 +9,12 @@ operations! {
     /// Begin a login: open `auth_url` in a browser, then poll the status
     StartLogin => "cli_login.start", Post "/auth/cli/start", Access::Public, 200 StartedLogin;
     /// How far the login is; with poll secret and release, the credentials
-    LoginStatus => "cli_login.status", Get "/auth/cli/status", Access::Proof, 200 LoginAnswer,
+    LoginStatus => "cli_login.status", Get "/auth/cli/status", Access::SelfProving, 200 LoginAnswer,
         headers &[("poll_secret", "authorization"), ("release", "x-login-release")];
     /// Fresh credentials for a signed-in device
-    RenewLogin => "cli_login.renew", Post "/auth/cli/renew", Access::Proof, 200 LoginAnswer;
+    RenewLogin => "cli_login.renew", Post "/auth/cli/renew", Access::SelfProving, 200 LoginAnswer;
     /// Sign a device out
-    EndLogin => "cli_login.logout", Post "/auth/cli/logout", Access::Proof, 200 EndedLogin;
+    EndLogin => "cli_login.logout", Post "/auth/cli/logout", Access::SelfProving, 200 EndedLogin;
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -9,9 +9,9 @@ use crate::secret::Secret;
 
 operations! {
     /// What is this token good for? (RFC 7662)
-    Introspect => "introspection.introspect", Post "/introspect", Access::Known, 200 Introspection, oauth true;
+    Introspect => "introspection.introspect", Post "/introspect", Access::Authenticated, 200 Introspection, oauth true;
     /// Revoke this token (RFC 7009)
-    Revoke => "introspection.revoke", Post "/revoke", Access::Known, 200 Revoked, oauth true;
+    Revoke => "introspection.revoke", Post "/revoke", Access::Authenticated, 200 Revoked, oauth true;
 }
 
 /// Who holds `tokens.introspect` may ask about every token; a service's own token about the sessions of its users;

@@ -1,4 +1,4 @@
-//! Requests and responses, room by room, each with its table of operations.
+//! Requests and responses, module by module, each with its table of operations.
 
 pub mod audit;
 pub mod checks;

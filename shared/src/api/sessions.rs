@@ -23,7 +23,7 @@ operations! {
     /// End one of one's own sessions
     EndOwnSession => "sessions.end_own", Delete "/auth/sessions/{id}", Access::User, 200 EndedSession;
     /// Who am I, and what may I do on authd?
-    WhoAmI => "sessions.whoami", Get "/auth/whoami", Access::Known, 200 Identity;
+    WhoAmI => "sessions.whoami", Get "/auth/whoami", Access::Authenticated, 200 Identity;
     /// End all sessions of a user
     EndUserSessions => "sessions.end_all", Delete "/users/{id}/sessions", Access::Permission(Permission::SessionsWrite), 200 EndedSessions;
     /// List live sessions, newest first

@@ -4,12 +4,12 @@
 mod cache;
 mod connect;
 mod denial;
+mod env;
 #[cfg(feature = "tower")]
 mod guard;
 mod identity;
 mod retry;
 mod service;
-mod world;
 
 pub use cache::Bounds;
 pub use denial::{Denial, Reason};

@@ -18,9 +18,9 @@ pub(super) enum Repeat {
 }
 
 /// How long to wait before the next try, after `tries` failed ones of which this was the last; `None` gives up. The
-/// back-off doubles, and half of it is luck, so that those who failed together do not come back together. What
+/// back-off doubles, and half of it is random, so that those who failed together do not come back together. What
 /// `Retry-After` says is the least.
-pub(super) fn wait(error: &Error, repeat: Repeat, tries: u32, luck: u64) -> Option<Duration> {
+pub(super) fn wait(error: &Error, repeat: Repeat, tries: u32, random: u64) -> Option<Duration> {
     let least = match (error, repeat) {
         (Error::Unreachable { .. }, _) | (Error::NoAnswer { .. }, Repeat::Safe) => Duration::ZERO,
         (Error::Refused(problem), Repeat::Safe) if matches!(problem.status, 429 | 503) => {
@@ -33,7 +33,7 @@ pub(super) fn wait(error: &Error, repeat: Repeat, tries: u32, luck: u64) -> Opti
     }
     let half = FIRST.saturating_mul(1 << tries.saturating_sub(1)) / 2;
     // Of 1024 parts.
-    let part = u32::try_from(luck % 1024).unwrap_or_default();
+    let part = u32::try_from(random % 1024).unwrap_or_default();
     Some(least.saturating_add(half + half * part / 1024))
 }
 
@@ -47,7 +47,8 @@ mod tests {
     fn the_back_off_doubles_and_ends() {
         let endpoint = Endpoint::url("http://127.0.0.1:1").unwrap();
         let error = &Error::Unreachable { endpoint, source: "refused".into() };
-        let waits = |luck| (1..TRIES).map(move |tries| wait(error, Repeat::Unsent, tries, luck).unwrap().as_millis());
+        let waits =
+            |random| (1..TRIES).map(move |tries| wait(error, Repeat::Unsent, tries, random).unwrap().as_millis());
         let (least, most): (Vec<_>, Vec<_>) = (waits(0).collect(), waits(1023).collect());
         assert_eq!(least, [15, 30, 60, 120]);
         assert_eq!(most, [29, 59, 119, 239]);

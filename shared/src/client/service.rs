@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::cache::{Cache, Found, Keep, Key};
 use super::denial::{Denial, Reason};
+use super::env::{Env, Machine};
 use super::identity::{self, Required, TokenIdentity, Use, UserIdentity};
 use super::retry::{self, Repeat};
-use super::world::{Machine, World};
 use super::{Bounds, Client, Endpoint, Error};
 use crate::api::checks::{CheckToken, CheckedToken, SessionFault};
 use crate::api::sessions::{LoggedIn, Login, Logout};
@@ -53,7 +53,7 @@ struct Inner {
     asked: AtomicU64,
     remembered: AtomicU64,
     joined: AtomicU64,
-    world: Arc<dyn World>,
+    env: Arc<dyn Env>,
 }
 
 impl fmt::Debug for Authd {
@@ -73,7 +73,7 @@ pub struct Builder {
     most_asks: usize,
     bounds: Bounds,
     is_insecure: bool,
-    world: Arc<dyn World>,
+    env: Arc<dyn Env>,
 }
 
 impl Builder {
@@ -148,13 +148,13 @@ impl Builder {
             asked: AtomicU64::new(0),
             remembered: AtomicU64::new(0),
             joined: AtomicU64::new(0),
-            world: self.world,
+            env: self.env,
         })))
     }
 
     #[cfg(test)]
-    fn world(mut self, world: Arc<dyn World>) -> Self {
-        self.world = world;
+    fn env(mut self, env: Arc<dyn Env>) -> Self {
+        self.env = env;
         self
     }
 }
@@ -184,7 +184,7 @@ impl Authd {
             most_asks: MOST_ASKS,
             bounds: Bounds::default(),
             is_insecure: false,
-            world: Arc::new(Machine::new()),
+            env: Arc::new(Machine::new()),
         }
     }
 
@@ -286,16 +286,16 @@ impl Authd {
         V: Keep,
         F: Future<Output = Result<V, Denial>> + Send + 'static,
     {
-        let Inner { world, remembered, joined, .. } = &*self.0;
+        let Inner { env, remembered, joined, .. } = &*self.0;
         if usage == Use::Write {
             // A question that was asked before this write came would not be afresh: no joining here.
-            return keep(world.as_ref(), cache, key, ask()).await;
+            return keep(env.as_ref(), cache, key, ask()).await;
         }
-        let found = cache.find_or_fly(key, world.now(), world.time(), |takeoff| {
+        let found = cache.find_or_fly(key, env.now(), env.time(), |takeoff| {
             // A task of its own: whoever asked first may go away, and the others still want the answer.
-            let (world, cache, asking) = (world.clone(), cache.clone(), ask());
+            let (env, cache, asking) = (env.clone(), cache.clone(), ask());
             tokio::spawn(async move {
-                let result = keep(world.as_ref(), &cache, takeoff.key, asking).await;
+                let result = keep(env.as_ref(), &cache, takeoff.key, asking).await;
                 takeoff.land(result);
             });
         });
@@ -340,7 +340,7 @@ impl Authd {
                     Err(error) => error,
                 };
                 tries += 1;
-                let wait = retry::wait(&error, repeat, tries, self.0.world.luck());
+                let wait = retry::wait(&error, repeat, tries, self.0.env.random());
                 // What would come too late is not waited for: the reason at hand says more than a time-out.
                 let Some(next) = wait.and_then(|wait| Instant::now().checked_add(wait)).filter(|next| *next < deadline)
                 else {
@@ -355,12 +355,12 @@ impl Authd {
 
 /// Asks, and keeps the answer, or forgets what it refutes.
 async fn keep<V: Keep>(
-    world: &dyn World,
+    env: &dyn Env,
     cache: &Arc<Cache<V>>,
     key: Key,
     asking: impl Future<Output = Result<V, Denial>>,
 ) -> Result<Arc<V>, Denial> {
-    let ask = cache.ask(key, world.now(), world.time());
+    let ask = cache.ask(key, env.now(), env.time());
     match asking.await {
         Ok(value) => {
             let value = Arc::new(value);

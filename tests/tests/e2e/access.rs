@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Output;
 use tests::authd::{Authd, Setup};
 use tests::process::{Spec, both, stdout};
-use tests::{PATIENCE, binary};
+use tests::{TIMEOUT, binary};
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -27,12 +27,12 @@ impl<'a> Desk<'a> {
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Output {
-        self.spec(args).run(PATIENCE)
+        self.spec(args).run(TIMEOUT)
     }
 
     pub(crate) fn login(&self, user: &str, password: &str) -> Output {
         let args = ["login", "--user", user, "--password-stdin", "--token-store", "file"];
-        self.spec(&args).stdin(format!("{password}\n")).run(PATIENCE)
+        self.spec(&args).stdin(format!("{password}\n")).run(TIMEOUT)
     }
 
     fn kept(&self) -> Vec<PathBuf> {
@@ -57,7 +57,7 @@ pub(crate) fn ok(authd: &Authd, args: &[&str]) -> String {
 pub(crate) fn user(authd: &Authd, name: &str) {
     let socket = authd.socket_path();
     let spec = Spec::new(binary("authctl")).env("HOME", authd.dir()).env("AUTHD_ADMIN_SOCKET", socket);
-    let output = spec.args(["user", "create", name, "--password-stdin"]).stdin(PASSWORD).run(PATIENCE);
+    let output = spec.args(["user", "create", name, "--password-stdin"]).stdin(PASSWORD).run(TIMEOUT);
     assert!(stdout(&output).contains("Created the user"), "{}", both(&output));
 }
 
@@ -178,7 +178,7 @@ fn the_token_of_a_service_asks_about_its_users_and_nothing_else() {
     let token = token.trim_end();
     assert!(!token.contains(char::is_whitespace), "the secret alone: {token}");
     let service = Desk::new(&authd, "service");
-    let run = |args: &[&str]| service.spec(args).env("AUTHCTL_TOKEN", token).run(PATIENCE);
+    let run = |args: &[&str]| service.spec(args).env("AUTHCTL_TOKEN", token).run(TIMEOUT);
     let me: Value = serde_json::from_str(&stdout(&run(&["whoami", "-o", "json"]))).expect("JSON");
     assert!(me["service_id"].is_string(), "{me}");
     assert!(stdout(&run(&["can", "bob", "see", "--service", "orders"])).starts_with("yes"));
@@ -198,7 +198,7 @@ fn a_session_ends_when_its_user_may_not_go_on() {
     let passwd = |password: &str| {
         let socket = authd.socket_path();
         let spec = Spec::new(binary("authctl")).env("AUTHD_ADMIN_SOCKET", socket).stdin(password);
-        spec.args(["user", "passwd", "bob", "--password-stdin"]).run(PATIENCE)
+        spec.args(["user", "passwd", "bob", "--password-stdin"]).run(TIMEOUT)
     };
     let enders: [(&str, &dyn Fn()); 4] = [
         ("logout", &|| assert!(ok(&authd, &["user", "logout", "bob", "--yes"]).contains("Ended the session"))),
@@ -218,7 +218,7 @@ fn a_session_ends_when_its_user_may_not_go_on() {
     exit(&bob.login("bob", PASSWORD), 0);
     // One's own password, by one's own session, which stays.
     let change = bob.spec(&["passwd", "--password-stdin"]).stdin(format!("{PASSWORD}\nanother good one\n"));
-    exit(&change.run(PATIENCE), 0);
+    exit(&change.run(TIMEOUT), 0);
     exit(&bob.run(&["whoami"]), 0);
     exit(&bob.login("bob", PASSWORD), 3);
     exit(&bob.login("bob", "another good one"), 0);
@@ -260,7 +260,7 @@ fn the_keyring_can_keep_the_session() {
         "printf %s \"$PASSWORD\" | \"$0\" login --user alice --password-stdin && \"$0\" whoami && \"$0\" logout";
     let run = tests::rig::script("keyring.sh").args(["bash", "-c", script]).arg(binary("authctl"));
     let run = run.env("HOME", &home).env("AUTHCTL_SERVER", authd.url()).env("PASSWORD", PASSWORD);
-    let output = run.run(PATIENCE);
+    let output = run.run(TIMEOUT);
     let said = stdout(&output);
     assert!(both(&output).contains("kept in the keyring") && said.contains("user:alice"), "{}", both(&output));
     assert!(said.contains("Signed out"), "{}", both(&output));

@@ -4,7 +4,7 @@ use crate::access::{Desk, exit, ok, user};
 use serde_json::Value;
 use tests::authd::{Authd, Setup};
 use tests::process::{Spec, both, stdout};
-use tests::{PATIENCE, binary};
+use tests::{TIMEOUT, binary};
 
 const FILE: &str = r#"
 permissions = ["orders.read", "orders.write", "orders.refund"]
@@ -161,7 +161,7 @@ fn a_file_with_a_fault_asks_for_nothing_and_one_that_is_refused_says_how_far_it_
     assert!(told.contains("b.toml:10: there is no permission \"orders.wriet\""), "{told}");
     // Nobody has to answer for this one.
     let fault = write(&authd, "c.toml", "permissions = [\"a\", \"A\"]\n");
-    let output = Spec::new(binary("authctl")).args(["--server", "http://127.0.0.1:1", "apply", &fault]).run(PATIENCE);
+    let output = Spec::new(binary("authctl")).args(["--server", "http://127.0.0.1:1", "apply", &fault]).run(TIMEOUT);
     assert!(exit(&output, 2).contains("c.toml:1: the permission \"A\""), "{}", both(&output));
     assert_eq!(audited(&authd), before);
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tests::browser::{Elsewhere, Visit};
 use tests::login::{Machine, Service, shown_release};
 use tests::process::{both, stdout};
-use tests::{PATIENCE, until};
+use tests::{TIMEOUT, until};
 
 const ALICE: &str = "arn:aws:sts::123456789012:assumed-role/developer/cli-11111111-aaaa-4aaa-8aaa-000000000001";
 
@@ -26,24 +26,24 @@ fn one_sign_in_serves_every_tool() {
     let file = machine.credentials();
     assert!(file.starts_with("[default]") && file.ends_with('\n'), "{file}");
     assert_eq!(machine.identity("default"), ALICE);
-    let script = json(&stdout(&machine.boto3(&[&service.sts.bucket]).run(PATIENCE)));
+    let script = json(&stdout(&machine.boto3(&[&service.sts.bucket]).run(TIMEOUT)));
     assert_eq!((&script["arn"], &script["method"]), (&ALICE.into(), &"shared-credentials-file".into()), "{script}");
     assert_eq!(script["object"], "written by boto3");
 
     // from credential-process, under a profile that the file does not have
     machine.use_credential_process("process");
     assert_eq!(machine.identity("process"), ALICE);
-    let script = json(&stdout(&machine.boto3(&[]).env("AWS_PROFILE", "process").run(PATIENCE)));
+    let script = json(&stdout(&machine.boto3(&[]).env("AWS_PROFILE", "process").run(TIMEOUT)));
     assert_eq!((&script["arn"], &script["method"]), (&ALICE.into(), &"custom-process".into()), "{script}");
 
     // under exec, whatever the environment said before
     let exec = machine.auth_login(&["exec", "--", "aws", "sts", "get-caller-identity", "--output", "json"]);
     let path = tests::rig::path();
     let exec = exec.env("PATH", path).env("AWS_PROFILE", "nonsense").env("AWS_ACCESS_KEY_ID", "AKIASTALE");
-    assert_eq!(json(&stdout(&exec.run(PATIENCE)))["Arn"], ALICE);
+    assert_eq!(json(&stdout(&exec.run(TIMEOUT)))["Arn"], ALICE);
     assert_eq!(machine.opened().len(), 1, "nothing opened another tab");
 
-    let status = machine.auth_login(&["status"]).run(PATIENCE);
+    let status = machine.auth_login(&["status"]).run(TIMEOUT);
     assert!(stdout(&status).contains("alice"), "{}", both(&status));
 }
 
@@ -57,9 +57,9 @@ fn newly_started_commands_work_after_the_first_credentials_have_expired() {
     let agent = machine.auth_login(&["agent"]).start(machine.home().join("agent.log"));
     service.sts.lifetime(25);
     // the file has other credentials once the agent has renewed ahead of the end of the first
-    until(PATIENCE, "credentials renewed by the agent", || (machine.credentials() != first).then_some(()));
+    until(TIMEOUT, "credentials renewed by the agent", || (machine.credentials() != first).then_some(()));
     let first_key = first.lines().find_map(|l| l.strip_prefix("aws_access_key_id")).expect("a key").to_owned();
-    until(PATIENCE, "the first credentials' end", || {
+    until(TIMEOUT, "the first credentials' end", || {
         let secret = |name: &str| {
             first.lines().find_map(|l| l.strip_prefix(name)).expect("complete").trim_matches([' ', '=']).to_owned()
         };
@@ -68,14 +68,14 @@ fn newly_started_commands_work_after_the_first_credentials_have_expired() {
             .env("AWS_ACCESS_KEY_ID", first_key.trim_matches([' ', '=']))
             .env("AWS_SECRET_ACCESS_KEY", secret("aws_secret_access_key"))
             .env("AWS_SESSION_TOKEN", secret("aws_session_token"));
-        both(&stale.run(PATIENCE)).contains("ExpiredToken").then_some(())
+        both(&stale.run(TIMEOUT)).contains("ExpiredToken").then_some(())
     });
     assert_eq!(machine.identity("default"), ALICE, "from the file");
-    assert_eq!(json(&stdout(&machine.boto3(&[]).run(PATIENCE)))["arn"], ALICE, "boto3 from the file");
+    assert_eq!(json(&stdout(&machine.boto3(&[]).run(TIMEOUT)))["arn"], ALICE, "boto3 from the file");
     machine.use_credential_process("process");
     assert_eq!(machine.identity("process"), ALICE, "from credential-process");
     let exec = machine.auth_login(&["exec", "--", "aws", "sts", "get-caller-identity"]).env("PATH", tests::rig::path());
-    assert!(stdout(&exec.run(PATIENCE)).contains(ALICE), "under exec");
+    assert!(stdout(&exec.run(TIMEOUT)).contains(ALICE), "under exec");
     assert_eq!(machine.opened().len(), 1, "nobody touched anything");
     drop(agent);
 }
@@ -86,7 +86,7 @@ fn a_browser_on_another_device_is_pasted_from() {
     let machine = Machine::headless(&service);
     let log = machine.home().join("login.log");
     let mut login = machine.auth_login(&["login", "--no-browser"]).start(&log);
-    let url = login.wait(PATIENCE, "the URL", || {
+    let url = login.wait(TIMEOUT, "the URL", || {
         let text = std::fs::read_to_string(&log).ok()?;
         text.split_whitespace().find(|w| w.starts_with("http") && w.contains("state=")).map(str::to_owned)
     });
@@ -94,7 +94,7 @@ fn a_browser_on_another_device_is_pasted_from() {
     let page = Visit::new().from(&phone).go(&url);
     login.say("not-the-code");
     login.say(&shown_release(&page).expect("the page shows the release"));
-    let status = until(PATIENCE, "the end of the login", || login.exited());
+    let status = until(TIMEOUT, "the end of the login", || login.exited());
     assert!(status.success(), "{}", login.log());
     assert_eq!(machine.identity("default"), ALICE);
     assert!(!machine.credentials().is_empty() && !login.log().contains("aws_secret"), "{}", login.log());
@@ -108,7 +108,7 @@ fn one_long_script_outlives_its_credentials() {
     machine.sign_in();
     machine.use_credential_process("process");
     let script = machine.boto3(&["", "22"]).env("AWS_PROFILE", "process");
-    let said = json(&stdout(&script.run(PATIENCE)));
+    let said = json(&stdout(&script.run(TIMEOUT)));
     assert_eq!((&said["arn"], &said["arn_later"]), (&ALICE.into(), &ALICE.into()), "{said}");
     assert_ne!(said["access_key_id"], said["access_key_id_later"], "{said}");
 }
@@ -119,7 +119,7 @@ fn parallel_logins_open_one_tab() {
     let machine = Machine::new(&service);
     let running: Vec<_> = (0..6).map(|_| machine.auth_login(&["login"]).start_piped()).collect();
     for login in running {
-        let output = login.finish(PATIENCE);
+        let output = login.finish(TIMEOUT);
         assert!(output.status.success(), "{}", both(&output));
     }
     assert_eq!(machine.opened().len(), 1);
@@ -137,7 +137,7 @@ fn parallel_credential_processes_make_one_renewal() {
     let signed_in = begun.elapsed();
     service.sts.steer("lifetime", &serde_json::json!({}));
     let expired = signed_in + Duration::from_secs(3);
-    until(PATIENCE, "the first keys' end", || (begun.elapsed() > expired).then_some(()));
+    until(TIMEOUT, "the first keys' end", || (begun.elapsed() > expired).then_some(()));
     let before = service.sts.calls("AssumeRole").len();
     let audit = || {
         let said = stdout(&service.authd.authctl(&["audit", "-o", "json"]));
@@ -147,7 +147,7 @@ fn parallel_credential_processes_make_one_renewal() {
     let running: Vec<_> = (0..8).map(|_| machine.auth_login(&["credential-process"]).start_piped()).collect();
     let mut keys = std::collections::BTreeSet::new();
     for process in running {
-        let answer = json(&stdout(&process.finish(PATIENCE)));
+        let answer = json(&stdout(&process.finish(TIMEOUT)));
         assert_eq!(answer["Version"], 1, "{answer}");
         assert!(answer["Expiration"].is_string() && answer["SessionToken"].is_string());
         keys.insert(answer["AccessKeyId"].as_str().expect("a key").to_owned());
@@ -187,7 +187,7 @@ fn a_file_that_does_not_parse_is_refused_untouched() {
     let broken = "[default]\naws_access_key_id = A\n[default\n";
     std::fs::create_dir_all(machine.home().join(".aws")).expect("it is ours");
     std::fs::write(machine.credentials_path(), broken).expect("it is ours");
-    let output = machine.auth_login(&["login"]).run(PATIENCE);
+    let output = machine.auth_login(&["login"]).run(TIMEOUT);
     assert!(!output.status.success(), "{}", both(&output));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("line 3") || said.contains(":3"), "{said}");
@@ -201,11 +201,11 @@ fn a_profile_that_somebody_else_wrote_needs_force() {
     let theirs = "[default]\naws_access_key_id = AKIATHEIRS\naws_secret_access_key = theirs\n";
     std::fs::create_dir_all(machine.home().join(".aws")).expect("it is ours");
     std::fs::write(machine.credentials_path(), theirs).expect("it is ours");
-    let output = machine.auth_login(&["login"]).run(PATIENCE);
+    let output = machine.auth_login(&["login"]).run(TIMEOUT);
     assert!(!output.status.success(), "{}", both(&output));
     assert!(both(&output).contains("--force"), "{}", both(&output));
     assert_eq!(machine.credentials(), theirs);
-    let output = machine.auth_login(&["login", "--force"]).run(PATIENCE);
+    let output = machine.auth_login(&["login", "--force"]).run(TIMEOUT);
     assert!(output.status.success(), "{}", both(&output));
     assert_eq!(machine.identity("default"), ALICE);
 }
@@ -215,9 +215,9 @@ fn signing_out_ends_the_session() {
     let service = Service::start();
     let machine = Machine::new(&service);
     machine.sign_in();
-    let output = machine.auth_login(&["logout"]).run(PATIENCE);
+    let output = machine.auth_login(&["logout"]).run(TIMEOUT);
     assert!(output.status.success(), "{}", both(&output));
-    let output = machine.auth_login(&["credential-process"]).run(PATIENCE);
+    let output = machine.auth_login(&["credential-process"]).run(TIMEOUT);
     assert!(!output.status.success(), "{}", both(&output));
     assert!(!machine.credentials().contains("aws_session_token"), "{}", machine.credentials());
 }
@@ -226,7 +226,7 @@ fn signing_out_ends_the_session() {
 fn declining_is_told_at_once() {
     let service = Service::start();
     let machine = Machine::visiting(&service, &Visit::new().cancels());
-    let output = machine.auth_login(&["login"]).run(PATIENCE);
+    let output = machine.auth_login(&["login"]).run(TIMEOUT);
     assert!(!output.status.success(), "{}", both(&output));
     assert!(!machine.credentials_path().exists());
     assert!(both(&output).to_lowercase().contains("denied") || both(&output).contains("declined"), "{}", both(&output));
@@ -236,7 +236,7 @@ fn declining_is_told_at_once() {
 fn plain_http_to_another_machine_is_refused() {
     let service = Service::start();
     let machine = Machine::new(&service);
-    let output = machine.auth_login(&["login"]).env("AUTH_LOGIN_SERVER", "http://192.0.2.1:8080").run(PATIENCE);
+    let output = machine.auth_login(&["login"]).env("AUTH_LOGIN_SERVER", "http://192.0.2.1:8080").run(TIMEOUT);
     assert!(!output.status.success(), "{}", both(&output));
     assert!(both(&output).contains("--insecure"), "{}", both(&output));
 }
@@ -250,9 +250,9 @@ fn ctrl_c_leaves_nothing_behind() {
         let _ = std::fs::remove_file(&log);
         let mut login = machine.auth_login(&["login", "--no-browser"]).start(&log);
         // begins each time: no lock and no half-done login is left by the one before
-        login.wait(PATIENCE, "the URL", || std::fs::read_to_string(&log).ok().filter(|t| t.contains("state=")));
+        login.wait(TIMEOUT, "the URL", || std::fs::read_to_string(&log).ok().filter(|t| t.contains("state=")));
         login.signal(signal);
-        let status = until(PATIENCE, "its end", || login.exited());
+        let status = until(TIMEOUT, "its end", || login.exited());
         assert!(!status.success(), "{}", login.log());
     }
     assert!(!machine.credentials_path().exists());
@@ -264,7 +264,7 @@ fn the_keyring_can_keep_the_device_token() {
     let machine = Machine::new(&service);
     let login = tests::rig::script("keyring.sh").arg("bash").arg("-c").arg("\"$0\" login && \"$0\" credential-process");
     let login = login.arg(tests::binary("auth-login")).envs(machine.env());
-    let output = login.run(PATIENCE);
+    let output = login.run(TIMEOUT);
     let said = stdout(&output);
     assert!(said.contains("AccessKeyId"), "{}", both(&output));
     assert!(both(&output).to_lowercase().contains("keyring"), "it says where: {}", both(&output));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tests::browser::Visit;
 use tests::http::Response;
 use tests::login::{Mode, Service, Terminal};
-use tests::{PATIENCE, until};
+use tests::{TIMEOUT, until};
 
 #[test]
 fn five_wrong_releases_end_the_login() {
@@ -256,7 +256,7 @@ fn only_invalid_grant_ends_a_session() {
     service.provider.steer("fault", &json!([]));
     said = assert_credentials(&renew(&said["refresh_token"]));
     service.provider.steer("revoke", &json!({"name": "alice"}));
-    until(PATIENCE, "the end of the session", || {
+    until(TIMEOUT, "the end of the session", || {
         let answer = renew(&said["refresh_token"]);
         let body = answer.json();
         if body["status"] == "AUTHORIZED" {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tests::authd::{ADMIN_TOKEN, Authd, Setup};
 use tests::http::Http;
 use tests::process::Spec;
-use tests::{PATIENCE, binary, until};
+use tests::{TIMEOUT, binary, until};
 
 /// Mints on several connections at once until told to stop; answers what was acknowledged, and the keys of requests
 /// that got no answer.
@@ -58,7 +58,7 @@ fn kill_while_minting(mut authd: Authd, rounds: usize) {
                 scope.spawn(move || storm.run(http, round, worker));
             }
             // another moment in each round: after the first answers, or after many
-            until(PATIENCE, "acknowledged tokens", || (storm.count.load(Ordering::Relaxed) > round * 13).then_some(()));
+            until(TIMEOUT, "acknowledged tokens", || (storm.count.load(Ordering::Relaxed) > round * 13).then_some(()));
             authd.kill();
             storm.stop.store(true, Ordering::Relaxed);
         });
@@ -100,12 +100,12 @@ fn traced(authd: &mut Authd, act: impl FnOnce(&Authd)) -> Vec<String> {
     let spec = Spec::new("strace").args(["-f", "-y", "-s", "4000", "-e", calls, "-p", &pid]).arg("-o").arg(&trace);
     let mut strace = spec.start(authd.dir().join("strace.log"));
     let log = authd.dir().join("strace.log");
-    strace.wait(PATIENCE, "attached strace", || {
+    strace.wait(TIMEOUT, "attached strace", || {
         std::fs::read_to_string(&log).ok().filter(|t| t.contains("attached")).map(drop)
     });
     act(authd);
     authd.kill();
-    until(PATIENCE, "the end of strace", || strace.exited());
+    until(TIMEOUT, "the end of strace", || strace.exited());
     let text = std::fs::read_to_string(&trace).expect("strace has written");
     text.lines().map(str::to_owned).collect()
 }
@@ -193,7 +193,7 @@ fn a_full_disk_is_503_and_changes_nothing() {
 
     std::fs::remove_file(&ballast).expect("it is ours");
     let body = json!({"name": format!("full-{n}"), "scopes": ["read"]});
-    until(PATIENCE, "room to mint again", || {
+    until(TIMEOUT, "room to mint again", || {
         Some(authd.admin().post("/auth/tokens", &body).ok()?).filter(|a| a.status == 201).map(drop)
     });
     let list = authd.admin().get("/auth/tokens?include_revoked=true").expect("it answers").expect(200);
@@ -218,7 +218,7 @@ fn sigterm_finishes_what_it_has_begun() {
             let (storm, http) = (&storm, &http);
             scope.spawn(move || storm.run(http, 0, worker));
         }
-        until(PATIENCE, "acknowledged tokens", || (storm.count.load(Ordering::Relaxed) > 20).then_some(()));
+        until(TIMEOUT, "acknowledged tokens", || (storm.count.load(Ordering::Relaxed) > 20).then_some(()));
         let status = authd.process().stop(Duration::from_secs(30));
         storm.stop.store(true, Ordering::Relaxed);
         assert!(status.success(), "{status}: {}", authd.log());
@@ -238,7 +238,7 @@ fn two_daemons_do_not_share_a_folder_by_accident() {
         .env("AUTHD_DATA_DIR", data)
         .env("AUTHD_ADMIN_SOCKET", authd.socket_path())
         .env("HOME", authd.dir())
-        .run(PATIENCE);
+        .run(TIMEOUT);
     assert!(!output.status.success(), "folder, port and socket are taken");
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("another authd is running"), "{said}");

@@ -113,11 +113,11 @@ fn a_database_that_is_down_is_503_and_never_an_answer() {
     postgres.kill();
     let unknown = tests::authd::random_token();
     let body = json!({"token": unknown});
-    let http = authd.http().patience(Duration::from_mins(1));
+    let http = authd.http().timeout(Duration::from_mins(1));
     let answer = http.post("/auth/validate", &body).expect("authd answers");
     assert_eq!(answer.status, 503, "{}", answer.text());
     postgres.crash_and_restart();
-    tests::until(tests::PATIENCE, "the database again", || {
+    tests::until(tests::TIMEOUT, "the database again", || {
         let body = json!({"token": token});
         Some(authd.http().post("/auth/validate", &body).ok()?).filter(|a| a.status == 200 && a.json()["valid"] == true)
     });
@@ -129,7 +129,7 @@ fn redis_that_is_down_is_degraded_and_nobody_is_logged_out() {
     let authd = tests::authd::Setup::new().env("REDIS_URL", &redis.url()).start();
     let (token, _) = authd.mint("kept", &["read"]);
     redis.process().kill();
-    tests::until(tests::PATIENCE, "degraded health", || {
+    tests::until(tests::TIMEOUT, "degraded health", || {
         let health = authd.http().get("/health").ok()?;
         (health.status == 200 && health.json()["status"] == "degraded").then_some(())
     });
@@ -147,7 +147,7 @@ fn redis_that_goes_away_in_the_middle_ends_no_login() {
     let is_honest = answer.status == 503 || (answer.status == 200 && answer.json()["status"] == "PENDING");
     assert!(is_honest, "an outage is no answer about the login: {}", answer.text());
     redis.crash_and_restart();
-    tests::until(tests::PATIENCE, "Redis found again", || {
+    tests::until(tests::TIMEOUT, "Redis found again", || {
         let answer = owner.poll(Some(&owner.secret), None);
         (answer.status == 200 && answer.json()["status"] == "PENDING").then_some(())
     });

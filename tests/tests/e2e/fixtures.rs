@@ -7,7 +7,7 @@ use tests::authd::{Authd, Setup};
 use tests::echo::Echo;
 use tests::fixtures::{self, Engine};
 use tests::process::both;
-use tests::{PATIENCE, binary, folder, rig};
+use tests::{TIMEOUT, binary, folder, rig};
 
 /// authd on a copy of a release's data.
 fn serve(release: &Path) -> (Authd, Value) {
@@ -129,7 +129,7 @@ fn the_keyring_of_earlier_releases_is_understood() {
             let script = format!("secret-tool store --label old {attributes} && \"$0\" \"$@\"");
             let spec = rig::script("keyring.sh").args(["bash", "-c", &script]).arg(binary(program)).args(args);
             let secret = text(item, "/secret");
-            let output = spec.arg(&server).env("HOME", home.path()).stdin(secret).run(PATIENCE);
+            let output = spec.arg(&server).env("HOME", home.path()).stdin(secret).run(TIMEOUT);
             // it is no authd that answers; what was sent is all that counts
             assert!(echo.count() > 0, "{program} sent nothing: {}", both(&output));
             let seen = echo.last();

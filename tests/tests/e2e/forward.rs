@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
-use tests::PATIENCE;
+use tests::TIMEOUT;
 use tests::authd::{ADMIN_TOKEN, Authd, Setup, random_token};
 use tests::echo::Echo;
 use tests::http::{Http, Response};
@@ -254,7 +254,7 @@ impl Shop {
     }
 
     fn without_authd_nothing_passes(mut self) {
-        let stop = self.authd.process().stop(PATIENCE);
+        let stop = self.authd.process().stop(TIMEOUT);
         assert!(stop.success(), "{stop}");
         let reader = self.liar().bearer(&self.reader);
         for target in ["/api/orders", "/health"] {

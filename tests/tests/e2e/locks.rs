@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tests::authd::{Authd, Setup, random_token};
 use tests::neighbour::Neighbour;
-use tests::{PATIENCE, folder, locks, until};
+use tests::{TIMEOUT, folder, locks, until};
 
 /// Asserts that the kernel knows SQLite's locks of this daemon, whatever happens after its start, and that the log is
 /// still the one that a restart will read.
@@ -30,7 +30,7 @@ fn keeps_its_locks(authd: &mut Authd, database: &Path) {
     // without anything to do, the writer copies the log into the file after two seconds
     let written = || std::fs::metadata(database).and_then(|m| m.modified()).expect("the file is there");
     let before = written();
-    until(PATIENCE, "the log copied into the file", || (written() > before).then_some(()));
+    until(TIMEOUT, "the log copied into the file", || (written() > before).then_some(()));
     check(authd, "after the idle checkpoint");
 
     let mut neighbour = Neighbour::start();
@@ -62,7 +62,7 @@ fn sqlites_locks_hold_in_a_fresh_folder() {
 fn sqlites_locks_hold_after_a_clean_stop() {
     let mut authd = Authd::start();
     authd.mint("before", &["read"]);
-    assert!(authd.process().stop(PATIENCE).success());
+    assert!(authd.process().stop(TIMEOUT).success());
     authd.start_again();
     let database = authd.database();
     keeps_its_locks(&mut authd, &database);
@@ -108,7 +108,7 @@ fn sqlites_locks_hold_on_a_restored_backup() {
     let database = authd.database();
     let mut neighbour = Neighbour::start();
     let copy = neighbour.backup(&database);
-    assert!(authd.process().stop(PATIENCE).success());
+    assert!(authd.process().stop(TIMEOUT).success());
     for gone in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{gone}", database.display()));
     }
@@ -236,7 +236,7 @@ fn a_long_read_by_another_process_disturbs_nothing() {
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     neighbour.release();
     let log = format!("{}-wal", database.display());
-    until(PATIENCE, "the log copied into the file", || {
+    until(TIMEOUT, "the log copied into the file", || {
         neighbour.checkpoint(&database);
         std::fs::metadata(&log).is_ok_and(|log| log.len() == 0).then_some(())
     });

@@ -8,12 +8,12 @@ use tests::process::{Spec, both, free_port, stdout};
 use tests::provider::Provider;
 use tests::redis::Redis;
 use tests::sts::Sts;
-use tests::{PATIENCE, folder, rig, until};
+use tests::{TIMEOUT, folder, rig, until};
 
 /// The AWS CLI with the keys that authd would have, or others.
 fn aws(sts: &Sts, env: &[(String, String)], args: &[&str]) -> std::process::Output {
     let home = folder("aws");
-    rig::program("aws").envs(sts.endpoint()).envs(env.iter().cloned()).env("HOME", home.path()).args(args).run(PATIENCE)
+    rig::program("aws").envs(sts.endpoint()).envs(env.iter().cloned()).env("HOME", home.path()).args(args).run(TIMEOUT)
 }
 
 fn keys(made: &serde_json::Value) -> Vec<(String, String)> {
@@ -116,7 +116,7 @@ fn web_identity_is_verified() {
     refused(&assume(&format!("{head}.{flipped}")), "InvalidIdentityToken");
     provider.steer("ttl", &json!({"id": 1}));
     let short = provider_id_token(&provider);
-    until(PATIENCE, "the ID token's end", || {
+    until(TIMEOUT, "the ID token's end", || {
         String::from_utf8_lossy(&assume(&short).stderr).contains("ExpiredTokenException").then_some(())
     });
 }
@@ -161,7 +161,7 @@ fn another_machine_has_another_loopback() {
             .args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()])
             .dir(dir.path())
             .start(dir.path().join("log"));
-        server.listening(port, PATIENCE);
+        server.listening(port, TIMEOUT);
         (server, dir)
     };
     let _servers = [serve(shared), serve(own)];
@@ -193,18 +193,18 @@ fn a_killed_postgres_leaves_no_backend() {
     let busy = "SELECT count(*) FROM generate_series(1, 1000000000000)";
     let client = rig::program("psql").args(["-X", "-h", "127.0.0.1", "-U", "postgres", "-p", &port, "-c", busy]);
     let client = client.start_piped();
-    let backend = until(PATIENCE, "the backend at work", || {
+    let backend = until(TIMEOUT, "the backend at work", || {
         let active = "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%generate_series(1,%'";
         let pids = postgres.sql("postgres", &format!("{active} AND pid <> pg_backend_pid()"));
         pids.parse::<u32>().ok()
     });
     postgres.kill();
     assert!(std::fs::read_link(format!("/proc/{backend}/cwd")).is_err(), "it runs no more");
-    assert!(!client.finish(PATIENCE).status.success(), "its client was cut off");
+    assert!(!client.finish(TIMEOUT).status.success(), "its client was cut off");
 }
 
 #[test]
 fn commands_are_given_their_input() {
-    let output = Spec::new("bash").args(["-c", "echo out; echo err >&2; cat"]).stdin("in").run(PATIENCE);
+    let output = Spec::new("bash").args(["-c", "echo out; echo err >&2; cat"]).stdin("in").run(TIMEOUT);
     assert_eq!(stdout(&output), "out\nin");
 }

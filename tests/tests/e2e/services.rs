@@ -9,7 +9,7 @@ use tests::authd::Authd;
 use tests::backend::{Backend, Example};
 use tests::http::Response;
 use tests::process::stdout;
-use tests::{PATIENCE, until};
+use tests::{TIMEOUT, until};
 
 const PASSWORD: &str = "correct horse battery staple";
 const REMEMBER: Duration = Duration::from_secs(3);
@@ -75,7 +75,7 @@ fn assert_refused(answer: &Response, status: u16, challenge: &str) {
 
 /// Reads afresh, and again from memory, all within what is remembered; the moment of the fresh answer.
 fn read_twice(house: &House, backend: &Backend, token: &str) -> Instant {
-    until(PATIENCE, "a machine that is quick enough for two reads", || {
+    until(TIMEOUT, "a machine that is quick enough for two reads", || {
         // A write asks afresh, and what it learns is what the reads live on.
         let begin = Instant::now();
         assert_eq!(write(backend, token).status, 201);
@@ -110,7 +110,7 @@ fn a_session_lives_and_ends_in_two_services(example: Example) {
     b.http().bearer(&token).post("/logout", &json!({})).expect("it answers").expect(200);
     assert_refused(&write(&b, &token), 401, "Bearer");
     assert_refused(&read(&b, &token), 401, "Bearer");
-    until(PATIENCE, "the end of the session in A", || {
+    until(TIMEOUT, "the end of the session in A", || {
         let sent = Instant::now();
         let answer = read(&a, &token);
         if answer.status == 200 {
@@ -153,15 +153,15 @@ fn nobody_gets_through_without_a_yes(example: Example) {
     house.authd.process().freeze();
     let begin = Instant::now();
     assert_refused(&write(&a, &token), 504, "");
-    assert!((DEADLINE..DEADLINE + PATIENCE).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+    assert!((DEADLINE..DEADLINE + TIMEOUT).contains(&begin.elapsed()), "{:?}", begin.elapsed());
     house.authd.process().signal(Signal::CONT);
-    until(PATIENCE, "an authd that answers again", || (write(&a, &token).status == 403).then_some(()));
+    until(TIMEOUT, "an authd that answers again", || (write(&a, &token).status == 403).then_some(()));
 
     house.authd.kill();
     let down = write(&a, &token);
     assert_refused(&down, 503, "");
     assert!(down.header("retry-after").is_some());
-    until(PATIENCE, "the end of what is remembered", || {
+    until(TIMEOUT, "the end of what is remembered", || {
         let answer = read(&a, &token);
         (answer.status != 200).then(|| assert_refused(&answer, 503, ""))
     });
@@ -230,7 +230,7 @@ fn an_api_token_needs_its_scope_its_network_and_its_life() {
 
     // An end that comes before the memory's is the end: this one lives less than a read may be remembered.
     let mut made = 0;
-    let (brief, end) = until(PATIENCE, "a machine that is quick enough to use such a token", || {
+    let (brief, end) = until(TIMEOUT, "a machine that is quick enough to use such a token", || {
         made += 1;
         let end = jiff::Timestamp::from_millisecond(now_millis() + 1500).expect("a time");
         let mut body = json!({"name": format!("brief-{made}"), "scopes": ["notes.export"]});
@@ -239,7 +239,7 @@ fn an_api_token_needs_its_scope_its_network_and_its_life() {
         let token = answer.json()["token"].as_str()?.to_owned(); // none, if its end was over before it was made
         (export(&token).status == 200).then_some((token, end))
     });
-    until(PATIENCE, "the token's own end", || {
+    until(TIMEOUT, "the token's own end", || {
         let sent = now_millis();
         let answer = export(&brief);
         if answer.status == 200 {
@@ -253,7 +253,7 @@ fn an_api_token_needs_its_scope_its_network_and_its_life() {
     let path = format!("/auth/tokens/{id}/revoke");
     admin.post(&path, &json!({})).expect("it answers").expect(200);
     let revoked = Instant::now();
-    until(PATIENCE, "the end of a revoked token", || {
+    until(TIMEOUT, "the end of a revoked token", || {
         let sent = Instant::now();
         let answer = export(&robot);
         if answer.status == 200 {

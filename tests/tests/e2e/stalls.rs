@@ -10,7 +10,7 @@ mod watch;
 use scene::{Kind, Scene};
 use serde_json::json;
 use std::time::{Duration, Instant};
-use tests::PATIENCE;
+use tests::TIMEOUT;
 use tests::authd::Authd;
 use tests::strace::Stall;
 use tests::until;
@@ -78,7 +78,7 @@ fn a_stalled_disk_delays_no_answer_about_other_tokens() {
     // The first use of a token is marked, which is a commit: it must not be the one that hangs.
     for (token, id) in &victims {
         assert_eq!(authd.validate(token, &["read"])["valid"], true);
-        until(PATIENCE, "the mark of the first use", || {
+        until(TIMEOUT, "the mark of the first use", || {
             let shown = authd.admin().get(&format!("/auth/tokens/{id}")).ok()?.json();
             shown["last_used_at"].is_string().then_some(())
         });
@@ -86,13 +86,13 @@ fn a_stalled_disk_delays_no_answer_about_other_tokens() {
     let revoke = |id: &str| {
         let begun = Instant::now();
         let path = format!("/auth/tokens/{id}/revoke");
-        let answer = authd.admin().patience(PATIENCE).post(&path, &json!({})).expect("it answers");
+        let answer = authd.admin().timeout(TIMEOUT).post(&path, &json!({})).expect("it answers");
         (answer, begun.elapsed())
     };
     let stall = Stall::prepare(&authd, 1, seconds(16));
     std::thread::scope(|scope| {
         let first = scope.spawn(|| revoke(&victims[0].1));
-        until(PATIENCE, "the stall", || stall.begun().then_some(()));
+        until(TIMEOUT, "the stall", || stall.begun().then_some(()));
         let second = scope.spawn(|| revoke(&victims[1].1));
         let mut asked = 0;
         while !(first.is_finished() && second.is_finished() && stall.ended()) {
@@ -116,7 +116,7 @@ fn a_stalled_disk_delays_no_answer_about_other_tokens() {
         }
     });
     // The writer is back when a new commit is answered: by then the two before it have happened, or never will.
-    until(PATIENCE, "a mint after the stall", || {
+    until(TIMEOUT, "a mint after the stall", || {
         let body = json!({"name": "after", "scopes": ["read"]});
         Some(authd.admin().post("/auth/tokens", &body).ok()?).filter(|a| a.status == 201).map(drop)
     });
@@ -137,13 +137,13 @@ fn a_stalled_disk_delays_no_answer_about_other_tokens() {
 fn a_mint_whose_outcome_came_late_is_had_by_its_key() {
     let authd = Authd::start();
     authd.mint("before", &["read"]);
-    let ask = authd.admin().patience(PATIENCE).with("idempotency-key", "late");
+    let ask = authd.admin().timeout(TIMEOUT).with("idempotency-key", "late");
     let body = json!({"name": "late", "scopes": ["read"]});
     let stall = Stall::prepare(&authd, 1, seconds(8));
     let answer = ask.post("/auth/tokens", &body).expect("it answers");
     assert_eq!(answer.status, 503, "{}", answer.text());
-    until(PATIENCE, "the end of the stall", || stall.ended().then_some(()));
-    let made = until(PATIENCE, "the mint", || Some(ask.post("/auth/tokens", &body).ok()?).filter(|a| a.status != 503));
+    until(TIMEOUT, "the end of the stall", || stall.ended().then_some(()));
+    let made = until(TIMEOUT, "the mint", || Some(ask.post("/auth/tokens", &body).ok()?).filter(|a| a.status != 503));
     let token = made.expect(201)["token"].as_str().expect("a secret").to_owned();
     assert_eq!(ask.post("/auth/tokens", &body).expect("it answers").expect(201)["token"], token.as_str());
     assert_eq!(authd.validate(&token, &["read"])["valid"], true);
@@ -171,7 +171,7 @@ fn a_change_that_fails_late_is_none_for_any_check() {
             std::thread::sleep(Duration::from_millis(100));
         }
         // until the next commit has worked, and some more
-        until(PATIENCE, "a commit that works again", || {
+        until(TIMEOUT, "a commit that works again", || {
             let body = json!({"name": scene.name("after")});
             Some(scene.authd.admin().post("/permissions", &body).ok()?).filter(|a| a.status == 201)
         });

@@ -4,7 +4,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use tests::machine::Booted;
 use tests::process::{both, stdout};
-use tests::{PATIENCE, binary, rig, until};
+use tests::{TIMEOUT, binary, rig, until};
 
 fn packaging() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd")
@@ -29,7 +29,7 @@ fn the_unit_has_no_mistakes() {
     let program = binary("authd").display().to_string();
     let unit = dir.path().join("authd.service");
     std::fs::write(&unit, text.replace("/usr/bin/authd", &program)).expect("the folder is ours");
-    let output = rig::program("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).run(PATIENCE);
+    let output = rig::program("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).run(TIMEOUT);
     // it succeeds on mistakes, too, but not in silence
     let said = String::from_utf8_lossy(&output.stderr);
     let about_ours: Vec<_> = said.lines().filter(|l| l.contains("authd")).collect();
@@ -60,12 +60,12 @@ fn the_unit_starts_serves_and_restarts_under_load() {
         serde_json::from_slice::<serde_json::Value>(&list.stdout).ok().and_then(|l| l["total"].as_u64()).unwrap_or(0)
     };
     for wanted in [5, 15, 25] {
-        until(PATIENCE, "tokens under load", || (count() > wanted).then_some(()));
+        until(TIMEOUT, "tokens under load", || (count() > wanted).then_some(()));
         let restarted = machine.run(&["systemctl", "restart", "authd"]);
         assert!(restarted.status.success(), "{}\n{}", both(&restarted), machine.journal("authd"));
     }
     stdout(&machine.run(&["touch", enough]));
-    let acknowledged = load.finish(PATIENCE);
+    let acknowledged = load.finish(TIMEOUT);
     let tokens = serde_json::Deserializer::from_slice(&acknowledged.stdout).into_iter::<serde_json::Value>();
     let mut checked = 0;
     for made in tokens.flatten() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tests::authd::{Authd, random_token};
 use tests::http::Http;
 use tests::strace::Strace;
-use tests::{PATIENCE, locks};
+use tests::{TIMEOUT, locks};
 
 /// For so long calls are refused, from the first one on.
 const REFUSED_FOR: Duration = Duration::from_millis(1500);
@@ -94,7 +94,7 @@ impl Minting {
     fn mint(&self, admin: &Http) -> bool {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("minted-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let answer = admin.clone().patience(PATIENCE).post("/auth/tokens", &json!({"name": name, "scopes": ["read"]}));
+        let answer = admin.clone().timeout(TIMEOUT).post("/auth/tokens", &json!({"name": name, "scopes": ["read"]}));
         match answer {
             Ok(answer) if answer.status == 201 => {
                 let token = answer.json()["token"].as_str().unwrap_or_default().to_owned();
@@ -172,7 +172,7 @@ fn writer_survives(refusal: &Refusal) -> Result<(), String> {
             scope.spawn(|| minting.run(&admin));
         }
         let begun = Instant::now();
-        while strace.refused() == 0 && begun.elapsed() < PATIENCE {
+        while strace.refused() == 0 && begun.elapsed() < TIMEOUT {
             std::thread::sleep(Duration::from_millis(10));
         }
         let was_refused = strace.refused() > 0;
@@ -233,7 +233,7 @@ fn no_lock_stays(authd: &Authd) -> Result<(), String> {
         if held.len() <= 1 {
             return Ok(());
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > TIMEOUT {
             return Err(format!("locks that stay: {held:?}"));
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -281,7 +281,7 @@ fn readers_survive(&(error, nth): &(&str, usize)) -> Result<(), String> {
     let begun = Instant::now();
     while strace.refused() == 0 || begun.elapsed() < REFUSED_FOR {
         read(&authd, &unasked).map_err(failed)?;
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > TIMEOUT {
             return Err(failed("no call was refused".into()));
         }
         std::thread::sleep(Duration::from_millis(30));
@@ -336,14 +336,14 @@ fn the_log_stays_bounded_under_traffic_after_refused_locks() {
         let strace = Strace::attach(&authd, &threads, &["-e", "trace=fcntl", "-e", &inject]);
         let log = format!("{}-wal", authd.database().display());
         let body = |name: String| json!({"name": name, "scopes": ["read"], "metadata": {"fill": "x".repeat(3900)}});
-        let admin = authd.admin().patience(PATIENCE);
+        let admin = authd.admin().timeout(TIMEOUT);
         let mut refused = 0;
         std::thread::scope(|scope| {
             scope.spawn(|| minting.run(&admin));
             let begun = Instant::now();
             while strace.refused() == 0 || begun.elapsed() < REFUSED_FOR {
                 let _ = admin.get("/auth/tokens?limit=1");
-                assert!(begun.elapsed() < PATIENCE, "no call was refused");
+                assert!(begun.elapsed() < TIMEOUT, "no call was refused");
             }
             strace.detach();
             // about 130 MiB of log, and never a pause

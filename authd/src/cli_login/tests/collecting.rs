@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{SECRET, Service, shown, status};
-use crate::world::{MINUTE, SECOND};
+use crate::env::{MINUTE, SECOND};
 
 #[tokio::test]
 async fn state_secret_and_release_are_needed_together() {
@@ -101,9 +101,9 @@ async fn deny_ends_the_login_and_even_the_session_that_it_became() {
         if authorized_before {
             token = service.poll(&started.state, Some(SECRET), Some(&release)).await.unwrap()["refresh_token"].clone();
         }
-        let wrong = service.page("POST", "/auth/cli/deny", &format!("state={}&release=guess", started.state)).await;
+        let wrong = service.deny(&format!("state={}&release=guess", started.state)).await;
         assert_eq!(wrong.status, 410);
-        let page = service.page("POST", "/auth/cli/deny", &format!("state={}&release={release}", started.state)).await;
+        let page = service.deny(&format!("state={}&release={release}", started.state)).await;
         assert!(page.html.contains("Denied"), "{}", page.html);
         assert_eq!(page.html.contains("they work until 2027-01-15 09:"), authorized_before, "{}", page.html);
         assert_eq!(status(&service.poll(&started.state, Some(SECRET), Some(&release)).await.unwrap()), "DENIED");

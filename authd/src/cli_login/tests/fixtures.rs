@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::{Service, Started, peer::Peer, shown, status};
 use crate::aws::Aws;
+use crate::env::{DAY, MINUTE, Millis, SECOND};
 use crate::fixtures::{self, Fixture};
-use crate::world::{DAY, MINUTE, Millis, SECOND};
 
 /// So late that what AWS gave before is too short.
 const LATER: Millis = 50 * MINUTE;
@@ -27,8 +26,7 @@ impl Service {
             fixture.value("/role/external_id"),
             fixture.value("/provider/name"),
         );
-        let mut app = fixture.open_with(&toml, after).await;
-        Arc::get_mut(&mut app.app).unwrap().aws = Aws::at(&url);
+        let app = fixture.open_with(&toml, after).await.with_aws(Aws::at(&url));
         let peer = Peer::start(app.clock.clone(), listener);
         let subject = fixture.value("/provider/subject").clone();
         peer.set(|script| drop(script.claims.insert("sub".to_owned(), subject)));

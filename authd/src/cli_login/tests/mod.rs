@@ -1,4 +1,4 @@
-//! Feature tests of the room: the operations through the registry, the browser through its pages.
+//! Feature tests of the module: the operations through the registry, the browser through its pages.
 
 mod collecting;
 mod fixtures;
@@ -6,18 +6,14 @@ mod peer;
 mod renewing;
 mod signing_in;
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::model;
-use crate::app::{Ctx, RequestId};
 use crate::aws::Aws;
-use crate::caller::Caller;
 use crate::error::Error;
 use crate::testing::TestApp;
-use crate::transport::browser::{self, Page, PageRequest};
+use crate::transport::browser::{Page, cli_login as pages};
 use peer::Peer;
 
 const SECRET: &str = "a poll secret that only the terminal has";
@@ -47,8 +43,7 @@ impl Service {
             "[[provider]]\nname = \"corp\"\nissuer = \"{url}\"\nclient_id = \"client\"\n\
              authorization_endpoint = \"{url}/authorize\"\ntoken_endpoint = \"{url}/token\"\njwks_uri = \"{url}/keys\"\n"
         );
-        let mut app = TestApp::with(&format!("{toml}\n{provider}")).await;
-        Arc::get_mut(&mut app.app).unwrap().aws = Aws::at(&url);
+        let app = TestApp::with(&format!("{toml}\n{provider}")).await.with_aws(Aws::at(&url));
         let peer = Peer::start(app.clock.clone(), listener);
         Self { app, peer }
     }
@@ -69,19 +64,12 @@ impl Service {
     }
 
     async fn callback(&self, query: &str) -> Page {
-        self.page("GET", "/auth/cli/callback", query).await
+        pages::callback(&self.app.modules.cli_login, self.app.anonymous(), Some(query)).await
     }
 
-    async fn page(&self, method: &str, path: &str, fields: &str) -> Page {
-        let ctx = Ctx {
-            permission: None,
-            app: self.app.app.clone(),
-            caller: Caller::Anonymous,
-            address: Some([127, 0, 0, 1].into()),
-            request_id: RequestId { process: 0, number: 0 },
-        };
-        let query = (method == "GET").then_some(fields);
-        browser::handle(ctx, PageRequest { method, path, query, body: fields.as_bytes() }).await.unwrap()
+    /// The Deny button, with these fields.
+    async fn deny(&self, fields: &str) -> Page {
+        pages::deny(&self.app.modules.cli_login, self.app.anonymous(), fields.as_bytes()).await
     }
 
     async fn poll(&self, state: &str, secret: Option<&str>, release: Option<&str>) -> Result<Value, Error> {

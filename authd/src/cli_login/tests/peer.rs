@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use shared::time::Time;
 use tokio::net::TcpListener;
 
-use crate::world::{Clock, FixedClock, SECOND};
+use crate::env::{Clock, FixedClock, SECOND};
 
 /// What the peer does next, and what it has been asked.
 #[derive(Default)]

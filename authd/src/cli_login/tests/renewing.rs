@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Service, status};
 use crate::caller::Caller;
-use crate::world::{DAY, MINUTE};
+use crate::env::{DAY, MINUTE};
 
 /// So late that what AWS gave before is too short.
 const LATER: i64 = 50 * MINUTE;
@@ -238,8 +238,8 @@ async fn expired_sessions_are_swept_a_month_later() {
     let service = Service::new().await;
     service.signed_in().await;
     let sweep = async || {
-        let app = &service.app.app;
-        crate::sessions::store::sweep(app.db.as_ref(), app.world.now() - 30 * DAY, 100).await.unwrap()
+        let base = &service.app.base;
+        crate::sessions::store::sweep(base.db.as_ref(), base.now() - 30 * DAY, 100).await.unwrap()
     };
     service.app.clock.advance(60 * DAY - 1);
     assert_eq!((sweep().await, service.sessions().await.len()), (0, 1));

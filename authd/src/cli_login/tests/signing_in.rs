@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{SECRET, Service, header, shown, status};
-use crate::world::{MINUTE, SECOND};
+use crate::env::{MINUTE, SECOND};
 
 #[tokio::test]
 async fn the_provider_is_asked_with_pkce_nonce_and_state() {

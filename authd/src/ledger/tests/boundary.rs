@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 use shared::id::{SessionId, UserId};
 
 use super::PASSWORD;
+use crate::accounts::attempts;
 use crate::caller::{Caller, Permissions};
-use crate::db::{Query, Row, Statement};
+use crate::db::{Db, Query, Row, Statement};
+use crate::env::HOUR;
 use crate::rbac::AUTHD;
-use crate::sessions::store::{NewLogin, attempts, insert_login};
+use crate::sessions::store::{NewLogin, insert_login};
 use crate::testing::TestApp;
 use crate::tokens::model::hash;
-use crate::world::HOUR;
 
 /// What changes nothing, or only what needs no proof: attempts, renewals, pending logins.
 const READS: &[&str] = &[
@@ -65,7 +66,7 @@ const SELF_PROVING: &[&str] = &[
     "cli_login.logout",
 ];
 
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 16] = [
     "SELECT * FROM audit WHERE outcome = 'ok' ORDER BY 1",
     "SELECT * FROM counters ORDER BY 1",
     "SELECT * FROM ephemeral ORDER BY 1",
@@ -73,6 +74,7 @@ const TABLES: [&str; 15] = [
     "SELECT * FROM identities ORDER BY 1",
     "SELECT * FROM invalidations ORDER BY 1",
     "SELECT * FROM key_ring ORDER BY 1",
+    "SELECT * FROM outbox ORDER BY 1",
     "SELECT * FROM permissions ORDER BY 1",
     "SELECT person_id || service_id || permission_id FROM person_service_permissions ORDER BY 1",
     "SELECT person_id || service_id || role_id FROM person_service_roles ORDER BY 1",
@@ -89,10 +91,10 @@ const MORE_TABLES: [&str; 3] = [
     "SELECT key FROM login_attempts ORDER BY 1",
 ];
 
-async fn tables(app: &crate::app::App) -> Vec<Vec<Row>> {
+async fn tables(db: &dyn Db) -> Vec<Vec<Row>> {
     let mut all = Vec::new();
     for sql in TABLES.into_iter().chain(MORE_TABLES) {
-        all.push(app.db.query(Query::new(sql, [])).await.unwrap());
+        all.push(db.query(Query::new(sql, [])).await.unwrap());
     }
     all
 }
@@ -231,8 +233,8 @@ impl Made {
         }
         must("tokens.create", json!({ "name": "ci", "scopes": ["read"], "ttl_days": 9 })).await;
         let service_token = must("services.create_token", json!({ "id": "shop" })).await;
-        let failed = attempts::count_name("name:mallory", "", app.world.now(), 9, HOUR, (99, HOUR));
-        app.app.db.commit(vec![failed]).await.unwrap();
+        let failed = attempts::count_name("name:mallory", "", app.env.now(), 9, HOUR, (99, HOUR));
+        app.base.db.commit(vec![failed]).await.unwrap();
         let mut made = Self {
             app,
             session: "a".repeat(64),
@@ -254,8 +256,8 @@ impl Made {
 
     /// A session without a password.
     async fn sign_in(&self, user: UserId, hash: [u8; 32], password_changed_at: i64) -> SessionId {
-        let now = self.app.world.now();
-        let id = SessionId(self.app.world.uuid());
+        let now = self.app.env.now();
+        let id = SessionId(self.app.env.uuid());
         let login = NewLogin {
             id,
             user,
@@ -266,7 +268,7 @@ impl Made {
             address: None,
             password_changed_at,
         };
-        self.app.app.db.commit(vec![insert_login(&login)]).await.unwrap();
+        self.app.base.db.commit(vec![insert_login(&login)]).await.unwrap();
         id
     }
 
@@ -296,7 +298,7 @@ impl Made {
                 // Only who changes their password needs one.
                 let changed_at = if needs.is_empty() {
                     self.app.user(name, PASSWORD).await;
-                    self.app.world.now()
+                    self.app.env.now()
                 } else {
                     must("users.create", json!({ "username": name })).await;
                     0
@@ -312,10 +314,10 @@ impl Made {
                     }
                 }
                 let user = self.user(name).await;
-                self.own_session = self.sign_in(user, self.app.world.bytes(), changed_at).await;
-                let session = self.sign_in(user, self.app.world.bytes(), changed_at).await;
+                self.own_session = self.sign_in(user, self.app.env.bytes(), changed_at).await;
+                let session = self.sign_in(user, self.app.env.bytes(), changed_at).await;
                 self.caller = Some((user, session));
-                let permissions = self.app.app.rbac.access(&self.app.app, user, AUTHD).await.unwrap().authd;
+                let permissions = self.app.modules.rbac.access(user, AUTHD).await.unwrap().authd;
                 assert!(needs.is_empty() == (permissions == Permissions::NONE));
                 Caller::User { id: user, username: name.into(), session, permissions }
             }
@@ -399,17 +401,17 @@ async fn refused_at_the_boundary(
     (ending, fields): (&'static str, Value),
 ) {
     let what = format!("{} by {caller} after {ending} {fields}", scenario.operation);
-    let (app, later) = (made.app.app.clone(), made.app.later(ending, fields));
+    let (db, later) = (made.app.base.db.clone(), made.app.later(ending, fields));
     let (send, before) = tokio::sync::oneshot::channel();
     made.app.before_next_change(async move {
         later.await.expect("the end of the caller's authority is acknowledged");
-        send.send(tables(&app).await).unwrap();
+        send.send(tables(db.as_ref()).await).unwrap();
     });
     let answer = made.app.call_as(caller.clone(), scenario.operation, (scenario.fields)(made)).await;
     assert!(!made.app.awaits_change(), "{what}: nothing was to be committed: {answer:?}");
     let error = answer.expect_err(&what);
     assert!([401, 403].contains(&error.code.status()), "{what}: {error:?}");
-    let (before, after) = (before.await.unwrap(), tables(&made.app.app).await);
+    let (before, after) = (before.await.unwrap(), tables(made.app.base.db.as_ref()).await);
     for (sql, (before, after)) in TABLES.iter().chain(&MORE_TABLES).zip(before.iter().zip(&after)) {
         assert_eq!(before, after, "{what}: {sql}");
     }
@@ -456,7 +458,7 @@ async fn every_operation_and_every_table_is_looked_at() {
     }
     let app = TestApp::new().await;
     let names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ('migrations', 'sqlite_sequence')";
-    for row in app.app.db.query(Query::new(names, [])).await.unwrap() {
+    for row in app.base.db.query(Query::new(names, [])).await.unwrap() {
         let name = row.text(0).unwrap();
         let reads = |sql: &&str| sql.contains(&format!("FROM {name} "));
         assert!(TABLES.iter().chain(&MORE_TABLES).any(reads), "{name}");
@@ -493,7 +495,7 @@ async fn nobody_proves_by_their_own_change() {
     let sql = "DELETE FROM person_service_permissions WHERE person_id = $1";
     let (user, _) = made.caller.unwrap();
     let gone = vec![Statement::any("test", sql, [user.to_string().into()])];
-    let db = made.app.app.db.clone();
+    let db = made.app.base.db.clone();
     made.app.before_next_change(async move {
         db.commit(gone).await.unwrap();
     });

@@ -7,86 +7,89 @@ use shared::api::users::Status;
 use shared::id::ServiceId;
 use shared::time::Time;
 
-use super::{commit, commit_rows, explained, renamed, returned};
-use crate::app::Ctx;
+use super::{explained, renamed, returned};
+use crate::call::Call;
 use crate::error::Result;
 use crate::ledger::Change;
 use crate::names;
-use crate::rbac::model::{self, Page};
+use crate::page::Page;
+use crate::rbac::model;
 use crate::rbac::store::{relations, services as store};
-use crate::rbac::{AUTHD, AUTHD_NAME};
+use crate::rbac::{AUTHD, AUTHD_NAME, Rbac};
 use crate::tokens;
 
-pub async fn create(ctx: Ctx, op: CreateService) -> Result<Service> {
-    let folded = names::check("name", &op.name)?;
-    op.description.as_deref().map_or(Ok(()), model::check_description)?;
-    let now = Time::from_millis(ctx.now());
-    let service = Service {
-        id: ServiceId(ctx.app.world.uuid()),
-        name: op.name,
-        description: op.description.unwrap_or_default(),
-        status: op.status.unwrap_or_default(),
-        created_at: now,
-        updated_at: now,
-    };
-    let change = Change::new("services.create", service.id)
-        .with([store::insert(&service, &folded)])
-        .detail([("name", Some(json!(service.name))), ("status", Some(json!(service.status)))]);
-    match commit(&ctx, change).await {
-        Ok(()) => Ok(service),
-        Err(refused) => Err(explained(refused, store::NAME, &service.name)),
+impl Rbac {
+    pub(in crate::rbac) async fn create_service(&self, call: Call, op: CreateService) -> Result<Service> {
+        let folded = names::check("name", &op.name)?;
+        op.description.as_deref().map_or(Ok(()), model::check_description)?;
+        let now = Time::from_millis(self.base.now());
+        let service = Service {
+            id: ServiceId(self.base.env.uuid()),
+            name: op.name,
+            description: op.description.unwrap_or_default(),
+            status: op.status.unwrap_or_default(),
+            created_at: now,
+            updated_at: now,
+        };
+        let change = Change::new("services.create", service.id)
+            .with([store::insert(&service, &folded)])
+            .detail([("name", Some(json!(service.name))), ("status", Some(json!(service.status)))]);
+        match self.commit(&call, change).await {
+            Ok(()) => Ok(service),
+            Err(refused) => Err(explained(refused, store::NAME, &service.name)),
+        }
     }
-}
 
-pub async fn list(ctx: Ctx, op: ListServices) -> Result<ServiceList> {
-    let page = Page::new(op.cursor.as_deref(), op.limit)?;
-    let services = store::list(ctx.app.db.as_ref(), &page).await?;
-    let (services, next_cursor) = page.cut(services, |service| service.id.to_string());
-    Ok(ServiceList { services, next_cursor })
-}
-
-pub async fn show(ctx: Ctx, op: ShowService) -> Result<Service> {
-    super::service(&ctx, &op.id).await
-}
-
-pub async fn update(ctx: Ctx, op: UpdateService) -> Result<Service> {
-    let mut folded = String::new();
-    let name = renamed("name", op.name.as_deref(), &mut folded)?;
-    op.description.as_deref().map_or(Ok(()), model::check_description)?;
-    let service = super::service(&ctx, &op.id).await?;
-    if service.id == AUTHD && (op.name.is_some() || op.status == Some(Status::Inactive)) {
-        return Err(built_in());
+    pub(in crate::rbac) async fn list_services(&self, _: Call, op: ListServices) -> Result<ServiceList> {
+        let page = Page::new(op.cursor.as_deref(), op.limit)?;
+        let services = store::list(self.base.db.as_ref(), &page).await?;
+        let (services, next_cursor) = page.cut(services, |service| service.id);
+        Ok(ServiceList { services, next_cursor })
     }
-    let update = store::update(service.id, name, op.description.as_deref(), op.status, ctx.now());
-    let change = Change::new("services.update", service.id).with([update]).detail([
-        ("from", op.name.is_some().then(|| json!(service.name))),
-        ("name", Some(json!(op.name.as_ref().unwrap_or(&service.name)))),
-        ("description", op.description.as_ref().map(|description| json!(description))),
-        ("status", op.status.map(|status| json!(status))),
-    ]);
-    match commit_rows(&ctx, change).await {
-        Ok(committed) => returned(&committed, store::NAME, store::read),
-        Err(refused) => Err(explained(refused, store::NAME, op.name.as_deref().unwrap_or_default())),
-    }
-}
 
-/// Its tokens end with it: they could ask about nobody any more, but would still be good at /auth/validate.
-pub async fn delete(ctx: Ctx, op: DeleteService) -> Result<Done> {
-    let service = super::service(&ctx, &op.id).await?;
-    if service.id == AUTHD {
-        return Err(built_in());
+    pub(in crate::rbac) async fn show_service(&self, _: Call, op: ShowService) -> Result<Service> {
+        self.stored_service(&op.id).await
     }
-    let now = ctx.now();
-    let (revoke_tokens, revoked_tokens) = tokens::revoke_of_service(service.id, "the service was deleted", now);
-    let change = Change::new("services.delete", service.id)
-        .with([store::delete(service.id, now)])
-        .with(relations::delete_of_service(service.id))
-        .with(revoke_tokens)
-        .invalidates(revoked_tokens)
-        .detail([("name", Some(json!(service.name)))]);
-    match commit(&ctx, change).await {
-        Ok(()) => Ok(Done::default()),
-        Err(refused) => Err(explained(refused, store::NAME, "")),
+
+    pub(in crate::rbac) async fn update_service(&self, call: Call, op: UpdateService) -> Result<Service> {
+        let mut folded = String::new();
+        let name = renamed("name", op.name.as_deref(), &mut folded)?;
+        op.description.as_deref().map_or(Ok(()), model::check_description)?;
+        let service = self.stored_service(&op.id).await?;
+        if service.id == AUTHD && (op.name.is_some() || op.status == Some(Status::Inactive)) {
+            return Err(built_in());
+        }
+        let update = store::update(service.id, name, op.description.as_deref(), op.status, self.base.now());
+        let change = Change::new("services.update", service.id).with([update]).detail([
+            ("from", op.name.is_some().then(|| json!(service.name))),
+            ("name", Some(json!(op.name.as_ref().unwrap_or(&service.name)))),
+            ("description", op.description.as_ref().map(|description| json!(description))),
+            ("status", op.status.map(|status| json!(status))),
+        ]);
+        match self.commit_rows(&call, change).await {
+            Ok(committed) => returned(&committed, store::NAME, store::read),
+            Err(refused) => Err(explained(refused, store::NAME, op.name.as_deref().unwrap_or_default())),
+        }
+    }
+
+    /// Its tokens end with it: they could ask about nobody any more, but would still be good at /auth/validate.
+    pub(in crate::rbac) async fn delete_service(&self, call: Call, op: DeleteService) -> Result<Done> {
+        let service = self.stored_service(&op.id).await?;
+        if service.id == AUTHD {
+            return Err(built_in());
+        }
+        let now = self.base.now();
+        let (revoke_tokens, revoked_tokens) = tokens::revoke_of_service(service.id, "the service was deleted", now);
+        let change = Change::new("services.delete", service.id)
+            .with([store::delete(service.id, now)])
+            .with(relations::delete_of_service(service.id))
+            .with(revoke_tokens)
+            .invalidates(revoked_tokens)
+            .detail([("name", Some(json!(service.name)))]);
+        match self.commit(&call, change).await {
+            Ok(()) => Ok(Done::default()),
+            Err(refused) => Err(explained(refused, store::NAME, "")),
+        }
     }
 }
 

@@ -5,11 +5,9 @@ use shared::op::Permission;
 
 use super::super::AUTHD;
 use super::super::access::{Access, Named, Service};
-use crate::cache::clock;
 use crate::db::{Db, Query};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::names;
-use crate::world::Millis;
 
 const ACCESS: &str = "\
     WITH involved AS (SELECT u.id FROM users u, services s WHERE u.id = $1 AND s.id = $2 AND u.status = 'active' \
@@ -29,15 +27,14 @@ const SERVICE_BY_ID: &str = "SELECT id, name, status FROM services WHERE id = $1
 const SERVICE_BY_NAME: &str = "SELECT id, name, status FROM services WHERE live_name = $1";
 
 /// What a person may do in a service: nothing, if either is not there or not active.
-pub async fn find(db: &dyn Db, user: UserId, service: ServiceId, now: Millis) -> Result<Access> {
+pub async fn find(db: &dyn Db, user: UserId, service: ServiceId) -> Result<Access> {
     let rows = db.query(Query::new(ACCESS, [user.to_string().into(), service.to_string().into()])).await?;
     let (mut roles, mut permissions) = (Vec::new(), Vec::new());
     for row in &rows {
         let names = if row.int(0)? == 0 { &mut roles } else { &mut permissions };
-        names.push(row.text(1)?.to_owned());
+        names.push(row.string(1)?);
     }
-    let mut access = Access::new(roles, permissions);
-    access.read_at = clock(now);
+    let mut access = Access::new(roles, permissions)?;
     if service == AUTHD {
         access.authd = access.permissions.iter().filter_map(|name| Permission::parse(name)).collect();
     }
@@ -45,17 +42,12 @@ pub async fn find(db: &dyn Db, user: UserId, service: ServiceId, now: Millis) ->
 }
 
 /// A service that is not deleted.
-pub async fn find_service(db: &dyn Db, named: Named<'_>, now: Millis) -> Result<Option<Service>> {
+pub async fn find_service(db: &dyn Db, named: Named<'_>) -> Result<Option<Service>> {
     let query = match named {
         Named::Id(id) => Query::point(SERVICE_BY_ID, [id.to_string().into()]),
         Named::Name(name) => Query::point(SERVICE_BY_NAME, [names::fold(name).into()]),
     };
     let rows = db.query(query).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(Service {
-        id: row.text(0)?.parse().map_err(Error::internal)?,
-        name: row.text(1)?.to_owned(),
-        is_active: row.text(2)? == "active",
-        read_at: clock(now),
-    }))
+    Ok(Some(Service { id: row.id(0)?, name: row.string(1)?, is_active: row.text(2)? == "active" }))
 }

@@ -1,13 +1,16 @@
 //! The SQL of what people were given, with the names of everything: for lists and explanations.
 
+use std::fmt;
+use std::str::FromStr;
+
 use shared::api::rbac::Grant;
 use shared::id::{PermissionId, ServiceId, UserId};
 use shared::time::Time;
 
-use super::id;
 use crate::db::{Db, Query, Row, Value};
+use crate::env::Millis;
 use crate::error::Result;
-use crate::world::Millis;
+use crate::page::Page;
 
 // Ids have one length, so the keys sort by person, service, kind and what was given. Only the smaller part is sorted
 // at a time: the person of the cursor bounds both halves by their primary keys.
@@ -41,40 +44,62 @@ const OTHER_ROLES: &str = "SELECT r.name, r.status FROM service_roles sr JOIN ro
        WHERE g.person_id = $1 AND g.service_id = $2 AND g.role_id = r.id) \
      ORDER BY r.name LIMIT 10";
 
-/// Characters of a place: three ids and the kind.
-pub const PLACE: usize = 3 * uuid::fmt::Hyphenated::LENGTH + 1;
+/// The place of a grant in a list: the ids of person and service, the kind, and the id of what was given.
+#[derive(Clone, Debug)]
+pub struct GrantKey(String);
+
+impl GrantKey {
+    const LENGTH: usize = 3 * uuid::fmt::Hyphenated::LENGTH + 1;
+
+    fn person(&self) -> &str {
+        self.0.get(..uuid::fmt::Hyphenated::LENGTH).unwrap_or_default()
+    }
+}
+
+impl FromStr for GrantKey {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let is_plain = text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
+        if is_plain && text.len() == Self::LENGTH { Ok(Self(text.to_owned())) } else { Err(()) }
+    }
+}
+
+impl fmt::Display for GrantKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// Which grants a list is of.
 #[derive(Debug, Default)]
 pub struct Filter {
-    /// Only those behind this place.
-    pub after: String,
     pub person: Option<UserId>,
     pub service: Option<ServiceId>,
 }
 
 /// Grants with their places, person by person.
-pub async fn list(db: &dyn Db, filter: &Filter, rows: Value) -> Result<Vec<(String, Grant)>> {
+pub async fn list(db: &dyn Db, filter: &Filter, page: &Page<GrantKey>) -> Result<Vec<(GrantKey, Grant)>> {
     let text = |id: Option<String>| Value::from(id.unwrap_or_default());
-    let person = filter.after.get(..uuid::fmt::Hyphenated::LENGTH).unwrap_or_default();
+    let person = page.after.as_ref().map(GrantKey::person).unwrap_or_default();
     let params = [
-        filter.after.as_str().into(),
+        page.after_or(""),
         person.into(),
         text(filter.person.map(|person| person.to_string())),
         text(filter.service.map(|service| service.to_string())),
-        rows,
+        page.rows(),
     ];
-    let read = |row: &Row| -> Result<(String, Grant)> {
+    let read = |row: &Row| -> Result<(GrantKey, Grant)> {
         let grant = Grant {
-            person_id: id(row, 0)?,
-            username: row.text(1)?.to_owned(),
-            service_id: id(row, 2)?,
-            service: row.text(3)?.to_owned(),
-            role: row.opt_text(4)?.map(str::to_owned),
-            permission: row.opt_text(5)?.map(str::to_owned),
+            person_id: row.id(0)?,
+            username: row.string(1)?,
+            service_id: row.id(2)?,
+            service: row.string(3)?,
+            role: row.opt_string(4)?,
+            permission: row.opt_string(5)?,
             created_at: Time::from_millis(row.int(6)?),
         };
-        Ok((row.text(7)?.to_owned(), grant))
+        Ok((GrantKey(row.string(7)?), grant))
     };
     db.query(Query::new(LIST, params)).await?.iter().map(read).collect()
 }
@@ -112,11 +137,11 @@ pub async fn list_given_roles(
     let query = Query::new(GIVEN_ROLES, [person.to_string().into(), service.to_string().into(), text_of(permission)]);
     let read = |row: &Row| -> Result<GivenRole> {
         Ok(GivenRole {
-            name: row.text(0)?.to_owned(),
+            name: row.string(0)?,
             is_active: row.text(1)? == "active",
             granted_at: row.int(2)?,
-            counts: row.int(3)? != 0,
-            has_permission: row.int(4)? != 0,
+            counts: row.bool(3)?,
+            has_permission: row.bool(4)?,
         })
     };
     db.query(query).await?.iter().map(read).collect()
@@ -131,7 +156,7 @@ pub async fn list_other_roles(
     permission: PermissionId,
 ) -> Result<Vec<(String, bool)>> {
     let query = Query::new(OTHER_ROLES, [person.to_string().into(), service.to_string().into(), text_of(permission)]);
-    let read = |row: &Row| -> Result<(String, bool)> { Ok((row.text(0)?.to_owned(), row.text(1)? == "active")) };
+    let read = |row: &Row| -> Result<(String, bool)> { Ok((row.string(0)?, row.text(1)? == "active")) };
     db.query(query).await?.iter().map(read).collect()
 }
 

@@ -6,64 +6,15 @@ pub mod permissions;
 pub mod relations;
 pub mod roles;
 pub mod services;
-pub mod users;
 
+use shared::id::UserId;
 use shared::op::Permission;
 
+use super::AUTHD;
 use crate::authority;
 use crate::caller::Permissions;
-use crate::db::{Db, Query, Row, Statement, Value};
+use crate::db::{Db, Query, Row, Statement};
 use crate::error::{Error, Result};
-
-/// Declares what users, services, roles and permissions have in common; the module supplies `read`. Every statement that
-/// says that the thing is there, or writes its row, has the name `NAME`.
-macro_rules! thing {
-    ($name:literal, $table:literal, $columns:literal, $type:ty, $id:ty) => {
-        pub const NAME: &str = $name;
-        const FIND_BY_ID: &str =
-            concat!("SELECT ", $columns, " FROM ", $table, " WHERE id = $1 AND deleted_at IS NULL");
-        const FIND_BY_NAME: &str = concat!("SELECT ", $columns, " FROM ", $table, " WHERE live_name = $1");
-        const LIST: &str = concat!(
-            "SELECT ",
-            $columns,
-            " FROM ",
-            $table,
-            " WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2"
-        );
-        const ALIVE: &str = concat!("SELECT 1 FROM ", $table, " WHERE id = $1 AND deleted_at IS NULL");
-        const DELETE: &str = concat!(
-            "UPDATE ",
-            $table,
-            " SET deleted_at = $2, updated_at = $2, live_name = NULL WHERE id = $1 AND deleted_at IS NULL"
-        );
-
-        /// By id or name.
-        pub async fn find(db: &dyn Db, id_or_name: &str) -> Result<Option<$type>> {
-            let query = match id_or_name.parse::<$id>() {
-                Ok(id) => Query::point(FIND_BY_ID, [id.to_string().into()]),
-                Err(_) => Query::point(FIND_BY_NAME, [names::fold(id_or_name).into()]),
-            };
-            db.query(query).await?.first().map(read).transpose()
-        }
-
-        /// All of them, oldest first.
-        pub async fn list(db: &dyn Db, page: &Page) -> Result<Vec<$type>> {
-            let query = Query::new(LIST, [page.after.as_str().into(), page.rows()]);
-            db.query(query).await?.iter().map(read).collect()
-        }
-
-        /// Fails when it has been deleted.
-        pub fn alive(id: $id) -> Statement {
-            Statement::exists(NAME, ALIVE, [id.to_string().into()])
-        }
-
-        /// Frees the name; fails when it has been deleted before.
-        pub fn delete(id: $id, now: Millis) -> Statement {
-            Statement::one(NAME, DELETE, [id.to_string().into(), now.into()])
-        }
-    };
-}
-pub(crate) use thing;
 
 /// Counts the changes of what somebody may do on authd: see [`count_change`].
 pub const CHANGES: &str = "access.changes";
@@ -94,11 +45,15 @@ fn of_authd(rows: &[Row]) -> Result<Permissions> {
     Ok(names.into_iter().filter_map(Permission::parse).collect())
 }
 
-fn id<T: std::str::FromStr<Err = uuid::Error>>(row: &Row, column: usize) -> Result<T> {
-    row.text(column)?.parse().map_err(Error::internal)
-}
+const ON_AUTHD: &str = "\
+    SELECT p.name FROM person_service_permissions g JOIN permissions p ON p.id = g.permission_id \
+     WHERE g.person_id = $1 AND g.service_id = $2 \
+    UNION SELECT p.name FROM person_service_roles g \
+      JOIN service_roles sr ON sr.service_id = g.service_id AND sr.role_id = g.role_id \
+      JOIN role_permissions rp ON rp.role_id = g.role_id JOIN permissions p ON p.id = rp.permission_id \
+     WHERE g.person_id = $1 AND g.service_id = $2";
 
-/// A given text, or null for a field that stays.
-fn opt(text: Option<&str>) -> Value {
-    text.into()
+/// What a user would hold on authd if the user and every role of theirs were active.
+pub async fn on_authd(db: &dyn Db, user: UserId) -> Result<Permissions> {
+    of_authd(&db.query(Query::new(ON_AUTHD, [user.to_string().into(), AUTHD.to_string().into()])).await?)
 }

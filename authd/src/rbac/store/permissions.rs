@@ -4,14 +4,16 @@ use shared::api::rbac::Permission;
 use shared::id::PermissionId;
 use shared::time::Time;
 
-use super::super::model::Page;
-use super::{id, opt, thing};
+use uuid::Uuid;
+
+use crate::db::named::named;
 use crate::db::{Db, Query, Row, Statement};
+use crate::env::Millis;
 use crate::error::Result;
 use crate::names;
-use crate::world::Millis;
+use crate::page::Page;
 
-thing!("permission", "permissions", "id, name, created_at, updated_at", Permission, PermissionId);
+named!("permission", "permissions", "id, name, created_at, updated_at", Permission, PermissionId);
 
 const INSERT: &str =
     "INSERT INTO permissions (id, name, live_name, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)";
@@ -37,13 +39,13 @@ pub fn insert(permission: &Permission, folded: &str) -> Statement {
 /// Fails when there is none, duplicate when the name is taken.
 pub fn update(permission: PermissionId, name: Option<(&str, &str)>, now: Millis) -> Statement {
     let (name, folded) = name.unzip();
-    Statement::one(NAME, UPDATE, [permission.to_string().into(), opt(name), opt(folded), now.into()])
+    Statement::one(NAME, UPDATE, [permission.to_string().into(), name.into(), folded.into(), now.into()])
 }
 
 pub fn read(row: &Row) -> Result<Permission> {
     Ok(Permission {
-        id: id(row, 0)?,
-        name: row.text(1)?.to_owned(),
+        id: row.id(0)?,
+        name: row.string(1)?,
         created_at: Time::from_millis(row.int(2)?),
         updated_at: Time::from_millis(row.int(3)?),
     })

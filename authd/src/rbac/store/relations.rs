@@ -4,11 +4,14 @@ use shared::api::rbac::{Permission, Role, Service};
 use shared::api::users::User;
 use shared::id::{PermissionId, RoleId, ServiceId, UserId};
 
-use super::super::model::Page;
-use super::{permissions, roles, services, users};
+use uuid::Uuid;
+
+use super::{permissions, roles, services};
 use crate::db::{Db, Query, Row, Statement, Value};
+use crate::env::Millis;
 use crate::error::Result;
-use crate::world::Millis;
+use crate::page::Page;
+use crate::users::store as users;
 
 /// The name of the statement that makes or ends a relation.
 pub const RELATION: &str = "relation";
@@ -155,31 +158,36 @@ const PERSON_SERVICES: &str = "SELECT s.id, s.name, s.description, s.status, s.c
 async fn list<T, const N: usize>(
     db: &dyn Db,
     sql: &'static str,
-    page: &Page,
+    page: &Page<Uuid>,
     of: [String; N],
     read: fn(&Row) -> Result<T>,
 ) -> Result<Vec<T>> {
-    let mut params = vec![page.after.as_str().into(), page.rows()];
+    let mut params = vec![page.after_or(""), page.rows()];
     params.extend(of.map(Value::from));
     db.query(Query::new(sql, params)).await?.iter().map(read).collect()
 }
 
-pub async fn list_role_permissions(db: &dyn Db, role: RoleId, page: &Page) -> Result<Vec<Permission>> {
+pub async fn list_role_permissions(db: &dyn Db, role: RoleId, page: &Page<Uuid>) -> Result<Vec<Permission>> {
     list(db, ROLE_PERMISSIONS, page, [role.to_string()], permissions::read).await
 }
 
-pub async fn list_service_roles(db: &dyn Db, service: ServiceId, page: &Page) -> Result<Vec<Role>> {
+pub async fn list_service_roles(db: &dyn Db, service: ServiceId, page: &Page<Uuid>) -> Result<Vec<Role>> {
     list(db, SERVICE_ROLES, page, [service.to_string()], roles::read).await
 }
 
-pub async fn list_person_roles(db: &dyn Db, person: UserId, service: ServiceId, page: &Page) -> Result<Vec<Role>> {
+pub async fn list_person_roles(
+    db: &dyn Db,
+    person: UserId,
+    service: ServiceId,
+    page: &Page<Uuid>,
+) -> Result<Vec<Role>> {
     list(db, PERSON_ROLES, page, [person.to_string(), service.to_string()], roles::read).await
 }
 
-pub async fn list_role_people(db: &dyn Db, service: ServiceId, role: RoleId, page: &Page) -> Result<Vec<User>> {
+pub async fn list_role_people(db: &dyn Db, service: ServiceId, role: RoleId, page: &Page<Uuid>) -> Result<Vec<User>> {
     list(db, ROLE_PEOPLE, page, [service.to_string(), role.to_string()], users::read).await
 }
 
-pub async fn list_person_services(db: &dyn Db, person: UserId, page: &Page) -> Result<Vec<Service>> {
+pub async fn list_person_services(db: &dyn Db, person: UserId, page: &Page<Uuid>) -> Result<Vec<Service>> {
     list(db, PERSON_SERVICES, page, [person.to_string()], services::read).await
 }

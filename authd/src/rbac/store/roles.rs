@@ -6,15 +6,19 @@ use shared::id::RoleId;
 use shared::time::Time;
 
 use super::super::AUTHD;
-use super::super::model::{self, Page};
-use super::{id, of_authd, opt, thing};
+use super::of_authd;
 use crate::caller::Permissions;
+use uuid::Uuid;
+
+use crate::db::named::named;
 use crate::db::{Db, Query, Row, Statement};
+use crate::env::Millis;
 use crate::error::Result;
 use crate::names;
-use crate::world::Millis;
+use crate::page::Page;
+use crate::users::store as users;
 
-thing!("role", "roles", "id, name, status, created_at, updated_at", Role, RoleId);
+named!("role", "roles", "id, name, status, created_at, updated_at", Role, RoleId);
 
 const INSERT: &str =
     "INSERT INTO roles (id, name, live_name, status, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)";
@@ -47,7 +51,7 @@ pub fn update(role: RoleId, name: Option<(&str, &str)>, status: Option<Status>, 
     Statement::one(
         NAME,
         UPDATE,
-        [role.to_string().into(), opt(name), opt(folded), opt(status.map(Status::as_str)), now.into()],
+        [role.to_string().into(), name.into(), folded.into(), status.map(Status::as_str).into(), now.into()],
     )
 }
 
@@ -64,9 +68,9 @@ pub async fn counts_on_authd(db: &dyn Db, role: RoleId) -> Result<bool> {
 
 pub fn read(row: &Row) -> Result<Role> {
     Ok(Role {
-        id: id(row, 0)?,
-        name: row.text(1)?.to_owned(),
-        status: model::status(row.text(2)?),
+        id: row.id(0)?,
+        name: row.string(1)?,
+        status: users::status(row.text(2)?),
         created_at: Time::from_millis(row.int(3)?),
         updated_at: Time::from_millis(row.int(4)?),
     })

@@ -5,14 +5,17 @@ use shared::api::users::Status;
 use shared::id::ServiceId;
 use shared::time::Time;
 
-use super::super::model::{self, Page};
-use super::{id, opt, thing};
+use uuid::Uuid;
+
+use crate::db::named::named;
 use crate::db::{Db, Query, Row, Statement};
+use crate::env::Millis;
 use crate::error::Result;
 use crate::names;
-use crate::world::Millis;
+use crate::page::Page;
+use crate::users::store as users;
 
-thing!("service", "services", "id, name, description, status, created_at, updated_at", Service, ServiceId);
+named!("service", "services", "id, name, description, status, created_at, updated_at", Service, ServiceId);
 
 const INSERT: &str = "INSERT INTO services (id, name, live_name, description, status, created_at, updated_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $6)";
@@ -52,10 +55,10 @@ pub fn update(
         UPDATE,
         [
             service.to_string().into(),
-            opt(name),
-            opt(folded),
-            opt(description),
-            opt(status.map(Status::as_str)),
+            name.into(),
+            folded.into(),
+            description.into(),
+            status.map(Status::as_str).into(),
             now.into(),
         ],
     )
@@ -63,10 +66,10 @@ pub fn update(
 
 pub fn read(row: &Row) -> Result<Service> {
     Ok(Service {
-        id: id(row, 0)?,
-        name: row.text(1)?.to_owned(),
-        description: row.text(2)?.to_owned(),
-        status: model::status(row.text(3)?),
+        id: row.id(0)?,
+        name: row.string(1)?,
+        description: row.string(2)?,
+        status: users::status(row.text(3)?),
         created_at: Time::from_millis(row.int(4)?),
         updated_at: Time::from_millis(row.int(5)?),
     })

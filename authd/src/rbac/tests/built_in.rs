@@ -7,29 +7,29 @@ use crate::ledger::Subscriber;
 
 #[tokio::test]
 async fn the_service_authd_its_permissions_and_its_role_are_there_from_the_start() {
-    let room = Room::new().await;
-    let service = room.must("services.show", json!({ "id": "AUTHD" })).await;
+    let scene = Scene::new().await;
+    let service = scene.must("services.show", json!({ "id": "AUTHD" })).await;
     assert_eq!((&service["id"], &service["status"]), (&json!(AUTHD), &json!("active")));
-    let listed = names(&room.must("permissions.list", json!({})).await["permissions"], "name");
+    let listed = names(&scene.must("permissions.list", json!({})).await["permissions"], "name");
     let mut expected: Vec<&str> = Permission::ALL.iter().map(|permission| permission.as_str()).collect();
     expected.sort_unstable();
     let mut sorted = listed;
     sorted.sort_unstable();
     assert_eq!(sorted, expected);
-    let role = room.must("services.list_roles", json!({ "id": "authd" })).await["roles"][0].clone();
+    let role = scene.must("services.list_roles", json!({ "id": "authd" })).await["roles"][0].clone();
     assert_eq!((&role["name"], &role["id"]), (&json!("authd-admin"), &json!(ADMIN_ROLE)));
-    let held = room.must("roles.list_permissions", json!({ "id": "authd-admin" })).await;
+    let held = scene.must("roles.list_permissions", json!({ "id": "authd-admin" })).await;
     assert_eq!(names(&held["permissions"], "name"), ["admin"]);
 }
 
 #[tokio::test]
 async fn seeding_writes_once_and_repairs_what_is_missing() {
-    let room = Room::new().await;
-    let db = room.app.app.db.as_ref();
+    let scene = Scene::new().await;
+    let db = scene.app.base.db.as_ref();
     let count = async |sql: &'static str| db.query(Query::new(sql, [])).await.unwrap()[0].int(0).unwrap();
     let written = async || count("SELECT value FROM counters WHERE name = 'access.changes'").await;
     assert_eq!(written().await, 1);
-    seed(db, &room.app.world).await.unwrap();
+    seed(db, &scene.app.env).await.unwrap();
     assert_eq!(written().await, 1, "nothing was missing");
     for broken in [
         "DELETE FROM service_roles",
@@ -39,15 +39,15 @@ async fn seeding_writes_once_and_repairs_what_is_missing() {
     ] {
         db.commit(vec![crate::db::Statement::any("test", broken, [])]).await.unwrap();
         let before = written().await;
-        seed(db, &room.app.world).await.unwrap();
+        seed(db, &scene.app.env).await.unwrap();
         assert_eq!(written().await, before + 1, "{broken}");
-        room.app.app.rbac.forget_all();
-        room.the_admin_role_works().await;
+        scene.app.modules.rbac.forget_all();
+        scene.the_admin_role_works().await;
     }
     assert_eq!(count("SELECT COUNT(*) FROM permissions").await, i64::try_from(Permission::ALL.len()).unwrap());
 }
 
-impl Room {
+impl Scene {
     async fn the_admin_role_works(&self) {
         let id = self.make("users", "somebody").await;
         let fields = json!({ "person_id": id, "service_id": "authd", "role_id": "authd-admin" });
@@ -59,7 +59,7 @@ impl Room {
 
 #[tokio::test]
 async fn what_is_built_in_stays() {
-    let room = Room::new().await;
+    let scene = Scene::new().await;
     for (operation, fields) in [
         ("services.update", json!({ "id": "authd", "name": "else" })),
         ("services.update", json!({ "id": AUTHD, "status": "inactive" })),
@@ -72,16 +72,16 @@ async fn what_is_built_in_stays() {
         ("roles.remove_permission", json!({ "role_id": "authd-admin", "permission_id": "admin" })),
         ("services.remove_role", json!({ "service_id": "authd", "role_id": "authd-admin" })),
     ] {
-        let error = room.app.call(operation, fields).await.unwrap_err();
+        let error = scene.app.call(operation, fields).await.unwrap_err();
         assert_eq!(error.code.as_str(), "conflict", "{operation}");
         assert!(error.detail.contains("built in"), "{}", error.detail);
     }
-    room.must("services.update", json!({ "id": "authd", "description": "ours" })).await;
+    scene.must("services.update", json!({ "id": "authd", "description": "ours" })).await;
     for variant in ["tokens.write", "Tokens.Write", "ＡＤＭＩＮ"] {
-        assert_eq!(room.refused("permissions.create", json!({ "name": variant })).await, "name_taken");
+        assert_eq!(scene.refused("permissions.create", json!({ "name": variant })).await, "name_taken");
     }
-    room.make("permissions", "mine").await;
+    scene.make("permissions", "mine").await;
     let rename = json!({ "id": "mine", "name": "Admin" });
-    assert_eq!(room.refused("permissions.update", rename).await, "name_taken");
-    room.the_admin_role_works().await;
+    assert_eq!(scene.refused("permissions.update", rename).await, "name_taken");
+    scene.the_admin_role_works().await;
 }

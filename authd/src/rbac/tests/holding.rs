@@ -31,31 +31,31 @@ fn on_authd(role: &str) -> Value {
 }
 
 /// bob, and a role minter that has tokens.write and does not count on authd.
-async fn with_minter(more: &[(&str, Value)]) -> Room {
-    let room = Room::new().await;
-    room.make("users", "bob").await;
-    room.make("roles", "minter").await;
-    room.must("roles.add_permission", permission_of("minter")).await;
+async fn with_minter(more: &[(&str, Value)]) -> Scene {
+    let scene = Scene::new().await;
+    scene.make("users", "bob").await;
+    scene.make("roles", "minter").await;
+    scene.must("roles.add_permission", permission_of("minter")).await;
     for (operation, fields) in more {
-        room.must(operation, fields.clone()).await;
+        scene.must(operation, fields.clone()).await;
     }
-    room
+    scene
 }
 
 /// The lesser is refused, is told what is missing, and nothing changes; the twin succeeds, with effect.
 async fn only_the_twin(more: &[(&str, Value)], operation: &str, fields: Value, before: bool, after: bool) {
-    let room = with_minter(more).await;
-    let holds = async || room.has("bob", "authd", "tokens.write").await;
-    let shown = async || room.must("users.list", json!({})).await;
+    let scene = with_minter(more).await;
+    let holds = async || scene.has("bob", "authd", "tokens.write").await;
+    let shown = async || scene.must("users.list", json!({})).await;
     let (was, people) = (holds().await, shown().await);
     assert_eq!(was, before, "{operation} {fields}");
-    let error = room.app.call_as(holder(&LESSER), operation, fields.clone()).await.unwrap_err();
+    let error = scene.app.call_as(holder(&LESSER), operation, fields.clone()).await.unwrap_err();
     assert_eq!(error.code.as_str(), "forbidden", "{operation} {fields}");
     assert!(error.detail.contains("tokens.write"), "{}", error.detail);
     assert_eq!((holds().await, shown().await), (was, people));
-    assert_eq!(room.outcome(&TWIN, operation, fields.clone()).await, "ok", "{operation} {fields}");
+    assert_eq!(scene.outcome(&TWIN, operation, fields.clone()).await, "ok", "{operation} {fields}");
     if operation == "users.delete" {
-        assert_eq!(room.refused("users.show", json!({ "id": "bob" })).await, "not_found");
+        assert_eq!(scene.refused("users.show", json!({ "id": "bob" })).await, "not_found");
     } else {
         assert_eq!(holds().await, after, "{operation} {fields}");
     }
@@ -101,11 +101,11 @@ async fn nobody_becomes_somebody_mightier() {
     only_the_twin(&by_role, "users.delete", json!({ "id": "bob" }), true, false).await;
     only_the_twin(&by_grant, "users.delete", json!({ "id": "bob" }), true, false).await;
     // What cannot be used to sign in as somebody may be changed, and so may all of those who hold nothing.
-    let room = with_minter(&by_grant).await;
-    assert_eq!(room.outcome(&LESSER, "users.update", json!({ "id": "bob", "name": "Bob" })).await, "ok");
-    room.make("users", "eve").await;
-    assert_eq!(room.outcome(&LESSER, "users.update", json!({ "id": "eve", "password": PASSWORD })).await, "ok");
-    assert_eq!(room.outcome(&LESSER, "users.delete", json!({ "id": "eve" })).await, "ok");
+    let scene = with_minter(&by_grant).await;
+    assert_eq!(scene.outcome(&LESSER, "users.update", json!({ "id": "bob", "name": "Bob" })).await, "ok");
+    scene.make("users", "eve").await;
+    assert_eq!(scene.outcome(&LESSER, "users.update", json!({ "id": "eve", "password": PASSWORD })).await, "ok");
+    assert_eq!(scene.outcome(&LESSER, "users.delete", json!({ "id": "eve" })).await, "ok");
 }
 
 #[tokio::test]
@@ -124,8 +124,8 @@ async fn nobody_takes_away_what_they_do_not_hold() {
 
 #[tokio::test]
 async fn in_other_services_the_permissions_of_authd_are_names_like_any_other() {
-    let room = with_minter(&[]).await;
-    room.make("services", "app").await;
+    let scene = with_minter(&[]).await;
+    scene.make("services", "app").await;
     for (operation, fields) in [
         ("services.add_role", json!({ "service_id": "app", "role_id": "minter" })),
         ("grants.add_role", role_of("bob", "app", "minter")),
@@ -134,24 +134,24 @@ async fn in_other_services_the_permissions_of_authd_are_names_like_any_other() {
         ("roles.add_permission", permission_of("minter")),
         ("users.update", json!({ "id": "bob", "password": PASSWORD })),
     ] {
-        assert_eq!(room.outcome(&LESSER, operation, fields).await, "ok", "{operation}");
+        assert_eq!(scene.outcome(&LESSER, operation, fields).await, "ok", "{operation}");
     }
-    assert!(room.has("bob", "app", "tokens.write").await && !room.has("bob", "authd", "tokens.write").await);
-    let caller = room.app.caller(&room.sign_in("bob").await).await.unwrap();
+    assert!(scene.has("bob", "app", "tokens.write").await && !scene.has("bob", "authd", "tokens.write").await);
+    let caller = scene.app.caller(&scene.sign_in("bob").await).await.unwrap();
     assert!(!caller.can(Permission::TokensWrite));
 }
 
 #[tokio::test]
 async fn two_changes_that_overlap_do_not_give_away_together_what_neither_may() {
     for _ in 0..4 {
-        let room = Room::new().await;
-        room.make("users", "eve").await;
+        let scene = Scene::new().await;
+        scene.make("users", "eve").await;
         for number in 0..6 {
             let role = format!("role {number}");
-            room.make("roles", &role).await;
+            scene.make("roles", &role).await;
             let (lesser, other) = (holder(&LESSER), holder(&LESSER));
-            let counting = room.app.call_as(lesser, "services.add_role", on_authd(&role));
-            let having = room.app.call_as(other, "roles.add_permission", permission_of(&role));
+            let counting = scene.app.call_as(lesser, "services.add_role", on_authd(&role));
+            let having = scene.app.call_as(other, "roles.add_permission", permission_of(&role));
             let (counting, having) = tokio::join!(counting, having);
             let refused = [counting, having].into_iter().filter_map(Result::err).map(|error| error.code.as_str());
             assert_eq!(refused.collect::<Vec<_>>(), ["forbidden"], "{role}");
@@ -161,13 +161,13 @@ async fn two_changes_that_overlap_do_not_give_away_together_what_neither_may() {
 
 #[tokio::test]
 async fn those_who_hold_everything_wait_for_nobody() {
-    let room = Room::furnished().await;
+    let scene = Scene::furnished().await;
     for number in 0..8 {
-        room.make("users", &format!("n{number}")).await;
+        scene.make("users", &format!("n{number}")).await;
     }
     let tries = (0..8).map(|number| {
         let role = json!({ "person_id": format!("n{number}"), "service_id": "authd", "role_id": "authd-admin" });
-        room.app.spawn("grants.add_role", role)
+        scene.app.spawn("grants.add_role", role)
     });
     for answer in tries.collect::<Vec<_>>() {
         answer.await.unwrap().unwrap();
@@ -176,16 +176,16 @@ async fn those_who_hold_everything_wait_for_nobody() {
 
 #[tokio::test]
 async fn a_person_manages_with_what_they_hold_and_loses_it_at_once() {
-    let room = Room::new().await;
-    room.must("users.create", json!({ "username": "root", "password": PASSWORD })).await;
-    room.make("users", "bob").await;
+    let scene = Scene::new().await;
+    scene.must("users.create", json!({ "username": "root", "password": PASSWORD })).await;
+    scene.make("users", "bob").await;
     let admin = role_of("root", "authd", "authd-admin");
-    room.must("grants.add_role", admin.clone()).await;
-    let token = room.sign_in("root").await;
-    let caller = async || room.app.caller(&token).await.unwrap();
-    room.app.call_as(caller().await, "grants.add_permission", direct("bob", "authd")).await.unwrap();
-    assert!(room.has("bob", "authd", "tokens.write").await);
-    room.must("grants.remove_role", admin).await;
-    let refused = room.app.refused_as(caller().await, "grants.remove_permission", direct("bob", "authd")).await;
+    scene.must("grants.add_role", admin.clone()).await;
+    let token = scene.sign_in("root").await;
+    let caller = async || scene.app.caller(&token).await.unwrap();
+    scene.app.call_as(caller().await, "grants.add_permission", direct("bob", "authd")).await.unwrap();
+    assert!(scene.has("bob", "authd", "tokens.write").await);
+    scene.must("grants.remove_role", admin).await;
+    let refused = scene.app.refused_as(caller().await, "grants.remove_permission", direct("bob", "authd")).await;
     assert_eq!(refused, "forbidden");
 }

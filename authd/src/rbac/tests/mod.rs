@@ -1,4 +1,4 @@
-//! Feature tests of the room, through the registry.
+//! Feature tests of the module, through the registry.
 
 mod built_in;
 mod explaining;
@@ -17,26 +17,26 @@ use crate::testing::TestApp;
 
 const PASSWORD: &str = "correct horse battery";
 
-/// The daemon, and short ways to say what the tests of this room say all the time.
-struct Room {
+/// The daemon, and short ways to say what the tests of this module say all the time.
+struct Scene {
     app: TestApp,
 }
 
-impl Room {
+impl Scene {
     async fn new() -> Self {
         Self { app: TestApp::new().await }
     }
 
     /// alice, the service app, and the role editor, which counts there and has the permission write; nothing granted.
     async fn furnished() -> Self {
-        let room = Self::new().await;
-        room.make("users", "alice").await;
-        room.make("services", "app").await;
-        room.make("roles", "editor").await;
-        room.make("permissions", "write").await;
-        room.must("roles.add_permission", json!({ "role_id": "editor", "permission_id": "write" })).await;
-        room.must("services.add_role", json!({ "service_id": "app", "role_id": "editor" })).await;
-        room
+        let scene = Self::new().await;
+        scene.make("users", "alice").await;
+        scene.make("services", "app").await;
+        scene.make("roles", "editor").await;
+        scene.make("permissions", "write").await;
+        scene.must("roles.add_permission", json!({ "role_id": "editor", "permission_id": "write" })).await;
+        scene.must("services.add_role", json!({ "service_id": "app", "role_id": "editor" })).await;
+        scene
     }
 
     /// Calls as somebody who holds everything; it must succeed.

@@ -7,16 +7,17 @@ use shared::api::users::{DocumentType, PersonType, Status, User};
 use shared::id::{PermissionId, RoleId, ServiceId, UserId};
 use shared::time::Time;
 
-use super::super::model::Page;
 use super::super::store::grants::{self, Filter};
 use super::super::store::relations::{self, Relation};
-use super::super::store::users::{Changes, Password};
-use super::super::store::{self, permissions, roles, services, users};
+use super::super::store::{self, permissions, roles, services};
 use super::super::{AUTHD, seed};
 use crate::caller::Permissions;
 use crate::db::{Db, DbError, Statement, testing};
+use crate::env::Env;
+use crate::page::Page;
 use crate::testing::NOW;
-use crate::world::World;
+use crate::users::store as users;
+use crate::users::store::{Changes, Password};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite() {
@@ -36,19 +37,19 @@ async fn must(db: &dyn Db, batch: Vec<Statement>) {
 }
 
 async fn walk(db: Arc<dyn Db>) {
-    let (world, _) = World::fixed(NOW);
+    let (env, _) = Env::fixed(NOW);
     let db = db.as_ref();
-    tokio::try_join!(seed(db, &world), seed(db, &world)).unwrap();
+    tokio::try_join!(seed(db, &env), seed(db, &env)).unwrap();
     let seeded = store::changes(db).await.unwrap();
-    seed(db, &world).await.unwrap();
+    seed(db, &env).await.unwrap();
     assert_eq!(store::changes(db).await.unwrap(), seeded);
     must(db, vec![store::no_change_since(seeded), store::count_change(), store::no_change_since(seeded + 1)]).await;
     assert!(matches!(db.commit(vec![store::no_change_since(seeded)]).await, Err(DbError::ExpectationFailed(_))));
 
-    let page = Page { after: String::new(), limit: 100 };
+    let page = Page::<uuid::Uuid>::new(None, None).unwrap();
     let at = Time::from_millis(NOW);
     let user = User {
-        id: UserId(world.uuid()),
+        id: UserId(env.uuid()),
         username: "Alice".into(),
         name: "Alice A.".into(),
         status: Status::Active,
@@ -61,7 +62,7 @@ async fn walk(db: Arc<dyn Db>) {
     };
     let password = Password { hash: "hash".into(), set_at: NOW };
     must(db, vec![users::insert(&user, "alice", Some(&password))]).await;
-    let again = vec![users::insert(&User { id: UserId(world.uuid()), ..user.clone() }, "alice", None)];
+    let again = vec![users::insert(&User { id: UserId(env.uuid()), ..user.clone() }, "alice", None)];
     assert!(matches!(db.commit(again).await, Err(DbError::Duplicate("user"))));
     for id in ["ALICE", &user.id.to_string()] {
         assert_eq!(users::find(db, id).await.unwrap().as_ref(), Some(&user));
@@ -84,7 +85,7 @@ async fn walk(db: Arc<dyn Db>) {
     }
 
     let service = Service {
-        id: ServiceId(world.uuid()),
+        id: ServiceId(env.uuid()),
         name: "App".into(),
         description: "d".into(),
         status: Status::Active,
@@ -100,7 +101,7 @@ async fn walk(db: Arc<dyn Db>) {
         services::read(&outcomes.rows("service")[0]).unwrap();
     }
     let role =
-        Role { id: RoleId(world.uuid()), name: "R".into(), status: Status::Active, created_at: at, updated_at: at };
+        Role { id: RoleId(env.uuid()), name: "R".into(), status: Status::Active, created_at: at, updated_at: at };
     must(db, vec![roles::insert(&role, "r")]).await;
     assert_eq!(roles::find(db, "R").await.unwrap().as_ref(), Some(&role));
     assert_eq!(roles::list(db, &page).await.unwrap().len(), 2);
@@ -108,7 +109,7 @@ async fn walk(db: Arc<dyn Db>) {
         let outcomes = db.commit(vec![roles::update(role.id, name, status, NOW + 9)]).await.unwrap();
         roles::read(&outcomes.rows("role")[0]).unwrap();
     }
-    let permission = Named { id: PermissionId(world.uuid()), name: "P".into(), created_at: at, updated_at: at };
+    let permission = Named { id: PermissionId(env.uuid()), name: "P".into(), created_at: at, updated_at: at };
     must(db, vec![permissions::insert(&permission, "p")]).await;
     assert_eq!(permissions::find(db, "P").await.unwrap().as_ref(), Some(&permission));
     assert!(permissions::list(db, &page).await.unwrap().contains(&permission));
@@ -135,7 +136,7 @@ async fn walk(db: Arc<dyn Db>) {
         must(db, relation.insert(NOW)).await;
     }
     let minting: Permissions = [shared::op::Permission::TokensWrite].into_iter().collect();
-    assert_eq!(users::on_authd(db, user.id).await.unwrap(), minting);
+    assert_eq!(store::on_authd(db, user.id).await.unwrap(), minting);
     assert_eq!(roles::on_authd(db, role.id).await.unwrap(), minting);
     assert!(roles::counts_on_authd(db, role.id).await.unwrap());
     assert_eq!(relations::list_role_permissions(db, role.id, &page).await.unwrap().len(), 2);
@@ -143,14 +144,16 @@ async fn walk(db: Arc<dyn Db>) {
     assert_eq!(relations::list_person_roles(db, user.id, service.id, &page).await.unwrap().len(), 1);
     assert_eq!(relations::list_role_people(db, service.id, role.id, &page).await.unwrap().len(), 1);
     assert_eq!(relations::list_person_services(db, user.id, &page).await.unwrap().len(), 2);
-    let listed = grants::list(db, &Filter::default(), page.rows()).await.unwrap();
+    let whole = Page::<grants::GrantKey>::new(None, None).unwrap();
+    let listed = grants::list(db, &Filter::default(), &whole).await.unwrap();
     assert_eq!(listed.len(), 3);
-    let after = Filter { after: listed[0].0.clone(), person: Some(user.id), service: Some(service.id) };
-    assert!(grants::list(db, &after, page.rows()).await.unwrap().len() <= 2);
+    let one = Filter { person: Some(user.id), service: Some(service.id) };
+    let after = Page::new(Some(&listed[0].0.to_string()), None).unwrap();
+    assert!(grants::list(db, &one, &after).await.unwrap().len() <= 2);
     assert_eq!(grants::find_direct(db, user.id, service.id, permission.id).await.unwrap(), Some(NOW));
     let given = grants::list_given_roles(db, user.id, service.id, permission.id).await.unwrap();
     assert!(!given[0].is_active && given[0].counts && given[0].has_permission && given[0].granted_at == NOW);
-    let nobody = UserId(world.uuid());
+    let nobody = UserId(env.uuid());
     assert_eq!(
         grants::list_other_roles(db, nobody, service.id, permission.id).await.unwrap(),
         [("R2".to_owned(), false)]
@@ -165,7 +168,7 @@ async fn walk(db: Arc<dyn Db>) {
         must(db, delete.concat()).await;
         assert!(matches!(db.commit(delete.concat()).await, Err(DbError::ExpectationFailed(_))));
     }
-    assert!(grants::list(db, &Filter::default(), page.rows()).await.unwrap().is_empty());
+    assert!(grants::list(db, &Filter::default(), &whole).await.unwrap().is_empty());
     for relation in all {
         assert!(matches!(db.commit(relation.insert(NOW)).await, Err(DbError::ExpectationFailed(_))), "{relation:?}");
     }

@@ -8,63 +8,63 @@ const KINDS: [(&str, &str); 4] =
 
 #[tokio::test]
 async fn what_is_made_can_be_shown_changed_and_deleted_by_id_and_by_name() {
-    let room = Room::new().await;
+    let scene = Scene::new().await;
     for (what, field) in KINDS {
         let call = |verb: &str| format!("{what}.{verb}");
-        let id = room.make(what, "First").await;
-        let shown = room.must(&call("show"), json!({ "id": id })).await;
+        let id = scene.make(what, "First").await;
+        let shown = scene.must(&call("show"), json!({ "id": id })).await;
         assert_eq!(shown[field], "First");
-        assert_eq!(room.must(&call("show"), json!({ "id": "first" })).await, shown, "{what}");
-        room.app.clock.advance(1_000);
-        let changed = room.must(&call("update"), json!({ "id": "first", field: "Second" })).await;
+        assert_eq!(scene.must(&call("show"), json!({ "id": "first" })).await, shown, "{what}");
+        scene.app.clock.advance(1_000);
+        let changed = scene.must(&call("update"), json!({ "id": "first", field: "Second" })).await;
         assert_eq!((&changed[field], &changed["id"]), (&json!("Second"), &json!(id)));
         assert_eq!(changed["created_at"], shown["created_at"]);
         assert_ne!(changed["updated_at"], shown["updated_at"]);
-        assert_eq!(room.must(&call("show"), json!({ "id": id })).await, changed);
+        assert_eq!(scene.must(&call("show"), json!({ "id": id })).await, changed);
         // A name may be spelt anew by its own owner.
-        room.must(&call("update"), json!({ "id": id, field: "SECOND" })).await;
-        room.must(&call("delete"), json!({ "id": "second" })).await;
+        scene.must(&call("update"), json!({ "id": id, field: "SECOND" })).await;
+        scene.must(&call("delete"), json!({ "id": "second" })).await;
         for gone in [id.as_str(), "second", "first"] {
             for verb in ["show", "update", "delete"] {
-                assert_eq!(room.refused(&call(verb), json!({ "id": gone })).await, "not_found", "{what} {verb}");
+                assert_eq!(scene.refused(&call(verb), json!({ "id": gone })).await, "not_found", "{what} {verb}");
             }
         }
-        let log = room.actions().await;
+        let log = scene.actions().await;
         assert_eq!(log[..4], [call("delete"), call("update"), call("update"), call("create")]);
     }
 }
 
 #[tokio::test]
 async fn variants_of_a_name_are_one_name_and_a_deleted_one_is_free() {
-    let room = Room::new().await;
+    let scene = Scene::new().await;
     for (what, field) in KINDS {
         let call = |verb: &str| format!("{what}.{verb}");
-        let id = room.make(what, "Zoë").await;
-        let other = room.make(what, "other").await;
+        let id = scene.make(what, "Zoë").await;
+        let other = scene.make(what, "other").await;
         for variant in ["zoë", "ZOË", "Zoe\u{308}", "ｚoë"] {
-            assert_eq!(room.refused(&call("create"), json!({ field: variant })).await, "name_taken", "{variant}");
+            assert_eq!(scene.refused(&call("create"), json!({ field: variant })).await, "name_taken", "{variant}");
             let rename = json!({ "id": other, field: variant });
-            assert_eq!(room.refused(&call("update"), rename).await, "name_taken", "{variant}");
-            assert_eq!(room.must(&call("show"), json!({ "id": variant })).await["id"], id, "{variant}");
+            assert_eq!(scene.refused(&call("update"), rename).await, "name_taken", "{variant}");
+            assert_eq!(scene.must(&call("show"), json!({ "id": variant })).await["id"], id, "{variant}");
         }
-        assert_eq!(room.must(&call("show"), json!({ "id": " ZOË " })).await["id"], id);
-        room.must(&call("delete"), json!({ "id": "zoe\u{308}" })).await;
-        let again = room.make(what, "zoë").await;
+        assert_eq!(scene.must(&call("show"), json!({ "id": " ZOË " })).await["id"], id);
+        scene.must(&call("delete"), json!({ "id": "zoe\u{308}" })).await;
+        let again = scene.make(what, "zoë").await;
         assert_ne!(again, id);
-        room.must(&call("delete"), json!({ "id": again })).await;
-        room.must(&call("update"), json!({ "id": other, field: "Zoë" })).await;
-        room.make(what, "other").await;
+        scene.must(&call("delete"), json!({ "id": again })).await;
+        scene.must(&call("update"), json!({ "id": other, field: "Zoë" })).await;
+        scene.make(what, "other").await;
     }
 }
 
 #[tokio::test]
 async fn names_are_visible_bounded_and_no_ids() {
-    let room = Room::new().await;
+    let scene = Scene::new().await;
     for (what, field) in KINDS {
-        room.make(what, "fine").await;
+        scene.make(what, "fine").await;
         for bad in ["", " ", " a", "a\u{200b}", "0190a6f0-0000-7000-8000-000000000000", &"x".repeat(129)] {
             for (verb, fields) in [("create", json!({ field: bad })), ("update", json!({ "id": "fine", field: bad }))] {
-                let error = room.app.call(&format!("{what}.{verb}"), fields).await.unwrap_err();
+                let error = scene.app.call(&format!("{what}.{verb}"), fields).await.unwrap_err();
                 assert_eq!(
                     (error.code.as_str(), error.fields[0].field.as_str()),
                     ("validation_failed", field),
@@ -88,16 +88,16 @@ async fn names_are_visible_bounded_and_no_ids() {
         ("users.update", json!({ "id": "fine", "username": "battery staple", "password": "battery staple" })),
         ("roles.create", json!({ "name": "a", "status": "gone" })),
     ] {
-        assert_eq!(room.refused(operation, fields.clone()).await, "validation_failed", "{operation} {fields}");
+        assert_eq!(scene.refused(operation, fields.clone()).await, "validation_failed", "{operation} {fields}");
     }
 }
 
 #[tokio::test]
 async fn what_is_not_given_stays_as_it_is() {
-    let room = Room::new().await;
+    let scene = Scene::new().await;
     let made = json!({ "username": "alice", "name": "Alice A.", "status": "inactive", "person_type": "N",
         "document_type": "DNI", "document_number": "12345678", "password": PASSWORD });
-    let user = room.must("users.create", made).await;
+    let user = scene.must("users.create", made).await;
     assert!(!user.to_string().contains(PASSWORD) && user["has_password"] == true);
     let changes = [
         ("name", json!("Alice")),
@@ -109,18 +109,18 @@ async fn what_is_not_given_stays_as_it_is() {
     ];
     let mut expected = user.clone();
     for (field, value) in changes {
-        let answer = room.must("users.update", json!({ "id": user["id"], field: value })).await;
+        let answer = scene.must("users.update", json!({ "id": user["id"], field: value })).await;
         expected[field] = value;
         assert_eq!(answer, expected);
-        assert_eq!(room.must("users.show", json!({ "id": user["id"] })).await, expected);
+        assert_eq!(scene.must("users.show", json!({ "id": user["id"] })).await, expected);
     }
-    let service = room.must("services.create", json!({ "name": "app", "description": "two\nlines" })).await;
-    assert_eq!(room.must("services.update", json!({ "id": "app" })).await, service);
-    let answer = room.must("services.update", json!({ "id": "app", "status": "inactive" })).await;
+    let service = scene.must("services.create", json!({ "name": "app", "description": "two\nlines" })).await;
+    assert_eq!(scene.must("services.update", json!({ "id": "app" })).await, service);
+    let answer = scene.must("services.update", json!({ "id": "app", "status": "inactive" })).await;
     assert_eq!((&answer["description"], &answer["status"]), (&json!("two\nlines"), &json!("inactive")));
-    let answer = room.must("services.update", json!({ "id": "app", "description": "" })).await;
+    let answer = scene.must("services.update", json!({ "id": "app", "description": "" })).await;
     assert_eq!((&answer["description"], &answer["name"]), (&json!(""), &json!("app")));
-    let bare = room.must("users.create", json!({ "username": "Bob" })).await;
+    let bare = scene.must("users.create", json!({ "username": "Bob" })).await;
     assert_eq!(
         (&bare["name"], &bare["has_password"], &bare["status"]),
         (&json!("Bob"), &json!(false), &json!("active"))
@@ -130,20 +130,20 @@ async fn what_is_not_given_stays_as_it_is() {
 
 #[tokio::test]
 async fn lists_come_in_pages_oldest_first_without_what_is_deleted() {
-    let room = Room::new().await;
+    let scene = Scene::new().await;
     for (what, field) in KINDS {
         let call = format!("{what}.list");
-        let before = names(&room.must(&call, json!({})).await[what], field);
+        let before = names(&scene.must(&call, json!({})).await[what], field);
         for number in 0..7 {
-            room.app.clock.advance(1);
-            room.make(what, &format!("n{number}")).await;
+            scene.app.clock.advance(1);
+            scene.make(what, &format!("n{number}")).await;
         }
-        room.must(&format!("{what}.delete"), json!({ "id": "n3" })).await;
+        scene.must(&format!("{what}.delete"), json!({ "id": "n3" })).await;
         let mut expected = before;
         expected.extend(["n0", "n1", "n2", "n4", "n5", "n6"].map(str::to_owned));
         let (mut seen, mut cursor) = (Vec::new(), Value::Null);
         loop {
-            let page = room.must(&call, json!({ "limit": 2, "cursor": cursor })).await;
+            let page = scene.must(&call, json!({ "limit": 2, "cursor": cursor })).await;
             assert!(page[what].as_array().unwrap().len() <= 2);
             seen.extend(names(&page[what], field));
             cursor = page["next_cursor"].clone();
@@ -152,17 +152,17 @@ async fn lists_come_in_pages_oldest_first_without_what_is_deleted() {
             }
         }
         assert_eq!(seen, expected);
-        assert_eq!(room.refused(&call, json!({ "cursor": "n1" })).await, "validation_failed");
-        assert_eq!(room.refused(&call, json!({ "limit": 0 })).await, "validation_failed");
+        assert_eq!(scene.refused(&call, json!({ "cursor": "n1" })).await, "validation_failed");
+        assert_eq!(scene.refused(&call, json!({ "limit": 0 })).await, "validation_failed");
     }
 }
 
 #[tokio::test]
 async fn of_two_that_want_a_name_at_the_same_time_one_gets_it() {
-    let room = Room::new().await;
+    let scene = Scene::new().await;
     for (what, field) in KINDS {
         let call = format!("{what}.create");
-        let tries: Vec<_> = (0..8).map(|_| room.app.spawn(&call, json!({ field: "wanted" }))).collect();
+        let tries: Vec<_> = (0..8).map(|_| scene.app.spawn(&call, json!({ field: "wanted" }))).collect();
         let mut made = 0;
         for answer in tries {
             match answer.await.unwrap() {
@@ -176,17 +176,17 @@ async fn of_two_that_want_a_name_at_the_same_time_one_gets_it() {
 
 #[tokio::test]
 async fn a_failing_database_is_unavailable_and_changes_nothing() {
-    let room = Room::furnished().await;
-    room.app.break_db(true);
+    let scene = Scene::furnished().await;
+    scene.app.break_db(true);
     for (operation, fields) in [
         ("users.create", json!({ "username": "bob" })),
         ("users.list", json!({})),
         ("roles.delete", json!({ "id": "editor" })),
         ("grants.add_role", alices_role()),
     ] {
-        assert_eq!(room.refused(operation, fields).await, "unavailable", "{operation}");
+        assert_eq!(scene.refused(operation, fields).await, "unavailable", "{operation}");
     }
-    room.app.break_db(false);
-    assert_eq!(room.refused("users.show", json!({ "id": "bob" })).await, "not_found");
-    assert!(!room.can().await);
+    scene.app.break_db(false);
+    assert_eq!(scene.refused("users.show", json!({ "id": "bob" })).await, "not_found");
+    assert!(!scene.can().await);
 }

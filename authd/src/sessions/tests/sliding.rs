@@ -1,12 +1,10 @@
-use std::sync::Arc;
-
 use serde_json::json;
 use shared::wire::Parts;
 
 use super::PASSWORD;
+use crate::env::SECOND;
 use crate::ledger::Subscriber;
 use crate::testing::{NOW, TestApp};
-use crate::world::SECOND;
 
 #[tokio::test]
 async fn a_session_slides_once_per_threshold() {
@@ -31,12 +29,12 @@ async fn a_session_that_nobody_uses_ends() {
     app.user("alice", PASSWORD).await;
     let token = app.token().await;
     app.clock.advance(300 * SECOND - 1);
-    app.app.sessions.forget_all();
+    app.modules.sessions.forget_all();
     let (kept, lost) = (app.is_live(&token).await, app.token().await);
     assert!(kept, "a moment before its end");
     app.clock.advance(300 * SECOND);
     assert!(!app.is_live(&lost).await, "cached or not, it has ended");
-    app.app.sessions.forget_all();
+    app.modules.sessions.forget_all();
     assert!(!app.is_live(&lost).await);
     assert!(app.caller(&lost).await.is_err());
 }
@@ -118,19 +116,11 @@ async fn two_tokens_in_one_question_are_refused() {
     let app = TestApp::new().await;
     app.user("alice", PASSWORD).await;
     let (one, two) = (app.token().await, app.token().await);
-    let registry = Arc::new(crate::registry());
-    let route = registry.find("sessions.check_token").unwrap();
-    let ctx = || crate::app::Ctx {
-        permission: None,
-        app: app.app.clone(),
-        caller: crate::caller::Caller::Anonymous,
-        address: None,
-        request_id: crate::app::RequestId { process: 0, number: 0 },
-    };
+    let route = app.registry.find("sessions.check_token").unwrap();
     let body = json!({ "token": one }).to_string();
     for (header, is_good) in [(&one, true), (&two, false)] {
         let headers = [("header_token", header.as_str())];
         let parts = Parts { headers: &headers, body: body.as_bytes(), ..Parts::default() };
-        assert_eq!(route.call(ctx(), parts).await.is_ok(), is_good);
+        assert_eq!(route.call(app.anonymous(), parts).await.is_ok(), is_good);
     }
 }

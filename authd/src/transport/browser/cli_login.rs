@@ -1,19 +1,21 @@
 //! The pages of the CLI login: where the provider sends the browser back to, and the Deny button.
 
+use std::sync::Arc;
+
 use shared::secret::Secret;
 use shared::time::Time;
 
+use super::Page;
 use super::form::Form;
 use super::html::{Escaped, Tone, page, redirect};
-use super::{Page, PageRequest};
-use crate::app::Ctx;
-use crate::cli_login::{self, Answer, Denial, Device, Outcome};
+use crate::call::{Call, RequestId};
+use crate::cli_login::{Answer, CliLogin, Denial, Device, Outcome};
+use crate::env::{MINUTE, Millis};
 use crate::error::Error;
-use crate::world::{MINUTE, Millis};
 
 /// `GET /auth/cli/callback?state=…&code=…` or `…&error=…` (RFC 6749 §4.1.2).
-pub async fn callback(ctx: Ctx, request: PageRequest<'_>) -> Page {
-    let Some(form) = Form::parse(request.query.unwrap_or_default()) else { return unreadable() };
+pub async fn callback(cli_login: &Arc<CliLogin>, call: Call, query: Option<&str>) -> Page {
+    let Some(form) = Form::parse(query.unwrap_or_default()) else { return unreadable() };
     let (Some(state), code, error) = (form.field("state"), form.field("code"), form.field("error")) else {
         return unreadable();
     };
@@ -23,22 +25,23 @@ pub async fn callback(ctx: Ctx, request: PageRequest<'_>) -> Page {
         _ => return unreadable(),
     };
     let answer = Answer { state: state.to_owned(), result, issuer: form.field("iss").map(str::to_owned) };
-    let state = answer.state.clone();
-    match cli_login::complete(ctx.clone(), answer).await {
+    let (state, request_id) = (answer.state.clone(), call.request_id);
+    match cli_login.clone().complete(call, answer).await {
         Ok(outcome) => draw(&state, outcome),
-        Err(error) => failure(&ctx, &error),
+        Err(error) => failure(request_id, &error),
     }
 }
 
 /// `POST /auth/cli/deny` from the page that shows the release.
-pub async fn deny(ctx: Ctx, request: PageRequest<'_>) -> Page {
-    let form = std::str::from_utf8(request.body).ok().and_then(Form::parse);
+pub async fn deny(cli_login: &CliLogin, call: Call, body: &[u8]) -> Page {
+    let form = std::str::from_utf8(body).ok().and_then(Form::parse);
     let fields = form.as_ref().and_then(|form| Some((form.field("state")?, form.field("release")?)));
     let Some((state, release)) = fields else { return unreadable() };
-    match cli_login::deny(ctx.clone(), state, &Secret::new(release)).await {
+    let request_id = call.request_id;
+    match cli_login.deny(call, state, &Secret::new(release)).await {
         Ok(Denial::Denied { credentials_until }) => denied(credentials_until),
         Ok(Denial::Gone) => gone(),
-        Err(error) => failure(&ctx, &error),
+        Err(error) => failure(request_id, &error),
     }
 }
 
@@ -139,15 +142,15 @@ fn unreadable() -> Page {
     text(400, "This link is not complete", Tone::Bad, &["Start again in the terminal."])
 }
 
-fn failure(ctx: &Ctx, error: &Error) -> Page {
+fn failure(request_id: RequestId, error: &Error) -> Page {
     tracing::warn!(
-        request_id = %ctx.request_id,
+        %request_id,
         code = error.code.as_str(),
         source = error.source_text().map(|text| text.to_string()),
         "a page of the CLI login failed"
     );
     let reason = format!("{}.", capitalized(&error.detail));
-    let hint = format!("Load this page again in a moment. In authd's log this is request {}.", ctx.request_id);
+    let hint = format!("Load this page again in a moment. In authd's log this is request {request_id}.");
     text(error.code.status(), "Something is in the way", Tone::Bad, &[&reason, &hint])
 }
 

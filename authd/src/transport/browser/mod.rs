@@ -1,22 +1,17 @@
-//! The few paths that answer a browser: pages and redirects, which are not operations.
+//! What a browser gets: pages and redirects, which are not operations.
 //!
 //! Invariants: no script at all, nothing loaded from anywhere, nothing cached, no referrer; every value is escaped by
-//! [`html`]; what a page does is decided in the room, this module only parses the request and draws the answer.
+//! [`html`]; what a page does is decided in its module, this one only parses the request and draws the answer.
 
-mod cli_login;
+pub(crate) mod cli_login;
 mod form;
 pub(super) mod html;
 
-use crate::app::Ctx;
+use ::http::Response;
+use http_body_util::Full;
 
-/// What a browser asks for. `query` and `body` are as they came, still encoded.
-#[derive(Clone, Copy, Debug)]
-pub struct PageRequest<'a> {
-    pub method: &'a str,
-    pub path: &'a str,
-    pub query: Option<&'a str>,
-    pub body: &'a [u8],
-}
+use super::http::Body;
+use crate::error::{Error, Result};
 
 /// What a browser gets. `headers` holds every header but the length; HTML is UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,21 +21,12 @@ pub struct Page {
     pub html: String,
 }
 
-/// Answers a path of this module; `None` when it is not one of ours. The path is known before the body is read:
-/// see [`method`].
-pub async fn handle(ctx: Ctx, request: PageRequest<'_>) -> Option<Page> {
-    match (request.path, request.method) {
-        ("/auth/cli/callback", "GET") => Some(cli_login::callback(ctx, request).await),
-        ("/auth/cli/deny", "POST") => Some(cli_login::deny(ctx, request).await),
-        _ => None,
-    }
-}
-
-/// The one method of a path of this module, for `405` and `Allow`; `None` when the path is not one of ours.
-pub fn method(path: &str) -> Option<&'static str> {
-    match path {
-        "/auth/cli/callback" => Some("GET"),
-        "/auth/cli/deny" => Some("POST"),
-        _ => None,
+impl Page {
+    pub(super) fn into_response(self) -> Result<Response<Body>> {
+        let mut response = Response::builder().status(self.status);
+        for (name, value) in self.headers {
+            response = response.header(name, value);
+        }
+        response.body(Full::new(self.html.into())).map_err(Error::internal)
     }
 }

@@ -2,8 +2,8 @@ use ::http::{Request, StatusCode};
 use serde_json::json;
 
 use super::*;
-use crate::asking::tests::Shop;
 use crate::caller::Caller;
+use crate::introspection::tests::Shop;
 use crate::testing::TestApp;
 
 const POLICIES: &str = r#"
@@ -59,7 +59,7 @@ impl Shop {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        respond(&self.app.app, connection, &head).await
+        respond(&self.app.modules.forward_auth, &self.app.config.server.trusted_proxies, connection, &head).await
     }
 
     /// The status that a proxy is answered with.
@@ -294,7 +294,7 @@ async fn a_services_own_token_is_nobodys_identity() {
     // Not even where it would hold the scopes.
     let scopes = json!([crate::tokens::model::service_scope(shop.id), "read"]).to_string();
     let sql = "UPDATE secrets SET scopes = $1";
-    shop.app.app.db.commit(vec![crate::db::Statement::any("test", sql, [scopes.into()])]).await.unwrap();
+    shop.app.base.db.commit(vec![crate::db::Statement::any("test", sql, [scopes.into()])]).await.unwrap();
     assert_eq!(shop.status("GET", "/auth/forward/all/x", &[("token", token)]).await, 403);
 }
 
@@ -311,5 +311,5 @@ async fn the_admin_socket_answers_no_proxy() {
 async fn without_policies_nothing_passes() {
     let app = TestApp::new().await;
     let (head, ()) = Request::builder().uri("/auth/forward/any/").body(()).unwrap().into_parts();
-    assert_eq!(respond(&app.app, &PROXY, &head).await.unwrap_err().code, Code::Forbidden);
+    assert_eq!(respond(&app.modules.forward_auth, &[], &PROXY, &head).await.unwrap_err().code, Code::Forbidden);
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use super::super::world::testing::Still;
+use super::super::env::testing::Still;
 use super::*;
 
 /// What the peer does with a request.
@@ -138,7 +138,7 @@ async fn reason(authd: &Authd, scopes: &[&str], usage: Use) -> Option<Reason> {
 async fn a_read_is_answered_from_memory_for_a_minute_and_a_write_never() {
     let peer = Peer::saying(valid(&["read"])).await;
     let clock = Arc::new(Still::default());
-    let authd = peer.authd().world(clock.clone()).build().unwrap();
+    let authd = peer.authd().env(clock.clone()).build().unwrap();
     for (wait, usage, asked) in [
         (0, Use::Read, 1),
         (0, Use::Read, 1),
@@ -174,7 +174,7 @@ async fn scopes_are_decided_at_every_use() {
 async fn a_session_is_remembered_half_way_to_its_end() {
     let peer = Peer::saying(session(&["notes.read"], 40)).await;
     let clock = Arc::new(Still::default());
-    let authd = peer.authd().service("notes").world(clock.clone()).build().unwrap();
+    let authd = peer.authd().service("notes").env(clock.clone()).build().unwrap();
     let needs = Required::permission("notes.read");
     for (wait, asked) in [(0, 1), (19, 1), (1, 2), (9, 2), (1, 3)] {
         clock.pass(seconds(wait));
@@ -373,7 +373,7 @@ async fn silence_ends_at_the_deadline_and_absence_at_once() {
 async fn while_authd_is_down_a_read_lives_on_its_minute_alone() {
     let peer = Peer::start(|number, _| if number == 0 { Act::Answer(valid(&["read"])) } else { Act::Close }).await;
     let clock = Arc::new(Still::default());
-    let authd = peer.authd().world(clock.clone()).build().unwrap();
+    let authd = peer.authd().env(clock.clone()).build().unwrap();
     assert_eq!(reason(&authd, &["read"], Use::Read).await, None);
     clock.pass(seconds(59));
     assert_eq!(reason(&authd, &["read"], Use::Write).await, Some(Reason::Unavailable));

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tests::PATIENCE;
+use tests::TIMEOUT;
 use tests::authd::{Authd, Setup};
 use tests::http::{Http, Response};
 use tests::until;
@@ -103,7 +103,7 @@ impl Scene {
         let (token, id) = (text(&made, "token"), text(&made, "token_id"));
         assert_eq!(self.authd.validate(&token, &[])["valid"], true);
         let path = format!("/auth/tokens/{id}");
-        until(PATIENCE, "the mark of the first use", || {
+        until(TIMEOUT, "the mark of the first use", || {
             let shown = self.authd.admin().get(&path).ok()?.json();
             shown["last_used_at"].is_string().then_some(())
         });
@@ -117,7 +117,7 @@ impl Scene {
         let made = self.post(&path, json!({"name": self.name("service-token")}));
         let (token, id) = (text(&made, "token"), text(&made, "token_id"));
         assert_eq!(self.authd.http().bearer(&token).get("/auth/whoami").expect("it answers").status, 200);
-        until(PATIENCE, "the mark of the first use", || {
+        until(TIMEOUT, "the mark of the first use", || {
             let list = self.authd.admin().get(&path).ok()?.json();
             let marked = |t: &Value| t["token_id"] == id.as_str() && t["last_used_at"].is_string();
             list["tokens"].as_array()?.iter().any(marked).then_some(())

@@ -4,7 +4,7 @@ use super::scene::{Kind, Question, Scene, Subject};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tests::PATIENCE;
+use tests::TIMEOUT;
 use tests::http::Http;
 use tests::strace::{Stall, count_commits};
 
@@ -107,7 +107,7 @@ fn stalled(
     client: Client,
 ) -> Outcome<Option<Answer>> {
     let leaves = Arc::new(AtomicBool::new(false));
-    let mut http = http.clone().patience(stall + PATIENCE);
+    let mut http = http.clone().timeout(stall + TIMEOUT);
     if client == Client::HangsUp {
         http = http.hang_up_when(leaves.clone());
     }
@@ -117,7 +117,7 @@ fn stalled(
             (answer, Instant::now())
         });
         let mut questions = subject.checks.iter().cycle();
-        let deadline = Instant::now() + stall + PATIENCE;
+        let deadline = Instant::now() + stall + TIMEOUT;
         let mut begun = None;
         while !(sending.is_finished() && begun.is_some() && hang.ended()) {
             if begun.is_none() {

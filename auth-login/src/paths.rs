@@ -1,0 +1,65 @@
+//! Where everything is on this machine.
+
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::io::Io;
+
+/// The files and folders of one person.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// `$XDG_CONFIG_HOME/auth-login/config.toml`
+    pub settings: PathBuf,
+    /// `$XDG_STATE_HOME/auth-login`: sessions, keys, locks.
+    pub state: PathBuf,
+    /// `$AWS_SHARED_CREDENTIALS_FILE`, else `~/.aws/credentials`
+    pub aws_credentials: PathBuf,
+    /// `$AWS_CONFIG_FILE`, else `~/.aws/config`
+    pub aws_config: PathBuf,
+}
+
+impl Paths {
+    pub fn find(io: &Io) -> Result<Self, Error> {
+        let home = io.dir("HOME");
+        let under = |xdg: &str, default: &str| {
+            io.dir(xdg)
+                .or_else(|| Some(home.as_ref()?.join(default)))
+                .ok_or_else(|| Error::usage(format!("there is no home: set HOME, or {xdg}, to an absolute path")))
+        };
+        let aws = |variable: &str, name: &str| match io.var(variable) {
+            // The AWS tools expand a tilde here, though no shell did.
+            Some(path) => match (path.to_str().and_then(|path| path.strip_prefix("~/")), &home) {
+                (Some(rest), Some(home)) => Ok(home.join(rest)),
+                _ => Ok(PathBuf::from(path)),
+            },
+            None => home
+                .as_ref()
+                .map(|home| home.join(".aws").join(name))
+                .ok_or_else(|| Error::usage(format!("there is no home: set HOME, or {variable}"))),
+        };
+        Ok(Self {
+            settings: under("XDG_CONFIG_HOME", ".config")?.join("auth-login/config.toml"),
+            state: under("XDG_STATE_HOME", ".local/state")?.join("auth-login"),
+            aws_credentials: aws("AWS_SHARED_CREDENTIALS_FILE", "credentials")?,
+            aws_config: aws("AWS_CONFIG_FILE", "config")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(env: &[(&str, &str)]) -> Result<Paths, Error> {
+        Paths::find(&Io::fake(Box::new(std::io::sink()), Box::new(std::io::sink()), env))
+    }
+
+    #[test]
+    fn the_environment_decides() {
+        let paths = find(&[("HOME", "/h"), ("AWS_CONFIG_FILE", "~/c"), ("XDG_STATE_HOME", "relative")]).unwrap();
+        assert_eq!(paths.aws_credentials, PathBuf::from("/h/.aws/credentials"));
+        assert_eq!(paths.aws_config, PathBuf::from("/h/c"));
+        assert_eq!(paths.state, PathBuf::from("/h/.local/state/auth-login"));
+        assert!(find(&[]).is_err());
+    }
+}

@@ -1,0 +1,178 @@
+//! The session of `authctl login`, as this machine keeps it: for each server one small file for its owner alone, in
+//! `$XDG_STATE_HOME/authctl`. The session's token is in that file or in the keyring; where, is said at each sign-in.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use shared::client::Endpoint;
+use shared::disk::{self, Look};
+use shared::keyring::Keyring;
+use shared::secret::Secret;
+
+use crate::Io;
+use crate::error::Error;
+
+pub(crate) const KEYRING: Keyring = Keyring::of("authctl");
+/// No file of ours comes near this.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// Where a session's token is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenStore {
+    /// The Secret Service of the desktop
+    Keyring,
+    /// A file that only you can read
+    File,
+}
+
+/// A session at one server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredSession {
+    pub server: String,
+    /// Who signed in.
+    pub user: String,
+    pub store: TokenStore,
+    /// The session's token, unless the keyring has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+}
+
+impl StoredSession {
+    /// The session's token, wherever it is; `None` when nobody has it any more.
+    pub(crate) fn token(&self) -> Result<Option<Secret>, Error> {
+        match (&self.token, self.store) {
+            (Some(token), _) => Ok(Some(token.clone())),
+            (None, TokenStore::File) => Ok(None),
+            (None, TokenStore::Keyring) => KEYRING.find(&self.server).map_err(|problem| {
+                Error::NotAuthenticated(format!(
+                    "the token of your session at {} is in the keyring, and {problem}. Unlock it and try again, or keep \
+                     the token in a file: authctl login --server {} --token-store file",
+                    self.server, self.server
+                ))
+            }),
+        }
+    }
+}
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// `None` without a home.
+    pub(crate) fn find(io: &Io<'_>) -> Option<Self> {
+        // The XDG specification ignores relative paths.
+        let dir = |name| (io.env)(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let state = dir("XDG_STATE_HOME").or_else(|| Some(dir("HOME")?.join(".local/state")))?;
+        Some(Self(state.join("authctl")))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn file(&self, server: &str) -> PathBuf {
+        let hash = Sha256::digest(server);
+        let name = hash.iter().take(16).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        self.0.join(format!("{name}.json"))
+    }
+
+    /// The session at a server; `None` when there is none.
+    pub(crate) fn session(&self, server: &str) -> Result<Option<StoredSession>, Error> {
+        let path = self.file(server);
+        let advice = format!("remove the file and sign in again: authctl login --server {server}");
+        let read = disk::read(&path, MAX_BYTES).map_err(|error| failed("read", &path, error))?;
+        let Some(bytes) = read else { return Ok(None) };
+        // What is wrong with it is not told: the text around may be the token.
+        let kept: StoredSession = serde_json::from_slice(&bytes)
+            .map_err(|_| Error::NotAuthenticated(format!("{} is not as authctl wrote it; {advice}", path.display())))?;
+        Ok(Some(kept).filter(|kept| kept.server == server))
+    }
+
+    /// Stores a session; on disk, or in the keyring, when this returns.
+    pub(crate) fn save(&self, kept: StoredSession) -> Result<(), Error> {
+        let path = self.file(&kept.server);
+        disk::make_dir(&self.0).map_err(|error| failed("make the folder", &self.0, error))?;
+        let record = match (kept.store, &kept.token) {
+            (TokenStore::Keyring, Some(token)) => {
+                KEYRING.save(&kept.server, token).map_err(|problem| {
+                    Error::Refused(format!(
+                        "the session's token cannot be stored in the keyring: {problem}. Keep it in a file: --token-store file"
+                    ))
+                })?;
+                StoredSession { token: None, ..kept }
+            }
+            _ => kept,
+        };
+        let bytes = serde_json::to_vec(&record).map_err(|error| failed("write", &path, error.into()))?;
+        disk::replace(&path, &bytes, Look::PRIVATE).map_err(|error| failed("write", &path, error))
+    }
+
+    /// Forgets a session: its file first, so that nothing goes on using it.
+    pub(crate) fn remove(&self, kept: &StoredSession) -> Result<(), Error> {
+        let path = self.file(&kept.server);
+        disk::remove(&path).map_err(|error| failed("remove", &path, error))?;
+        if kept.store == TokenStore::Keyring {
+            let removed = KEYRING.remove(&kept.server);
+            removed
+                .map_err(|problem| Error::Refused(format!("the session's token is still in the keyring: {problem}")))?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(what: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::Refused(format!("cannot {what} {}: {error}", path.display()))
+}
+
+/// How a server is named on this machine: spellings of its host in other letters are the same.
+pub(crate) fn name(server: &Endpoint) -> String {
+    let text = server.to_string();
+    let path = text.match_indices('/').nth(2).map_or(text.len(), |(at, _)| at);
+    let (host, path) = text.split_at(path);
+    host.to_ascii_lowercase() + path
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn kept(server: &str) -> StoredSession {
+        let (server, user) = (server.to_owned(), "alice".to_owned());
+        StoredSession { server, user, store: TokenStore::File, token: Some(Secret::new("t0ken")) }
+    }
+
+    #[test]
+    fn a_session_is_private_and_for_one_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder(dir.path().join("authctl"));
+        assert!(folder.session("http://a").unwrap().is_none());
+        folder.save(kept("http://a")).unwrap();
+        assert_eq!(folder.session("http://a").unwrap().unwrap().token().unwrap(), Some(Secret::new("t0ken")));
+        assert!(folder.session("http://b").unwrap().is_none());
+        assert_eq!(std::fs::metadata(folder.file("http://a")).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::metadata(folder.path()).unwrap().mode() & 0o777, 0o700);
+        folder.remove(&kept("http://a")).unwrap();
+        assert!(folder.session("http://a").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_says_what_to_do_and_shows_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder(dir.path().to_owned());
+        std::fs::write(folder.file("http://a"), "{\"token\": \"hunter2\", ").unwrap();
+        let error = format!("{:?}", folder.session("http://a").unwrap_err());
+        assert!(error.contains("authctl login --server http://a") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn the_host_is_named_without_regard_to_case() {
+        let named = |text: &str| name(&Endpoint::url(text).unwrap());
+        assert_eq!(named("https://Auth.Example.test/Base/"), "https://auth.example.test/Base");
+        assert_eq!(named("http://127.0.0.1:8080"), "http://127.0.0.1:8080");
+    }
+}

@@ -1,0 +1,114 @@
+//! Failed logins, counted per name and per address, in the database: they survive a restart and hold on every node.
+//!
+//! Invariant: an attempt is counted before anything is hashed, in one statement that also tells whether it may go on,
+//! so that guesses sent at the same time cannot outrun the lock. Whether a name is locked, or known at all, is never
+//! told; that an address sends too much is (429).
+
+use std::net::IpAddr;
+
+use shared::api::Done;
+use shared::api::users::{ClearLockout, ListLockouts, LockoutList};
+use shared::problem::Code;
+
+use super::{Accounts, Config, attempts};
+use crate::base::Base;
+use crate::call::Call;
+use crate::db::{Expect, Statement};
+use crate::env::{DAY, Millis, SECOND};
+use crate::error::{Error, Result};
+use crate::ledger::{Change, Refused};
+use crate::names;
+use crate::network;
+use crate::page::Page;
+
+/// After this many failures in a row a name stays locked until an operator clears it (NIST SP 800-63B §3.2.2).
+pub const MAX_FAILURES: i64 = 100;
+/// As good as for ever: the last moment of the year 9999.
+const FOREVER: Millis = 253_402_300_799_000;
+/// How long failures are remembered after the last one.
+const KEPT: Millis = 30 * DAY;
+
+/// For the sweep: the statement takes the moment and how many at most.
+pub const SWEEP_ATTEMPTS: (&str, Millis) = (attempts::SWEEP, KEPT);
+
+/// One attempt: whom it is about.
+#[derive(Debug)]
+pub struct LoginAttempt {
+    name: String,
+    address: Option<String>,
+}
+
+impl LoginAttempt {
+    /// `folded` is the name in the one form in which names are compared.
+    pub fn new(folded: &str, address: Option<IpAddr>) -> Self {
+        // No user has a name that long: all of them share a counter, and none fills the table.
+        let folded = if folded.chars().count() > names::MAX { "" } else { folded };
+        Self {
+            name: format!("name:{folded}"),
+            address: address.map(|address| format!("address:{}", network::of(address))),
+        }
+    }
+
+    /// Counts the attempt before anything else is done. The answer says whether the name is open; `Err` with
+    /// [`Code::RateLimited`] that the address has to wait.
+    pub async fn count(&self, base: &Base, limits: &Config) -> Result<bool> {
+        let now = base.now();
+        let lock = Millis::from(limits.lock_seconds) * SECOND;
+        let mut batch = Vec::with_capacity(2);
+        if let Some(address) = &self.address {
+            batch.push(attempts::count_address(address, now, limits.max_failures_per_address, lock));
+        }
+        let address = self.address.as_deref().unwrap_or_default();
+        let forever = (MAX_FAILURES, FOREVER);
+        batch.push(attempts::count_name(&self.name, address, now, limits.max_failures, lock, forever));
+        let committed = base.db.commit(batch).await?;
+        if let Some((false, until)) = attempts::read_count(&committed, attempts::ADDRESS)? {
+            let seconds = u64::try_from((until - now).div_euclid(SECOND) + 1).unwrap_or(1);
+            let detail = format!("too many failed logins from this address; try again in {} min", seconds.div_ceil(60));
+            return Err(Error::new(Code::RateLimited, detail).retry_after(seconds));
+        }
+        let counted = attempts::read_count(&committed, attempts::NAME)?;
+        let (is_open, _) = counted.ok_or_else(|| Error::internal("a counted attempt has no row"))?;
+        Ok(is_open)
+    }
+
+    /// What a good login takes back: all of its name, and its own of its address, since one account must not wash away
+    /// guesses at others.
+    pub fn forgive(&self) -> Vec<Statement> {
+        let mut batch = vec![attempts::clear(&self.name)];
+        batch.extend(self.address.as_deref().map(attempts::take_back));
+        batch
+    }
+
+    /// What an attempt takes back at which no password was tried.
+    pub fn take_back(&self) -> Vec<Statement> {
+        let keys = std::iter::once(&self.name).chain(&self.address);
+        keys.map(|key| attempts::take_back(key)).collect()
+    }
+}
+
+impl Accounts {
+    pub(super) async fn list_lockouts(&self, _: Call, op: ListLockouts) -> Result<LockoutList> {
+        let page = Page::new(op.cursor.as_deref(), op.limit)?;
+        let lockouts = attempts::list(self.base.db.as_ref(), &page, op.all, self.base.now()).await?;
+        let (lockouts, next_cursor) = page.cut(lockouts, |lockout| lockout.id.clone());
+        Ok(LockoutList { lockouts, next_cursor })
+    }
+
+    pub(super) async fn clear_lockout(&self, call: Call, op: ClearLockout) -> Result<Done> {
+        let key = match op.id.split_once(':') {
+            Some(("name", name)) => format!("name:{}", names::fold(name)),
+            Some(("address", address)) => match address.parse::<IpAddr>() {
+                Ok(address) => format!("address:{}", network::of(address)),
+                Err(_) => return Err(Error::field("id", "expected name:NAME or address:ADDRESS")),
+            },
+            _ => return Err(Error::field("id", "expected name:NAME or address:ADDRESS")),
+        };
+        let cleared = Statement { expect: Expect::Rows(1), ..attempts::clear(&key) };
+        match self.base.ledger.commit(&call, Change::new("lockouts.clear", &key).with([cleared])).await {
+            Ok(_) => Ok(Done::default()),
+            Err(Refused::ExpectationFailed(attempts::CLEARED)) => Err(Error::not_found("lock-out")),
+            Err(refused) => Err(refused.into()),
+        }
+    }
+}

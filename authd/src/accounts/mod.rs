@@ -1,0 +1,69 @@
+//! People's accounts: the operations on users, signing in, and who is locked out.
+//!
+//! Invariants: every sign-in that fails looks and takes the same; attempts are counted before anything is hashed; what
+//! ends a user's access ends their sessions in the same commit.
+
+pub(crate) mod attempts;
+mod lockout;
+mod model;
+mod sign_in;
+#[cfg(test)]
+mod tests;
+mod users;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::lockout::SWEEP_ATTEMPTS;
+use crate::base::Base;
+use crate::rbac::Rbac;
+use crate::registry::Registry;
+use crate::sessions::Sessions;
+use crate::users::Users;
+
+/// `[login]`: logins by password.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Failures in a row after which a name is locked, 3 to 100; each further lock is longer.
+    pub max_failures: u32,
+    /// Failures from one address (of IPv6 its /64) within `lock_seconds` after which it has to wait.
+    pub max_failures_per_address: u32,
+    /// Seconds of the first lock, and of the window of an address, 1 to 86,400.
+    pub lock_seconds: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_failures: 10, max_failures_per_address: 100, lock_seconds: 900 }
+    }
+}
+
+/// Accounts.
+#[derive(Debug)]
+pub struct Accounts {
+    base: Base,
+    config: Config,
+    users: Arc<Users>,
+    sessions: Arc<Sessions>,
+    rbac: Arc<Rbac>,
+}
+
+impl Accounts {
+    pub fn new(base: &Base, config: Config, users: Arc<Users>, sessions: Arc<Sessions>, rbac: Arc<Rbac>) -> Arc<Self> {
+        Arc::new(Self { base: base.clone(), config, users, sessions, rbac })
+    }
+
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        registry.add(self, Self::login);
+        registry.add(self, Self::change_password);
+        registry.add(self, Self::create_user);
+        registry.add(self, Self::list_users);
+        registry.add(self, Self::show_user);
+        registry.add(self, Self::update_user);
+        registry.add(self, Self::delete_user);
+        registry.add(self, Self::list_lockouts);
+        registry.add(self, Self::clear_lockout);
+    }
+}

@@ -1,0 +1,37 @@
+//! Rules about what is known of a user: no I/O, no clock.
+
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::names;
+
+/// Characters of a document number.
+const MAX_DOCUMENT: usize = 32;
+
+/// What people are called: 1 to 128 visible characters. Not unique.
+pub fn check_display_name(field: &str, name: &str) -> Result<()> {
+    // An id's form is fine here: nothing is looked up by this.
+    if Uuid::try_parse(name).is_ok() { Ok(()) } else { names::check(field, name).map(drop) }
+}
+
+/// 1 to 32 visible characters without space at the ends.
+pub fn check_document_number(number: &str) -> Result<()> {
+    let is_long = number.chars().count() > MAX_DOCUMENT;
+    if is_long || (Uuid::try_parse(number).is_err() && names::check("document_number", number).is_err()) {
+        let detail = format!("expected 1 to {MAX_DOCUMENT} visible characters without space at the ends");
+        return Err(Error::field("document_number", detail));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_bounded() {
+        assert!(check_document_number(&"1".repeat(32)).is_ok() && check_document_number(&"1".repeat(33)).is_err());
+        assert!(check_document_number("").is_err() && check_document_number("12\u{200b}").is_err());
+        assert!(check_display_name("name", "Zoë").is_ok() && check_display_name("name", " ").is_err());
+    }
+}

@@ -1,0 +1,165 @@
+//! Signing in with a password, and changing it.
+//!
+//! Invariant: an unknown user, a wrong password, a locked name and a disabled user do the same work and get the same
+//! answer: one look-up, one counted attempt, one hash, one audit row.
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use shared::api::Done;
+use shared::api::sessions::{ChangePassword, LoggedIn, Login, Payload};
+use shared::id::SessionId;
+use shared::problem::Code;
+use shared::secret::Secret;
+use tracing::warn;
+
+use super::Accounts;
+use super::lockout::LoginAttempt;
+use crate::call::Call;
+use crate::caller::{Caller, Permissions};
+use crate::error::{Error, Result};
+use crate::keys::Purpose;
+use crate::ledger::{Change, Invalidation, Refused, SESSIONS};
+use crate::names;
+use crate::passwords::{self, Verified};
+use crate::sessions::store::NewLogin;
+use crate::sessions::{self, lookup};
+use crate::users::store as users;
+
+/// Live sessions of one user: a login beyond them ends those that would end first. Far more than anybody has, and few
+/// enough that what is done to all of them stays quick.
+const MOST: i64 = 256;
+/// Characters of a user name in the audit log.
+const SHOWN: usize = 64;
+
+impl Accounts {
+    pub(super) async fn login(&self, call: Call, op: Login) -> Result<LoggedIn> {
+        let folded = names::fold(&op.username);
+        let person = users::find_login_by_name(self.base.db.as_ref(), &folded).await?;
+        let attempt = LoginAttempt::new(&folded, call.address);
+        let is_open = attempt.count(&self.base, &self.config).await?;
+        let stored = person.as_ref().and_then(|person| person.password_hash.as_deref());
+        let verified = match self.users.verify(stored, &op.password).await {
+            Ok(verified) => verified,
+            Err(error) => return Err(self.untried(&attempt, error).await),
+        };
+        let person = match (person, verified) {
+            (Some(person), Verified::Yes { outdated }) if is_open && person.is_active => {
+                if outdated && let Err(error) = self.upgrade(&person, &op.password).await {
+                    warn!(detail = %error.detail, "a password hash keeps its old parameters until the next login");
+                }
+                person
+            }
+            _ => return Err(self.refuse(&call, &op.username).await?),
+        };
+        let now = self.base.now();
+        let limits = self.sessions.limits;
+        let token = self.new_token()?;
+        let absolute = now + limits.max;
+        let session = NewLogin {
+            id: SessionId(self.base.env.uuid()),
+            user: person.id,
+            hash: lookup::hash(token.expose()),
+            now,
+            idle_expires_at: (now + limits.idle).min(absolute),
+            absolute_expires_at: absolute,
+            address: call.address.map(|address| address.to_string()),
+            password_changed_at: person.password_changed_at,
+        };
+        let as_user = call.of(caller(&person, session.id));
+        // The statement that makes the session says what must hold of the user.
+        let change = Change::new("sessions.login", session.id)
+            .with([sessions::store::insert_login(&session)])
+            .with(sessions::store::end_oldest(person.id, MOST, now))
+            .invalidates(Invalidation::Returned(SESSIONS, sessions::store::OLDEST))
+            .with(attempt.forgive())
+            .self_proving();
+        match self.base.ledger.commit(&as_user, change).await {
+            Ok(_) => {}
+            // Disabled, deleted, or the password changed, while it was being verified.
+            Err(Refused::ExpectationFailed(sessions::store::NEW_LOGIN)) => {
+                return Err(self.refuse(&call, &op.username).await?);
+            }
+            Err(refused) => return Err(refused.into()),
+        }
+        let payload = Payload {
+            user_id: person.id,
+            username: person.username,
+            name: person.name,
+            service_id: None,
+            roles: None,
+            permissions: None,
+        };
+        Ok(LoggedIn { token, expires_at: sessions::model::seconds(session.idle_expires_at), payload })
+    }
+
+    /// Takes an attempt back that came to no answer: who met a storm of logins is not locked out for it.
+    async fn untried(&self, attempt: &LoginAttempt, error: Error) -> Error {
+        self.base.db.commit(attempt.take_back()).await.err().map_or(error, Error::from)
+    }
+
+    /// The one answer to every login that is not accepted, after the audit log has it.
+    async fn refuse(&self, call: &Call, username: &str) -> Result<Error> {
+        let shown: String = username.chars().take(SHOWN).collect();
+        let detail = [("username", Some(json!(shown)))];
+        self.base.ledger.refuse(call, "sessions.login", None, "refused", detail).await?;
+        Ok(Error::new(Code::InvalidCredentials, "user name and password do not go together"))
+    }
+
+    /// Stores the password anew with today's parameters. Somebody else may have been first.
+    async fn upgrade(&self, person: &users::Login, password: &Secret) -> Result<()> {
+        let hash = self.users.hash(password).await?;
+        self.base.db.commit(vec![users::upgrade(person, hash)]).await?;
+        Ok(())
+    }
+
+    /// 64 hexadecimal digits of a SHA-256 over a secret of the key ring, randomness and the time: even a guessed state of
+    /// the random source gives no token away.
+    fn new_token(&self) -> Result<Secret> {
+        let random = self.base.env.bytes::<32>();
+        let (_, mac) = self.base.keys.mac(Purpose::Session, None, &[&random, &self.base.now().to_be_bytes()])?;
+        Ok(Secret::new(hex::encode(Sha256::digest(mac))))
+    }
+
+    pub(super) async fn change_password(&self, call: Call, op: ChangePassword) -> Result<Done> {
+        let (user, session) = sessions::person(&call)?;
+        let person = users::find_login(self.base.db.as_ref(), user).await?.ok_or_else(|| Error::not_found("user"))?;
+        let folded = names::fold(&person.username);
+        // First, so that whoever looks for a password that is good enough has failed at nothing.
+        passwords::check("new_password", &op.new_password, &folded)?;
+        if op.new_password == op.password {
+            return Err(Error::field("new_password", "this is the password that you have"));
+        }
+        let attempt = LoginAttempt::new(&folded, call.address);
+        let is_open = attempt.count(&self.base, &self.config).await?;
+        let verified = match self.users.verify(person.password_hash.as_deref(), &op.password).await {
+            Ok(verified) => verified,
+            Err(error) => return Err(self.untried(&attempt, error).await),
+        };
+        if !is_open || verified == Verified::No {
+            let subject = user.to_string();
+            self.base.ledger.refuse(&call, "sessions.change_password", Some(&subject), "refused", []).await?;
+            return Err(Error::field("password", "this is not your password"));
+        }
+        let hash = match self.users.hash(&op.new_password).await {
+            Ok(hash) => hash,
+            Err(error) => return Err(self.untried(&attempt, error).await),
+        };
+        let now = self.base.now();
+        let change = Change::new("sessions.change_password", user)
+            .with([users::set_password(&person, hash, now)])
+            .with([sessions::store::end_all(user, Some(session), "password_changed", now)])
+            .with(attempt.forgive())
+            .invalidates(Invalidation::sessions(user));
+        match self.base.ledger.commit(&call, change).await {
+            Ok(_) => Ok(Done::default()),
+            Err(Refused::ExpectationFailed(users::PASSWORD)) => {
+                Err(Error::new(Code::Conflict, "the password was changed at the same time; try again"))
+            }
+            Err(refused) => Err(refused.into()),
+        }
+    }
+}
+
+fn caller(person: &users::Login, session: SessionId) -> Caller {
+    Caller::User { id: person.id, username: person.username.clone(), session, permissions: Permissions::NONE }
+}

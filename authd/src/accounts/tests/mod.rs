@@ -1,0 +1,6 @@
+//! Signing in and being locked out, through the registry.
+
+mod lockout;
+mod signing_in;
+
+use crate::sessions::tests::PASSWORD;

@@ -1,0 +1,155 @@
+//! Users.
+
+use serde_json::json;
+use shared::api::Done;
+use shared::api::users::{CreateUser, DeleteUser, ListUsers, ShowUser, Status, UpdateUser, User, UserList};
+use shared::id::UserId;
+use shared::secret::Secret;
+use shared::time::Time;
+
+use super::{Accounts, model};
+use crate::call::Call;
+use crate::error::Result;
+use crate::ledger::{Change, Invalidation};
+use crate::names;
+use crate::page::Page;
+use crate::rbac::store::relations;
+use crate::rbac::{self, Guard, explained, renamed, returned};
+use crate::sessions;
+use crate::users::store::{self, Changes, Password};
+
+impl Accounts {
+    pub(super) async fn create_user(&self, call: Call, op: CreateUser) -> Result<User> {
+        let folded = names::check("username", &op.username)?;
+        check_texts(op.name.as_deref(), op.document_number.as_deref())?;
+        let password = match &op.password {
+            Some(password) => Some(self.new_password(password, &folded).await?),
+            None => None,
+        };
+        let now = Time::from_millis(self.base.now());
+        let user = User {
+            id: UserId(self.base.env.uuid()),
+            name: op.name.unwrap_or_else(|| op.username.clone()),
+            username: op.username,
+            status: op.status.unwrap_or_default(),
+            has_password: password.is_some(),
+            person_type: op.person_type,
+            document_type: op.document_type,
+            document_number: op.document_number,
+            created_at: now,
+            updated_at: now,
+        };
+        let change = Change::new("users.create", user.id)
+            .with([store::insert(&user, &folded, password.as_ref())])
+            .detail([("username", Some(json!(user.username))), ("status", Some(json!(user.status)))]);
+        match self.rbac.commit(&call, change).await {
+            Ok(()) => Ok(user),
+            Err(refused) => Err(explained(refused, store::NAME, &user.username)),
+        }
+    }
+
+    pub(super) async fn list_users(&self, _: Call, op: ListUsers) -> Result<UserList> {
+        let page = Page::new(op.cursor.as_deref(), op.limit)?;
+        let users = store::list(self.base.db.as_ref(), &page).await?;
+        let (users, next_cursor) = page.cut(users, |user| user.id);
+        Ok(UserList { users, next_cursor })
+    }
+
+    pub(super) async fn show_user(&self, _: Call, op: ShowUser) -> Result<User> {
+        self.users.find(&op.id).await
+    }
+
+    pub(super) async fn update_user(&self, call: Call, op: UpdateUser) -> Result<User> {
+        let mut folded = String::new();
+        let username = renamed("username", op.username.as_deref(), &mut folded)?;
+        check_texts(op.name.as_deref(), op.document_number.as_deref())?;
+        let user = self.users.find(&op.id).await?;
+        let password = match &op.password {
+            Some(password) => {
+                let username = username.map_or(user.username.as_str(), |(name, _)| name);
+                Some(self.new_password(password, &names::fold(username)).await?)
+            }
+            None => None,
+        };
+        let mut guard = None;
+        if username.is_some() || password.is_some() || op.status.is_some() {
+            // Whoever sets the password of somebody mightier, or takes over their name, is as mighty.
+            let guard = guard.insert(Guard::new(self.base.db.as_ref(), &call.caller).await?);
+            guard.check_held(rbac::store::on_authd(self.base.db.as_ref(), user.id).await?)?;
+        }
+        let now = self.base.now();
+        let changes = Changes {
+            username,
+            name: op.name.as_deref(),
+            status: op.status,
+            password: password.as_ref(),
+            person_type: op.person_type,
+            document_type: op.document_type,
+            document_number: op.document_number.as_deref(),
+        };
+        let reason = match (op.status, &password) {
+            (Some(Status::Inactive), _) => Some("user_deactivated"),
+            (_, Some(_)) => Some("password_set"),
+            _ => None,
+        };
+        let end_sessions = reason.map(|reason| sessions::store::end_all(user.id, None, reason, now));
+        let fields = changed_fields([
+            ("username", op.username.is_some()),
+            ("password", op.password.is_some()),
+            ("name", op.name.is_some()),
+            ("person_type", op.person_type.is_some()),
+            ("document_type", op.document_type.is_some()),
+            ("document_number", op.document_number.is_some()),
+        ]);
+        let change = Change::new("users.update", user.id)
+            .with([store::update(user.id, &changes, now)])
+            .with(end_sessions)
+            // Cached sessions hold the names.
+            .invalidates(Invalidation::sessions(user.id));
+        let change = change.detail([
+            ("username", Some(json!(op.username.as_ref().unwrap_or(&user.username)))),
+            ("status", op.status.map(|status| json!(status))),
+            ("fields", Some(fields)),
+        ]);
+        let change = match guard {
+            Some(guard) => guard.guard(change),
+            None => change,
+        };
+        match self.rbac.commit_rows(&call, change).await {
+            Ok(committed) => returned(&committed, store::NAME, store::read),
+            Err(refused) => Err(explained(refused, store::NAME, op.username.as_deref().unwrap_or_default())),
+        }
+    }
+
+    pub(super) async fn delete_user(&self, call: Call, op: DeleteUser) -> Result<Done> {
+        let user = self.users.find(&op.id).await?;
+        let mut guard = Guard::new(self.base.db.as_ref(), &call.caller).await?;
+        guard.check_held(rbac::store::on_authd(self.base.db.as_ref(), user.id).await?)?;
+        let now = self.base.now();
+        let change = Change::new("users.delete", user.id)
+            .with([store::delete(user.id, now), store::forget_password(user.id)])
+            .with(relations::delete_of_user(user.id))
+            .with([sessions::store::end_all(user.id, None, "user_deleted", now)])
+            .invalidates(Invalidation::sessions(user.id))
+            .detail([("username", Some(json!(user.username)))]);
+        match self.rbac.commit(&call, guard.guard(change)).await {
+            Ok(()) => Ok(Done::default()),
+            Err(refused) => Err(explained(refused, store::NAME, "")),
+        }
+    }
+
+    async fn new_password(&self, password: &Secret, folded: &str) -> Result<Password> {
+        let hash = self.users.hash_new("password", password, folded).await?;
+        Ok(Password { hash, set_at: self.base.now() })
+    }
+}
+
+fn check_texts(name: Option<&str>, document_number: Option<&str>) -> Result<()> {
+    name.map_or(Ok(()), |name| model::check_display_name("name", name))?;
+    document_number.map_or(Ok(()), model::check_document_number)
+}
+
+/// The names of the fields that a request changes, for the audit log: their values may be personal.
+fn changed_fields<const N: usize>(fields: [(&str, bool); N]) -> serde_json::Value {
+    fields.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect()
+}

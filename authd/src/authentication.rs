@@ -1,0 +1,59 @@
+//! Who presents a token: whichever kind it is, an API token's, a session's, or `ADMIN_TOKEN`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use shared::problem::Code;
+use shared::secret::Secret;
+use subtle::ConstantTimeEq;
+
+use crate::caller::Caller;
+use crate::error::{Error, Result};
+use crate::rbac::{self, Rbac};
+use crate::sessions::{self, Sessions};
+use crate::tokens::Tokens;
+
+/// Turns a presented token into a [`Caller`].
+#[derive(Debug)]
+pub struct Authentication {
+    admin_token: Option<Secret>,
+    tokens: Arc<Tokens>,
+    sessions: Arc<Sessions>,
+    rbac: Arc<Rbac>,
+}
+
+impl Authentication {
+    pub fn new(
+        admin_token: Option<Secret>,
+        tokens: Arc<Tokens>,
+        sessions: Arc<Sessions>,
+        rbac: Arc<Rbac>,
+    ) -> Arc<Self> {
+        Arc::new(Self { admin_token, tokens, sessions, rbac })
+    }
+
+    /// Who holds this token; 401 if nobody does. `renews`: a person's session slides by being used.
+    pub async fn authenticate(&self, token: &str, address: Option<IpAddr>, renews: bool) -> Result<Caller> {
+        // How long the secret is may be learnt from the time that this takes, and nothing else.
+        let is_admins = |expected: &Secret| -> bool { expected.expose().as_bytes().ct_eq(token.as_bytes()).into() };
+        if self.admin_token.as_ref().is_some_and(is_admins) {
+            return Ok(Caller::AdminToken);
+        }
+        if !sessions::is_token(token) {
+            let caller = self.tokens.authenticate(token, address).await?;
+            if let Caller::Service { service, .. } = &caller {
+                self.rbac.own_service(*service).await?;
+            }
+            return Ok(caller);
+        }
+        let live = if renews {
+            self.sessions.touch(token).await?.map(|(live, _)| live)
+        } else {
+            self.sessions.find(token).await?
+        };
+        let live = live.ok_or_else(|| Error::new(Code::InvalidToken, "the session has ended; sign in again"))?;
+        let access = self.rbac.access(live.user_id, rbac::AUTHD).await?;
+        let username = live.username.to_string();
+        Ok(Caller::User { id: live.user_id, username, session: live.id, permissions: access.authd })
+    }
+}

@@ -1,0 +1,54 @@
+//! What has to be done now and then: rows that have ended are swept, a bounded number at a time.
+
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::base::Base;
+use crate::db::{DbError, sweep};
+use crate::env::{DAY, HOUR};
+use crate::{accounts, ephemeral, sessions, tokens};
+
+const PAUSE: Duration = Duration::from_secs(60);
+/// Pause after a turn that left something: no flood of rows outruns the sweep for long.
+const HURRY: Duration = Duration::from_secs(1);
+/// Rows per kind and turn.
+const ROWS: u64 = 5_000;
+/// How long other nodes have to read an invalidation.
+const INVALIDATION_LIFE: i64 = HOUR;
+/// How long lists still show sessions that expired.
+const SESSION_LIFE: i64 = 30 * DAY;
+
+/// Sweeps once a minute, more often while there is more, until `stop` resolves.
+pub async fn run(base: Base, stop: impl Future<Output = ()>) {
+    tokio::pin!(stop);
+    let mut pause = PAUSE;
+    let mut slice = 0_u8;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = &mut stop => return,
+        }
+        let (db, now) = (base.db.as_ref(), base.now());
+        let swept = async {
+            let mut most = sweep::idempotency(db, slice, now, ROWS).await?;
+            most = most.max(sweep::invalidations(db, now - INVALIDATION_LIFE, ROWS).await?);
+            most = most.max(sessions::store::sweep(db, now - SESSION_LIFE, ROWS).await?);
+            let (attempts, kept) = accounts::SWEEP_ATTEMPTS;
+            most = most.max(sweep::expired(db, attempts, now - kept, ROWS).await?);
+            most = most.max(sweep::expired(db, tokens::SWEEP_SECRETS, now - tokens::SECRET_KEPT, ROWS).await?);
+            Ok::<_, DbError>(most.max(ephemeral::db::sweep(db, now, ROWS).await?))
+        };
+        pause = match swept.await {
+            Ok(most) if most >= ROWS => HURRY,
+            Ok(_) => {
+                slice = slice.wrapping_add(1);
+                PAUSE
+            }
+            Err(error) => {
+                warn!(%error, "rows that have ended could not be swept; the next turn tries again");
+                PAUSE
+            }
+        };
+    }
+}

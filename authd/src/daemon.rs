@@ -1,0 +1,223 @@
+//! The composition root, the only file that knows every module: open, build, bind, serve, drain.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tokio::sync::watch;
+
+use crate::accounts::Accounts;
+use crate::audit::Audit;
+use crate::authentication::Authentication;
+use crate::aws::Aws;
+use crate::base::Base;
+use crate::checks::Checks;
+use crate::cleanup;
+use crate::cli_login::CliLogin;
+use crate::config::Config;
+use crate::db::{self, DatabaseUrl, Db};
+use crate::env::Env;
+use crate::ephemeral::Ephemeral;
+use crate::ephemeral::db::DbEphemeral;
+use crate::ephemeral::redis::RedisEphemeral;
+use crate::error::Chain;
+use crate::forward_auth::ForwardAuth;
+use crate::introspection::Introspection;
+use crate::keys::KeyRing;
+use crate::metrics::Metrics;
+use crate::rbac::{self, Rbac};
+use crate::registry::Registry;
+use crate::sessions::Sessions;
+use crate::system::{About, System};
+use crate::tokens::{Tokens, Validations};
+use crate::transport::http::{Http, Reached};
+use crate::transport::listen::{self, Listeners};
+use crate::users::Users;
+
+/// Every module.
+#[derive(Debug)]
+pub struct Modules {
+    pub base: Base,
+    pub metrics: Arc<Metrics>,
+    pub tokens: Arc<Tokens>,
+    pub users: Arc<Users>,
+    pub sessions: Arc<Sessions>,
+    pub rbac: Arc<Rbac>,
+    pub authentication: Arc<Authentication>,
+    pub accounts: Arc<Accounts>,
+    pub cli_login: Arc<CliLogin>,
+    pub checks: Arc<Checks>,
+    pub introspection: Arc<Introspection>,
+    pub forward_auth: Arc<ForwardAuth>,
+    pub audit: Arc<Audit>,
+    pub system: Arc<System>,
+}
+
+impl Modules {
+    /// Builds every module on what they stand on, from the bottom up.
+    pub fn new(config: &Config, base: Base, aws: Aws) -> Self {
+        let mut metrics = Metrics::default();
+        let validations = Validations::new(&mut metrics);
+        let tokens = Tokens::new(&base, config.tokens.clone(), &config.cache, validations);
+        let users = Users::new(&base);
+        let sessions = Sessions::new(&base, &config.sessions, users.clone());
+        let rbac = Rbac::new(&base, tokens.clone(), users.clone());
+        let (t, s, r) = (|| tokens.clone(), || sessions.clone(), || rbac.clone());
+        let url = &config.server.public_url;
+        let (providers, roles) = (config.providers.clone(), config.roles.clone());
+        let about = About {
+            public_url: url.clone(),
+            listen: vec![config.server.addr.to_string(), config.admin.socket.display().to_string()],
+            providers: providers.iter().map(|provider| provider.name.clone()).collect(),
+            roles: roles.iter().map(|role| role.name.clone()).collect(),
+        };
+        Self {
+            authentication: Authentication::new(config.admin.token.clone(), t(), s(), r()),
+            accounts: Accounts::new(&base, config.login.clone(), users.clone(), s(), r()),
+            cli_login: CliLogin::new(&base, config.cli.clone(), providers, roles, s(), Arc::new(aws)),
+            checks: Checks::new(t(), s(), r()),
+            introspection: Introspection::new(&base, url, t(), s(), r()),
+            forward_auth: ForwardAuth::new(&base, config.policies.clone(), t(), s(), r()),
+            audit: Audit::new(&base),
+            system: System::new(&base, about),
+            metrics: Arc::new(metrics),
+            base,
+            tokens,
+            users,
+            sessions,
+            rbac,
+        }
+    }
+
+    /// Every module's operations.
+    pub fn registry(&self) -> Registry {
+        let mut registry = Registry::default();
+        self.tokens.register(&mut registry);
+        self.sessions.register(&mut registry);
+        self.rbac.register(&mut registry);
+        self.accounts.register(&mut registry);
+        self.checks.register(&mut registry);
+        self.introspection.register(&mut registry);
+        self.cli_login.register(&mut registry);
+        self.audit.register(&mut registry);
+        self.system.register(&mut registry);
+        registry
+    }
+
+    /// What answers requests.
+    pub fn http(&self, config: &Config) -> anyhow::Result<Http> {
+        Http::new(
+            config.server.clone(),
+            config.admin.clone(),
+            &self.base.env,
+            self.registry(),
+            self.metrics.clone(),
+            Reached {
+                authentication: self.authentication.clone(),
+                forward_auth: self.forward_auth.clone(),
+                cli_login: self.cli_login.clone(),
+            },
+        )
+    }
+}
+
+/// The life of the daemon: open what it stands on, bind, build, say so, serve until `stop`, drain, write what is left.
+/// `ready` is called when both sockets listen, with the configuration as it is in effect.
+pub async fn run(
+    mut config: Config,
+    env: Env,
+    ready: impl FnOnce(&Config, &dyn Db),
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let _lock = claim(&config)?;
+    let base = open(&config, env).await?;
+    // Before anything is built: port 0 asks the system for one, and pages and redirects have to name that one.
+    let listeners = Listeners::bind(&config.server, &config.admin).await?;
+    config.bound_to(listeners.public_addr()?);
+    let modules = Modules::new(&config, base, Aws::new(&config.aws, &config.roles));
+    let http = Arc::new(modules.http(&config)?);
+    let (stopping, stopped) = watch::channel(false);
+    let (tokens, cli_login, db) = (modules.tokens.clone(), modules.cli_login.clone(), modules.base.db.clone());
+    let tasks = [
+        tokio::spawn({
+            let stop = until(stopped.clone());
+            async move { tokens.write_last_uses(stop).await }
+        }),
+        tokio::spawn({
+            let stop = until(stopped.clone());
+            async move { cli_login.tell_providers(stop).await }
+        }),
+        tokio::spawn(cleanup::run(modules.base.clone(), until(stopped))),
+    ];
+    ready(&config, db.as_ref());
+    listen::serve(listeners, http, stop).await;
+    let _ = stopping.send(true);
+    for task in tasks {
+        let _ = task.await;
+    }
+    if let Err(error) = db.close().await {
+        tracing::warn!(%error, "the database's log stays beside it: copy and replace both together");
+    }
+    Ok(())
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Opens the database and everything that stands on it.
+async fn open(config: &Config, env: Env) -> anyhow::Result<Base> {
+    let db = db::open(&config.database_url()?, config.database.max_connections, env.now()).await;
+    base(config, env, db.map_err(told)?).await
+}
+
+/// Opens the key ring and the store of what may vanish.
+pub async fn base(config: &Config, env: Env, db: Arc<dyn Db>) -> anyhow::Result<Base> {
+    rbac::seed(db.as_ref(), &env).await.map_err(told)?;
+    let root = config.keys.root.as_ref().map(|root| root.expose().as_bytes());
+    let keys = KeyRing::unlock(db.clone(), root, &config.data_dir, env.clone()).await?;
+    let ephemeral: Arc<dyn Ephemeral> = match &config.redis.url {
+        Some(url) => Arc::new(RedisEphemeral::open(url.expose())?),
+        None => Arc::new(DbEphemeral::new(db.clone(), env.clone())),
+    };
+    let is_shared = matches!(config.database_url()?, DatabaseUrl::Postgres(_));
+    Ok(Base::new(env, db, Arc::new(keys), ephemeral, is_shared))
+}
+
+/// An error with its causes, for the person who starts the daemon.
+fn told(error: impl std::error::Error + 'static) -> anyhow::Error {
+    anyhow::anyhow!("{}", Chain(&error))
+}
+
+/// The data directory, private, and with SQLite claimed by this process: a second daemon on the same file would
+/// serve tokens from its cache that the first has revoked. The claim ends with the process, however it ends.
+fn claim(config: &Config) -> anyhow::Result<Option<fs::File>> {
+    let dir = &config.data_dir;
+    make_private(dir)
+        .with_context(|| format!("cannot use the data directory {}: set AUTHD_DATA_DIR", dir.display()))?;
+    let DatabaseUrl::Sqlite(database) = config.database_url()? else { return Ok(None) };
+    if let Some(folder) = database.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let path = database.with_extension("lock");
+    let file = fs::OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(&path);
+    let lock = file.with_context(|| format!("cannot write {}", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(fs::TryLockError::WouldBlock) => {
+            bail!("another authd is running on {}; stop it first, or set AUTHD_DATA_DIR", database.display())
+        }
+        Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+fn make_private(dir: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let mode = fs::metadata(dir)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode & 0o700))?;
+    }
+    Ok(())
+}

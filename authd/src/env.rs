@@ -1,0 +1,158 @@
+//! Time and randomness as arguments: whoever needs either takes it from an [`Env`].
+//!
+//! Two implementations are real: the operating system's for the daemon, and a fixed one for tests, so that whole
+//! answers compare. The linter forbids the global clock and the global randomness everywhere else.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// Milliseconds since the Unix epoch: the one representation of time inside authd.
+pub type Millis = i64;
+
+/// One second, minute, hour and day in [`Millis`].
+pub const SECOND: Millis = 1_000;
+pub const MINUTE: Millis = 60 * SECOND;
+pub const HOUR: Millis = 60 * MINUTE;
+pub const DAY: Millis = 24 * HOUR;
+
+/// A source of time.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> Millis;
+}
+
+/// A source of unpredictable bytes.
+pub trait Random: Send + Sync {
+    fn fill(&self, bytes: &mut [u8]);
+
+    /// The same for what is no secret, such as ids: may be taken from a store.
+    fn fill_id(&self, bytes: &mut [u8]) {
+        self.fill(bytes);
+    }
+}
+
+/// The clock and the source of randomness. Cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Env")
+    }
+}
+
+impl Env {
+    pub fn new(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+        Self { clock, random }
+    }
+
+    /// The operating system's clock and randomness.
+    pub fn real() -> Self {
+        Self::new(Arc::new(SystemClock), Arc::new(SystemRandom))
+    }
+
+    /// A clock that stands still until it is moved, and a reproducible stream of bytes.
+    pub fn fixed(now: Millis) -> (Self, Arc<FixedClock>) {
+        let clock = Arc::new(FixedClock(AtomicI64::new(now)));
+        (Self::new(clock.clone(), Arc::new(SeededRandom(AtomicU64::new(0)))), clock)
+    }
+
+    pub fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    pub fn fill(&self, bytes: &mut [u8]) {
+        self.random.fill(bytes);
+    }
+
+    /// `N` unpredictable bytes.
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes);
+        bytes
+    }
+
+    /// A UUIDv7: ids sort by the time they were made (RFC 9562 §5.7).
+    pub fn uuid(&self) -> Uuid {
+        let millis = u64::try_from(self.now()).unwrap_or_default();
+        let mut random = [0; 10];
+        self.random.fill_id(&mut random);
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+}
+
+struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place where time comes in")]
+    fn now(&self) -> Millis {
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Millis::try_from(since_epoch.as_millis()).unwrap_or(Millis::MAX)
+    }
+}
+
+struct SystemRandom;
+
+impl Random for SystemRandom {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place where randomness comes in")]
+    fn fill(&self, bytes: &mut [u8]) {
+        // A machine without randomness cannot make a secret: stopping is the only safe answer.
+        getrandom::fill(bytes).expect("the operating system provides randomness");
+    }
+
+    /// One call of the kernel for many ids.
+    fn fill_id(&self, bytes: &mut [u8]) {
+        thread_local! {
+            static STORE: Cell<([u8; ID_STORE], usize)> = const { Cell::new(([0; ID_STORE], 0)) };
+        }
+        if bytes.len() > ID_STORE {
+            return self.fill(bytes);
+        }
+        let (mut store, mut left) = STORE.get();
+        if left < bytes.len() {
+            self.fill(&mut store);
+            left = ID_STORE;
+        }
+        left -= bytes.len();
+        bytes.copy_from_slice(&store[left..left + bytes.len()]);
+        STORE.set((store, left));
+    }
+}
+
+/// Random bytes that a thread keeps for ids.
+const ID_STORE: usize = 160;
+
+/// A clock that tests move by hand.
+#[derive(Debug)]
+pub struct FixedClock(AtomicI64);
+
+impl FixedClock {
+    pub fn advance(&self, by: Millis) {
+        self.0.fetch_add(by, Ordering::SeqCst);
+    }
+}
+
+impl Clock for FixedClock {
+    fn now(&self) -> Millis {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// SHA-256 of a counter: distinct, reproducible, and evenly spread.
+struct SeededRandom(AtomicU64);
+
+impl Random for SeededRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(32) {
+            let n = self.0.fetch_add(1, Ordering::SeqCst);
+            chunk.copy_from_slice(&Sha256::digest(n.to_be_bytes())[..chunk.len()]);
+        }
+    }
+}

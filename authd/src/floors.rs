@@ -1,0 +1,176 @@
+//! The floors of the house: a file uses only what stands on a lower floor than its own.
+//!
+//! The test resolves every path of `authd/src` that begins with `crate::` or `super::`, inline ones too, and fails on
+//! one that points up or sideways. What only tests use stands above everything.
+
+use std::fs;
+use std::path::Path;
+
+/// From the top down: each line is a floor, each word a module of the crate.
+const FLOORS: &[&str] = &[
+    "main lib testing fixtures floors",
+    "daemon",
+    "config cleanup",
+    "transport",
+    "system introspection forward_auth checks",
+    "cli_login",
+    "accounts",
+    "authentication",
+    "rbac",
+    "sessions",
+    "users",
+    "tokens",
+    "oidc_client aws passwords audit",
+    "registry",
+    "base",
+    "ledger",
+    "authority",
+    "metrics keys",
+    "ephemeral page cache",
+    "db keyed_mutex",
+    "names",
+    "error call",
+    "network caller env",
+];
+
+fn floor(module: &str) -> usize {
+    let found = FLOORS.iter().position(|floor| floor.split(' ').any(|name| name == module));
+    found.unwrap_or_else(|| panic!("{module} is on no floor"))
+}
+
+/// The source without comments, strings and tests.
+fn code(text: &str) -> String {
+    let mut code = String::new();
+    for line in text.lines() {
+        if line == "#[cfg(test)]" {
+            // What follows up to the next blank line, or to the end if it is a block.
+            code.push_str("\n#[cfg(test)]");
+        }
+        let line = line.split("//").next().unwrap_or_default();
+        let outside = line.split('"').step_by(2);
+        code.extend(outside);
+        code.push('\n');
+    }
+    let mut kept = String::new();
+    for (index, part) in code.split("#[cfg(test)]").enumerate() {
+        let rest = match part.trim_start().split_once('\n') {
+            Some((first, _)) if index > 0 && first.ends_with('{') => "",
+            Some((_, rest)) if index > 0 => rest,
+            _ => part,
+        };
+        kept.push_str(rest);
+    }
+    kept
+}
+
+/// The names that a path or a list of paths begins with.
+fn heads(path: &str) -> Vec<&str> {
+    let Some(list) = path.strip_prefix('{') else {
+        return vec![path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()];
+    };
+    let (mut depth, mut heads, mut start) = (0, Vec::new(), 0);
+    for (index, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                heads.push(&list[start..index]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                heads.push(&list[start..index]);
+                start = index + 1;
+            }
+            _ => {}
+        }
+    }
+    heads.into_iter().flat_map(|head| self::heads(head.trim())).filter(|head| !head.is_empty()).collect()
+}
+
+/// The modules of the crate that a file in this module uses.
+fn uses<'a>(module: &[&str], code: &'a str) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    for (index, _) in code.match_indices("crate::") {
+        found.extend(heads(&code[index + "crate::".len()..]));
+    }
+    let mut rest = code;
+    while let Some(index) = rest.find("super::") {
+        rest = &rest[index..];
+        let mut up = 0;
+        while let Some(after) = rest.strip_prefix("super::") {
+            (rest, up) = (after, up + 1);
+        }
+        if up == module.len() {
+            found.extend(heads(rest));
+        }
+        assert!(up <= module.len(), "{module:?}: super:: leads out of the crate");
+    }
+    found
+}
+
+/// What a file uses that does not stand below it.
+fn faults(module: &[&str], text: &str) -> Vec<String> {
+    let own = module[0];
+    let code = code(text);
+    let is_fault = |used: &&str| *used != own && floor(used) <= floor(own);
+    uses(module, &code).into_iter().filter(is_fault).map(|used| format!("{} uses {used}", module.join("::"))).collect()
+}
+
+fn walk(folder: &Path, module: &[&str], all: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let is_test = name == "tests" || name.ends_with("_tests") || name == "testing";
+        let inner: Vec<&str> = if name == "mod" { module.to_vec() } else { [module, &[name]].concat() };
+        if is_test || inner.first().is_some_and(|top| floor(top) == 0) {
+            continue;
+        }
+        if path.is_dir() {
+            walk(&path, &inner, all);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            all.extend(faults(&inner, &fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn every_file_uses_only_what_stands_below_it() {
+    let mut all = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &[], &mut all);
+    assert!(all.is_empty(), "{all:#?}");
+}
+
+#[test]
+fn nothing_but_main_and_tests_uses_the_daemon() {
+    let used = |text: &str| uses(&["tokens", "ops"], &code(text)).into_iter().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(used("use crate::{daemon, db::{Row, Db}, tokens};"), ["daemon", "db", "tokens"]);
+    // `daemon` is on a floor of its own below what is left out, so the test above finds whoever uses it.
+    assert_eq!((floor("daemon"), FLOORS[1]), (1, "daemon"));
+}
+
+#[test]
+fn a_path_that_points_up_is_found_however_it_is_written() {
+    for text in [
+        "use crate::rbac::Rbac;",
+        "fn f() { crate::rbac::seed(); }",
+        "use super::super::rbac;",
+        "use super::super::{db, rbac::Rbac};",
+        "use crate::{db::{Db, Row}, rbac::Rbac};",
+        "use crate::{\n    db,\n    rbac,\n};",
+        "/// Fine.\nimpl super::super::rbac::Thing for X {}",
+        "#[cfg(test)]\nmod tests;\n\nuse crate::rbac;",
+    ] {
+        assert_eq!(faults(&["tokens", "ops"], text), ["tokens::ops uses rbac"], "{text}");
+    }
+    for text in [
+        "use super::rbac;",
+        "// crate::rbac",
+        "let text = \"crate::rbac\";",
+        "use crate::db::Db;",
+        "use super::super::db;",
+        "use crate::tokens::store;",
+        "#[cfg(test)]\nmod tests {\n    use crate::rbac;\n}",
+    ] {
+        assert!(faults(&["tokens", "ops"], text).is_empty(), "{text}");
+    }
+}

@@ -1,0 +1,136 @@
+//! May this request pass? Asked by a proxy for each request, decided by a policy of the configuration.
+//!
+//! Invariants: nothing that a client sends chooses or weakens a policy, and what cannot be parsed is denied.
+
+pub mod model;
+mod policy;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use shared::problem::Code;
+
+use self::model::ForwardedRequest;
+pub use self::policy::{Policy, Rule, Source, check};
+use crate::base::Base;
+use crate::error::{Error, Result};
+use crate::names;
+use crate::rbac::Rbac;
+use crate::sessions::{self, Sessions};
+use crate::tokens::Tokens;
+
+/// The policies that proxies ask for.
+#[derive(Debug)]
+pub struct ForwardAuth {
+    base: Base,
+    policies: Vec<Policy>,
+    tokens: Arc<Tokens>,
+    sessions: Arc<Sessions>,
+    rbac: Arc<Rbac>,
+}
+
+/// Who makes a request that may pass, as the service behind the proxy is told: visible ASCII and spaces. What does
+/// not apply is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The id of the API token, or of the user.
+    pub subject: String,
+    /// The name of the API token, or of the user; percent-encoded.
+    pub name: String,
+    /// Of an API token, separated by spaces.
+    pub scopes: String,
+    /// Of a person in the policy's service, percent-encoded, separated by spaces.
+    pub roles: String,
+    pub permissions: String,
+    pub token_id: String,
+    pub session_id: String,
+}
+
+impl ForwardAuth {
+    pub fn new(
+        base: &Base,
+        policies: Vec<Policy>,
+        tokens: Arc<Tokens>,
+        sessions: Arc<Sessions>,
+        rbac: Arc<Rbac>,
+    ) -> Arc<Self> {
+        Arc::new(Self { base: base.clone(), policies, tokens, sessions, rbac })
+    }
+
+    /// The policy of this name.
+    pub fn policy(&self, name: &str) -> Option<&Policy> {
+        self.policies.iter().find(|policy| policy.name == name)
+    }
+
+    /// Decides by the first rule that fits; how the credential could not be read is told only where one is needed.
+    /// `address` is the client's, as far as trusted proxies tell.
+    pub async fn decide(
+        &self,
+        policy: &Policy,
+        request: &ForwardedRequest,
+        credential: Result<Option<&str>>,
+        address: Option<IpAddr>,
+    ) -> Result<Identity> {
+        let Some(rule) = policy.rule(request) else {
+            return Err(Error::new(Code::Forbidden, "no rule lets anybody make this request"));
+        };
+        if rule.public {
+            return Ok(Identity::default());
+        }
+        match credential? {
+            None => {
+                let detail = "this needs credentials: Authorization: Bearer <token>, or the header token";
+                Err(Error::new(Code::Unauthenticated, detail))
+            }
+            Some(token) if sessions::is_token(token) => self.person(policy, rule, token).await,
+            Some(token) => self.api_token(rule, token, address).await,
+        }
+    }
+
+    async fn api_token(&self, rule: &Rule, token: &str, address: Option<IpAddr>) -> Result<Identity> {
+        let found = self.tokens.find(token).await?;
+        let token = found.ok_or_else(|| Error::new(Code::InvalidToken, "no token is known by this secret"))?;
+        let now = self.base.now();
+        token.judge(now, &[], address).map_err(|refusal| Error::new(Code::InvalidToken, refusal.detail()))?;
+        // A service's own token asks about others; it is nobody's identity.
+        if token.scopes.service.is_some() || !rule.admits_token(token.scopes.list()) {
+            return Err(Error::new(Code::Forbidden, "the token may not make this request"));
+        }
+        self.tokens.mark_used(&token, now);
+        let id = token.token_id.to_string();
+        Ok(Identity {
+            subject: id.clone(),
+            name: encoded(&token.name),
+            scopes: token.scopes.list().join(" "),
+            token_id: id,
+            ..Identity::default()
+        })
+    }
+
+    async fn person(&self, policy: &Policy, rule: &Rule, token: &str) -> Result<Identity> {
+        let touched = self.sessions.touch(token).await?;
+        let (live, _) =
+            touched.ok_or_else(|| Error::new(Code::InvalidToken, "the session has ended; sign in again"))?;
+        let refused = || Error::new(Code::Forbidden, "you may not make this request");
+        let named = policy.service.as_deref().ok_or_else(refused)?;
+        let service = self.rbac.service(named).await?.filter(|service| service.is_active).ok_or_else(refused)?;
+        let access = self.rbac.access(live.user_id, service.id).await?;
+        if !rule.admits_person(&access) {
+            return Err(refused());
+        }
+        Ok(Identity {
+            subject: live.user_id.to_string(),
+            name: encoded(&live.username),
+            roles: names::encode_list(&access.roles),
+            permissions: access.scope.clone(),
+            session_id: live.id.to_string(),
+            ..Identity::default()
+        })
+    }
+}
+
+fn encoded(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    names::encode(name, &mut text);
+    text
+}

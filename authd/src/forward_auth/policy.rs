@@ -1,0 +1,123 @@
+//! `[[policy]]`: what `/auth/forward/{policy}` requires of a request that a proxy asks about.
+
+use serde::{Deserialize, Serialize};
+
+use super::model::{self, PathPattern};
+use crate::tokens::model::check_scopes;
+
+/// A policy has no more rules, and a rule names no more of anything.
+const MAX_RULES: usize = 256;
+/// The longest name of a policy.
+const MAX_NAME: usize = 64;
+
+/// What a proxy's requests must fulfil. The first rule that fits a request decides; without one it is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// As proxies ask for it: `/auth/forward/{name}`.
+    pub name: String,
+    /// The service, by id or name, whose roles and permissions count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    pub source: Source,
+    #[serde(rename = "rule", default)]
+    pub rules: Vec<Rule>,
+}
+
+/// Where method and URI of the request come from: one place for each policy. Whatever else a request names is a
+/// client's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// `X-Forwarded-Method` and `X-Forwarded-Uri`, as Caddy and Traefik write them.
+    Forwarded,
+    /// `X-Original-Method` and `X-Original-URI`, as configurations of nginx do.
+    Original,
+    /// The request's own method, and its path below the policy, as Envoy asks.
+    Path,
+}
+
+/// Which requests, and who may make them: API tokens that hold all the scopes, people who hold all the permissions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Absent: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub methods: Option<Vec<String>>,
+    pub paths: Vec<PathPattern>,
+    /// Absent: no API token may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
+    /// Absent: no person may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Vec<String>>,
+    /// Anybody may, and is not asked who they are.
+    #[serde(default)]
+    pub public: bool,
+}
+
+/// Refuses policies that cannot be asked for, or whose rules do not say what they mean.
+///
+/// # Errors
+/// What is wrong, for the person who wrote it.
+pub fn check(policies: &[Policy]) -> Result<(), String> {
+    for (index, policy) in policies.iter().enumerate() {
+        let name = &policy.name;
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_plain) {
+            return Err(format!(
+                "[[policy]]: the name {name:?} stands in a URL: 1 to {MAX_NAME} letters, digits, hyphens or underscores"
+            ));
+        }
+        if policies[..index].iter().any(|other| other.name == *name) {
+            return Err(format!("[[policy]]: two policies are named {name:?}"));
+        }
+        if policy.rules.is_empty() || policy.rules.len() > MAX_RULES {
+            return Err(format!("policy {name}: it needs 1 to {MAX_RULES} rules; add a [[policy.rule]]"));
+        }
+        for (number, rule) in policy.rules.iter().enumerate() {
+            if let Err(fault) = check_rule(policy, rule) {
+                return Err(format!("policy {name}, rule {}: {fault}", number + 1));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_rule(policy: &Policy, rule: &Rule) -> Result<(), String> {
+    let lists = [("methods", &rule.methods), ("scopes", &rule.scopes), ("permissions", &rule.permissions)];
+    for (what, list) in lists {
+        // An empty list reads like "nobody", and by the rule "all of them" would let everybody in.
+        if list.as_ref().is_some_and(Vec::is_empty) {
+            return Err(format!("{what} is empty; name some, or leave it out"));
+        }
+        if list.as_ref().is_some_and(|list| list.len() > MAX_RULES) {
+            return Err(format!("more than {MAX_RULES} {what}"));
+        }
+    }
+    if rule.paths.is_empty() || rule.paths.len() > MAX_RULES {
+        return Err(format!("paths: expected 1 to {MAX_RULES}, such as \"/api/*\""));
+    }
+    let is_method = |method: &String| model::method(method.as_bytes()).is_ok();
+    if let Some(odd) = rule.methods.iter().flatten().find(|method| !is_method(method)) {
+        return Err(format!("{odd:?} is not a method; write it in capital letters, such as \"GET\""));
+    }
+    match (rule.public, &rule.scopes, &rule.permissions) {
+        (true, None, None) => return Ok(()),
+        (true, ..) => return Err("public lets everybody in: take scopes and permissions away, or public".into()),
+        (false, None, None) => {
+            return Err("nobody could fulfil it: name scopes (of API tokens) or permissions (of people)".into());
+        }
+        _ => {}
+    }
+    if let Some(scopes) = &rule.scopes {
+        check_scopes(scopes).map_err(|error| error.detail)?;
+    }
+    if rule.permissions.iter().flatten().any(|name| crate::names::check("permissions", name).is_err()) {
+        return Err("permissions: a name is empty, too long, or not visible".into());
+    }
+    if rule.permissions.is_some() && policy.service.as_ref().is_none_or(|service| service.trim().is_empty()) {
+        return Err("permissions are held in a service; add `service = …` to the policy".into());
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! Gives a token back (RFC 7009).
+
+use shared::api::introspection::{Revoke, Revoked};
+use shared::api::tokens::RevokeToken;
+use shared::op::Permission;
+use shared::problem::Code;
+
+use super::Introspection;
+use crate::call::Call;
+use crate::cli_login::refresh_token;
+use crate::error::{Error, Result};
+use crate::sessions;
+
+/// What an audit row of either kind of token is named.
+const ACTION: &str = "introspection.revoke";
+/// Why the token ended, as its owner is told.
+const REASON: &str = "revoked";
+
+impl Introspection {
+    /// Whoever has a session's token may end the session. What is not known is as good as revoked; what could not be
+    /// looked up or written is an error, never a success.
+    pub(super) async fn revoke(&self, call: Call, op: Revoke) -> Result<Revoked> {
+        let token = op.token.expose();
+        if sessions::is_token(token) {
+            // The first end stands.
+            if let Some(live) = self.sessions.find(token).await? {
+                self.sessions.end_login(&call, live.id, live.user_id, ACTION, REASON).await?;
+            }
+            return Ok(Revoked {});
+        }
+        let Some(found) = self.tokens.find(token).await? else {
+            if refresh_token::verify(&self.base.keys, &op.token).is_ok() {
+                // RFC 7009 §2.2.1, unsupported_token_type: a 200 would say that it is over.
+                let detail = "this is the refresh token of a device: it is given back at /auth/cli/logout";
+                return Err(Error::new(Code::MalformedRequest, detail));
+            }
+            return Ok(Revoked {});
+        };
+        let id = found.token_id;
+        if !call.caller.is_token(id) && !call.caller.can(Permission::TokensWrite) {
+            let detail = "an API token is revoked by itself, or by whoever holds the permission tokens.write";
+            return Err(Error::new(Code::Forbidden, detail));
+        }
+        let call = Call { permission: Some(Permission::TokensWrite), ..call };
+        let revoke = RevokeToken { id: id.to_string(), reason: Some(REASON.to_owned()) };
+        self.tokens.revoke_as(call, revoke, ACTION).await?;
+        Ok(Revoked {})
+    }
+}

@@ -1,0 +1,201 @@
+//! Where a provider's endpoints are: from the configuration, else from its discovery document (OpenID Connect
+//! Discovery §4), fetched at the first use.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::Config;
+use super::ProviderError;
+use super::failure::{Failure, since};
+use super::http::Http;
+use crate::env::{HOUR, Millis};
+
+const MAX_AGE: Millis = HOUR;
+/// While the provider does not answer, what it said before holds this long.
+const MAX_STALE: Millis = 24 * HOUR;
+
+/// A provider's endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Endpoints {
+    pub authorization_endpoint: String,
+    pub token_endpoint: String,
+    pub jwks_uri: String,
+    #[serde(default)]
+    pub revocation_endpoint: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub struct Discovery {
+    cached: Mutex<Option<(Arc<Endpoints>, Millis)>>,
+    /// Held while a fetch is under way, so that there is one at a time; how the last one failed, if it did.
+    fetching: tokio::sync::Mutex<Option<Failure>>,
+}
+
+impl Discovery {
+    pub async fn endpoints(
+        &self,
+        http: &Http,
+        provider: &Config,
+        now: Millis,
+    ) -> Result<Arc<Endpoints>, ProviderError> {
+        if let Some(endpoints) = self.fresh(now, MAX_AGE) {
+            return Ok(endpoints);
+        }
+        let asked = Instant::now();
+        let mut failed = self.fetching.lock().await;
+        let now = now + since(asked);
+        if let Some(endpoints) = self.fresh(now, MAX_AGE) {
+            return Ok(endpoints);
+        }
+        let stale = self.fresh(now, MAX_STALE);
+        if let Some(failure) = failed.as_ref().filter(|failure| failure.answers(asked, stale.is_some())) {
+            return stale.ok_or_else(|| failure.error());
+        }
+        let found = match configured(provider) {
+            Some(endpoints) => Ok(endpoints),
+            None => fetch(http, provider).await,
+        };
+        match found {
+            Ok(endpoints) => {
+                let endpoints = Arc::new(endpoints);
+                *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Some((endpoints.clone(), now));
+                *failed = None;
+                Ok(endpoints)
+            }
+            Err(error) => {
+                *failed = Some(Failure::of(&error));
+                stale.ok_or(error)
+            }
+        }
+    }
+
+    fn fresh(&self, now: Millis, max_age: Millis) -> Option<Arc<Endpoints>> {
+        let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.as_ref().filter(|(_, at)| now - at < max_age).map(|(endpoints, _)| endpoints.clone())
+    }
+}
+
+/// The endpoints where the configuration names them all.
+fn configured(provider: &Config) -> Option<Endpoints> {
+    let named = [&provider.authorization_endpoint, &provider.token_endpoint, &provider.jwks_uri];
+    if named.iter().any(|endpoint| endpoint.is_empty()) {
+        return None;
+    }
+    // Cognito's endpoints all lie in one folder of the domain.
+    let revocation =
+        provider.token_endpoint.strip_suffix("/oauth2/token").map(|domain| format!("{domain}/oauth2/revoke"));
+    Some(Endpoints {
+        authorization_endpoint: provider.authorization_endpoint.clone(),
+        token_endpoint: provider.token_endpoint.clone(),
+        jwks_uri: provider.jwks_uri.clone(),
+        revocation_endpoint: revocation.filter(|_| provider.require_token_use),
+    })
+}
+
+async fn fetch(http: &Http, provider: &Config) -> Result<Endpoints, ProviderError> {
+    let uri = format!("{}/.well-known/openid-configuration", provider.issuer.trim_end_matches('/'));
+    let answer = http.get(&uri).await.map_err(|error| ProviderError::Unavailable(error.into()))?;
+    if answer.status != 200 {
+        return Err(ProviderError::Unavailable(format!("{uri} answers {}", answer.status).into()));
+    }
+    let mut endpoints =
+        read(&answer.body, &provider.issuer).map_err(|reason| ProviderError::Unusable(format!("{uri}: {reason}")))?;
+    for (own, found) in [
+        (&provider.authorization_endpoint, &mut endpoints.authorization_endpoint),
+        (&provider.token_endpoint, &mut endpoints.token_endpoint),
+        (&provider.jwks_uri, &mut endpoints.jwks_uri),
+    ] {
+        if !own.is_empty() {
+            found.clone_from(own);
+        }
+    }
+    Ok(endpoints)
+}
+
+/// Reads a discovery document of this issuer.
+fn read(body: &[u8], issuer: &str) -> Result<Endpoints, String> {
+    #[derive(Deserialize)]
+    struct Document {
+        issuer: String,
+        #[serde(flatten)]
+        endpoints: Endpoints,
+    }
+    let document: Document =
+        serde_json::from_slice(body).map_err(|_| "it is not an OpenID discovery document".to_owned())?;
+    // An issuer that speaks for another one could sign in anybody (RFC 9700 §4.4).
+    if document.issuer != issuer {
+        return Err(format!(
+            "it is of the issuer {:?}; the configuration must say exactly that",
+            cut(&document.issuer)
+        ));
+    }
+    let endpoints = document.endpoints;
+    let plain_is_fine = is_loopback(issuer);
+    let all = [&endpoints.authorization_endpoint, &endpoints.token_endpoint, &endpoints.jwks_uri];
+    for endpoint in all.into_iter().chain(&endpoints.revocation_endpoint) {
+        let is_url = endpoint.parse::<http::Uri>().is_ok_and(|uri| uri.host().is_some()) && endpoint.len() <= 2048;
+        if !is_url
+            || endpoint.contains('#')
+            || !(endpoint.starts_with("https://") || (plain_is_fine && is_loopback(endpoint)))
+        {
+            return Err(format!("the endpoint {:?} is not an https URL", cut(endpoint)));
+        }
+    }
+    Ok(endpoints)
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+/// Whether it is a plain http URL of this very machine, as a provider under test has.
+fn is_loopback(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    uri.scheme_str() == Some("http")
+        && (host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn document(issuer: &str, base: &str) -> Vec<u8> {
+        let document = json!({
+            "issuer": issuer, "authorization_endpoint": format!("{base}/a"), "token_endpoint": format!("{base}/t"),
+            "jwks_uri": format!("{base}/k"), "response_types_supported": ["code"],
+        });
+        document.to_string().into_bytes()
+    }
+
+    #[test]
+    fn a_document_of_the_issuer_is_read() {
+        let endpoints = read(&document("https://id.example", "https://login.example"), "https://id.example").unwrap();
+        assert_eq!(endpoints.token_endpoint, "https://login.example/t");
+        assert_eq!(endpoints.revocation_endpoint, None);
+        assert!(read(&document("http://127.0.0.1:9", "http://127.0.0.1:8"), "http://127.0.0.1:9").is_ok());
+    }
+
+    #[test]
+    fn another_issuer_plain_http_and_nonsense_are_refused() {
+        let good = "https://id.example";
+        for (issuer, base) in [
+            ("https://other.example", "https://login.example"),
+            ("https://id.example/", "https://login.example"),
+            (good, "http://login.example"),
+            (good, "http://127.0.0.1:8"),
+            (good, "javascript:alert(1)"),
+            (good, "https://"),
+        ] {
+            assert!(read(&document(issuer, base), good).is_err(), "{issuer} {base}");
+        }
+        for body in ["", "{}", "[]", "<html>", "{\"issuer\":\"https://id.example\"}"] {
+            assert!(read(body.as_bytes(), good).is_err(), "{body}");
+        }
+        assert!(read(&document("http://id.example", "http://id.example"), "http://id.example").is_err());
+    }
+}

@@ -1,0 +1,217 @@
+//! What an ID token must say (OpenID Connect Core §3.1.3.7, RFC 8725), and what is read from it.
+//!
+//! Pure: the signature was checked before, the time is an argument.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use subtle::ConstantTimeEq;
+
+use super::Config;
+use crate::env::{Millis, SECOND};
+
+/// How far the provider's clock may be from ours.
+const LEEWAY: Millis = 30 * SECOND;
+const MAX_GROUPS: usize = 500;
+const MAX_CLAIM: usize = 1024;
+
+/// Who signed in, as the provider says. Made only from a verified token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub issuer: String,
+    pub subject: String,
+    pub email: Option<String>,
+    /// Whether the provider vouches for the address; anybody can claim one.
+    pub email_verified: bool,
+    pub name: Option<String>,
+    pub groups: Vec<String>,
+    /// When the person last typed a password at the provider.
+    pub auth_time: Option<Millis>,
+}
+
+impl Identity {
+    /// As lists and pages name the person: a verified address, else the subject.
+    pub fn display(&self) -> &str {
+        self.email.as_deref().filter(|_| self.email_verified).unwrap_or(&self.subject)
+    }
+}
+
+/// Checks the claims of a token whose signature holds. `nonce` is ours of this login; a refreshed token need not
+/// carry one. The error says which claim is wrong, never its value.
+pub fn check(
+    provider: &Config,
+    claims: &Map<String, Value>,
+    nonce: Option<&str>,
+    now: Millis,
+) -> Result<(Identity, Millis), String> {
+    let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| text.len() <= MAX_CLAIM);
+    if text("iss") != Some(&provider.issuer) {
+        return Err("iss is not the configured issuer".into());
+    }
+    check_audience(claims, &provider.client_id)?;
+    let expires_at = time(claims, "exp")?.ok_or("exp is missing")?;
+    if expires_at + LEEWAY <= now {
+        return Err("exp is past".into());
+    }
+    if time(claims, "nbf")?.is_some_and(|not_before| not_before > now + LEEWAY) {
+        return Err("nbf is in the future".into());
+    }
+    if time(claims, "iat")?.is_some_and(|issued_at| issued_at > now + LEEWAY) {
+        return Err("iat is in the future".into());
+    }
+    if provider.require_token_use && text("token_use") != Some("id") {
+        return Err("token_use is not id".into());
+    }
+    if let Some(nonce) = nonce {
+        let given = text("nonce").ok_or("nonce is missing")?;
+        if !bool::from(given.as_bytes().ct_eq(nonce.as_bytes())) {
+            return Err("nonce is of another login".into());
+        }
+    }
+    let subject = text("sub").filter(|subject| !subject.is_empty()).ok_or("sub is missing")?;
+    let email_verified = match claims.get("email_verified") {
+        Some(Value::Bool(verified)) => *verified,
+        // Cognito says so in some of its answers.
+        Some(Value::String(verified)) => verified == "true",
+        _ => false,
+    };
+    let identity = Identity {
+        issuer: provider.issuer.clone(),
+        subject: subject.to_owned(),
+        email: text("email").map(str::to_owned),
+        email_verified,
+        name: text("name").map(str::to_owned),
+        groups: groups(claims.get(&provider.groups_claim))?,
+        auth_time: time(claims, "auth_time")?,
+    };
+    Ok((identity, expires_at))
+}
+
+/// `aud` is us; where it names others too, `azp` must say that the token was made for us.
+fn check_audience(claims: &Map<String, Value>, client_id: &str) -> Result<(), String> {
+    let several = match claims.get("aud") {
+        Some(Value::String(audience)) if audience == client_id => false,
+        Some(Value::Array(audiences)) if audiences.iter().any(|audience| audience == client_id) => audiences.len() > 1,
+        _ => return Err("aud does not name our client id".into()),
+    };
+    match claims.get("azp") {
+        Some(party) if party == client_id => Ok(()),
+        Some(_) => Err("azp is another client".into()),
+        None if several => Err("aud names several clients and azp is missing".into()),
+        None => Ok(()),
+    }
+}
+
+/// A NumericDate (RFC 7519 §2), in milliseconds.
+fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Millis>, String> {
+    /// The year 9999: later dates are nonsense and would overflow.
+    const LAST: Millis = 253_402_300_799;
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a fraction of a second does not matter, and the range is checked"
+    )]
+    let seconds = value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64));
+    match seconds {
+        Some(seconds) if (0..=LAST).contains(&seconds) => Ok(Some(seconds * SECOND)),
+        _ => Err(format!("{name} is not a time")),
+    }
+}
+
+/// A list of names; one name alone is taken as a list of one.
+fn groups(claim: Option<&Value>) -> Result<Vec<String>, String> {
+    let names: Vec<&Value> = match claim {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(names)) => names.iter().collect(),
+        Some(name) => vec![name],
+    };
+    if names.len() > MAX_GROUPS {
+        return Err(format!("the person is in more than {MAX_GROUPS} groups"));
+    }
+    let name = |name: &Value| name.as_str().filter(|name| name.len() <= MAX_CLAIM).map(str::to_owned);
+    names.into_iter().map(|value| name(value).ok_or_else(|| "the groups are not a list of names".to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: Millis = 1_800_000_000_000;
+
+    fn provider() -> Config {
+        Config {
+            issuer: "https://id.example/pool".into(),
+            client_id: "us".into(),
+            groups_claim: "cognito:groups".into(),
+            require_token_use: true,
+            ..Config::default()
+        }
+    }
+
+    fn claims() -> Map<String, Value> {
+        let claims = json!({
+            "iss": "https://id.example/pool", "aud": "us", "sub": "s-1", "exp": 1_800_000_600, "iat": 1_800_000_000, "nonce": "n",
+            "token_use": "id", "email": "a@example.test", "email_verified": true, "cognito:groups": ["dev"], "auth_time": 1_799_999_990,
+        });
+        claims.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn a_good_token_names_the_person() {
+        let (identity, expires_at) = check(&provider(), &claims(), Some("n"), NOW).unwrap();
+        assert_eq!((identity.subject.as_str(), identity.display()), ("s-1", "a@example.test"));
+        assert_eq!((identity.groups, identity.auth_time), (vec!["dev".to_owned()], Some(NOW - 10 * SECOND)));
+        assert_eq!(expires_at, NOW + 600 * SECOND);
+    }
+
+    #[test]
+    fn each_wrong_claim_is_refused() {
+        for (name, value, complaint) in [
+            ("iss", json!("https://id.example/pool/"), "iss"),
+            ("iss", Value::Null, "iss"),
+            ("aud", json!("them"), "aud"),
+            ("aud", json!(["them"]), "aud"),
+            ("aud", json!(["us", "them"]), "azp"),
+            ("azp", json!("them"), "azp"),
+            ("exp", json!(1_799_999_970), "exp"),
+            ("exp", json!("soon"), "exp"),
+            ("exp", json!(1e300), "exp"),
+            ("exp", json!(-1), "exp"),
+            ("nbf", json!(1_800_000_031), "nbf"),
+            ("iat", json!(1_800_000_031), "iat"),
+            ("nonce", json!("m"), "nonce"),
+            ("nonce", Value::Null, "nonce"),
+            ("token_use", json!("access"), "token_use"),
+            ("sub", json!(""), "sub"),
+            ("sub", json!(7), "sub"),
+            ("cognito:groups", json!([1]), "groups"),
+            ("cognito:groups", json!({"a": 1}), "groups"),
+        ] {
+            let mut claims = claims();
+            claims.insert(name.into(), value.clone());
+            let refused = check(&provider(), &claims, Some("n"), NOW).expect_err(&format!("{name}: {value}"));
+            assert!(refused.contains(complaint), "{name}: {value}: {refused}");
+        }
+        let mut without = claims();
+        without.remove("exp");
+        assert!(check(&provider(), &without, Some("n"), NOW).is_err());
+    }
+
+    #[test]
+    fn the_clocks_may_differ_by_half_a_minute() {
+        let mut claims = claims();
+        claims.insert("exp".into(), json!(1_799_999_971));
+        claims.insert("nbf".into(), json!(1_800_000_030));
+        assert!(check(&provider(), &claims, Some("n"), NOW).is_ok());
+    }
+
+    #[test]
+    fn an_unverified_address_is_not_what_a_person_is_called() {
+        for verified in [json!(false), json!("false"), json!(1), Value::Null] {
+            let mut claims = claims();
+            claims.insert("email_verified".into(), verified);
+            assert_eq!(check(&provider(), &claims, None, NOW).unwrap().0.display(), "s-1");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! One OpenID provider: where people sign in, and the tokens it gives us. No other module speaks OAuth.
+//!
+//! Written here rather than taken from a library: the flow is four requests, and the libraries for it bring a second
+//! HTTP client and a second cryptography with them.
+
+mod cognito;
+mod discovery;
+mod failure;
+mod http;
+mod id_token;
+mod keys;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use shared::problem::Code;
+use shared::secret::{Secret, redacted};
+
+pub use self::cognito::Cognito;
+use self::discovery::{Discovery, Endpoints};
+pub use self::http::Http;
+use self::http::{Answer, encode};
+pub use self::id_token::Identity;
+use self::keys::Keys;
+use crate::env::Millis;
+use crate::error::Error;
+
+/// `[[provider]]`: an OpenID provider that people sign in with.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How logins name it.
+    pub name: String,
+    /// Its `iss`, exactly; discovery is at `{issuer}/.well-known/openid-configuration`.
+    pub issuer: String,
+    pub client_id: String,
+    #[serde(serialize_with = "redacted", skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<Secret>,
+    /// As registered there. Empty: `/auth/cli/callback` below the public URL.
+    pub redirect_uri: String,
+    /// Empty: `openid email profile`.
+    pub scopes: Vec<String>,
+    /// The claim that lists the person's groups; empty: `groups`.
+    pub groups_claim: String,
+    /// Endpoints, where discovery is not to be used.
+    pub authorization_endpoint: String,
+    pub token_endpoint: String,
+    pub jwks_uri: String,
+    /// The ID token must say `token_use=id`, as Cognito's does.
+    pub require_token_use: bool,
+}
+
+/// The largest token that a provider may give us.
+const MAX_TOKEN: usize = 32 << 10;
+
+/// Why a provider did not do what was asked.
+#[derive(Debug)]
+pub enum ProviderError {
+    /// It did not take the request: no connection, no answer in time, a failure of its own. Trying again may help.
+    Unavailable(Box<dyn std::error::Error + Send + Sync>),
+    /// It said no, with an error code of OAuth (RFC 6749 §5.2).
+    Refused(String),
+    /// It answered what cannot be used; the text is ours and safe to show.
+    Unusable(String),
+}
+
+impl ProviderError {
+    /// What the caller learns.
+    pub fn explain(self, provider: &str) -> Error {
+        match self {
+            Self::Unavailable(source) => {
+                Error::unavailable(format!("the identity provider {provider} does not answer; try again"), source)
+                    .retry_after(5)
+            }
+            Self::Refused(code) => {
+                let hint = match code.as_str() {
+                    "invalid_client" | "unauthorized_client" => {
+                        ": client_id, client_secret and the client's allowed flows must be as registered there"
+                    }
+                    "invalid_grant" => ": the code was used, or too old; start again",
+                    _ => "",
+                };
+                Error::new(Code::UpstreamFailed, format!("the identity provider {provider} refused with {code}{hint}"))
+            }
+            Self::Unusable(reason) => {
+                Error::new(Code::UpstreamFailed, format!("the identity provider {provider} cannot be used: {reason}"))
+            }
+        }
+    }
+}
+
+/// What a provider gave us for a code or a refresh token, verified.
+#[derive(Debug)]
+pub struct ProviderTokens {
+    pub identity: Identity,
+    /// As signed, for STS.
+    pub id_token: Secret,
+    pub id_expires_at: Millis,
+    /// Absent where the provider gives none, or keeps the one it gave before.
+    pub refresh_token: Option<Secret>,
+}
+
+/// What of one login goes into the provider's sign-in address.
+#[derive(Clone, Copy, Debug)]
+pub struct Authorization<'a> {
+    pub state: &'a str,
+    pub nonce: &'a str,
+    /// base64url(SHA-256(verifier)), RFC 7636.
+    pub challenge: &'a str,
+}
+
+/// A configured provider with what is known of it.
+#[derive(Debug)]
+pub struct Client {
+    pub config: Config,
+    http: Arc<Http>,
+    discovery: Discovery,
+    keys: Keys,
+}
+
+impl Client {
+    pub fn new(config: Config, http: Arc<Http>) -> Self {
+        Self { config, http, discovery: Discovery::default(), keys: Keys::default() }
+    }
+
+    async fn endpoints(&self, now: Millis) -> Result<Arc<Endpoints>, ProviderError> {
+        self.discovery.endpoints(&self.http, &self.config, now).await
+    }
+
+    /// Where the person signs in.
+    pub async fn authorize_url(&self, login: Authorization<'_>, now: Millis) -> Result<String, ProviderError> {
+        let endpoints = self.endpoints(now).await?;
+        let scope = self.config.scopes.join(" ");
+        let query = encode(&[
+            ("response_type", "code"),
+            ("client_id", &self.config.client_id),
+            ("redirect_uri", &self.config.redirect_uri),
+            ("scope", &scope),
+            ("state", login.state),
+            ("nonce", login.nonce),
+            ("code_challenge", login.challenge),
+            ("code_challenge_method", "S256"),
+        ]);
+        let endpoint = &endpoints.authorization_endpoint;
+        let separator = if endpoint.contains('?') { '&' } else { '?' };
+        Ok(format!("{endpoint}{separator}{query}"))
+    }
+
+    /// Makes sure that the provider can be reached and its tokens be verified, before a code is spent.
+    pub async fn ready(&self, now: Millis) -> Result<(), ProviderError> {
+        let endpoints = self.endpoints(now).await?;
+        self.keys.ready(&self.http, &endpoints.jwks_uri, now).await
+    }
+
+    /// Trades the code that the browser brought.
+    pub async fn exchange(
+        &self,
+        code: &str,
+        verifier: &str,
+        nonce: &str,
+        now: Millis,
+    ) -> Result<ProviderTokens, ProviderError> {
+        let fields = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", &self.config.redirect_uri),
+            ("code_verifier", verifier),
+        ];
+        let tokens = self.token(&fields, now).await?;
+        let Some(id_token) = tokens.id_token else {
+            return Err(ProviderError::Unusable("it gave no ID token; the scope openid must be allowed".into()));
+        };
+        // The code is spent: the same page loaded again could not succeed.
+        let (identity, id_expires_at) =
+            self.verify(&id_token, Some(nonce), now).await.map_err(|error| match error {
+                ProviderError::Unavailable(source) => {
+                    tracing::warn!(provider = self.config.name, source, "an ID token could not be verified");
+                    ProviderError::Unusable("the keys that its ID token is verified with could not be fetched".into())
+                }
+                error => error,
+            })?;
+        Ok(ProviderTokens { identity, id_token, id_expires_at, refresh_token: tokens.refresh_token })
+    }
+
+    /// Fresh tokens of somebody who signed in before. What the provider rotated must be kept even if its ID token
+    /// turns out to be unusable: that is why the two steps are apart.
+    pub async fn refresh(&self, refresh_token: &Secret, now: Millis) -> Result<Refreshed, ProviderError> {
+        let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
+        let tokens = self.token(&fields, now).await?;
+        Ok(Refreshed { id_token: tokens.id_token, refresh_token: tokens.refresh_token })
+    }
+
+    /// Who the token names and until when it says so, if it holds. `nonce` only right after a sign-in.
+    pub async fn verify(
+        &self,
+        id_token: &Secret,
+        nonce: Option<&str>,
+        now: Millis,
+    ) -> Result<(Identity, Millis), ProviderError> {
+        let endpoints = self.endpoints(now).await?;
+        let claims = self.keys.verify(&self.http, &endpoints.jwks_uri, id_token.expose(), now).await?;
+        id_token::check(&self.config, &claims, nonce, now)
+            .map_err(|reason| ProviderError::Unusable(format!("its ID token is not usable: {reason}")))
+    }
+
+    /// Asks the provider to forget a refresh token (RFC 7009); not every provider can.
+    pub async fn revoke(&self, refresh_token: &Secret, now: Millis) -> Result<(), ProviderError> {
+        let endpoints = self.endpoints(now).await?;
+        let Some(endpoint) = &endpoints.revocation_endpoint else { return Ok(()) };
+        let fields = [("token", refresh_token.expose()), ("token_type_hint", "refresh_token")];
+        let answer = self.post(endpoint, &fields).await?;
+        if answer.status == 200 { Ok(()) } else { Err(refusal(&answer)) }
+    }
+
+    async fn token(&self, fields: &[(&str, &str)], now: Millis) -> Result<Tokens, ProviderError> {
+        let endpoints = self.endpoints(now).await?;
+        let answer = self.post(&endpoints.token_endpoint, fields).await?;
+        if answer.status != 200 {
+            return Err(refusal(&answer));
+        }
+        let tokens: Tokens = serde_json::from_slice(&answer.body)
+            .map_err(|_| ProviderError::Unusable("its token endpoint answered something else than tokens".into()))?;
+        if [&tokens.id_token, &tokens.refresh_token].into_iter().flatten().any(|token| token.expose().len() > MAX_TOKEN)
+        {
+            return Err(ProviderError::Unusable("it gave a token of more than 32 KiB".into()));
+        }
+        Ok(tokens)
+    }
+
+    /// As a confidential client with its secret, as a public one by its id.
+    async fn post(&self, endpoint: &str, fields: &[(&str, &str)]) -> Result<Answer, ProviderError> {
+        let mut form = fields.to_vec();
+        let basic = self.config.client_secret.as_ref().map(|secret| (self.config.client_id.as_str(), secret));
+        if basic.is_none() {
+            form.push(("client_id", &self.config.client_id));
+        }
+        self.http.post_form(endpoint, basic, &form).await.map_err(|error| ProviderError::Unavailable(error.into()))
+    }
+}
+
+/// What a refresh brought, not verified yet.
+#[derive(Debug)]
+pub struct Refreshed {
+    pub id_token: Option<Secret>,
+    pub refresh_token: Option<Secret>,
+}
+
+#[derive(Deserialize)]
+struct Tokens {
+    #[serde(default)]
+    id_token: Option<Secret>,
+    #[serde(default)]
+    refresh_token: Option<Secret>,
+}
+
+/// Only a 4xx with an OAuth error is a refusal; anything else may pass.
+fn refusal(answer: &Answer) -> ProviderError {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    let is_code = |code: &str| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    match serde_json::from_slice::<Refusal>(&answer.body) {
+        Ok(refusal) if (400..500).contains(&answer.status) && answer.status != 429 && is_code(&refusal.error) => {
+            match refusal.error.as_str() {
+                "temporarily_unavailable" | "server_error" | "slow_down" => {
+                    ProviderError::Unavailable(refusal.error.into())
+                }
+                _ => ProviderError::Refused(refusal.error),
+            }
+        }
+        _ => ProviderError::Unavailable(format!("its endpoint answers {}", answer.status).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_refusal(status: u16, body: &'static str) -> bool {
+        matches!(refusal(&Answer { status, body: body.into() }), ProviderError::Refused(_))
+    }
+
+    #[test]
+    fn only_a_clear_no_is_a_refusal() {
+        assert!(is_refusal(400, "{\"error\":\"invalid_grant\"}"));
+        assert!(is_refusal(401, "{\"error\":\"invalid_client\"}"));
+        for (status, body) in [
+            (500, "{\"error\":\"invalid_grant\"}"),
+            (502, "<html>"),
+            (429, "{\"error\":\"invalid_grant\"}"),
+            (400, "{\"error\":\"temporarily_unavailable\"}"),
+            (400, "{\"error\":\"<b>\"}"),
+            (400, "not json"),
+        ] {
+            assert!(!is_refusal(status, body), "{status} {body}");
+        }
+    }
+}

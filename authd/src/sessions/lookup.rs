@@ -1,0 +1,167 @@
+//! Login sessions as every check sees them: looked up by the hash of their token, cached, and renewed now and then.
+//!
+//! A session slides: its idle end is pushed back by one conditional update, at most once in the renewal threshold and
+//! never past the absolute maximum. Of many checks at the same time one renews; the others answer by its row.
+
+use sha2::{Digest, Sha256};
+use shared::api::sessions::Payload;
+use shared::id::{SessionId, UserId};
+use tracing::warn;
+
+use super::{Sessions, model, store};
+use crate::cache::{Cached, Hash};
+use crate::db::{BoxFuture, Db, DbError};
+use crate::env::Millis;
+use crate::error::Result;
+use crate::ledger::{SESSIONS, Subscriber};
+
+/// A session's token is this many lower-case hexadecimal digits.
+pub const TOKEN_LENGTH: usize = 64;
+
+/// Whether the text has the form of a session's token; anything else is none, without a look-up.
+pub fn is_token(text: &str) -> bool {
+    text.len() == TOKEN_LENGTH && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// What is stored of a session's token.
+pub fn hash(token: &str) -> Hash {
+    Sha256::digest(token).into()
+}
+
+/// A live login session with its user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveSession {
+    pub id: SessionId,
+    pub user_id: UserId,
+    pub username: Box<str>,
+    pub name: Box<str>,
+    pub created_at: Millis,
+    pub renewed_at: Millis,
+    pub idle_expires_at: Millis,
+    pub absolute_expires_at: Millis,
+}
+
+/// A login session that is cached, or was just read.
+pub type Found = Cached<LiveSession>;
+
+impl LiveSession {
+    /// When it ends by itself, as things are.
+    pub fn expires_at(&self) -> Millis {
+        self.idle_expires_at.min(self.absolute_expires_at)
+    }
+
+    /// The same in the API's epoch seconds.
+    pub fn expires_at_seconds(&self) -> i64 {
+        model::seconds(self.expires_at())
+    }
+
+    pub fn payload(&self) -> Payload {
+        Payload {
+            user_id: self.user_id,
+            username: self.username.to_string(),
+            name: self.name.to_string(),
+            service_id: None,
+            roles: None,
+            permissions: None,
+        }
+    }
+}
+
+impl Sessions {
+    /// The session, if it is known without the database and need not be renewed.
+    pub fn recall(&self, token: &str) -> Option<Found> {
+        let now = self.base.now();
+        let live = self.cache.find(&hash(token), now)?;
+        (now < live.expires_at() && !self.is_due(&live, now)).then_some(live)
+    }
+
+    /// The live session of a token; `None`: there is none, it has ended, or it has expired.
+    pub async fn find(&self, token: &str) -> Result<Option<Found>> {
+        if !is_token(token) {
+            return Ok(None);
+        }
+        let hash = hash(token);
+        match self.cached(&hash) {
+            Some(live) => Ok(Some(live)),
+            None => self.cache.get_or_read(hash, &self.base.env, self.read(&hash)).await,
+        }
+    }
+
+    /// What is cached of a session. One that has expired may have been renewed by a commit whose outcome came late: the
+    /// row tells.
+    fn cached(&self, hash: &Hash) -> Option<Found> {
+        let (now, live) = (self.base.now(), self.cache.find(hash, self.base.now())?);
+        if now < live.expires_at() {
+            return Some(live);
+        }
+        self.cache.forget(hash);
+        None
+    }
+
+    /// As [`Sessions::find`], and renews it when it is time. The second value says that this very call did.
+    pub async fn touch(&self, token: &str) -> Result<Option<(Found, bool)>> {
+        let Some(live) = self.find(token).await? else { return Ok(None) };
+        if !self.is_due(&live, self.base.now()) {
+            return Ok(Some((live, false)));
+        }
+        let hash = hash(token);
+        let _turn = self.cache.turn(hash).await?;
+        let reread = || self.cache.get_or_read_in_turn(hash, &self.base.env, self.read(&hash));
+        let Some(live) = reread().await? else { return Ok(None) };
+        let now = self.base.now();
+        if now >= live.expires_at() {
+            return Ok(None);
+        }
+        if !self.is_due(&live, now) {
+            return Ok(Some((live, false)));
+        }
+        let slide = store::slide(&live, now, self.idle_end(&live, now));
+        let is_renewed = match self.base.db.commit(vec![slide]).await {
+            Ok(_) => true,
+            // Another node was first, or it has ended: the row tells.
+            Err(DbError::ExpectationFailed(_)) => false,
+            // Still good until its end: that it could not be pushed back now is no reason to turn anybody away.
+            Err(error) if error.is_unavailable() => {
+                warn!(%error, session = %live.id, "a session could not be renewed; the next check tries again");
+                return Ok(Some((live, false)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.cache.forget(&hash);
+        Ok(reread().await?.map(|live| (live, is_renewed)))
+    }
+
+    async fn read(&self, hash: &Hash) -> Result<Option<LiveSession>> {
+        store::find_live(self.base.db.as_ref(), hash, self.base.now()).await
+    }
+
+    /// Whether it was renewed long enough ago, and can be.
+    fn is_due(&self, live: &LiveSession, now: Millis) -> bool {
+        now >= live.renewed_at + self.limits.threshold && self.idle_end(live, now) > live.idle_expires_at
+    }
+
+    fn idle_end(&self, live: &LiveSession, now: Millis) -> Millis {
+        (now + self.limits.idle).min(live.absolute_expires_at)
+    }
+}
+
+impl Subscriber for Sessions {
+    fn kind(&self) -> &'static str {
+        SESSIONS
+    }
+
+    /// Forgets every session of a user.
+    fn forget<'a>(&'a self, db: &'a dyn Db, now: Millis, subject: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Ok(user) = subject.parse() else { return self.cache.forget_all() };
+            match store::list_hashes(db, user, now).await {
+                Ok(hashes) => hashes.iter().for_each(|hash| self.cache.forget(hash)),
+                Err(_) => self.cache.forget_all(),
+            }
+        })
+    }
+
+    fn forget_all(&self) {
+        self.cache.forget_all();
+    }
+}

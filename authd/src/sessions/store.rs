@@ -1,0 +1,424 @@
+//! The SQL of sessions and identities.
+
+use shared::api::sessions::{Session, SessionKind};
+use shared::id::{SessionId, UserId};
+use shared::time::Time;
+
+use super::lookup::LiveSession;
+use super::model::{Attributes, DeviceSession};
+use crate::cache::Hash;
+use crate::db::{Db, DbError, Query, Row, Statement, Value, sweep};
+use crate::env::{MINUTE, Millis};
+use crate::error::{Error, Result};
+use crate::page::Page;
+
+const FIND: &str = "SELECT id, generation, created_at, last_used_at, idle_expires_at, absolute_expires_at, ended_at, \
+     end_reason, provider, device_name, os, client_version, address, sealed, attributes \
+     FROM sessions WHERE id = $1 AND kind = 'device'";
+const LIST: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.last_used_at, s.idle_expires_at, \
+       s.absolute_expires_at, s.ended_at, s.end_reason, s.provider, s.device_name, s.os, s.address, s.attributes \
+     FROM sessions s LEFT JOIN users u ON u.id = s.user_id \
+     WHERE s.id < $1 AND ($2 = 1 OR (s.ended_at IS NULL AND s.idle_expires_at > $3 AND s.absolute_expires_at > $3)) \
+       AND ($4 = '' OR s.kind = $4) \
+     ORDER BY s.id DESC LIMIT $5";
+// The same of one user; $3 is before every idle end where ended ones are wanted too.
+const LIST_OF_USER: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.last_used_at, s.idle_expires_at, \
+       s.absolute_expires_at, s.ended_at, s.end_reason, s.provider, s.device_name, s.os, s.address, s.attributes \
+     FROM sessions s LEFT JOIN users u ON u.id = s.user_id \
+     WHERE s.user_id = $5 AND s.idle_expires_at > $3 AND s.id < $1 \
+       AND ($2 = 1 OR (s.ended_at IS NULL AND s.absolute_expires_at > $3)) AND ($4 = '' OR s.kind = $4) \
+     ORDER BY s.id DESC LIMIT $6";
+const FIND_LIVE: &str = "SELECT s.id, s.user_id, u.username, u.name, s.created_at, s.renewed_at, s.idle_expires_at, \
+       s.absolute_expires_at \
+     FROM sessions s JOIN users u ON u.id = s.user_id \
+     WHERE s.token_hash = $1 AND s.kind = 'login' AND s.ended_at IS NULL AND s.idle_expires_at > $2 \
+       AND s.absolute_expires_at > $2 AND u.status = 'active' AND u.deleted_at IS NULL";
+const INSERT_LOGIN: &str = "INSERT INTO sessions (id, kind, user_id, token_hash, generation, created_at, renewed_at, \
+       last_used_at, idle_expires_at, absolute_expires_at, client_version, address, lease_until, attributes) \
+     SELECT $1, 'login', u.id, $3, 0, $4, $4, $4, $5, $6, NULL, $7, 0, '{}' FROM users u \
+     WHERE u.id = $2 AND u.status = 'active' AND u.deleted_at IS NULL AND COALESCE(u.password_changed_at, 0) = $8";
+const SLIDE: &str = "UPDATE sessions SET renewed_at = $2, last_used_at = $2, idle_expires_at = $3 \
+     WHERE id = $1 AND renewed_at = $4 AND ended_at IS NULL AND idle_expires_at > $2 AND absolute_expires_at > $2";
+const FIND_LOGIN: &str = "SELECT user_id, ended_at FROM sessions WHERE id = $1 AND kind = 'login'";
+// An end brings the idle end forward, so that the live sessions of a user are a range of the index.
+const END_LOGIN: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, \
+       idle_expires_at = CASE WHEN idle_expires_at > $2 THEN $2 ELSE idle_expires_at END \
+     WHERE id = $1 AND kind = 'login' AND ended_at IS NULL AND ($4 = '' OR user_id = $4)";
+const END_ALL: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, sealed = NULL, idle_expires_at = $2 \
+     WHERE user_id = $1 AND idle_expires_at > $2 AND absolute_expires_at > $2 AND ended_at IS NULL AND id <> $4";
+// Those whose idle end is before that of the one that $3 others outlive; several that end together are all left.
+const END_OLDEST: &str = "UPDATE sessions SET ended_at = $2, end_reason = 'too_many', idle_expires_at = $2 \
+     WHERE user_id = $1 AND idle_expires_at > $2 AND ended_at IS NULL AND idle_expires_at < \
+       (SELECT s.idle_expires_at FROM sessions s WHERE s.user_id = $1 AND s.idle_expires_at > $2 \
+        ORDER BY s.idle_expires_at DESC LIMIT 1 OFFSET $3) \
+     RETURNING user_id";
+const INVALIDATE_OLDEST: &str = "INSERT INTO invalidations (kind, subject, at) \
+     SELECT 'sessions', CAST($1 AS TEXT), CAST($2 AS BIGINT) WHERE EXISTS \
+       (SELECT 1 FROM sessions s WHERE s.user_id = $1 AND s.idle_expires_at > $2 LIMIT 1 OFFSET $3)";
+const HASHES: &str = "SELECT token_hash FROM sessions \
+     WHERE user_id = $1 AND idle_expires_at > $2 AND token_hash IS NOT NULL";
+const UPSERT_IDENTITY: &str = "INSERT INTO identities (id, issuer, subject, email, name, attributes, created_at, seen_at) \
+     VALUES ($1, $2, $3, $4, $5, '{}', $6, $6) \
+     ON CONFLICT (issuer, subject) DO UPDATE SET email = excluded.email, name = excluded.name, seen_at = excluded.seen_at";
+const INSERT: &str = "INSERT INTO sessions (id, kind, identity_id, generation, created_at, renewed_at, last_used_at, \
+       idle_expires_at, absolute_expires_at, provider, device_name, os, client_version, address, lease_until, sealed, attributes) \
+     VALUES ($1, 'device', (SELECT id FROM identities WHERE issuer = $2 AND subject = $3), $4, $5, $5, $6, \
+       $7, $8, $9, $10, $11, $12, $13, 0, $14, $15)";
+const ACKNOWLEDGE: &str = "UPDATE sessions SET generation = $2, last_used_at = $3, idle_expires_at = $4 \
+     WHERE id = $1 AND generation = $2 - 1 AND ended_at IS NULL";
+const LEASE: &str = "UPDATE sessions SET lease_until = $2 WHERE id = $1 AND lease_until <= $3 AND ended_at IS NULL";
+const RELEASE: &str = "UPDATE sessions SET lease_until = 0 WHERE id = $1 AND lease_until = $2";
+const KEEP: &str = "UPDATE sessions SET sealed = $2 WHERE id = $1 AND ended_at IS NULL";
+const RENEW: &str = "UPDATE sessions SET sealed = $2, attributes = $3, renewed_at = $4, last_used_at = $4, \
+       idle_expires_at = $5, absolute_expires_at = $6, lease_until = 0 \
+     WHERE id = $1 AND lease_until = $7 AND ended_at IS NULL";
+const END: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, token_hash = NULL, sealed = NULL \
+     WHERE id = $1 AND kind = 'device' AND ended_at IS NULL";
+const TO_OUTBOX: &str = "INSERT INTO outbox (kind, subject, detail, payload, created_at) \
+     SELECT 'device_ended', id, provider, sealed, CAST($2 AS BIGINT) FROM sessions \
+     WHERE id = $1 AND kind = 'device' AND ended_at IS NULL AND sealed IS NOT NULL";
+const OUTBOX: &str = "SELECT subject, detail, payload, created_at FROM outbox WHERE kind = 'device_ended' \
+     ORDER BY seq LIMIT $1";
+const DELETE_OUTBOX: &str = "DELETE FROM outbox WHERE kind = 'device_ended' AND subject = $1";
+const SWEEP: &str = "DELETE FROM sessions WHERE id IN \
+     (SELECT id FROM sessions WHERE idle_expires_at <= $1 ORDER BY idle_expires_at LIMIT $2)";
+
+/// Names of statements whose failure has a meaning.
+pub const NEW_LOGIN: &str = "insert_login";
+pub const NEW_DEVICE: &str = "insert_device";
+pub const OLDEST: &str = "end_oldest";
+/// The session had ended before.
+pub const ENDED: &str = "end_session";
+/// The device session has ended, or another node has the lease.
+pub const LIVE: &str = "live_session";
+
+/// Removes sessions that could not be used any more at `before`, at most `limit`. One that was ended stays until its
+/// idle time is over too, so that lists can still tell why. Answers how many went.
+pub async fn sweep(db: &dyn Db, before: Millis, limit: u64) -> Result<u64, DbError> {
+    sweep::expired(db, SWEEP, before, limit).await
+}
+
+/// A device session by its id, ended ones too.
+pub async fn find(db: &dyn Db, id: SessionId) -> Result<Option<DeviceSession>> {
+    let rows = db.query(Query::point(FIND, [id.to_string().into()])).await?;
+    rows.first().map(read).transpose()
+}
+
+/// Which sessions a list is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter {
+    pub include_ended: bool,
+    pub kind: Option<SessionKind>,
+    pub user: Option<UserId>,
+}
+
+/// Sessions of every kind, newest first.
+pub async fn list(db: &dyn Db, filter: Filter, page: &Page<SessionId>, now: Millis) -> Result<Vec<Session>> {
+    let kind = match filter.kind {
+        None => "",
+        Some(SessionKind::Device) => "device",
+        Some(SessionKind::Login) => "login",
+    };
+    // Every id sorts before "g": UUIDs are lower-case hex.
+    let (before, ended) = (page.after_or("g"), i64::from(filter.include_ended).into());
+    let query = match filter.user {
+        None => Query::new(LIST, [before, ended, now.into(), kind.into(), page.rows()]),
+        Some(user) => {
+            let after = if filter.include_ended { Millis::MIN } else { now };
+            let user = user.to_string().into();
+            Query::new(LIST_OF_USER, [before, ended, after.into(), kind.into(), user, page.rows()])
+        }
+    };
+    db.query(query).await?.iter().map(describe).collect()
+}
+
+/// The live login session of a token, by the token's hash.
+pub async fn find_live(db: &dyn Db, hash: &Hash, now: Millis) -> Result<Option<LiveSession>> {
+    let rows = db.query(Query::point(FIND_LIVE, [Value::from(*hash), now.into()])).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let live = LiveSession {
+        id: row.id(0)?,
+        user_id: row.id(1)?,
+        username: row.text(2)?.into(),
+        name: row.text(3)?.into(),
+        created_at: row.int(4)?,
+        renewed_at: row.int(5)?,
+        idle_expires_at: row.int(6)?,
+        absolute_expires_at: row.int(7)?,
+    };
+    Ok(Some(live))
+}
+
+/// What a login session begins with.
+#[derive(Debug)]
+pub struct NewLogin {
+    pub id: SessionId,
+    pub user: UserId,
+    pub hash: Hash,
+    pub now: Millis,
+    pub idle_expires_at: Millis,
+    pub absolute_expires_at: Millis,
+    pub address: Option<String>,
+    /// When the password that was verified was set.
+    pub password_changed_at: Millis,
+}
+
+/// Makes a login session ([`NEW_LOGIN`]). Fails when the user is not active any more, or the password has been changed since it was
+/// verified.
+pub fn insert_login(login: &NewLogin) -> Statement {
+    Statement::one(
+        NEW_LOGIN,
+        INSERT_LOGIN,
+        [
+            login.id.to_string().into(),
+            login.user.to_string().into(),
+            Value::from(login.hash),
+            login.now.into(),
+            login.idle_expires_at.into(),
+            login.absolute_expires_at.into(),
+            login.address.clone().into(),
+            login.password_changed_at.into(),
+        ],
+    )
+}
+
+/// Pushes the idle end of a login session back; fails when somebody else did since it was read, or it has ended.
+pub fn slide(live: &LiveSession, now: Millis, idle_expires_at: Millis) -> Statement {
+    let params = [live.id.to_string().into(), now.into(), idle_expires_at.into(), live.renewed_at.into()];
+    Statement::one("slide_session", SLIDE, params)
+}
+
+/// Whose a login session is, and when it ended.
+#[derive(Debug)]
+pub struct FoundLogin {
+    pub user: UserId,
+    pub ended_at: Option<Millis>,
+}
+
+/// A login session by its id, ended ones too.
+pub async fn find_login(db: &dyn Db, id: SessionId) -> Result<Option<FoundLogin>> {
+    let rows = db.query(Query::point(FIND_LOGIN, [id.to_string().into()])).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(FoundLogin { user: row.id(0)?, ended_at: row.opt_int(1)? }))
+}
+
+/// Ends a login session ([`ENDED`]), of this user only if one is named; fails when there is none alive.
+pub fn end_login(id: SessionId, user: Option<UserId>, reason: &str, now: Millis) -> Statement {
+    let user = user.map(|user| user.to_string()).unwrap_or_default();
+    Statement::one(ENDED, END_LOGIN, [id.to_string().into(), now.into(), reason.into(), user.into()])
+}
+
+/// Ends every session of a user but one ([`ENDED`]); affects as many as were alive. It goes with
+/// [`super::invalidation`].
+pub fn end_all(user: UserId, except: Option<SessionId>, reason: &str, now: Millis) -> Statement {
+    let except = except.map(|id| id.to_string()).unwrap_or_default();
+    Statement::any(ENDED, END_ALL, [user.to_string().into(), now.into(), reason.into(), except.into()])
+}
+
+/// Ends the sessions of a user that would end first, but for `most` of them, and writes the invalidation row if there are
+/// more. [`OLDEST`] returns the user's id for each.
+pub fn end_oldest(user: UserId, most: i64, now: Millis) -> [Statement; 2] {
+    let params = |offset: i64| [user.to_string().into(), now.into(), offset.into()];
+    [
+        Statement::any("invalidate_oldest", INVALIDATE_OLDEST, params(most)),
+        Statement::any(OLDEST, END_OLDEST, params(most - 1)),
+    ]
+}
+
+/// The hashes of the tokens of a user's sessions that are alive, or were a minute ago.
+pub async fn list_hashes(db: &dyn Db, user: UserId, now: Millis) -> Result<Vec<Hash>> {
+    let rows = db.query(Query::new(HASHES, [user.to_string().into(), (now - MINUTE).into()])).await?;
+    rows.iter().map(|row| row.bytes(0)?.try_into().map_err(Error::internal)).collect()
+}
+
+/// The statements that make a session and its identity. A second session of the same id is a duplicate
+/// ([`NEW_DEVICE`]).
+pub fn insert(session: &DeviceSession, identity_id: String) -> Result<Vec<Statement>> {
+    let identity = &session.attributes.identity;
+    let (issuer, subject): (Value, Value) = (identity.issuer.as_str().into(), identity.subject.as_str().into());
+    let upsert = Statement::one(
+        "upsert_identity",
+        UPSERT_IDENTITY,
+        [
+            identity_id.into(),
+            issuer.clone(),
+            subject.clone(),
+            identity.email.clone().into(),
+            identity.name.clone().into(),
+            session.created_at.into(),
+        ],
+    );
+    let insert = Statement::one(
+        NEW_DEVICE,
+        INSERT,
+        [
+            session.id.to_string().into(),
+            issuer,
+            subject,
+            session.generation.into(),
+            session.created_at.into(),
+            session.last_used_at.into(),
+            session.idle_expires_at.into(),
+            session.absolute_expires_at.into(),
+            session.provider.as_str().into(),
+            session.device_name.clone().into(),
+            session.os.clone().into(),
+            session.client_version.clone().into(),
+            session.address.clone().into(),
+            session.sealed.clone().into(),
+            attributes(session)?,
+        ],
+    );
+    Ok(vec![upsert, insert])
+}
+
+/// Retires the tokens before this generation; fails when somebody else did, or the session has ended.
+pub fn acknowledge(id: SessionId, generation: i64, now: Millis, idle_expires_at: Millis) -> Statement {
+    Statement::one(
+        "acknowledge",
+        ACKNOWLEDGE,
+        [id.to_string().into(), generation.into(), now.into(), idle_expires_at.into()],
+    )
+}
+
+/// Takes the right to renew until a time; fails while another node has it.
+pub fn lease(id: SessionId, until: Millis, now: Millis) -> Statement {
+    Statement::one("lease", LEASE, [id.to_string().into(), until.into(), now.into()])
+}
+
+/// Gives a lease back before its end.
+pub fn release(id: SessionId, until: Millis) -> Statement {
+    Statement::any("release", RELEASE, [id.to_string().into(), until.into()])
+}
+
+/// Keeps what the provider rotated, before anything else happens; fails when the session has ended.
+pub fn keep(id: SessionId, sealed: Vec<u8>) -> Statement {
+    Statement::one(LIVE, KEEP, [id.to_string().into(), sealed.into()])
+}
+
+/// A finished renewal under the lease until `lease`; it gives that back. Fails when the session has ended meanwhile, or
+/// the lease is over and another node has taken its own.
+pub fn renew(session: &DeviceSession, lease: Millis, now: Millis) -> Result<Statement> {
+    let params = [
+        session.id.to_string().into(),
+        session.sealed.clone().into(),
+        attributes(session)?,
+        now.into(),
+        session.idle_expires_at.into(),
+        session.absolute_expires_at.into(),
+        lease.into(),
+    ];
+    Ok(Statement::one(LIVE, RENEW, params))
+}
+
+/// Ends a device session ([`ENDED`]); fails when it has ended already. The provider's tokens go to the outbox.
+pub fn end(id: SessionId, reason: &str, now: Millis) -> [Statement; 2] {
+    [
+        Statement::any("outbox", TO_OUTBOX, [id.to_string().into(), now.into()]),
+        Statement::one(ENDED, END, [id.to_string().into(), now.into(), reason.into()]),
+    ]
+}
+
+/// A device session that has ended, whose provider is still to be told.
+#[derive(Debug)]
+pub struct EndedDevice {
+    pub id: SessionId,
+    pub provider: String,
+    pub sealed: Vec<u8>,
+    pub ended_at: Millis,
+}
+
+/// The oldest of the outbox, at most this many.
+pub async fn list_outbox(db: &dyn Db, limit: i64) -> Result<Vec<EndedDevice>> {
+    let read = |row: &Row| -> Result<EndedDevice> {
+        Ok(EndedDevice {
+            id: row.id(0)?,
+            provider: row.string(1)?,
+            sealed: row.bytes(2)?.to_vec(),
+            ended_at: row.int(3)?,
+        })
+    };
+    db.query(Query::new(OUTBOX, [limit.into()])).await?.iter().map(read).collect()
+}
+
+/// Takes an ended session from the outbox.
+pub fn delete_outbox(id: SessionId) -> Statement {
+    Statement::any("outbox", DELETE_OUTBOX, [Value::from(id.to_string())])
+}
+
+fn attributes(session: &DeviceSession) -> Result<Value> {
+    Ok(serde_json::to_string(&session.attributes).map_err(Error::internal)?.into())
+}
+
+fn describe(row: &Row) -> Result<Session> {
+    let opt_text = |column| -> Result<Option<String>, DbError> { Ok(row.opt_text(column)?.map(str::to_owned)) };
+    let time = |column| -> Result<Time, DbError> { Ok(Time::from_millis(row.int(column)?)) };
+    let (kind, user) = match row.text(1)? {
+        "device" => {
+            let attributes: Attributes = serde_json::from_str(row.text(14)?).map_err(Error::internal)?;
+            (SessionKind::Device, attributes.identity.display().to_owned())
+        }
+        _ => (SessionKind::Login, opt_text(3)?.unwrap_or_default()),
+    };
+    Ok(Session {
+        id: row.id(0)?,
+        kind,
+        user,
+        user_id: row.opt_text(2)?.map(str::parse).transpose().map_err(Error::internal)?,
+        provider: opt_text(10)?,
+        device_name: opt_text(11)?,
+        os: opt_text(12)?,
+        address: opt_text(13)?,
+        created_at: time(4)?,
+        last_used_at: time(5)?,
+        idle_expires_at: Time::from_millis(row.int(6)?.min(row.int(7)?)),
+        expires_at: time(7)?,
+        ended_at: row.opt_int(8)?.map(Time::from_millis),
+        end_reason: opt_text(9)?,
+    })
+}
+
+fn read(row: &Row) -> Result<DeviceSession> {
+    let opt_text = |column| -> Result<Option<String>, DbError> { Ok(row.opt_text(column)?.map(str::to_owned)) };
+    Ok(DeviceSession {
+        id: row.id(0)?,
+        generation: row.int(1)?,
+        created_at: row.int(2)?,
+        last_used_at: row.int(3)?,
+        idle_expires_at: row.int(4)?,
+        absolute_expires_at: row.int(5)?,
+        ended_at: row.opt_int(6)?,
+        end_reason: opt_text(7)?,
+        provider: opt_text(8)?.unwrap_or_default(),
+        device_name: opt_text(9)?,
+        os: opt_text(10)?,
+        client_version: opt_text(11)?,
+        address: opt_text(12)?,
+        sealed: row.opt_bytes(13)?.map(<[u8]>::to_vec),
+        attributes: serde_json::from_str(row.text(14)?).map_err(Error::internal)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::testing;
+
+    /// What anybody can ask about themselves must not read what others have.
+    #[test]
+    fn what_is_asked_of_one_user_reads_that_user_alone() {
+        let (_db, folder) = testing::sqlite();
+        let sqlite = rusqlite::Connection::open(folder.path().join("authd.db")).unwrap();
+        for sql in [LIST_OF_USER, END_ALL, END_OLDEST, INVALIDATE_OLDEST, HASHES] {
+            let mut plan = sqlite.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let empty = vec![rusqlite::types::Null; plan.parameter_count()];
+            let steps =
+                plan.query_map(rusqlite::params_from_iter(empty), |row| row.get::<_, String>("detail")).unwrap();
+            let steps: Vec<String> = steps.map(Result::unwrap).collect();
+            let range = "INDEX sessions_user (user_id=? AND idle_expires_at>?";
+            assert!(steps.iter().any(|step| step.contains(range)), "{sql}: {steps:?}");
+            let scans = |step: &String| step.starts_with("SCAN") && step != "SCAN CONSTANT ROW";
+            assert!(!steps.iter().any(scans), "{sql}: {steps:?}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Users: who they are, and their passwords.
+//!
+//! Invariants: only this module reads or writes the table `users` for itself (others join it); a user name is compared
+//! in its folded form, and unique among the living; of a password only the hash is stored.
+
+pub mod store;
+
+use std::sync::Arc;
+
+use shared::api::users::User;
+use shared::id::UserId;
+use shared::secret::Secret;
+
+use crate::base::Base;
+use crate::error::{Error, Result};
+use crate::passwords::{self, Passwords, Verified};
+
+/// Users.
+#[derive(Debug)]
+pub struct Users {
+    base: Base,
+    passwords: Passwords,
+}
+
+impl Users {
+    pub fn new(base: &Base) -> Arc<Self> {
+        Arc::new(Self { base: base.clone(), passwords: Passwords::default() })
+    }
+
+    /// A user who is not deleted, by id or name.
+    pub async fn find(&self, id_or_name: &str) -> Result<User> {
+        store::find(self.base.db.as_ref(), id_or_name).await?.ok_or_else(|| Error::not_found("user"))
+    }
+
+    /// A user's id, from the id itself or the name of a user who is not deleted.
+    pub async fn find_id(&self, id_or_name: &str) -> Result<Option<UserId>> {
+        match id_or_name.parse() {
+            Ok(id) => Ok(Some(id)),
+            Err(_) => store::find_id(self.base.db.as_ref(), id_or_name).await,
+        }
+    }
+
+    /// The full name of a user, deleted or not.
+    pub async fn find_name(&self, id: UserId) -> Result<Option<String>> {
+        store::find_name(self.base.db.as_ref(), id).await
+    }
+
+    /// The hash of a new password that fulfils the policy. `field` names it in the error, `folded` is the user's name.
+    pub async fn hash_new(&self, field: &str, password: &Secret, folded: &str) -> Result<String> {
+        passwords::check(field, password, folded)?;
+        self.hash(password).await
+    }
+
+    pub async fn hash(&self, password: &Secret) -> Result<String> {
+        self.passwords.hash(&self.base.env, password).await
+    }
+
+    /// Whether the password is the one that is stored: see [`Passwords::verify`].
+    pub async fn verify(&self, stored: Option<&str>, password: &Secret) -> Result<Verified> {
+        self.passwords.verify(stored, password).await
+    }
+}

@@ -1,0 +1,83 @@
+//! Time and randomness of the client library, as an argument: tests move the clock.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::time::Time;
+
+pub(super) trait Env: fmt::Debug + Send + Sync + 'static {
+    /// Since a moment that never changes. It never steps back, but may stand still while the machine sleeps.
+    fn now(&self) -> Duration;
+
+    /// What the clock on the wall says.
+    fn time(&self) -> Time;
+
+    /// For spreading retries; nothing secret is made of it.
+    fn random(&self) -> u64;
+}
+
+/// The machine's own.
+#[derive(Debug)]
+pub(super) struct Machine {
+    start: Instant,
+    random: RandomState,
+}
+
+impl Machine {
+    pub(super) fn new() -> Self {
+        Self { start: Instant::now(), random: RandomState::new() }
+    }
+}
+
+impl Env for Machine {
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place where the client library asks for the time")]
+    fn time(&self) -> Time {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn random(&self) -> u64 {
+        let mut hasher = self.random.build_hasher();
+        hasher.write_u128(self.start.elapsed().as_nanos());
+        hasher.finish()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A clock that stands still until it is moved.
+    #[derive(Debug, Default)]
+    pub(in crate::client) struct Still(Mutex<Duration>);
+
+    impl Still {
+        /// What the wall's clock says at the start.
+        pub(in crate::client) const START: i64 = 1_800_000_000_000;
+
+        pub(in crate::client) fn pass(&self, time: Duration) {
+            *self.0.lock().unwrap() += time;
+        }
+    }
+
+    impl Env for Still {
+        fn now(&self) -> Duration {
+            *self.0.lock().unwrap()
+        }
+
+        fn time(&self) -> Time {
+            Time::from_millis(Self::START + i64::try_from(self.now().as_millis()).unwrap())
+        }
+
+        fn random(&self) -> u64 {
+            0
+        }
+    }
+}
