@@ -55,15 +55,15 @@ fn secret(hash: &[u8; 32], now: Millis) -> Statement {
 }
 
 fn active_service(service: ServiceId) -> Statement {
-    Statement::exists(PROOF, SERVICE, [Value::from(service.to_string())])
+    Statement::exists(PROOF, SERVICE, [service.into()])
 }
 
 fn live_session(user: UserId, session: SessionId, now: Millis) -> Statement {
-    Statement::exists(PROOF, SESSION, [session.to_string().into(), user.to_string().into(), now.into()])
+    Statement::exists(PROOF, SESSION, [session.into(), user.into(), now.into()])
 }
 
 fn granted(user: UserId, permission: Permission) -> Statement {
     let names: [Value; 2] = [permission.as_str().into(), Permission::Admin.as_str().into()];
     let [name, admin] = names;
-    Statement::exists(PROOF, PERMISSION, [user.to_string().into(), AUTHD.to_string().into(), name, admin])
+    Statement::exists(PROOF, PERMISSION, [user.into(), AUTHD.to_string().into(), name, admin])
 }

@@ -22,8 +22,6 @@ pub mod ephemeral;
 pub mod error;
 #[cfg(test)]
 mod fixtures;
-#[cfg(test)]
-mod floors;
 pub mod forward_auth;
 pub mod introspection;
 pub mod keyed_mutex;

@@ -119,9 +119,6 @@ fn announce(config: &Config, db: &dyn Db) {
         database = db.engine(),
         "ready"
     );
-    if config.cli.allow_unbound_polling {
-        tracing::warn!("cli.allow_unbound_polling is on: whoever learns a login's URL can collect its credentials");
-    }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     if let Some(interval) = sd_notify::watchdog_enabled() {
         tokio::spawn(async move {

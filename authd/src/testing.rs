@@ -159,7 +159,7 @@ impl TestApp {
         let folded = crate::names::fold(username);
         let sql = "INSERT INTO users (id, username, live_name, name, status, password_hash, password_changed_at, \
              created_at, updated_at) VALUES ($1, $2, $3, $2, 'active', $4, $5, $5, $5)";
-        let params = [id.to_string().into(), username.into(), folded.into(), hash.into(), self.env.now().into()];
+        let params = [id.into(), username.into(), folded.into(), hash.into(), self.env.now().into()];
         self.base.db.commit(vec![Statement::one("insert_user", sql, params)]).await.unwrap();
         id
     }

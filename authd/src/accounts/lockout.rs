@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use shared::api::Done;
 use shared::api::users::{ClearLockout, ListLockouts, LockoutList};
+use shared::op::Operation;
 use shared::problem::Code;
 
 use super::{Accounts, Config, attempts};
@@ -105,7 +106,7 @@ impl Accounts {
             _ => return Err(Error::field("id", "expected name:NAME or address:ADDRESS")),
         };
         let cleared = Statement { expect: Expect::Rows(1), ..attempts::clear(&key) };
-        match self.base.ledger.commit(&call, Change::new("lockouts.clear", &key).with([cleared])).await {
+        match self.base.ledger.commit(&call, Change::new(ClearLockout::INFO.name, &key).with([cleared])).await {
             Ok(_) => Ok(Done::default()),
             Err(Refused::ExpectationFailed(attempts::CLEARED)) => Err(Error::not_found("lock-out")),
             Err(refused) => Err(refused.into()),

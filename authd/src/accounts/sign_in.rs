@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use shared::api::Done;
 use shared::api::sessions::{ChangePassword, LoggedIn, Login, Payload};
 use shared::id::SessionId;
+use shared::op::Operation;
 use shared::problem::Code;
 use shared::secret::Secret;
 use tracing::warn;
@@ -67,7 +68,7 @@ impl Accounts {
         };
         let as_user = call.of(caller(&person, session.id));
         // The statement that makes the session says what must hold of the user.
-        let change = Change::new("sessions.login", session.id)
+        let change = Change::new(Login::INFO.name, session.id)
             .with([sessions::store::insert_login(&session)])
             .with(sessions::store::end_oldest(person.id, MOST, now))
             .invalidates(Invalidation::Returned(SESSIONS, sessions::store::OLDEST))
@@ -101,7 +102,7 @@ impl Accounts {
     async fn refuse(&self, call: &Call, username: &str) -> Result<Error> {
         let shown: String = username.chars().take(SHOWN).collect();
         let detail = [("username", Some(json!(shown)))];
-        self.base.ledger.refuse(call, "sessions.login", None, "refused", detail).await?;
+        self.base.ledger.refuse(call, Login::INFO.name, None, "refused", detail).await?;
         Ok(Error::new(Code::InvalidCredentials, "user name and password do not go together"))
     }
 
@@ -137,7 +138,7 @@ impl Accounts {
         };
         if !is_open || verified == Verified::No {
             let subject = user.to_string();
-            self.base.ledger.refuse(&call, "sessions.change_password", Some(&subject), "refused", []).await?;
+            self.base.ledger.refuse(&call, ChangePassword::INFO.name, Some(&subject), "refused", []).await?;
             return Err(Error::field("password", "this is not your password"));
         }
         let hash = match self.users.hash(&op.new_password).await {
@@ -145,7 +146,7 @@ impl Accounts {
             Err(error) => return Err(self.untried(&attempt, error).await),
         };
         let now = self.base.now();
-        let change = Change::new("sessions.change_password", user)
+        let change = Change::new(ChangePassword::INFO.name, user)
             .with([users::set_password(&person, hash, now)])
             .with([sessions::store::end_all(user, Some(session), "password_changed", now)])
             .with(attempt.forgive())

@@ -4,6 +4,7 @@ use serde_json::json;
 use shared::api::Done;
 use shared::api::users::{CreateUser, DeleteUser, ListUsers, ShowUser, Status, UpdateUser, User, UserList};
 use shared::id::UserId;
+use shared::op::Operation;
 use shared::secret::Secret;
 use shared::time::Time;
 
@@ -39,7 +40,7 @@ impl Accounts {
             created_at: now,
             updated_at: now,
         };
-        let change = Change::new("users.create", user.id)
+        let change = Change::new(CreateUser::INFO.name, user.id)
             .with([store::insert(&user, &folded, password.as_ref())])
             .detail([("username", Some(json!(user.username))), ("status", Some(json!(user.status)))]);
         match self.rbac.commit(&call, change).await {
@@ -101,7 +102,7 @@ impl Accounts {
             ("document_type", op.document_type.is_some()),
             ("document_number", op.document_number.is_some()),
         ]);
-        let change = Change::new("users.update", user.id)
+        let change = Change::new(UpdateUser::INFO.name, user.id)
             .with([store::update(user.id, &changes, now)])
             .with(end_sessions)
             // Cached sessions hold the names.
@@ -126,7 +127,7 @@ impl Accounts {
         let mut guard = Guard::new(self.base.db.as_ref(), &call.caller).await?;
         guard.check_held(rbac::store::on_authd(self.base.db.as_ref(), user.id).await?)?;
         let now = self.base.now();
-        let change = Change::new("users.delete", user.id)
+        let change = Change::new(DeleteUser::INFO.name, user.id)
             .with([store::delete(user.id, now), store::forget_password(user.id)])
             .with(relations::delete_of_user(user.id))
             .with([sessions::store::end_all(user.id, None, "user_deleted", now)])

@@ -20,7 +20,7 @@ use shared::secret::{Secret, redacted};
 use tokio::sync::OnceCell;
 
 use crate::env::{Millis, SECOND};
-use crate::error::{Error, Result};
+use crate::error::{Chain, Error, Result};
 
 /// One call, its retry included.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -263,12 +263,6 @@ struct Text(String);
 
 impl Text {
     fn of(error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut text = error.to_string();
-        let mut next = error.source();
-        while let Some(source) = next {
-            text = format!("{text}: {source}");
-            next = source.source();
-        }
-        Self(text)
+        Self(Chain(error).to_string())
     }
 }

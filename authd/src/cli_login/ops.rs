@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, StartLogin, StartedLogin};
+use shared::op::Operation;
 use shared::problem::Code;
 use shared::secret::Secret;
 use subtle::ConstantTimeEq;
@@ -219,7 +220,7 @@ impl CliLogin {
                 credentials_until: Some(credentials_until),
             },
         };
-        let change = Change::new("cli_login.status", session.id)
+        let change = Change::new(LoginStatus::INFO.name, session.id)
             .with(sessions::store::insert(&session, self.base.env.uuid().to_string())?);
         let change = change.detail([
             ("user", Some(signed_in.identity.display().into())),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::api::cli_login::{EndLogin, EndedLogin, LoginAnswer, RenewLogin};
 use shared::id::SessionId;
+use shared::op::Operation;
 use shared::problem::Code;
 use shared::secret::Secret;
 use zeroize::Zeroizing;
@@ -139,7 +140,7 @@ impl CliLogin {
                     let caller = Caller::Device { user: session.attributes.identity.display().to_owned() };
                     let call = call.of(caller);
                     tracing::warn!(session = %session.id, "a retired refresh token was used: the session ends");
-                    self.sessions.end_device(&call, session.id, "cli_login.renew", "refresh_token_reused").await?;
+                    self.sessions.end_device(&call, session.id, RenewLogin::INFO.name, "refresh_token_reused").await?;
                     return Err(ended("a refresh token was used that had been replaced, perhaps by somebody else"));
                 }
                 RefreshTokenUse::Unknown => return Err(ended("its refresh token is newer than the database")),
@@ -184,7 +185,7 @@ impl CliLogin {
             let refreshed = match provider.refresh(refresh_token, self.base.now()).await {
                 Ok(refreshed) => refreshed,
                 Err(ProviderError::Refused(code)) if code == "invalid_grant" => {
-                    self.sessions.end_device(call, session.id, "cli_login.renew", "refused_by_provider").await?;
+                    self.sessions.end_device(call, session.id, RenewLogin::INFO.name, "refused_by_provider").await?;
                     return Ok(None);
                 }
                 Err(error) => return Err(error.explain(&name)),
@@ -209,7 +210,7 @@ impl CliLogin {
         }
         if !is_vouched && tokens.id_expires_at <= self.base.now() {
             // A provider that gives no new ID token vouches only as long as its last one says.
-            self.sessions.end_device(call, session.id, "cli_login.renew", "sign_in_expired").await?;
+            self.sessions.end_device(call, session.id, RenewLogin::INFO.name, "sign_in_expired").await?;
             return Ok(None);
         }
         let role = self.role_of(&session, op.role.as_deref())?;
@@ -224,7 +225,7 @@ impl CliLogin {
         session.sealed = Some(tokens.seal(&self.base.keys, session.id)?);
         let until = session.attributes.credentials_until.max(Some(credentials.expires_at));
         session.attributes.credentials_until = until;
-        let change = Change::new("cli_login.renew", session.id)
+        let change = Change::new(RenewLogin::INFO.name, session.id)
             .with([sessions::store::renew(&session, lease, now)?])
             .detail([("role", Some(role.name.as_str().into())), ("provider", Some(name.into()))]);
         match self.base.ledger.commit(call, change).await {
@@ -267,7 +268,7 @@ impl CliLogin {
         };
         let caller = Caller::Device { user: before.attributes.identity.display().to_owned() };
         let call = call.of(caller);
-        let session = self.sessions.end_device(&call, presented.session, "cli_login.logout", "logged_out").await?;
+        let session = self.sessions.end_device(&call, presented.session, EndLogin::INFO.name, "logged_out").await?;
         let credentials_until = session.and_then(|session| session.credentials_until(self.base.now())).map(seconds);
         Ok(EndedLogin { status: "logged_out".into(), credentials_until })
     }

@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use shared::id::{PermissionId, RoleId, ServiceId, SessionId, TokenId, UserId};
 use shared::secret::{Secret, redacted};
+use uuid::Uuid;
 
 use crate::env::Millis;
 use crate::error::Error;
@@ -119,6 +121,19 @@ impl<const N: usize> From<[u8; N]> for Value {
         Self::Bytes(value.to_vec())
     }
 }
+
+/// Ids are stored as text.
+macro_rules! ids {
+    ($($id:ty),*) => {$(
+        impl From<$id> for Value {
+            fn from(id: $id) -> Self {
+                Self::Text(id.to_string())
+            }
+        }
+    )*};
+}
+
+ids!(TokenId, SessionId, UserId, ServiceId, RoleId, PermissionId, Uuid);
 
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {

@@ -25,7 +25,7 @@ macro_rules! named {
         /// By id or name.
         pub async fn find(db: &dyn Db, id_or_name: &str) -> Result<Option<$type>> {
             let query = match id_or_name.parse::<$id>() {
-                Ok(id) => Query::point(FIND_BY_ID, [id.to_string().into()]),
+                Ok(id) => Query::point(FIND_BY_ID, [id.into()]),
                 Err(_) => Query::point(FIND_BY_NAME, [names::fold(id_or_name).into()]),
             };
             db.query(query).await?.first().map(read).transpose()
@@ -39,12 +39,12 @@ macro_rules! named {
 
         /// Fails when it has been deleted.
         pub fn alive(id: $id) -> Statement {
-            Statement::exists(NAME, ALIVE, [id.to_string().into()])
+            Statement::exists(NAME, ALIVE, [id.into()])
         }
 
         /// Frees the name; fails when it has been deleted before.
         pub fn delete(id: $id, now: Millis) -> Statement {
-            Statement::one(NAME, DELETE, [id.to_string().into(), now.into()])
+            Statement::one(NAME, DELETE, [id.into(), now.into()])
         }
     };
 }

@@ -8,6 +8,7 @@ use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::{DbError, Row, Value};
+use crate::error::Chain;
 
 pub(super) fn borrowed(params: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
     params.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
@@ -121,11 +122,5 @@ pub(super) fn told(error: &tokio_postgres::Error) -> String {
     if let Some(cause) = error.as_db_error() {
         return format!("{} ({})", cause.message(), cause.code().code());
     }
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    Chain(error).to_string()
 }

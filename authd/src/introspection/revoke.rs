@@ -2,7 +2,7 @@
 
 use shared::api::introspection::{Revoke, Revoked};
 use shared::api::tokens::RevokeToken;
-use shared::op::Permission;
+use shared::op::{Operation, Permission};
 use shared::problem::Code;
 
 use super::Introspection;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::sessions;
 
 /// What an audit row of either kind of token is named.
-const ACTION: &str = "introspection.revoke";
+const ACTION: &str = Revoke::INFO.name;
 /// Why the token ended, as its owner is told.
 const REASON: &str = "revoked";
 

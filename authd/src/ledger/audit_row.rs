@@ -40,7 +40,7 @@ fn entry(
         "INSERT INTO audit (id, at, actor, action, subject, outcome, address, request_id, detail) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         [
-            env.uuid().to_string().into(),
+            env.uuid().into(),
             env.now().into(),
             call.caller.to_string().into(),
             action.into(),

@@ -5,6 +5,7 @@ use shared::api::sessions::{
     LoggedOut, Logout, Payload, Profile, SessionList, ShowProfile, WhoAmI,
 };
 use shared::id::{SessionId, UserId};
+use shared::op::Operation;
 use shared::page::Limit;
 use shared::problem::Code;
 use shared::time::Time;
@@ -40,7 +41,7 @@ impl Sessions {
     pub(super) async fn logout(&self, call: Call, _: Logout) -> Result<LoggedOut> {
         let (user, session) = person(&call)?;
         let end = store::end_login(session, Some(user), "logged_out", self.base.now());
-        let change = Change::new("sessions.logout", session)
+        let change = Change::new(Logout::INFO.name, session)
             .with([end])
             .invalidates(Invalidation::sessions(user))
             .self_proving();
@@ -80,10 +81,10 @@ impl Sessions {
     }
 
     pub(super) async fn end(&self, call: Call, op: EndSession) -> Result<EndedSession> {
-        if let Some(ended) = self.end_one(&call, op.id, None, "sessions.end", BY_ADMINISTRATOR).await? {
+        if let Some(ended) = self.end_one(&call, op.id, None, EndSession::INFO.name, BY_ADMINISTRATOR).await? {
             return Ok(ended);
         }
-        let session = self.end_device(&call, op.id, "sessions.end", BY_ADMINISTRATOR).await?;
+        let session = self.end_device(&call, op.id, EndSession::INFO.name, BY_ADMINISTRATOR).await?;
         let session = session.ok_or_else(|| Error::not_found("session"))?;
         let now = self.base.now();
         let credentials_until = session.credentials_until(now).map(Time::from_millis);
@@ -94,7 +95,7 @@ impl Sessions {
     /// One of the caller's own.
     pub(super) async fn end_own(&self, call: Call, op: EndOwnSession) -> Result<EndedSession> {
         let (user, _) = person(&call)?;
-        let ended = self.end_one(&call, op.id, Some(user), "sessions.end_own", "ended_by_user").await?;
+        let ended = self.end_one(&call, op.id, Some(user), EndOwnSession::INFO.name, "ended_by_user").await?;
         ended.ok_or_else(|| Error::not_found("session"))
     }
 
@@ -147,7 +148,7 @@ impl Sessions {
     /// All of a user's.
     pub(super) async fn end_all(&self, call: Call, op: EndUserSessions) -> Result<EndedSessions> {
         let user = self.users.find_id(&op.id).await?.ok_or_else(|| Error::not_found("user"))?;
-        let change = Change::new("sessions.end_all", user)
+        let change = Change::new(EndUserSessions::INFO.name, user)
             .with([store::end_all(user, None, BY_ADMINISTRATOR, self.base.now())])
             .invalidates(Invalidation::sessions(user))
             .detail([("reason", Some(BY_ADMINISTRATOR.into()))]);

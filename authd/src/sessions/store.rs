@@ -100,7 +100,7 @@ pub async fn sweep(db: &dyn Db, before: Millis, limit: u64) -> Result<u64, DbErr
 
 /// A device session by its id, ended ones too.
 pub async fn find(db: &dyn Db, id: SessionId) -> Result<Option<DeviceSession>> {
-    let rows = db.query(Query::point(FIND, [id.to_string().into()])).await?;
+    let rows = db.query(Query::point(FIND, [id.into()])).await?;
     rows.first().map(read).transpose()
 }
 
@@ -125,7 +125,7 @@ pub async fn list(db: &dyn Db, filter: Filter, page: &Page<SessionId>, now: Mill
         None => Query::new(LIST, [before, ended, now.into(), kind.into(), page.rows()]),
         Some(user) => {
             let after = if filter.include_ended { Millis::MIN } else { now };
-            let user = user.to_string().into();
+            let user = user.into();
             Query::new(LIST_OF_USER, [before, ended, after.into(), kind.into(), user, page.rows()])
         }
     };
@@ -170,8 +170,8 @@ pub fn insert_login(login: &NewLogin) -> Statement {
         NEW_LOGIN,
         INSERT_LOGIN,
         [
-            login.id.to_string().into(),
-            login.user.to_string().into(),
+            login.id.into(),
+            login.user.into(),
             Value::from(login.hash),
             login.now.into(),
             login.idle_expires_at.into(),
@@ -184,7 +184,7 @@ pub fn insert_login(login: &NewLogin) -> Statement {
 
 /// Pushes the idle end of a login session back; fails when somebody else did since it was read, or it has ended.
 pub fn slide(live: &LiveSession, now: Millis, idle_expires_at: Millis) -> Statement {
-    let params = [live.id.to_string().into(), now.into(), idle_expires_at.into(), live.renewed_at.into()];
+    let params = [live.id.into(), now.into(), idle_expires_at.into(), live.renewed_at.into()];
     Statement::one("slide_session", SLIDE, params)
 }
 
@@ -197,7 +197,7 @@ pub struct FoundLogin {
 
 /// A login session by its id, ended ones too.
 pub async fn find_login(db: &dyn Db, id: SessionId) -> Result<Option<FoundLogin>> {
-    let rows = db.query(Query::point(FIND_LOGIN, [id.to_string().into()])).await?;
+    let rows = db.query(Query::point(FIND_LOGIN, [id.into()])).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(FoundLogin { user: row.id(0)?, ended_at: row.opt_int(1)? }))
 }
@@ -205,20 +205,20 @@ pub async fn find_login(db: &dyn Db, id: SessionId) -> Result<Option<FoundLogin>
 /// Ends a login session ([`ENDED`]), of this user only if one is named; fails when there is none alive.
 pub fn end_login(id: SessionId, user: Option<UserId>, reason: &str, now: Millis) -> Statement {
     let user = user.map(|user| user.to_string()).unwrap_or_default();
-    Statement::one(ENDED, END_LOGIN, [id.to_string().into(), now.into(), reason.into(), user.into()])
+    Statement::one(ENDED, END_LOGIN, [id.into(), now.into(), reason.into(), user.into()])
 }
 
 /// Ends every session of a user but one ([`ENDED`]); affects as many as were alive. It goes with
 /// [`super::invalidation`].
 pub fn end_all(user: UserId, except: Option<SessionId>, reason: &str, now: Millis) -> Statement {
     let except = except.map(|id| id.to_string()).unwrap_or_default();
-    Statement::any(ENDED, END_ALL, [user.to_string().into(), now.into(), reason.into(), except.into()])
+    Statement::any(ENDED, END_ALL, [user.into(), now.into(), reason.into(), except.into()])
 }
 
 /// Ends the sessions of a user that would end first, but for `most` of them, and writes the invalidation row if there are
 /// more. [`OLDEST`] returns the user's id for each.
 pub fn end_oldest(user: UserId, most: i64, now: Millis) -> [Statement; 2] {
-    let params = |offset: i64| [user.to_string().into(), now.into(), offset.into()];
+    let params = |offset: i64| [user.into(), now.into(), offset.into()];
     [
         Statement::any("invalidate_oldest", INVALIDATE_OLDEST, params(most)),
         Statement::any(OLDEST, END_OLDEST, params(most - 1)),
@@ -227,7 +227,7 @@ pub fn end_oldest(user: UserId, most: i64, now: Millis) -> [Statement; 2] {
 
 /// The hashes of the tokens of a user's sessions that are alive, or were a minute ago.
 pub async fn list_hashes(db: &dyn Db, user: UserId, now: Millis) -> Result<Vec<Hash>> {
-    let rows = db.query(Query::new(HASHES, [user.to_string().into(), (now - MINUTE).into()])).await?;
+    let rows = db.query(Query::new(HASHES, [user.into(), (now - MINUTE).into()])).await?;
     rows.iter().map(|row| row.bytes(0)?.try_into().map_err(Error::internal)).collect()
 }
 
@@ -252,7 +252,7 @@ pub fn insert(session: &DeviceSession, identity_id: String) -> Result<Vec<Statem
         NEW_DEVICE,
         INSERT,
         [
-            session.id.to_string().into(),
+            session.id.into(),
             issuer,
             subject,
             session.generation.into(),
@@ -274,33 +274,29 @@ pub fn insert(session: &DeviceSession, identity_id: String) -> Result<Vec<Statem
 
 /// Retires the tokens before this generation; fails when somebody else did, or the session has ended.
 pub fn acknowledge(id: SessionId, generation: i64, now: Millis, idle_expires_at: Millis) -> Statement {
-    Statement::one(
-        "acknowledge",
-        ACKNOWLEDGE,
-        [id.to_string().into(), generation.into(), now.into(), idle_expires_at.into()],
-    )
+    Statement::one("acknowledge", ACKNOWLEDGE, [id.into(), generation.into(), now.into(), idle_expires_at.into()])
 }
 
 /// Takes the right to renew until a time; fails while another node has it.
 pub fn lease(id: SessionId, until: Millis, now: Millis) -> Statement {
-    Statement::one("lease", LEASE, [id.to_string().into(), until.into(), now.into()])
+    Statement::one("lease", LEASE, [id.into(), until.into(), now.into()])
 }
 
 /// Gives a lease back before its end.
 pub fn release(id: SessionId, until: Millis) -> Statement {
-    Statement::any("release", RELEASE, [id.to_string().into(), until.into()])
+    Statement::any("release", RELEASE, [id.into(), until.into()])
 }
 
 /// Keeps what the provider rotated, before anything else happens; fails when the session has ended.
 pub fn keep(id: SessionId, sealed: Vec<u8>) -> Statement {
-    Statement::one(LIVE, KEEP, [id.to_string().into(), sealed.into()])
+    Statement::one(LIVE, KEEP, [id.into(), sealed.into()])
 }
 
 /// A finished renewal under the lease until `lease`; it gives that back. Fails when the session has ended meanwhile, or
 /// the lease is over and another node has taken its own.
 pub fn renew(session: &DeviceSession, lease: Millis, now: Millis) -> Result<Statement> {
     let params = [
-        session.id.to_string().into(),
+        session.id.into(),
         session.sealed.clone().into(),
         attributes(session)?,
         now.into(),
@@ -314,8 +310,8 @@ pub fn renew(session: &DeviceSession, lease: Millis, now: Millis) -> Result<Stat
 /// Ends a device session ([`ENDED`]); fails when it has ended already. The provider's tokens go to the outbox.
 pub fn end(id: SessionId, reason: &str, now: Millis) -> [Statement; 2] {
     [
-        Statement::any("outbox", TO_OUTBOX, [id.to_string().into(), now.into()]),
-        Statement::one(ENDED, END, [id.to_string().into(), now.into(), reason.into()]),
+        Statement::any("outbox", TO_OUTBOX, [id.into(), now.into()]),
+        Statement::one(ENDED, END, [id.into(), now.into(), reason.into()]),
     ]
 }
 
@@ -343,7 +339,7 @@ pub async fn list_outbox(db: &dyn Db, limit: i64) -> Result<Vec<EndedDevice>> {
 
 /// Takes an ended session from the outbox.
 pub fn delete_outbox(id: SessionId) -> Statement {
-    Statement::any("outbox", DELETE_OUTBOX, [Value::from(id.to_string())])
+    Statement::any("outbox", DELETE_OUTBOX, [id.into()])
 }
 
 fn attributes(session: &DeviceSession) -> Result<Value> {

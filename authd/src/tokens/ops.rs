@@ -6,7 +6,7 @@ use shared::api::tokens::{
     ShowToken, Token, TokenList,
 };
 use shared::id::TokenId;
-use shared::op::Permission;
+use shared::op::{Operation, Permission};
 use shared::problem::Code;
 use shared::secret::Secret;
 use shared::time::Time;
@@ -43,7 +43,7 @@ impl Tokens {
             (None, at) => at.map(Time::millis),
         };
         // A retry is rare: that it is one shows when its name or its key is taken.
-        let request = IdempotentRequest::new(&call.caller, "tokens.create", op.idempotency_key.as_deref(), &op)?;
+        let request = IdempotentRequest::new(&call.caller, CreateToken::INFO.name, op.idempotency_key.as_deref(), &op)?;
         let token = Token {
             token_id: TokenId(self.base.env.uuid()),
             name: op.name,
@@ -57,7 +57,7 @@ impl Tokens {
             metadata: op.metadata.unwrap_or_default(),
             cidrs: op.cidrs,
         };
-        Ok(self.issue(&call, &token, &request, "tokens.create", None).await?)
+        Ok(self.issue(&call, &token, &request, CreateToken::INFO.name, None).await?)
     }
 
     /// Makes a token of what has been checked. `required` is one more thing that must hold when it is committed: its failure
@@ -129,7 +129,7 @@ impl Tokens {
     }
 
     pub async fn revoke(&self, call: Call, op: RevokeToken) -> Result<RevokedToken> {
-        self.revoke_as(call, op, "tokens.revoke").await
+        self.revoke_as(call, op, RevokeToken::INFO.name).await
     }
 
     /// Revokes under the audit name of another operation. Whether the caller may is decided there.
@@ -175,7 +175,7 @@ impl Tokens {
             return Err(Error::new(Code::Conflict, "the token does not expire: there is nothing to extend"));
         };
         let extended = model::after_days("extend_days", expires_at.millis().max(now), op.extend_days)?;
-        let change = Change::new("tokens.extend", token.token_id)
+        let change = Change::new(ExtendToken::INFO.name, token.token_id)
             .with(store::extend(&token, extended))
             .invalidates(Invalidation::token(token.token_id))
             .requires(permissions(&token.scopes));
@@ -212,13 +212,13 @@ impl Tokens {
             expires_at: token.expires_at,
             previous_expires_at: Time::from_millis(at + Millis::from(grace) * SECOND),
         };
-        let request = IdempotentRequest::new(&call.caller, "tokens.rotate", op.idempotency_key.as_deref(), &op)?;
+        let request = IdempotentRequest::new(&call.caller, RotateToken::INFO.name, op.idempotency_key.as_deref(), &op)?;
         if let Some(used) = request.find(self).await? {
             return Ok(rotated(request.repeat_for(self, &used, token.token_id)?, used.at));
         }
         let (secret, used) = request.secret(self, token.token_id, now)?;
         let previous_end = now + Millis::from(grace) * SECOND;
-        let change = Change::new("tokens.rotate", token.token_id)
+        let change = Change::new(RotateToken::INFO.name, token.token_id)
             .with(request.remember(used.as_ref(), now))
             .with(store::rotate(token.token_id, &model::hash(secret.expose()), previous_end))
             .invalidates(Invalidation::token(token.token_id))

@@ -2,8 +2,10 @@
 //! module of services; it calls these.
 
 use serde_json::json;
+use shared::api::rbac::{CreateServiceToken, RevokeServiceToken};
 use shared::api::tokens::{CreatedToken, ListTokens, Token, TokenList};
 use shared::id::{ServiceId, TokenId};
+use shared::op::Operation;
 use shared::page::Limit;
 use shared::time::Time;
 
@@ -44,9 +46,9 @@ impl Tokens {
             metadata: serde_json::Map::new(),
             cidrs: Vec::new(),
         };
-        let request = IdempotentRequest::new(&call.caller, "services.create_token", None, &())?;
+        let request = IdempotentRequest::new(&call.caller, CreateServiceToken::INFO.name, None, &())?;
         let missing = alive.name;
-        match self.issue(call, &token, &request, "services.create_token", Some(alive)).await {
+        match self.issue(call, &token, &request, CreateServiceToken::INFO.name, Some(alive)).await {
             Err(Refused::ExpectationFailed(name)) if name == missing => Err(Error::not_found("service")),
             issued => Ok(issued?),
         }
@@ -70,7 +72,7 @@ impl Tokens {
         if token.scopes != [model::service_scope(service)] || token.revoked_at.is_some() {
             return Ok(false);
         }
-        let change = Change::new("services.revoke_token", token_id)
+        let change = Change::new(RevokeServiceToken::INFO.name, token_id)
             .with(store::revoke(token_id, None, self.base.now()))
             .invalidates(Invalidation::token(token_id))
             .detail([("name", Some(json!(token.name))), ("service", Some(json!(service)))]);

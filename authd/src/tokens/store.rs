@@ -59,7 +59,7 @@ macro_rules! of_token {
 }
 
 fn both_ids(token_id: TokenId) -> [Value; 2] {
-    [token_id.to_string().into(), id_bytes(token_id)]
+    [token_id.into(), id_bytes(token_id)]
 }
 
 /// The hashes of every secret of a token, for those who must forget them.
@@ -81,7 +81,7 @@ macro_rules! select_tokens {
 /// By id, or by the name of a live token.
 pub async fn find(db: &dyn Db, id_or_name: &str) -> Result<Option<Token>> {
     let query = match id_or_name.parse::<TokenId>() {
-        Ok(id) => Query::point(select_tokens!("WHERE id = $1"), [Value::from(id.to_string())]),
+        Ok(id) => Query::point(select_tokens!("WHERE id = $1"), [id.into()]),
         Err(_) => Query::point(select_tokens!("WHERE live_name = $1"), [Value::from(id_or_name)]),
     };
     db.query(query).await?.first().map(read).transpose()
@@ -199,7 +199,7 @@ pub fn insert(token: &Token, hash: &TokenHash) -> Result<Batch> {
             "INSERT INTO tokens (id, name, live_name, scopes, metadata, cidrs, created_at, created_by, expires_at, secret) \
              VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8, $9)",
             [
-                token.token_id.to_string().into(),
+                token.token_id.into(),
                 token.name.as_str().into(),
                 scopes.clone(),
                 text(serde_json::to_string(&token.metadata))?,
@@ -230,7 +230,7 @@ pub fn revoke(token_id: TokenId, reason: Option<&str>, now: Millis) -> Batch {
         Statement::one(
             REVOKE,
             "UPDATE tokens SET revoked_at = $2, revoke_reason = $3, live_name = NULL WHERE id = $1 AND revoked_at IS NULL",
-            [token_id.to_string().into(), now.into(), reason.into()],
+            [token_id.into(), now.into(), reason.into()],
         ),
         Statement::any("revoke_secrets", of_token!("UPDATE secrets SET revoked = 1"), both_ids(token_id)),
         Statement::add("count_tokens", "UPDATE counters SET value = value + $1 WHERE name = 'tokens.live'", -1),
@@ -325,7 +325,7 @@ pub fn mark_used(uses: impl IntoIterator<Item = (TokenId, Millis)>) -> Batch {
             Statement::any(
                 "mark_used",
                 "UPDATE tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
-                [id.to_string().into(), at.into()],
+                [id.into(), at.into()],
             )
         })
         .collect()

@@ -7,7 +7,7 @@ use shared::time::Time;
 use uuid::Uuid;
 
 use crate::db::named::named;
-use crate::db::{Db, Query, Row, Statement, Value};
+use crate::db::{Db, Query, Row, Statement};
 use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::names;
@@ -62,7 +62,7 @@ pub fn insert(user: &User, folded: &str, password: Option<&Password>) -> Stateme
         NAME,
         INSERT,
         [
-            user.id.to_string().into(),
+            user.id.into(),
             user.username.as_str().into(),
             folded.into(),
             user.name.as_str().into(),
@@ -84,7 +84,7 @@ pub fn update(user: UserId, changes: &Changes<'_>, now: Millis) -> Statement {
         NAME,
         UPDATE,
         [
-            user.to_string().into(),
+            user.into(),
             username.into(),
             folded.into(),
             changes.name.into(),
@@ -101,7 +101,7 @@ pub fn update(user: UserId, changes: &Changes<'_>, now: Millis) -> Statement {
 
 /// Of a deleted user nothing is kept that a thief could try guesses on.
 pub fn forget_password(user: UserId) -> Statement {
-    Statement::one("forget_password", FORGET_PASSWORD, [Value::from(user.to_string())])
+    Statement::one("forget_password", FORGET_PASSWORD, [user.into()])
 }
 
 pub fn read(row: &Row) -> Result<User> {
@@ -183,7 +183,7 @@ pub async fn find_login_by_name(db: &dyn Db, folded: &str) -> Result<Option<Logi
 }
 
 pub async fn find_login(db: &dyn Db, id: UserId) -> Result<Option<Login>> {
-    let rows = db.query(Query::point(FIND_LOGIN, [id.to_string().into()])).await?;
+    let rows = db.query(Query::point(FIND_LOGIN, [id.into()])).await?;
     rows.first().map(read_login).transpose()
 }
 
@@ -195,23 +195,19 @@ pub async fn find_id(db: &dyn Db, name: &str) -> Result<Option<UserId>> {
 
 /// The full name of a user, deleted or not.
 pub async fn find_name(db: &dyn Db, id: UserId) -> Result<Option<String>> {
-    let rows = db.query(Query::point(FIND_NAME, [id.to_string().into()])).await?;
+    let rows = db.query(Query::point(FIND_NAME, [id.into()])).await?;
     Ok(rows.first().map(|row| row.text(0).map(str::to_owned)).transpose()?)
 }
 
 /// Stores the same password by another hash, unless somebody was first.
 pub fn upgrade(user: &Login, hash: String) -> Statement {
-    Statement::any(
-        "upgrade_hash",
-        UPGRADE,
-        [user.id.to_string().into(), hash.into(), user.password_hash.clone().into()],
-    )
+    Statement::any("upgrade_hash", UPGRADE, [user.id.into(), hash.into(), user.password_hash.clone().into()])
 }
 
 /// Stores a new password ([`PASSWORD`]); fails when somebody was first.
 pub fn set_password(user: &Login, hash: String, now: Millis) -> Statement {
     let old = user.password_hash.clone();
-    Statement::one(PASSWORD, SET_PASSWORD, [user.id.to_string().into(), hash.into(), now.into(), old.into()])
+    Statement::one(PASSWORD, SET_PASSWORD, [user.id.into(), hash.into(), now.into(), old.into()])
 }
 
 fn read_login(row: &Row) -> Result<Login> {

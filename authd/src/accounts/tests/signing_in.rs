@@ -228,11 +228,7 @@ async fn an_old_hash_is_made_anew_at_the_next_login() {
     let user = app.user("alice", PASSWORD).await;
     // `password`, 64 MiB, by the reference implementation.
     let old = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
-    let set = Statement::one(
-        "test",
-        "UPDATE users SET password_hash = $2 WHERE id = $1",
-        [user.to_string().into(), old.into()],
-    );
+    let set = Statement::one("test", "UPDATE users SET password_hash = $2 WHERE id = $1", [user.into(), old.into()]);
     app.base.db.commit(vec![set]).await.unwrap();
     app.login_refused("alice", "passwort").await;
     let stored = async || {

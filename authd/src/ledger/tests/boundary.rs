@@ -494,7 +494,7 @@ async fn nobody_proves_by_their_own_change() {
     let caller = made.caller(Kind::Person, &["access.write"]).await;
     let sql = "DELETE FROM person_service_permissions WHERE person_id = $1";
     let (user, _) = made.caller.unwrap();
-    let gone = vec![Statement::any("test", sql, [user.to_string().into()])];
+    let gone = vec![Statement::any("test", sql, [user.into()])];
     let db = made.app.base.db.clone();
     made.app.before_next_change(async move {
         db.commit(gone).await.unwrap();

@@ -9,6 +9,7 @@ use shared::api::rbac::{
 use shared::api::rbac::{Role, Service};
 use shared::api::users::{User, UserList};
 use shared::id::ServiceId;
+use shared::op::Operation;
 
 use super::relations::{added, on_authd, removed};
 use crate::call::Call;
@@ -24,7 +25,7 @@ impl Rbac {
     pub(in crate::rbac) async fn grant_role(&self, call: Call, op: GrantRole) -> Result<Done> {
         let (person, service, role) = self.role_in_service(&op.person_id, &op.service_id, &op.role_id).await?;
         let relation = Relation::PersonRole(person.id, service.id, role.id);
-        let change = Change::new("grants.add_role", person.id).with(relation.insert(self.base.now())).detail([
+        let change = Change::new(GrantRole::INFO.name, person.id).with(relation.insert(self.base.now())).detail([
             ("person", Some(json!(person.username))),
             ("service", Some(json!(service.name))),
             ("role", Some(json!(role.name))),
@@ -36,7 +37,7 @@ impl Rbac {
     pub(in crate::rbac) async fn ungrant_role(&self, call: Call, op: UngrantRole) -> Result<Done> {
         let (person, service, role) = self.role_in_service(&op.person_id, &op.service_id, &op.role_id).await?;
         let relation = Relation::PersonRole(person.id, service.id, role.id);
-        let change = Change::new("grants.remove_role", person.id).with([relation.delete()]).detail([
+        let change = Change::new(UngrantRole::INFO.name, person.id).with([relation.delete()]).detail([
             ("person", Some(json!(person.username))),
             ("service", Some(json!(service.name))),
             ("role", Some(json!(role.name))),
@@ -51,11 +52,12 @@ impl Rbac {
         let (person, service) = (self.users.find(&op.person_id).await?, self.stored_service(&op.service_id).await?);
         let permission = self.stored_permission(&op.permission_id).await?;
         let relation = Relation::PersonPermission(person.id, service.id, permission.id);
-        let change = Change::new("grants.add_permission", person.id).with(relation.insert(self.base.now())).detail([
-            ("person", Some(json!(person.username))),
-            ("service", Some(json!(service.name))),
-            ("permission", Some(json!(permission.name))),
-        ]);
+        let change =
+            Change::new(GrantPermission::INFO.name, person.id).with(relation.insert(self.base.now())).detail([
+                ("person", Some(json!(person.username))),
+                ("service", Some(json!(service.name))),
+                ("permission", Some(json!(permission.name))),
+            ]);
         let committed = self.commit_person_permission(&call, service.id, &permission.name, change).await;
         added(committed, || {
             format!("{:?} was given {:?} in {:?} already", person.username, permission.name, service.name)
@@ -66,7 +68,7 @@ impl Rbac {
         let (person, service) = (self.users.find(&op.person_id).await?, self.stored_service(&op.service_id).await?);
         let permission = self.stored_permission(&op.permission_id).await?;
         let relation = Relation::PersonPermission(person.id, service.id, permission.id);
-        let change = Change::new("grants.remove_permission", person.id).with([relation.delete()]).detail([
+        let change = Change::new(UngrantPermission::INFO.name, person.id).with([relation.delete()]).detail([
             ("person", Some(json!(person.username))),
             ("service", Some(json!(service.name))),
             ("permission", Some(json!(permission.name))),

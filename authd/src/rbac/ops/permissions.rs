@@ -6,6 +6,7 @@ use shared::api::rbac::{
     CreatePermission, DeletePermission, ListPermissions, Permission, PermissionList, ShowPermission, UpdatePermission,
 };
 use shared::id::PermissionId;
+use shared::op::Operation;
 use shared::time::Time;
 
 use super::{explained, renamed, returned};
@@ -24,7 +25,7 @@ impl Rbac {
         let now = Time::from_millis(self.base.now());
         let permission =
             Permission { id: PermissionId(self.base.env.uuid()), name: op.name, created_at: now, updated_at: now };
-        let change = Change::new("permissions.create", permission.id)
+        let change = Change::new(CreatePermission::INFO.name, permission.id)
             .with([store::insert(&permission, &folded)])
             .detail([("name", Some(json!(permission.name)))]);
         match self.commit(&call, change).await {
@@ -52,7 +53,7 @@ impl Rbac {
             return Err(built_in(&permission));
         }
         let update = store::update(permission.id, name, self.base.now());
-        let change = Change::new("permissions.update", permission.id).with([update]).detail([
+        let change = Change::new(UpdatePermission::INFO.name, permission.id).with([update]).detail([
             ("from", op.name.is_some().then(|| json!(permission.name))),
             ("name", Some(json!(op.name.as_ref().unwrap_or(&permission.name)))),
         ]);
@@ -67,7 +68,7 @@ impl Rbac {
         if model::is_authd_permission(&permission.name) {
             return Err(built_in(&permission));
         }
-        let change = Change::new("permissions.delete", permission.id)
+        let change = Change::new(DeletePermission::INFO.name, permission.id)
             .with([store::delete(permission.id, self.base.now())])
             .with(relations::delete_of_permission(permission.id))
             .detail([("name", Some(json!(permission.name)))]);

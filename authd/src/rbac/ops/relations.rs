@@ -7,7 +7,7 @@ use shared::api::rbac::{
     RemoveServiceRole, RoleList,
 };
 use shared::id::{RoleId, ServiceId};
-use shared::op::Permission as Authd;
+use shared::op::{Operation, Permission as Authd};
 use shared::problem::Code;
 
 use crate::call::Call;
@@ -25,7 +25,7 @@ impl Rbac {
         let (role, permission) =
             (self.stored_role(&op.role_id).await?, self.stored_permission(&op.permission_id).await?);
         let relation = Relation::RolePermission(role.id, permission.id);
-        let change = Change::new("roles.add_permission", role.id)
+        let change = Change::new(AddRolePermission::INFO.name, role.id)
             .with(relation.insert(self.base.now()))
             .detail([("role", Some(json!(role.name))), ("permission", Some(json!(permission.name)))]);
         let committed = self.commit_role_permission(&call, role.id, &permission.name, change).await;
@@ -39,7 +39,7 @@ impl Rbac {
             return Err(built_in(&format!("the permission {} of the role {ADMIN_ROLE_NAME}", permission.name)));
         }
         let relation = Relation::RolePermission(role.id, permission.id);
-        let change = Change::new("roles.remove_permission", role.id)
+        let change = Change::new(RemoveRolePermission::INFO.name, role.id)
             .with([relation.delete()])
             .detail([("role", Some(json!(role.name))), ("permission", Some(json!(permission.name)))]);
         let committed = self.commit_role_permission(&call, role.id, &permission.name, change).await;
@@ -60,7 +60,7 @@ impl Rbac {
 
     pub(in crate::rbac) async fn add_service_role(&self, call: Call, op: AddServiceRole) -> Result<Done> {
         let (service, role) = (self.stored_service(&op.service_id).await?, self.stored_role(&op.role_id).await?);
-        let change = Change::new("services.add_role", service.id)
+        let change = Change::new(AddServiceRole::INFO.name, service.id)
             .with(Relation::ServiceRole(service.id, role.id).insert(self.base.now()))
             .detail([("service", Some(json!(service.name))), ("role", Some(json!(role.name)))]);
         let committed = self.commit_role(&call, service.id, role.id, change).await;
@@ -72,7 +72,7 @@ impl Rbac {
         if service.id == AUTHD && role.id == ADMIN_ROLE {
             return Err(built_in(&format!("the role {ADMIN_ROLE_NAME} of the service {AUTHD_NAME}")));
         }
-        let change = Change::new("services.remove_role", service.id)
+        let change = Change::new(RemoveServiceRole::INFO.name, service.id)
             .with([Relation::ServiceRole(service.id, role.id).delete()])
             .detail([("service", Some(json!(service.name))), ("role", Some(json!(role.name)))]);
         let committed = self.commit_role(&call, service.id, role.id, change).await;

@@ -5,6 +5,7 @@ use shared::api::Done;
 use shared::api::rbac::{CreateRole, DeleteRole, ListRoles, Role, RoleList, ShowRole, UpdateRole};
 use shared::api::users::Status;
 use shared::id::RoleId;
+use shared::op::Operation;
 use shared::time::Time;
 
 use super::{explained, renamed, returned};
@@ -29,7 +30,7 @@ impl Rbac {
             created_at: now,
             updated_at: now,
         };
-        let change = Change::new("roles.create", role.id)
+        let change = Change::new(CreateRole::INFO.name, role.id)
             .with([store::insert(&role, &folded)])
             .detail([("name", Some(json!(role.name))), ("status", Some(json!(role.status)))]);
         match self.commit(&call, change).await {
@@ -58,7 +59,7 @@ impl Rbac {
         }
         let guard = self.role_guard(&call, role.id).await?;
         let update = store::update(role.id, name, op.status, self.base.now());
-        let change = Change::new("roles.update", role.id).with([update]).detail([
+        let change = Change::new(UpdateRole::INFO.name, role.id).with([update]).detail([
             ("from", op.name.is_some().then(|| json!(role.name))),
             ("name", Some(json!(op.name.as_ref().unwrap_or(&role.name)))),
             ("status", op.status.map(|status| json!(status))),
@@ -75,7 +76,7 @@ impl Rbac {
             return Err(built_in());
         }
         let guard = self.role_guard(&call, role.id).await?;
-        let change = Change::new("roles.delete", role.id)
+        let change = Change::new(DeleteRole::INFO.name, role.id)
             .with([store::delete(role.id, self.base.now())])
             .with(relations::delete_of_role(role.id))
             .detail([("name", Some(json!(role.name)))]);

@@ -5,6 +5,7 @@ use shared::api::Done;
 use shared::api::rbac::{CreateService, DeleteService, ListServices, Service, ServiceList, ShowService, UpdateService};
 use shared::api::users::Status;
 use shared::id::ServiceId;
+use shared::op::Operation;
 use shared::time::Time;
 
 use super::{explained, renamed, returned};
@@ -31,7 +32,7 @@ impl Rbac {
             created_at: now,
             updated_at: now,
         };
-        let change = Change::new("services.create", service.id)
+        let change = Change::new(CreateService::INFO.name, service.id)
             .with([store::insert(&service, &folded)])
             .detail([("name", Some(json!(service.name))), ("status", Some(json!(service.status)))]);
         match self.commit(&call, change).await {
@@ -60,7 +61,7 @@ impl Rbac {
             return Err(built_in());
         }
         let update = store::update(service.id, name, op.description.as_deref(), op.status, self.base.now());
-        let change = Change::new("services.update", service.id).with([update]).detail([
+        let change = Change::new(UpdateService::INFO.name, service.id).with([update]).detail([
             ("from", op.name.is_some().then(|| json!(service.name))),
             ("name", Some(json!(op.name.as_ref().unwrap_or(&service.name)))),
             ("description", op.description.as_ref().map(|description| json!(description))),
@@ -80,7 +81,7 @@ impl Rbac {
         }
         let now = self.base.now();
         let (revoke_tokens, revoked_tokens) = tokens::revoke_of_service(service.id, "the service was deleted", now);
-        let change = Change::new("services.delete", service.id)
+        let change = Change::new(DeleteService::INFO.name, service.id)
             .with([store::delete(service.id, now)])
             .with(relations::delete_of_service(service.id))
             .with(revoke_tokens)

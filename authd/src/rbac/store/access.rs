@@ -28,7 +28,7 @@ const SERVICE_BY_NAME: &str = "SELECT id, name, status FROM services WHERE live_
 
 /// What a person may do in a service: nothing, if either is not there or not active.
 pub async fn find(db: &dyn Db, user: UserId, service: ServiceId) -> Result<Access> {
-    let rows = db.query(Query::new(ACCESS, [user.to_string().into(), service.to_string().into()])).await?;
+    let rows = db.query(Query::new(ACCESS, [user.into(), service.into()])).await?;
     let (mut roles, mut permissions) = (Vec::new(), Vec::new());
     for row in &rows {
         let names = if row.int(0)? == 0 { &mut roles } else { &mut permissions };
@@ -44,7 +44,7 @@ pub async fn find(db: &dyn Db, user: UserId, service: ServiceId) -> Result<Acces
 /// A service that is not deleted.
 pub async fn find_service(db: &dyn Db, named: Named<'_>) -> Result<Option<Service>> {
     let query = match named {
-        Named::Id(id) => Query::point(SERVICE_BY_ID, [id.to_string().into()]),
+        Named::Id(id) => Query::point(SERVICE_BY_ID, [id.into()]),
         Named::Name(name) => Query::point(SERVICE_BY_NAME, [names::fold(name).into()]),
     };
     let rows = db.query(query).await?;

@@ -111,7 +111,7 @@ pub async fn find_direct(
     service: ServiceId,
     permission: PermissionId,
 ) -> Result<Option<Millis>> {
-    let query = Query::point(DIRECT, [person.to_string().into(), service.to_string().into(), text_of(permission)]);
+    let query = Query::point(DIRECT, [person.into(), service.into(), text_of(permission)]);
     Ok(db.query(query).await?.first().map(|row| row.int(0)).transpose()?)
 }
 
@@ -134,7 +134,7 @@ pub async fn list_given_roles(
     service: ServiceId,
     permission: PermissionId,
 ) -> Result<Vec<GivenRole>> {
-    let query = Query::new(GIVEN_ROLES, [person.to_string().into(), service.to_string().into(), text_of(permission)]);
+    let query = Query::new(GIVEN_ROLES, [person.into(), service.into(), text_of(permission)]);
     let read = |row: &Row| -> Result<GivenRole> {
         Ok(GivenRole {
             name: row.string(0)?,
@@ -155,11 +155,11 @@ pub async fn list_other_roles(
     service: ServiceId,
     permission: PermissionId,
 ) -> Result<Vec<(String, bool)>> {
-    let query = Query::new(OTHER_ROLES, [person.to_string().into(), service.to_string().into(), text_of(permission)]);
+    let query = Query::new(OTHER_ROLES, [person.into(), service.into(), text_of(permission)]);
     let read = |row: &Row| -> Result<(String, bool)> { Ok((row.string(0)?, row.text(1)? == "active")) };
     db.query(query).await?.iter().map(read).collect()
 }
 
 fn text_of(permission: PermissionId) -> Value {
-    permission.to_string().into()
+    permission.into()
 }

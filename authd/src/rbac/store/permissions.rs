@@ -26,12 +26,7 @@ pub fn insert(permission: &Permission, folded: &str) -> Statement {
     Statement::one(
         NAME,
         INSERT,
-        [
-            permission.id.to_string().into(),
-            permission.name.as_str().into(),
-            folded.into(),
-            permission.created_at.millis().into(),
-        ],
+        [permission.id.into(), permission.name.as_str().into(), folded.into(), permission.created_at.millis().into()],
     )
 }
 
@@ -39,7 +34,7 @@ pub fn insert(permission: &Permission, folded: &str) -> Statement {
 /// Fails when there is none, duplicate when the name is taken.
 pub fn update(permission: PermissionId, name: Option<(&str, &str)>, now: Millis) -> Statement {
     let (name, folded) = name.unzip();
-    Statement::one(NAME, UPDATE, [permission.to_string().into(), name.into(), folded.into(), now.into()])
+    Statement::one(NAME, UPDATE, [permission.into(), name.into(), folded.into(), now.into()])
 }
 
 pub fn read(row: &Row) -> Result<Permission> {

@@ -76,13 +76,13 @@ impl Relation {
 
     fn ids(self) -> Vec<Value> {
         match self {
-            Self::RolePermission(role, permission) => vec![role.to_string().into(), permission.to_string().into()],
-            Self::ServiceRole(service, role) => vec![service.to_string().into(), role.to_string().into()],
+            Self::RolePermission(role, permission) => vec![role.into(), permission.into()],
+            Self::ServiceRole(service, role) => vec![service.into(), role.into()],
             Self::PersonRole(person, service, role) => {
-                vec![person.to_string().into(), service.to_string().into(), role.to_string().into()]
+                vec![person.into(), service.into(), role.into()]
             }
             Self::PersonPermission(person, service, permission) => {
-                vec![person.to_string().into(), service.to_string().into(), permission.to_string().into()]
+                vec![person.into(), service.into(), permission.into()]
             }
         }
     }

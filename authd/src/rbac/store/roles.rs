@@ -35,7 +35,7 @@ pub fn insert(role: &Role, folded: &str) -> Statement {
         NAME,
         INSERT,
         [
-            role.id.to_string().into(),
+            role.id.into(),
             role.name.as_str().into(),
             folded.into(),
             role.status.as_str().into(),
@@ -51,18 +51,18 @@ pub fn update(role: RoleId, name: Option<(&str, &str)>, status: Option<Status>, 
     Statement::one(
         NAME,
         UPDATE,
-        [role.to_string().into(), name.into(), folded.into(), status.map(Status::as_str).into(), now.into()],
+        [role.into(), name.into(), folded.into(), status.map(Status::as_str).into(), now.into()],
     )
 }
 
 /// What a role is worth on authd if it counts there.
 pub async fn on_authd(db: &dyn Db, role: RoleId) -> Result<Permissions> {
-    of_authd(&db.query(Query::new(ON_AUTHD, [role.to_string().into()])).await?)
+    of_authd(&db.query(Query::new(ON_AUTHD, [role.into()])).await?)
 }
 
 /// Whether a role counts on authd, active or not.
 pub async fn counts_on_authd(db: &dyn Db, role: RoleId) -> Result<bool> {
-    let query = Query::point(COUNTS_ON_AUTHD, [role.to_string().into(), AUTHD.to_string().into()]);
+    let query = Query::point(COUNTS_ON_AUTHD, [role.into(), AUTHD.to_string().into()]);
     Ok(!db.query(query).await?.is_empty())
 }
 

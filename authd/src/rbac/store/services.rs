@@ -30,7 +30,7 @@ pub fn insert(service: &Service, folded: &str) -> Statement {
         NAME,
         INSERT,
         [
-            service.id.to_string().into(),
+            service.id.into(),
             service.name.as_str().into(),
             folded.into(),
             service.description.as_str().into(),
@@ -53,14 +53,7 @@ pub fn update(
     Statement::one(
         NAME,
         UPDATE,
-        [
-            service.to_string().into(),
-            name.into(),
-            folded.into(),
-            description.into(),
-            status.map(Status::as_str).into(),
-            now.into(),
-        ],
+        [service.into(), name.into(), folded.into(), description.into(), status.map(Status::as_str).into(), now.into()],
     )
 }
 
