@@ -174,3 +174,55 @@ fn a_path_that_points_up_is_found_however_it_is_written() {
         assert!(faults(&["tokens", "ops"], text).is_empty(), "{text}");
     }
 }
+
+/// The structs that are modules: what they hold of one another stands in their constructors.
+const MODULES: &[&str] = &[
+    "Tokens",
+    "Users",
+    "Sessions",
+    "Rbac",
+    "Authentication",
+    "Accounts",
+    "CliLogin",
+    "Checks",
+    "Introspection",
+    "ForwardAuth",
+    "Audit",
+    "System",
+];
+
+/// The structs of a source that hold more than three modules, with how many they hold.
+fn holders(code: &str) -> Vec<(String, usize)> {
+    let structs = code.split("struct ").skip(1).filter_map(|rest| {
+        let (name, rest) = rest.split_once(['{', ';'])?;
+        let (fields, _) = rest.split_once("\n}")?;
+        let held = MODULES.iter().filter(|module| fields.contains(&format!("Arc<{module}>"))).count();
+        Some((name.trim().to_owned(), held))
+    });
+    structs.filter(|(_, held)| *held > 3).collect()
+}
+
+#[test]
+fn only_the_daemon_holds_more_than_three_modules() {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    assert!(files.len() > 100, "{} files", files.len());
+    for path in files {
+        let text = fs::read_to_string(&path).expect("it is readable");
+        let is_daemon = path.ends_with("daemon.rs");
+        assert_eq!(!holders(&code(&text)).is_empty(), is_daemon, "{}", path.display());
+    }
+    let four = "struct X {\n    a: Arc<Tokens>,\n    b: Arc<Users>,\n    c: Arc<Sessions>,\n    d: Arc<Rbac>,\n}";
+    assert_eq!(holders(four), [("X".to_owned(), 4)]);
+}
+
+fn sources(folder: &Path, all: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(folder).expect("the source is here") {
+        let path = entry.expect("it is readable").path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            all.push(path);
+        }
+    }
+}

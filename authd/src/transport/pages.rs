@@ -131,9 +131,9 @@ fn information(public_url: &str) -> String {
              <h2>Endpoints</h2><div class=\"wide\"><table>\
              <tr><td><a href=\"/docs\"><code>/docs</code></a></td><td>the API, readable</td></tr>\
              <tr><td><a href=\"/openapi.json\"><code>/openapi.json</code></a></td><td>the API, for machines (OpenAPI 3.1)</td></tr>\
-             <tr><td><a href=\"/health\"><code>/health</code></a></td><td>is it well?</td></tr>\
-             <tr><td><code>POST /auth/validate</code></td><td>is this token good, and for what?</td></tr>\
-             <tr><td><code>POST /auth/cli/start</code></td><td>begin a login (auth-login does)</td></tr>\
+             <tr><td><a href=\"/health\"><code>/health</code></a></td><td>health of the daemon and its dependencies</td></tr>\
+             <tr><td><code>POST /auth/validate</code></td><td>validate a token</td></tr>\
+             <tr><td><code>POST /auth/cli/start</code></td><td>start a login (auth-login does)</td></tr>\
              </table></div>"
         ),
     )

@@ -9,7 +9,7 @@ use crate::page::Limit;
 use crate::time::Time;
 
 operations! {
-    /// Read the audit log, newest first
+    /// List entries of the audit log, newest first
     ListAudit => "audit.list", Get "/audit", Access::Permission(Permission::AuditRead), 200 AuditList;
 }
 

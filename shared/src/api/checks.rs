@@ -9,17 +9,17 @@ use crate::secret::Secret;
 use crate::time::Time;
 
 operations! {
-    /// Is this session good, and what may its user do in a service? Renews the session
+    /// Check a session and, for a service, its user's roles and permissions there; renews the session
     CheckToken => "sessions.check_token", Post "/check-token", Access::SelfProving, 200 CheckedToken,
         headers &[("header_token", "token"), ("bearer", "authorization")];
-    /// What may the user of this session do in a service? Renews the session
+    /// Show what the user of a session may do in a service; renews the session
     CheckAccess => "sessions.check_access", Post "/check-access", Access::SelfProving, 200 CheckedAccess,
         headers &[("header_token", "token"), ("bearer", "authorization")];
-    /// Has a person a permission in a service?
+    /// Check whether a person has a permission in a service
     CheckPermission => "sessions.check_permission", Post "/check-permission", Access::Authenticated, 200 CheckedPermission;
-    /// Has a person a permission in a service?
+    /// Check whether a person has a permission in a service
     QueryPermission => "sessions.query_permission", Get "/check-permission", Access::Authenticated, 200 CheckedPermission;
-    /// Why has a person a permission in a service, or why not?
+    /// Explain why a person has a permission in a service, or why not
     ExplainPermission => "sessions.explain_permission", Get "/explain-permission", Access::Permission(Permission::AccessRead), 200 ExplainedPermission;
 }
 

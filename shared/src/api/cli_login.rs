@@ -6,14 +6,14 @@ use crate::op::{Access, operations};
 use crate::secret::Secret;
 
 operations! {
-    /// Begin a login: open `auth_url` in a browser, then poll the status
+    /// Start a login: open `auth_url` in a browser, then poll the status
     StartLogin => "cli_login.start", Post "/auth/cli/start", Access::Public, 200 StartedLogin;
-    /// How far the login is; with poll secret and release, the credentials
+    /// Show the status of a login; with poll secret and release, the AWS credentials
     LoginStatus => "cli_login.status", Get "/auth/cli/status", Access::SelfProving, 200 LoginAnswer,
         headers &[("poll_secret", "authorization"), ("release", "x-login-release")];
-    /// Fresh credentials for a signed-in device
+    /// Renew the AWS credentials of a signed-in device
     RenewLogin => "cli_login.renew", Post "/auth/cli/renew", Access::SelfProving, 200 LoginAnswer;
-    /// Sign a device out
+    /// Sign out a device
     EndLogin => "cli_login.logout", Post "/auth/cli/logout", Access::SelfProving, 200 EndedLogin;
 }
 

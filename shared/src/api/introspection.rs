@@ -8,9 +8,9 @@ use crate::op::{Access, operations};
 use crate::secret::Secret;
 
 operations! {
-    /// What is this token good for? (RFC 7662)
+    /// Introspect a token (RFC 7662)
     Introspect => "introspection.introspect", Post "/introspect", Access::Authenticated, 200 Introspection, oauth true;
-    /// Revoke this token (RFC 7009)
+    /// Revoke a token (RFC 7009)
     Revoke => "introspection.revoke", Post "/revoke", Access::Authenticated, 200 Revoked, oauth true;
 }
 

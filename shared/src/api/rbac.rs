@@ -23,9 +23,9 @@ operations! {
     ShowService => "services.show", Get "/services/{id}", Access::Permission(Authd::AccessRead), 200 Service;
     /// Change a service; fields that are absent stay as they are
     UpdateService => "services.update", Put "/services/{id}", Access::Permission(Authd::AccessWrite), 200 Service;
-    /// Delete a service, with its grants and its tokens
+    /// Delete a service, its grants and its tokens
     DeleteService => "services.delete", Delete "/services/{id}", Access::Permission(Authd::AccessWrite), 200 Done;
-    /// Mint a token for a service: it can ask about the users of this service, and nothing else
+    /// Create a token with which a service asks about its own users
     CreateServiceToken => "services.create_token", Post "/services/{id}/token", Access::Permission(Authd::AccessWrite), 201 ServiceToken;
     /// List the tokens of a service
     ListServiceTokens => "services.list_tokens", Get "/services/{id}/token", Access::Permission(Authd::AccessRead), 200 super::tokens::TokenList;
@@ -40,7 +40,7 @@ operations! {
     ShowRole => "roles.show", Get "/roles/{id}", Access::Permission(Authd::AccessRead), 200 Role;
     /// Change a role; fields that are absent stay as they are
     UpdateRole => "roles.update", Put "/roles/{id}", Access::Permission(Authd::AccessWrite), 200 Role;
-    /// Delete a role, and take it from everybody
+    /// Delete a role and every grant of it
     DeleteRole => "roles.delete", Delete "/roles/{id}", Access::Permission(Authd::AccessWrite), 200 Done;
 
     /// Create a permission
@@ -51,37 +51,37 @@ operations! {
     ShowPermission => "permissions.show", Get "/permissions/{id}", Access::Permission(Authd::AccessRead), 200 Permission;
     /// Change a permission; fields that are absent stay as they are
     UpdatePermission => "permissions.update", Put "/permissions/{id}", Access::Permission(Authd::AccessWrite), 200 Permission;
-    /// Delete a permission, and take it from every role and everybody
+    /// Delete a permission and every grant of it
     DeletePermission => "permissions.delete", Delete "/permissions/{id}", Access::Permission(Authd::AccessWrite), 200 Done;
 
-    /// Give a role a permission
+    /// Add a permission to a role
     AddRolePermission => "roles.add_permission", Post "/role-permissions", Access::Permission(Authd::AccessWrite), 200 Done;
-    /// Take a permission from a role
+    /// Remove a permission from a role
     RemoveRolePermission => "roles.remove_permission", Delete "/role-permissions", Access::Permission(Authd::AccessWrite), 200 Done;
     /// List the permissions of a role
     ListRolePermissions => "roles.list_permissions", Get "/roles/{id}/permissions", Access::Permission(Authd::AccessRead), 200 PermissionList;
-    /// Let a role count in a service
+    /// Add a role to a service
     AddServiceRole => "services.add_role", Post "/service-roles", Access::Permission(Authd::AccessWrite), 200 Done;
-    /// Let a role count in a service no more
+    /// Remove a role from a service
     RemoveServiceRole => "services.remove_role", Delete "/service-roles", Access::Permission(Authd::AccessWrite), 200 Done;
-    /// List the roles that count in a service
+    /// List the roles of a service
     ListServiceRoles => "services.list_roles", Get "/services/{id}/roles", Access::Permission(Authd::AccessRead), 200 RoleList;
 
     /// Grant a person a role in a service
     GrantRole => "grants.add_role", Post "/person-service-roles", Access::Permission(Authd::AccessWrite), 200 Done;
-    /// Take a role in a service from a person
+    /// Revoke a role in a service from a person
     UngrantRole => "grants.remove_role", Delete "/person-service-roles", Access::Permission(Authd::AccessWrite), 200 Done;
-    /// Grant a person a permission in a service directly
+    /// Grant a person a permission in a service
     GrantPermission => "grants.add_permission", Post "/person-service-permissions", Access::Permission(Authd::AccessWrite), 200 Done;
-    /// Take a direct permission in a service from a person
+    /// Revoke a permission in a service from a person
     UngrantPermission => "grants.remove_permission", Delete "/person-service-permissions", Access::Permission(Authd::AccessWrite), 200 Done;
-    /// List grants: of everybody, of a person, in a service
+    /// List grants, of all or of one person or service
     ListGrants => "grants.list", Get "/grants", Access::Permission(Authd::AccessRead), 200 GrantList;
-    /// List the roles that a person was given in a service
+    /// List the roles that a person was granted in a service
     ListPersonRoles => "grants.list_roles", Get "/people/{id}/services/{service_id}/roles", Access::Permission(Authd::AccessRead), 200 RoleList;
-    /// List the people who were given a role in a service
+    /// List the people who were granted a role in a service
     ListRolePeople => "grants.list_people", Get "/services/{id}/roles/{role_id}/people", Access::Permission(Authd::AccessRead), 200 super::users::UserList;
-    /// List the services in which a person was given anything
+    /// List the services in which a person was granted anything
     ListPersonServices => "grants.list_services", Get "/people/{id}/services", Access::Permission(Authd::AccessRead), 200 ServiceList;
 }
 

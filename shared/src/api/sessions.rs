@@ -11,9 +11,9 @@ use crate::time::Time;
 operations! {
     /// Sign in with a password
     Login => "sessions.login", Post "/auth/login", Access::Public, 200 LoggedIn;
-    /// End the session
+    /// Sign out: end the session
     Logout => "sessions.logout", Post "/auth/logout", Access::User, 200 LoggedOut;
-    /// Who is signed in; renews the session
+    /// Show who is signed in; renews the session
     ShowProfile => "sessions.profile", Get "/auth/profile", Access::User, 200 Profile,
         headers &[("header_token", "token"), ("bearer", "authorization")];
     /// Change one's own password; every other session ends
@@ -22,13 +22,13 @@ operations! {
     ListOwnSessions => "sessions.list_own", Get "/auth/sessions", Access::User, 200 SessionList;
     /// End one of one's own sessions
     EndOwnSession => "sessions.end_own", Delete "/auth/sessions/{id}", Access::User, 200 EndedSession;
-    /// Who am I, and what may I do on authd?
+    /// Show who calls, and their permissions on authd
     WhoAmI => "sessions.whoami", Get "/auth/whoami", Access::Authenticated, 200 Identity;
     /// End all sessions of a user
     EndUserSessions => "sessions.end_all", Delete "/users/{id}/sessions", Access::Permission(Permission::SessionsWrite), 200 EndedSessions;
     /// List live sessions, newest first
     ListSessions => "sessions.list", Get "/sessions", Access::Permission(Permission::SessionsRead), 200 SessionList;
-    /// End a session: it cannot renew any more
+    /// End a session
     EndSession => "sessions.end", Delete "/sessions/{id}", Access::Permission(Permission::SessionsWrite), 200 EndedSession;
 }
 

@@ -6,13 +6,13 @@ use crate::op::{Access, Permission, operations};
 use crate::time::Time;
 
 operations! {
-    /// Are answers true? 200 healthy or degraded, 503 unhealthy
+    /// Health of the daemon and its dependencies: 200 healthy or degraded, 503 unhealthy
     CheckHealth => "system.health", Get "/health", Access::Public, 200 Health, status_by Health::http_status;
-    /// Is the process alive?
+    /// Liveness: the process answers
     CheckLive => "system.live", Get "/health/live", Access::Public, 200 Alive;
-    /// Can it take requests? 200 or 503
+    /// Readiness: 200, or 503 while requests cannot be answered
     CheckReady => "system.ready", Get "/health/ready", Access::Public, 200 Health, status_by Health::http_status;
-    /// What runs here, since when, on what
+    /// Show version, start time, database, health and configuration of the daemon
     ShowStatus => "system.status", Get "/status", Access::Permission(Permission::SystemRead), 200 Status;
 }
 

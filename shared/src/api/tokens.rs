@@ -13,20 +13,20 @@ use crate::secret::Secret;
 use crate::time::Time;
 
 operations! {
-    /// Is this token good, and for what?
+    /// Validate a token: whether it is good, and its scopes
     ValidateToken => "tokens.validate", Post "/auth/validate", Access::Public, 200 Validation;
-    /// Mint a token; its secret is shown this once
+    /// Create a token; its secret is shown only in this answer
     CreateToken => "tokens.create", Post "/auth/tokens", Access::Permission(Permission::TokensWrite), 201 CreatedToken,
         headers &[("idempotency_key", "idempotency-key")];
     /// List tokens, newest first
     ListTokens => "tokens.list", Get "/auth/tokens", Access::Permission(Permission::TokensRead), 200 TokenList;
     /// Show one token
     ShowToken => "tokens.show", Get "/auth/tokens/{id}", Access::Permission(Permission::TokensRead), 200 Token;
-    /// Revoke a token, for good
+    /// Revoke a token
     RevokeToken => "tokens.revoke", Post "/auth/tokens/{id}/revoke", Access::Permission(Permission::TokensWrite), 200 RevokedToken;
-    /// Let a token live longer
+    /// Extend the life of a token
     ExtendToken => "tokens.extend", Post "/auth/tokens/{id}/extend", Access::Permission(Permission::TokensWrite), 200 Token;
-    /// Give a token a new secret; the old one lives for the grace
+    /// Rotate the secret of a token; the old one works until the grace period ends
     RotateToken => "tokens.rotate", Post "/auth/tokens/{id}/rotate", Access::Permission(Permission::TokensWrite), 200 RotatedToken,
         headers &[("idempotency_key", "idempotency-key")];
 }

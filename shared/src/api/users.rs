@@ -17,11 +17,11 @@ operations! {
     ShowUser => "users.show", Get "/users/{id}", Access::Permission(Permission::UsersRead), 200 User;
     /// Change a user; fields that are absent stay as they are
     UpdateUser => "users.update", Put "/users/{id}", Access::Permission(Permission::UsersWrite), 200 User;
-    /// Delete a user and end every session
+    /// Delete a user and end their sessions
     DeleteUser => "users.delete", Delete "/users/{id}", Access::Permission(Permission::UsersWrite), 200 super::Done;
     /// List names and addresses with failed logins
     ListLockouts => "lockouts.list", Get "/lockouts", Access::Permission(Permission::UsersRead), 200 LockoutList;
-    /// Forget the failed logins of a name or an address
+    /// Clear the failed logins of a name or an address
     ClearLockout => "lockouts.clear", Delete "/lockouts/{id}", Access::Permission(Permission::UsersWrite), 200 super::Done;
 }
 
