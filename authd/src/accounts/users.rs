@@ -15,7 +15,7 @@ use crate::ledger::{Change, Invalidation};
 use crate::names;
 use crate::page::Page;
 use crate::rbac::store::relations;
-use crate::rbac::{self, Guard, explained, renamed, returned};
+use crate::rbac::{self, Guard, renamed, returned};
 use crate::sessions;
 use crate::users::store::{self, Changes, Password};
 
@@ -43,10 +43,8 @@ impl Accounts {
         let change = Change::new(CreateUser::INFO.name, user.id)
             .with([store::insert(&user, &folded, password.as_ref())])
             .detail([("username", Some(json!(user.username))), ("status", Some(json!(user.status)))]);
-        match self.rbac.commit(&call, change).await {
-            Ok(()) => Ok(user),
-            Err(refused) => Err(explained(refused, store::NAME, &user.username)),
-        }
+        self.rbac.write(&call, change, store::NAME, &user.username).await?;
+        Ok(user)
     }
 
     pub(super) async fn list_users(&self, _: Call, op: ListUsers) -> Result<UserList> {
@@ -116,10 +114,8 @@ impl Accounts {
             Some(guard) => guard.guard(change),
             None => change,
         };
-        match self.rbac.commit_rows(&call, change).await {
-            Ok(committed) => returned(&committed, store::NAME, store::read),
-            Err(refused) => Err(explained(refused, store::NAME, op.username.as_deref().unwrap_or_default())),
-        }
+        let committed = self.rbac.write(&call, change, store::NAME, op.username.as_deref().unwrap_or_default()).await?;
+        returned(&committed, store::NAME, store::read)
     }
 
     pub(super) async fn delete_user(&self, call: Call, op: DeleteUser) -> Result<Done> {
@@ -133,10 +129,8 @@ impl Accounts {
             .with([sessions::store::end_all(user.id, None, "user_deleted", now)])
             .invalidates(Invalidation::sessions(user.id))
             .detail([("username", Some(json!(user.username)))]);
-        match self.rbac.commit(&call, guard.guard(change)).await {
-            Ok(()) => Ok(Done::default()),
-            Err(refused) => Err(explained(refused, store::NAME, "")),
-        }
+        self.rbac.write(&call, guard.guard(change), store::NAME, "").await?;
+        Ok(Done::default())
     }
 
     async fn new_password(&self, password: &Secret, folded: &str) -> Result<Password> {

@@ -40,6 +40,17 @@ impl Rbac {
         self.base.ledger.commit(call, change.invalidates(invalidation)).await
     }
 
+    /// Commits a change of one thing. `what` is its kind and the name of the statement that writes it, `name` the name
+    /// that it is given: for the errors.
+    pub async fn write(&self, call: &Call, change: Change, what: &str, name: &str) -> Result<Committed> {
+        let committed = self.commit_rows(call, change).await;
+        committed.map_err(|refused| match refused {
+            Refused::ExpectationFailed(statement) if statement == what => Error::not_found(what),
+            Refused::Duplicate(statement) if statement == what => names::taken(what, name),
+            refused => refused.into(),
+        })
+    }
+
     pub async fn commit(&self, call: &Call, change: Change) -> Result<(), Refused> {
         self.commit_rows(call, change).await.map(drop)
     }
@@ -50,15 +61,6 @@ pub fn renamed<'a>(field: &str, name: Option<&'a str>, folded: &'a mut String) -
     let Some(name) = name else { return Ok(None) };
     *folded = names::check(field, name)?;
     Ok(Some((name, folded)))
-}
-
-/// What the statement that writes a thing was refused for. The statement is named after the thing.
-pub fn explained(refused: Refused, what: &str, name: &str) -> Error {
-    match refused {
-        Refused::ExpectationFailed(statement) if statement == what => Error::not_found(what),
-        Refused::Duplicate(statement) if statement == what => names::taken(what, name),
-        refused => refused.into(),
-    }
 }
 
 /// The row that the statement which updates a thing returned.

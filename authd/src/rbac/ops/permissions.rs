@@ -9,7 +9,7 @@ use shared::id::PermissionId;
 use shared::op::Operation;
 use shared::time::Time;
 
-use super::{explained, renamed, returned};
+use super::{renamed, returned};
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::ledger::Change;
@@ -28,10 +28,8 @@ impl Rbac {
         let change = Change::new(CreatePermission::INFO.name, permission.id)
             .with([store::insert(&permission, &folded)])
             .detail([("name", Some(json!(permission.name)))]);
-        match self.commit(&call, change).await {
-            Ok(()) => Ok(permission),
-            Err(refused) => Err(explained(refused, store::NAME, &permission.name)),
-        }
+        self.write(&call, change, store::NAME, &permission.name).await?;
+        Ok(permission)
     }
 
     pub(in crate::rbac) async fn list_permissions(&self, _: Call, op: ListPermissions) -> Result<PermissionList> {
@@ -57,10 +55,8 @@ impl Rbac {
             ("from", op.name.is_some().then(|| json!(permission.name))),
             ("name", Some(json!(op.name.as_ref().unwrap_or(&permission.name)))),
         ]);
-        match self.commit_rows(&call, change).await {
-            Ok(committed) => returned(&committed, store::NAME, store::read),
-            Err(refused) => Err(explained(refused, store::NAME, op.name.as_deref().unwrap_or_default())),
-        }
+        let committed = self.write(&call, change, store::NAME, op.name.as_deref().unwrap_or_default()).await?;
+        returned(&committed, store::NAME, store::read)
     }
 
     pub(in crate::rbac) async fn delete_permission(&self, call: Call, op: DeletePermission) -> Result<Done> {
@@ -72,10 +68,8 @@ impl Rbac {
             .with([store::delete(permission.id, self.base.now())])
             .with(relations::delete_of_permission(permission.id))
             .detail([("name", Some(json!(permission.name)))]);
-        match self.commit(&call, change).await {
-            Ok(()) => Ok(Done::default()),
-            Err(refused) => Err(explained(refused, store::NAME, "")),
-        }
+        self.write(&call, change, store::NAME, "").await?;
+        Ok(Done::default())
     }
 }
 

@@ -8,7 +8,7 @@ use shared::id::RoleId;
 use shared::op::Operation;
 use shared::time::Time;
 
-use super::{explained, renamed, returned};
+use super::{renamed, returned};
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::ledger::Change;
@@ -33,10 +33,8 @@ impl Rbac {
         let change = Change::new(CreateRole::INFO.name, role.id)
             .with([store::insert(&role, &folded)])
             .detail([("name", Some(json!(role.name))), ("status", Some(json!(role.status)))]);
-        match self.commit(&call, change).await {
-            Ok(()) => Ok(role),
-            Err(refused) => Err(explained(refused, store::NAME, &role.name)),
-        }
+        self.write(&call, change, store::NAME, &role.name).await?;
+        Ok(role)
     }
 
     pub(in crate::rbac) async fn list_roles(&self, _: Call, op: ListRoles) -> Result<RoleList> {
@@ -64,10 +62,9 @@ impl Rbac {
             ("name", Some(json!(op.name.as_ref().unwrap_or(&role.name)))),
             ("status", op.status.map(|status| json!(status))),
         ]);
-        match self.commit_rows(&call, guard.guard(change)).await {
-            Ok(committed) => returned(&committed, store::NAME, store::read),
-            Err(refused) => Err(explained(refused, store::NAME, op.name.as_deref().unwrap_or_default())),
-        }
+        let committed =
+            self.write(&call, guard.guard(change), store::NAME, op.name.as_deref().unwrap_or_default()).await?;
+        returned(&committed, store::NAME, store::read)
     }
 
     pub(in crate::rbac) async fn delete_role(&self, call: Call, op: DeleteRole) -> Result<Done> {
@@ -80,10 +77,8 @@ impl Rbac {
             .with([store::delete(role.id, self.base.now())])
             .with(relations::delete_of_role(role.id))
             .detail([("name", Some(json!(role.name)))]);
-        match self.commit(&call, guard.guard(change)).await {
-            Ok(()) => Ok(Done::default()),
-            Err(refused) => Err(explained(refused, store::NAME, "")),
-        }
+        self.write(&call, guard.guard(change), store::NAME, "").await?;
+        Ok(Done::default())
     }
 
     /// A role that counts on authd is changed only by those who hold all that it is worth there.

@@ -8,7 +8,7 @@ use shared::id::ServiceId;
 use shared::op::Operation;
 use shared::time::Time;
 
-use super::{explained, renamed, returned};
+use super::{renamed, returned};
 use crate::call::Call;
 use crate::error::Result;
 use crate::ledger::Change;
@@ -35,10 +35,8 @@ impl Rbac {
         let change = Change::new(CreateService::INFO.name, service.id)
             .with([store::insert(&service, &folded)])
             .detail([("name", Some(json!(service.name))), ("status", Some(json!(service.status)))]);
-        match self.commit(&call, change).await {
-            Ok(()) => Ok(service),
-            Err(refused) => Err(explained(refused, store::NAME, &service.name)),
-        }
+        self.write(&call, change, store::NAME, &service.name).await?;
+        Ok(service)
     }
 
     pub(in crate::rbac) async fn list_services(&self, _: Call, op: ListServices) -> Result<ServiceList> {
@@ -67,10 +65,8 @@ impl Rbac {
             ("description", op.description.as_ref().map(|description| json!(description))),
             ("status", op.status.map(|status| json!(status))),
         ]);
-        match self.commit_rows(&call, change).await {
-            Ok(committed) => returned(&committed, store::NAME, store::read),
-            Err(refused) => Err(explained(refused, store::NAME, op.name.as_deref().unwrap_or_default())),
-        }
+        let committed = self.write(&call, change, store::NAME, op.name.as_deref().unwrap_or_default()).await?;
+        returned(&committed, store::NAME, store::read)
     }
 
     /// Its tokens end with it: they could ask about nobody any more, but would still be good at /auth/validate.
@@ -87,10 +83,8 @@ impl Rbac {
             .with(revoke_tokens)
             .invalidates(revoked_tokens)
             .detail([("name", Some(json!(service.name)))]);
-        match self.commit(&call, change).await {
-            Ok(()) => Ok(Done::default()),
-            Err(refused) => Err(explained(refused, store::NAME, "")),
-        }
+        self.write(&call, change, store::NAME, "").await?;
+        Ok(Done::default())
     }
 }
 
