@@ -43,16 +43,18 @@ impl Audit {
 }
 
 fn read(row: &Row) -> Result<(i64, AuditEntry)> {
+    let mut row = row.cursor();
+    let seq = row.int()?;
     let entry = AuditEntry {
-        id: row.id(1)?,
-        at: Time::from_millis(row.int(2)?),
-        actor: row.string(3)?,
-        action: row.string(4)?,
-        subject: row.opt_string(5)?,
-        outcome: row.string(6)?,
-        address: row.opt_string(7)?,
-        request_id: row.opt_string(8)?,
-        detail: serde_json::from_str(row.text(9)?).map_err(Error::internal)?,
+        id: row.id()?,
+        at: Time::from_millis(row.int()?),
+        actor: row.string()?,
+        action: row.string()?,
+        subject: row.opt_string()?,
+        outcome: row.string()?,
+        address: row.opt_string()?,
+        request_id: row.opt_string()?,
+        detail: serde_json::from_str(row.text()?).map_err(Error::internal)?,
     };
-    Ok((row.int(0)?, entry))
+    Ok((seq, entry))
 }

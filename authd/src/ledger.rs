@@ -399,7 +399,7 @@ impl Ledger {
                 // Of a refused change too: whoever was first may not have come to forget yet.
                 (Invalidation::One(_, subject), _) => Some(vec![subject.clone()]),
                 (Invalidation::Returned(_, statement), Outcome::Committed(committed)) => {
-                    let subject = |row: &Row| Some(row.text(0).ok()?.to_owned());
+                    let subject = |row: &Row| row.cursor().string().ok();
                     committed.rows(statement).iter().map(subject).collect()
                 }
                 (Invalidation::Returned(..), Outcome::Refused) => continue,

@@ -109,7 +109,7 @@ impl System {
     async fn live_tokens(&self) -> Result<u64> {
         let counter = Query::point("SELECT value FROM counters WHERE name = $1", [Value::from("tokens.live")]);
         let rows = self.base.db.query(counter).await?;
-        let count = rows.first().map(|row| row.int(0)).transpose()?.unwrap_or_default();
+        let count = rows.first().map(|row| row.cursor().int()).transpose()?.unwrap_or_default();
         Ok(u64::try_from(count).unwrap_or_default())
     }
 

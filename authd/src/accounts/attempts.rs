@@ -82,7 +82,8 @@ pub fn count_address(key: &str, now: Millis, most: u32, window: Millis) -> State
 /// was not counted.
 pub fn read_count(committed: &Committed, name: &str) -> Result<Option<(bool, Millis)>> {
     let Some(row) = committed.rows(name).first() else { return Ok(None) };
-    Ok(Some((row.int(0)? == 0, row.int(1)?)))
+    let mut row = row.cursor();
+    Ok(Some((row.int()? == 0, row.int()?)))
 }
 
 /// Takes one attempt back.
@@ -102,11 +103,11 @@ pub async fn list(db: &dyn Db, page: &Page<String>, all: bool, now: Millis) -> R
 }
 
 fn read(row: &Row, now: Millis) -> Result<Lockout> {
-    let locked_until = Some(row.int(3)?).filter(|until| *until > now);
+    let mut row = row.cursor();
     Ok(Lockout {
-        id: row.string(0)?,
-        failures: u32::try_from(row.int(1)?).unwrap_or_default(),
-        last_at: Time::from_millis(row.int(2)?),
-        locked_until: locked_until.map(Time::from_millis),
+        id: row.string()?,
+        failures: u32::try_from(row.int()?).unwrap_or_default(),
+        last_at: Time::from_millis(row.int()?),
+        locked_until: Some(row.int()?).filter(|until| *until > now).map(Time::from_millis),
     })
 }

@@ -70,7 +70,8 @@ pub struct Applied {
 impl Applied {
     /// From a row of [`APPLIED`].
     pub(super) fn from_row(row: &Row) -> Result<Self, DbError> {
-        Ok(Self { number: row.int(0)?, name: row.string(1)?, hash: row.string(2)? })
+        let mut row = row.cursor();
+        Ok(Self { number: row.int()?, name: row.string()?, hash: row.string()? })
     }
 }
 

@@ -276,58 +276,79 @@ impl Committed {
 pub struct Row(pub Vec<Value>);
 
 impl Row {
-    pub fn int(&self, column: usize) -> Result<i64, DbError> {
-        self.opt_int(column)?.ok_or_else(|| DbError::shape(column, "an integer"))
+    /// Reads the columns in the order of the statement.
+    pub fn cursor(&self) -> Cursor<'_> {
+        Cursor { values: &self.0, column: 0 }
+    }
+}
+
+/// Reads the columns of a row one after the other, each as what it is.
+#[derive(Clone, Debug)]
+pub struct Cursor<'a> {
+    values: &'a [Value],
+    column: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn next<T>(&mut self, kind: &str, read: impl FnOnce(&'a Value) -> Option<T>) -> Result<T, DbError> {
+        let column = self.column;
+        self.column += 1;
+        self.values.get(column).and_then(read).ok_or_else(|| DbError::shape(column, kind))
     }
 
-    pub fn opt_int(&self, column: usize) -> Result<Option<i64>, DbError> {
-        match self.0.get(column) {
-            Some(Value::Int(value)) => Ok(Some(*value)),
-            Some(Value::Null) => Ok(None),
-            _ => Err(DbError::shape(column, "an integer")),
-        }
+    pub fn int(&mut self) -> Result<i64, DbError> {
+        self.next("an integer", |value| if let Value::Int(value) = value { Some(*value) } else { None })
     }
 
-    pub fn text(&self, column: usize) -> Result<&str, DbError> {
-        self.opt_text(column)?.ok_or_else(|| DbError::shape(column, "text"))
-    }
-
-    pub fn opt_text(&self, column: usize) -> Result<Option<&str>, DbError> {
-        match self.0.get(column) {
-            Some(Value::Text(value)) => Ok(Some(value)),
-            Some(Value::Null) => Ok(None),
-            _ => Err(DbError::shape(column, "text")),
-        }
-    }
-
-    pub fn string(&self, column: usize) -> Result<String, DbError> {
-        self.text(column).map(str::to_owned)
-    }
-
-    pub fn opt_string(&self, column: usize) -> Result<Option<String>, DbError> {
-        Ok(self.opt_text(column)?.map(str::to_owned))
-    }
-
-    /// An id, stored as text.
-    pub fn id<T: FromStr>(&self, column: usize) -> Result<T, DbError> {
-        self.text(column)?.parse().map_err(|_| DbError::shape(column, "an id"))
+    pub fn opt_int(&mut self) -> Result<Option<i64>, DbError> {
+        self.opt(Self::int)
     }
 
     /// Stored as 0 or 1.
-    pub fn bool(&self, column: usize) -> Result<bool, DbError> {
-        Ok(self.int(column)? != 0)
+    pub fn bool(&mut self) -> Result<bool, DbError> {
+        Ok(self.int()? != 0)
     }
 
-    pub fn bytes(&self, column: usize) -> Result<&[u8], DbError> {
-        self.opt_bytes(column)?.ok_or_else(|| DbError::shape(column, "bytes"))
+    pub fn text(&mut self) -> Result<&'a str, DbError> {
+        self.next("text", |value| if let Value::Text(value) = value { Some(value.as_str()) } else { None })
     }
 
-    pub fn opt_bytes(&self, column: usize) -> Result<Option<&[u8]>, DbError> {
-        match self.0.get(column) {
-            Some(Value::Bytes(value)) => Ok(Some(value)),
-            Some(Value::Null) => Ok(None),
-            _ => Err(DbError::shape(column, "bytes")),
+    pub fn string(&mut self) -> Result<String, DbError> {
+        self.text().map(str::to_owned)
+    }
+
+    pub fn opt_text(&mut self) -> Result<Option<&'a str>, DbError> {
+        self.opt(Self::text)
+    }
+
+    pub fn opt_string(&mut self) -> Result<Option<String>, DbError> {
+        self.opt(Self::string)
+    }
+
+    /// An id, stored as text.
+    pub fn id<T: FromStr>(&mut self) -> Result<T, DbError> {
+        let column = self.column;
+        self.text()?.parse().map_err(|_| DbError::shape(column, "an id"))
+    }
+
+    pub fn opt_id<T: FromStr>(&mut self) -> Result<Option<T>, DbError> {
+        self.opt(Self::id)
+    }
+
+    pub fn bytes(&mut self) -> Result<&'a [u8], DbError> {
+        self.next("bytes", |value| if let Value::Bytes(value) = value { Some(value.as_slice()) } else { None })
+    }
+
+    pub fn opt_bytes(&mut self) -> Result<Option<&'a [u8]>, DbError> {
+        self.opt(Self::bytes)
+    }
+
+    fn opt<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, DbError>) -> Result<Option<T>, DbError> {
+        if self.values.get(self.column) == Some(&Value::Null) {
+            self.column += 1;
+            return Ok(None);
         }
+        read(self).map(Some)
     }
 }
 

@@ -347,7 +347,7 @@ impl Db for Postgres {
                 }
                 answer => answer?,
             };
-            match rows.first().map(|row| row.opt_text(0)).transpose()?.flatten() {
+            match rows.first().map(|row| row.cursor().opt_text()).transpose()?.flatten() {
                 Some("in progress") => Ok(None),
                 Some("committed") => Ok(Some(true)),
                 // So old that the server has forgotten it, it ended long ago: whoever asks has to read what holds.

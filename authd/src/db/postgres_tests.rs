@@ -20,7 +20,7 @@ async fn connections_that_were_cut_are_replaced() {
     let Some((db, other)) = open(Settings { connections: 1, ..Settings::default() }).await else { return };
     put(&db, "a", 1).await;
     let rows = db.query(Query::new("SELECT pg_backend_pid()", [])).await.unwrap();
-    let pid = i32::try_from(rows[0].int(0).unwrap()).unwrap();
+    let pid = i32::try_from(rows[0].cursor().int().unwrap()).unwrap();
     other.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
@@ -145,7 +145,7 @@ async fn sslmode_means_what_libpq_says() {
         let answer = match opened {
             Ok(db) => {
                 let ssl = Query::new("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", []);
-                Some(db.query(ssl).await.unwrap()[0].int(0).unwrap())
+                Some(db.query(ssl).await.unwrap()[0].cursor().int().unwrap())
             }
             Err(_) => None,
         };

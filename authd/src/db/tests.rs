@@ -47,7 +47,7 @@ const FIND: &str = "SELECT value FROM counters WHERE name = $1";
 
 pub(super) async fn value_of(db: &dyn Db, name: &str) -> Option<i64> {
     let rows = db.query(Query::point(FIND, [name.into()])).await.unwrap();
-    rows.first().map(|row| row.int(0).unwrap())
+    rows.first().map(|row| row.cursor().int().unwrap())
 }
 
 pub(super) async fn put(db: &dyn Db, name: &str, value: i64) {
@@ -135,7 +135,7 @@ async fn what_was_committed_is_read_at_once(db: Arc<dyn Db>) {
     for round in 1..=50 {
         db.commit(vec![Statement::one("add", ADD, ["a".into(), 1.into()])]).await.unwrap();
         assert_eq!(value_of(&*db, "a").await, Some(round));
-        assert_eq!(db.query(Query::new(FIND, ["a".into()])).await.unwrap()[0].int(0).unwrap(), round);
+        assert_eq!(db.query(Query::new(FIND, ["a".into()])).await.unwrap()[0].cursor().int().unwrap(), round);
     }
 }
 
@@ -275,7 +275,8 @@ async fn sweeps_stop_at_their_limit(db: Arc<dyn Db>) {
     db.commit((0..1300).map(record).collect()).await.unwrap();
     let left = async || {
         let rows = db.query(Query::new("SELECT count(*), min(expires_at) FROM idempotency", [])).await.unwrap();
-        (rows[0].int(0).unwrap(), rows[0].int(1).unwrap())
+        let mut row = rows[0].cursor();
+        (row.int().unwrap(), row.int().unwrap())
     };
     assert_eq!(sweep::idempotency(&*db, 0, 1199, 700).await.unwrap(), 700);
     assert_eq!(left().await.0, 600);

@@ -62,7 +62,7 @@ impl Ephemeral for DbEphemeral {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>> {
         Box::pin(async move {
             let rows = self.db.query(Query::point(FIND, [key.into(), self.env.now().into()])).await?;
-            Ok(rows.first().map(|row| row.bytes(0).map(<[u8]>::to_vec)).transpose()?)
+            Ok(rows.first().map(|row| row.cursor().bytes().map(<[u8]>::to_vec)).transpose()?)
         })
     }
 
@@ -74,7 +74,7 @@ impl Ephemeral for DbEphemeral {
             }
             let take = Statement::any("take", TAKE, [key.into(), self.env.now().into()]);
             let committed = self.db.commit(vec![take]).await?;
-            Ok(committed.rows("take").first().map(|row| row.bytes(0).map(<[u8]>::to_vec)).transpose()?)
+            Ok(committed.rows("take").first().map(|row| row.cursor().bytes().map(<[u8]>::to_vec)).transpose()?)
         })
     }
 
@@ -85,7 +85,7 @@ impl Ephemeral for DbEphemeral {
                 Statement::one("increment", INCREMENT, [key.into(), now.saturating_add(ttl).into(), now.into()]);
             let committed = self.db.commit(vec![increment]).await?;
             let sum = committed.rows("increment").first().ok_or(DbError::ExpectationFailed("increment"))?;
-            Ok(sum.int(0)?)
+            Ok(sum.cursor().int()?)
         })
     }
 

@@ -207,12 +207,13 @@ impl KeyRing {
     fn load(&self, rows: &[Row]) -> Result<(), KeyError> {
         let mut keys = Keys::default();
         for row in rows {
-            let (id, name) = (row.text(0)?, row.text(1)?);
+            let mut row = row.cursor();
+            let (id, name) = (row.text()?, row.text()?);
             let Some(purpose) = Purpose::ALL.into_iter().find(|purpose| purpose.name() == name) else {
                 // A newer release's purpose: not ours to use.
                 continue;
             };
-            let secret = seal::open(&self.root, &root_context(purpose, id), row.bytes(2)?).map_err(|_| {
+            let secret = seal::open(&self.root, &root_context(purpose, id), row.bytes()?).map_err(|_| {
                 KeyError::Root(
                     "the root key is not the one that the keys in the database are sealed under: set AUTHD_ROOT_KEY or \
                      AUTHD_ROOT_KEY_FILE (or root.key in the data dir) to the one of the other replicas or the backup"

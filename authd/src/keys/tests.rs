@@ -65,7 +65,7 @@ async fn replicas_that_start_together_end_with_one_ring() {
         assert_eq!(*ring.open("a", &sealed).unwrap(), b"secret");
     }
     let rows = db.query(Query::new("SELECT count(*) FROM key_ring", [])).await.unwrap();
-    assert_eq!(usize::try_from(rows[0].int(0).unwrap()).unwrap(), Purpose::ALL.len());
+    assert_eq!(usize::try_from(rows[0].cursor().int().unwrap()).unwrap(), Purpose::ALL.len());
 }
 
 #[tokio::test]

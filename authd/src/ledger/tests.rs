@@ -135,7 +135,7 @@ async fn a_login_beyond_the_bound_is_a_change_like_any_other() {
     let shop = Shop::new().await;
     let rows = async || {
         let count = "SELECT count(*) FROM invalidations WHERE kind = 'sessions'";
-        shop.app.base.db.query(crate::db::Query::new(count, [])).await.unwrap()[0].int(0).unwrap()
+        shop.app.base.db.query(crate::db::Query::new(count, [])).await.unwrap()[0].cursor().int().unwrap()
     };
     let login = || shop.app.call("sessions.login", json!({ "username": "alice", "password": PASSWORD }));
     shop.app.clock.advance(1_000);

@@ -136,15 +136,16 @@ pub async fn list(db: &dyn Db, filter: Filter, page: &Page<SessionId>, now: Mill
 pub async fn find_live(db: &dyn Db, hash: &Hash, now: Millis) -> Result<Option<LiveSession>> {
     let rows = db.query(Query::point(FIND_LIVE, [Value::from(*hash), now.into()])).await?;
     let Some(row) = rows.first() else { return Ok(None) };
+    let mut row = row.cursor();
     let live = LiveSession {
-        id: row.id(0)?,
-        user_id: row.id(1)?,
-        username: row.text(2)?.into(),
-        name: row.text(3)?.into(),
-        created_at: row.int(4)?,
-        renewed_at: row.int(5)?,
-        idle_expires_at: row.int(6)?,
-        absolute_expires_at: row.int(7)?,
+        id: row.id()?,
+        user_id: row.id()?,
+        username: row.text()?.into(),
+        name: row.text()?.into(),
+        created_at: row.int()?,
+        renewed_at: row.int()?,
+        idle_expires_at: row.int()?,
+        absolute_expires_at: row.int()?,
     };
     Ok(Some(live))
 }
@@ -199,7 +200,8 @@ pub struct FoundLogin {
 pub async fn find_login(db: &dyn Db, id: SessionId) -> Result<Option<FoundLogin>> {
     let rows = db.query(Query::point(FIND_LOGIN, [id.into()])).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(FoundLogin { user: row.id(0)?, ended_at: row.opt_int(1)? }))
+    let mut row = row.cursor();
+    Ok(Some(FoundLogin { user: row.id()?, ended_at: row.opt_int()? }))
 }
 
 /// Ends a login session ([`ENDED`]), of this user only if one is named; fails when there is none alive.
@@ -228,7 +230,7 @@ pub fn end_oldest(user: UserId, most: i64, now: Millis) -> [Statement; 2] {
 /// The hashes of the tokens of a user's sessions that are alive, or were a minute ago.
 pub async fn list_hashes(db: &dyn Db, user: UserId, now: Millis) -> Result<Vec<Hash>> {
     let rows = db.query(Query::new(HASHES, [user.into(), (now - MINUTE).into()])).await?;
-    rows.iter().map(|row| row.bytes(0)?.try_into().map_err(Error::internal)).collect()
+    rows.iter().map(|row| row.cursor().bytes()?.try_into().map_err(Error::internal)).collect()
 }
 
 /// The statements that make a session and its identity. A second session of the same id is a duplicate
@@ -327,12 +329,8 @@ pub struct EndedDevice {
 /// The oldest of the outbox, at most this many.
 pub async fn list_outbox(db: &dyn Db, limit: i64) -> Result<Vec<EndedDevice>> {
     let read = |row: &Row| -> Result<EndedDevice> {
-        Ok(EndedDevice {
-            id: row.id(0)?,
-            provider: row.string(1)?,
-            sealed: row.bytes(2)?.to_vec(),
-            ended_at: row.int(3)?,
-        })
+        let mut row = row.cursor();
+        Ok(EndedDevice { id: row.id()?, provider: row.string()?, sealed: row.bytes()?.to_vec(), ended_at: row.int()? })
     };
     db.query(Query::new(OUTBOX, [limit.into()])).await?.iter().map(read).collect()
 }
@@ -347,51 +345,53 @@ fn attributes(session: &DeviceSession) -> Result<Value> {
 }
 
 fn describe(row: &Row) -> Result<Session> {
-    let opt_text = |column| -> Result<Option<String>, DbError> { Ok(row.opt_text(column)?.map(str::to_owned)) };
-    let time = |column| -> Result<Time, DbError> { Ok(Time::from_millis(row.int(column)?)) };
-    let (kind, user) = match row.text(1)? {
-        "device" => {
-            let attributes: Attributes = serde_json::from_str(row.text(14)?).map_err(Error::internal)?;
-            (SessionKind::Device, attributes.identity.display().to_owned())
-        }
-        _ => (SessionKind::Login, opt_text(3)?.unwrap_or_default()),
+    let mut row = row.cursor();
+    let id = row.id()?;
+    let is_device = row.text()? == "device";
+    let (user_id, username) = (row.opt_id()?, row.opt_string()?);
+    let (created_at, last_used_at) = (row.int()?, row.int()?);
+    let (idle_expires_at, expires_at) = (row.int()?, row.int()?);
+    let session = Session {
+        id,
+        kind: if is_device { SessionKind::Device } else { SessionKind::Login },
+        user: username.unwrap_or_default(),
+        user_id,
+        created_at: Time::from_millis(created_at),
+        last_used_at: Time::from_millis(last_used_at),
+        idle_expires_at: Time::from_millis(idle_expires_at.min(expires_at)),
+        expires_at: Time::from_millis(expires_at),
+        ended_at: row.opt_int()?.map(Time::from_millis),
+        end_reason: row.opt_string()?,
+        provider: row.opt_string()?,
+        device_name: row.opt_string()?,
+        os: row.opt_string()?,
+        address: row.opt_string()?,
     };
-    Ok(Session {
-        id: row.id(0)?,
-        kind,
-        user,
-        user_id: row.opt_text(2)?.map(str::parse).transpose().map_err(Error::internal)?,
-        provider: opt_text(10)?,
-        device_name: opt_text(11)?,
-        os: opt_text(12)?,
-        address: opt_text(13)?,
-        created_at: time(4)?,
-        last_used_at: time(5)?,
-        idle_expires_at: Time::from_millis(row.int(6)?.min(row.int(7)?)),
-        expires_at: time(7)?,
-        ended_at: row.opt_int(8)?.map(Time::from_millis),
-        end_reason: opt_text(9)?,
-    })
+    if !is_device {
+        return Ok(session);
+    }
+    let attributes: Attributes = serde_json::from_str(row.text()?).map_err(Error::internal)?;
+    Ok(Session { user: attributes.identity.display().to_owned(), ..session })
 }
 
 fn read(row: &Row) -> Result<DeviceSession> {
-    let opt_text = |column| -> Result<Option<String>, DbError> { Ok(row.opt_text(column)?.map(str::to_owned)) };
+    let mut row = row.cursor();
     Ok(DeviceSession {
-        id: row.id(0)?,
-        generation: row.int(1)?,
-        created_at: row.int(2)?,
-        last_used_at: row.int(3)?,
-        idle_expires_at: row.int(4)?,
-        absolute_expires_at: row.int(5)?,
-        ended_at: row.opt_int(6)?,
-        end_reason: opt_text(7)?,
-        provider: opt_text(8)?.unwrap_or_default(),
-        device_name: opt_text(9)?,
-        os: opt_text(10)?,
-        client_version: opt_text(11)?,
-        address: opt_text(12)?,
-        sealed: row.opt_bytes(13)?.map(<[u8]>::to_vec),
-        attributes: serde_json::from_str(row.text(14)?).map_err(Error::internal)?,
+        id: row.id()?,
+        generation: row.int()?,
+        created_at: row.int()?,
+        last_used_at: row.int()?,
+        idle_expires_at: row.int()?,
+        absolute_expires_at: row.int()?,
+        ended_at: row.opt_int()?,
+        end_reason: row.opt_string()?,
+        provider: row.opt_string()?.unwrap_or_default(),
+        device_name: row.opt_string()?,
+        os: row.opt_string()?,
+        client_version: row.opt_string()?,
+        address: row.opt_string()?,
+        sealed: row.opt_bytes()?.map(<[u8]>::to_vec),
+        attributes: serde_json::from_str(row.text()?).map_err(Error::internal)?,
     })
 }
 

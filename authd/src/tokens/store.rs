@@ -16,7 +16,8 @@ use crate::page::Page;
 pub const COUNTED: u32 = 10_000;
 
 fn join(row: &Row) -> Result<TokenHash> {
-    [&row.int(0)?.to_be_bytes(), row.bytes(1)?]
+    let mut row = row.cursor();
+    [&row.int()?.to_be_bytes(), row.bytes()?]
         .concat()
         .try_into()
         .map_err(|_| Error::internal("a hash of another length"))
@@ -31,20 +32,20 @@ pub async fn find_secret(db: &dyn Db, hash: &TokenHash) -> Result<Option<StoredS
                FROM secrets WHERE slot = $1 AND rest = $2";
     let (slot, rest) = split_hash(hash);
     let Some(row) = db.query(Query::point(sql, [slot, rest])).await?.into_iter().next() else { return Ok(None) };
-    let expires_at = match (row.opt_int(4)?, row.opt_int(5)?) {
-        (Some(token), Some(secret)) => Some(token.min(secret)),
-        (token, secret) => token.or(secret),
-    };
+    let mut row = row.cursor();
     Ok(Some(StoredSecret {
-        token_id: TokenId(Uuid::from_slice(row.bytes(0)?).map_err(Error::internal)?),
-        name: row.string(1)?,
-        scopes: row.string(2)?,
-        cidrs: match row.text(3)? {
+        token_id: TokenId(Uuid::from_slice(row.bytes()?).map_err(Error::internal)?),
+        name: row.string()?,
+        scopes: row.string()?,
+        cidrs: match row.text()? {
             "[]" => Vec::new(),
             some => json(some)?,
         },
-        expires_at,
-        revoked: row.bool(6)?,
+        expires_at: match (row.opt_int()?, row.opt_int()?) {
+            (Some(token), Some(secret)) => Some(token.min(secret)),
+            (token, secret) => token.or(secret),
+        },
+        revoked: row.bool()?,
     }))
 }
 
@@ -88,18 +89,19 @@ pub async fn find(db: &dyn Db, id_or_name: &str) -> Result<Option<Token>> {
 }
 
 fn read(row: &Row) -> Result<Token> {
+    let mut row = row.cursor();
     Ok(Token {
-        token_id: row.id(0)?,
-        name: row.string(1)?,
-        scopes: json(row.text(2)?)?,
-        created_at: Time::from_millis(row.int(3)?),
-        created_by: row.string(4)?,
-        expires_at: row.opt_int(5)?.map(Time::from_millis),
-        revoked_at: row.opt_int(6)?.map(Time::from_millis),
-        revoke_reason: row.opt_string(7)?,
-        last_used_at: row.opt_int(8)?.map(Time::from_millis),
-        metadata: json::<Map<String, Json>>(row.text(9)?)?,
-        cidrs: json(row.text(10)?)?,
+        token_id: row.id()?,
+        name: row.string()?,
+        scopes: json(row.text()?)?,
+        created_at: Time::from_millis(row.int()?),
+        created_by: row.string()?,
+        expires_at: row.opt_int()?.map(Time::from_millis),
+        revoked_at: row.opt_int()?.map(Time::from_millis),
+        revoke_reason: row.opt_string()?,
+        last_used_at: row.opt_int()?.map(Time::from_millis),
+        metadata: json::<Map<String, Json>>(row.text()?)?,
+        cidrs: json(row.text()?)?,
     })
 }
 
@@ -155,7 +157,7 @@ pub async fn count(db: &dyn Db, op: &ListTokens) -> Result<u64> {
         )
     };
     let rows = db.query(query).await?;
-    let count = rows.first().map(|row| row.int(0)).transpose()?.unwrap_or_default();
+    let count = rows.first().map(|row| row.cursor().int()).transpose()?.unwrap_or_default();
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
@@ -345,7 +347,8 @@ pub async fn find_idempotency(db: &dyn Db, key: &[u8; 32], now: Millis) -> Resul
     let sql = "SELECT request, subject, key_id, created_at FROM idempotency WHERE key = $1 AND expires_at > $2";
     let rows = db.query(Query::point(sql, [Value::from(*key), now.into()])).await?;
     let read = |row: &Row| -> Result<Used, DbError> {
-        Ok(Used { request: row.bytes(0)?.to_vec(), subject: row.string(1)?, key_id: row.string(2)?, at: row.int(3)? })
+        let mut row = row.cursor();
+        Ok(Used { request: row.bytes()?.to_vec(), subject: row.string()?, key_id: row.string()?, at: row.int()? })
     };
     Ok(rows.first().map(read).transpose()?)
 }

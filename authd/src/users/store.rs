@@ -105,29 +105,29 @@ pub fn forget_password(user: UserId) -> Statement {
 }
 
 pub fn read(row: &Row) -> Result<User> {
-    let opt_text = |column| row.opt_text(column).map(|text| text.map(str::to_owned));
+    let mut row = row.cursor();
     Ok(User {
-        id: row.id(0)?,
-        username: row.string(1)?,
-        name: row.string(2)?,
-        status: status(row.text(3)?),
-        has_password: row.bool(4)?,
-        person_type: match row.opt_text(5)? {
+        id: row.id()?,
+        username: row.string()?,
+        name: row.string()?,
+        status: status(row.text()?),
+        has_password: row.bool()?,
+        person_type: match row.opt_text()? {
             None => None,
             Some("N") => Some(PersonType::N),
             Some("J") => Some(PersonType::J),
             Some(other) => return Err(Error::internal(format!("person_type {other}"))),
         },
-        document_type: match row.opt_text(6)? {
+        document_type: match row.opt_text()? {
             None => None,
             Some("DNI") => Some(DocumentType::Dni),
             Some("CE") => Some(DocumentType::Ce),
             Some("RUC") => Some(DocumentType::Ruc),
             Some(other) => return Err(Error::internal(format!("document_type {other}"))),
         },
-        document_number: opt_text(7)?,
-        created_at: Time::from_millis(row.int(8)?),
-        updated_at: Time::from_millis(row.int(9)?),
+        document_number: row.opt_string()?,
+        created_at: Time::from_millis(row.int()?),
+        updated_at: Time::from_millis(row.int()?),
     })
 }
 
@@ -190,13 +190,13 @@ pub async fn find_login(db: &dyn Db, id: UserId) -> Result<Option<Login>> {
 /// The id of the user of this name who is not deleted.
 pub async fn find_id(db: &dyn Db, name: &str) -> Result<Option<UserId>> {
     let rows = db.query(Query::point(FIND_ID, [names::fold(name).into()])).await?;
-    Ok(rows.first().map(|row| row.id(0)).transpose()?)
+    Ok(rows.first().map(|row| row.cursor().id()).transpose()?)
 }
 
 /// The full name of a user, deleted or not.
 pub async fn find_name(db: &dyn Db, id: UserId) -> Result<Option<String>> {
     let rows = db.query(Query::point(FIND_NAME, [id.into()])).await?;
-    Ok(rows.first().map(|row| row.text(0).map(str::to_owned)).transpose()?)
+    Ok(rows.first().map(|row| row.cursor().text().map(str::to_owned)).transpose()?)
 }
 
 /// Stores the same password by another hash, unless somebody was first.
@@ -211,12 +211,13 @@ pub fn set_password(user: &Login, hash: String, now: Millis) -> Statement {
 }
 
 fn read_login(row: &Row) -> Result<Login> {
+    let mut row = row.cursor();
     Ok(Login {
-        id: row.id(0)?,
-        username: row.string(1)?,
-        name: row.string(2)?,
-        is_active: row.text(3)? == "active",
-        password_hash: row.opt_string(4)?,
-        password_changed_at: row.opt_int(5)?.unwrap_or_default(),
+        id: row.id()?,
+        username: row.string()?,
+        name: row.string()?,
+        is_active: row.text()? == "active",
+        password_hash: row.opt_string()?,
+        password_changed_at: row.opt_int()?.unwrap_or_default(),
     })
 }

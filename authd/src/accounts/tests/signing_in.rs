@@ -233,7 +233,7 @@ async fn an_old_hash_is_made_anew_at_the_next_login() {
     app.login_refused("alice", "passwort").await;
     let stored = async || {
         let rows = app.base.db.query(Query::new("SELECT password_hash FROM users", [])).await.unwrap();
-        rows[0].text(0).unwrap().to_owned()
+        rows[0].cursor().text().unwrap().to_owned()
     };
     assert_eq!(stored().await, old);
     app.sign_in("alice", "password").await;

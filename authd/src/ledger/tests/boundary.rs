@@ -459,7 +459,7 @@ async fn every_operation_and_every_table_is_looked_at() {
     let app = TestApp::new().await;
     let names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ('migrations', 'sqlite_sequence')";
     for row in app.base.db.query(Query::new(names, [])).await.unwrap() {
-        let name = row.text(0).unwrap();
+        let name = row.cursor().text().unwrap();
         let reads = |sql: &&str| sql.contains(&format!("FROM {name} "));
         assert!(TABLES.iter().chain(&MORE_TABLES).any(reads), "{name}");
     }

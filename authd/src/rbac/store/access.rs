@@ -31,8 +31,9 @@ pub async fn find(db: &dyn Db, user: UserId, service: ServiceId) -> Result<Acces
     let rows = db.query(Query::new(ACCESS, [user.into(), service.into()])).await?;
     let (mut roles, mut permissions) = (Vec::new(), Vec::new());
     for row in &rows {
-        let names = if row.int(0)? == 0 { &mut roles } else { &mut permissions };
-        names.push(row.string(1)?);
+        let mut row = row.cursor();
+        let names = if row.int()? == 0 { &mut roles } else { &mut permissions };
+        names.push(row.string()?);
     }
     let mut access = Access::new(roles, permissions)?;
     if service == AUTHD {
@@ -49,5 +50,6 @@ pub async fn find_service(db: &dyn Db, named: Named<'_>) -> Result<Option<Servic
     };
     let rows = db.query(query).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(Service { id: row.id(0)?, name: row.string(1)?, is_active: row.text(2)? == "active" }))
+    let mut row = row.cursor();
+    Ok(Some(Service { id: row.id()?, name: row.string()?, is_active: row.text()? == "active" }))
 }

@@ -90,16 +90,17 @@ pub async fn list(db: &dyn Db, filter: &Filter, page: &Page<GrantKey>) -> Result
         page.rows(),
     ];
     let read = |row: &Row| -> Result<(GrantKey, Grant)> {
+        let mut row = row.cursor();
         let grant = Grant {
-            person_id: row.id(0)?,
-            username: row.string(1)?,
-            service_id: row.id(2)?,
-            service: row.string(3)?,
-            role: row.opt_string(4)?,
-            permission: row.opt_string(5)?,
-            created_at: Time::from_millis(row.int(6)?),
+            person_id: row.id()?,
+            username: row.string()?,
+            service_id: row.id()?,
+            service: row.string()?,
+            role: row.opt_string()?,
+            permission: row.opt_string()?,
+            created_at: Time::from_millis(row.int()?),
         };
-        Ok((GrantKey(row.string(7)?), grant))
+        Ok((GrantKey(row.string()?), grant))
     };
     db.query(Query::new(LIST, params)).await?.iter().map(read).collect()
 }
@@ -112,7 +113,7 @@ pub async fn find_direct(
     permission: PermissionId,
 ) -> Result<Option<Millis>> {
     let query = Query::point(DIRECT, [person.into(), service.into(), text_of(permission)]);
-    Ok(db.query(query).await?.first().map(|row| row.int(0)).transpose()?)
+    Ok(db.query(query).await?.first().map(|row| row.cursor().int()).transpose()?)
 }
 
 /// A role that a person was given in a service.
@@ -136,12 +137,13 @@ pub async fn list_given_roles(
 ) -> Result<Vec<GivenRole>> {
     let query = Query::new(GIVEN_ROLES, [person.into(), service.into(), text_of(permission)]);
     let read = |row: &Row| -> Result<GivenRole> {
+        let mut row = row.cursor();
         Ok(GivenRole {
-            name: row.string(0)?,
-            is_active: row.text(1)? == "active",
-            granted_at: row.int(2)?,
-            counts: row.bool(3)?,
-            has_permission: row.bool(4)?,
+            name: row.string()?,
+            is_active: row.text()? == "active",
+            granted_at: row.int()?,
+            counts: row.bool()?,
+            has_permission: row.bool()?,
         })
     };
     db.query(query).await?.iter().map(read).collect()
@@ -156,7 +158,10 @@ pub async fn list_other_roles(
     permission: PermissionId,
 ) -> Result<Vec<(String, bool)>> {
     let query = Query::new(OTHER_ROLES, [person.into(), service.into(), text_of(permission)]);
-    let read = |row: &Row| -> Result<(String, bool)> { Ok((row.string(0)?, row.text(1)? == "active")) };
+    let read = |row: &Row| -> Result<(String, bool)> {
+        let mut row = row.cursor();
+        Ok((row.string()?, row.text()? == "active"))
+    };
     db.query(query).await?.iter().map(read).collect()
 }
 

@@ -26,7 +26,7 @@ const CHANGES_ARE: &str = "SELECT 1 FROM counters WHERE name = $1 AND value = $2
 pub async fn changes(db: &dyn Db) -> Result<i64> {
     let rows = db.query(Query::point("SELECT value FROM counters WHERE name = $1", [CHANGES.into()])).await?;
     let row = rows.first().ok_or_else(|| Error::internal("the counter of changes of access is missing"))?;
-    Ok(row.int(0)?)
+    Ok(row.cursor().int()?)
 }
 
 /// Counts a change of what somebody may do on authd.
@@ -41,7 +41,7 @@ pub fn no_change_since(seen: i64) -> Statement {
 
 /// Permissions of authd, from rows of names. Others that have the name of none are the services' business.
 fn of_authd(rows: &[Row]) -> Result<Permissions> {
-    let names = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
+    let names = rows.iter().map(|row| row.cursor().text()).collect::<Result<Vec<_>, _>>()?;
     Ok(names.into_iter().filter_map(Permission::parse).collect())
 }
 

@@ -38,10 +38,11 @@ pub fn update(permission: PermissionId, name: Option<(&str, &str)>, now: Millis)
 }
 
 pub fn read(row: &Row) -> Result<Permission> {
+    let mut row = row.cursor();
     Ok(Permission {
-        id: row.id(0)?,
-        name: row.string(1)?,
-        created_at: Time::from_millis(row.int(2)?),
-        updated_at: Time::from_millis(row.int(3)?),
+        id: row.id()?,
+        name: row.string()?,
+        created_at: Time::from_millis(row.int()?),
+        updated_at: Time::from_millis(row.int()?),
     })
 }

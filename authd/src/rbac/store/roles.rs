@@ -67,11 +67,12 @@ pub async fn counts_on_authd(db: &dyn Db, role: RoleId) -> Result<bool> {
 }
 
 pub fn read(row: &Row) -> Result<Role> {
+    let mut row = row.cursor();
     Ok(Role {
-        id: row.id(0)?,
-        name: row.string(1)?,
-        status: users::status(row.text(2)?),
-        created_at: Time::from_millis(row.int(3)?),
-        updated_at: Time::from_millis(row.int(4)?),
+        id: row.id()?,
+        name: row.string()?,
+        status: users::status(row.text()?),
+        created_at: Time::from_millis(row.int()?),
+        updated_at: Time::from_millis(row.int()?),
     })
 }

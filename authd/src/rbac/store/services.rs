@@ -58,12 +58,13 @@ pub fn update(
 }
 
 pub fn read(row: &Row) -> Result<Service> {
+    let mut row = row.cursor();
     Ok(Service {
-        id: row.id(0)?,
-        name: row.string(1)?,
-        description: row.string(2)?,
-        status: users::status(row.text(3)?),
-        created_at: Time::from_millis(row.int(4)?),
-        updated_at: Time::from_millis(row.int(5)?),
+        id: row.id()?,
+        name: row.string()?,
+        description: row.string()?,
+        status: users::status(row.text()?),
+        created_at: Time::from_millis(row.int()?),
+        updated_at: Time::from_millis(row.int()?),
     })
 }

@@ -26,7 +26,7 @@ async fn the_service_authd_its_permissions_and_its_role_are_there_from_the_start
 async fn seeding_writes_once_and_repairs_what_is_missing() {
     let scene = Scene::new().await;
     let db = scene.app.base.db.as_ref();
-    let count = async |sql: &'static str| db.query(Query::new(sql, [])).await.unwrap()[0].int(0).unwrap();
+    let count = async |sql: &'static str| db.query(Query::new(sql, [])).await.unwrap()[0].cursor().int().unwrap();
     let written = async || count("SELECT value FROM counters WHERE name = 'access.changes'").await;
     assert_eq!(written().await, 1);
     seed(db, &scene.app.env).await.unwrap();

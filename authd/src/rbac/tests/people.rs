@@ -70,7 +70,8 @@ async fn a_password_set_anew_has_another_time_even_within_a_millisecond() {
     let scene = Scene::new().await;
     scene.must("users.create", json!({ "username": "alice", "password": PASSWORD })).await;
     let sql = "SELECT password_changed_at FROM users WHERE live_name = 'alice'";
-    let changed_at = async || scene.app.base.db.query(crate::db::Query::new(sql, [])).await.unwrap()[0].int(0).unwrap();
+    let changed_at =
+        async || scene.app.base.db.query(crate::db::Query::new(sql, [])).await.unwrap()[0].cursor().int().unwrap();
     let first = changed_at().await;
     scene.must("users.update", json!({ "id": "alice", "name": "Alice" })).await;
     assert_eq!(changed_at().await, first);
@@ -106,5 +107,5 @@ async fn neither_passwords_nor_personal_data_are_in_the_audit_log() {
         assert!(!log.contains(secret), "{secret}");
     }
     let sql = "SELECT COUNT(*) FROM users WHERE password_hash IS NOT NULL";
-    assert_eq!(scene.app.base.db.query(crate::db::Query::new(sql, [])).await.unwrap()[0].int(0).unwrap(), 0);
+    assert_eq!(scene.app.base.db.query(crate::db::Query::new(sql, [])).await.unwrap()[0].cursor().int().unwrap(), 0);
 }

@@ -143,7 +143,7 @@ async fn a_relation_that_races_with_a_delete_leaves_nothing_behind() {
         assert!(added.is_ok() || added.unwrap_err().code.as_str() == "not_found");
         let sql = "SELECT COUNT(*) FROM person_service_roles";
         let rows = scene.app.base.db.query(crate::db::Query::new(sql, [])).await.unwrap();
-        assert_eq!(rows[0].int(0).unwrap(), 0, "round {round}");
+        assert_eq!(rows[0].cursor().int().unwrap(), 0, "round {round}");
     }
 }
 
