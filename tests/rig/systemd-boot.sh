@@ -16,5 +16,5 @@ tr -d - </proc/sys/kernel/random/uuid >"$dir/up/etc/machine-id"
 exec unshare --mount --propagation private -- bash -c '
   set -e
   mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/root"
-  exec systemd-nspawn -q -D "$1/root" -b --register=no --keep-unit --private-network --machine=authd-test --console=pipe
+  exec systemd-nspawn -q -D "$1/root" -b --register=no --keep-unit --private-network --machine="${1##*/}" --console=pipe
 ' _ "$dir"

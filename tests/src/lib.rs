@@ -7,6 +7,7 @@
 pub mod authd;
 pub mod backend;
 pub mod browser;
+pub mod document;
 pub mod echo;
 pub mod fixtures;
 pub mod http;

@@ -5,10 +5,14 @@ use crate::{TIMEOUT, rig};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// How long it may take to boot: 16 s alone on two cores.
 const BOOT_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Those that this process has booted: tests may do so side by side.
+static MACHINES: AtomicU32 = AtomicU32::new(0);
 
 /// A running machine. What it writes goes to a folder in memory, which goes with it.
 #[derive(Debug)]
@@ -24,7 +28,8 @@ impl Booted {
     /// # Panics
     /// When it does not come up.
     pub fn start(files: &[(&str, PathBuf)]) -> Self {
-        let dir = PathBuf::from(format!("/dev/shm/authd-test-{}", std::process::id()));
+        let number = MACHINES.fetch_add(1, Ordering::Relaxed);
+        let dir = PathBuf::from(format!("/dev/shm/authd-test-{}-{number}", std::process::id()));
         if let Some(reason) = impossible() {
             panic!("this machine cannot boot a systemd: {reason}");
         }
