@@ -163,6 +163,7 @@ pub fn at_the_playground(script: &str) -> Output {
     let browser = crate::browser::Visit::new().program(dir.path());
     let script = format!("set -eu\n. {settings}\n{script}");
     let spec = Spec::new("bash").args(["-c", &script]).env("BROWSER", browser).env("LANG", "C.UTF-8");
+    let spec = spec.env("AUTH_LOGIN_TOKEN_STORE", "file"); // the keyring would be that of whoever runs the tests
     let output = spec.run(SESSION_TIMEOUT);
     playground.stop(TIMEOUT);
     output
