@@ -53,13 +53,15 @@ while [ $# -gt 0 ]; do
   shift
 done
 for package in "${packages[@]}"; do grep -qx "name = \"$package\"" "$package/Cargo.toml" || die "no package $package"; done
+[ ${#packages[@]} -gt 0 ] || packages=(*)
 case $verb in
   run) exec "${packages[0]}" ;;
   build) [ -z "$filter" ] || die "build $filter" ;;
   test)
-    folder=${packages[0]}/$target
-    [ -e "$folder" ] || die "no tests in $folder"
-    [ -e "$folder/$filter" ] || [ -e "$folder/$filter.rs" ] || die "no tests $filter in $folder"
+    for package in "${packages[@]}"; do
+      for path in "$package/$target/$filter" "$package/$target/$filter.rs"; do [ ! -e "$path" ] || exit 0; done
+    done
+    die "no tests $filter in $target"
     ;;
   *) die "$verb is not known here" ;;
 esac
