@@ -209,7 +209,9 @@ impl<T> Cache<T> {
         if self.trust.is_suspended() {
             return None;
         }
-        self.values.get(hash).filter(|entry| !self.trust.is_shared || now - entry.read_at < MAX_STALENESS)
+        // An age below zero is of a clock that was set back: nobody knows how old the value is.
+        let is_fresh = |read_at: Millis| (0..MAX_STALENESS).contains(&(now - read_at));
+        self.values.get(hash).filter(|entry| !self.trust.is_shared || is_fresh(entry.read_at))
     }
 
     /// Whether the database was asked about this hash lately and did not know it.
@@ -325,6 +327,7 @@ mod tests {
             cache.refill_unknown(cache.stamp(&[2; 32], 0), [2; 32]);
             assert!(cache.find(&hash, 7_000).is_some() && cache.find(&hash, 11_999).is_some());
             assert_eq!(cache.find(&hash, 12_000).is_some(), late);
+            assert_eq!(cache.find(&hash, 6_999).is_some(), late, "the clock was set back");
             assert_eq!(cache.is_unknown(&[2; 32]), late, "another node may have made it");
         }
     }

@@ -19,6 +19,9 @@ use crate::caller::Caller;
 use crate::db::BoxFuture;
 use crate::error::{Error, Result};
 
+/// Most answers are not longer, in bytes.
+const USUAL_BODY: usize = 256;
+
 /// A successful answer: an HTTP status and JSON.
 #[derive(Debug)]
 pub struct Reply {
@@ -28,7 +31,9 @@ pub struct Reply {
 
 impl Reply {
     fn new<View: Serialize>(status: u16, view: &View) -> Result<Self> {
-        Ok(Self { status, body: serde_json::to_vec(view).map_err(Error::internal)?.into() })
+        let mut body = Vec::with_capacity(USUAL_BODY);
+        serde_json::to_writer(&mut body, view).map_err(Error::internal)?;
+        Ok(Self { status, body: body.into() })
     }
 }
 

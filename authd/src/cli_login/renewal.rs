@@ -18,7 +18,7 @@ use crate::aws::{Credentials, Role};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::db::DbError;
-use crate::env::{DAY, Millis, SECOND};
+use crate::env::{HOUR, MINUTE, Millis, SECOND};
 use crate::error::{Error, Result};
 use crate::keys::KeyRing;
 use crate::ledger::{Change, Refused};
@@ -33,10 +33,14 @@ const LEASE: Millis = 90 * SECOND;
 const WAIT_STEP: Duration = Duration::from_millis(250);
 const WAIT_STEPS: u32 = 32;
 
-/// How many ended sessions a provider is told of at once, how long until the next attempt, and for how long it is tried.
+/// How many ended sessions providers are told of at once, and how often the outbox is looked at.
 const TELL_AT_ONCE: i64 = 50;
 const TELL_PAUSE: Duration = Duration::from_secs(60);
-const TELL_LIFE: Millis = 7 * DAY;
+/// Pauses between two attempts at one session: the first, doubled up to the longest; and how many attempts there are,
+/// about a week of them.
+const TELL_FIRST: Millis = MINUTE;
+const TELL_LONGEST: Millis = 2 * HOUR;
+const TELL_ATTEMPTS: i64 = 90;
 
 /// The provider's tokens of a session. Sealed in its row, never answered, never logged.
 #[derive(Debug, Serialize, Deserialize)]
@@ -273,49 +277,67 @@ impl CliLogin {
         Ok(EndedLogin { status: "logged_out".into(), credentials_until })
     }
 
-    /// Tells providers of sessions that have ended, so that they forget the refresh token, until `stop` resolves.
+    /// Tells providers of sessions that have ended, so that they forget the refresh token, until `stop` resolves. What
+    /// was not told yet stays in the outbox.
     pub async fn tell_providers(&self, stop: impl Future<Output = ()>) {
-        tokio::pin!(stop);
-        loop {
-            let is_done = self.tell_some().await.unwrap_or_else(|error| {
-                tracing::warn!(source = ?error.source, "what providers are to be told could not be read");
-                true
-            });
-            if is_done {
-                tokio::select! {
-                    () = self.sessions.device_ended.notified() => {}
-                    () = tokio::time::sleep(TELL_PAUSE) => {}
-                    () = &mut stop => return,
+        let telling = async {
+            loop {
+                match self.tell_due().await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => {
+                        let source = error.source_text().map(|text| text.to_string());
+                        tracing::warn!(source, "what providers are to be told could not be read or written");
+                    }
                 }
+                let _ = tokio::time::timeout(TELL_PAUSE, self.sessions.device_ended.notified()).await;
             }
-        }
-    }
-
-    /// Tells of the oldest sessions. False when there are more that may be told of now.
-    async fn tell_some(&self) -> Result<bool> {
-        let ended = sessions::store::list_outbox(self.base.db.as_ref(), TELL_AT_ONCE).await?;
-        let mut told = 0;
-        for device in &ended {
-            if self.tell(device).await || self.base.now() - device.ended_at > TELL_LIFE {
-                self.base.db.commit(vec![sessions::store::delete_outbox(device.id)]).await?;
-                told += 1;
-            }
-        }
-        Ok(told == 0 || ended.len() < usize::try_from(TELL_AT_ONCE).unwrap_or_default())
-    }
-
-    /// Asks the provider to forget the refresh token of a session that has ended. Whether that is done, or cannot be.
-    async fn tell(&self, device: &EndedDevice) -> bool {
-        let tokens = Tokens::open(&self.base.keys, device.id, &device.sealed);
-        let (Some(provider), Ok(Tokens { refresh_token: Some(token), .. })) = (self.provider(&device.provider), tokens)
-        else {
-            return true;
         };
+        tokio::select! {
+            () = telling => {}
+            () = stop => {}
+        }
+    }
+
+    /// Tells what is due, a bounded number of rows. Whether there may be more.
+    async fn tell_due(&self) -> Result<bool> {
+        let (db, now) = (self.base.db.as_ref(), self.base.now());
+        let due = sessions::store::list_outbox(db, now, TELL_LONGEST, TELL_AT_ONCE).await?;
+        let mut silent = Vec::new();
+        for device in &due {
+            let pause = (TELL_FIRST << device.attempts.clamp(0, 16)).min(TELL_LONGEST);
+            match db.commit(vec![sessions::store::claim_outbox(device, self.base.now() + pause)]).await {
+                Ok(_) => {}
+                Err(DbError::ExpectationFailed(_)) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            // A provider that does not answer must not keep the others waiting.
+            let is_told = if silent.contains(&device.provider) { false } else { self.tell(device, &mut silent).await };
+            if is_told || device.attempts >= TELL_ATTEMPTS {
+                db.commit(vec![sessions::store::delete_outbox(device)]).await?;
+            }
+        }
+        Ok(due.len() == usize::try_from(TELL_AT_ONCE).unwrap_or_default())
+    }
+
+    /// Asks the provider to forget the refresh token of a session that has ended. Whether that is done, or never will
+    /// be: a provider or a key that this node does not know may be known to another one, and what is refused to a client
+    /// whose secret is wrong may be taken once it is right.
+    async fn tell(&self, device: &EndedDevice, silent: &mut Vec<String>) -> bool {
+        let Ok(tokens) = Tokens::open(&self.base.keys, device.id, &device.sealed) else { return false };
+        let Some(token) = tokens.refresh_token else { return true };
+        let Some(provider) = self.provider(&device.provider) else { return false };
         let Err(error) = provider.revoke(&token, self.base.now()).await else { return true };
-        let may_pass = matches!(error, ProviderError::Unavailable(_));
+        let is_final = match &error {
+            ProviderError::Refused(code) => !matches!(code.as_str(), "invalid_client" | "unauthorized_client"),
+            ProviderError::Unavailable(_) | ProviderError::Unusable(_) => false,
+        };
+        if !is_final {
+            silent.push(device.provider.clone());
+        }
         let detail = error.explain(&device.provider).detail;
-        tracing::warn!(session = %device.id, detail, may_pass, "the provider did not revoke a refresh token");
-        !may_pass
+        tracing::warn!(session = %device.id, detail, is_final, "the provider did not revoke a refresh token");
+        is_final
     }
 }
 

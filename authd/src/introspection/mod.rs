@@ -124,7 +124,7 @@ impl Introspection {
     fn introspect_now(&self, call: &Call, op: &Introspect) -> Option<Result<IntrospectionView>> {
         let token = op.token.expose();
         if !sessions::is_token(token) {
-            return match self.tokens.recall(token) {
+            return match self.tokens.recall(token, self.base.now()) {
                 Recalled::NotFound => Some(judge_unknown(call)),
                 Recalled::Found(found) => Some(self.judge_token(call, found)),
                 Recalled::Unread => None,

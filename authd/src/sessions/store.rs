@@ -74,12 +74,15 @@ const RENEW: &str = "UPDATE sessions SET sealed = $2, attributes = $3, renewed_a
      WHERE id = $1 AND lease_until = $7 AND ended_at IS NULL";
 const END: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, token_hash = NULL, sealed = NULL \
      WHERE id = $1 AND kind = 'device' AND ended_at IS NULL";
-const TO_OUTBOX: &str = "INSERT INTO outbox (kind, subject, detail, payload, created_at) \
-     SELECT 'device_ended', id, provider, sealed, CAST($2 AS BIGINT) FROM sessions \
+const TO_OUTBOX: &str = "INSERT INTO outbox (kind, subject, detail, payload, created_at, attempts, attempt_after) \
+     SELECT 'device_ended', id, provider, sealed, CAST($2 AS BIGINT), 0, CAST($2 AS BIGINT) FROM sessions \
      WHERE id = $1 AND kind = 'device' AND ended_at IS NULL AND sealed IS NOT NULL";
-const OUTBOX: &str = "SELECT subject, detail, payload, created_at FROM outbox WHERE kind = 'device_ended' \
-     ORDER BY seq LIMIT $1";
-const DELETE_OUTBOX: &str = "DELETE FROM outbox WHERE kind = 'device_ended' AND subject = $1";
+// Those that are due, and those whose time is so far ahead that a clock which was wrong must have set it.
+const OUTBOX: &str = "SELECT seq, subject, detail, payload, attempts, attempt_after FROM outbox \
+     WHERE kind = 'device_ended' AND (attempt_after <= $1 OR attempt_after > $2) ORDER BY attempt_after LIMIT $3";
+const CLAIM_OUTBOX: &str =
+    "UPDATE outbox SET attempts = attempts + 1, attempt_after = $2 WHERE seq = $1 AND attempt_after = $3";
+const DELETE_OUTBOX: &str = "DELETE FROM outbox WHERE seq = $1";
 const SWEEP: &str = "DELETE FROM sessions WHERE id IN \
      (SELECT id FROM sessions WHERE idle_expires_at <= $1 ORDER BY idle_expires_at LIMIT $2)";
 
@@ -320,24 +323,39 @@ pub fn end(id: SessionId, reason: &str, now: Millis) -> [Statement; 2] {
 /// A device session that has ended, whose provider is still to be told.
 #[derive(Debug)]
 pub struct EndedDevice {
+    seq: i64,
     pub id: SessionId,
     pub provider: String,
     pub sealed: Vec<u8>,
-    pub ended_at: Millis,
+    pub attempts: i64,
+    attempt_after: Millis,
 }
 
-/// The oldest of the outbox, at most this many.
-pub async fn list_outbox(db: &dyn Db, limit: i64) -> Result<Vec<EndedDevice>> {
+/// What of the outbox is due, at most `limit` rows. No attempt is ever put off for longer than `longest`.
+pub async fn list_outbox(db: &dyn Db, now: Millis, longest: Millis, limit: i64) -> Result<Vec<EndedDevice>> {
     let read = |row: &Row| -> Result<EndedDevice> {
         let mut row = row.cursor();
-        Ok(EndedDevice { id: row.id()?, provider: row.string()?, sealed: row.bytes()?.to_vec(), ended_at: row.int()? })
+        Ok(EndedDevice {
+            seq: row.int()?,
+            id: row.id()?,
+            provider: row.string()?,
+            sealed: row.bytes()?.to_vec(),
+            attempts: row.int()?,
+            attempt_after: row.int()?,
+        })
     };
-    db.query(Query::new(OUTBOX, [limit.into()])).await?.iter().map(read).collect()
+    let query = Query::new(OUTBOX, [now.into(), (now + longest).into(), limit.into()]);
+    db.query(query).await?.iter().map(read).collect()
+}
+
+/// Takes the next attempt, and puts the one after it off; fails when another node has taken it.
+pub fn claim_outbox(device: &EndedDevice, attempt_after: Millis) -> Statement {
+    Statement::one("claim_outbox", CLAIM_OUTBOX, [device.seq.into(), attempt_after.into(), device.attempt_after.into()])
 }
 
 /// Takes an ended session from the outbox.
-pub fn delete_outbox(id: SessionId) -> Statement {
-    Statement::any("outbox", DELETE_OUTBOX, [id.into()])
+pub fn delete_outbox(device: &EndedDevice) -> Statement {
+    Statement::any("delete_outbox", DELETE_OUTBOX, [Value::from(device.seq)])
 }
 
 fn attributes(session: &DeviceSession) -> Result<Value> {

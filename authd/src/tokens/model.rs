@@ -1,5 +1,6 @@
 //! What a token is, and the rules about it: no I/O, no clock.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -170,12 +171,12 @@ impl Refusal {
     }
 
     /// For people; safe to show.
-    pub fn detail(&self) -> String {
+    pub fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::NotFound => "no token is known by this secret".into(),
             Self::Revoked => "the token has been revoked".into(),
             Self::Expired => "the token, or this secret of it, has expired".into(),
-            Self::Scopes(missing) => format!("the token lacks: {}", missing.join(", ")),
+            Self::Scopes(missing) => format!("the token lacks: {}", missing.join(", ")).into(),
             Self::Address => "the token may not be used from this address (the service passes it as client_ip)".into(),
         }
     }

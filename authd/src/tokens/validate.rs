@@ -1,5 +1,6 @@
 //! The hot path: hash the token, look in the cache, decide, answer.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
@@ -58,7 +59,7 @@ impl Serialize for ValidationView {
             valid: bool,
             scopes: [&'static str; 0],
             error: TokenFault,
-            detail: String,
+            detail: Cow<'static, str>,
         }
         match self {
             Self::Valid(token) => Good {
@@ -111,8 +112,9 @@ impl Validations {
 impl Tokens {
     /// What can be answered without the database: nearly everything. `None` is a token that is not in the cache.
     pub(super) fn validate_now(&self, _: &Call, op: &ValidateToken) -> Option<Result<ValidationView>> {
-        Some(Ok(match self.recall(op.token.expose()) {
-            Recalled::Found(token) => self.judge(op, token),
+        let now = self.base.now();
+        Some(Ok(match self.recall(op.token.expose(), now) {
+            Recalled::Found(token) => self.judge(op, token, now),
             Recalled::NotFound => self.refuse(Refusal::NotFound),
             Recalled::Unread => return None,
         }))
@@ -121,14 +123,13 @@ impl Tokens {
     /// Reads the token from the database first.
     pub(super) async fn validate(&self, _: Call, op: ValidateToken) -> Result<ValidationView> {
         Ok(match self.find(op.token.expose()).await? {
-            Some(token) => self.judge(&op, token),
+            Some(token) => self.judge(&op, token, self.base.now()),
             None => self.refuse(Refusal::NotFound),
         })
     }
 
-    fn judge(&self, op: &ValidateToken, token: Found) -> ValidationView {
+    fn judge(&self, op: &ValidateToken, token: Found, now: Millis) -> ValidationView {
         tracing::debug!(service = op.service_name, action = op.action_name, token = %token.token_id, "validate");
-        let now = self.base.now();
         match token.judge(now, op.required_scopes.as_deref().unwrap_or_default(), op.client_ip) {
             Ok(()) => {
                 self.mark_used(&token, now);
@@ -152,9 +153,9 @@ impl Tokens {
     }
 
     /// What can be told of a token without the database.
-    pub fn recall(&self, token: &str) -> Recalled {
+    pub fn recall(&self, token: &str, now: Millis) -> Recalled {
         let Some(hash) = self.screen(token) else { return Recalled::NotFound };
-        match self.cache.find(&hash, self.base.now()) {
+        match self.cache.find(&hash, now) {
             Some(found) => Recalled::Found(found),
             None if self.cache.is_unknown(&hash) => Recalled::NotFound,
             None => Recalled::Unread,

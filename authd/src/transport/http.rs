@@ -288,7 +288,10 @@ impl Http {
             Connection::Public(_) => Caller::Anonymous,
         };
         let call = Call { caller, address, request_id: id, permission: None };
-        let (body, _) = body::collect(body, self.limits()).await?;
+        let body = match head.method {
+            Method::POST => body::collect(body, self.limits()).await?.0,
+            _ => Bytes::new(),
+        };
         self.pages.respond(call, page, head.uri.query(), &body).await
     }
 

@@ -5,6 +5,7 @@ mod fixtures;
 mod peer;
 mod renewing;
 mod signing_in;
+mod telling;
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -37,11 +38,23 @@ impl Service {
 
     /// With these roles or other settings.
     async fn with(toml: &str) -> Self {
+        Self::with_tokens_at(toml, "/token").await
+    }
+
+    /// With a provider that takes refresh tokens back, as Cognito does.
+    async fn with_revocation() -> Self {
+        let toml = "[[role]]\nname = \"dev\"\narn = \"arn:aws:iam::123456789012:role/dev\"\n";
+        let service = Self::with_tokens_at(toml, "/oauth2/token\"\nrequire_token_use = true\n#\"").await;
+        service.peer.set(|script| drop(script.claims.insert("token_use".into(), "id".into())));
+        service
+    }
+
+    async fn with_tokens_at(toml: &str, path: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let provider = format!(
             "[[provider]]\nname = \"corp\"\nissuer = \"{url}\"\nclient_id = \"client\"\n\
-             authorization_endpoint = \"{url}/authorize\"\ntoken_endpoint = \"{url}/token\"\njwks_uri = \"{url}/keys\"\n"
+             authorization_endpoint = \"{url}/authorize\"\njwks_uri = \"{url}/keys\"\ntoken_endpoint = \"{url}{path}\"\n"
         );
         let app = TestApp::with(&format!("{toml}\n{provider}")).await.with_aws(Aws::at(&url));
         let peer = Peer::start(app.clock.clone(), listener);

@@ -27,6 +27,10 @@ pub struct Script {
     pub token: Option<(u16, String)>,
     /// An answer of STS instead of its own.
     pub sts: Option<(u16, String)>,
+    /// The status of the revocation endpoint instead of 200.
+    pub revocation: Option<u16>,
+    /// The revocation endpoint takes requests and answers none.
+    pub hangs: bool,
     /// Hand out a new refresh token with each refresh.
     pub rotates: bool,
     /// Publish all keys but the newest.
@@ -100,11 +104,17 @@ impl Peer {
         let path = request.uri().path().to_owned();
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let body = String::from_utf8(body.to_vec()).unwrap();
+        self.set(|script| script.asked.push((path.clone(), body.clone())));
+        if path == "/oauth2/revoke" && self.script.lock().unwrap().hangs {
+            std::future::pending::<()>().await;
+        }
         let mut script = self.script.lock().unwrap();
-        script.asked.push((path.clone(), body.clone()));
         let (status, text) = match path.as_str() {
             "/keys" => (200, keys(&script)),
-            "/token" => script.token.clone().unwrap_or_else(|| (200, self.tokens(&mut script, &body))),
+            "/oauth2/revoke" => (script.revocation.unwrap_or(200), String::new()),
+            "/token" | "/oauth2/token" => {
+                script.token.clone().unwrap_or_else(|| (200, self.tokens(&mut script, &body)))
+            }
             "/" => script.sts.clone().unwrap_or_else(|| (200, self.credentials(&body))),
             _ => (404, String::new()),
         };
