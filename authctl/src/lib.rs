@@ -88,9 +88,9 @@ fn show_usage(error: &clap::Error, io: &mut Io<'_>) -> Exit {
 }
 
 fn execute(cli: Cli, io: &mut Io<'_>) -> Result<Exit, Error> {
-    if let args::Command::Completions(completions) = &cli.command {
+    if let args::Command::Completions { shell } = &cli.command {
         let mut script = Vec::new();
-        clap_complete::generate(completions.shell, &mut Cli::command(), "authctl", &mut script);
+        clap_complete::generate(*shell, &mut Cli::command(), "authctl", &mut script);
         io.out.write_all(&script)?;
         return Ok(Exit::Ok);
     }

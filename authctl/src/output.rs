@@ -1,7 +1,6 @@
-//! What people see: errors with what to do next, and records.
+//! Errors as people see them: what happened, and what to do next.
 
 use std::fmt::Write as _;
-use std::io;
 
 use owo_colors::OwoColorize;
 use shared::cli::clean;
@@ -140,17 +139,4 @@ fn unauthenticated(problem: &Problem, call: &FailedCall) -> String {
 
 fn allow_hint() -> String {
     format!("\nYou are {}; an administrator allows users and groups by [[admin.peer]] in authd.toml", user())
-}
-
-/// A list of titles and values, titles in a column of their own. Empty values are left out.
-pub(crate) fn write_record<'r>(io: &mut Io<'_>, fields: impl IntoIterator<Item = (&'r str, String)>) -> io::Result<()> {
-    for (title, value) in fields {
-        if value.is_empty() {
-            continue;
-        }
-        let padded = format!("{title:12}");
-        let padded = if io.colour { padded.bold().to_string() } else { padded };
-        writeln!(io.out, "{padded}  {}", clean(&value))?;
-    }
-    Ok(())
 }

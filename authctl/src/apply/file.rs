@@ -9,7 +9,7 @@ use shared::names;
 
 use super::locate::{FailAt, Way};
 use super::{AUTHD, AUTHD_ADMIN, Kind};
-use crate::args::FileFormat;
+use crate::commands::apply::FileFormat;
 
 /// The largest file that is read: some ten thousand grants.
 pub(crate) const MAX_BYTES: u64 = 1 << 20;

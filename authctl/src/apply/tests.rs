@@ -10,7 +10,7 @@ use super::current::{Current, Granted, Held};
 use super::file::{File, Grant, Role, Service, Wanted};
 use super::plan::{Plan, idle};
 use super::step::Step;
-use crate::args::FileFormat;
+use crate::commands::apply::FileFormat;
 
 fn parse(format: FileFormat, text: &str) -> Result<File, String> {
     File::parse("f".to_owned(), format, text.to_owned())

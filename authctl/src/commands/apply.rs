@@ -1,12 +1,13 @@
-//! Making access as a file says: read the file, read what there is, show the difference, and make it so.
+//! Makes access match a file: reads the file and the current state, shows the difference, and applies it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File as OsFile;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use shared::api::rbac::{ListGrants, ListPermissions, ListRolePermissions, ListRoles, ListServiceRoles, ListServices};
 use shared::cli::{Exit, Format, clean};
@@ -15,11 +16,64 @@ use shared::names::fold;
 use super::Context;
 use crate::Io;
 use crate::apply::{AUTHD, Current, Fault, File, Held, MAX_BYTES, Plan, Step, idle};
-use crate::args::{self, FileFormat};
+use crate::args::Consent;
 use crate::error::Error;
 
 /// A file of many thousand entries takes some tenths of a second.
 const PARSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the help says below the options: the whole format, by an example.
+pub const FILE_FORMAT: &str = "\
+The file in TOML (YAML has the same keys; `roles`, `services` and `grants` also name the repeated tables):
+  permissions = [\"orders.read\", \"orders.write\"]
+
+  [[role]]
+  name = \"editor\"
+  permissions = [\"orders.read\", \"orders.write\"]
+
+  [[service]]
+  name = \"orders\"
+  description = \"The order desk\"
+  roles = [\"editor\"]
+
+  [[grant]]
+  user = \"alice\"
+  service = \"orders\"
+  roles = [\"editor\"]
+  permissions = []
+
+Everything that the file names becomes exactly as declared: what is missing is created, what differs is changed, and
+permissions of a named role, roles of a named service, and grants of a named user in a named service are removed when
+they are not listed. The `status` of a role or service is \"active\" unless it is set to \"inactive\". What the file does
+not name stays as it is, unless --prune. Users are never created, and authd's own service `authd` and role `authd-admin`
+are never removed. Applying a file again changes nothing. When a change fails, earlier changes stay; apply the file again
+to continue.";
+
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// The file; its extension says whether it is TOML or YAML. `-` reads stdin and requires --format
+    file: PathBuf,
+    /// The file's format [default: by its extension]
+    #[arg(long)]
+    format: Option<FileFormat>,
+    /// Also remove services, roles, permissions and grants that the file does not name
+    #[arg(long)]
+    prune: bool,
+    /// Show the plan and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run: exit with code 5 when the plan has changes
+    #[arg(long, requires = "dry_run")]
+    exit_code: bool,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FileFormat {
+    Toml,
+    Yaml,
+}
 
 /// A plan as the API's objects are printed.
 #[derive(Serialize)]
@@ -30,7 +84,7 @@ struct Outcome<'p> {
     applied: bool,
 }
 
-pub(super) async fn run(args: args::Apply, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+pub(super) async fn run(args: Apply, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let file = read(&args, context.io)?;
     let (current, mut faults) = current(&file, args.prune, context).await?;
     let plan = match Plan::new(&file.wanted, &current, args.prune) {
@@ -81,7 +135,7 @@ fn show(plan: &Plan, context: &mut Context<'_, '_>) -> Result<(), Error> {
 }
 
 /// Reads the file, and everything that can be said about it without asking anybody.
-fn read(args: &args::Apply, io: &Io<'_>) -> Result<File, Error> {
+fn read(args: &Apply, io: &Io<'_>) -> Result<File, Error> {
     let is_stdin = args.file == Path::new("-");
     let shown = if is_stdin { "stdin".to_owned() } else { args.file.display().to_string() };
     let ending = args.file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);

@@ -1,42 +1,34 @@
 //! The audit log.
 
-use shared::api::audit::ListAudit;
-use shared::cli::{Column, Exit, Grid, relative};
+use clap::Args;
+use shared::api::audit::{AuditEntry, ListAudit};
+use shared::cli::Column::{Whole, Wrapped};
+use shared::cli::{Exit, relative};
 
 use super::{Context, listing};
-use crate::args;
+use crate::args::Limit;
 use crate::error::Error;
 
-listing!(ListAudit, entries);
+listing!(ListAudit, entries: AuditEntry);
 
-pub(super) async fn list(args: args::Audit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Only this operation, such as `tokens.revoke`
+    #[arg(long, value_name = "OPERATION")]
+    action: Option<String>,
+    /// Only operations on this id
+    #[arg(long, value_name = "ID")]
+    subject: Option<String>,
+    #[command(flatten)]
+    limit: Limit,
+}
+
+pub(super) async fn list(args: Audit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let request = ListAudit { action: args.action, subject: args.subject, ..ListAudit::default() };
-    let list = context.pages(request, args.limit.limit).await?;
-    if context.print_object(&list)? {
-        return Ok(Exit::Ok);
-    }
-    if list.entries.is_empty() {
-        writeln!(context.io.err, "No entries")?;
-        return Ok(Exit::Ok);
-    }
-    let now = context.now();
-    let mut grid = Grid::new([
-        Column::Whole("WHEN"),
-        Column::Wrapped("WHO"),
-        Column::Whole("ACTION"),
-        Column::Wrapped("SUBJECT"),
-        Column::Whole("OUTCOME"),
-    ]);
-    for entry in &list.entries {
-        grid.row([
-            relative(now, entry.at),
-            entry.actor.clone(),
-            entry.action.clone(),
-            entry.subject.clone().unwrap_or_default(),
-            entry.outcome.clone(),
-        ]);
-    }
-    write!(context.io.out, "{}", grid.render(context.io.width))?;
-    context.note_more(list.next_cursor.as_ref(), None)?;
-    Ok(Exit::Ok)
+    let columns = [Whole("WHEN"), Wrapped("WHO"), Whole("ACTION"), Wrapped("SUBJECT"), Whole("OUTCOME")];
+    let row = |now, entry: &AuditEntry| {
+        let (actor, action, subject) = (entry.actor.clone(), entry.action.clone(), entry.subject.clone());
+        [relative(now, entry.at), actor, action, subject.unwrap_or_default(), entry.outcome.clone()]
+    };
+    context.list(request, args.limit, "No entries", columns, row).await
 }

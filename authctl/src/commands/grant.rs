@@ -1,34 +1,82 @@
-//! Who was given what in which service, and what follows from it.
+//! Grants: the roles and permissions of users in services, and the access that follows from them.
 
-use shared::api::Done;
+use clap::Args;
 use shared::api::checks::{CheckPermission, ExplainPermission, ExplainedPermission};
+use shared::api::rbac;
 use shared::api::rbac::{
     GrantPermission, GrantRole, ListGrants, ListServiceRoles, Role, UngrantPermission, UngrantRole,
 };
-use shared::cli::{Column, Exit, Grid, clean, moment, relative};
+use shared::cli::Column::{Spare, Wrapped};
+use shared::cli::{Exit, clean, moment, relative};
 use shared::names::fold;
 
 use super::{Context, listing};
-use crate::args;
+use crate::args::Limit;
 use crate::error::Error;
 
-listing!(ListGrants, grants);
+listing!(ListGrants, grants: rbac::Grant);
 
-pub(super) async fn grant(args: args::Grant, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let (user, service) = (&args.user, &args.service);
-    for role in &args.what.roles {
-        let (person_id, service_id, role_id) = (user.clone(), service.clone(), role.clone());
-        context.call(&GrantRole { person_id, service_id, role_id }).await?;
-        context.note(|| format!("{user} has the role {role} in {service}"))?;
-    }
-    for permission in &args.what.permissions {
-        let (person_id, service_id, permission_id) = (user.clone(), service.clone(), permission.clone());
-        context.call(&GrantPermission { person_id, service_id, permission_id }).await?;
-        context.note(|| format!("{user} has {permission} in {service}"))?;
-    }
-    context.print_object(&Done::default())?;
-    note_idle(service, &args.what.roles, context).await?;
-    Ok(Exit::Ok)
+#[derive(Debug, Args)]
+pub struct Grant {
+    /// The user's name or id
+    user: String,
+    #[command(flatten)]
+    what: What,
+    /// The service's name or id
+    #[arg(short, long)]
+    service: String,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct What {
+    /// Names or ids of roles
+    #[arg(value_name = "ROLE")]
+    roles: Vec<String>,
+    /// A single permission without a role (repeat for more)
+    #[arg(short, long = "permission", value_name = "PERMISSION")]
+    permissions: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only grants of this user
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Only grants in this service
+    #[arg(short, long)]
+    service: Option<String>,
+    #[command(flatten)]
+    limit: Limit,
+}
+
+#[derive(Debug, Args)]
+pub struct Can {
+    /// The user's name or id
+    user: String,
+    /// The permission's name
+    permission: String,
+    /// The service's name or id
+    #[arg(short, long)]
+    service: String,
+}
+
+pub(super) async fn grant(args: Grant, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let Grant { user, service, what: What { roles, permissions } } = &args;
+    let ids = || (user.clone(), service.clone());
+    let request = |role_id| {
+        let (person_id, service_id) = ids();
+        GrantRole { person_id, service_id, role_id }
+    };
+    context.call_for_each(roles.clone(), request, |role| format!("{user} has the role {role} in {service}")).await?;
+    let request = |permission_id| {
+        let (person_id, service_id) = ids();
+        GrantPermission { person_id, service_id, permission_id }
+    };
+    context.call_for_each(permissions.clone(), request, |name| format!("{user} has {name} in {service}")).await?;
+    let exit = context.done()?;
+    note_idle(service, roles, context).await?;
+    Ok(exit)
 }
 
 /// Says of roles that were given in a service that does not have them that they do nothing there.
@@ -52,50 +100,36 @@ async fn note_idle(service: &str, roles: &[String], context: &mut Context<'_, '_
     Ok(())
 }
 
-pub(super) async fn ungrant(args: args::Grant, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let (user, service) = (&args.user, &args.service);
-    for role in &args.what.roles {
-        let (person_id, service_id, role_id) = (user.clone(), service.clone(), role.clone());
-        context.call(&UngrantRole { person_id, service_id, role_id }).await?;
-        context.note(|| format!("{user} does not have the role {role} in {service} any more"))?;
-    }
-    for permission in &args.what.permissions {
-        let (person_id, service_id, permission_id) = (user.clone(), service.clone(), permission.clone());
-        context.call(&UngrantPermission { person_id, service_id, permission_id }).await?;
-        context.note(|| format!("{user} was granted {permission} in {service}, and is not any more"))?;
-    }
-    context.print_object(&Done::default())?;
-    Ok(Exit::Ok)
+pub(super) async fn ungrant(args: Grant, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let Grant { user, service, what: What { roles, permissions } } = &args;
+    let ids = || (user.clone(), service.clone());
+    let request = |role_id| {
+        let (person_id, service_id) = ids();
+        UngrantRole { person_id, service_id, role_id }
+    };
+    let line = |role: &str| format!("{user} does not have the role {role} in {service} any more");
+    context.call_for_each(roles.clone(), request, line).await?;
+    let request = |permission_id| {
+        let (person_id, service_id) = ids();
+        UngrantPermission { person_id, service_id, permission_id }
+    };
+    let line = |name: &str| format!("{user} was granted {name} in {service}, and is not any more");
+    context.call_for_each(permissions.clone(), request, line).await?;
+    context.done()
 }
 
-pub(super) async fn list(args: args::Grants, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+pub(super) async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let request = ListGrants { person_id: args.user, service_id: args.service, ..ListGrants::default() };
-    let list = context.pages(request, args.limit.limit).await?;
-    if context.print_object(&list)? {
-        return Ok(Exit::Ok);
-    }
-    let now = context.now();
-    let mut grid = Grid::new([
-        Column::Wrapped("USER"),
-        Column::Wrapped("SERVICE"),
-        Column::Wrapped("ROLE"),
-        Column::Wrapped("PERMISSION"),
-        Column::Spare("GRANTED"),
-    ]);
-    for grant in &list.grants {
-        grid.row([
-            grant.username.clone(),
-            grant.service.clone(),
-            grant.role.clone().unwrap_or_default(),
-            grant.permission.clone().unwrap_or_default(),
-            relative(now, grant.created_at),
-        ]);
-    }
+    let columns = [Wrapped("USER"), Wrapped("SERVICE"), Wrapped("ROLE"), Wrapped("PERMISSION"), Spare("GRANTED")];
+    let row = |now, grant: &rbac::Grant| {
+        let (user, service, when) = (grant.username.clone(), grant.service.clone(), relative(now, grant.created_at));
+        [user, service, grant.role.clone().unwrap_or_default(), grant.permission.clone().unwrap_or_default(), when]
+    };
     let empty = "No grants. `authctl grant USER ROLE --service SERVICE` makes one";
-    context.print_grid(&grid, list.next_cursor.as_ref(), empty)
+    context.list(request, args.limit, empty, columns, row).await
 }
 
-pub(super) async fn can(args: args::Can, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+pub(super) async fn can(args: Can, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let (person_id, service_id) = (args.user.clone(), args.service.clone());
     let request = ExplainPermission { person_id, service_id, permission_name: args.permission.clone() };
     match context.call(&request).await {
@@ -107,7 +141,7 @@ pub(super) async fn can(args: args::Can, context: &mut Context<'_, '_>) -> Resul
             let exit = if checked.has_permission { Exit::Ok } else { Exit::Refused };
             if !context.print_object(&checked)? {
                 writeln!(context.io.out, "{}", verdict(&args, checked.has_permission))?;
-                writeln!(context.io.err, "Why is told to those who have access.read in authd")?;
+                writeln!(context.io.err, "The reasons are shown to those who have access.read in authd")?;
             }
             Ok(exit)
         }
@@ -115,13 +149,13 @@ pub(super) async fn can(args: args::Can, context: &mut Context<'_, '_>) -> Resul
     }
 }
 
-fn verdict(args: &args::Can, has_permission: bool) -> String {
+fn verdict(args: &Can, has_permission: bool) -> String {
     let (answer, has) = if has_permission { ("yes", "has") } else { ("no", "does not have") };
     let (user, permission, service) = (clean(&args.user), clean(&args.permission), clean(&args.service));
     format!("{answer}: {user} {has} {permission} in {service}")
 }
 
-fn explain(args: &args::Can, explained: &ExplainedPermission, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+fn explain(args: &Can, explained: &ExplainedPermission, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let exit = if explained.has_permission { Exit::Ok } else { Exit::Refused };
     if context.print_object(explained)? {
         return Ok(exit);

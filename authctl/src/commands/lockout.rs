@@ -1,56 +1,70 @@
-//! Who may not try to sign in for a while.
+//! Lockouts: names and addresses that may not sign in for a while.
 
-use shared::api::users::{ClearLockout, ListLockouts};
-use shared::cli::{Column, Exit, Grid, relative};
+use std::net::IpAddr;
+
+use clap::{Args, Subcommand};
+use shared::api::users::{ClearLockout, ListLockouts, Lockout};
+use shared::cli::Column::{Spare, Whole, Wrapped};
+use shared::cli::{Exit, relative};
 
 use super::{Context, listing};
-use crate::args;
+use crate::args::Limit;
 use crate::error::Error;
 
-listing!(ListLockouts, lockouts);
+listing!(ListLockouts, lockouts: Lockout);
 
-pub(super) async fn run(command: args::Lockout, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List names and addresses that are locked out
+    List {
+        /// Include those with failed logins that are not locked out
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Forget the failed logins of a name or an address
+    Clear(Clear),
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false)]
+pub struct Clear {
+    /// The user name, whether such a user exists or not
+    #[arg(value_name = "NAME", group = "what")]
+    name: Option<String>,
+    /// The address; an IPv6 address stands for its /64 network
+    #[arg(long, value_name = "ADDRESS", group = "what")]
+    address: Option<IpAddr>,
+}
+
+pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        args::Lockout::List(args) => list(args.all, args.limit, context).await,
-        args::Lockout::Clear(args) => clear(args, context).await,
+        Command::List { all, limit } => list(all, limit, context).await,
+        Command::Clear(Clear { name, address }) => {
+            let (id, who) = match address {
+                Some(address) => (format!("address:{address}"), address.to_string()),
+                None => (format!("name:{}", name.as_deref().unwrap_or_default()), name.unwrap_or_default()),
+            };
+            let done = context.call(&ClearLockout { id }).await?;
+            context.tell(&done, || format!("Forgot the failed logins of {who}"))
+        }
     }
 }
 
-async fn list(all: bool, limit: args::Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let list = context.pages(ListLockouts { all, ..ListLockouts::default() }, limit.limit).await?;
-    if context.print_object(&list)? {
-        return Ok(Exit::Ok);
-    }
-    let now = context.now();
-    let mut grid = Grid::new([
-        Column::Whole("KIND"),
-        Column::Wrapped("WHO"),
-        Column::Whole("FAILURES"),
-        Column::Spare("LAST"),
-        Column::Whole("LOCKED"),
-    ]);
-    for lockout in &list.lockouts {
+async fn list(all: bool, limit: Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let columns = [Whole("KIND"), Wrapped("WHO"), Whole("FAILURES"), Spare("LAST"), Whole("LOCKED")];
+    let row = |now, lockout: &Lockout| {
         let (kind, who) = lockout.id.split_once(':').unwrap_or(("", &lockout.id));
-        grid.row([
+        let locked = lockout.locked_until.map(|until| format!("ends {}", relative(now, until)));
+        [
             kind.to_owned(),
             who.to_owned(),
             lockout.failures.to_string(),
             relative(now, lockout.last_at),
-            lockout.locked_until.map_or_else(|| "no".to_owned(), |until| format!("ends {}", relative(now, until))),
-        ]);
-    }
-    let empty = if all { "No failed logins" } else { "Nobody is locked out" };
-    context.print_grid(&grid, list.next_cursor.as_ref(), empty)
-}
-
-async fn clear(args: args::LockoutClear, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let (id, who) = match (args.name, args.address) {
-        (_, Some(address)) => (format!("address:{address}"), address.to_string()),
-        (name, None) => {
-            let name = name.unwrap_or_default();
-            (format!("name:{name}"), name)
-        }
+            locked.unwrap_or_else(|| "no".to_owned()),
+        ]
     };
-    let done = context.call(&ClearLockout { id }).await?;
-    context.tell(&done, || format!("Forgot the failed logins of {who}"))
+    let empty = if all { "No failed logins" } else { "Nobody is locked out" };
+    context.list(ListLockouts { all, ..ListLockouts::default() }, limit, empty, columns, row).await
 }

@@ -1,23 +1,42 @@
 //! Signing in to a server, signing out, and who one is.
 
-use shared::api::sessions::{ChangePassword, LoggedIn, Login, Logout, WhoAmI};
+use clap::Args;
+use shared::api::sessions::{self, ChangePassword, LoggedIn, Logout, WhoAmI};
 use shared::cli::{Exit, clean, moment};
 use shared::secret::Secret;
 use shared::time::Time;
 
-use super::{Context, password};
-use crate::args;
+use super::Context;
+use super::password::{self, NewPassword};
 use crate::connect::{self, Credentials};
 use crate::error::Error;
-use crate::output::write_record;
 use crate::session_store::{self, Folder, KEYRING, StoredSession, TokenStore};
+
+#[derive(Debug, Args)]
+pub struct Login {
+    /// The user name [default: a terminal prompts for it]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    #[command(flatten)]
+    password: NewPassword,
+    /// Where to store the session's token [default: the keyring if there is one, else a file]
+    #[arg(long, value_name = "STORE")]
+    token_store: Option<TokenStore>,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OwnPassword {
+    /// Read the current and the new password from stdin, one per line
+    #[arg(long)]
+    password_stdin: bool,
+}
 
 fn folder(context: &Context<'_, '_>) -> Result<Folder, Error> {
     let none = || Error::Usage("there is no home to keep a session in: set HOME, or XDG_STATE_HOME".to_owned());
     Folder::find(context.io).ok_or_else(none)
 }
 
-pub(super) async fn login(args: args::Login, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+pub(super) async fn login(args: Login, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let folder = folder(context)?;
     let server = session_store::name(context.client.endpoint());
     // One that cannot be read is replaced by this sign-in.
@@ -34,7 +53,7 @@ pub(super) async fn login(args: args::Login, context: &mut Context<'_, '_>) -> R
     let password = password::existing(args.password, &prompt, context.io)?;
     // Before somebody signs in for a token that could not be kept.
     let (store, why) = choose_store(args.token_store, before.as_ref(), context)?;
-    let answer = context.call(&Login { username, password, totp: None }).await?;
+    let answer = context.call(&sessions::Login { username, password, totp: None }).await?;
     let user = answer.payload.username.clone();
     let kept = StoredSession { server: server.clone(), user, store, token: Some(answer.token.clone()) };
     let old = before.as_ref().and_then(|kept| kept.token().ok().flatten());
@@ -130,13 +149,13 @@ pub(super) async fn logout(context: &mut Context<'_, '_>) -> Result<Exit, Error>
 }
 
 /// Changes the password of whoever the session belongs to.
-pub(super) async fn passwd(args: args::OwnPassword, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+pub(super) async fn passwd(args: OwnPassword, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     if context.credentials == Credentials::Peer {
         let detail = "this is for people: sign in with authctl login, and name the server. An administrator sets somebody's \
                       password with authctl user passwd USER";
         return Err(Error::Usage(detail.to_owned()));
     }
-    let (password, new_password) = password::change(args, context.io)?;
+    let (password, new_password) = password::change(args.password_stdin, context.io)?;
     let done = context.call(&ChangePassword { password, new_password }).await?;
     context.tell(&done, || "Your password is changed; every other session of yours has ended".to_owned())
 }
@@ -161,18 +180,13 @@ pub(super) async fn whoami(context: &mut Context<'_, '_>) -> Result<Exit, Error>
         Credentials::Token => "the token in AUTHCTL_TOKEN or ADMIN_TOKEN",
         Credentials::Session => "the session of `authctl login`",
     };
-    let connected = context.client.endpoint().to_string();
-    write_record(
-        context.io,
-        [
-            ("You are", identity.caller),
-            ("User", user),
-            ("Name", name),
-            ("Service", identity.service_id.map(|id| id.to_string()).unwrap_or_default()),
-            ("By", shown.to_owned()),
-            ("On authd", permissions),
-            ("Reached by", connected),
-        ],
-    )?;
-    Ok(Exit::Ok)
+    context.write_record([
+        ("You are", identity.caller),
+        ("User", user),
+        ("Name", name),
+        ("Service", identity.service_id.map(|id| id.to_string()).unwrap_or_default()),
+        ("By", shown.to_owned()),
+        ("On authd", permissions),
+        ("Reached by", context.client.endpoint().to_string()),
+    ])
 }

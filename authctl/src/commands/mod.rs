@@ -1,30 +1,32 @@
-//! One file for each module of the API, one function for each operation.
+//! One file for each module of the API: its arguments, and one function for each operation.
 
-mod apply;
-mod audit;
-mod grant;
-mod lockout;
-mod login;
+pub(crate) mod apply;
+pub(crate) mod audit;
+pub(crate) mod grant;
+pub(crate) mod lockout;
+pub(crate) mod login;
 mod password;
-mod permission;
-mod role;
-mod service;
-mod session;
+pub(crate) mod permission;
+pub(crate) mod role;
+pub(crate) mod service;
+pub(crate) mod session;
 mod system;
-mod token;
-mod user;
+pub(crate) mod token;
+pub(crate) mod user;
 
 use std::time::Duration;
 
+use owo_colors::OwoColorize;
 use serde::Serialize;
-use shared::cli::{Exit, Format, Grid, clean};
+use shared::api::Done;
+use shared::cli::{Column, Exit, Format, Grid, clean};
 use shared::client::{self, Client};
 use shared::op::Operation;
 use shared::page;
 use shared::time::Time;
 
 use crate::Io;
-use crate::args::{Command, Consent};
+use crate::args::{Command, Consent, Limit};
 use crate::connect::Credentials;
 use crate::error::{Error, FailedCall};
 
@@ -65,7 +67,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::Whoami => login::whoami(context).await,
         Command::Audit(args) => audit::list(args, context).await,
         Command::Status => system::status(context).await,
-        Command::Completions(_) => Ok(Exit::Ok),
+        Command::Completions { .. } => Ok(Exit::Ok),
     }
 }
 
@@ -120,38 +122,108 @@ impl Context<'_, '_> {
         if person.confirm(&question().await?).unwrap_or(false) { Ok(()) } else { Err(Error::Declined) }
     }
 
+    /// Asks before a thing that was named is destroyed. Answers its id and name, as they were when it was asked about:
+    /// a name can go to another thing, so the call must go by the id.
+    async fn ask_about<Show: Operation>(
+        &self,
+        consent: Consent,
+        named: String,
+        show: impl FnOnce(String) -> Show,
+        question: impl FnOnce(Show::Response) -> (String, String, String),
+    ) -> Result<(String, String), Error> {
+        let mut found = (named.clone(), named.clone());
+        let ask = async || {
+            let (id, name, question) = question(self.call(&show(named)).await?);
+            found = (id, name);
+            Ok(question)
+        };
+        self.ask(consent, ask).await?;
+        Ok(found)
+    }
+
+    /// Calls an operation once for each name, and tells each in a line.
+    async fn call_for_each<Op: Operation>(
+        &mut self,
+        names: Vec<String>,
+        request: impl Fn(String) -> Op,
+        line: impl Fn(&str) -> String,
+    ) -> Result<(), Error> {
+        for name in names {
+            self.call(&request(name.clone())).await?;
+            if self.format == Format::Table {
+                writeln!(self.io.out, "{}", clean(&line(&name)))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Follows the cursors, in pages that are never too long to be read, until there are `limit` entries or no more.
     async fn pages<L: Listing>(&self, mut request: L, limit: u64) -> Result<L::Response, Error> {
-        let mut left = limit;
-        let mut all: Option<L::Response> = None;
+        let size = |left: u64| page::Limit::new(u32::try_from(left).unwrap_or(u32::MAX).min(PAGE));
+        request.set_page(size(limit), None);
+        let mut all = self.call(&request).await?;
         loop {
-            request.set_limit(page::Limit::new(u32::try_from(left).unwrap_or(u32::MAX).min(PAGE)));
-            let mut page = self.call(&request).await?;
-            let count = L::count(&page);
-            left = left.saturating_sub(count as u64);
-            let cursor = L::cursor(&mut page).clone();
-            let has_more = left > 0 && count > 0 && cursor.is_some();
-            all = Some(match all {
-                None => page,
-                Some(mut all) => {
-                    L::append(&mut all, page);
-                    all
-                }
-            });
-            match all {
-                Some(all) if !has_more => return Ok(all),
-                _ => request.set_cursor(cursor),
+            let (entries, cursor) = L::parts(&mut all);
+            let left = limit.saturating_sub(entries.len() as u64);
+            if left == 0 || cursor.is_none() {
+                return Ok(all);
+            }
+            request.set_page(size(left), cursor.take());
+            let mut next = self.call(&request).await?;
+            let (more, next_cursor) = L::parts(&mut next);
+            let is_last = more.is_empty();
+            entries.append(more);
+            *cursor = next_cursor.take();
+            if is_last {
+                return Ok(all);
             }
         }
     }
 
-    /// Prints a table; one that is empty says so on stderr.
-    fn print_grid(&mut self, grid: &Grid, next_cursor: Option<&String>, empty: &str) -> Result<Exit, Error> {
+    /// Prints a list: the API's own object, or a table; one that is empty says so on stderr.
+    async fn list<L: Listing, const N: usize>(
+        &mut self,
+        request: L,
+        limit: Limit,
+        empty: &str,
+        columns: [Column; N],
+        row: impl Fn(Time, &L::Entry) -> [String; N],
+    ) -> Result<Exit, Error> {
+        let mut list = self.pages(request, limit.entries).await?;
+        if self.print_object(&list)? {
+            return Ok(Exit::Ok);
+        }
+        let total = L::total(&list).map(|total| format!(" (of {total})")).unwrap_or_default();
+        let now = self.now();
+        let (entries, next_cursor) = L::parts(&mut list);
+        let mut grid = Grid::new(columns);
+        entries.iter().for_each(|entry| grid.row(row(now, entry)));
         if grid.is_empty() {
             writeln!(self.io.err, "{empty}")?;
-        } else {
-            write!(self.io.out, "{}", grid.render(self.io.width))?;
-            self.note_more(next_cursor, None)?;
+            return Ok(Exit::Ok);
+        }
+        write!(self.io.out, "{}", grid.render(self.io.width))?;
+        if next_cursor.is_some() {
+            writeln!(self.io.err, "There are more{total}: --limit N shows more of them")?;
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// Prints one thing: the API's own object, or a record.
+    fn show<const N: usize>(
+        &mut self,
+        object: &impl Serialize,
+        fields: impl FnOnce(Time) -> [(&'static str, String); N],
+    ) -> Result<Exit, Error> {
+        if self.print_object(object)? { Ok(Exit::Ok) } else { self.write_record(fields(self.now())) }
+    }
+
+    /// Prints titles and values, titles in a column of their own. Empty values are left out.
+    fn write_record<const N: usize>(&mut self, fields: [(&'static str, String); N]) -> Result<Exit, Error> {
+        for (title, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
+            let padded = format!("{title:12}");
+            let padded = if self.io.colour { padded.bold().to_string() } else { padded };
+            writeln!(self.io.out, "{padded}  {}", clean(value))?;
         }
         Ok(Exit::Ok)
     }
@@ -164,58 +236,51 @@ impl Context<'_, '_> {
         Ok(Exit::Ok)
     }
 
-    /// Tells in a line what was done, when a person wants to see it: one of several things of one command.
-    fn note(&mut self, line: impl FnOnce() -> String) -> Result<(), Error> {
-        if self.format == Format::Table {
-            writeln!(self.io.out, "{}", clean(&line()))?;
-        }
-        Ok(())
+    /// Prints the API's object for success, after several calls that were told in lines.
+    fn done(&mut self) -> Result<Exit, Error> {
+        self.print_object(&Done::default())?;
+        Ok(Exit::Ok)
     }
+}
 
-    /// Says under a table that it is not everything.
-    fn note_more(&mut self, next_cursor: Option<&String>, total: Option<String>) -> Result<(), Error> {
-        if next_cursor.is_some() {
-            let of = total.map(|total| format!(" (of {total})")).unwrap_or_default();
-            writeln!(self.io.err, "There are more{of}: --limit N shows more of them")?;
-        }
-        Ok(())
-    }
+/// Names in a line, or a word that says that there are none.
+fn names_or_none(names: impl Iterator<Item = String>) -> String {
+    let names = names.collect::<Vec<_>>().join(", ");
+    if names.is_empty() { "none".to_owned() } else { names }
 }
 
 /// An operation that answers a list page by page.
 trait Listing: Operation {
-    fn set_limit(&mut self, limit: Option<page::Limit>);
-    fn set_cursor(&mut self, cursor: Option<String>);
-    fn count(page: &Self::Response) -> usize;
-    fn cursor(page: &mut Self::Response) -> &mut Option<String>;
-    /// Adds the next page; its cursor becomes that of the whole.
-    fn append(all: &mut Self::Response, next: Self::Response);
+    type Entry;
+
+    fn set_page(&mut self, limit: Option<page::Limit>, cursor: Option<String>);
+
+    /// The entries, and the cursor of the next page.
+    fn parts(list: &mut Self::Response) -> (&mut Vec<Self::Entry>, &mut Option<String>);
+
+    /// How many there are in all, if the answer says so.
+    fn total(_list: &Self::Response) -> Option<String> {
+        None
+    }
 }
 
-/// The lists differ in the name of the field that holds the entries, and in nothing else.
+/// The lists differ in the name of the field that holds the entries; one also has their total.
 macro_rules! listing {
-    ($request:ty, $entries:ident) => {
+    ($request:ty, $entries:ident: $entry:ty $(, $total:expr)?) => {
         impl $crate::commands::Listing for $request {
-            fn set_limit(&mut self, limit: Option<shared::page::Limit>) {
-                self.limit = limit;
+            type Entry = $entry;
+
+            fn set_page(&mut self, limit: Option<shared::page::Limit>, cursor: Option<String>) {
+                (self.limit, self.cursor) = (limit, cursor);
             }
 
-            fn set_cursor(&mut self, cursor: Option<String>) {
-                self.cursor = cursor;
+            fn parts(list: &mut Self::Response) -> (&mut Vec<$entry>, &mut Option<String>) {
+                (&mut list.$entries, &mut list.next_cursor)
             }
 
-            fn count(page: &Self::Response) -> usize {
-                page.$entries.len()
-            }
-
-            fn cursor(page: &mut Self::Response) -> &mut Option<String> {
-                &mut page.next_cursor
-            }
-
-            fn append(all: &mut Self::Response, next: Self::Response) {
-                all.$entries.extend(next.$entries);
-                all.next_cursor = next.next_cursor;
-            }
+            $(fn total(list: &Self::Response) -> Option<String> {
+                $total(list)
+            })?
         }
     };
 }

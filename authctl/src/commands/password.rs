@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
+use clap::Args;
 use shared::cli::clean;
 use shared::secret::Secret;
 
-use crate::args::{NewPassword, OwnPassword};
 use crate::error::Error;
 use crate::{Io, Person};
 
@@ -13,6 +13,13 @@ use crate::{Io, Person};
 const MAX_STDIN: u64 = 8 << 10;
 /// How often somebody may mistype the repetition.
 const TRIES: usize = 3;
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct NewPassword {
+    /// Read the password from stdin (it is never an argument, which other users could see)
+    #[arg(long)]
+    password_stdin: bool,
+}
 
 /// A token, such as the one to validate.
 pub(super) fn token(io: &Io<'_>) -> Result<Secret, Error> {
@@ -52,12 +59,12 @@ fn typed_twice(person: &dyn Person, user: &str, err: &mut dyn Write) -> Result<S
 }
 
 /// The password that holds until now, and the one to be set.
-pub(super) fn change(args: OwnPassword, io: &mut Io<'_>) -> Result<(Secret, Secret), Error> {
+pub(super) fn change(is_on_stdin: bool, io: &mut Io<'_>) -> Result<(Secret, Secret), Error> {
     if let Some(person) = io.person {
         let old = person.secret("Your password until now (not shown)")?;
         return Ok((old, typed_twice(person, "you from now on", io.err)?));
     }
-    let both = lines(args.password_stdin, "--password-stdin", io)?;
+    let both = lines(is_on_stdin, "--password-stdin", io)?;
     match both.expose().split_once('\n') {
         Some((old, new)) if !old.is_empty() && !new.is_empty() && !new.contains('\n') => {
             Ok((old.trim_end_matches('\r').into(), new.into()))

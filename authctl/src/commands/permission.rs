@@ -1,75 +1,91 @@
 //! Permissions.
 
-use shared::api::Done;
+use clap::Subcommand;
 use shared::api::rbac::{
-    CreatePermission, DeletePermission, ListPermissions, PermissionList, ShowPermission, UpdatePermission,
+    CreatePermission, DeletePermission, ListPermissions, ListRolePermissions, Permission, ShowPermission,
+    UpdatePermission,
 };
-use shared::cli::{Column, Exit, Grid, clean, relative};
+use shared::cli::Column::{Spare, Wrapped};
+use shared::cli::{Exit, clean, relative};
 
-use super::{Context, listing};
-use crate::args;
+use super::{Context, Listing, listing};
+use crate::args::{Consent, Limit, name};
 use crate::error::Error;
 
-listing!(ListPermissions, permissions);
+listing!(ListPermissions, permissions: Permission);
+listing!(ListRolePermissions, permissions: Permission);
 
-pub(super) async fn run(command: args::Permission, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create permissions
+    Create {
+        /// The name that services check, such as `orders.read`
+        #[arg(required = true, value_name = "NAME", value_parser = name)]
+        names: Vec<String>,
+    },
+    /// List permissions, oldest first
+    List(Limit),
+    /// Rename a permission; roles and users that have it keep it
+    Rename {
+        /// The permission's name or id
+        permission: String,
+        /// New name
+        #[arg(value_name = "NAME", value_parser = name)]
+        name: String,
+    },
+    /// Delete a permission, and take it from every role and user
+    Delete {
+        /// The permission's name or id
+        permission: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        args::Permission::Create(args) => create(args.names, context).await,
-        args::Permission::List(limit) => {
-            let list = context.pages(ListPermissions::default(), limit.limit).await?;
-            write_permissions(&list, "No permissions. `authctl permission create NAME` makes one", context)
+        Command::Create { names } => create(names, context).await,
+        Command::List(limit) => {
+            let empty = "No permissions. `authctl permission create NAME` makes one";
+            list_permissions(ListPermissions::default(), limit, empty, context).await
         }
-        args::Permission::Rename(args) => {
-            let request = UpdatePermission { id: args.permission.clone(), name: Some(args.name) };
-            let renamed = context.call(&request).await?;
-            context.tell(&renamed, || format!("{} is {} now", args.permission, renamed.name))
+        Command::Rename { permission, name } => {
+            let renamed = context.call(&UpdatePermission { id: permission.clone(), name: Some(name) }).await?;
+            context.tell(&renamed, || format!("{permission} is {} now", renamed.name))
         }
-        args::Permission::Delete(args) => delete(args.permission, args.consent, context).await,
+        Command::Delete { permission, consent } => {
+            let question = |permission: Permission| {
+                let name = clean(&permission.name);
+                let question = format!("Delete the permission {name}? Every role and user loses it");
+                (permission.id.to_string(), permission.name, question)
+            };
+            let (id, name) = context.ask_about(consent, permission, |id| ShowPermission { id }, question).await?;
+            let done = context.call(&DeletePermission { id }).await?;
+            context.tell(&done, || format!("Deleted the permission {name}"))
+        }
     }
 }
 
-/// One is printed as the API's own object, several as nothing but that they were made.
+/// One is printed as the API's own object, several only as done.
 async fn create(names: Vec<String>, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let line = |name: &str| format!("Created the permission {name}");
     if let [name] = names.as_slice() {
-        let made = context.call(&CreatePermission { name: name.clone() }).await?;
-        return context.tell(&made, || format!("Created the permission {}", made.name));
+        let created = context.call(&CreatePermission { name: name.clone() }).await?;
+        return context.tell(&created, || line(&created.name));
     }
-    for name in names {
-        let made = context.call(&CreatePermission { name }).await?;
-        context.note(|| format!("Created the permission {}", made.name))?;
-    }
-    context.print_object(&Done::default())?;
-    Ok(Exit::Ok)
+    context.call_for_each(names, |name| CreatePermission { name }, line).await?;
+    context.done()
 }
 
-/// A list of permissions, wherever they are permissions of.
-pub(super) fn write_permissions(
-    list: &PermissionList,
+/// Prints permissions: all of them, or those of a role.
+pub(super) async fn list_permissions<L: Listing<Entry = Permission>>(
+    request: L,
+    limit: Limit,
     empty: &str,
     context: &mut Context<'_, '_>,
 ) -> Result<Exit, Error> {
-    if context.print_object(list)? {
-        return Ok(Exit::Ok);
-    }
-    let now = context.now();
-    let mut grid = Grid::new([Column::Wrapped("PERMISSION"), Column::Spare("CREATED"), Column::Spare("ID")]);
-    for permission in &list.permissions {
-        grid.row([permission.name.clone(), relative(now, permission.created_at), permission.id.to_string()]);
-    }
-    context.print_grid(&grid, list.next_cursor.as_ref(), empty)
-}
-
-async fn delete(permission: String, consent: args::Consent, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let mut id = permission;
-    let mut named = id.clone();
-    context
-        .ask(consent, async || {
-            let permission = context.call(&ShowPermission { id: id.clone() }).await?;
-            id = permission.id.to_string();
-            named.clone_from(&permission.name);
-            Ok(format!("Delete the permission {}? Every role and everybody loses it", clean(&permission.name)))
-        })
-        .await?;
-    let done = context.call(&DeletePermission { id }).await?;
-    context.tell(&done, || format!("Deleted the permission {named}"))
+    let row = |now, permission: &Permission| {
+        [permission.name.clone(), relative(now, permission.created_at), permission.id.to_string()]
+    };
+    context.list(request, limit, empty, [Wrapped("PERMISSION"), Spare("CREATED"), Spare("ID")], row).await
 }

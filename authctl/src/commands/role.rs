@@ -1,98 +1,153 @@
 //! Roles and their permissions.
 
-use shared::api::Done;
+use clap::{Args, Subcommand};
 use shared::api::rbac::{
-    AddRolePermission, CreateRole, DeleteRole, ListRolePermissions, ListRoles, RemoveRolePermission, Role, RoleList,
-    ShowRole, UpdateRole,
+    AddRolePermission, CreateRole, DeleteRole, ListRolePermissions, ListRoles, RemoveRolePermission, Role, ShowRole,
+    UpdateRole,
 };
 use shared::api::users::Status;
-use shared::cli::{Column, Exit, Grid, clean, moment, relative};
+use shared::cli::Column::{Spare, Whole, Wrapped};
+use shared::cli::{Exit, clean, moment, relative};
 
-use super::permission::write_permissions;
-use super::{Context, listing};
-use crate::args;
+use super::permission::list_permissions;
+use super::{Context, Listing, listing};
+use crate::args::{Consent, Limit, name};
 use crate::error::Error;
-use crate::output::write_record;
 
-listing!(ListRoles, roles);
-listing!(ListRolePermissions, permissions);
+listing!(ListRoles, roles: Role);
 
-pub(super) async fn run(command: args::Role, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a role
+    Create {
+        /// Its name
+        #[arg(value_parser = name)]
+        name: String,
+        /// Permissions of the role (several at once, or repeat the option)
+        #[arg(long, num_args = 1.., value_name = "PERMISSION")]
+        permissions: Vec<String>,
+        /// Create it inactive: it gives no permissions until `role enable`
+        #[arg(long)]
+        inactive: bool,
+    },
+    /// List roles, oldest first
+    List(Limit),
+    /// Show one role, with its permissions
+    #[command(alias = "info")]
+    Show(Named),
+    /// Rename a role
+    Update {
+        #[command(flatten)]
+        role: Named,
+        /// New name
+        #[arg(long, required = true, value_parser = name)]
+        name: String,
+    },
+    /// Delete a role, and take it from every user
+    Delete {
+        #[command(flatten)]
+        role: Named,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Make a role give its permissions again
+    Enable(Named),
+    /// Make a role give no permissions until it is enabled again
+    Disable(Named),
+    /// Give a role permissions
+    Allow(Permissions),
+    /// Take permissions from a role
+    Deny(Permissions),
+    /// List the permissions of a role
+    Permissions {
+        #[command(flatten)]
+        role: Named,
+        #[command(flatten)]
+        limit: Limit,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Named {
+    /// The role's name or id
+    role: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Permissions {
+    #[command(flatten)]
+    role: Named,
+    /// Names or ids of permissions
+    #[arg(required = true, value_name = "PERMISSION")]
+    permissions: Vec<String>,
+}
+
+pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        args::Role::Create(args) => create(args, context).await,
-        args::Role::List(limit) => {
-            let list = context.pages(ListRoles::default(), limit.limit).await?;
-            write_roles(&list, "No roles. `authctl role create NAME` makes one", context)
-        }
-        args::Role::Show(args) => {
-            let role = context.call(&ShowRole { id: args.role }).await?;
-            show(&role, context).await
-        }
-        args::Role::Update(args) => {
-            let request = UpdateRole { id: args.role, name: Some(args.name), status: None };
+        Command::Create { name, permissions, inactive } => {
+            let request = CreateRole { name, status: inactive.then_some(Status::Inactive) };
             let role = context.call(&request).await?;
+            let exit = context.tell(&role, || format!("Created the role {}, id {}", role.name, role.id))?;
+            allow(&role.name, permissions, context).await?;
+            Ok(exit)
+        }
+        Command::List(limit) => {
+            list_roles(ListRoles::default(), limit, "No roles. `authctl role create NAME` makes one", context).await
+        }
+        Command::Show(Named { role: id }) => {
+            let role = context.call(&ShowRole { id }).await?;
             show(&role, context).await
         }
-        args::Role::Delete(args) => delete(args.role, args.consent, context).await,
-        args::Role::Enable(args) => set_status(args.role, Status::Active, context).await,
-        args::Role::Disable(args) => set_status(args.role, Status::Inactive, context).await,
-        args::Role::Allow(args) => {
-            for permission in args.permissions {
-                allow(&args.role, permission, context).await?;
-            }
-            context.print_object(&Done::default())?;
-            Ok(Exit::Ok)
+        Command::Update { role, name } => {
+            let role = context.call(&UpdateRole { id: role.role, name: Some(name), status: None }).await?;
+            show(&role, context).await
         }
-        args::Role::Deny(args) => {
-            for permission in args.permissions {
-                let (role_id, permission_id) = (args.role.clone(), permission.clone());
-                context.call(&RemoveRolePermission { role_id, permission_id }).await?;
-                context.note(|| format!("The role {} does not have {permission} any more", args.role))?;
-            }
-            context.print_object(&Done::default())?;
-            Ok(Exit::Ok)
+        Command::Delete { role, consent } => {
+            let question = |role: Role| {
+                let question = format!("Delete the role {} ({})? Every user loses it", clean(&role.name), role.id);
+                (role.id.to_string(), role.name, question)
+            };
+            let (id, name) = context.ask_about(consent, role.role, |id| ShowRole { id }, question).await?;
+            let done = context.call(&DeleteRole { id }).await?;
+            context.tell(&done, || format!("Deleted the role {name}"))
         }
-        args::Role::Permissions(args) => {
-            let request = ListRolePermissions { id: args.role, ..ListRolePermissions::default() };
-            let list = context.pages(request, args.limit.limit).await?;
+        Command::Enable(Named { role }) => set_status(role, Status::Active, context).await,
+        Command::Disable(Named { role }) => set_status(role, Status::Inactive, context).await,
+        Command::Allow(Permissions { role: Named { role }, permissions }) => {
+            allow(&role, permissions, context).await?;
+            context.done()
+        }
+        Command::Deny(Permissions { role: Named { role }, permissions }) => {
+            let request = |permission_id| RemoveRolePermission { role_id: role.clone(), permission_id };
+            let line = |permission: &str| format!("The role {role} does not have {permission} any more");
+            context.call_for_each(permissions, request, line).await?;
+            context.done()
+        }
+        Command::Permissions { role, limit } => {
+            let request = ListRolePermissions { id: role.role, ..ListRolePermissions::default() };
             let empty = "The role has no permission. `authctl role allow ROLE PERMISSION` gives it one";
-            write_permissions(&list, empty, context)
+            list_permissions(request, limit, empty, context).await
         }
     }
 }
 
-async fn create(args: args::RoleCreate, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let request = CreateRole { name: args.name, status: args.inactive.then_some(Status::Inactive) };
-    let role = context.call(&request).await?;
-    let exit = context.tell(&role, || format!("Created the role {}, id {}", role.name, role.id))?;
-    for permission in args.permissions {
-        allow(&role.name, permission, context).await?;
-    }
-    Ok(exit)
+async fn allow(role: &str, permissions: Vec<String>, context: &mut Context<'_, '_>) -> Result<(), Error> {
+    let request = |permission_id| AddRolePermission { role_id: role.to_owned(), permission_id };
+    context.call_for_each(permissions, request, |permission| format!("The role {role} has {permission}")).await
 }
 
-async fn allow(role: &str, permission: String, context: &mut Context<'_, '_>) -> Result<(), Error> {
-    context.call(&AddRolePermission { role_id: role.to_owned(), permission_id: permission.clone() }).await?;
-    context.note(|| format!("The role {role} has {permission}"))
-}
-
-/// A list of roles, wherever they are roles of.
-pub(super) fn write_roles(list: &RoleList, empty: &str, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    if context.print_object(list)? {
-        return Ok(Exit::Ok);
-    }
-    let now = context.now();
-    let mut grid =
-        Grid::new([Column::Wrapped("ROLE"), Column::Whole("STATUS"), Column::Spare("CREATED"), Column::Spare("ID")]);
-    for role in &list.roles {
-        grid.row([
-            role.name.clone(),
-            role.status.as_str().to_owned(),
-            relative(now, role.created_at),
-            role.id.to_string(),
-        ]);
-    }
-    context.print_grid(&grid, list.next_cursor.as_ref(), empty)
+/// Prints roles: all of them, or those of a service.
+pub(super) async fn list_roles<L: Listing<Entry = Role>>(
+    request: L,
+    limit: Limit,
+    empty: &str,
+    context: &mut Context<'_, '_>,
+) -> Result<Exit, Error> {
+    let columns = [Wrapped("ROLE"), Whole("STATUS"), Spare("CREATED"), Spare("ID")];
+    let row = |now, role: &Role| {
+        [role.name.clone(), role.status.as_str().to_owned(), relative(now, role.created_at), role.id.to_string()]
+    };
+    context.list(request, limit, empty, columns, row).await
 }
 
 /// The API's own object has no permissions; a person wants to see them.
@@ -102,41 +157,22 @@ async fn show(role: &Role, context: &mut Context<'_, '_>) -> Result<Exit, Error>
     }
     let request = ListRolePermissions { id: role.id.to_string(), ..ListRolePermissions::default() };
     let permissions = context.pages(request, u64::MAX).await?.permissions;
-    let permissions: Vec<String> = permissions.into_iter().map(|permission| permission.name).collect();
+    let names = permissions.into_iter().map(|permission| permission.name);
     let now = context.now();
-    write_record(
-        context.io,
-        [
-            ("ID", role.id.to_string()),
-            ("Role", role.name.clone()),
-            ("Status", role.status.as_str().to_owned()),
-            ("Permissions", if permissions.is_empty() { "none".to_owned() } else { permissions.join(", ") }),
-            ("Created", moment(now, role.created_at)),
-            ("Changed", moment(now, role.updated_at)),
-        ],
-    )?;
-    Ok(Exit::Ok)
-}
-
-async fn delete(role: String, consent: args::Consent, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let mut id = role;
-    let mut named = id.clone();
-    context
-        .ask(consent, async || {
-            let role = context.call(&ShowRole { id: id.clone() }).await?;
-            id = role.id.to_string();
-            named.clone_from(&role.name);
-            Ok(format!("Delete the role {} ({id})? Whoever has it loses it, everywhere", clean(&role.name)))
-        })
-        .await?;
-    let done = context.call(&DeleteRole { id }).await?;
-    context.tell(&done, || format!("Deleted the role {named}"))
+    context.write_record([
+        ("ID", role.id.to_string()),
+        ("Role", role.name.clone()),
+        ("Status", role.status.as_str().to_owned()),
+        ("Permissions", super::names_or_none(names)),
+        ("Created", moment(now, role.created_at)),
+        ("Changed", moment(now, role.updated_at)),
+    ])
 }
 
 async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let role = context.call(&UpdateRole { id, name: None, status: Some(status) }).await?;
     context.tell(&role, || match role.status {
         Status::Active => format!("The role {} is active", role.name),
-        Status::Inactive => format!("The role {} is inactive: it counts for nobody", role.name),
+        Status::Inactive => format!("The role {} is inactive: it gives no permissions", role.name),
     })
 }

@@ -1,71 +1,185 @@
-//! Services, the roles that count in them, and the tokens with which they ask.
+//! Services, their roles, and their tokens.
 
-use shared::api::Done;
+use clap::{Args, Subcommand};
 use shared::api::rbac::{
     AddServiceRole, CreateService, CreateServiceToken, DeleteService, ListServiceRoles, ListServiceTokens,
-    ListServices, RemoveServiceRole, RevokeServiceToken, Service, ServiceToken, ShowService, UpdateService,
+    ListServices, RemoveServiceRole, RevokeServiceToken, Role, Service, ServiceToken, ShowService, UpdateService,
 };
+use shared::api::tokens::Token;
 use shared::api::users::Status;
-use shared::cli::{Column, Exit, Grid, clean, moment, relative};
+use shared::cli::Column::{Spare, Whole, Wrapped};
+use shared::cli::{Exit, clean, moment};
+use shared::id::TokenId;
 
-use super::role::write_roles;
-use super::token::{end_of, expiry, show_secret};
+use super::role::list_roles;
+use super::token::{end_of, expiry, last_used, show_secret};
 use super::{Context, listing};
-use crate::args;
+use crate::args::{Consent, Limit, days, name};
 use crate::error::Error;
-use crate::output::write_record;
 
-listing!(ListServices, services);
-listing!(ListServiceRoles, roles);
-listing!(ListServiceTokens, tokens);
+listing!(ListServices, services: Service);
+listing!(ListServiceRoles, roles: Role);
+listing!(ListServiceTokens, tokens: Token);
 
-pub(super) async fn run(command: args::Service, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a service
+    Create {
+        /// Its name
+        #[arg(value_parser = name)]
+        name: String,
+        /// What it is for
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
+        /// Create it inactive: nobody has access to it until `service enable`
+        #[arg(long)]
+        inactive: bool,
+    },
+    /// List services, oldest first
+    List(Limit),
+    /// Show one service, with its roles
+    #[command(alias = "info")]
+    Show(Named),
+    /// Change a service's name or description
+    Update {
+        #[command(flatten)]
+        service: Named,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Delete a service, with its grants and its tokens
+    Delete {
+        #[command(flatten)]
+        service: Named,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Allow access to a service again
+    Enable(Named),
+    /// Refuse everybody access to a service until it is enabled again
+    Disable(Named),
+    /// Manage the tokens with which a service queries authd about its users
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Token(TokenCommand),
+    /// Manage the roles of a service: only these give permissions in it
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Roles(RolesCommand),
+}
+
+#[derive(Debug, Args)]
+pub struct Named {
+    /// The service's name or id
+    service: String,
+}
+
+/// At least one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct Change {
+    /// New name
+    #[arg(long, value_parser = name)]
+    name: Option<String>,
+    /// New description
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Create a token of a service and print its secret, this once
+    Create {
+        #[command(flatten)]
+        service: Named,
+        /// The token's name [default: derived from the service's name]
+        #[arg(long)]
+        name: Option<String>,
+        /// Days until it expires [default: it does not expire]
+        #[arg(long, value_name = "DAYS", value_parser = days())]
+        ttl: Option<u32>,
+    },
+    /// List the tokens of a service, newest first
+    List {
+        #[command(flatten)]
+        service: Named,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Revoke a token of a service permanently
+    Revoke {
+        #[command(flatten)]
+        service: Named,
+        /// The token's id, as shown by `service token list`
+        #[arg(value_name = "TOKEN_ID")]
+        id: TokenId,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RolesCommand {
+    /// Add roles to a service
+    Add(Roles),
+    /// Remove roles from a service
+    Remove(Roles),
+    /// List the roles of a service
+    List {
+        #[command(flatten)]
+        service: Named,
+        #[command(flatten)]
+        limit: Limit,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Roles {
+    #[command(flatten)]
+    service: Named,
+    /// Names or ids of roles
+    #[arg(required = true, value_name = "ROLE")]
+    roles: Vec<String>,
+}
+
+pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        args::Service::Create(args) => {
-            let status = args.inactive.then_some(Status::Inactive);
-            let request = CreateService { name: args.name, description: args.description, status };
+        Command::Create { name, description, inactive } => {
+            let request = CreateService { name, description, status: inactive.then_some(Status::Inactive) };
             let service = context.call(&request).await?;
             context.tell(&service, || format!("Created the service {}, id {}", service.name, service.id))
         }
-        args::Service::List(limit) => list(limit, context).await,
-        args::Service::Show(args) => {
-            let service = context.call(&ShowService { id: args.service }).await?;
+        Command::List(limit) => {
+            let columns = [Wrapped("SERVICE"), Whole("STATUS"), Wrapped("DESCRIPTION"), Spare("ID")];
+            let row = |_, service: &Service| {
+                let (name, description) = (service.name.clone(), service.description.clone());
+                [name, service.status.as_str().to_owned(), description, service.id.to_string()]
+            };
+            let empty = "No services. `authctl service create NAME` makes one";
+            context.list(ListServices::default(), limit, empty, columns, row).await
+        }
+        Command::Show(Named { service: id }) => {
+            let service = context.call(&ShowService { id }).await?;
             show(&service, context).await
         }
-        args::Service::Update(args) => {
-            let (name, description) = (args.change.name, args.change.description);
-            let request = UpdateService { id: args.service, name, description, status: None };
+        Command::Update { service, change: Change { name, description } } => {
+            let request = UpdateService { id: service.service, name, description, status: None };
             let service = context.call(&request).await?;
             show(&service, context).await
         }
-        args::Service::Delete(args) => delete(args.service, args.consent, context).await,
-        args::Service::Enable(args) => set_status(args.service, Status::Active, context).await,
-        args::Service::Disable(args) => set_status(args.service, Status::Inactive, context).await,
-        args::Service::Token(command) => token(command, context).await,
-        args::Service::Roles(command) => roles(command, context).await,
+        Command::Delete { service, consent } => {
+            let question = |service: Service| {
+                let (name, id) = (clean(&service.name), service.id);
+                let question = format!("Delete the service {name} ({id})? Its grants and its tokens are deleted too");
+                (id.to_string(), service.name, question)
+            };
+            let (id, name) = context.ask_about(consent, service.service, |id| ShowService { id }, question).await?;
+            let done = context.call(&DeleteService { id }).await?;
+            context.tell(&done, || format!("Deleted the service {name}"))
+        }
+        Command::Enable(Named { service }) => set_status(service, Status::Active, context).await,
+        Command::Disable(Named { service }) => set_status(service, Status::Inactive, context).await,
+        Command::Token(command) => token(command, context).await,
+        Command::Roles(command) => roles(command, context).await,
     }
-}
-
-async fn list(limit: args::Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let list = context.pages(ListServices::default(), limit.limit).await?;
-    if context.print_object(&list)? {
-        return Ok(Exit::Ok);
-    }
-    let mut grid = Grid::new([
-        Column::Wrapped("SERVICE"),
-        Column::Whole("STATUS"),
-        Column::Wrapped("DESCRIPTION"),
-        Column::Spare("ID"),
-    ]);
-    for service in &list.services {
-        grid.row([
-            service.name.clone(),
-            service.status.as_str().to_owned(),
-            service.description.clone(),
-            service.id.to_string(),
-        ]);
-    }
-    context.print_grid(&grid, list.next_cursor.as_ref(), "No services. `authctl service create NAME` makes one")
 }
 
 /// The API's own object has no roles; a person wants to see them.
@@ -75,37 +189,16 @@ async fn show(service: &Service, context: &mut Context<'_, '_>) -> Result<Exit, 
     }
     let request = ListServiceRoles { id: service.id.to_string(), ..ListServiceRoles::default() };
     let roles = context.pages(request, u64::MAX).await?.roles;
-    let roles: Vec<String> = roles.into_iter().map(|role| role.name).collect();
     let now = context.now();
-    write_record(
-        context.io,
-        [
-            ("ID", service.id.to_string()),
-            ("Service", service.name.clone()),
-            ("Description", service.description.clone()),
-            ("Status", service.status.as_str().to_owned()),
-            ("Roles", if roles.is_empty() { "none".to_owned() } else { roles.join(", ") }),
-            ("Created", moment(now, service.created_at)),
-            ("Changed", moment(now, service.updated_at)),
-        ],
-    )?;
-    Ok(Exit::Ok)
-}
-
-async fn delete(service: String, consent: args::Consent, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let mut id = service;
-    let mut named = id.clone();
-    context
-        .ask(consent, async || {
-            let service = context.call(&ShowService { id: id.clone() }).await?;
-            id = service.id.to_string();
-            named.clone_from(&service.name);
-            let name = clean(&service.name);
-            Ok(format!("Delete the service {name} ({id})? Its grants go with it, and its tokens stop working"))
-        })
-        .await?;
-    let done = context.call(&DeleteService { id }).await?;
-    context.tell(&done, || format!("Deleted the service {named}"))
+    context.write_record([
+        ("ID", service.id.to_string()),
+        ("Service", service.name.clone()),
+        ("Description", service.description.clone()),
+        ("Status", service.status.as_str().to_owned()),
+        ("Roles", super::names_or_none(roles.into_iter().map(|role| role.name))),
+        ("Created", moment(now, service.created_at)),
+        ("Changed", moment(now, service.updated_at)),
+    ])
 }
 
 async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -116,83 +209,59 @@ async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -
     })
 }
 
-async fn token(command: args::ServiceToken, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn token(command: TokenCommand, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        args::ServiceToken::Create(args) => {
-            let request = CreateServiceToken { id: args.service.clone(), name: args.name, ttl_days: args.ttl };
-            let minted = context.call(&request).await?;
-            show_minted(&minted, context).map_err(|error| match error {
+        TokenCommand::Create { service: Named { service }, name, ttl } => {
+            let request = CreateServiceToken { id: service.clone(), name, ttl_days: ttl };
+            let created = context.call(&request).await?;
+            show_created(&created, context).map_err(|error| match error {
                 Error::Output(source) => {
-                    let (service, id) = (args.service, minted.token_id);
-                    let advice = format!("Revoke it with `authctl service token revoke {service} {id}`");
+                    let advice =
+                        format!("Revoke it with `authctl service token revoke {service} {}`", created.token_id);
                     Error::Lost { advice, source }
                 }
                 error => error,
             })
         }
-        args::ServiceToken::List(args) => list_tokens(args.service, args.limit, context).await,
-        args::ServiceToken::Revoke(args) => {
-            let question = async || Ok(format!("Revoke the token {}? It cannot be undone", args.id));
-            context.ask(args.consent, question).await?;
-            let done = context.call(&RevokeServiceToken { id: args.service, token_id: args.id }).await?;
-            context.tell(&done, || format!("Revoked {}", args.id))
+        TokenCommand::List { service, limit } => {
+            let request = ListServiceTokens { id: service.service, ..ListServiceTokens::default() };
+            let empty = "The service has no token. `authctl service token create SERVICE` mints one";
+            let columns = [Whole("ID"), Wrapped("NAME"), Whole("EXPIRES"), Spare("LAST USED")];
+            let row = |now, token: &Token| {
+                [token.token_id.to_string(), token.name.clone(), end_of(now, token), last_used(now, token)]
+            };
+            context.list(request, limit, empty, columns, row).await
+        }
+        TokenCommand::Revoke { service, id, consent } => {
+            context.ask(consent, async || Ok(format!("Revoke the token {id}? It cannot be undone"))).await?;
+            let done = context.call(&RevokeServiceToken { id: service.service, token_id: id }).await?;
+            context.tell(&done, || format!("Revoked {id}"))
         }
     }
 }
 
-fn show_minted(minted: &ServiceToken, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    if context.print_object(minted)? {
-        return Ok(Exit::Ok);
-    }
-    let expires = expiry(context.now(), minted.expires_at);
-    let about = format!("Minted {}, id {}, expires: {expires}.", minted.name, minted.token_id);
-    show_secret(context, &about, &minted.token)
+fn show_created(created: &ServiceToken, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let expires = expiry(context.now(), created.expires_at);
+    let about = format!("Minted {}, id {}, expires: {expires}.", created.name, created.token_id);
+    show_secret(context, created, &about, &created.token)
 }
 
-async fn list_tokens(id: String, limit: args::Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let request = ListServiceTokens { id, ..ListServiceTokens::default() };
-    let list = context.pages(request, limit.limit).await?;
-    if context.print_object(&list)? {
-        return Ok(Exit::Ok);
-    }
-    let now = context.now();
-    let mut grid =
-        Grid::new([Column::Whole("ID"), Column::Wrapped("NAME"), Column::Whole("EXPIRES"), Column::Spare("LAST USED")]);
-    for token in &list.tokens {
-        grid.row([
-            token.token_id.to_string(),
-            token.name.clone(),
-            end_of(now, token),
-            token.last_used_at.map_or_else(|| "never".to_owned(), |at| relative(now, at)),
-        ]);
-    }
-    let empty = "The service has no token. `authctl service token create SERVICE` mints one";
-    context.print_grid(&grid, list.next_cursor.as_ref(), empty)
-}
-
-async fn roles(command: args::ServiceRoles, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn roles(command: RolesCommand, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        args::ServiceRoles::Add(args) => {
-            for role in args.roles {
-                let (service_id, role_id) = (args.service.clone(), role.clone());
-                context.call(&AddServiceRole { service_id, role_id }).await?;
-                context.note(|| format!("The role {role} counts in {}", args.service))?;
-            }
+        RolesCommand::Add(Roles { service: Named { service }, roles }) => {
+            let request = |role_id| AddServiceRole { service_id: service.clone(), role_id };
+            context.call_for_each(roles, request, |role| format!("The role {role} counts in {service}")).await?;
         }
-        args::ServiceRoles::Remove(args) => {
-            for role in args.roles {
-                let (service_id, role_id) = (args.service.clone(), role.clone());
-                context.call(&RemoveServiceRole { service_id, role_id }).await?;
-                context.note(|| format!("The role {role} does not count in {} any more", args.service))?;
-            }
+        RolesCommand::Remove(Roles { service: Named { service }, roles }) => {
+            let request = |role_id| RemoveServiceRole { service_id: service.clone(), role_id };
+            let line = |role: &str| format!("The role {role} does not count in {service} any more");
+            context.call_for_each(roles, request, line).await?;
         }
-        args::ServiceRoles::List(args) => {
-            let request = ListServiceRoles { id: args.service, ..ListServiceRoles::default() };
-            let list = context.pages(request, args.limit.limit).await?;
+        RolesCommand::List { service, limit } => {
+            let request = ListServiceRoles { id: service.service, ..ListServiceRoles::default() };
             let empty = "No role counts in this service. `authctl service roles add SERVICE ROLE` adds one";
-            return write_roles(&list, empty, context);
+            return list_roles(request, limit, empty, context).await;
         }
     }
-    context.print_object(&Done::default())?;
-    Ok(Exit::Ok)
+    context.done()
 }

@@ -1,58 +1,98 @@
-//! Sessions of people.
+//! Sessions of users.
 
+use clap::{Args, Subcommand, ValueEnum};
 use shared::api::sessions::{EndSession, ListSessions, Session, SessionKind};
-use shared::cli::{Column, Exit, Grid, moment, relative};
+use shared::cli::Column::{Spare, Whole, Wrapped};
+use shared::cli::{Exit, Format, moment, relative};
+use shared::id::SessionId;
 use shared::time::Time;
 
 use super::{Context, listing, user};
-use crate::args;
+use crate::args::{Consent, Limit};
 use crate::error::Error;
 
-listing!(ListSessions, sessions);
+listing!(ListSessions, sessions: Session);
 
-pub(super) async fn run(command: args::Session, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List live sessions, newest first
+    List(List),
+    /// End a session, or every session of a user
+    End(End),
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only sessions of this user
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Only this kind: `login` is a user signed in to authd, `device` a developer's machine
+    #[arg(long)]
+    kind: Option<Kind>,
+    /// Include ended and expired sessions
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    limit: Limit,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    Login,
+    Device,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "whose", required = true, multiple = false)]
+pub struct End {
+    /// The session's id, as shown by `authctl session list`
+    #[arg(value_name = "SESSION_ID", group = "whose")]
+    id: Option<SessionId>,
+    /// End every session of this user
+    #[arg(long, value_name = "USER", group = "whose")]
+    user: Option<String>,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        args::Session::List(args) => list(args, context).await,
-        args::Session::End(args) => end(args, context).await,
+        Command::List(args) => list(args, context).await,
+        Command::End(args) => end(args, context).await,
     }
 }
 
-async fn list(args: args::SessionList, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let kind = args.kind.map(SessionKind::from);
+async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let kind = args.kind.map(|kind| match kind {
+        Kind::Login => SessionKind::Login,
+        Kind::Device => SessionKind::Device,
+    });
     let request = ListSessions { include_ended: args.all, kind, user: args.user, ..ListSessions::default() };
-    let list = context.pages(request, args.limit.limit).await?;
-    if context.print_object(&list)? {
-        return Ok(Exit::Ok);
-    }
-    let now = context.now();
-    let mut grid = Grid::new([
-        Column::Whole("ID"),
-        Column::Whole("KIND"),
-        Column::Wrapped("USER"),
-        Column::Wrapped("DEVICE"),
-        Column::Spare("ADDRESS"),
-        Column::Spare("LAST USED"),
-        Column::Whole("ENDS"),
-    ]);
-    for session in &list.sessions {
-        grid.row([
+    let columns = [
+        Whole("ID"),
+        Whole("KIND"),
+        Wrapped("USER"),
+        Wrapped("DEVICE"),
+        Spare("ADDRESS"),
+        Spare("LAST USED"),
+        Whole("ENDS"),
+    ];
+    let row = |now, session: &Session| {
+        let kind = match session.kind {
+            SessionKind::Login => "login",
+            SessionKind::Device => "device",
+        };
+        [
             session.id.to_string(),
-            kind_of(session).to_owned(),
+            kind.to_owned(),
             session.user.clone(),
             session.device_name.clone().unwrap_or_default(),
             session.address.clone().unwrap_or_default(),
             relative(now, session.last_used_at),
             end_of(now, session),
-        ]);
-    }
-    context.print_grid(&grid, list.next_cursor.as_ref(), "Nobody is signed in")
-}
-
-fn kind_of(session: &Session) -> &'static str {
-    match session.kind {
-        SessionKind::Login => "login",
-        SessionKind::Device => "device",
-    }
+        ]
+    };
+    context.list(request, args.limit, "Nobody is signed in", columns, row).await
 }
 
 /// When it ends, or how it ended.
@@ -65,21 +105,20 @@ fn end_of(now: Time, session: &Session) -> String {
     }
 }
 
-async fn end(args: args::SessionEnd, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let (id, consent) = match (args.id, args.user) {
-        (Some(id), _) => (id, args.consent),
-        (None, user) => return user::logout(user.unwrap_or_default(), args.consent, context).await,
+async fn end(args: End, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let Some(id) = args.id else {
+        return user::logout(args.user.unwrap_or_default(), args.consent, context).await;
     };
-    context.ask(consent, async || Ok(format!("End session {id}? Whoever uses it must sign in again"))).await?;
+    context.ask(args.consent, async || Ok(format!("End session {id}? Its user must sign in again"))).await?;
     let ended = context.call(&EndSession { id }).await?;
-    if context.print_object(&ended)? {
-        return Ok(Exit::Ok);
-    }
     let now = context.now();
-    writeln!(context.io.out, "Ended {}, {}", ended.id, moment(now, ended.ended_at))?;
-    if let Some(until) = ended.credentials_until.filter(|until| *until > now) {
+    context.tell(&ended, || format!("Ended {}, {}", ended.id, moment(now, ended.ended_at)))?;
+    if let Some(until) = ended.credentials_until.filter(|until| *until > now && context.format == Format::Table) {
         let until = moment(now, until);
-        writeln!(context.io.err, "AWS credentials that it was given before stop working by themselves: {until}")?;
+        writeln!(
+            context.io.err,
+            "AWS credentials issued to this session before still work until they expire: {until}"
+        )?;
     }
     Ok(Exit::Ok)
 }

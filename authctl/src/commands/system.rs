@@ -5,7 +5,6 @@ use shared::cli::{Exit, moment};
 
 use super::Context;
 use crate::error::Error;
-use crate::output::write_record;
 
 pub(super) async fn status(context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let status = context.call(&ShowStatus {}).await?;
@@ -24,24 +23,20 @@ pub(super) async fn status(context: &mut Context<'_, '_>) -> Result<Exit, Error>
         state => state.to_owned(),
     };
     let started = moment(context.now(), status.started_at);
-    let connected = context.client.endpoint().to_string();
-    write_record(
-        context.io,
-        [
-            ("Health", health.to_owned()),
-            ("Version", status.version),
-            ("Started", started),
-            ("Public URL", status.public_url),
-            ("Listens on", status.listen.join(" ")),
-            ("Reached by", connected),
-            ("You are", status.caller),
-            ("Database", format!("{}, {}", status.database, components.database)),
-            ("Short-lived", status.ephemeral),
-            ("Redis", redis),
-            ("Live tokens", status.live_tokens.to_string()),
-            ("Providers", status.providers.join(" ")),
-            ("AWS roles", status.roles.join(" ")),
-        ],
-    )?;
+    context.write_record([
+        ("Health", health.to_owned()),
+        ("Version", status.version),
+        ("Started", started),
+        ("Public URL", status.public_url),
+        ("Listens on", status.listen.join(" ")),
+        ("Reached by", context.client.endpoint().to_string()),
+        ("You are", status.caller),
+        ("Database", format!("{}, {}", status.database, components.database)),
+        ("Short-lived", status.ephemeral),
+        ("Redis", redis),
+        ("Live tokens", status.live_tokens.to_string()),
+        ("Providers", status.providers.join(" ")),
+        ("AWS roles", status.roles.join(" ")),
+    ])?;
     Ok(exit)
 }

@@ -1,36 +1,177 @@
 //! API tokens.
 
+use std::net::IpAddr;
+
+use clap::{Args, Subcommand};
+use ipnet::IpNet;
+use serde::Serialize;
 use serde_json::Value;
 use shared::api::tokens::{
-    CreateToken, CreatedToken, ExtendToken, ListTokens, RevokeToken, RotateToken, RotatedToken, ShowToken, Token,
+    CreateToken, ExtendToken, ListTokens, RevokeToken, RotateToken, RotatedToken, ShowToken, Token, TokenList,
     ValidateToken,
 };
-use shared::cli::{Column, Exit, Grid, moment, relative};
+use shared::cli::Column::{Spare, Whole, Wrapped};
+use shared::cli::{Exit, clean, moment, relative};
 use shared::id::TokenId;
 use shared::secret::Secret;
 use shared::time::Time;
 
 use super::{Context, listing, password};
-use crate::args;
+use crate::args::{Consent, Limit, days};
 use crate::error::Error;
-use crate::output::write_record;
 
-listing!(ListTokens, tokens);
+listing!(ListTokens, tokens: Token, |list: &TokenList| {
+    Some(format!("{}{}", list.total, if list.total_capped { " or more" } else { "" }))
+});
 
-pub(super) async fn run(command: args::Token, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    match command {
-        args::Token::Create(args) => create(args, context).await,
-        args::Token::List(args) => list(args, context).await,
-        args::Token::Info(args) => info(args, context).await,
-        args::Token::Revoke(args) => revoke(args, context).await,
-        args::Token::Extend(args) => extend(args, context).await,
-        args::Token::Rotate(args) => rotate(args, context).await,
-        args::Token::Validate(args) => validate(args, context).await,
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a token and print its secret, this once
+    Create(Create),
+    /// List tokens, newest first
+    List(List),
+    /// Show one token
+    #[command(alias = "show")]
+    Info(Info),
+    /// Revoke a token permanently
+    Revoke(Revoke),
+    /// Extend the life of a token
+    Extend {
+        #[command(flatten)]
+        token: Info,
+        /// Days to add to the remaining time
+        #[arg(long, value_name = "DAYS", value_parser = days())]
+        days: u32,
+    },
+    /// Replace the secret of a token; its id stays
+    Rotate {
+        #[command(flatten)]
+        token: Info,
+        /// Seconds for which the old secret still works
+        #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2_592_000))]
+        grace: u32,
+        /// Repeat an earlier call that got no answer: the same key gets the same secret
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
+    },
+    /// Check whether a token is valid (exit code 1 when it is not); the token is read from stdin
+    Validate(Validate),
+}
+
+#[derive(Debug, Args)]
+pub struct Create {
+    /// The token's name; unique among the tokens that are not revoked
+    name: String,
+    /// What it may do; scopes that begin with `authd:` allow managing authd itself
+    #[arg(long, required = true, num_args = 1.., value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// Days until it expires [default: it does not expire]
+    #[arg(long, value_name = "DAYS", value_parser = days())]
+    ttl: Option<u32>,
+    /// When it expires: 2027-01-31T12:00:00Z, or a date (its first moment in UTC)
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "ttl")]
+    expires_at: Option<Time>,
+    /// Network or address it may be used from (repeat for more) [default: any]
+    #[arg(long = "cidr", value_name = "CIDR", value_parser = cidr)]
+    cidrs: Vec<IpNet>,
+    /// Metadata to store with it (repeat for more)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
+    /// Repeat an earlier call that got no answer: the same key gets the same token
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Include revoked tokens
+    #[arg(long)]
+    all: bool,
+    /// Only tokens of exactly this name
+    #[arg(long)]
+    name: Option<String>,
+    /// Only tokens with this scope
+    #[arg(long)]
+    scope: Option<String>,
+    #[command(flatten)]
+    limit: Limit,
+}
+
+#[derive(Debug, Args)]
+pub struct Info {
+    /// The token's id or name
+    #[arg(value_name = "TOKEN_ID")]
+    id: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Revoke {
+    #[command(flatten)]
+    token: Info,
+    /// The reason, for the list of tokens and the audit log
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// Scopes that it must have, all of them
+    #[arg(long, num_args = 1.., value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// The address it is used from
+    #[arg(long, value_name = "ADDRESS")]
+    client_ip: Option<IpAddr>,
+}
+
+fn time(text: &str) -> Result<Time, String> {
+    // A date's own parser would take a local time and drop it without a word.
+    let is_date = text.len() == "2027-01-31".len();
+    let first_moment = |date: jiff::civil::Date| date.to_zoned(jiff::tz::TimeZone::UTC).map(|zoned| zoned.timestamp());
+    let timestamp = if is_date { text.parse().and_then(first_moment) } else { text.parse() };
+    timestamp
+        .map(|timestamp| Time::from_millis(timestamp.as_millisecond()))
+        .map_err(|_| "expected a time such as 2027-01-31T12:00:00Z, or a date such as 2027-01-31".to_owned())
+}
+
+fn cidr(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+        .map_err(|_| "expected a network such as 10.0.0.0/8, or an address".to_owned())
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
     }
 }
 
-pub(super) async fn create(args: args::Create, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let metadata = args.metadata();
+pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    match command {
+        Command::Create(args) => create(args, context).await,
+        Command::List(args) => list(args, context).await,
+        Command::Info(args) => info(args, context).await,
+        Command::Revoke(args) => revoke(args, context).await,
+        Command::Extend { token, days } => {
+            let token = context.call(&ExtendToken { id: token.id, extend_days: days }).await?;
+            show(&token, context)
+        }
+        Command::Rotate { token, grace, idempotency_key } => {
+            let key = idempotency_key.unwrap_or_else(context.io.new_key);
+            let idempotency_key = Some(key.clone());
+            let request = RotateToken { id: token.id, grace_seconds: Some(grace), idempotency_key };
+            let rotated = context.call_with_key(&request, &key).await?;
+            show_rotated(&rotated, grace, context).map_err(|error| error.with_key(key))
+        }
+        Command::Validate(args) => validate(args, context).await,
+    }
+}
+
+pub(super) async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let metadata = args.metadata.into_iter().map(|(key, value)| (key, Value::String(value)));
+    let metadata = Some(metadata.collect()).filter(|pairs: &serde_json::Map<_, _>| !pairs.is_empty());
     let key = args.idempotency_key.unwrap_or_else(context.io.new_key);
     let request = CreateToken {
         name: args.name,
@@ -42,116 +183,75 @@ pub(super) async fn create(args: args::Create, context: &mut Context<'_, '_>) ->
         idempotency_key: Some(key.clone()),
     };
     let created = context.call_with_key(&request, &key).await?;
-    show_created(&created, context).map_err(|error| error.with_key(key))
-}
-
-fn show_created(created: &CreatedToken, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    if context.print_object(created)? {
-        return Ok(Exit::Ok);
-    }
+    let (name, id, scopes) = (&created.name, created.token_id, created.scopes.join(" "));
     let expires = expiry(context.now(), created.expires_at);
-    let about = format!(
-        "Minted {}, id {}, scopes {}, expires: {expires}.",
-        created.name,
-        created.token_id,
-        created.scopes.join(" ")
-    );
-    show_secret(context, &about, &created.token)
+    let about = format!("Minted {name}, id {id}, scopes {scopes}, expires: {expires}.");
+    show_secret(context, &created, &about, &created.token).map_err(|error| error.with_key(key))
 }
 
 /// The secret goes to stdout alone, the words around it to stderr: the same command works for eyes and for `$(…)`.
-pub(super) fn show_secret(context: &mut Context<'_, '_>, about: &str, secret: &Secret) -> Result<Exit, Error> {
-    writeln!(context.io.err, "{}", shared::cli::clean(about))?;
-    writeln!(context.io.err, "This is the token. Keep it now: it is not shown again.\n")?;
+pub(super) fn show_secret(
+    context: &mut Context<'_, '_>,
+    object: &impl Serialize,
+    about: &str,
+    secret: &Secret,
+) -> Result<Exit, Error> {
+    if context.print_object(object)? {
+        return Ok(Exit::Ok);
+    }
+    writeln!(context.io.err, "{}", clean(about))?;
+    writeln!(context.io.err, "This is the token. Store it now: it is not shown again.\n")?;
     writeln!(context.io.out, "{}", secret.expose())?;
     context.io.out.flush()?;
     Ok(Exit::Ok)
 }
 
-pub(super) async fn list(args: args::List, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+pub(super) async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let request = ListTokens { include_revoked: args.all, name: args.name, scope: args.scope, ..ListTokens::default() };
-    let list = context.pages(request, args.limit.limit).await?;
-    if context.print_object(&list)? {
-        return Ok(Exit::Ok);
-    }
-    if list.tokens.is_empty() {
-        writeln!(context.io.err, "No tokens. `authctl create NAME --scopes SCOPE` mints one")?;
-        return Ok(Exit::Ok);
-    }
-    let now = context.now();
-    let mut grid = Grid::new([
-        Column::Whole("ID"),
-        Column::Wrapped("NAME"),
-        Column::Wrapped("SCOPES"),
-        Column::Whole("EXPIRES"),
-        Column::Spare("LAST USED"),
-    ]);
-    for token in &list.tokens {
-        grid.row([
-            token.token_id.to_string(),
-            token.name.clone(),
-            token.scopes.join(" "),
-            end_of(now, token),
-            token.last_used_at.map_or_else(|| "never".to_owned(), |at| relative(now, at)),
-        ]);
-    }
-    write!(context.io.out, "{}", grid.render(context.io.width))?;
-    let total = format!("{}{}", list.total, if list.total_capped { " or more" } else { "" });
-    context.note_more(list.next_cursor.as_ref(), Some(total))?;
-    Ok(Exit::Ok)
+    let columns = [Whole("ID"), Wrapped("NAME"), Wrapped("SCOPES"), Whole("EXPIRES"), Spare("LAST USED")];
+    let row = |now, token: &Token| {
+        let (id, name, scopes) = (token.token_id.to_string(), token.name.clone(), token.scopes.join(" "));
+        [id, name, scopes, end_of(now, token), last_used(now, token)]
+    };
+    let empty = "No tokens. `authctl create NAME --scopes SCOPE` mints one";
+    context.list(request, args.limit, empty, columns, row).await
 }
 
-pub(super) async fn info(args: args::Info, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+pub(super) async fn info(args: Info, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let token = context.call(&ShowToken { id: args.id }).await?;
     show(&token, context)
 }
 
 fn show(token: &Token, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    if context.print_object(token)? {
-        return Ok(Exit::Ok);
-    }
-    let now = context.now();
     let text_of = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let metadata: Vec<String> = token.metadata.iter().map(|(key, value)| format!("{key}={}", text_of(value))).collect();
     let cidrs: Vec<String> = token.cidrs.iter().map(ToString::to_string).collect();
-    let revoked = token.revoked_at.map(|at| {
-        let reason = token.revoke_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        moment(now, at) + &reason
-    });
-    write_record(
-        context.io,
+    let reason = token.revoke_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    context.show(token, |now| {
         [
             ("ID", token.token_id.to_string()),
             ("Name", token.name.clone()),
             ("Scopes", token.scopes.join(" ")),
             ("Created", format!("{} by {}", moment(now, token.created_at), token.created_by)),
             ("Expires", expiry(now, token.expires_at)),
-            ("Revoked", revoked.unwrap_or_default()),
+            ("Revoked", token.revoked_at.map(|at| moment(now, at) + &reason).unwrap_or_default()),
             ("Last used", token.last_used_at.map_or_else(|| "never".to_owned(), |at| moment(now, at))),
             ("Networks", cidrs.join(" ")),
             ("Metadata", metadata.join(" ")),
-        ],
-    )?;
-    Ok(Exit::Ok)
+        ]
+    })
 }
 
-pub(super) async fn revoke(args: args::Revoke, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let mut id = args.id;
-    context
-        .ask(args.consent, async || {
-            let token = context.call(&ShowToken { id: id.clone() }).await?;
-            id = token.token_id.to_string();
-            let name = shared::cli::clean(&token.name).into_owned();
-            Ok(format!("Revoke {name} ({})? It cannot be undone", token.token_id))
-        })
-        .await?;
+pub(super) async fn revoke(args: Revoke, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let question = |token: Token| {
+        let question = format!("Revoke {} ({})? It cannot be undone", clean(&token.name), token.token_id);
+        (token.token_id.to_string(), token.name, question)
+    };
+    let (id, _) = context.ask_about(args.consent, args.token.id, |id| ShowToken { id }, question).await?;
     let id = id_of(id, context).await?;
     let revoked = context.call(&RevokeToken { id, reason: args.reason }).await?;
-    if !context.print_object(&revoked)? {
-        let when = moment(context.now(), revoked.revoked_at);
-        writeln!(context.io.out, "Revoked {}, {when}", revoked.token_id)?;
-    }
-    Ok(Exit::Ok)
+    let now = context.now();
+    context.tell(&revoked, || format!("Revoked {}, {}", revoked.token_id, moment(now, revoked.revoked_at)))
 }
 
 /// The id of a token that was named: a name can go to another token, so that a call by name must not be repeated.
@@ -167,32 +267,16 @@ async fn id_of(token: String, context: &mut Context<'_, '_>) -> Result<String, E
     }
 }
 
-async fn extend(args: args::Extend, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let token = context.call(&ExtendToken { id: args.id, extend_days: args.days }).await?;
-    show(&token, context)
-}
-
-async fn rotate(args: args::Rotate, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let key = args.idempotency_key.unwrap_or_else(context.io.new_key);
-    let request = RotateToken { id: args.id, grace_seconds: Some(args.grace), idempotency_key: Some(key.clone()) };
-    let rotated = context.call_with_key(&request, &key).await?;
-    show_rotated(&rotated, args.grace, context).map_err(|error| error.with_key(key))
-}
-
 fn show_rotated(rotated: &RotatedToken, grace: u32, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    if context.print_object(rotated)? {
-        return Ok(Exit::Ok);
-    }
-    let previous = moment(context.now(), rotated.previous_expires_at);
-    let about = if grace == 0 {
-        format!("Rotated {}, id {}. The old secret does not work any more.", rotated.name, rotated.token_id)
-    } else {
-        format!("Rotated {}, id {}. The old secret stops working {previous}.", rotated.name, rotated.token_id)
+    let previous = match grace {
+        0 => "does not work any more".to_owned(),
+        _ => format!("stops working {}", moment(context.now(), rotated.previous_expires_at)),
     };
-    show_secret(context, &about, &rotated.token)
+    let about = format!("Rotated {}, id {}. The old secret {previous}.", rotated.name, rotated.token_id);
+    show_secret(context, rotated, &about, &rotated.token)
 }
 
-async fn validate(args: args::Validate, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn validate(args: Validate, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let request = ValidateToken {
         token: password::token(context.io)?,
         required_scopes: (!args.scopes.is_empty()).then_some(args.scopes),
@@ -206,17 +290,14 @@ async fn validate(args: args::Validate, context: &mut Context<'_, '_>) -> Result
         return Ok(exit);
     }
     if validation.valid {
-        write_record(
-            context.io,
-            [
-                ("Valid", "yes".to_owned()),
-                ("ID", validation.token_id.map(|id| id.to_string()).unwrap_or_default()),
-                ("Name", validation.name.unwrap_or_default()),
-                ("Scopes", validation.scopes.join(" ")),
-            ],
-        )?;
+        context.write_record([
+            ("Valid", "yes".to_owned()),
+            ("ID", validation.token_id.map(|id| id.to_string()).unwrap_or_default()),
+            ("Name", validation.name.unwrap_or_default()),
+            ("Scopes", validation.scopes.join(" ")),
+        ])?;
     } else {
-        write_record(context.io, [("Valid", "no".to_owned()), ("Why", validation.detail.unwrap_or_default())])?;
+        context.write_record([("Valid", "no".to_owned()), ("Why", validation.detail.unwrap_or_default())])?;
     }
     Ok(exit)
 }
@@ -236,5 +317,37 @@ pub(super) fn end_of(now: Time, token: &Token) -> String {
         (None, None) => "never".to_owned(),
         (None, Some(at)) if at <= now => format!("expired {}", relative(now, at)),
         (None, Some(at)) => relative(now, at),
+    }
+}
+
+pub(super) fn last_used(now: Time, token: &Token) -> String {
+    token.last_used_at.map_or_else(|| "never".to_owned(), |at| relative(now, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_its_first_moment_and_a_local_time_is_refused() {
+        assert_eq!(time("2027-01-31").unwrap().to_string(), "2027-01-31T00:00:00Z");
+        assert_eq!(time("2027-01-31T12:00:00+01:00").unwrap().to_string(), "2027-01-31T11:00:00Z");
+        for text in ["", "tomorrow", "31.01.2027", "2027-01-31T12:00:00", "2027-01-31T12:00"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_network_of_one() {
+        assert_eq!(cidr("10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
+        assert_eq!(cidr("2001:db8::/32").unwrap().to_string(), "2001:db8::/32");
+        assert!(cidr("10.0.0.0/33").is_err());
+    }
+
+    #[test]
+    fn metadata_keeps_what_follows_the_first_equals_sign() {
+        assert_eq!(pair("query=a=b").unwrap(), ("query".to_owned(), "a=b".to_owned()));
+        assert_eq!(pair("empty=").unwrap(), ("empty".to_owned(), String::new()));
+        assert!(pair("=x").is_err() && pair("x").is_err());
     }
 }

@@ -1,36 +1,163 @@
 //! Users: the people who sign in.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgGroup, Args, Subcommand};
 use shared::api::sessions::EndUserSessions;
 use shared::api::users::{
     CreateUser, DeleteUser, DocumentType, ListUsers, PersonType, ShowUser, Status, UpdateUser, User,
 };
-use shared::cli::{Column, Exit, Grid, clean, moment, relative};
+use shared::cli::Column::{Spare, Whole, Wrapped};
+use shared::cli::{Exit, clean, moment, relative};
 
-use super::{Context, listing, password};
-use crate::args;
+use super::password::{self, NewPassword};
+use super::{Context, listing};
+use crate::args::{Consent, FIRST_ADMIN, Limit, name};
 use crate::error::Error;
-use crate::output::write_record;
 
-listing!(ListUsers, users);
+listing!(ListUsers, users: User);
 
-pub(super) async fn run(command: args::User, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a user; a terminal prompts for the password, without showing it
+    #[command(after_help = FIRST_ADMIN)]
+    Create(Create),
+    /// List users, oldest first
+    List(Limit),
+    /// Show one user
+    #[command(alias = "info")]
+    Show(Named),
+    /// Change a user's names or identity document
+    #[command(group = ArgGroup::new("change").required(true).multiple(true)
+        .args(["username", "name", "person_type", "document_type", "document_number"]))]
+    Update {
+        #[command(flatten)]
+        user: Named,
+        /// New user name
+        #[arg(long, value_name = "NAME", value_parser = name)]
+        username: Option<String>,
+        /// New name of the person
+        #[arg(long, value_name = "TEXT")]
+        name: Option<String>,
+        #[command(flatten)]
+        identity: Identity,
+    },
+    /// Delete a user and end all their sessions; the name can be used again
+    Delete {
+        #[command(flatten)]
+        user: Named,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Set a new password and end every session of a user; a terminal prompts for it, without showing it
+    Passwd {
+        #[command(flatten)]
+        user: Named,
+        #[command(flatten)]
+        password: NewPassword,
+    },
+    /// Allow a user to sign in again
+    Enable(Named),
+    /// Refuse a user's sign-ins, and end all their sessions
+    Disable(Named),
+    /// End every session of a user
+    Logout {
+        #[command(flatten)]
+        user: Named,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Named {
+    /// The user's name or id
+    user: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Create {
+    /// The name to sign in with; spellings that differ in case or Unicode form are one name
+    #[arg(value_name = "NAME", value_parser = name)]
+    username: String,
+    /// The person's name [default: the user name]
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    #[command(flatten)]
+    password: NewPassword,
+    /// Set no password: the user cannot sign in by password until `user passwd`
+    #[arg(long, conflicts_with = "password_stdin")]
+    no_password: bool,
+    /// Create it inactive: the user cannot sign in until `user enable`
+    #[arg(long)]
+    inactive: bool,
+    #[command(flatten)]
+    identity: Identity,
+}
+
+#[derive(Debug, Args)]
+pub struct Identity {
+    /// A natural or a legal (juridical) person
+    #[arg(long, value_name = "N|J", value_parser = person_type())]
+    person_type: Option<PersonType>,
+    /// The kind of identity document
+    #[arg(long, value_name = "DNI|CE|RUC", value_parser = document_type())]
+    document_type: Option<DocumentType>,
+    /// The number of the identity document
+    #[arg(long, value_name = "NUMBER")]
+    document_number: Option<String>,
+}
+
+fn person_type() -> impl TypedValueParser<Value = PersonType> {
+    PossibleValuesParser::new(["N", "J"]).map(|text| if text == "J" { PersonType::J } else { PersonType::N })
+}
+
+fn document_type() -> impl TypedValueParser<Value = DocumentType> {
+    PossibleValuesParser::new(["DNI", "CE", "RUC"]).map(|text| match text.as_str() {
+        "CE" => DocumentType::Ce,
+        "RUC" => DocumentType::Ruc,
+        _ => DocumentType::Dni,
+    })
+}
+
+pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        args::User::Create(args) => create(args, context).await,
-        args::User::List(limit) => list(limit, context).await,
-        args::User::Show(args) => {
-            let user = context.call(&ShowUser { id: args.user }).await?;
+        Command::Create(args) => create(args, context).await,
+        Command::List(limit) => list(limit, context).await,
+        Command::Show(Named { user: id }) => {
+            let user = context.call(&ShowUser { id }).await?;
             show(&user, context)
         }
-        args::User::Update(args) => update(args, context).await,
-        args::User::Delete(args) => delete(args, context).await,
-        args::User::Passwd(args) => passwd(args, context).await,
-        args::User::Enable(args) => set_status(args.user, Status::Active, context).await,
-        args::User::Disable(args) => set_status(args.user, Status::Inactive, context).await,
-        args::User::Logout(args) => logout(args.user, args.consent, context).await,
+        Command::Update { user, username, name, identity } => {
+            let Identity { person_type, document_type, document_number } = identity;
+            let id = user.user;
+            let request =
+                UpdateUser { id, username, name, person_type, document_type, document_number, ..UpdateUser::default() };
+            let user = context.call(&request).await?;
+            show(&user, context)
+        }
+        Command::Delete { user, consent } => {
+            let question = |user: User| {
+                let (name, id) = (clean(&user.username), user.id);
+                let question = format!("Delete the user {name} ({id})? All sessions end, and all grants are deleted");
+                (id.to_string(), user.username, question)
+            };
+            let (id, name) = context.ask_about(consent, user.user, |id| ShowUser { id }, question).await?;
+            let done = context.call(&DeleteUser { id }).await?;
+            context.tell(&done, || format!("Deleted the user {name}"))
+        }
+        Command::Passwd { user: Named { user }, password } => {
+            let password = password::new(password, &user, "--password-stdin", context.io)?;
+            let request = UpdateUser { id: user, password: Some(password), ..UpdateUser::default() };
+            let user = context.call(&request).await?;
+            context.tell(&user, || format!("Set the password of {}; every session has ended", user.username))
+        }
+        Command::Enable(Named { user }) => set_status(user, Status::Active, context).await,
+        Command::Disable(Named { user }) => set_status(user, Status::Inactive, context).await,
+        Command::Logout { user, consent } => logout(user.user, consent, context).await,
     }
 }
 
-async fn create(args: args::UserCreate, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let password = if args.no_password {
         None
     } else {
@@ -42,48 +169,29 @@ async fn create(args: args::UserCreate, context: &mut Context<'_, '_>) -> Result
         password,
         name: args.name,
         status: args.inactive.then_some(Status::Inactive),
-        person_type: args.document.person_type,
-        document_type: args.document.document_type,
-        document_number: args.document.document_number,
+        person_type: args.identity.person_type,
+        document_type: args.identity.document_type,
+        document_number: args.identity.document_number,
     };
     let user = context.call(&request).await?;
     context.tell(&user, || format!("Created the user {}, id {}", user.username, user.id))
 }
 
-async fn list(limit: args::Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let list = context.pages(ListUsers::default(), limit.limit).await?;
-    if context.print_object(&list)? {
-        return Ok(Exit::Ok);
-    }
-    let now = context.now();
-    let mut grid = Grid::new([
-        Column::Wrapped("USER"),
-        Column::Wrapped("NAME"),
-        Column::Whole("STATUS"),
-        Column::Spare("CREATED"),
-        Column::Spare("ID"),
-    ]);
-    for user in &list.users {
+async fn list(limit: Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let columns = [Wrapped("USER"), Wrapped("NAME"), Whole("STATUS"), Spare("CREATED"), Spare("ID")];
+    let row = |now, user: &User| {
         let status = match (user.status, user.has_password) {
             (Status::Active, false) => "no password",
             (status, _) => status.as_str(),
         };
-        grid.row([
-            user.username.clone(),
-            user.name.clone(),
-            status.to_owned(),
-            relative(now, user.created_at),
-            user.id.to_string(),
-        ]);
-    }
-    context.print_grid(&grid, list.next_cursor.as_ref(), "No users. `authctl user create NAME` makes one")
+        let (username, name, id) = (user.username.clone(), user.name.clone(), user.id.to_string());
+        [username, name, status.to_owned(), relative(now, user.created_at), id]
+    };
+    let empty = "No users. `authctl user create NAME` makes one";
+    context.list(ListUsers::default(), limit, empty, columns, row).await
 }
 
 fn show(user: &User, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    if context.print_object(user)? {
-        return Ok(Exit::Ok);
-    }
-    let now = context.now();
     let person = user.person_type.map(|kind| match kind {
         PersonType::N => "natural (N)",
         PersonType::J => "legal (J)",
@@ -93,10 +201,8 @@ fn show(user: &User, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
         DocumentType::Ce => "CE",
         DocumentType::Ruc => "RUC",
     });
-    let number = user.document_number.as_deref();
-    let document: Vec<&str> = document.into_iter().chain(number).collect();
-    write_record(
-        context.io,
+    let document: Vec<&str> = document.into_iter().chain(user.document_number.as_deref()).collect();
+    context.show(user, |now| {
         [
             ("ID", user.id.to_string()),
             ("User", user.username.clone()),
@@ -107,45 +213,8 @@ fn show(user: &User, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
             ("Document", document.join(" ")),
             ("Created", moment(now, user.created_at)),
             ("Changed", moment(now, user.updated_at)),
-        ],
-    )?;
-    Ok(Exit::Ok)
-}
-
-async fn update(args: args::UserUpdate, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let request = UpdateUser {
-        id: args.user,
-        username: args.change.username,
-        name: args.change.name,
-        person_type: args.change.person_type,
-        document_type: args.change.document_type,
-        document_number: args.change.document_number,
-        ..UpdateUser::default()
-    };
-    let user = context.call(&request).await?;
-    show(&user, context)
-}
-
-async fn delete(args: args::UserDelete, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let mut id = args.user;
-    let mut named = id.clone();
-    context
-        .ask(args.consent, async || {
-            let user = context.call(&ShowUser { id: id.clone() }).await?;
-            id = user.id.to_string();
-            named.clone_from(&user.username);
-            Ok(format!("Delete the user {} ({id})? Every session ends, and every grant goes", clean(&user.username)))
-        })
-        .await?;
-    let done = context.call(&DeleteUser { id }).await?;
-    context.tell(&done, || format!("Deleted the user {named}"))
-}
-
-async fn passwd(args: args::UserPasswd, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let password = password::new(args.password, &args.user, "--password-stdin", context.io)?;
-    let request = UpdateUser { id: args.user, password: Some(password), ..UpdateUser::default() };
-    let user = context.call(&request).await?;
-    context.tell(&user, || format!("Set the password of {}; every session has ended", user.username))
+        ]
+    })
 }
 
 async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -157,7 +226,7 @@ async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -
 }
 
 /// Ends every session of a user.
-pub(super) async fn logout(id: String, consent: args::Consent, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+pub(super) async fn logout(id: String, consent: Consent, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     context.ask(consent, async || Ok(format!("End every session of {}?", clean(&id)))).await?;
     let ended = context.call(&EndUserSessions { id: id.clone() }).await?;
     context.tell(&ended, || match ended.ended {

@@ -1,0 +1,148 @@
+//! The command line: what every command takes. A command's own arguments stand beside it, in `commands`. Everything
+//! that can be wrong with an argument is reported here and there, before any call.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, RangedI64ValueParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use shared::cli::Format;
+use shared::client::Endpoint;
+
+use crate::commands::{apply, audit, grant, lockout, login, permission, role, service, session, token, user};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 refused, 2 wrong command line, 3 not authenticated, 4 no answer, 5 changes found by `apply --dry-run \
+--exit-code`.
+
+Without --server, authctl talks to the daemon on this machine through its admin socket, where the kernel identifies you.
+`authctl user create --help` shows how to create the first administrator.";
+
+/// How the first administrator is created: shown wherever somebody may look for a default password.
+pub const FIRST_ADMIN: &str = "\
+Create the first administrator on the machine where authd runs, as root or as authd's own user:
+  authctl user create alice
+  authctl grant alice authd-admin --service authd
+From then on, from anywhere: authctl login --server URL --user alice";
+
+/// The operator's tool for authd: API tokens, users and their access, sessions, the audit log
+#[derive(Debug, Parser)]
+#[command(name = "authctl", version, after_help = EXIT_CODES)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Talk to this daemon over HTTP, with the token in AUTHCTL_TOKEN or ADMIN_TOKEN (or in the file that
+    /// AUTHCTL_TOKEN_FILE or ADMIN_TOKEN_FILE names), else with the session of `authctl login` [env: AUTHCTL_SERVER]
+    #[arg(long, global = true, value_name = "URL", value_parser = Endpoint::url, conflicts_with = "socket")]
+    pub server: Option<Endpoint>,
+    /// Talk to the daemon behind this admin socket [env: AUTHD_ADMIN_SOCKET]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Allow sending tokens and passwords unencrypted to an http:// server on another machine
+    #[arg(long, global = true)]
+    pub insecure: bool,
+    /// Seconds to wait for an answer
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout: u64,
+    /// Output format: a table for people, or the API's own object
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table", value_parser = format_parser())]
+    pub output: Format,
+}
+
+fn format_parser() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::NAMES).try_map(|name| name.parse())
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a token and print its secret, this once (short for `token create`)
+    Create(token::Create),
+    /// List tokens, newest first (short for `token list`)
+    List(token::List),
+    /// Show one token (short for `token info`)
+    Info(token::Info),
+    /// Revoke a token permanently (short for `token revoke`)
+    Revoke(token::Revoke),
+    /// Manage API tokens
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Token(token::Command),
+    /// Manage users: the people who sign in
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true, after_help = FIRST_ADMIN)]
+    User(user::Command),
+    /// Manage services, their roles and their tokens
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Service(service::Command),
+    /// Manage roles: named sets of permissions
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Role(role::Command),
+    /// Manage permissions: names of actions, which the services define
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Permission(permission::Command),
+    /// Give a user roles, or single permissions, in a service
+    #[command(after_help = FIRST_ADMIN)]
+    #[command(override_usage = "authctl grant [OPTIONS] --service <SERVICE> <USER> [ROLE]...")]
+    Grant(grant::Grant),
+    /// Take roles, or single permissions, in a service from a user
+    #[command(override_usage = "authctl ungrant [OPTIONS] --service <SERVICE> <USER> [ROLE]...")]
+    Ungrant(grant::Grant),
+    /// List the roles and permissions given to users, and in which services
+    Grants(grant::List),
+    /// Check whether a user has a permission in a service, and show why (exit code 1 when not)
+    Can(grant::Can),
+    /// Make services, roles, permissions and grants match a file; shows the plan first
+    #[command(after_help = apply::FILE_FORMAT)]
+    Apply(apply::Apply),
+    /// List and end sessions of users
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Session(session::Command),
+    /// List and clear lockouts after failed logins
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Lockout(lockout::Command),
+    /// Sign in to a server; later calls to it use the session until it ends
+    Login(login::Login),
+    /// End the session of `authctl login` at a server
+    Logout,
+    /// Change your own password, as the user signed in by `authctl login`; ends every other session of yours
+    Passwd(login::OwnPassword),
+    /// Show how the daemon identifies you, and your permissions on it
+    Whoami,
+    /// Show the audit log, newest first
+    Audit(audit::Audit),
+    /// Show the daemon's version, settings and health (exit code 1 when it is unhealthy)
+    Status,
+    /// Print the completion script of a shell
+    Completions {
+        #[arg(action = ArgAction::Set)]
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Limit {
+    /// Maximum number of entries to show
+    #[arg(id = "limit", long = "limit", value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub entries: u64,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Consent {
+    /// Do not ask for confirmation; required without a terminal
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+pub fn days() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=36_500)
+}
+
+pub fn name(text: &str) -> Result<String, String> {
+    shared::names::check(text).map(|_| text.to_owned())
+}
