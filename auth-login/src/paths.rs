@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use shared::paths::xdg_dir;
+
 use crate::error::Error;
 use crate::io::Io;
 
@@ -22,8 +24,7 @@ impl Paths {
     pub fn find(io: &Io) -> Result<Self, Error> {
         let home = io.dir("HOME");
         let under = |xdg: &str, default: &str| {
-            io.dir(xdg)
-                .or_else(|| Some(home.as_ref()?.join(default)))
+            xdg_dir(|name| io.var(name).cloned(), xdg, default)
                 .ok_or_else(|| Error::usage(format!("there is no home: set HOME, or {xdg}, to an absolute path")))
         };
         let aws = |variable: &str, name: &str| match io.var(variable) {

@@ -171,7 +171,7 @@ pub(crate) fn token_variable(io: &Io<'_>) -> Option<&'static str> {
 fn session_token(endpoint: &Endpoint, io: &Io<'_>) -> Result<Option<Secret>, Error> {
     let Some(folder) = session_store::Folder::find(io) else { return Ok(None) };
     match folder.session(&session_store::name(endpoint))? {
-        Some(kept) => kept.token(),
+        Some(session) => session.token(),
         None => Ok(None),
     }
 }

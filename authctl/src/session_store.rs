@@ -1,13 +1,13 @@
-//! The session of `authctl login`, as this machine keeps it: for each server one small file for its owner alone, in
-//! `$XDG_STATE_HOME/authctl`. The session's token is in that file or in the keyring; where, is said at each sign-in.
+//! Stored sessions of `authctl login`: for each server one small file for its owner alone, in
+//! `$XDG_STATE_HOME/authctl`. The session's token is in that file or in the keyring; each sign-in tells which.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use shared::client::Endpoint;
 use shared::disk::{self, Look};
-use shared::keyring::Keyring;
+use shared::keyring::{Keyring, TokenStore};
+use shared::paths::xdg_dir;
 use shared::secret::Secret;
 
 use crate::Io;
@@ -16,16 +16,6 @@ use crate::error::Error;
 pub(crate) const KEYRING: Keyring = Keyring::of("authctl");
 /// No file of ours comes near this.
 const MAX_BYTES: u64 = 64 << 10;
-
-/// Where a session's token is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum TokenStore {
-    /// The Secret Service of the desktop
-    Keyring,
-    /// A file that only you can read
-    File,
-}
 
 /// A session at one server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,9 +53,7 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     /// `None` without a home.
     pub(crate) fn find(io: &Io<'_>) -> Option<Self> {
-        // The XDG specification ignores relative paths.
-        let dir = |name| (io.env)(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let state = dir("XDG_STATE_HOME").or_else(|| Some(dir("HOME")?.join(".local/state")))?;
+        let state = xdg_dir(|name| (io.env)(name).map(Into::into), "XDG_STATE_HOME", ".local/state")?;
         Some(Self(state.join("authctl")))
     }
 
@@ -74,9 +62,7 @@ impl Folder {
     }
 
     fn file(&self, server: &str) -> PathBuf {
-        let hash = Sha256::digest(server);
-        let name = hash.iter().take(16).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        self.0.join(format!("{name}.json"))
+        self.0.join(format!("{}.json", disk::fingerprint(server)))
     }
 
     /// The session at a server; `None` when there is none.
@@ -86,36 +72,36 @@ impl Folder {
         let read = disk::read(&path, MAX_BYTES).map_err(|error| failed("read", &path, error))?;
         let Some(bytes) = read else { return Ok(None) };
         // What is wrong with it is not told: the text around may be the token.
-        let kept: StoredSession = serde_json::from_slice(&bytes)
+        let stored: StoredSession = serde_json::from_slice(&bytes)
             .map_err(|_| Error::NotAuthenticated(format!("{} is not as authctl wrote it; {advice}", path.display())))?;
-        Ok(Some(kept).filter(|kept| kept.server == server))
+        Ok(Some(stored).filter(|stored| stored.server == server))
     }
 
     /// Stores a session; on disk, or in the keyring, when this returns.
-    pub(crate) fn save(&self, kept: StoredSession) -> Result<(), Error> {
-        let path = self.file(&kept.server);
+    pub(crate) fn save(&self, session: StoredSession) -> Result<(), Error> {
+        let path = self.file(&session.server);
         disk::make_dir(&self.0).map_err(|error| failed("make the folder", &self.0, error))?;
-        let record = match (kept.store, &kept.token) {
+        let record = match (session.store, &session.token) {
             (TokenStore::Keyring, Some(token)) => {
-                KEYRING.save(&kept.server, token).map_err(|problem| {
+                KEYRING.save(&session.server, token).map_err(|problem| {
                     Error::Refused(format!(
                         "the session's token cannot be stored in the keyring: {problem}. Keep it in a file: --token-store file"
                     ))
                 })?;
-                StoredSession { token: None, ..kept }
+                StoredSession { token: None, ..session }
             }
-            _ => kept,
+            _ => session,
         };
         let bytes = serde_json::to_vec(&record).map_err(|error| failed("write", &path, error.into()))?;
         disk::replace(&path, &bytes, Look::PRIVATE).map_err(|error| failed("write", &path, error))
     }
 
     /// Forgets a session: its file first, so that nothing goes on using it.
-    pub(crate) fn remove(&self, kept: &StoredSession) -> Result<(), Error> {
-        let path = self.file(&kept.server);
+    pub(crate) fn remove(&self, session: &StoredSession) -> Result<(), Error> {
+        let path = self.file(&session.server);
         disk::remove(&path).map_err(|error| failed("remove", &path, error))?;
-        if kept.store == TokenStore::Keyring {
-            let removed = KEYRING.remove(&kept.server);
+        if session.store == TokenStore::Keyring {
+            let removed = KEYRING.remove(&session.server);
             removed
                 .map_err(|problem| Error::Refused(format!("the session's token is still in the keyring: {problem}")))?;
         }
@@ -141,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    fn kept(server: &str) -> StoredSession {
+    fn stored(server: &str) -> StoredSession {
         let (server, user) = (server.to_owned(), "alice".to_owned());
         StoredSession { server, user, store: TokenStore::File, token: Some(Secret::new("t0ken")) }
     }
@@ -151,12 +137,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder(dir.path().join("authctl"));
         assert!(folder.session("http://a").unwrap().is_none());
-        folder.save(kept("http://a")).unwrap();
+        folder.save(stored("http://a")).unwrap();
         assert_eq!(folder.session("http://a").unwrap().unwrap().token().unwrap(), Some(Secret::new("t0ken")));
         assert!(folder.session("http://b").unwrap().is_none());
         assert_eq!(std::fs::metadata(folder.file("http://a")).unwrap().mode() & 0o777, 0o600);
         assert_eq!(std::fs::metadata(folder.path()).unwrap().mode() & 0o777, 0o700);
-        folder.remove(&kept("http://a")).unwrap();
+        folder.remove(&stored("http://a")).unwrap();
         assert!(folder.session("http://a").unwrap().is_none());
     }
 

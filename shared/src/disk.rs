@@ -8,6 +8,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 /// What a replaced file looks like to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
@@ -87,6 +89,12 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
         return Err(io::Error::other(format!("it is larger than {limit} bytes")));
     }
     Ok(Some(bytes))
+}
+
+/// A file name for any text: 128 bits of its SHA-256 in hex.
+pub fn fingerprint(text: &str) -> String {
+    let hash: [u8; 32] = Sha256::digest(text).into();
+    hex::encode(&hash[..16])
 }
 
 /// Makes a folder and its parents, for their owner alone; an existing folder stays as it is.

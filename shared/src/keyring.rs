@@ -4,17 +4,40 @@
 //! client starts a runtime itself, and a keyring that waits for somebody to unlock it would freeze everything.
 //! The errors say in one clause what the keyring did; the program adds what to do.
 
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use keyring::v1::{Entry, Error as KeyringError};
+use serde::{Deserialize, Serialize};
 
 use crate::secret::Secret;
 
 /// Long enough for a person to unlock it at a sign-in.
 const STORE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A tool waits behind this one.
-const SWIFT: Duration = Duration::from_secs(5);
+/// Without a person who could unlock it: a tool waits for the answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where a program stores the token of a session. The names stand in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum TokenStore {
+    /// The Secret Service of the desktop
+    Keyring,
+    /// A file that only you can read
+    File,
+}
+
+impl TokenStore {
+    /// For people, after "stored"; the file is in `dir`.
+    pub fn place(self, dir: &Path) -> String {
+        match self {
+            Self::Keyring => "in the keyring".to_owned(),
+            Self::File => format!("in a file that only you can read, in {}", dir.display()),
+        }
+    }
+}
 
 /// The entries of one program.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +50,23 @@ impl Keyring {
         Self { program }
     }
 
+    /// Where a token is to be stored: as wanted, else in the keyring if it works. The text says why it is not, or nothing.
+    pub fn choose(self, wanted: Option<TokenStore>, random: &[u8]) -> Result<(TokenStore, String), String> {
+        if wanted == Some(TokenStore::File) {
+            return Ok((TokenStore::File, String::new()));
+        }
+        match self.probe(random) {
+            Ok(()) => Ok((TokenStore::Keyring, String::new())),
+            Err(problem) if wanted.is_some() => Err(format!(
+                "the keyring cannot be used: {problem}. Unlock it and try again, or use --token-store file"
+            )),
+            Err(problem) => Ok((TokenStore::File, format!(", since {problem}"))),
+        }
+    }
+
     /// Whether the keyring stores and returns what it is given; why not, if not.
     /// The entry's name is of `random`, so that two probes at once do not take each other's away.
-    pub fn probe(self, random: &[u8]) -> Result<(), String> {
+    fn probe(self, random: &[u8]) -> Result<(), String> {
         let name = format!("probe-{}", hex::encode(random));
         let stored = bounded(STORE_TIMEOUT, move || {
             let entry = Entry::new(self.program, &name)?;
@@ -44,7 +81,7 @@ impl Keyring {
     /// The secret under this name; `None` only from a keyring that answers that it has none.
     pub fn find(self, name: &str) -> Result<Option<Secret>, String> {
         let name = name.to_owned();
-        let found = bounded(SWIFT, move || match Entry::new(self.program, &name)?.get_password() {
+        let found = bounded(READ_TIMEOUT, move || match Entry::new(self.program, &name)?.get_password() {
             Err(KeyringError::NoEntry) => Ok(None),
             other => other.map(Some),
         })?;
@@ -59,7 +96,7 @@ impl Keyring {
     /// Forgets a secret; one that is not there is forgotten.
     pub fn remove(self, name: &str) -> Result<(), String> {
         let name = name.to_owned();
-        bounded(SWIFT, move || match Entry::new(self.program, &name)?.delete_credential() {
+        bounded(READ_TIMEOUT, move || match Entry::new(self.program, &name)?.delete_credential() {
             Err(KeyringError::NoEntry) => Ok(()),
             other => other,
         })

@@ -1,6 +1,7 @@
 //! Where things are when nobody says: the same answer for the daemon and for its clients.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The admin socket's name inside its directory.
@@ -15,6 +16,13 @@ fn is_root() -> bool {
 /// An environment variable that holds an absolute path (the XDG specification ignores relative ones).
 fn dir(name: &str) -> Option<PathBuf> {
     env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// The directory of an XDG variable, else `default` in the home directory. Relative paths are ignored, as the XDG Base
+/// Directory Specification demands. `None` without a home.
+pub fn xdg_dir(env: impl Fn(&str) -> Option<OsString>, variable: &str, default: &str) -> Option<PathBuf> {
+    let dir = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    dir(variable).or_else(|| Some(dir("HOME")?.join(default)))
 }
 
 /// The first of a list that systemd may have set to several directories separated by colons.
@@ -32,7 +40,7 @@ pub fn data_dir() -> Option<PathBuf> {
     if is_root() {
         return Some(PathBuf::from("/var/lib/authd"));
     }
-    dir("XDG_STATE_HOME").or_else(|| Some(dir("HOME")?.join(".local/state"))).map(|path| path.join("authd"))
+    xdg_dir(|name| env::var_os(name), "XDG_STATE_HOME", ".local/state").map(|path| path.join("authd"))
 }
 
 /// Where the daemon puts its admin socket: `$RUNTIME_DIRECTORY`, else `/run/authd` (root), else

@@ -5,12 +5,7 @@ use shared::secret::Secret;
 
 use crate::error::Error;
 
-const KEYRING: Keyring = Keyring::of("auth-login");
-
-/// See [`Keyring::probe`].
-pub fn probe(random: &[u8]) -> Result<(), String> {
-    KEYRING.probe(random)
-}
+pub const KEYRING: Keyring = Keyring::of("auth-login");
 
 /// The token under this name. Only a keyring that has none says that nobody is signed in; one that is locked or away
 /// says nothing of the session.

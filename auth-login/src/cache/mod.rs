@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
-use shared::disk::{self, Look};
+use shared::disk::{self, Look, fingerprint};
 
 pub use credentials::Credentials;
-pub use session::{PendingLogin, Session, TokenStore};
+pub use session::{PendingLogin, Session};
+pub use shared::keyring::TokenStore;
 
 use crate::aws_files::ProfileName;
 use crate::error::Error;
@@ -33,11 +33,6 @@ impl Key {
     pub fn new(server: &str, profile: &ProfileName) -> Self {
         Self(fingerprint(&format!("{server}\n{profile}")))
     }
-}
-
-/// 128 bits in hex: a file name for any text.
-fn fingerprint(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(16).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 /// The folder.

@@ -1,20 +1,11 @@
 //! A signed-in device, as this machine remembers it.
 
 use serde::{Deserialize, Serialize};
+use shared::keyring::TokenStore;
 use shared::secret::Secret;
 
 use super::keyring;
 use crate::error::Error;
-
-/// Where the device token lives. Chosen once, at the first sign-in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum TokenStore {
-    /// The Secret Service of the desktop.
-    Keyring,
-    /// A file of mode 0600.
-    File,
-}
 
 /// A session of one server and profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -12,8 +12,9 @@ use super::sign_in::{self, Choices};
 use super::{Context, Written, duration};
 use crate::api::Api;
 use crate::args::LoginFlags;
+use crate::cache::keyring::KEYRING;
 use crate::cache::lock::{self, Held};
-use crate::cache::{Credentials, PendingLogin, Session, TokenStore, keyring};
+use crate::cache::{Credentials, PendingLogin, Session, TokenStore};
 use crate::error::Error;
 use crate::settings::{ProfileSettings, Settings};
 
@@ -183,26 +184,12 @@ async fn login_lock(context: &mut Context<'_>) -> Result<(Held, bool), Error> {
 /// Where the device token goes: as asked, as ever, or a keyring if there is one. Said aloud when it is decided.
 fn token_store(context: &mut Context<'_>, asked: Option<TokenStore>) -> Result<TokenStore, Error> {
     let remembered = context.settings.token_store;
-    let (store, why) = match asked.or(remembered) {
-        Some(TokenStore::File) => (TokenStore::File, String::new()),
-        // Before a person signs in for a token that could not be kept.
-        wanted => match keyring::probe(&context.io.random::<8>()) {
-            Ok(()) => (TokenStore::Keyring, String::new()),
-            Err(problem) if wanted.is_some() => {
-                return Err(Error::refused(format!(
-                    "the keyring cannot be used: {problem}. Unlock it and try again, or use --token-store file"
-                )));
-            }
-            Err(problem) => (TokenStore::File, format!(", since {problem}")),
-        },
-    };
+    // Before a person signs in for a token that could not be stored.
+    let (store, why) = KEYRING.choose(asked.or(remembered), &context.io.random::<8>()).map_err(Error::refused)?;
     if remembered == Some(store) {
         return Ok(store);
     }
-    let place = match store {
-        TokenStore::Keyring => "in the keyring".to_owned(),
-        TokenStore::File => format!("in a file that only you can read, in {}", context.cache.dir().display()),
-    };
+    let place = store.place(context.cache.dir());
     context.io.say(format!("The device token is kept {place}{why}. To change that: --token-store"));
     if let Err(error) = context.settings.remember_token_store(store) {
         context.io.say(format!("warning: this choice is not remembered: {error}"));

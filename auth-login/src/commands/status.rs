@@ -6,7 +6,7 @@ use super::{Context, duration};
 use crate::args::Output;
 use crate::aws_files::Owner;
 use crate::cache::credentials::rfc3339;
-use crate::cache::{Credentials, Session, TokenStore};
+use crate::cache::{Credentials, Session};
 use crate::error::Error;
 
 pub fn run(context: &mut Context<'_>, output: Output) -> Result<(), Error> {
@@ -59,10 +59,7 @@ fn text(context: &mut Context<'_>, session: &Session, keys: Option<&Credentials>
         at if at > now => format!("ends in {} at the latest ({})", duration(at - now), rfc3339(at)),
         _ => format!("has ended; run: {}", context.login_command()),
     };
-    let store = match session.store {
-        TokenStore::Keyring => "in the keyring".to_owned(),
-        TokenStore::File => format!("in a file that only you can read, in {}", context.cache.dir().display()),
-    };
+    let store = session.store.place(context.cache.dir());
     let role = keys.map(|keys| format!("{} {}", keys.role, keys.role_arn).trim().to_owned()).unwrap_or_default();
     let lines = [
         ("profile", profile.to_string()),

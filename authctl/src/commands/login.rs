@@ -3,6 +3,7 @@
 use clap::Args;
 use shared::api::sessions::{self, ChangePassword, LoggedIn, Logout, WhoAmI};
 use shared::cli::{Exit, clean, moment};
+use shared::keyring::TokenStore;
 use shared::secret::Secret;
 use shared::time::Time;
 
@@ -10,7 +11,7 @@ use super::Context;
 use super::password::{self, NewPassword};
 use crate::connect::{self, Credentials};
 use crate::error::Error;
-use crate::session_store::{self, Folder, KEYRING, StoredSession, TokenStore};
+use crate::session_store::{self, Folder, KEYRING, StoredSession};
 
 #[derive(Debug, Args)]
 pub struct Login {
@@ -32,7 +33,8 @@ pub struct OwnPassword {
 }
 
 fn folder(context: &Context<'_, '_>) -> Result<Folder, Error> {
-    let none = || Error::Usage("there is no home to keep a session in: set HOME, or XDG_STATE_HOME".to_owned());
+    let none =
+        || Error::Usage("there is no home directory to store a session in: set HOME, or XDG_STATE_HOME".to_owned());
     Folder::find(context.io).ok_or_else(none)
 }
 
@@ -43,7 +45,7 @@ pub(super) async fn login(args: Login, context: &mut Context<'_, '_>) -> Result<
     let before = folder.session(&server).ok().flatten();
     let username = match (args.user, context.io.person) {
         (Some(user), _) => user,
-        (None, Some(person)) => person.line("User", before.as_ref().map(|kept| kept.user.as_str()))?,
+        (None, Some(person)) => person.line("User", before.as_ref().map(|session| session.user.as_str()))?,
         (None, None) => {
             let detail = "there is no terminal to ask for the user name on: say --user NAME and --password-stdin";
             return Err(Error::Usage(detail.to_owned()));
@@ -52,12 +54,13 @@ pub(super) async fn login(args: Login, context: &mut Context<'_, '_>) -> Result<
     let prompt = format!("Password of {} at {server} (not shown)", clean(&username));
     let password = password::existing(args.password, &prompt, context.io)?;
     // Before somebody signs in for a token that could not be kept.
-    let (store, why) = choose_store(args.token_store, before.as_ref(), context)?;
+    let wanted = args.token_store.or_else(|| before.as_ref().map(|session| session.store));
+    let (store, why) = KEYRING.choose(wanted, (context.io.new_key)().as_bytes()).map_err(Error::Refused)?;
     let answer = context.call(&sessions::Login { username, password, totp: None }).await?;
     let user = answer.payload.username.clone();
-    let kept = StoredSession { server: server.clone(), user, store, token: Some(answer.token.clone()) };
-    let old = before.as_ref().and_then(|kept| kept.token().ok().flatten());
-    if let Err(error) = folder.save(kept) {
+    let session = StoredSession { server: server.clone(), user, store, token: Some(answer.token.clone()) };
+    let old = before.as_ref().and_then(|session| session.token().ok().flatten());
+    if let Err(error) = folder.save(session) {
         // Nobody has its token but this process: it must not live on at authd.
         end_session(answer.token, context).await.ok();
         return Err(error);
@@ -70,11 +73,11 @@ pub(super) async fn login(args: Login, context: &mut Context<'_, '_>) -> Result<
         // It ends by itself if this fails.
         end_session(old, context).await.ok();
     }
-    tell_login(&answer, &server, &place(store, &why, &folder), context)
+    tell_login(&answer, &server, &(store.place(folder.path()) + &why), context)
 }
 
 fn tell_login(answer: &LoggedIn, server: &str, place: &str, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    writeln!(context.io.err, "The session's token is kept {place}")?;
+    writeln!(context.io.err, "The session's token is kept {}", clean(place))?;
     if let Some(variable) = connect::token_variable(context.io) {
         writeln!(context.io.err, "note: {variable} is set, and goes before the session")?;
     }
@@ -88,32 +91,6 @@ fn tell_login(answer: &LoggedIn, server: &str, place: &str, context: &mut Contex
     Ok(Exit::Ok)
 }
 
-/// Where the token goes: as asked, as before, or a keyring if there is one; and why not there, if it is not.
-fn choose_store(
-    asked: Option<TokenStore>,
-    before: Option<&StoredSession>,
-    context: &Context<'_, '_>,
-) -> Result<(TokenStore, String), Error> {
-    let wanted = asked.or_else(|| before.map(|kept| kept.store));
-    if wanted == Some(TokenStore::File) {
-        return Ok((TokenStore::File, String::new()));
-    }
-    match KEYRING.probe((context.io.new_key)().as_bytes()) {
-        Ok(()) => Ok((TokenStore::Keyring, String::new())),
-        Err(problem) if wanted.is_some() => Err(Error::Refused(format!(
-            "the keyring cannot be used: {problem}. Unlock it and try again, or use --token-store file"
-        ))),
-        Err(problem) => Ok((TokenStore::File, format!(", since {problem}"))),
-    }
-}
-
-fn place(store: TokenStore, why: &str, folder: &Folder) -> String {
-    match store {
-        TokenStore::Keyring => "in the keyring".to_owned(),
-        TokenStore::File => format!("in a file that only you can read, in {}{}", folder.path().display(), clean(why)),
-    }
-}
-
 /// Ends the session of a token, whatever this client shows otherwise.
 async fn end_session(token: Secret, context: &Context<'_, '_>) -> Result<(), Error> {
     let client = context.client.clone().with_bearer(token);
@@ -123,12 +100,12 @@ async fn end_session(token: Secret, context: &Context<'_, '_>) -> Result<(), Err
 pub(super) async fn logout(context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let folder = folder(context)?;
     let server = session_store::name(context.client.endpoint());
-    let Some(kept) = folder.session(&server)? else {
+    let Some(session) = folder.session(&server)? else {
         return Err(Error::NotAuthenticated(format!("you are not signed in to {server}")));
     };
     // Neither a keyring nor a daemon that does not answer may keep the token on this machine.
-    let token = kept.token();
-    let removed = folder.remove(&kept);
+    let token = session.token();
+    let removed = folder.remove(&session);
     let ended = match token {
         Ok(Some(token)) => end_session(token, context).await,
         Ok(None) => Ok(()),
