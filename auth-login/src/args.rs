@@ -21,16 +21,16 @@ pub struct Args {
 /// Which session is meant.
 #[derive(Clone, Debug, Default, Flags)]
 pub struct Target {
-    /// Where authd is [default: that of the profile, else of the first sign-in, else http://127.0.0.1:8080]
+    /// authd's address [default: that of the profile, else of the first sign-in, else http://127.0.0.1:8080]
     #[arg(long, global = true, env = "AUTH_LOGIN_SERVER", value_name = "URL")]
     pub server: Option<String>,
     /// The AWS profile
     #[arg(long, global = true, env = "AUTH_LOGIN_PROFILE", value_name = "NAME", default_value = "default")]
     pub profile: String,
-    /// The AWS role, by its name in authd [default: as at the sign-in, else the first you may use]
+    /// The AWS role, by its name in authd [default: the role chosen at sign-in, else the first you may use]
     #[arg(long, global = true, value_name = "NAME")]
     pub role: Option<String>,
-    /// Allow http to another machine
+    /// Allow unencrypted http to another machine
     #[arg(long, global = true)]
     pub insecure: bool,
 }
@@ -38,20 +38,20 @@ pub struct Target {
 /// How to sign in.
 #[derive(Clone, Debug, Default, Flags)]
 pub struct LoginFlags {
-    /// Sign in with a browser on another device, and paste what it shows
+    /// Sign in with a browser on another device, and paste the code that it shows
     #[arg(long)]
     pub no_browser: bool,
-    /// Overwrite a profile that somebody else wrote
+    /// Overwrite a profile that auth-login did not write
     #[arg(long)]
     pub force: bool,
-    /// Sign in anew though the session lives, for example as somebody else
+    /// Sign in again although a session exists, for example as another user
     #[arg(long)]
     pub again: bool,
-    /// Which identity provider
+    /// The identity provider, by its name in authd
     #[arg(long, value_name = "NAME")]
     pub provider: Option<String>,
-    /// Where to keep the device token [default: chosen at the first sign-in and kept]
-    #[arg(long, value_name = "PLACE", env = "AUTH_LOGIN_TOKEN_STORE")]
+    /// Where to store the device token [default: as at the first sign-in: the keyring if there is one, else a file]
+    #[arg(long, value_name = "STORE", env = "AUTH_LOGIN_TOKEN_STORE")]
     pub token_store: Option<TokenStore>,
 }
 
@@ -59,14 +59,14 @@ pub struct LoginFlags {
 pub enum Command {
     /// Sign in and write working keys into the AWS credentials file
     Login(LoginFlags),
-    /// Who is signed in, and how long the keys work
+    /// Show who is signed in, and when the keys expire
     Status {
         #[arg(long, short, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
-    /// Fetch fresh keys now
+    /// Fetch new keys now
     Renew {
-        /// Overwrite a profile that somebody else wrote
+        /// Overwrite a profile that auth-login did not write
         #[arg(long)]
         force: bool,
     },
@@ -74,20 +74,20 @@ pub enum Command {
     Logout,
     /// Print keys for the AWS tools (`credential_process` in ~/.aws/config)
     CredentialProcess,
-    /// Run a command with fresh keys in its environment
+    /// Run a command with valid keys in its environment
     Exec {
         #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
-    /// Keep the keys in the credentials file fresh until stopped
+    /// Renew the keys in the credentials file before they expire, until stopped
     Agent {
-        /// Overwrite a profile that somebody else wrote
+        /// Overwrite a profile that auth-login did not write
         #[arg(long)]
         force: bool,
     },
-    /// Make ~/.aws/config ask this program for the profile's keys
+    /// Set credential_process in ~/.aws/config, so that AWS tools get the profile's keys from this program
     Configure {
-        /// Replace another credential_process
+        /// Replace a credential_process that auth-login did not write
         #[arg(long)]
         force: bool,
     },

@@ -1,5 +1,5 @@
-//! Finding the daemon: `--server`, `--socket`, `AUTHCTL_SERVER`, `AUTHD_ADMIN_SOCKET`, else the places where authd puts
-//! its admin socket, skipping dead ones; and what is shown to it.
+//! Finds the daemon by `--server`, `--socket`, `AUTHCTL_SERVER` or `AUTHD_ADMIN_SOCKET`, else by the paths where authd
+//! creates its admin socket, skipping dead ones; and chooses the credentials to send.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -19,19 +19,19 @@ use crate::session_store;
 /// A daemon that accepts is on the same machine; its kernel answers at once unless the queue of callers is full.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A way to the daemon, and what is shown on it.
+/// A client of the daemon, and the credentials that it sends.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub client: Client,
     pub credentials: Credentials,
 }
 
-/// What a caller shows.
+/// The credentials of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Credentials {
-    /// Over a socket: who the kernel says.
+    /// None sent: on a socket the kernel identifies the caller.
     Peer,
-    /// Nothing.
+    /// None, over HTTP.
     None,
     /// A token from the environment.
     Token,
@@ -107,8 +107,8 @@ async fn choose(global: &Global, io: &mut Io<'_>) -> Result<Endpoint, Error> {
     find_socket(candidates, io).await
 }
 
-/// The first that answers. One that is alive but closed to this user is passed over aloud, so that nobody talks to
-/// another daemon than they think.
+/// The first that answers. A socket that this user may not open is skipped with a note on stderr, because the next
+/// one may belong to another daemon than the user expects.
 async fn find_socket(candidates: Vec<PathBuf>, io: &mut Io<'_>) -> Result<Endpoint, Error> {
     let mut tried = Vec::new();
     for path in candidates {

@@ -1,4 +1,4 @@
-//! The difference between what is wanted and what there is, as changes for people and as steps for the daemon.
+//! The difference between the file and the daemon's current state, as changes for people and as calls of the daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
 
