@@ -5,7 +5,6 @@
 //! *before* the keys that came with it are used: authd takes the old one only until then.
 
 pub mod credentials;
-pub mod keyring;
 pub mod lock;
 pub mod session;
 
@@ -16,7 +15,7 @@ use serde::de::DeserializeOwned;
 use shared::disk::{self, Look, fingerprint};
 
 pub use credentials::Credentials;
-pub use session::{PendingLogin, Session};
+pub use session::{KEYRING, PendingLogin, Session};
 pub use shared::keyring::TokenStore;
 
 use crate::aws_files::ProfileName;

@@ -1,11 +1,12 @@
 //! A signed-in device, as this machine remembers it.
 
 use serde::{Deserialize, Serialize};
-use shared::keyring::TokenStore;
+use shared::keyring::{Keyring, TokenStore};
 use shared::secret::Secret;
 
-use super::keyring;
 use crate::error::Error;
+
+pub const KEYRING: Keyring = Keyring::of("auth-login");
 
 /// A session of one server and profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,11 +42,20 @@ pub struct PendingLogin {
 }
 
 impl Session {
-    /// The device token, wherever it is.
+    /// The device token, wherever it is. Only a keyring that answers that it has none means that nobody is signed in.
     pub fn token(&self) -> Result<Secret, Error> {
         match (&self.token, self.store) {
             (Some(token), _) => Ok(token.clone()),
-            (None, TokenStore::Keyring) => keyring::find(&self.keyring_name()),
+            (None, TokenStore::Keyring) => match KEYRING.find(&self.keyring_name()) {
+                Ok(Some(token)) => Ok(token),
+                Ok(None) => Err(Error::not_authenticated(
+                    "the device token is not in the keyring any more; sign in again with: auth-login",
+                )),
+                Err(problem) => Err(Error::unreachable(format!(
+                    "the device token is in the keyring, and {problem}. Unlock it and try again, or sign in anew and keep the \
+                     token in a file: auth-login --again --token-store file"
+                ))),
+            },
             (None, TokenStore::File) => {
                 Err(Error::not_authenticated("the stored session has no token; sign in again with: auth-login"))
             }
@@ -56,7 +66,12 @@ impl Session {
     pub(super) fn stored_elsewhere(&self) -> Result<Option<Self>, Error> {
         match (&self.token, self.store) {
             (Some(token), TokenStore::Keyring) => {
-                keyring::save(&self.keyring_name(), token)?;
+                KEYRING.save(&self.keyring_name(), token).map_err(|problem| {
+                    Error::refused(format!(
+                        "the device token cannot be stored in the keyring: {problem}. Keep it in a file: auth-login \
+                         --token-store file"
+                    ))
+                })?;
                 Ok(Some(Self { token: None, ..self.clone() }))
             }
             _ => Ok(None),
@@ -66,7 +81,9 @@ impl Session {
     /// Takes the token out of the keyring, if it is there.
     pub fn forget_token(&self) -> Result<(), Error> {
         match self.store {
-            TokenStore::Keyring => keyring::remove(&self.keyring_name()),
+            TokenStore::Keyring => KEYRING
+                .remove(&self.keyring_name())
+                .map_err(|problem| Error::refused(format!("the device token is still in the keyring: {problem}"))),
             TokenStore::File => Ok(()),
         }
     }

@@ -12,9 +12,8 @@ use super::sign_in::{self, Choices};
 use super::{Context, Written, duration};
 use crate::api::Api;
 use crate::args::LoginFlags;
-use crate::cache::keyring::KEYRING;
 use crate::cache::lock::{self, Held};
-use crate::cache::{Credentials, PendingLogin, Session, TokenStore};
+use crate::cache::{Credentials, KEYRING, PendingLogin, Session, TokenStore};
 use crate::error::Error;
 use crate::settings::{ProfileSettings, Settings};
 
