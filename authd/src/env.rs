@@ -20,6 +20,12 @@ pub const MINUTE: Millis = 60 * SECOND;
 pub const HOUR: Millis = 60 * MINUTE;
 pub const DAY: Millis = 24 * HOUR;
 
+/// Whether what was learnt at `at` is younger than `limit`. A time further ahead than a request takes is of a clock that
+/// was set back since: nobody knows how old that is.
+pub fn is_younger(at: Millis, now: Millis, limit: Millis) -> bool {
+    (-MINUTE..limit).contains(&(now - at))
+}
+
 /// A source of time.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Millis;

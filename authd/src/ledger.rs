@@ -7,9 +7,9 @@
 //!
 //! Beside the ledger write only: last-used marks, sliding renewals, the acknowledgement of a refresh token, hash upgrades
 //! (each is a hint, or is conditional on the row that it changes); attempt counters and refusal rows (whoever causes them
-//! has no authority to prove); leases and kept provider tokens (of a renewal, which ends in a change); the seed and the
-//! key ring (there is no caller yet); sweeps (what they remove is invisible already); health (it changes nothing);
-//! `ephemeral` (it may vanish).
+//! has no authority to prove); leases and kept provider tokens (of a renewal, which ends in a change); the outbox, once
+//! its rows are there (the end that they tell of is committed); the seed and the key ring (there is no caller yet); sweeps
+//! (what they remove is invisible already); health (it changes nothing); `ephemeral` (it may vanish).
 
 mod audit_row;
 

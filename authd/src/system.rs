@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use crate::base::Base;
 use crate::call::Call;
 use crate::db::{Query, Statement, Value};
-use crate::env::{Millis, SECOND};
+use crate::env::{Millis, SECOND, is_younger};
 use crate::error::Result;
 use crate::registry::Registry;
 
@@ -74,7 +74,7 @@ impl System {
         let mut last = self.writes.lock().await;
         let now = self.base.now();
         if let Some((at, worked)) = *last
-            && now - at < REMEMBERED
+            && is_younger(at, now, REMEMBERED)
         {
             return worked;
         }

@@ -10,7 +10,7 @@ use super::Config;
 use super::ProviderError;
 use super::failure::{Failure, since};
 use super::http::Http;
-use crate::env::{HOUR, Millis};
+use crate::env::{HOUR, Millis, is_younger};
 
 const MAX_AGE: Millis = HOUR;
 /// While the provider does not answer, what it said before holds this long.
@@ -73,7 +73,7 @@ impl Discovery {
 
     fn fresh(&self, now: Millis, max_age: Millis) -> Option<Arc<Endpoints>> {
         let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        cached.as_ref().filter(|(_, at)| now - at < max_age).map(|(endpoints, _)| endpoints.clone())
+        cached.as_ref().filter(|(_, at)| is_younger(*at, now, max_age)).map(|(endpoints, _)| endpoints.clone())
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::ProviderError;
 use super::failure::{Failure, since};
 use super::http::Http;
-use crate::env::{HOUR, MINUTE, Millis};
+use crate::env::{HOUR, MINUTE, Millis, is_younger};
 
 /// Keys older than this are fetched again, so that a key that the provider took back does not live on here.
 const MAX_AGE: Millis = HOUR;
@@ -58,10 +58,10 @@ impl std::fmt::Debug for Keys {
 impl Keys {
     /// Makes sure that there are keys, before anything that cannot be repeated is done.
     pub async fn ready(&self, http: &Http, uri: &str, now: Millis) -> Result<(), ProviderError> {
-        match self.current().filter(|set| now - set.fetched_at < MAX_AGE) {
+        match self.current().filter(|set| is_younger(set.fetched_at, now, MAX_AGE)) {
             Some(_) => Ok(()),
             None => match self.fetch(http, uri, now, None).await {
-                Err(_) if self.current().is_some_and(|set| now - set.fetched_at < MAX_STALE) => Ok(()),
+                Err(_) if self.current().is_some_and(|set| is_younger(set.fetched_at, now, MAX_STALE)) => Ok(()),
                 fetched => fetched,
             },
         }
@@ -122,7 +122,7 @@ impl Keys {
         let now = now + since(asked);
         if let Some(current) = self.current() {
             let is_news = seen.is_some_and(|seen| !Arc::ptr_eq(seen, &current));
-            let is_fresh = seen.is_none() && now - current.fetched_at < MAX_AGE;
+            let is_fresh = seen.is_none() && is_younger(current.fetched_at, now, MAX_AGE);
             if is_news || is_fresh {
                 return Ok(());
             }
@@ -131,7 +131,7 @@ impl Keys {
         if let Some(failure) = fetches.failed.as_ref().filter(|failure| failure.answers(asked, has_stale)) {
             return Err(failure.error());
         }
-        fetches.began.retain(|at| now - at < MINUTE);
+        fetches.began.retain(|at| is_younger(*at, now, MINUTE));
         if fetches.began.len() >= FETCHES_PER_MINUTE {
             return Err(ProviderError::Unavailable("its keys were fetched too often within a minute".into()));
         }
@@ -232,6 +232,18 @@ mod tests {
         assert_eq!(of(other), None);
         assert_eq!(of(json!({"kty": "oct", "kid": "o", "alg": "HS256", "k": "c2VjcmV0"})), None);
         assert_eq!(of(json!({"kty": "EC", "crv": "P-256", "alg": "ES384", "x": "AA", "y": "AA"})), None);
+    }
+
+    #[tokio::test]
+    async fn keys_of_a_clock_that_was_set_back_are_fetched_again() {
+        let (http, now) = (Http::default(), 100 * HOUR);
+        for (fetched_at, is_ready) in [(now, true), (now + 1, true), (now - 25 * HOUR, false), (now + HOUR, false)] {
+            let keys = Keys::default();
+            *keys.current.lock().unwrap() = Some(Arc::new(KeySet { keys: HashMap::new(), fetched_at }));
+            // Nobody listens there.
+            let ready = keys.ready(&http, "http://127.0.0.1:1/", now).await;
+            assert_eq!(ready.is_ok(), is_ready, "fetched at {fetched_at}");
+        }
     }
 
     #[test]

@@ -90,7 +90,8 @@ impl Sessions {
     /// What is cached of a session. One that has expired may have been renewed by a commit whose outcome came late: the
     /// row tells.
     fn cached(&self, hash: &Hash) -> Option<Found> {
-        let (now, live) = (self.base.now(), self.cache.find(hash, self.base.now())?);
+        let now = self.base.now();
+        let live = self.cache.find(hash, now)?;
         if now < live.expires_at() {
             return Some(live);
         }
