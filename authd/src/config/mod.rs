@@ -1,6 +1,6 @@
 //! Configuration: flags > environment > file > defaults, into one typed value that the rest of the daemon trusts.
 //!
-//! The file is TOML; every environment variable is a line of [`source::VARIABLES`] that names the key it sets, so the
+//! The file is TOML; every environment variable is a line of `VARIABLES` in source.rs that names the key it sets, so the
 //! two cannot drift apart. Secrets are also read from `<VARIABLE>_FILE` and from systemd credentials. Unknown keys
 //! are errors that name the nearest known one.
 

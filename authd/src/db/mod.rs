@@ -5,8 +5,7 @@
 //! repeat a batch by itself after a serialization conflict. Interactive transactions were refused for that reason.
 //!
 //! SQL uses `$1` parameters, `BIGINT`/`TEXT`/bytes only; times are [`Millis`](crate::env::Millis), ids UUIDv7 text,
-//! hashes bytes. SQL stands in the modules' stores, and beside the
-//! code of the few that have a statement or two.
+//! hashes bytes. SQL stands in the modules' stores, and beside the code of the few that have a statement or two.
 
 use std::fmt;
 use std::future::Future;

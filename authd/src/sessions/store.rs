@@ -213,8 +213,8 @@ pub fn end_login(id: SessionId, user: Option<UserId>, reason: &str, now: Millis)
     Statement::one(ENDED, END_LOGIN, [id.into(), now.into(), reason.into(), user.into()])
 }
 
-/// Ends every session of a user but one ([`ENDED`]); affects as many as were alive. It goes with
-/// [`super::invalidation`].
+/// Ends every session of a user but one ([`ENDED`]); affects as many as were alive. The change
+/// must invalidate [`Invalidation::sessions`](crate::ledger::Invalidation::sessions).
 pub fn end_all(user: UserId, except: Option<SessionId>, reason: &str, now: Millis) -> Statement {
     let except = except.map(|id| id.to_string()).unwrap_or_default();
     Statement::any(ENDED, END_ALL, [user.into(), now.into(), reason.into(), except.into()])
