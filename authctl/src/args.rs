@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, RangedI64ValueParser, TypedValueParser};
+use clap::builder::RangedI64ValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use shared::cli::Format;
 use shared::client::Endpoint;
@@ -53,12 +53,8 @@ pub struct Global {
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
     /// Output format: a table for people, or the API's own object
-    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table", value_parser = format_parser())]
+    #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Format,
-}
-
-fn format_parser() -> impl TypedValueParser<Value = Format> {
-    PossibleValuesParser::new(Format::NAMES).try_map(|name| name.parse())
 }
 
 #[derive(Debug, Subcommand)]

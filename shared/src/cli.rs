@@ -1,11 +1,9 @@
 //! What both command-line programs have in common: exit codes, formats of output, and how people read times.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::io::{self, Write};
-use std::str::FromStr;
 
-use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::time::Time;
@@ -44,45 +42,14 @@ impl From<&crate::client::Error> for Exit {
     }
 }
 
-/// How an answer is printed: `-o`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How an answer is printed, `-o`: as a table for people, or as the API's own object.
+// Comments of the variants would stand in the help.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people.
     #[default]
     Table,
-    /// The API's own object.
     Json,
-    /// The same object.
     Yaml,
-}
-
-impl Format {
-    pub const NAMES: [&str; 3] = ["table", "json", "yaml"];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Table => "table",
-            Self::Json => "json",
-            Self::Yaml => "yaml",
-        }
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Table, Self::Json, Self::Yaml]
-            .into_iter()
-            .find(|format| format.as_str() == text)
-            .ok_or_else(|| format!("expected one of {}", Self::NAMES.join(", ")))
-    }
 }
 
 /// Writes an object of the API as JSON or YAML. In the table format it writes nothing and answers `false`: the caller
@@ -106,11 +73,8 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     if !text.contains(unsafe_to_show) {
         return Cow::Borrowed(text);
     }
-    let escaped = text.chars().flat_map(|c| {
-        let (escape, plain) = if unsafe_to_show(c) { (Some(c.escape_unicode()), None) } else { (None, Some(c)) };
-        escape.into_iter().flatten().chain(plain)
-    });
-    Cow::Owned(escaped.collect())
+    let shown = text.chars().map(|c| if unsafe_to_show(c) { c.escape_unicode().to_string() } else { c.to_string() });
+    Cow::Owned(shown.collect())
 }
 
 /// How far a moment is from now, rounded to its largest unit: `in 29 days`, `3 minutes ago`, `now`.
@@ -178,59 +142,54 @@ impl Grid {
 
     /// For a terminal of this width; without a width (a pipe, a file) nothing is wrapped.
     pub fn render(&self, width: Option<u16>) -> String {
-        let everything: Vec<usize> = (0..self.columns.len()).collect();
-        let is_needed = |index: &usize| !matches!(self.columns.get(*index), Some(Column::Spare(_)));
-        let needed: Vec<usize> = everything.iter().copied().filter(is_needed).collect();
-        let fits = |shown: &[usize]| width.is_none_or(|width| self.narrowest(shown) <= usize::from(width));
-        match [&everything, &needed].into_iter().find(|shown| fits(shown)) {
-            Some(shown) => self.table(shown, width),
+        let fits = |with_spare: &bool| width.is_none_or(|width| self.narrowest(*with_spare) <= usize::from(width));
+        match [true, false].into_iter().find(fits) {
+            Some(with_spare) => self.table(with_spare, width),
             None => self.blocks(),
         }
     }
 
-    fn narrowest(&self, shown: &[usize]) -> usize {
-        let widths =
-            shown.iter().filter_map(|index| Some((*index, self.columns.get(*index)?))).map(|(index, column)| {
-                let cells = self.rows.iter().filter_map(|row| row.get(index));
-                let widest = cells.map(|cell| cell.chars().count()).chain([column.title().len()]).max().unwrap_or(0);
-                match column {
-                    Column::Whole(_) | Column::Spare(_) => widest,
-                    Column::Wrapped(_) => widest.min(Self::NARROWEST),
-                }
-            });
+    /// The columns to show, with their places in a row.
+    fn shown(&self, with_spare: bool) -> impl Iterator<Item = (usize, &Column)> {
+        self.columns.iter().enumerate().filter(move |(_, column)| with_spare || !matches!(column, Column::Spare(_)))
+    }
+
+    fn narrowest(&self, with_spare: bool) -> usize {
+        let widths = self.shown(with_spare).map(|(index, column)| {
+            let cells = self.rows.iter().filter_map(|row| row.get(index));
+            let widest = cells.map(|cell| cell.chars().count()).chain([column.title().len()]).max().unwrap_or(0);
+            match column {
+                Column::Whole(_) | Column::Spare(_) => widest,
+                Column::Wrapped(_) => widest.min(Self::NARROWEST),
+            }
+        });
         // Two spaces between columns, none after the last.
         widths.map(|width| width + 2).sum::<usize>().saturating_sub(2)
     }
 
-    fn table(&self, shown: &[usize], width: Option<u16>) -> String {
-        let columns: Vec<Column> = shown.iter().filter_map(|index| self.columns.get(*index).copied()).collect();
+    fn table(&self, with_spare: bool, width: Option<u16>) -> String {
+        let shown: Vec<(usize, &Column)> = self.shown(with_spare).collect();
         let mut table = Table::new();
         table.force_no_tty().load_style(presets::NOTHING);
-        table.set_header(columns.iter().map(|column| Cell::new(column.title())));
-        table.add_rows(self.rows.iter().map(|row| shown.iter().filter_map(|index| row.get(*index)).map(Cell::new)));
+        table.set_header(shown.iter().map(|(_, column)| column.title()));
+        table.add_rows(self.rows.iter().map(|row| shown.iter().filter_map(|(index, _)| row.get(*index))));
         if let Some(width) = width {
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
         }
-        for (index, column) in columns.iter().enumerate() {
-            if let Some(layout) = table.column_mut(index) {
-                layout.set_padding((0, if index + 1 == columns.len() { 0 } else { 2 }));
-                if !matches!(column, Column::Wrapped(_)) {
-                    layout.set_constraint(ColumnConstraint::ContentWidth);
-                }
+        for (layout, (place, (_, column))) in table.column_iter_mut().zip(shown.iter().enumerate()) {
+            layout.set_padding((0, if place + 1 == shown.len() { 0 } else { 2 }));
+            if !matches!(column, Column::Wrapped(_)) {
+                layout.set_constraint(ColumnConstraint::ContentWidth);
             }
         }
-        let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
-        lines.collect()
+        table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
     }
 
     fn blocks(&self) -> String {
         let title_width = self.columns.iter().map(|column| column.title().len()).max().unwrap_or(0);
         let blocks = self.rows.iter().map(|row| {
             let lines = self.columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
-            lines
-                .map(|(column, cell)| format!("{:title_width$}  {cell}\n", column.title()))
-                .collect::<Vec<_>>()
-                .concat()
+            lines.map(|(column, cell)| format!("{:title_width$}  {cell}\n", column.title())).collect::<String>()
         });
         blocks.collect::<Vec<_>>().join("\n")
     }
