@@ -3,8 +3,10 @@
 
 use std::path::PathBuf;
 
-use clap::builder::RangedI64ValueParser;
+use clap::builder::{PossibleValuesParser, RangedI64ValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
+use serde::de::value::StringDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use shared::cli::Format;
 use shared::client::Endpoint;
 
@@ -135,10 +137,39 @@ pub struct Consent {
     pub yes: bool,
 }
 
+/// Something that is done only after a yes.
+#[derive(Debug, Args)]
+pub struct Confirmed<T: Args> {
+    #[command(flatten)]
+    pub what: T,
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
+/// Something of whose parts a list is shown.
+#[derive(Debug, Args)]
+pub struct PartsOf<T: Args> {
+    #[command(flatten)]
+    pub whole: T,
+    #[command(flatten)]
+    pub limit: Limit,
+}
+
 pub fn days() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=36_500)
 }
 
 pub fn name(text: &str) -> Result<String, String> {
     shared::names::check(text).map(|_| text.to_owned())
+}
+
+/// A value of one of the API's enums, by the API's own words.
+pub fn word<T>(words: impl Into<PossibleValuesParser>) -> impl TypedValueParser<Value = T>
+where
+    T: DeserializeOwned + Clone + Send + Sync + 'static,
+{
+    words.into().try_map(|word| {
+        let word: StringDeserializer<serde::de::value::Error> = word.into_deserializer();
+        T::deserialize(word)
+    })
 }

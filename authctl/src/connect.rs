@@ -13,18 +13,11 @@ use tokio::net::UnixStream;
 
 use crate::Io;
 use crate::args::Global;
-use crate::error::{Error, SocketProblem, Tried};
+use crate::error::Error;
 use crate::session_store;
 
 /// A daemon that accepts is on the same machine; its kernel answers at once unless the queue of callers is full.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// A client of the daemon, and the credentials that it sends.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    pub client: Client,
-    pub credentials: Credentials,
-}
 
 /// The credentials of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,28 +32,27 @@ pub(crate) enum Credentials {
     Session,
 }
 
-/// A client of the daemon that the arguments, the environment or the machine name.
-pub(crate) async fn connect(global: &Global, io: &mut Io<'_>) -> Result<Connection, Error> {
+/// A client of the daemon that the arguments, the environment or the machine name, and what it shows.
+pub(crate) async fn connect(global: &Global, io: &mut Io<'_>) -> Result<(Client, Credentials), Error> {
     let endpoint = choose(global, io).await?;
     if let Endpoint::Socket(_) = endpoint {
         // The socket's caller is who the kernel says; a token for some server has no business there.
         let client = Client::new(endpoint).with_timeout(Duration::from_secs(global.timeout));
-        return Ok(Connection { client, credentials: Credentials::Peer });
+        return Ok((client, Credentials::Peer));
     }
-    let (token, credentials) = match token(io)? {
-        Some(token) => (Some(token), Credentials::Token),
-        None => match session_token(&endpoint, io)? {
-            Some(token) => (Some(token), Credentials::Session),
-            None => (None, Credentials::None),
-        },
+    let (token, credentials) = if let Some(token) = token(io)? {
+        (token, Credentials::Token)
+    } else if let Some(token) = session_token(&endpoint, io)? {
+        (token, Credentials::Session)
+    } else {
+        return Ok((over_http(endpoint, global), Credentials::None));
     };
-    let Some(token) = token else { return Ok(Connection { client: over_http(endpoint, global), credentials }) };
     check_private(&endpoint, global, "the token")?;
-    Ok(Connection { client: over_http(endpoint, global).with_bearer(token), credentials })
+    Ok((over_http(endpoint, global).with_bearer(token), credentials))
 }
 
-/// A client of the server that a session is to begin or to end at.
-pub(crate) fn without_session(global: &Global, io: &Io<'_>) -> Result<Connection, Error> {
+/// A client of the server that a session is to begin or to end at; it shows nothing.
+pub(crate) fn without_session(global: &Global, io: &Io<'_>) -> Result<Client, Error> {
     let endpoint = match &global.server {
         Some(server) => server.clone(),
         None => server_variable(io)?.filter(|_| global.socket.is_none()).ok_or_else(|| {
@@ -72,7 +64,7 @@ pub(crate) fn without_session(global: &Global, io: &Io<'_>) -> Result<Connection
         })?,
     };
     check_private(&endpoint, global, "the password")?;
-    Ok(Connection { client: over_http(endpoint, global), credentials: Credentials::None })
+    Ok(over_http(endpoint, global))
 }
 
 fn over_http(endpoint: Endpoint, global: &Global) -> Client {
@@ -110,70 +102,49 @@ async fn choose(global: &Global, io: &mut Io<'_>) -> Result<Endpoint, Error> {
 /// The first that answers. A socket that this user may not open is skipped with a note on stderr, because the next
 /// one may belong to another daemon than the user expects.
 async fn find_socket(candidates: Vec<PathBuf>, io: &mut Io<'_>) -> Result<Endpoint, Error> {
-    let mut tried = Vec::new();
+    let mut tried: Vec<(PathBuf, io::Error)> = Vec::new();
     for path in candidates {
-        match probe(&path).await {
-            Ok(()) => {
-                for Tried { path: closed, problem } in &tried {
-                    if matches!(problem, SocketProblem::NotAllowed) {
-                        let (closed, used) = (closed.display(), path.display());
-                        writeln!(io.err, "note: {closed} is closed to you; using {used}")?;
-                    }
-                }
-                return Ok(Endpoint::Socket(path));
+        let Err(error) = probe(&path).await else {
+            for (closed, _) in tried.iter().filter(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied) {
+                writeln!(io.err, "note: {} is closed to you; using {}", closed.display(), path.display())?;
             }
-            Err(problem) => tried.push(Tried { path, problem }),
-        }
+            return Ok(Endpoint::Socket(path));
+        };
+        tried.push((path, error));
     }
     Err(Error::NoSocket(tried))
 }
 
-async fn probe(path: &Path) -> Result<(), SocketProblem> {
-    let connecting = tokio::time::timeout(PROBE_TIMEOUT, UnixStream::connect(path));
-    let error = match connecting.await {
-        Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) => error,
-        Err(elapsed) => elapsed.into(),
-    };
+async fn probe(path: &Path) -> io::Result<()> {
+    let connected = tokio::time::timeout(PROBE_TIMEOUT, UnixStream::connect(path)).await?;
     let is_other_file = || std::fs::metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket());
-    Err(match error.kind() {
-        io::ErrorKind::NotFound => SocketProblem::Missing,
-        io::ErrorKind::PermissionDenied => SocketProblem::NotAllowed,
-        io::ErrorKind::ConnectionRefused if is_other_file() => SocketProblem::NotASocket,
-        io::ErrorKind::ConnectionRefused => SocketProblem::Dead,
-        _ => SocketProblem::Other(error),
+    connected.map(drop).map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused if is_other_file() => io::Error::other("this is a file, not a socket"),
+        _ => error,
     })
 }
 
-/// The operator's own token before the daemon's; each also from a file, as secrets are handed to services.
+/// The token of the environment, or of the file that it names, as secrets are handed to services.
 fn token(io: &Io<'_>) -> Result<Option<Secret>, Error> {
-    for name in ["AUTHCTL_TOKEN", "ADMIN_TOKEN"] {
-        if let Some(token) = variable(io, name) {
-            return Ok(Some(token.into()));
-        }
-        let file_variable = format!("{name}_FILE");
-        if let Some(path) = variable(io, &file_variable) {
-            let text = std::fs::read_to_string(&path)
-                .map_err(|error| Error::Usage(format!("{file_variable}: cannot read {path}: {error}")))?;
-            return Ok(Some(text.trim_end().into()));
-        }
+    let Some((name, value)) = token_variable(io) else { return Ok(None) };
+    if !name.ends_with("_FILE") {
+        return Ok(Some(value.into()));
     }
-    Ok(None)
+    let text = std::fs::read_to_string(&value)
+        .map_err(|error| Error::Usage(format!("{name}: cannot read {value}: {error}")))?;
+    Ok(Some(text.trim_end().into()))
 }
 
-/// The variable that a token would be taken from.
-pub(crate) fn token_variable(io: &Io<'_>) -> Option<&'static str> {
+/// The variable that a token is taken from, and its value: the operator's own token before the daemon's.
+pub(crate) fn token_variable(io: &Io<'_>) -> Option<(&'static str, String)> {
     let names = ["AUTHCTL_TOKEN", "AUTHCTL_TOKEN_FILE", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE"];
-    names.into_iter().find(|name| variable(io, name).is_some())
+    names.into_iter().find_map(|name| Some((name, variable(io, name)?)))
 }
 
 /// The token of the session that `authctl login` began there.
 fn session_token(endpoint: &Endpoint, io: &Io<'_>) -> Result<Option<Secret>, Error> {
     let Some(folder) = session_store::Folder::find(io) else { return Ok(None) };
-    match folder.session(&session_store::name(endpoint))? {
-        Some(session) => session.token(),
-        None => Ok(None),
-    }
+    folder.session(&session_store::name(endpoint))?.map_or(Ok(None), |session| session.token())
 }
 
 fn server_variable(io: &Io<'_>) -> Result<Option<Endpoint>, Error> {
@@ -184,11 +155,4 @@ fn server_variable(io: &Io<'_>) -> Result<Option<Endpoint>, Error> {
 /// Set and not empty.
 fn variable(io: &Io<'_>, name: &str) -> Option<String> {
     (io.env)(name).filter(|value| !value.is_empty())
-}
-
-/// Whether systemd knows authd here, so that it is systemd that should start it.
-pub(crate) fn has_unit() -> bool {
-    let folders = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
-    Path::new("/run/systemd/system").is_dir()
-        && folders.iter().any(|folder| Path::new(folder).join("authd.service").exists())
 }

@@ -21,6 +21,7 @@ use shared::secret::Secret;
 use shared::time::Time;
 
 use crate::args::Cli;
+use crate::connect::Credentials;
 use crate::error::Error;
 
 /// Somebody at the terminal, who can be asked.
@@ -98,12 +99,13 @@ fn execute(cli: Cli, io: &mut Io<'_>) -> Result<Exit, Error> {
     runtime.block_on(async {
         let (global, format) = (&cli.global, cli.global.output);
         // These two make and end what the others connect with.
-        let connection = match &cli.command {
-            args::Command::Login(_) | args::Command::Logout => connect::without_session(global, io)?,
+        let (client, credentials) = match &cli.command {
+            args::Command::Login(_) | args::Command::Logout => {
+                (connect::without_session(global, io)?, Credentials::None)
+            }
             _ => connect::connect(global, io).await?,
         };
-        let mut context =
-            commands::Context { client: connection.client, credentials: connection.credentials, format, io };
+        let mut context = commands::Context { client, credentials, format, io };
         commands::run(cli.command, &mut context).await
     })
 }

@@ -1,6 +1,8 @@
 //! Errors as people see them: what happened, and what to do next.
 
 use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use owo_colors::OwoColorize;
 use shared::cli::clean;
@@ -9,8 +11,8 @@ use shared::paths;
 use shared::problem::{Code, Problem};
 
 use crate::Io;
-use crate::connect::{Credentials, has_unit};
-use crate::error::{Error, FailedCall, SocketProblem, Tried};
+use crate::connect::Credentials;
+use crate::error::{Error, FailedCall};
 
 /// Says on stderr what went wrong and what to do next.
 pub(crate) fn show_error(error: &Error, io: &mut Io<'_>) {
@@ -24,16 +26,12 @@ fn explain(error: &Error) -> String {
         Error::Usage(detail) | Error::Refused(detail) | Error::NotAuthenticated(detail) => detail.clone(),
         Error::Declined => "nothing was done".to_owned(),
         Error::Output(error) => error.to_string(),
-        Error::NoSocket(tried) => no_socket(tried, has_unit()),
+        Error::NoSocket(tried) => no_socket(tried),
         Error::Unanswered { key, call } => format!(
             "{}\nIt may have happened. Repeat the command with `--idempotency-key {key}` to get the same answer",
             explain_call(call)
         ),
-        Error::Unshown { key, source } => format!(
-            "the token was made, but it could not be printed: {source}\nRepeat the command with `--idempotency-key {key}` \
-             to get the same one"
-        ),
-        Error::Lost { advice, source } => {
+        Error::Unshown { advice, source } => {
             format!("the token was made, but it could not be printed: {source}\n{advice}")
         }
         Error::Stopped { done, of, step, call } => format!(
@@ -46,31 +44,38 @@ fn explain(error: &Error) -> String {
 }
 
 /// The one sentence that says how to start a daemon here.
-fn start_hint(has_unit: bool) -> &'static str {
-    if has_unit { "Start it with `systemctl start authd`" } else { "Start it with `authd`" }
+fn start_hint() -> &'static str {
+    if has_unit() { "Start it with `systemctl start authd`" } else { "Start it with `authd`" }
 }
 
-fn no_socket(tried: &[Tried], has_unit: bool) -> String {
+/// Whether systemd knows authd here, so that it is systemd that should start it.
+fn has_unit() -> bool {
+    let folders = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+    Path::new("/run/systemd/system").is_dir()
+        && folders.iter().any(|folder| Path::new(folder).join("authd.service").exists())
+}
+
+fn no_socket(tried: &[(PathBuf, io::Error)]) -> String {
     let mut text = "cannot connect to authd".to_owned();
-    for Tried { path, problem } in tried {
-        let told = match problem {
-            SocketProblem::Missing => "there is no such socket".to_owned(),
-            SocketProblem::Dead => "a socket that nobody listens on, left by a daemon that is gone".to_owned(),
-            SocketProblem::NotASocket => "this is a file, not a socket".to_owned(),
-            SocketProblem::NotAllowed => format!("you ({}) may not open it", user()),
-            SocketProblem::Other(error) => error.to_string(),
+    for (path, error) in tried {
+        let told = match error.kind() {
+            io::ErrorKind::NotFound => "there is no such socket".to_owned(),
+            io::ErrorKind::ConnectionRefused => {
+                "a socket that nobody listens on, left by a daemon that is gone".to_owned()
+            }
+            io::ErrorKind::PermissionDenied => format!("you ({}) may not open it", user()),
+            _ => error.to_string(),
         };
         let _ = write!(text, "\n  tried {}: {told}", path.display());
     }
-    let is_closed = tried.iter().any(|tried| matches!(tried.problem, SocketProblem::NotAllowed));
-    text + "\n"
-        + &if is_closed {
-            "Run authctl as root or as authd's user, have an administrator allow you by [[admin.peer]] in authd.toml, \
-             or use --server URL with AUTHCTL_TOKEN"
-                .to_owned()
-        } else {
-            format!("{}; if it runs elsewhere, say where with --socket PATH or --server URL", start_hint(has_unit))
-        }
+    if tried.iter().any(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied) {
+        text += "\nRun authctl as root or as authd's user, have an administrator allow you by [[admin.peer]] in authd.toml, \
+                 or use --server URL with AUTHCTL_TOKEN";
+    } else {
+        let hint = start_hint();
+        let _ = write!(text, "\n{hint}; if it runs elsewhere, say where with --socket PATH or --server URL");
+    }
+    text
 }
 
 /// Who this process is, as the daemon's kernel sees it.
@@ -86,7 +91,7 @@ fn explain_call(call: &FailedCall) -> String {
             "{error}\nIs authd running there? It listens on {} unless SERVER_ADDR says otherwise",
             paths::SERVER_ADDR
         ),
-        client::Error::Unreachable { .. } => format!("{error}\n{}", start_hint(has_unit())),
+        client::Error::Unreachable { .. } => format!("{error}\n{}", start_hint()),
         client::Error::NoAnswer { .. } => {
             format!("{error}\n`--timeout SECONDS` waits longer; authd's log may say more")
         }

@@ -224,7 +224,7 @@ async fn grants(file: &File, current: &mut Current, context: &Context<'_, '_>) -
         let request = ListGrants { person_id: Some(name.to_owned()), ..ListGrants::default() };
         match context.pages(request, u64::MAX).await {
             Ok(list) => current.add_grants(list.grants),
-            Err(error) if error.is_not_found() => {
+            Err(error) if error.status() == Some(404) => {
                 unknown.push((way, format!("there is no user {name:?}; `authctl user create` makes one")));
             }
             Err(error) => return Err(error),

@@ -26,9 +26,8 @@ pub struct Audit {
 pub(super) async fn list(args: Audit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let request = ListAudit { action: args.action, subject: args.subject, ..ListAudit::default() };
     let columns = [Whole("WHEN"), Wrapped("WHO"), Whole("ACTION"), Wrapped("SUBJECT"), Whole("OUTCOME")];
-    let row = |now, entry: &AuditEntry| {
-        let (actor, action, subject) = (entry.actor.clone(), entry.action.clone(), entry.subject.clone());
-        [relative(now, entry.at), actor, action, subject.unwrap_or_default(), entry.outcome.clone()]
+    let row = |now, entry: AuditEntry| {
+        [relative(now, entry.at), entry.actor, entry.action, entry.subject.unwrap_or_default(), entry.outcome]
     };
     context.list(request, args.limit, "No entries", columns, row).await
 }

@@ -62,20 +62,15 @@ pub struct Can {
 }
 
 pub(super) async fn grant(args: Grant, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let Grant { user, service, what: What { roles, permissions } } = &args;
-    let ids = || (user.clone(), service.clone());
-    let request = |role_id| {
-        let (person_id, service_id) = ids();
-        GrantRole { person_id, service_id, role_id }
-    };
-    context.call_for_each(roles.clone(), request, |role| format!("{user} has the role {role} in {service}")).await?;
-    let request = |permission_id| {
-        let (person_id, service_id) = ids();
-        GrantPermission { person_id, service_id, permission_id }
-    };
-    context.call_for_each(permissions.clone(), request, |name| format!("{user} has {name} in {service}")).await?;
+    let Grant { user, service, what: What { roles, permissions } } = args;
+    let request = |role_id| GrantRole { person_id: user.clone(), service_id: service.clone(), role_id };
+    let line = |role: &str| format!("{user} has the role {role} in {service}");
+    context.call_for_each(roles.clone(), request, line).await?;
+    let request =
+        |permission_id| GrantPermission { person_id: user.clone(), service_id: service.clone(), permission_id };
+    context.call_for_each(permissions, request, |name| format!("{user} has {name} in {service}")).await?;
     let exit = context.done()?;
-    note_idle(service, roles, context).await?;
+    note_idle(&service, &roles, context).await?;
     Ok(exit)
 }
 
@@ -86,10 +81,10 @@ async fn note_idle(service: &str, roles: &[String], context: &mut Context<'_, '_
     }
     let request = ListServiceRoles { id: service.to_owned(), ..ListServiceRoles::default() };
     // The grant is made; a hint that cannot be had is none.
-    let Ok(list) = context.pages(request, u64::MAX).await else { return Ok(()) };
+    let Ok(counting) = context.all(request).await else { return Ok(()) };
     for role in roles {
         let is_this = |known: &Role| known.id.to_string() == *role || fold(&known.name) == fold(role);
-        if !list.roles.iter().any(is_this) {
+        if !counting.iter().any(is_this) {
             let (service, role) = (clean(service), clean(role));
             writeln!(
                 context.io.err,
@@ -101,29 +96,23 @@ async fn note_idle(service: &str, roles: &[String], context: &mut Context<'_, '_
 }
 
 pub(super) async fn ungrant(args: Grant, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let Grant { user, service, what: What { roles, permissions } } = &args;
-    let ids = || (user.clone(), service.clone());
-    let request = |role_id| {
-        let (person_id, service_id) = ids();
-        UngrantRole { person_id, service_id, role_id }
-    };
+    let Grant { user, service, what: What { roles, permissions } } = args;
+    let request = |role_id| UngrantRole { person_id: user.clone(), service_id: service.clone(), role_id };
     let line = |role: &str| format!("{user} does not have the role {role} in {service} any more");
-    context.call_for_each(roles.clone(), request, line).await?;
-    let request = |permission_id| {
-        let (person_id, service_id) = ids();
-        UngrantPermission { person_id, service_id, permission_id }
-    };
+    context.call_for_each(roles, request, line).await?;
+    let request =
+        |permission_id| UngrantPermission { person_id: user.clone(), service_id: service.clone(), permission_id };
     let line = |name: &str| format!("{user} was granted {name} in {service}, and is not any more");
-    context.call_for_each(permissions.clone(), request, line).await?;
+    context.call_for_each(permissions, request, line).await?;
     context.done()
 }
 
 pub(super) async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let request = ListGrants { person_id: args.user, service_id: args.service, ..ListGrants::default() };
     let columns = [Wrapped("USER"), Wrapped("SERVICE"), Wrapped("ROLE"), Wrapped("PERMISSION"), Spare("GRANTED")];
-    let row = |now, grant: &rbac::Grant| {
-        let (user, service, when) = (grant.username.clone(), grant.service.clone(), relative(now, grant.created_at));
-        [user, service, grant.role.clone().unwrap_or_default(), grant.permission.clone().unwrap_or_default(), when]
+    let row = |now, grant: rbac::Grant| {
+        let (role, permission) = (grant.role.unwrap_or_default(), grant.permission.unwrap_or_default());
+        [grant.username, grant.service, role, permission, relative(now, grant.created_at)]
     };
     let empty = "No grants. `authctl grant USER ROLE --service SERVICE` makes one";
     context.list(request, args.limit, empty, columns, row).await
@@ -135,7 +124,7 @@ pub(super) async fn can(args: Can, context: &mut Context<'_, '_>) -> Result<Exit
     match context.call(&request).await {
         Ok(explained) => explain(&args, &explained, context),
         // Why is for whoever may read all access; people may still ask whether, about themselves.
-        Err(error) if error.is_forbidden() => {
+        Err(error) if error.status() == Some(403) => {
             let ExplainPermission { person_id, service_id, permission_name } = request;
             let checked = context.call(&CheckPermission { person_id, service_id, permission_name }).await?;
             let exit = if checked.has_permission { Exit::Ok } else { Exit::Refused };

@@ -46,15 +46,14 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
                 Some(address) => (format!("address:{address}"), address.to_string()),
                 None => (format!("name:{}", name.as_deref().unwrap_or_default()), name.unwrap_or_default()),
             };
-            let done = context.call(&ClearLockout { id }).await?;
-            context.tell(&done, || format!("Forgot the failed logins of {who}"))
+            context.call_and_tell(&ClearLockout { id }, |_| format!("Forgot the failed logins of {who}")).await
         }
     }
 }
 
 async fn list(all: bool, limit: Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let columns = [Whole("KIND"), Wrapped("WHO"), Whole("FAILURES"), Spare("LAST"), Whole("LOCKED")];
-    let row = |now, lockout: &Lockout| {
+    let row = |now, lockout: Lockout| {
         let (kind, who) = lockout.id.split_once(':').unwrap_or(("", &lockout.id));
         let locked = lockout.locked_until.map(|until| format!("ends {}", relative(now, until)));
         [

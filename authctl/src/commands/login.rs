@@ -78,7 +78,7 @@ pub(super) async fn login(args: Login, context: &mut Context<'_, '_>) -> Result<
 
 fn tell_login(answer: &LoggedIn, server: &str, place: &str, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     writeln!(context.io.err, "The session's token is kept {}", clean(place))?;
-    if let Some(variable) = connect::token_variable(context.io) {
+    if let Some((variable, _)) = connect::token_variable(context.io) {
         writeln!(context.io.err, "note: {variable} is set, and goes before the session")?;
     }
     // The API's own object is the token itself, which is kept and not shown.
@@ -114,7 +114,7 @@ pub(super) async fn logout(context: &mut Context<'_, '_>) -> Result<Exit, Error>
     removed?;
     match ended {
         // It was over already.
-        Err(error) if error.is_unauthenticated() => {}
+        Err(error) if error.status() == Some(401) => {}
         Err(error) => {
             writeln!(context.io.err, "This machine has forgotten the session; at authd it ends by itself")?;
             return Err(error);
@@ -133,17 +133,14 @@ pub(super) async fn passwd(args: OwnPassword, context: &mut Context<'_, '_>) -> 
         return Err(Error::Usage(detail.to_owned()));
     }
     let (password, new_password) = password::change(args.password_stdin, context.io)?;
-    let done = context.call(&ChangePassword { password, new_password }).await?;
-    context.tell(&done, || "Your password is changed; every other session of yours has ended".to_owned())
+    let line = "Your password is changed; every other session of yours has ended";
+    context.call_and_tell(&ChangePassword { password, new_password }, |_| line.to_owned()).await
 }
 
 pub(super) async fn whoami(context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let identity = context.call(&WhoAmI {}).await?;
-    if context.print_object(&identity)? {
-        return Ok(Exit::Ok);
-    }
-    let (user, name) = match identity.user {
-        Some(user) => (format!("{} ({})", user.username, user.user_id), user.name),
+    let (user, name) = match &identity.user {
+        Some(user) => (format!("{} ({})", user.username, user.user_id), user.name.clone()),
         None => (String::new(), String::new()),
     };
     let permissions = match identity.permissions.as_slice() {
@@ -157,13 +154,14 @@ pub(super) async fn whoami(context: &mut Context<'_, '_>) -> Result<Exit, Error>
         Credentials::Token => "the token in AUTHCTL_TOKEN or ADMIN_TOKEN",
         Credentials::Session => "the session of `authctl login`",
     };
-    context.write_record([
-        ("You are", identity.caller),
+    let fields = [
+        ("You are", identity.caller.clone()),
         ("User", user),
         ("Name", name),
         ("Service", identity.service_id.map(|id| id.to_string()).unwrap_or_default()),
         ("By", shown.to_owned()),
         ("On authd", permissions),
         ("Reached by", context.client.endpoint().to_string()),
-    ])
+    ];
+    context.show(&identity, fields)
 }

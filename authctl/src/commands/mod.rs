@@ -141,6 +141,16 @@ impl Context<'_, '_> {
         Ok(found)
     }
 
+    /// Calls an operation, and tells in a line what was done.
+    async fn call_and_tell<Op: Operation>(
+        &mut self,
+        op: &Op,
+        line: impl FnOnce(&Op::Response) -> String,
+    ) -> Result<Exit, Error> {
+        let answer = self.call(op).await?;
+        self.tell(&answer, || line(&answer))
+    }
+
     /// Calls an operation once for each name, and tells each in a line.
     async fn call_for_each<Op: Operation>(
         &mut self,
@@ -180,6 +190,22 @@ impl Context<'_, '_> {
         }
     }
 
+    /// Every entry of a list.
+    async fn all<L: Listing>(&self, request: L) -> Result<Vec<L::Entry>, Error> {
+        let mut list = self.pages(request, u64::MAX).await?;
+        Ok(std::mem::take(L::parts(&mut list).0))
+    }
+
+    /// The names in a list, for the record of the thing that it belongs to. Nobody is asked for what is not shown: the
+    /// API's own object of the thing does not have them.
+    async fn names<L: Listing>(&self, request: L, name: impl Fn(L::Entry) -> String) -> Result<String, Error> {
+        if self.format != Format::Table {
+            return Ok(String::new());
+        }
+        let names: Vec<String> = self.all(request).await?.into_iter().map(name).collect();
+        Ok(if names.is_empty() { "none".to_owned() } else { names.join(", ") })
+    }
+
     /// Prints a list: the API's own object, or a table; one that is empty says so on stderr.
     async fn list<L: Listing, const N: usize>(
         &mut self,
@@ -187,7 +213,7 @@ impl Context<'_, '_> {
         limit: Limit,
         empty: &str,
         columns: [Column; N],
-        row: impl Fn(Time, &L::Entry) -> [String; N],
+        row: impl Fn(Time, L::Entry) -> [String; N],
     ) -> Result<Exit, Error> {
         let mut list = self.pages(request, limit.entries).await?;
         if self.print_object(&list)? {
@@ -196,12 +222,12 @@ impl Context<'_, '_> {
         let total = L::total(&list).map(|total| format!(" (of {total})")).unwrap_or_default();
         let now = self.now();
         let (entries, next_cursor) = L::parts(&mut list);
-        let mut grid = Grid::new(columns);
-        entries.iter().for_each(|entry| grid.row(row(now, entry)));
-        if grid.is_empty() {
+        if entries.is_empty() {
             writeln!(self.io.err, "{empty}")?;
             return Ok(Exit::Ok);
         }
+        let mut grid = Grid::new(columns);
+        entries.drain(..).for_each(|entry| grid.row(row(now, entry)));
         write!(self.io.out, "{}", grid.render(self.io.width))?;
         if next_cursor.is_some() {
             writeln!(self.io.err, "There are more{total}: --limit N shows more of them")?;
@@ -209,17 +235,15 @@ impl Context<'_, '_> {
         Ok(Exit::Ok)
     }
 
-    /// Prints one thing: the API's own object, or a record.
+    /// Prints one thing: the API's own object, or a record of titles and values, where empty values are left out.
     fn show<const N: usize>(
         &mut self,
         object: &impl Serialize,
-        fields: impl FnOnce(Time) -> [(&'static str, String); N],
+        fields: [(&'static str, String); N],
     ) -> Result<Exit, Error> {
-        if self.print_object(object)? { Ok(Exit::Ok) } else { self.write_record(fields(self.now())) }
-    }
-
-    /// Prints titles and values, titles in a column of their own. Empty values are left out.
-    fn write_record<const N: usize>(&mut self, fields: [(&'static str, String); N]) -> Result<Exit, Error> {
+        if self.print_object(object)? {
+            return Ok(Exit::Ok);
+        }
         for (title, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
             let padded = format!("{title:12}");
             let padded = if self.io.colour { padded.bold().to_string() } else { padded };
@@ -241,12 +265,6 @@ impl Context<'_, '_> {
         self.print_object(&Done::default())?;
         Ok(Exit::Ok)
     }
-}
-
-/// Names in a line, or a word that says that there are none.
-fn names_or_none(names: impl Iterator<Item = String>) -> String {
-    let names = names.collect::<Vec<_>>().join(", ");
-    if names.is_empty() { "none".to_owned() } else { names }
 }
 
 /// An operation that answers a list page by page.

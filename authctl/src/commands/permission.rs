@@ -50,8 +50,8 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             list_permissions(ListPermissions::default(), limit, empty, context).await
         }
         Command::Rename { permission, name } => {
-            let renamed = context.call(&UpdatePermission { id: permission.clone(), name: Some(name) }).await?;
-            context.tell(&renamed, || format!("{permission} is {} now", renamed.name))
+            let request = UpdatePermission { id: permission.clone(), name: Some(name) };
+            context.call_and_tell(&request, |renamed| format!("{permission} is {} now", renamed.name)).await
         }
         Command::Delete { permission, consent } => {
             let question = |permission: Permission| {
@@ -60,8 +60,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
                 (permission.id.to_string(), permission.name, question)
             };
             let (id, name) = context.ask_about(consent, permission, |id| ShowPermission { id }, question).await?;
-            let done = context.call(&DeletePermission { id }).await?;
-            context.tell(&done, || format!("Deleted the permission {name}"))
+            context.call_and_tell(&DeletePermission { id }, |_| format!("Deleted the permission {name}")).await
         }
     }
 }
@@ -70,8 +69,8 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
 async fn create(names: Vec<String>, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let line = |name: &str| format!("Created the permission {name}");
     if let [name] = names.as_slice() {
-        let created = context.call(&CreatePermission { name: name.clone() }).await?;
-        return context.tell(&created, || line(&created.name));
+        let request = CreatePermission { name: name.clone() };
+        return context.call_and_tell(&request, |created| line(&created.name)).await;
     }
     context.call_for_each(names, |name| CreatePermission { name }, line).await?;
     context.done()
@@ -84,8 +83,8 @@ pub(super) async fn list_permissions<L: Listing<Entry = Permission>>(
     empty: &str,
     context: &mut Context<'_, '_>,
 ) -> Result<Exit, Error> {
-    let row = |now, permission: &Permission| {
-        [permission.name.clone(), relative(now, permission.created_at), permission.id.to_string()]
+    let row = |now, permission: Permission| {
+        [permission.name, relative(now, permission.created_at), permission.id.to_string()]
     };
     context.list(request, limit, empty, [Wrapped("PERMISSION"), Spare("CREATED"), Spare("ID")], row).await
 }

@@ -11,7 +11,7 @@ use shared::cli::{Exit, clean, moment, relative};
 
 use super::permission::list_permissions;
 use super::{Context, Listing, listing};
-use crate::args::{Consent, Limit, name};
+use crate::args::{Confirmed, Limit, PartsOf, name};
 use crate::error::Error;
 
 listing!(ListRoles, roles: Role);
@@ -44,12 +44,7 @@ pub enum Command {
         name: String,
     },
     /// Delete a role, and take it from every user
-    Delete {
-        #[command(flatten)]
-        role: Named,
-        #[command(flatten)]
-        consent: Consent,
-    },
+    Delete(Confirmed<Named>),
     /// Make a role give its permissions again
     Enable(Named),
     /// Make a role give no permissions until it is enabled again
@@ -59,12 +54,7 @@ pub enum Command {
     /// Take permissions from a role
     Deny(Permissions),
     /// List the permissions of a role
-    Permissions {
-        #[command(flatten)]
-        role: Named,
-        #[command(flatten)]
-        limit: Limit,
-    },
+    Permissions(PartsOf<Named>),
 }
 
 #[derive(Debug, Args)]
@@ -99,17 +89,16 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             show(&role, context).await
         }
         Command::Update { role, name } => {
-            let role = context.call(&UpdateRole { id: role.role, name: Some(name), status: None }).await?;
+            let role = context.call(&UpdateRole { id: role.role, name: Some(name), ..UpdateRole::default() }).await?;
             show(&role, context).await
         }
-        Command::Delete { role, consent } => {
+        Command::Delete(Confirmed { what, consent }) => {
             let question = |role: Role| {
                 let question = format!("Delete the role {} ({})? Every user loses it", clean(&role.name), role.id);
                 (role.id.to_string(), role.name, question)
             };
-            let (id, name) = context.ask_about(consent, role.role, |id| ShowRole { id }, question).await?;
-            let done = context.call(&DeleteRole { id }).await?;
-            context.tell(&done, || format!("Deleted the role {name}"))
+            let (id, name) = context.ask_about(consent, what.role, |id| ShowRole { id }, question).await?;
+            context.call_and_tell(&DeleteRole { id }, |_| format!("Deleted the role {name}")).await
         }
         Command::Enable(Named { role }) => set_status(role, Status::Active, context).await,
         Command::Disable(Named { role }) => set_status(role, Status::Inactive, context).await,
@@ -123,8 +112,8 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             context.call_for_each(permissions, request, line).await?;
             context.done()
         }
-        Command::Permissions { role, limit } => {
-            let request = ListRolePermissions { id: role.role, ..ListRolePermissions::default() };
+        Command::Permissions(PartsOf { whole, limit }) => {
+            let request = ListRolePermissions { id: whole.role, ..ListRolePermissions::default() };
             let empty = "The role has no permission. `authctl role allow ROLE PERMISSION` gives it one";
             list_permissions(request, limit, empty, context).await
         }
@@ -144,35 +133,32 @@ pub(super) async fn list_roles<L: Listing<Entry = Role>>(
     context: &mut Context<'_, '_>,
 ) -> Result<Exit, Error> {
     let columns = [Wrapped("ROLE"), Whole("STATUS"), Spare("CREATED"), Spare("ID")];
-    let row = |now, role: &Role| {
-        [role.name.clone(), role.status.as_str().to_owned(), relative(now, role.created_at), role.id.to_string()]
+    let row = |now, role: Role| {
+        [role.name, role.status.as_str().to_owned(), relative(now, role.created_at), role.id.to_string()]
     };
     context.list(request, limit, empty, columns, row).await
 }
 
-/// The API's own object has no permissions; a person wants to see them.
 async fn show(role: &Role, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    if context.print_object(role)? {
-        return Ok(Exit::Ok);
-    }
     let request = ListRolePermissions { id: role.id.to_string(), ..ListRolePermissions::default() };
-    let permissions = context.pages(request, u64::MAX).await?.permissions;
-    let names = permissions.into_iter().map(|permission| permission.name);
+    let permissions = context.names(request, |permission| permission.name).await?;
     let now = context.now();
-    context.write_record([
+    let fields = [
         ("ID", role.id.to_string()),
         ("Role", role.name.clone()),
         ("Status", role.status.as_str().to_owned()),
-        ("Permissions", super::names_or_none(names)),
+        ("Permissions", permissions),
         ("Created", moment(now, role.created_at)),
         ("Changed", moment(now, role.updated_at)),
-    ])
+    ];
+    context.show(role, fields)
 }
 
 async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let role = context.call(&UpdateRole { id, name: None, status: Some(status) }).await?;
-    context.tell(&role, || match role.status {
+    let request = UpdateRole { id, status: Some(status), ..UpdateRole::default() };
+    let line = |role: &Role| match role.status {
         Status::Active => format!("The role {} is active", role.name),
         Status::Inactive => format!("The role {} is inactive: it gives no permissions", role.name),
-    })
+    };
+    context.call_and_tell(&request, line).await
 }

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use shared::api::rbac::{
     AddServiceRole, CreateService, CreateServiceToken, DeleteService, ListServiceRoles, ListServiceTokens,
-    ListServices, RemoveServiceRole, RevokeServiceToken, Role, Service, ServiceToken, ShowService, UpdateService,
+    ListServices, RemoveServiceRole, RevokeServiceToken, Role, Service, ShowService, UpdateService,
 };
 use shared::api::tokens::Token;
 use shared::api::users::Status;
@@ -14,7 +14,7 @@ use shared::id::TokenId;
 use super::role::list_roles;
 use super::token::{end_of, expiry, last_used, show_secret};
 use super::{Context, listing};
-use crate::args::{Consent, Limit, days, name};
+use crate::args::{Confirmed, Consent, Limit, PartsOf, days, name};
 use crate::error::Error;
 
 listing!(ListServices, services: Service);
@@ -48,12 +48,7 @@ pub enum Command {
         change: Change,
     },
     /// Delete a service, with its grants and its tokens
-    Delete {
-        #[command(flatten)]
-        service: Named,
-        #[command(flatten)]
-        consent: Consent,
-    },
+    Delete(Confirmed<Named>),
     /// Allow access to a service again
     Enable(Named),
     /// Refuse everybody access to a service until it is enabled again
@@ -98,12 +93,7 @@ pub enum TokenCommand {
         ttl: Option<u32>,
     },
     /// List the tokens of a service, newest first
-    List {
-        #[command(flatten)]
-        service: Named,
-        #[command(flatten)]
-        limit: Limit,
-    },
+    List(PartsOf<Named>),
     /// Revoke a token of a service permanently
     Revoke {
         #[command(flatten)]
@@ -123,12 +113,7 @@ pub enum RolesCommand {
     /// Remove roles from a service
     Remove(Roles),
     /// List the roles of a service
-    List {
-        #[command(flatten)]
-        service: Named,
-        #[command(flatten)]
-        limit: Limit,
-    },
+    List(PartsOf<Named>),
 }
 
 #[derive(Debug, Args)]
@@ -144,14 +129,13 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
     match command {
         Command::Create { name, description, inactive } => {
             let request = CreateService { name, description, status: inactive.then_some(Status::Inactive) };
-            let service = context.call(&request).await?;
-            context.tell(&service, || format!("Created the service {}, id {}", service.name, service.id))
+            let line = |service: &Service| format!("Created the service {}, id {}", service.name, service.id);
+            context.call_and_tell(&request, line).await
         }
         Command::List(limit) => {
             let columns = [Wrapped("SERVICE"), Whole("STATUS"), Wrapped("DESCRIPTION"), Spare("ID")];
-            let row = |_, service: &Service| {
-                let (name, description) = (service.name.clone(), service.description.clone());
-                [name, service.status.as_str().to_owned(), description, service.id.to_string()]
+            let row = |_, service: Service| {
+                [service.name, service.status.as_str().to_owned(), service.description, service.id.to_string()]
             };
             let empty = "No services. `authctl service create NAME` makes one";
             context.list(ListServices::default(), limit, empty, columns, row).await
@@ -165,15 +149,14 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             let service = context.call(&request).await?;
             show(&service, context).await
         }
-        Command::Delete { service, consent } => {
+        Command::Delete(Confirmed { what, consent }) => {
             let question = |service: Service| {
                 let (name, id) = (clean(&service.name), service.id);
                 let question = format!("Delete the service {name} ({id})? Its grants and its tokens are deleted too");
                 (id.to_string(), service.name, question)
             };
-            let (id, name) = context.ask_about(consent, service.service, |id| ShowService { id }, question).await?;
-            let done = context.call(&DeleteService { id }).await?;
-            context.tell(&done, || format!("Deleted the service {name}"))
+            let (id, name) = context.ask_about(consent, what.service, |id| ShowService { id }, question).await?;
+            context.call_and_tell(&DeleteService { id }, |_| format!("Deleted the service {name}")).await
         }
         Command::Enable(Named { service }) => set_status(service, Status::Active, context).await,
         Command::Disable(Named { service }) => set_status(service, Status::Inactive, context).await,
@@ -182,31 +165,29 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
     }
 }
 
-/// The API's own object has no roles; a person wants to see them.
 async fn show(service: &Service, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    if context.print_object(service)? {
-        return Ok(Exit::Ok);
-    }
     let request = ListServiceRoles { id: service.id.to_string(), ..ListServiceRoles::default() };
-    let roles = context.pages(request, u64::MAX).await?.roles;
+    let roles = context.names(request, |role| role.name).await?;
     let now = context.now();
-    context.write_record([
+    let fields = [
         ("ID", service.id.to_string()),
         ("Service", service.name.clone()),
         ("Description", service.description.clone()),
         ("Status", service.status.as_str().to_owned()),
-        ("Roles", super::names_or_none(roles.into_iter().map(|role| role.name))),
+        ("Roles", roles),
         ("Created", moment(now, service.created_at)),
         ("Changed", moment(now, service.updated_at)),
-    ])
+    ];
+    context.show(service, fields)
 }
 
 async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let service = context.call(&UpdateService { id, status: Some(status), ..UpdateService::default() }).await?;
-    context.tell(&service, || match service.status {
+    let request = UpdateService { id, status: Some(status), ..UpdateService::default() };
+    let line = |service: &Service| match service.status {
         Status::Active => format!("The service {} is active", service.name),
         Status::Inactive => format!("The service {} is inactive: nobody has access to it", service.name),
-    })
+    };
+    context.call_and_tell(&request, line).await
 }
 
 async fn token(command: TokenCommand, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -214,36 +195,28 @@ async fn token(command: TokenCommand, context: &mut Context<'_, '_>) -> Result<E
         TokenCommand::Create { service: Named { service }, name, ttl } => {
             let request = CreateServiceToken { id: service.clone(), name, ttl_days: ttl };
             let created = context.call(&request).await?;
-            show_created(&created, context).map_err(|error| match error {
-                Error::Output(source) => {
-                    let advice =
-                        format!("Revoke it with `authctl service token revoke {service} {}`", created.token_id);
-                    Error::Lost { advice, source }
-                }
-                error => error,
-            })
+            let (name, id) = (&created.name, created.token_id);
+            let about =
+                format!("Minted {name}, id {id}, expires: {}.", expiry(context.now(), created.expires_at, moment));
+            let advice = format!("Revoke it with `authctl service token revoke {service} {id}`");
+            show_secret(context, &created, &about, &created.token).map_err(|error| error.with_advice(advice))
         }
-        TokenCommand::List { service, limit } => {
-            let request = ListServiceTokens { id: service.service, ..ListServiceTokens::default() };
+        TokenCommand::List(PartsOf { whole, limit }) => {
+            let request = ListServiceTokens { id: whole.service, ..ListServiceTokens::default() };
             let empty = "The service has no token. `authctl service token create SERVICE` mints one";
             let columns = [Whole("ID"), Wrapped("NAME"), Whole("EXPIRES"), Spare("LAST USED")];
-            let row = |now, token: &Token| {
-                [token.token_id.to_string(), token.name.clone(), end_of(now, token), last_used(now, token)]
+            let row = |now, token: Token| {
+                let (end, used) = (end_of(now, &token), last_used(now, &token));
+                [token.token_id.to_string(), token.name, end, used]
             };
             context.list(request, limit, empty, columns, row).await
         }
         TokenCommand::Revoke { service, id, consent } => {
             context.ask(consent, async || Ok(format!("Revoke the token {id}? It cannot be undone"))).await?;
-            let done = context.call(&RevokeServiceToken { id: service.service, token_id: id }).await?;
-            context.tell(&done, || format!("Revoked {id}"))
+            let request = RevokeServiceToken { id: service.service, token_id: id };
+            context.call_and_tell(&request, |_| format!("Revoked {id}")).await
         }
     }
-}
-
-fn show_created(created: &ServiceToken, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let expires = expiry(context.now(), created.expires_at);
-    let about = format!("Minted {}, id {}, expires: {expires}.", created.name, created.token_id);
-    show_secret(context, created, &about, &created.token)
 }
 
 async fn roles(command: RolesCommand, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -257,8 +230,8 @@ async fn roles(command: RolesCommand, context: &mut Context<'_, '_>) -> Result<E
             let line = |role: &str| format!("The role {role} does not count in {service} any more");
             context.call_for_each(roles, request, line).await?;
         }
-        RolesCommand::List { service, limit } => {
-            let request = ListServiceRoles { id: service.service, ..ListServiceRoles::default() };
+        RolesCommand::List(PartsOf { whole, limit }) => {
+            let request = ListServiceRoles { id: whole.service, ..ListServiceRoles::default() };
             let empty = "No role counts in this service. `authctl service roles add SERVICE ROLE` adds one";
             return list_roles(request, limit, empty, context).await;
         }

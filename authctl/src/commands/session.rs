@@ -1,14 +1,17 @@
 //! Sessions of users.
 
-use clap::{Args, Subcommand, ValueEnum};
+use std::fmt;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
 use shared::api::sessions::{EndSession, ListSessions, Session, SessionKind};
 use shared::cli::Column::{Spare, Whole, Wrapped};
 use shared::cli::{Exit, Format, moment, relative};
 use shared::id::SessionId;
-use shared::time::Time;
 
+use super::token::expiry;
 use super::{Context, listing, user};
-use crate::args::{Consent, Limit};
+use crate::args::{Consent, Limit, word};
 use crate::error::Error;
 
 listing!(ListSessions, sessions: Session);
@@ -27,19 +30,13 @@ pub struct List {
     #[arg(long, value_name = "USER")]
     user: Option<String>,
     /// Only this kind: `login` is a user signed in to authd, `device` a developer's machine
-    #[arg(long)]
-    kind: Option<Kind>,
+    #[arg(long, value_parser = word::<SessionKind>(["login", "device"]))]
+    kind: Option<SessionKind>,
     /// Include ended and expired sessions
     #[arg(long)]
     all: bool,
     #[command(flatten)]
     limit: Limit,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
-    Login,
-    Device,
 }
 
 #[derive(Debug, Args)]
@@ -63,11 +60,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
 }
 
 async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let kind = args.kind.map(|kind| match kind {
-        Kind::Login => SessionKind::Login,
-        Kind::Device => SessionKind::Device,
-    });
-    let request = ListSessions { include_ended: args.all, kind, user: args.user, ..ListSessions::default() };
+    let request = ListSessions { include_ended: args.all, kind: args.kind, user: args.user, ..ListSessions::default() };
     let columns = [
         Whole("ID"),
         Whole("KIND"),
@@ -77,32 +70,22 @@ async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> 
         Spare("LAST USED"),
         Whole("ENDS"),
     ];
-    let row = |now, session: &Session| {
-        let kind = match session.kind {
-            SessionKind::Login => "login",
-            SessionKind::Device => "device",
+    let row = |now, session: Session| {
+        let end = match session.ended_at {
+            Some(ended) => format!("ended {}", relative(now, ended)),
+            None => expiry(now, Some(session.idle_expires_at.min(session.expires_at)), relative),
         };
         [
             session.id.to_string(),
-            kind.to_owned(),
-            session.user.clone(),
-            session.device_name.clone().unwrap_or_default(),
-            session.address.clone().unwrap_or_default(),
+            fmt::from_fn(|f| session.kind.serialize(f)).to_string(),
+            session.user,
+            session.device_name.unwrap_or_default(),
+            session.address.unwrap_or_default(),
             relative(now, session.last_used_at),
-            end_of(now, session),
+            end,
         ]
     };
     context.list(request, args.limit, "Nobody is signed in", columns, row).await
-}
-
-/// When it ends, or how it ended.
-fn end_of(now: Time, session: &Session) -> String {
-    let at = session.idle_expires_at.min(session.expires_at);
-    match session.ended_at {
-        Some(ended) => format!("ended {}", relative(now, ended)),
-        None if at <= now => format!("expired {}", relative(now, at)),
-        None => relative(now, at),
-    }
 }
 
 async fn end(args: End, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

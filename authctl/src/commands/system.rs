@@ -14,29 +14,23 @@ pub(super) async fn status(context: &mut Context<'_, '_>) -> Result<Exit, Error>
         HealthStatus::Degraded => ("degraded", Exit::Ok),
         HealthStatus::Unhealthy => ("unhealthy", Exit::Refused),
     };
-    if context.print_object(&status)? {
-        return Ok(exit);
-    }
     let components = &status.health.components;
-    let redis = match components.redis.as_str() {
-        "not_configured" => String::new(),
-        state => state.to_owned(),
-    };
-    let started = moment(context.now(), status.started_at);
-    context.write_record([
+    let redis = Some(&components.redis).filter(|state| *state != "not_configured");
+    let fields = [
         ("Health", health.to_owned()),
-        ("Version", status.version),
-        ("Started", started),
-        ("Public URL", status.public_url),
+        ("Version", status.version.clone()),
+        ("Started", moment(context.now(), status.started_at)),
+        ("Public URL", status.public_url.clone()),
         ("Listens on", status.listen.join(" ")),
         ("Reached by", context.client.endpoint().to_string()),
-        ("You are", status.caller),
+        ("You are", status.caller.clone()),
         ("Database", format!("{}, {}", status.database, components.database)),
-        ("Short-lived", status.ephemeral),
-        ("Redis", redis),
+        ("Short-lived", status.ephemeral.clone()),
+        ("Redis", redis.cloned().unwrap_or_default()),
         ("Live tokens", status.live_tokens.to_string()),
         ("Providers", status.providers.join(" ")),
         ("AWS roles", status.roles.join(" ")),
-    ])?;
+    ];
+    context.show(&status, fields)?;
     Ok(exit)
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::Value;
 use shared::api::tokens::{
-    CreateToken, ExtendToken, ListTokens, RevokeToken, RotateToken, RotatedToken, ShowToken, Token, TokenList,
+    CreateToken, ExtendToken, ListTokens, RevokeToken, RevokedToken, RotateToken, ShowToken, Token, TokenList,
     ValidateToken,
 };
 use shared::cli::Column::{Spare, Whole, Wrapped};
@@ -163,7 +163,12 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             let idempotency_key = Some(key.clone());
             let request = RotateToken { id: token.id, grace_seconds: Some(grace), idempotency_key };
             let rotated = context.call_with_key(&request, &key).await?;
-            show_rotated(&rotated, grace, context).map_err(|error| error.with_key(key))
+            let previous = match grace {
+                0 => "does not work any more".to_owned(),
+                _ => format!("stops working {}", moment(context.now(), rotated.previous_expires_at)),
+            };
+            let about = format!("Rotated {}, id {}. The old secret {previous}.", rotated.name, rotated.token_id);
+            show_secret(context, &rotated, &about, &rotated.token).map_err(|error| error.with_advice(again(&key)))
         }
         Command::Validate(args) => validate(args, context).await,
     }
@@ -184,9 +189,13 @@ pub(super) async fn create(args: Create, context: &mut Context<'_, '_>) -> Resul
     };
     let created = context.call_with_key(&request, &key).await?;
     let (name, id, scopes) = (&created.name, created.token_id, created.scopes.join(" "));
-    let expires = expiry(context.now(), created.expires_at);
+    let expires = expiry(context.now(), created.expires_at, moment);
     let about = format!("Minted {name}, id {id}, scopes {scopes}, expires: {expires}.");
-    show_secret(context, &created, &about, &created.token).map_err(|error| error.with_key(key))
+    show_secret(context, &created, &about, &created.token).map_err(|error| error.with_advice(again(&key)))
+}
+
+fn again(key: &str) -> String {
+    format!("Repeat the command with `--idempotency-key {key}` to get the same one")
 }
 
 /// The secret goes to stdout alone, the words around it to stderr: the same command works for eyes and for `$(…)`.
@@ -209,9 +218,9 @@ pub(super) fn show_secret(
 pub(super) async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let request = ListTokens { include_revoked: args.all, name: args.name, scope: args.scope, ..ListTokens::default() };
     let columns = [Whole("ID"), Wrapped("NAME"), Wrapped("SCOPES"), Whole("EXPIRES"), Spare("LAST USED")];
-    let row = |now, token: &Token| {
-        let (id, name, scopes) = (token.token_id.to_string(), token.name.clone(), token.scopes.join(" "));
-        [id, name, scopes, end_of(now, token), last_used(now, token)]
+    let row = |now, token: Token| {
+        let (end, used) = (end_of(now, &token), last_used(now, &token));
+        [token.token_id.to_string(), token.name, token.scopes.join(" "), end, used]
     };
     let empty = "No tokens. `authctl create NAME --scopes SCOPE` mints one";
     context.list(request, args.limit, empty, columns, row).await
@@ -227,19 +236,19 @@ fn show(token: &Token, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let metadata: Vec<String> = token.metadata.iter().map(|(key, value)| format!("{key}={}", text_of(value))).collect();
     let cidrs: Vec<String> = token.cidrs.iter().map(ToString::to_string).collect();
     let reason = token.revoke_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    context.show(token, |now| {
-        [
-            ("ID", token.token_id.to_string()),
-            ("Name", token.name.clone()),
-            ("Scopes", token.scopes.join(" ")),
-            ("Created", format!("{} by {}", moment(now, token.created_at), token.created_by)),
-            ("Expires", expiry(now, token.expires_at)),
-            ("Revoked", token.revoked_at.map(|at| moment(now, at) + &reason).unwrap_or_default()),
-            ("Last used", token.last_used_at.map_or_else(|| "never".to_owned(), |at| moment(now, at))),
-            ("Networks", cidrs.join(" ")),
-            ("Metadata", metadata.join(" ")),
-        ]
-    })
+    let now = context.now();
+    let fields = [
+        ("ID", token.token_id.to_string()),
+        ("Name", token.name.clone()),
+        ("Scopes", token.scopes.join(" ")),
+        ("Created", format!("{} by {}", moment(now, token.created_at), token.created_by)),
+        ("Expires", expiry(now, token.expires_at, moment)),
+        ("Revoked", token.revoked_at.map(|at| moment(now, at) + &reason).unwrap_or_default()),
+        ("Last used", token.last_used_at.map_or_else(|| "never".to_owned(), |at| moment(now, at))),
+        ("Networks", cidrs.join(" ")),
+        ("Metadata", metadata.join(" ")),
+    ];
+    context.show(token, fields)
 }
 
 pub(super) async fn revoke(args: Revoke, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -249,9 +258,9 @@ pub(super) async fn revoke(args: Revoke, context: &mut Context<'_, '_>) -> Resul
     };
     let (id, _) = context.ask_about(args.consent, args.token.id, |id| ShowToken { id }, question).await?;
     let id = id_of(id, context).await?;
-    let revoked = context.call(&RevokeToken { id, reason: args.reason }).await?;
     let now = context.now();
-    context.tell(&revoked, || format!("Revoked {}, {}", revoked.token_id, moment(now, revoked.revoked_at)))
+    let line = |revoked: &RevokedToken| format!("Revoked {}, {}", revoked.token_id, moment(now, revoked.revoked_at));
+    context.call_and_tell(&RevokeToken { id, reason: args.reason }, line).await
 }
 
 /// The id of a token that was named: a name can go to another token, so that a call by name must not be repeated.
@@ -262,18 +271,9 @@ async fn id_of(token: String, context: &mut Context<'_, '_>) -> Result<String, E
     match context.call(&ShowToken { id: token.clone() }).await {
         Ok(found) => Ok(found.token_id.to_string()),
         // Who may revoke but not read still can.
-        Err(error) if error.is_forbidden() => Ok(token),
+        Err(error) if error.status() == Some(403) => Ok(token),
         Err(error) => Err(error),
     }
-}
-
-fn show_rotated(rotated: &RotatedToken, grace: u32, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let previous = match grace {
-        0 => "does not work any more".to_owned(),
-        _ => format!("stops working {}", moment(context.now(), rotated.previous_expires_at)),
-    };
-    let about = format!("Rotated {}, id {}. The old secret {previous}.", rotated.name, rotated.token_id);
-    show_secret(context, rotated, &about, &rotated.token)
 }
 
 async fn validate(args: Validate, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -285,38 +285,35 @@ async fn validate(args: Validate, context: &mut Context<'_, '_>) -> Result<Exit,
         action_name: None,
     };
     let validation = context.call(&request).await?;
-    let exit = if validation.valid { Exit::Ok } else { Exit::Refused };
-    if context.print_object(&validation)? {
-        return Ok(exit);
-    }
     if validation.valid {
-        context.write_record([
+        let fields = [
             ("Valid", "yes".to_owned()),
             ("ID", validation.token_id.map(|id| id.to_string()).unwrap_or_default()),
-            ("Name", validation.name.unwrap_or_default()),
+            ("Name", validation.name.clone().unwrap_or_default()),
             ("Scopes", validation.scopes.join(" ")),
-        ])?;
+        ];
+        context.show(&validation, fields)
     } else {
-        context.write_record([("Valid", "no".to_owned()), ("Why", validation.detail.unwrap_or_default())])?;
+        let fields = [("Valid", "no".to_owned()), ("Why", validation.detail.clone().unwrap_or_default())];
+        context.show(&validation, fields)?;
+        Ok(Exit::Refused)
     }
-    Ok(exit)
 }
 
-pub(super) fn expiry(now: Time, expires_at: Option<Time>) -> String {
+/// When something ends by itself, or when it did.
+pub(super) fn expiry(now: Time, expires_at: Option<Time>, tell: fn(Time, Time) -> String) -> String {
     match expires_at {
         None => "never".to_owned(),
-        Some(at) if at <= now => format!("expired {}", moment(now, at)),
-        Some(at) => moment(now, at),
+        Some(at) if at <= now => format!("expired {}", tell(now, at)),
+        Some(at) => tell(now, at),
     }
 }
 
 /// When it ends, or how it ended.
 pub(super) fn end_of(now: Time, token: &Token) -> String {
-    match (token.revoked_at, token.expires_at) {
-        (Some(at), _) => format!("revoked {}", relative(now, at)),
-        (None, None) => "never".to_owned(),
-        (None, Some(at)) if at <= now => format!("expired {}", relative(now, at)),
-        (None, Some(at)) => relative(now, at),
+    match token.revoked_at {
+        Some(at) => format!("revoked {}", relative(now, at)),
+        None => expiry(now, token.expires_at, relative),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Users: the people who sign in.
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use std::fmt;
+
 use clap::{ArgGroup, Args, Subcommand};
-use shared::api::sessions::EndUserSessions;
+use serde::Serialize;
+use shared::api::sessions::{EndUserSessions, EndedSessions};
 use shared::api::users::{
     CreateUser, DeleteUser, DocumentType, ListUsers, PersonType, ShowUser, Status, UpdateUser, User,
 };
@@ -11,7 +13,7 @@ use shared::cli::{Exit, clean, moment, relative};
 
 use super::password::{self, NewPassword};
 use super::{Context, listing};
-use crate::args::{Consent, FIRST_ADMIN, Limit, name};
+use crate::args::{Confirmed, Consent, FIRST_ADMIN, Limit, name, word};
 use crate::error::Error;
 
 listing!(ListUsers, users: User);
@@ -42,12 +44,7 @@ pub enum Command {
         identity: Identity,
     },
     /// Delete a user and end all their sessions; the name can be used again
-    Delete {
-        #[command(flatten)]
-        user: Named,
-        #[command(flatten)]
-        consent: Consent,
-    },
+    Delete(Confirmed<Named>),
     /// Set a new password and end every session of a user; a terminal prompts for it, without showing it
     Passwd {
         #[command(flatten)]
@@ -60,12 +57,7 @@ pub enum Command {
     /// Refuse a user's sign-ins, and end all their sessions
     Disable(Named),
     /// End every session of a user
-    Logout {
-        #[command(flatten)]
-        user: Named,
-        #[command(flatten)]
-        consent: Consent,
-    },
+    Logout(Confirmed<Named>),
 }
 
 #[derive(Debug, Args)]
@@ -97,26 +89,14 @@ pub struct Create {
 #[derive(Debug, Args)]
 pub struct Identity {
     /// A natural or a legal (juridical) person
-    #[arg(long, value_name = "N|J", value_parser = person_type())]
+    #[arg(long, value_name = "N|J", value_parser = word::<PersonType>(["N", "J"]))]
     person_type: Option<PersonType>,
     /// The kind of identity document
-    #[arg(long, value_name = "DNI|CE|RUC", value_parser = document_type())]
+    #[arg(long, value_name = "DNI|CE|RUC", value_parser = word::<DocumentType>(["DNI", "CE", "RUC"]))]
     document_type: Option<DocumentType>,
     /// The number of the identity document
     #[arg(long, value_name = "NUMBER")]
     document_number: Option<String>,
-}
-
-fn person_type() -> impl TypedValueParser<Value = PersonType> {
-    PossibleValuesParser::new(["N", "J"]).map(|text| if text == "J" { PersonType::J } else { PersonType::N })
-}
-
-fn document_type() -> impl TypedValueParser<Value = DocumentType> {
-    PossibleValuesParser::new(["DNI", "CE", "RUC"]).map(|text| match text.as_str() {
-        "CE" => DocumentType::Ce,
-        "RUC" => DocumentType::Ruc,
-        _ => DocumentType::Dni,
-    })
 }
 
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -135,25 +115,24 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             let user = context.call(&request).await?;
             show(&user, context)
         }
-        Command::Delete { user, consent } => {
+        Command::Delete(Confirmed { what, consent }) => {
             let question = |user: User| {
                 let (name, id) = (clean(&user.username), user.id);
                 let question = format!("Delete the user {name} ({id})? All sessions end, and all grants are deleted");
                 (id.to_string(), user.username, question)
             };
-            let (id, name) = context.ask_about(consent, user.user, |id| ShowUser { id }, question).await?;
-            let done = context.call(&DeleteUser { id }).await?;
-            context.tell(&done, || format!("Deleted the user {name}"))
+            let (id, name) = context.ask_about(consent, what.user, |id| ShowUser { id }, question).await?;
+            context.call_and_tell(&DeleteUser { id }, |_| format!("Deleted the user {name}")).await
         }
         Command::Passwd { user: Named { user }, password } => {
             let password = password::new(password, &user, "--password-stdin", context.io)?;
             let request = UpdateUser { id: user, password: Some(password), ..UpdateUser::default() };
-            let user = context.call(&request).await?;
-            context.tell(&user, || format!("Set the password of {}; every session has ended", user.username))
+            let line = |user: &User| format!("Set the password of {}; every session has ended", user.username);
+            context.call_and_tell(&request, line).await
         }
         Command::Enable(Named { user }) => set_status(user, Status::Active, context).await,
         Command::Disable(Named { user }) => set_status(user, Status::Inactive, context).await,
-        Command::Logout { user, consent } => logout(user.user, consent, context).await,
+        Command::Logout(Confirmed { what, consent }) => logout(what.user, consent, context).await,
     }
 }
 
@@ -173,19 +152,17 @@ async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Err
         document_type: args.identity.document_type,
         document_number: args.identity.document_number,
     };
-    let user = context.call(&request).await?;
-    context.tell(&user, || format!("Created the user {}, id {}", user.username, user.id))
+    context.call_and_tell(&request, |user| format!("Created the user {}, id {}", user.username, user.id)).await
 }
 
 async fn list(limit: Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let columns = [Wrapped("USER"), Wrapped("NAME"), Whole("STATUS"), Spare("CREATED"), Spare("ID")];
-    let row = |now, user: &User| {
+    let row = |now, user: User| {
         let status = match (user.status, user.has_password) {
             (Status::Active, false) => "no password",
             (status, _) => status.as_str(),
         };
-        let (username, name, id) = (user.username.clone(), user.name.clone(), user.id.to_string());
-        [username, name, status.to_owned(), relative(now, user.created_at), id]
+        [user.username, user.name, status.to_owned(), relative(now, user.created_at), user.id.to_string()]
     };
     let empty = "No users. `authctl user create NAME` makes one";
     context.list(ListUsers::default(), limit, empty, columns, row).await
@@ -196,42 +173,39 @@ fn show(user: &User, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
         PersonType::N => "natural (N)",
         PersonType::J => "legal (J)",
     });
-    let document = user.document_type.map(|kind| match kind {
-        DocumentType::Dni => "DNI",
-        DocumentType::Ce => "CE",
-        DocumentType::Ruc => "RUC",
-    });
-    let document: Vec<&str> = document.into_iter().chain(user.document_number.as_deref()).collect();
-    context.show(user, |now| {
-        [
-            ("ID", user.id.to_string()),
-            ("User", user.username.clone()),
-            ("Name", user.name.clone()),
-            ("Status", user.status.as_str().to_owned()),
-            ("Password", if user.has_password { "set" } else { "none: cannot sign in by one" }.to_owned()),
-            ("Person", person.unwrap_or_default().to_owned()),
-            ("Document", document.join(" ")),
-            ("Created", moment(now, user.created_at)),
-            ("Changed", moment(now, user.updated_at)),
-        ]
-    })
+    let document_type = user.document_type.map(|kind| fmt::from_fn(move |f| kind.serialize(f)).to_string());
+    let document: Vec<&str> = document_type.as_deref().into_iter().chain(user.document_number.as_deref()).collect();
+    let now = context.now();
+    let fields = [
+        ("ID", user.id.to_string()),
+        ("User", user.username.clone()),
+        ("Name", user.name.clone()),
+        ("Status", user.status.as_str().to_owned()),
+        ("Password", if user.has_password { "set" } else { "none: cannot sign in by one" }.to_owned()),
+        ("Person", person.unwrap_or_default().to_owned()),
+        ("Document", document.join(" ")),
+        ("Created", moment(now, user.created_at)),
+        ("Changed", moment(now, user.updated_at)),
+    ];
+    context.show(user, fields)
 }
 
 async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let user = context.call(&UpdateUser { id, status: Some(status), ..UpdateUser::default() }).await?;
-    context.tell(&user, || match user.status {
+    let request = UpdateUser { id, status: Some(status), ..UpdateUser::default() };
+    let line = |user: &User| match user.status {
         Status::Active => format!("{} is active", user.username),
         Status::Inactive => format!("{} is inactive; every session has ended", user.username),
-    })
+    };
+    context.call_and_tell(&request, line).await
 }
 
 /// Ends every session of a user.
 pub(super) async fn logout(id: String, consent: Consent, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     context.ask(consent, async || Ok(format!("End every session of {}?", clean(&id)))).await?;
-    let ended = context.call(&EndUserSessions { id: id.clone() }).await?;
-    context.tell(&ended, || match ended.ended {
+    let line = |ended: &EndedSessions| match ended.ended {
         0 => format!("{id} had no session"),
         1 => format!("Ended the session of {id}"),
         count => format!("Ended {count} sessions of {id}"),
-    })
+    };
+    context.call_and_tell(&EndUserSessions { id: id.clone() }, line).await
 }
