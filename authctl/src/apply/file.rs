@@ -1,6 +1,7 @@
 //! The file: services, roles, permissions and grants as somebody wants them, and what is wrong with it, line by line.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::DeserializeSeed;
@@ -62,7 +63,7 @@ pub(crate) struct Service {
     pub roles: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Grant {
     pub user: String,
@@ -97,20 +98,10 @@ impl File {
     /// Reads it; the error tells every fault with its line.
     pub(crate) fn parse(shown: String, format: FileFormat, text: String) -> Result<Self, String> {
         let read = match format {
-            FileFormat::Toml => toml::from_str(&text).map_err(|error| {
-                let line = error.span().map_or(1, |span| line_of(&text, span.start));
-                format!("{shown}:{line}: {}", error.message())
-            }),
             FileFormat::Yaml if text.trim().is_empty() => Ok(Wanted::default()),
-            FileFormat::Yaml => serde_norway::from_str(&text).map_err(|error| {
-                let line = error.location().map_or(1, |location| location.line());
-                let told = error.to_string();
-                // The place is told once, before.
-                let told = told.rsplit_once(" at line ").map_or(told.as_str(), |(told, _)| told);
-                format!("{shown}:{line}: {told}")
-            }),
+            _ => read(format, &text, PhantomData),
         };
-        let wanted: Wanted = read?;
+        let wanted = read.map_err(|(line, fault)| format!("{shown}:{line}: {fault}"))?;
         let file = Self { shown, format, text, wanted };
         let faults = file.wanted.faults();
         if faults.is_empty() { Ok(file) } else { Err(file.tell(&faults)) }
@@ -130,91 +121,97 @@ impl File {
     }
 
     fn line(&self, way: &[Way]) -> usize {
-        match self.format {
-            FileFormat::Toml => {
-                let failed = toml::Deserializer::parse(&self.text).and_then(|top| FailAt(way).deserialize(top));
-                failed.err().and_then(|error| error.span()).map_or(1, |span| line_of(&self.text, span.start))
-            }
-            FileFormat::Yaml => {
-                let failed = FailAt(way).deserialize(serde_norway::Deserializer::from_str(&self.text));
-                failed.err().and_then(|error| error.location()).map_or(1, |location| location.line())
-            }
-        }
+        read(self.format, &self.text, FailAt(way)).err().map_or(1, |(line, _)| line)
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+/// What a text says, or what is wrong with it and in which line.
+fn read<'t, S: DeserializeSeed<'t>>(format: FileFormat, text: &'t str, seed: S) -> Result<S::Value, (usize, String)> {
+    match format {
+        FileFormat::Toml => toml::Deserializer::parse(text).and_then(|top| seed.deserialize(top)).map_err(|error| {
+            let before = text.bytes().take(error.span().map_or(0, |span| span.start));
+            (before.filter(|byte| *byte == b'\n').count() + 1, error.message().to_owned())
+        }),
+        FileFormat::Yaml => seed.deserialize(serde_norway::Deserializer::from_str(text)).map_err(|error| {
+            let told = error.to_string();
+            // The line is told once, before.
+            let told = told.rsplit_once(" at line ").map_or(told.as_str(), |(told, _)| told);
+            (error.location().map_or(1, |location| location.line()), told.to_owned())
+        }),
+    }
 }
 
 impl Wanted {
     /// Everything that is wrong with it by itself.
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = Faults::default();
-        let plain = |index: usize| vec![Way::Item(index)];
-        faults.names(&[PERMISSIONS], Kind::Permission, &self.permissions, plain);
-        let roles: Vec<&str> = self.roles.iter().map(|role| role.name.as_str()).collect();
-        faults.names(&[ROLES], Kind::Role, &roles, |index| vec![Way::Item(index), NAME]);
-        let services: Vec<&str> = self.services.iter().map(|service| service.name.as_str()).collect();
-        faults.names(&[SERVICES], Kind::Service, &services, |index| vec![Way::Item(index), NAME]);
+        let mut faults = Vec::new();
+        check_names(&mut faults, &[PERMISSIONS], &[], Kind::Permission, &self.permissions);
+        check_names(&mut faults, &[ROLES], &[NAME], Kind::Role, self.roles.iter().map(|role| &role.name));
+        check_names(
+            &mut faults,
+            &[SERVICES],
+            &[NAME],
+            Kind::Service,
+            self.services.iter().map(|service| &service.name),
+        );
         for (index, role) in self.roles.iter().enumerate() {
-            let at = [ROLES, Way::Item(index)];
+            let item = Way::Item(index);
             if names::fold(&role.name) == AUTHD_ADMIN {
-                faults.push(&at, &[NAME], format!("the role {AUTHD_ADMIN} is authd's own and cannot be changed"));
+                let detail = format!("the role {AUTHD_ADMIN} is authd's own and cannot be changed");
+                faults.push((vec![ROLES, item, NAME], detail));
             }
-            faults.names(&[&at[..], &[PERMISSIONS]].concat(), Kind::Permission, &role.permissions, plain);
+            check_names(&mut faults, &[ROLES, item, PERMISSIONS], &[], Kind::Permission, &role.permissions);
         }
         for (index, service) in self.services.iter().enumerate() {
-            let at = [SERVICES, Way::Item(index)];
+            let item = Way::Item(index);
             if service.is_builtin() && (service.description.is_some() || service.status.is_some()) {
                 let detail = format!("of authd's own service {AUTHD} only the roles can be changed");
-                faults.push(&at, &[NAME], detail);
+                faults.push((vec![SERVICES, item, NAME], detail));
             }
             let is_bad = |c: char| c.is_control() && c != '\n' && c != '\t';
             let is_text = |text: &String| text.chars().count() <= MAX_DESCRIPTION && !text.chars().any(is_bad);
             if !service.description.as_ref().is_none_or(is_text) {
                 let detail = format!("a description has at most {MAX_DESCRIPTION} characters, no control characters");
-                faults.push(&at, &[Way::Key(&["description"])], detail);
+                faults.push((vec![SERVICES, item, Way::Key(&["description"])], detail));
             }
-            faults.names(&[&at[..], &[HELD]].concat(), Kind::Role, &service.roles, plain);
+            check_names(&mut faults, &[SERVICES, item, HELD], &[], Kind::Role, &service.roles);
         }
         let mut pairs = BTreeSet::new();
         for (index, grant) in self.grants.iter().enumerate() {
-            let at = [GRANTS, Way::Item(index)];
+            let item = Way::Item(index);
             for (way, name) in [(USER, &grant.user), (SERVICE, &grant.service)] {
                 if let Err(detail) = names::check(name) {
-                    faults.push(&at, &[way], format!("{name:?}: {detail}"));
+                    faults.push((vec![GRANTS, item, way], format!("{name:?}: {detail}")));
                 }
             }
-            let pair = (names::fold(&grant.user), names::fold(&grant.service));
-            if !pairs.insert(pair) {
-                let (user, service) = (&grant.user, &grant.service);
-                faults.push(&at, &[USER], format!("{user} in {service} has been named before; put both into one"));
+            let (user, service) = (&grant.user, &grant.service);
+            if !pairs.insert((names::fold(user), names::fold(service))) {
+                let detail = format!("{user} in {service} has been named before; put both into one");
+                faults.push((vec![GRANTS, item, USER], detail));
             }
-            faults.names(&[&at[..], &[HELD]].concat(), Kind::Role, &grant.roles, plain);
-            faults.names(&[&at[..], &[PERMISSIONS]].concat(), Kind::Permission, &grant.permissions, plain);
+            check_names(&mut faults, &[GRANTS, item, HELD], &[], Kind::Role, &grant.roles);
+            check_names(&mut faults, &[GRANTS, item, PERMISSIONS], &[], Kind::Permission, &grant.permissions);
         }
-        faults.0
+        faults
     }
 
     /// Every name that must be in the file or at the daemon.
     pub(crate) fn references(&self) -> Vec<Reference<'_>> {
-        let mut all = References(Vec::new());
+        let mut all = Vec::new();
         for (index, role) in self.roles.iter().enumerate() {
-            all.list(Kind::Permission, &role.permissions, None, &[ROLES, Way::Item(index), PERMISSIONS]);
+            all.extend(refer(Kind::Permission, &role.permissions, None, [ROLES, Way::Item(index), PERMISSIONS]));
         }
         for (index, service) in self.services.iter().enumerate() {
-            all.list(Kind::Role, &service.roles, None, &[SERVICES, Way::Item(index), HELD]);
+            all.extend(refer(Kind::Role, &service.roles, None, [SERVICES, Way::Item(index), HELD]));
         }
         for (index, grant) in self.grants.iter().enumerate() {
-            let at = [GRANTS, Way::Item(index)];
-            let service = grant.service.as_str();
-            let way = [&at[..], &[SERVICE]].concat();
-            all.0.push(Reference { kind: Kind::Service, name: service, of_service: None, way });
-            all.list(Kind::Role, &grant.roles, Some(service), &[&at[..], &[HELD]].concat());
-            all.list(Kind::Permission, &grant.permissions, Some(service), &[&at[..], &[PERMISSIONS]].concat());
+            let (item, service) = (Way::Item(index), grant.service.as_str());
+            let way = vec![GRANTS, item, SERVICE];
+            all.push(Reference { kind: Kind::Service, name: service, of_service: None, way });
+            all.extend(refer(Kind::Role, &grant.roles, Some(service), [GRANTS, item, HELD]));
+            all.extend(refer(Kind::Permission, &grant.permissions, Some(service), [GRANTS, item, PERMISSIONS]));
         }
-        all.0
+        all
     }
 
     /// Every person with grants, by the folded name: as the file spells it, and where first.
@@ -235,42 +232,39 @@ impl Service {
     }
 }
 
-struct References<'f>(Vec<Reference<'f>>);
-
-impl<'f> References<'f> {
-    fn list(&mut self, kind: Kind, names: &'f [String], of_service: Option<&'f str>, list: &[Way]) {
-        self.0.extend(names.iter().enumerate().map(|(index, name)| {
-            let way = [list, &[Way::Item(index)]].concat();
-            Reference { kind, name, of_service, way }
-        }));
-    }
+/// The references of one list.
+fn refer<'f>(
+    kind: Kind,
+    names: &'f [String],
+    of_service: Option<&'f str>,
+    list: [Way; 3],
+) -> impl Iterator<Item = Reference<'f>> {
+    names.iter().enumerate().map(move |(index, name)| {
+        let way = [&list[..], &[Way::Item(index)]].concat();
+        Reference { kind, name, of_service, way }
+    })
 }
 
 /// What is wrong, and where.
 pub(crate) type Fault = (Vec<Way>, String);
 
-#[derive(Default)]
-struct Faults(Vec<Fault>);
-
-impl Faults {
-    fn push(&mut self, at: &[Way], way: &[Way], detail: String) {
-        self.0.push(([at, way].concat(), detail));
-    }
-
-    /// Names of one list: each as a name must be, and none twice, however it is written.
-    fn names(&mut self, at: &[Way], kind: Kind, names: &[impl AsRef<str>], way: impl Fn(usize) -> Vec<Way>) {
-        let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-        for (index, name) in names.iter().enumerate() {
-            let name = name.as_ref();
-            match names::check(name) {
-                Err(detail) => self.push(at, &way(index), format!("the {kind} {name:?}: {detail}")),
-                Ok(folded) => {
-                    if let Some(first) = seen.insert(folded, name) {
-                        let told = if first == name { String::new() } else { format!(" as {first:?}") };
-                        self.push(at, &way(index), format!("the {kind} {name:?} has been named before{told}"));
-                    }
-                }
-            }
-        }
+/// Names of one list, each at `at`, its place in the list, and `inside`: as a name must be, and none twice, however it is
+/// written.
+fn check_names<'f>(
+    faults: &mut Vec<Fault>,
+    at: &[Way],
+    inside: &[Way],
+    kind: Kind,
+    names: impl IntoIterator<Item = &'f String>,
+) {
+    let mut seen: BTreeMap<String, &String> = BTreeMap::new();
+    for (index, name) in names.into_iter().enumerate() {
+        let fault = match names::check(name).map(|folded| seen.insert(folded, name)) {
+            Ok(None) => continue,
+            Ok(Some(first)) if first == name => format!("the {kind} {name:?} has been named before"),
+            Ok(Some(first)) => format!("the {kind} {name:?} has been named before as {first:?}"),
+            Err(detail) => format!("the {kind} {name:?}: {detail}"),
+        };
+        faults.push(([at, &[Way::Item(index)], inside].concat(), fault));
     }
 }

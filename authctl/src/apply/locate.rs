@@ -14,15 +14,9 @@ pub(crate) enum Way {
     Item(usize),
 }
 
-/// Reads anything, and fails at the end of the way.
+/// Reads lists and tables, and fails at the end of the way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FailAt<'w>(pub &'w [Way]);
-
-impl FailAt<'_> {
-    fn scalar<E: Error>(self) -> Result<(), E> {
-        if self.0.is_empty() { Err(E::custom("here")) } else { Ok(()) }
-    }
-}
 
 impl<'de> DeserializeSeed<'de> for FailAt<'_> {
     type Value = ();
@@ -32,6 +26,7 @@ impl<'de> DeserializeSeed<'de> for FailAt<'_> {
     }
 }
 
+/// What a visitor has no function for is a value that it does not expect: at any but a list or a table it fails by itself.
 impl<'de> Visitor<'de> for FailAt<'_> {
     type Value = ();
 
@@ -39,61 +34,21 @@ impl<'de> Visitor<'de> for FailAt<'_> {
         f.write_str("anything")
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        self.scalar()
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        self.scalar()
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        self.scalar()
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        self.scalar()
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-        self.scalar()
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.scalar()
-    }
-
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let (wanted, rest) = match self.0.split_first() {
-            None => return self.scalar(),
-            Some((Way::Item(index), rest)) => (Some(*index), rest),
-            Some((Way::Key(_), rest)) => (None, rest),
-        };
-        for index in 0.. {
-            let found = if wanted == Some(index) {
-                items.next_element_seed(FailAt(rest))?.is_some()
-            } else {
-                items.next_element::<IgnoredAny>()?.is_some()
-            };
-            if !found {
-                break;
-            }
+        let Some((Way::Item(index), rest)) = self.0.split_first() else { return Err(A::Error::custom("here")) };
+        for _ in 0..*index {
+            items.next_element::<IgnoredAny>()?;
         }
-        Ok(())
+        items.next_element_seed(FailAt(rest)).map(drop)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let (names, rest): (&[&str], _) = match self.0.split_first() {
-            None => return self.scalar(),
-            Some((Way::Key(names), rest)) => (names, rest),
-            Some((Way::Item(_), rest)) => (&[], rest),
-        };
+        let Some((Way::Key(names), rest)) = self.0.split_first() else { return Err(A::Error::custom("here")) };
         while let Some(key) = map.next_key::<String>()? {
             if names.contains(&key.as_str()) {
-                map.next_value_seed(FailAt(rest))?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
+                return map.next_value_seed(FailAt(rest));
             }
+            map.next_value::<IgnoredAny>()?;
         }
         Ok(())
     }

@@ -39,11 +39,6 @@ pub(crate) enum Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Permission => "permission",
-            Self::Role => "role",
-            Self::Service => "service",
-            Self::Grant => "grant",
-        })
+        self.serialize(f)
     }
 }

@@ -14,7 +14,7 @@ use shared::op::Permission;
 
 use super::current::{Current, Held};
 use super::file::{Fault, Grant, Role, Service, Wanted};
-use super::step::Step;
+use super::step::{Detail, Step};
 use super::{AUTHD, AUTHD_ADMIN, Kind};
 
 /// What happens to one thing.
@@ -37,15 +37,6 @@ pub(crate) struct Change {
     pub steps: Vec<Step>,
 }
 
-/// What changes of it.
-#[derive(Debug, Serialize)]
-#[serde(tag = "action", rename_all = "lowercase")]
-pub(crate) enum Detail {
-    Add { kind: Kind, name: String },
-    Remove { kind: Kind, name: String },
-    Set { field: &'static str, from: String, to: String },
-}
-
 /// Everything that is to be done.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Plan {
@@ -63,7 +54,7 @@ impl Plan {
         for name in &wanted.permissions {
             if !current.permissions.contains_key(&fold(name)) {
                 let step = Step::CreatePermission(CreatePermission { name: name.clone() });
-                plan.push(Action::Create, Kind::Permission, name, Vec::new(), vec![step]);
+                plan.push(Action::Create, Kind::Permission, name, None, vec![step]);
             }
         }
         for role in &wanted.roles {
@@ -85,10 +76,6 @@ impl Plan {
         self.changes.is_empty()
     }
 
-    pub(crate) fn count(&self, action: Action) -> usize {
-        self.changes.iter().filter(|change| change.action == action).count()
-    }
-
     /// Every step, in an order in which none needs a later one.
     pub(crate) fn steps(&self) -> Vec<(&Change, &Step)> {
         let steps = self.changes.iter().flat_map(|change| change.steps.iter().map(move |step| (change, step)));
@@ -97,140 +84,111 @@ impl Plan {
         steps
     }
 
-    fn push(&mut self, action: Action, kind: Kind, name: &str, details: Vec<Detail>, steps: Vec<Step>) {
-        self.changes.push(Change { action, kind, name: name.to_owned(), details, steps });
+    /// Adds the change of one thing, if it takes any step.
+    fn push(
+        &mut self,
+        action: Action,
+        kind: Kind,
+        name: &str,
+        set: impl IntoIterator<Item = Detail>,
+        steps: Vec<Step>,
+    ) {
+        if !steps.is_empty() {
+            let details = set.into_iter().chain(steps.iter().filter_map(Step::detail)).collect();
+            self.changes.push(Change { action, kind, name: name.to_owned(), details, steps });
+        }
     }
 
     fn role(&mut self, wanted: &Role, current: Option<&Held>) {
+        let before = current.cloned().unwrap_or_default();
         let name = current.map_or(&wanted.name, |role| &role.name);
-        let (mut details, mut steps) = (Vec::new(), Vec::new());
-        let before = current.map_or(Status::Active, |role| role.status);
-        if before != wanted.status {
-            details.push(set_status(before, wanted.status));
-        }
-        match current {
-            None => {
-                let status = (wanted.status != Status::Active).then_some(wanted.status);
-                steps.push(Step::CreateRole(CreateRole { name: name.clone(), status }));
-            }
-            Some(role) if role.status != wanted.status => {
-                let request = UpdateRole { id: name.clone(), name: None, status: Some(wanted.status) };
-                steps.push(Step::UpdateRole(request));
-            }
-            Some(_) => {}
-        }
-        let none = BTreeMap::new();
-        let (add, remove) = difference(&wanted.permissions, current.map_or(&none, |role| &role.holds));
-        for permission in add {
-            let (role_id, permission_id) = (name.clone(), permission.clone());
-            steps.push(Step::AddRolePermission(AddRolePermission { role_id, permission_id }));
-            details.push(Detail::Add { kind: Kind::Permission, name: permission });
-        }
-        for permission in remove {
-            let (role_id, permission_id) = (name.clone(), permission.clone());
-            steps.push(Step::RemoveRolePermission(RemoveRolePermission { role_id, permission_id }));
-            details.push(Detail::Remove { kind: Kind::Permission, name: permission });
-        }
-        self.made_or_changed(Kind::Role, name, current.is_some(), details, steps);
+        let status = (before.status != wanted.status).then_some(wanted.status);
+        let mut steps = match current {
+            None => vec![Step::CreateRole(CreateRole { name: name.clone(), status })],
+            Some(_) if status.is_none() => Vec::new(),
+            Some(_) => vec![Step::UpdateRole(UpdateRole { id: name.clone(), name: None, status })],
+        };
+        let (add, remove) = difference(&wanted.permissions, &before.holds);
+        steps.extend(
+            add.into_iter().map(|permission_id| {
+                Step::AddRolePermission(AddRolePermission { role_id: name.clone(), permission_id })
+            }),
+        );
+        steps.extend(remove.into_iter().map(|permission_id| {
+            Step::RemoveRolePermission(RemoveRolePermission { role_id: name.clone(), permission_id })
+        }));
+        let set = status.map(|to| set_status(before.status, to));
+        self.push(made_or_changed(current), Kind::Role, name, set, steps);
     }
 
     fn service(&mut self, wanted: &Service, current: Option<&Held>) {
-        let name = current.map_or(&wanted.name, |service| &service.name);
-        let (mut details, mut steps) = (Vec::new(), Vec::new());
-        let description = wanted.description.clone().unwrap_or_default();
-        let status = wanted.status.unwrap_or_default();
         let before = current.cloned().unwrap_or_default();
+        let name = current.map_or(&wanted.name, |service| &service.name);
+        let (mut description, mut status) = (None, None);
         // Of the built-in service the rest is authd's own.
         if !wanted.is_builtin() {
-            if before.description != description {
-                let (from, to) = (before.description.clone(), description.clone());
-                details.push(Detail::Set { field: "description", from, to });
-            }
-            if before.status != status {
-                details.push(set_status(before.status, status));
-            }
+            description = Some(wanted.description.clone().unwrap_or_default()).filter(|to| *to != before.description);
+            status = Some(wanted.status.unwrap_or_default()).filter(|to| *to != before.status);
         }
-        if current.is_none() {
-            let request = CreateService {
-                name: name.clone(),
-                description: (!description.is_empty()).then_some(description),
-                status: (status != Status::Active).then_some(status),
-            };
-            steps.push(Step::CreateService(request));
-        } else if !details.is_empty() {
-            let request = UpdateService {
-                id: name.clone(),
-                name: None,
-                description: (before.description != description).then_some(description),
-                status: (before.status != status).then_some(status),
-            };
-            steps.push(Step::UpdateService(request));
-        }
+        let field = "description";
+        let set_description = description.clone().map(|to| Detail::Set { field, from: before.description.clone(), to });
+        let set = set_description.into_iter().chain(status.map(|to| set_status(before.status, to)));
+        let mut steps = match current {
+            None => vec![Step::CreateService(CreateService { name: name.clone(), description, status })],
+            Some(_) if description.is_none() && status.is_none() => Vec::new(),
+            Some(_) => vec![Step::UpdateService(UpdateService { id: name.clone(), name: None, description, status })],
+        };
         let (add, mut remove) = difference(&wanted.roles, &before.holds);
         remove.retain(|role| !(wanted.is_builtin() && fold(role) == AUTHD_ADMIN));
-        for role in add {
-            let (service_id, role_id) = (name.clone(), role.clone());
-            steps.push(Step::AddServiceRole(AddServiceRole { service_id, role_id }));
-            details.push(Detail::Add { kind: Kind::Role, name: role });
-        }
-        for role in remove {
-            let (service_id, role_id) = (name.clone(), role.clone());
-            steps.push(Step::RemoveServiceRole(RemoveServiceRole { service_id, role_id }));
-            details.push(Detail::Remove { kind: Kind::Role, name: role });
-        }
-        self.made_or_changed(Kind::Service, name, current.is_some(), details, steps);
-    }
-
-    fn made_or_changed(&mut self, kind: Kind, name: &str, is_there: bool, details: Vec<Detail>, steps: Vec<Step>) {
-        let action = if is_there { Action::Change } else { Action::Create };
-        if !steps.is_empty() {
-            self.push(action, kind, name, details, steps);
-        }
+        steps.extend(
+            add.into_iter().map(|role_id| Step::AddServiceRole(AddServiceRole { service_id: name.clone(), role_id })),
+        );
+        steps.extend(
+            remove
+                .into_iter()
+                .map(|role_id| Step::RemoveServiceRole(RemoveServiceRole { service_id: name.clone(), role_id })),
+        );
+        self.push(made_or_changed(current), Kind::Service, name, set, steps);
     }
 
     fn grant(&mut self, wanted: &Grant, current: &Current) {
         let before = current.grants.get(&(fold(&wanted.user), fold(&wanted.service))).cloned().unwrap_or_default();
         let was_there = !before.roles.is_empty() || !before.permissions.is_empty();
         let is_there = !wanted.roles.is_empty() || !wanted.permissions.is_empty();
-        let (user, service) = (&wanted.user, &wanted.service);
-        let (mut details, mut steps) = (Vec::new(), Vec::new());
+        let (user, service) = (|| wanted.user.clone(), || wanted.service.clone());
         let (add_roles, remove_roles) = difference(&wanted.roles, &before.roles);
         let (add, remove) = difference(&wanted.permissions, &before.permissions);
-        for role in add_roles {
-            let (person_id, service_id, role_id) = (user.clone(), service.clone(), role.clone());
-            steps.push(Step::GrantRole(GrantRole { person_id, service_id, role_id }));
-            details.push(Detail::Add { kind: Kind::Role, name: role });
-        }
-        for permission in add {
-            let (person_id, service_id, permission_id) = (user.clone(), service.clone(), permission.clone());
-            steps.push(Step::GrantPermission(GrantPermission { person_id, service_id, permission_id }));
-            details.push(Detail::Add { kind: Kind::Permission, name: permission });
-        }
-        for role in remove_roles {
-            let (person_id, service_id, role_id) = (user.clone(), service.clone(), role.clone());
-            steps.push(Step::UngrantRole(UngrantRole { person_id, service_id, role_id }));
-            details.push(Detail::Remove { kind: Kind::Role, name: role });
-        }
-        for permission in remove {
-            let (person_id, service_id, permission_id) = (user.clone(), service.clone(), permission.clone());
-            steps.push(Step::UngrantPermission(UngrantPermission { person_id, service_id, permission_id }));
-            details.push(Detail::Remove { kind: Kind::Permission, name: permission });
-        }
+        let mut steps = Vec::new();
+        steps.extend(
+            add_roles
+                .into_iter()
+                .map(|role_id| Step::GrantRole(GrantRole { person_id: user(), service_id: service(), role_id })),
+        );
+        steps.extend(add.into_iter().map(|permission_id| {
+            Step::GrantPermission(GrantPermission { person_id: user(), service_id: service(), permission_id })
+        }));
+        steps.extend(
+            remove_roles
+                .into_iter()
+                .map(|role_id| Step::UngrantRole(UngrantRole { person_id: user(), service_id: service(), role_id })),
+        );
+        steps.extend(remove.into_iter().map(|permission_id| {
+            Step::UngrantPermission(UngrantPermission { person_id: user(), service_id: service(), permission_id })
+        }));
         let action = match (was_there, is_there) {
             (false, _) => Action::Create,
             (true, true) => Action::Change,
             (true, false) => Action::Remove,
         };
-        if !steps.is_empty() {
-            self.push(action, Kind::Grant, &format!("{user} in {service}"), details, steps);
-        }
+        self.push(action, Kind::Grant, &format!("{} in {}", wanted.user, wanted.service), None, steps);
     }
 
     /// What the file names nowhere goes, but for what authd brings itself, the grants on authd, and the roles that count
     /// there: nobody prunes the last administrator away.
     fn prune(&mut self, wanted: &Wanted, current: &Current) {
-        let named = Named::of(wanted);
-        let goes = |kind: Kind, folded: &str| !named.contains(kind, folded) && !is_builtin(kind, folded);
+        let referred = wanted.references().into_iter().map(|reference| (reference.kind, fold(reference.name)));
+        let named: BTreeSet<(Kind, String)> = declared(wanted).chain(referred).collect();
+        let goes = |kind: Kind, folded: &str| !named.contains(&(kind, folded.to_owned())) && !is_builtin(kind, folded);
         let pairs: BTreeSet<(String, String)> =
             wanted.grants.iter().map(|grant| (fold(&grant.user), fold(&grant.service))).collect();
         let is_declared = wanted.services.iter().any(Service::is_builtin);
@@ -243,34 +201,27 @@ impl Plan {
             if pairs.contains(pair) || pair.1 == AUTHD || goes(Kind::Service, &pair.1) {
                 continue;
             }
-            let empty = Grant {
-                user: granted.user.clone(),
-                service: granted.service.clone(),
-                roles: Vec::new(),
-                permissions: Vec::new(),
-            };
-            self.grant(&empty, current);
+            let (user, service) = (granted.user.clone(), granted.service.clone());
+            self.grant(&Grant { user, service, ..Grant::default() }, current);
         }
-        for (folded, service) in &current.services {
-            if goes(Kind::Service, folded) {
-                let id = service.name.clone();
-                let step = Step::DeleteService(DeleteService { id });
-                self.push(Action::Remove, Kind::Service, &service.name, Vec::new(), vec![step]);
-            }
+        for (_, service) in current.services.iter().filter(|(folded, _)| goes(Kind::Service, folded)) {
+            let step = Step::DeleteService(DeleteService { id: service.name.clone() });
+            self.push(Action::Remove, Kind::Service, &service.name, None, vec![step]);
         }
-        for (folded, role) in &current.roles {
-            if goes(Kind::Role, folded) && !of_authd.contains(folded) {
-                let step = Step::DeleteRole(DeleteRole { id: role.name.clone() });
-                self.push(Action::Remove, Kind::Role, &role.name, Vec::new(), vec![step]);
-            }
+        let unneeded = |folded: &String| goes(Kind::Role, folded) && !of_authd.contains(folded);
+        for (_, role) in current.roles.iter().filter(|(folded, _)| unneeded(folded)) {
+            let step = Step::DeleteRole(DeleteRole { id: role.name.clone() });
+            self.push(Action::Remove, Kind::Role, &role.name, None, vec![step]);
         }
-        for (folded, name) in &current.permissions {
-            if goes(Kind::Permission, folded) {
-                let step = Step::DeletePermission(DeletePermission { id: name.clone() });
-                self.push(Action::Remove, Kind::Permission, name, Vec::new(), vec![step]);
-            }
+        for (_, name) in current.permissions.iter().filter(|(folded, _)| goes(Kind::Permission, folded)) {
+            let step = Step::DeletePermission(DeletePermission { id: name.clone() });
+            self.push(Action::Remove, Kind::Permission, name, None, vec![step]);
         }
     }
+}
+
+fn made_or_changed(current: Option<&Held>) -> Action {
+    if current.is_some() { Action::Change } else { Action::Create }
 }
 
 fn set_status(from: Status, to: Status) -> Detail {
@@ -294,20 +245,7 @@ fn is_builtin(kind: Kind, folded: &str) -> bool {
     }
 }
 
-/// Every name of the file, declared or referred to.
-struct Named(BTreeSet<(Kind, String)>);
-
-impl Named {
-    fn of(wanted: &Wanted) -> Self {
-        let referred = wanted.references().into_iter().map(|reference| (reference.kind, fold(reference.name)));
-        Self(declared(wanted).chain(referred).collect())
-    }
-
-    fn contains(&self, kind: Kind, folded: &str) -> bool {
-        self.0.contains(&(kind, folded.to_owned()))
-    }
-}
-
+/// Every name that the file declares.
 fn declared(wanted: &Wanted) -> impl Iterator<Item = (Kind, String)> {
     let permissions = wanted.permissions.iter().map(|name| (Kind::Permission, fold(name)));
     let roles = wanted.roles.iter().map(|role| (Kind::Role, fold(&role.name)));

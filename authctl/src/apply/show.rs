@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use owo_colors::OwoColorize;
+use owo_colors::{AnsiColors, OwoColorize};
 use shared::cli::clean;
 
-use super::plan::{Action, Detail, Plan};
+use super::plan::{Action, Plan};
+use super::step::Detail;
 
 impl Plan {
     /// As text, in colour or not.
@@ -16,7 +17,7 @@ impl Plan {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{sign} {} {}", change.kind, clean(&change.name));
             for detail in &change.details {
-                let _ = writeln!(text, "    {}", told(detail, colour));
+                let _ = writeln!(text, "    {}", detail.render(colour));
             }
         }
         text
@@ -24,8 +25,8 @@ impl Plan {
 
     /// `2 to create, 1 to change, 0 to remove`; after it was done in the past tense.
     pub(crate) fn summary(&self, is_done: bool) -> String {
-        let [create, change, remove] =
-            [Action::Create, Action::Change, Action::Remove].map(|action| self.count(action));
+        let [create, change, remove] = [Action::Create, Action::Change, Action::Remove]
+            .map(|action| self.changes.iter().filter(|change| change.action == action).count());
         if is_done {
             format!("{create} created, {change} changed, {remove} removed")
         } else {
@@ -34,24 +35,24 @@ impl Plan {
     }
 }
 
-fn sign(action: Action, colour: bool) -> String {
-    match (action, colour) {
-        (Action::Create, true) => "+".green().to_string(),
-        (Action::Change, true) => "~".yellow().to_string(),
-        (Action::Remove, true) => "-".red().to_string(),
-        (Action::Create, false) => "+".to_owned(),
-        (Action::Change, false) => "~".to_owned(),
-        (Action::Remove, false) => "-".to_owned(),
-    }
+fn sign(action: Action, is_coloured: bool) -> String {
+    let (sign, colour) = match action {
+        Action::Create => ("+", AnsiColors::Green),
+        Action::Change => ("~", AnsiColors::Yellow),
+        Action::Remove => ("-", AnsiColors::Red),
+    };
+    if is_coloured { sign.color(colour).to_string() } else { sign.to_owned() }
 }
 
-fn told(detail: &Detail, colour: bool) -> String {
-    match detail {
-        Detail::Add { kind, name } => format!("{} {kind} {}", sign(Action::Create, colour), clean(name)),
-        Detail::Remove { kind, name } => format!("{} {kind} {}", sign(Action::Remove, colour), clean(name)),
-        Detail::Set { field, from, to } => {
-            let (from, to) = (quoted(from), quoted(to));
-            format!("{} {field} {from} -> {to}", sign(Action::Change, colour))
+impl Detail {
+    pub(super) fn render(&self, colour: bool) -> String {
+        match self {
+            Self::Add { kind, name } => format!("{} {kind} {}", sign(Action::Create, colour), clean(name)),
+            Self::Remove { kind, name } => format!("{} {kind} {}", sign(Action::Remove, colour), clean(name)),
+            Self::Set { field, from, to } => {
+                let (from, to) = (quoted(from), quoted(to));
+                format!("{} {field} {from} -> {to}", sign(Action::Change, colour))
+            }
         }
     }
 }

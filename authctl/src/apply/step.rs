@@ -1,11 +1,23 @@
-//! One change as a call of the daemon, and which comes before which.
+//! One change as a call of the daemon, which comes before which, and what a person reads of it.
 
+use serde::Serialize;
 use shared::api::rbac::{
     AddRolePermission, AddServiceRole, CreatePermission, CreateRole, CreateService, DeletePermission, DeleteRole,
     DeleteService, GrantPermission, GrantRole, RemoveRolePermission, RemoveServiceRole, UngrantPermission, UngrantRole,
     UpdateRole, UpdateService,
 };
 use shared::api::users::Status;
+
+use super::Kind;
+
+/// What changes of a thing.
+#[derive(Debug, Serialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+pub(crate) enum Detail {
+    Add { kind: Kind, name: String },
+    Remove { kind: Kind, name: String },
+    Set { field: &'static str, from: String, to: String },
+}
 
 /// One call of the daemon.
 #[derive(Clone, Debug)]
@@ -52,20 +64,29 @@ impl Step {
         }
     }
 
+    /// What its thing gets or loses by it.
+    pub(super) fn detail(&self) -> Option<Detail> {
+        let add = |kind, name: &String| Some(Detail::Add { kind, name: name.clone() });
+        let remove = |kind, name: &String| Some(Detail::Remove { kind, name: name.clone() });
+        match self {
+            Self::AddRolePermission(op) => add(Kind::Permission, &op.permission_id),
+            Self::RemoveRolePermission(op) => remove(Kind::Permission, &op.permission_id),
+            Self::AddServiceRole(op) => add(Kind::Role, &op.role_id),
+            Self::RemoveServiceRole(op) => remove(Kind::Role, &op.role_id),
+            Self::GrantRole(op) => add(Kind::Role, &op.role_id),
+            Self::UngrantRole(op) => remove(Kind::Role, &op.role_id),
+            Self::GrantPermission(op) => add(Kind::Permission, &op.permission_id),
+            Self::UngrantPermission(op) => remove(Kind::Permission, &op.permission_id),
+            _ => None,
+        }
+    }
+
     /// What it does to its thing, for the error that says where it stopped.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::CreatePermission(_) | Self::CreateRole(_) | Self::CreateService(_) => "create".to_owned(),
-            Self::UpdateRole(_) | Self::UpdateService(_) => "change".to_owned(),
             Self::DeletePermission(_) | Self::DeleteRole(_) | Self::DeleteService(_) => "remove".to_owned(),
-            Self::AddRolePermission(op) => format!("+ permission {}", op.permission_id),
-            Self::RemoveRolePermission(op) => format!("- permission {}", op.permission_id),
-            Self::AddServiceRole(op) => format!("+ role {}", op.role_id),
-            Self::RemoveServiceRole(op) => format!("- role {}", op.role_id),
-            Self::GrantRole(op) => format!("+ role {}", op.role_id),
-            Self::UngrantRole(op) => format!("- role {}", op.role_id),
-            Self::GrantPermission(op) => format!("+ permission {}", op.permission_id),
-            Self::UngrantPermission(op) => format!("- permission {}", op.permission_id),
+            _ => self.detail().map_or_else(|| "change".to_owned(), |detail| detail.render(false)),
         }
     }
 }

@@ -99,10 +99,8 @@ pub(super) async fn run(args: Apply, context: &mut Context<'_, '_>) -> Result<Ex
         writeln!(context.io.err, "note: {}", clean_lines(&notes))?;
     }
     if plan.is_empty() {
-        if !context.print_object(&Outcome { plan: &plan, applied: false })? {
-            writeln!(context.io.out, "Nothing to do: everything is as the file says")?;
-        }
-        return Ok(Exit::Ok);
+        let outcome = Outcome { plan: &plan, applied: false };
+        return context.tell(&outcome, || "Nothing to do: everything is as the file says".to_owned());
     }
     if args.dry_run {
         if !context.print_object(&Outcome { plan: &plan, applied: false })? {
@@ -145,24 +143,24 @@ fn read(args: &Apply, io: &Io<'_>) -> Result<File, Error> {
         (None, Some("yaml" | "yml")) => FileFormat::Yaml,
         (None, _) => return Err(Error::Usage(format!("{shown}: say --format toml or --format yaml"))),
     };
-    let unreadable = |error| Error::Usage(format!("cannot read {shown}: {error}"));
-    let bytes = if is_stdin {
-        (io.read_stdin)(MAX_BYTES + 1).map_err(unreadable)?
+    let read = if is_stdin {
+        (io.read_stdin)(MAX_BYTES + 1)
     } else {
-        let mut bytes = Vec::new();
-        let opened = OsFile::open(&args.file).map_err(unreadable)?;
-        opened.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        bytes
+        OsFile::open(&args.file).and_then(|file| {
+            let mut bytes = Vec::new();
+            file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        })
     };
+    let bytes = read.map_err(|error| Error::Usage(format!("cannot read {shown}: {error}")))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(Error::Usage(format!("{shown} is larger than {MAX_BYTES} bytes")));
     }
     let text = String::from_utf8(bytes).map_err(|_| Error::Usage(format!("{shown} is not UTF-8")))?;
     let told = shown.clone();
-    let parsed = within(PARSE_TIMEOUT, move || File::parse(shown, format, text));
-    let parsed =
-        parsed.ok_or_else(|| Error::Usage(format!("{told} cannot be read in {} s", PARSE_TIMEOUT.as_secs())))?;
-    parsed.map_err(Error::Usage)
+    within(PARSE_TIMEOUT, move || File::parse(shown, format, text))
+        .unwrap_or_else(|| Err(format!("{told} cannot be read in {} s", PARSE_TIMEOUT.as_secs())))
+        .map_err(Error::Usage)
 }
 
 /// Runs on a thread that is left behind when it takes too long; the process ends without it. The YAML parser takes
@@ -176,14 +174,13 @@ fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 
 /// Asks for everything that the difference depends on. The faults are people who are not there.
 async fn current(file: &File, prune: bool, context: &Context<'_, '_>) -> Result<(Current, Vec<Fault>), Error> {
     let mut current = Current::default();
-    let by_name = |names: Vec<String>| names.into_iter().map(|name| (fold(&name), name)).collect::<BTreeMap<_, _>>();
-    let permissions = context.pages(ListPermissions::default(), u64::MAX).await?.permissions;
-    current.permissions = by_name(permissions.into_iter().map(|permission| permission.name).collect());
-    for role in context.pages(ListRoles::default(), u64::MAX).await?.roles {
+    let permissions = context.all(ListPermissions::default()).await?;
+    current.permissions = by_name(permissions.into_iter().map(|permission| permission.name));
+    for role in context.all(ListRoles::default()).await? {
         let held = Held { name: role.name, status: role.status, ..Held::default() };
         current.roles.insert(fold(&held.name), held);
     }
-    for service in context.pages(ListServices::default(), u64::MAX).await?.services {
+    for service in context.all(ListServices::default()).await? {
         let (name, description, status) = (service.name, service.description, service.status);
         let held = Held { name, description, status, ..Held::default() };
         current.services.insert(fold(&held.name), held);
@@ -191,30 +188,32 @@ async fn current(file: &File, prune: bool, context: &Context<'_, '_>) -> Result<
     for wanted in &file.wanted.roles {
         if let Some(role) = current.roles.get_mut(&fold(&wanted.name)) {
             let request = ListRolePermissions { id: role.name.clone(), ..ListRolePermissions::default() };
-            let permissions = context.pages(request, u64::MAX).await?.permissions;
-            role.holds = by_name(permissions.into_iter().map(|permission| permission.name).collect());
+            let permissions = context.all(request).await?;
+            role.holds = by_name(permissions.into_iter().map(|permission| permission.name));
         }
     }
     // Those in which somebody is given something, too: whether it counts there depends on them.
-    let declared = file.wanted.services.iter().map(|service| fold(&service.name));
-    let mut services: BTreeSet<String> =
-        declared.chain(file.wanted.grants.iter().map(|grant| fold(&grant.service))).collect();
+    let declared = file.wanted.services.iter().map(|service| &service.name);
+    let given = file.wanted.grants.iter().map(|grant| &grant.service);
+    let mut services: BTreeSet<String> = declared.chain(given).map(|name| fold(name)).collect();
     if prune {
         services.insert(AUTHD.to_owned());
     }
     for name in services {
         if let Some(service) = current.services.get_mut(&name) {
             let request = ListServiceRoles { id: service.name.clone(), ..ListServiceRoles::default() };
-            let roles = context.pages(request, u64::MAX).await?.roles;
-            service.holds = by_name(roles.into_iter().map(|role| role.name).collect());
+            service.holds = by_name(context.all(request).await?.into_iter().map(|role| role.name));
         }
     }
     let unknown = grants(file, &mut current, context).await?;
     if prune {
-        let all = context.pages(ListGrants::default(), u64::MAX).await?.grants;
-        current.add_grants(all);
+        current.add_grants(context.all(ListGrants::default()).await?);
     }
     Ok((current, unknown))
+}
+
+fn by_name(names: impl Iterator<Item = String>) -> BTreeMap<String, String> {
+    names.map(|name| (fold(&name), name)).collect()
 }
 
 /// The grants of everybody whom the file names. This also tells who is not there, and needs no leave to read users.
@@ -222,8 +221,8 @@ async fn grants(file: &File, current: &mut Current, context: &Context<'_, '_>) -
     let mut unknown = Vec::new();
     for (name, way) in file.wanted.users().into_values() {
         let request = ListGrants { person_id: Some(name.to_owned()), ..ListGrants::default() };
-        match context.pages(request, u64::MAX).await {
-            Ok(list) => current.add_grants(list.grants),
+        match context.all(request).await {
+            Ok(grants) => current.add_grants(grants),
             Err(error) if error.status() == Some(404) => {
                 unknown.push((way, format!("there is no user {name:?}; `authctl user create` makes one")));
             }
@@ -237,15 +236,13 @@ async fn grants(file: &File, current: &mut Current, context: &Context<'_, '_>) -
 async fn make(plan: &Plan, context: &Context<'_, '_>) -> Result<(), Error> {
     let steps = plan.steps();
     for (done, (change, step)) in steps.iter().enumerate() {
-        if let Err(error) = perform(step, context).await {
-            return Err(match error {
-                Error::Call(call) => {
-                    let step = format!("{} {}: {}", change.kind, change.name, step.describe());
-                    Error::Stopped { done, of: steps.len(), step, call }
-                }
-                error => error,
-            });
-        }
+        perform(step, context).await.map_err(|error| match error {
+            Error::Call(call) => {
+                let step = format!("{} {}: {}", change.kind, change.name, step.describe());
+                Error::Stopped { done, of: steps.len(), step, call }
+            }
+            error => error,
+        })?;
     }
     Ok(())
 }

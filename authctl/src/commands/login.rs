@@ -163,5 +163,5 @@ pub(super) async fn whoami(context: &mut Context<'_, '_>) -> Result<Exit, Error>
         ("On authd", permissions),
         ("Reached by", context.client.endpoint().to_string()),
     ];
-    context.show(&identity, fields)
+    context.show(&identity, &fields)
 }

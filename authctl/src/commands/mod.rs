@@ -236,11 +236,7 @@ impl Context<'_, '_> {
     }
 
     /// Prints one thing: the API's own object, or a record of titles and values, where empty values are left out.
-    fn show<const N: usize>(
-        &mut self,
-        object: &impl Serialize,
-        fields: [(&'static str, String); N],
-    ) -> Result<Exit, Error> {
+    fn show(&mut self, object: &impl Serialize, fields: &[(&str, String)]) -> Result<Exit, Error> {
         if self.print_object(object)? {
             return Ok(Exit::Ok);
         }

@@ -151,7 +151,7 @@ async fn show(role: &Role, context: &mut Context<'_, '_>) -> Result<Exit, Error>
         ("Created", moment(now, role.created_at)),
         ("Changed", moment(now, role.updated_at)),
     ];
-    context.show(role, fields)
+    context.show(role, &fields)
 }
 
 async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

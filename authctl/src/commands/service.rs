@@ -178,7 +178,7 @@ async fn show(service: &Service, context: &mut Context<'_, '_>) -> Result<Exit, 
         ("Created", moment(now, service.created_at)),
         ("Changed", moment(now, service.updated_at)),
     ];
-    context.show(service, fields)
+    context.show(service, &fields)
 }
 
 async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

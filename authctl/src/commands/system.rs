@@ -31,6 +31,6 @@ pub(super) async fn status(context: &mut Context<'_, '_>) -> Result<Exit, Error>
         ("Providers", status.providers.join(" ")),
         ("AWS roles", status.roles.join(" ")),
     ];
-    context.show(&status, fields)?;
+    context.show(&status, &fields)?;
     Ok(exit)
 }

@@ -248,7 +248,7 @@ fn show(token: &Token, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
         ("Networks", cidrs.join(" ")),
         ("Metadata", metadata.join(" ")),
     ];
-    context.show(token, fields)
+    context.show(token, &fields)
 }
 
 pub(super) async fn revoke(args: Revoke, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -292,10 +292,10 @@ async fn validate(args: Validate, context: &mut Context<'_, '_>) -> Result<Exit,
             ("Name", validation.name.clone().unwrap_or_default()),
             ("Scopes", validation.scopes.join(" ")),
         ];
-        context.show(&validation, fields)
+        context.show(&validation, &fields)
     } else {
         let fields = [("Valid", "no".to_owned()), ("Why", validation.detail.clone().unwrap_or_default())];
-        context.show(&validation, fields)?;
+        context.show(&validation, &fields)?;
         Ok(Exit::Refused)
     }
 }

@@ -187,7 +187,7 @@ fn show(user: &User, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
         ("Created", moment(now, user.created_at)),
         ("Changed", moment(now, user.updated_at)),
     ];
-    context.show(user, fields)
+    context.show(user, &fields)
 }
 
 async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
