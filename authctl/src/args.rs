@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, RangedI64ValueParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use serde::de::value::StringDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use shared::cli::Format;
@@ -29,7 +29,7 @@ From then on, from anywhere: authctl login --server URL --user alice";
 /// The operator's tool for authd: API tokens, users and their access, sessions, the audit log
 #[derive(Debug, Parser)]
 #[command(name = "authctl", version, after_help = EXIT_CODES)]
-#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -70,19 +70,19 @@ pub enum Command {
     /// Revoke a token permanently (short for `token revoke`)
     Revoke(token::Revoke),
     /// Manage API tokens
-    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    #[command(subcommand)]
     Token(token::Command),
     /// Manage users: the people who sign in
-    #[command(subcommand, subcommand_required = true, arg_required_else_help = true, after_help = FIRST_ADMIN)]
+    #[command(subcommand, after_help = FIRST_ADMIN)]
     User(user::Command),
     /// Manage services, their roles and their tokens
-    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    #[command(subcommand)]
     Service(service::Command),
     /// Manage roles: named sets of permissions
-    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    #[command(subcommand)]
     Role(role::Command),
     /// Manage permissions: names of actions, which the services define
-    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    #[command(subcommand)]
     Permission(permission::Command),
     /// Give a user roles, or single permissions, in a service
     #[command(after_help = FIRST_ADMIN)]
@@ -99,10 +99,10 @@ pub enum Command {
     #[command(after_help = apply::FILE_FORMAT)]
     Apply(apply::Apply),
     /// List and end sessions of users
-    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    #[command(subcommand)]
     Session(session::Command),
     /// List and clear lockouts after failed logins
-    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    #[command(subcommand)]
     Lockout(lockout::Command),
     /// Sign in to a server; later calls to it use the session until it ends
     Login(login::Login),
@@ -117,10 +117,7 @@ pub enum Command {
     /// Show the daemon's version, settings and health (exit code 1 when it is unhealthy)
     Status,
     /// Print the completion script of a shell
-    Completions {
-        #[arg(action = ArgAction::Set)]
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
 }
 
 #[derive(Clone, Copy, Debug, Args)]

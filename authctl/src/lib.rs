@@ -95,17 +95,17 @@ fn execute(cli: Cli, io: &mut Io<'_>) -> Result<Exit, Error> {
         io.out.write_all(&script)?;
         return Ok(Exit::Ok);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Output)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (global, format) = (&cli.global, cli.global.output);
+        let Cli { global, command } = cli;
         // These two make and end what the others connect with.
-        let (client, credentials) = match &cli.command {
+        let (client, credentials) = match &command {
             args::Command::Login(_) | args::Command::Logout => {
-                (connect::without_session(global, io)?, Credentials::None)
+                (connect::without_session(&global, io)?, Credentials::None)
             }
-            _ => connect::connect(global, io).await?,
+            _ => connect::connect(&global, io).await?,
         };
-        let mut context = commands::Context { client, credentials, format, io };
-        commands::run(cli.command, &mut context).await
+        let mut context = commands::Context { client, credentials, format: global.output, io };
+        commands::run(command, &mut context).await
     })
 }

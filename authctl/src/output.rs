@@ -111,37 +111,32 @@ fn refused(problem: &Problem, call: &FailedCall) -> String {
     if let Some(seconds) = problem.retry_after {
         let _ = write!(text, "\nTry again in {seconds} s");
     }
-    match problem.status {
-        401 => text += &unauthenticated(problem, call),
-        403 if call.credentials == Credentials::Peer => text += &allow_hint(),
-        403 if call.credentials == Credentials::Session => text += "\n`authctl whoami` says what you may do",
-        _ => {}
-    }
+    text += &advice(problem, call);
     if let Some(id) = problem.request_id.as_ref().filter(|_| problem.status >= 500) {
         let _ = write!(text, "\nauthd's log has the rest under request id {}", clean(id));
     }
     text
 }
 
-fn unauthenticated(problem: &Problem, call: &FailedCall) -> String {
-    // The password was wrong, not what was shown beside it.
-    if problem.error == Code::InvalidCredentials {
-        return String::new();
-    }
-    match call.credentials {
-        Credentials::Peer => allow_hint(),
-        Credentials::None => format!(
+fn advice(problem: &Problem, call: &FailedCall) -> String {
+    match (problem.status, call.credentials) {
+        // The password was wrong, not what was shown beside it.
+        (401, _) if problem.error == Code::InvalidCredentials => String::new(),
+        (401 | 403, Credentials::Peer) => {
+            format!("\nYou are {}; an administrator allows users and groups by [[admin.peer]] in authd.toml", user())
+        }
+        (401, Credentials::None) => format!(
             "\nSign in with `authctl login --server {}`, or set AUTHCTL_TOKEN (a token with scopes such as \
              authd:tokens.write) or ADMIN_TOKEN",
             call.endpoint
         ),
-        Credentials::Token => {
+        (401, Credentials::Token) => {
             "\nThe token in AUTHCTL_TOKEN or ADMIN_TOKEN is not one that this daemon accepts".to_owned()
         }
-        Credentials::Session => format!("\nYour session is over: run authctl login --server {}", call.endpoint),
+        (401, Credentials::Session) => {
+            format!("\nYour session is over: run authctl login --server {}", call.endpoint)
+        }
+        (403, Credentials::Session) => "\n`authctl whoami` says what you may do".to_owned(),
+        _ => String::new(),
     }
-}
-
-fn allow_hint() -> String {
-    format!("\nYou are {}; an administrator allows users and groups by [[admin.peer]] in authd.toml", user())
 }

@@ -78,21 +78,19 @@ impl Folder {
     }
 
     /// Stores a session; on disk, or in the keyring, when this returns.
-    pub(crate) fn save(&self, session: StoredSession) -> Result<(), Error> {
+    pub(crate) fn save(&self, mut session: StoredSession) -> Result<(), Error> {
         let path = self.file(&session.server);
         disk::make_dir(&self.0).map_err(|error| failed("make the folder", &self.0, error))?;
-        let record = match (session.store, &session.token) {
-            (TokenStore::Keyring, Some(token)) => {
-                KEYRING.save(&session.server, token).map_err(|problem| {
-                    Error::Refused(format!(
-                        "the session's token cannot be stored in the keyring: {problem}. Keep it in a file: --token-store file"
-                    ))
-                })?;
-                StoredSession { token: None, ..session }
-            }
-            _ => session,
-        };
-        let bytes = serde_json::to_vec(&record).map_err(|error| failed("write", &path, error.into()))?;
+        if session.store == TokenStore::Keyring
+            && let Some(token) = session.token.take()
+        {
+            KEYRING.save(&session.server, &token).map_err(|problem| {
+                Error::Refused(format!(
+                    "the session's token cannot be stored in the keyring: {problem}. Keep it in a file: --token-store file"
+                ))
+            })?;
+        }
+        let bytes = serde_json::to_vec(&session).map_err(|error| failed("write", &path, error.into()))?;
         disk::replace(&path, &bytes, Look::PRIVATE).map_err(|error| failed("write", &path, error))
     }
 
@@ -101,9 +99,8 @@ impl Folder {
         let path = self.file(&session.server);
         disk::remove(&path).map_err(|error| failed("remove", &path, error))?;
         if session.store == TokenStore::Keyring {
-            let removed = KEYRING.remove(&session.server);
-            removed
-                .map_err(|problem| Error::Refused(format!("the session's token is still in the keyring: {problem}")))?;
+            let left = |problem| Error::Refused(format!("the session's token is still in the keyring: {problem}"));
+            KEYRING.remove(&session.server).map_err(left)?;
         }
         Ok(())
     }

@@ -136,10 +136,6 @@ impl Grid {
         self.rows.push(cells.into_iter().map(|cell| clean(&cell).into_owned()).collect());
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// For a terminal of this width; without a width (a pipe, a file) nothing is wrapped.
     pub fn render(&self, width: Option<u16>) -> String {
         let fits = |with_spare: &bool| width.is_none_or(|width| self.narrowest(*with_spare) <= usize::from(width));

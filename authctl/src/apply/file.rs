@@ -74,7 +74,7 @@ pub(crate) struct Grant {
     pub permissions: Vec<String>,
 }
 
-/// A reference from one part of the file to something by name.
+/// A name in the file: of something that is declared there, or that it refers to.
 #[derive(Debug)]
 pub(crate) struct Reference<'f> {
     pub kind: Kind,
@@ -145,22 +145,21 @@ impl Wanted {
     /// Everything that is wrong with it by itself.
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        check_names(&mut faults, &[PERMISSIONS], &[], Kind::Permission, &self.permissions);
-        check_names(&mut faults, &[ROLES], &[NAME], Kind::Role, self.roles.iter().map(|role| &role.name));
-        check_names(
-            &mut faults,
-            &[SERVICES],
-            &[NAME],
-            Kind::Service,
-            self.services.iter().map(|service| &service.name),
-        );
+        check_names(&mut faults, items(Kind::Permission, [PERMISSIONS], &self.permissions));
+        let roles = self.roles.iter().enumerate();
+        let roles = roles.map(|(index, role)| Reference::to(Kind::Role, &role.name, [ROLES, Way::Item(index), NAME]));
+        check_names(&mut faults, roles);
+        let services = self.services.iter().enumerate();
+        let services = services
+            .map(|(index, service)| Reference::to(Kind::Service, &service.name, [SERVICES, Way::Item(index), NAME]));
+        check_names(&mut faults, services);
         for (index, role) in self.roles.iter().enumerate() {
             let item = Way::Item(index);
             if names::fold(&role.name) == AUTHD_ADMIN {
                 let detail = format!("the role {AUTHD_ADMIN} is authd's own and cannot be changed");
                 faults.push((vec![ROLES, item, NAME], detail));
             }
-            check_names(&mut faults, &[ROLES, item, PERMISSIONS], &[], Kind::Permission, &role.permissions);
+            check_names(&mut faults, items(Kind::Permission, [ROLES, item, PERMISSIONS], &role.permissions));
         }
         for (index, service) in self.services.iter().enumerate() {
             let item = Way::Item(index);
@@ -174,7 +173,7 @@ impl Wanted {
                 let detail = format!("a description has at most {MAX_DESCRIPTION} characters, no control characters");
                 faults.push((vec![SERVICES, item, Way::Key(&["description"])], detail));
             }
-            check_names(&mut faults, &[SERVICES, item, HELD], &[], Kind::Role, &service.roles);
+            check_names(&mut faults, items(Kind::Role, [SERVICES, item, HELD], &service.roles));
         }
         let mut pairs = BTreeSet::new();
         for (index, grant) in self.grants.iter().enumerate() {
@@ -189,8 +188,8 @@ impl Wanted {
                 let detail = format!("{user} in {service} has been named before; put both into one");
                 faults.push((vec![GRANTS, item, USER], detail));
             }
-            check_names(&mut faults, &[GRANTS, item, HELD], &[], Kind::Role, &grant.roles);
-            check_names(&mut faults, &[GRANTS, item, PERMISSIONS], &[], Kind::Permission, &grant.permissions);
+            check_names(&mut faults, items(Kind::Role, [GRANTS, item, HELD], &grant.roles));
+            check_names(&mut faults, items(Kind::Permission, [GRANTS, item, PERMISSIONS], &grant.permissions));
         }
         faults
     }
@@ -199,17 +198,18 @@ impl Wanted {
     pub(crate) fn references(&self) -> Vec<Reference<'_>> {
         let mut all = Vec::new();
         for (index, role) in self.roles.iter().enumerate() {
-            all.extend(refer(Kind::Permission, &role.permissions, None, [ROLES, Way::Item(index), PERMISSIONS]));
+            all.extend(items(Kind::Permission, [ROLES, Way::Item(index), PERMISSIONS], &role.permissions));
         }
         for (index, service) in self.services.iter().enumerate() {
-            all.extend(refer(Kind::Role, &service.roles, None, [SERVICES, Way::Item(index), HELD]));
+            all.extend(items(Kind::Role, [SERVICES, Way::Item(index), HELD], &service.roles));
         }
         for (index, grant) in self.grants.iter().enumerate() {
-            let (item, service) = (Way::Item(index), grant.service.as_str());
-            let way = vec![GRANTS, item, SERVICE];
-            all.push(Reference { kind: Kind::Service, name: service, of_service: None, way });
-            all.extend(refer(Kind::Role, &grant.roles, Some(service), [GRANTS, item, HELD]));
-            all.extend(refer(Kind::Permission, &grant.permissions, Some(service), [GRANTS, item, PERMISSIONS]));
+            let item = Way::Item(index);
+            all.push(Reference::to(Kind::Service, &grant.service, [GRANTS, item, SERVICE]));
+            let roles = items(Kind::Role, [GRANTS, item, HELD], &grant.roles);
+            let permissions = items(Kind::Permission, [GRANTS, item, PERMISSIONS], &grant.permissions);
+            let given = roles.chain(permissions);
+            all.extend(given.map(|reference| Reference { of_service: Some(&grant.service), ..reference }));
         }
         all
     }
@@ -232,39 +232,31 @@ impl Service {
     }
 }
 
-/// The references of one list.
-fn refer<'f>(
-    kind: Kind,
-    names: &'f [String],
-    of_service: Option<&'f str>,
-    list: [Way; 3],
-) -> impl Iterator<Item = Reference<'f>> {
-    names.iter().enumerate().map(move |(index, name)| {
-        let way = [&list[..], &[Way::Item(index)]].concat();
-        Reference { kind, name, of_service, way }
-    })
+impl<'f> Reference<'f> {
+    fn to(kind: Kind, name: &'f str, way: impl Into<Vec<Way>>) -> Self {
+        Self { kind, name, of_service: None, way: way.into() }
+    }
+}
+
+/// The names of a list.
+fn items<'f, const N: usize>(kind: Kind, list: [Way; N], names: &'f [String]) -> impl Iterator<Item = Reference<'f>> {
+    let way = move |index| [&list[..], &[Way::Item(index)]].concat();
+    names.iter().enumerate().map(move |(index, name)| Reference::to(kind, name, way(index)))
 }
 
 /// What is wrong, and where.
 pub(crate) type Fault = (Vec<Way>, String);
 
-/// Names of one list, each at `at`, its place in the list, and `inside`: as a name must be, and none twice, however it is
-/// written.
-fn check_names<'f>(
-    faults: &mut Vec<Fault>,
-    at: &[Way],
-    inside: &[Way],
-    kind: Kind,
-    names: impl IntoIterator<Item = &'f String>,
-) {
-    let mut seen: BTreeMap<String, &String> = BTreeMap::new();
-    for (index, name) in names.into_iter().enumerate() {
+/// Names of one list: each as a name must be, and none twice, however it is written.
+fn check_names<'f>(faults: &mut Vec<Fault>, names: impl Iterator<Item = Reference<'f>>) {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for Reference { kind, name, way, .. } in names {
         let fault = match names::check(name).map(|folded| seen.insert(folded, name)) {
             Ok(None) => continue,
             Ok(Some(first)) if first == name => format!("the {kind} {name:?} has been named before"),
             Ok(Some(first)) => format!("the {kind} {name:?} has been named before as {first:?}"),
             Err(detail) => format!("the {kind} {name:?}: {detail}"),
         };
-        faults.push(([at, &[Way::Item(index)], inside].concat(), fault));
+        faults.push((way, fault));
     }
 }

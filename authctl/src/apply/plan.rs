@@ -13,7 +13,7 @@ use shared::names::fold;
 use shared::op::Permission;
 
 use super::current::{Current, Held};
-use super::file::{Fault, Grant, Role, Service, Wanted};
+use super::file::{Fault, Grant, Reference, Role, Service, Wanted};
 use super::step::{Detail, Step};
 use super::{AUTHD, AUTHD_ADMIN, Kind};
 
@@ -109,14 +109,10 @@ impl Plan {
             Some(_) => vec![Step::UpdateRole(UpdateRole { id: name.clone(), name: None, status })],
         };
         let (add, remove) = difference(&wanted.permissions, &before.holds);
-        steps.extend(
-            add.into_iter().map(|permission_id| {
-                Step::AddRolePermission(AddRolePermission { role_id: name.clone(), permission_id })
-            }),
-        );
-        steps.extend(remove.into_iter().map(|permission_id| {
-            Step::RemoveRolePermission(RemoveRolePermission { role_id: name.clone(), permission_id })
-        }));
+        let added = |permission_id| AddRolePermission { role_id: name.clone(), permission_id };
+        let removed = |permission_id| RemoveRolePermission { role_id: name.clone(), permission_id };
+        steps.extend(add.into_iter().map(added).map(Step::AddRolePermission));
+        steps.extend(remove.into_iter().map(removed).map(Step::RemoveRolePermission));
         let set = status.map(|to| set_status(before.status, to));
         self.push(made_or_changed(current), Kind::Role, name, set, steps);
     }
@@ -130,8 +126,8 @@ impl Plan {
             description = Some(wanted.description.clone().unwrap_or_default()).filter(|to| *to != before.description);
             status = Some(wanted.status.unwrap_or_default()).filter(|to| *to != before.status);
         }
-        let field = "description";
-        let set_description = description.clone().map(|to| Detail::Set { field, from: before.description.clone(), to });
+        let (field, from) = ("description", before.description);
+        let set_description = description.clone().map(|to| Detail::Set { field, from, to });
         let set = set_description.into_iter().chain(status.map(|to| set_status(before.status, to)));
         let mut steps = match current {
             None => vec![Step::CreateService(CreateService { name: name.clone(), description, status })],
@@ -140,14 +136,10 @@ impl Plan {
         };
         let (add, mut remove) = difference(&wanted.roles, &before.holds);
         remove.retain(|role| !(wanted.is_builtin() && fold(role) == AUTHD_ADMIN));
-        steps.extend(
-            add.into_iter().map(|role_id| Step::AddServiceRole(AddServiceRole { service_id: name.clone(), role_id })),
-        );
-        steps.extend(
-            remove
-                .into_iter()
-                .map(|role_id| Step::RemoveServiceRole(RemoveServiceRole { service_id: name.clone(), role_id })),
-        );
+        let added = |role_id| AddServiceRole { service_id: name.clone(), role_id };
+        let removed = |role_id| RemoveServiceRole { service_id: name.clone(), role_id };
+        steps.extend(add.into_iter().map(added).map(Step::AddServiceRole));
+        steps.extend(remove.into_iter().map(removed).map(Step::RemoveServiceRole));
         self.push(made_or_changed(current), Kind::Service, name, set, steps);
     }
 
@@ -158,23 +150,14 @@ impl Plan {
         let (user, service) = (|| wanted.user.clone(), || wanted.service.clone());
         let (add_roles, remove_roles) = difference(&wanted.roles, &before.roles);
         let (add, remove) = difference(&wanted.permissions, &before.permissions);
-        let mut steps = Vec::new();
-        steps.extend(
-            add_roles
-                .into_iter()
-                .map(|role_id| Step::GrantRole(GrantRole { person_id: user(), service_id: service(), role_id })),
-        );
-        steps.extend(add.into_iter().map(|permission_id| {
-            Step::GrantPermission(GrantPermission { person_id: user(), service_id: service(), permission_id })
-        }));
-        steps.extend(
-            remove_roles
-                .into_iter()
-                .map(|role_id| Step::UngrantRole(UngrantRole { person_id: user(), service_id: service(), role_id })),
-        );
-        steps.extend(remove.into_iter().map(|permission_id| {
-            Step::UngrantPermission(UngrantPermission { person_id: user(), service_id: service(), permission_id })
-        }));
+        let role = |role_id| GrantRole { person_id: user(), service_id: service(), role_id };
+        let permission = |permission_id| GrantPermission { person_id: user(), service_id: service(), permission_id };
+        let no_role = |role_id| UngrantRole { person_id: user(), service_id: service(), role_id };
+        let none = |permission_id| UngrantPermission { person_id: user(), service_id: service(), permission_id };
+        let mut steps: Vec<Step> = add_roles.into_iter().map(role).map(Step::GrantRole).collect();
+        steps.extend(add.into_iter().map(permission).map(Step::GrantPermission));
+        steps.extend(remove_roles.into_iter().map(no_role).map(Step::UngrantRole));
+        steps.extend(remove.into_iter().map(none).map(Step::UngrantPermission));
         let action = match (was_there, is_there) {
             (false, _) => Action::Create,
             (true, true) => Action::Change,
@@ -283,14 +266,12 @@ fn missing(wanted: &Wanted, current: &Current) -> Vec<Fault> {
         Kind::Service => current.services.contains_key(folded),
         Kind::Grant => true,
     };
-    let is_missing = |kind, name: &str| {
-        let folded = fold(name);
-        !is_there(kind, &folded) && !declared.contains(&(kind, folded))
-    };
-    let references = wanted.references().into_iter().filter(|reference| is_missing(reference.kind, reference.name));
-    let told = references.map(|reference| {
-        let (kind, name) = (reference.kind, reference.name);
-        (reference.way, format!("there is no {kind} {name:?}, here or at authd; the file must declare it"))
+    let missing = wanted.references().into_iter().filter(|reference| {
+        let folded = fold(reference.name);
+        !is_there(reference.kind, &folded) && !declared.contains(&(reference.kind, folded))
+    });
+    let told = missing.map(|Reference { kind, name, way, .. }| {
+        (way, format!("there is no {kind} {name:?}, here or at authd; the file must declare it"))
     });
     told.collect()
 }

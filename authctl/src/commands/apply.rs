@@ -96,7 +96,8 @@ pub(super) async fn run(args: Apply, context: &mut Context<'_, '_>) -> Result<Ex
     };
     let notes = file.tell(&idle(&file.wanted, &current));
     if !notes.is_empty() {
-        writeln!(context.io.err, "note: {}", clean_lines(&notes))?;
+        // Names cannot drive the terminal; the lines stay lines.
+        writeln!(context.io.err, "note: {}", notes.lines().map(clean).collect::<Vec<_>>().join("\n"))?;
     }
     if plan.is_empty() {
         let outcome = Outcome { plan: &plan, applied: false };
@@ -113,11 +114,6 @@ pub(super) async fn run(args: Apply, context: &mut Context<'_, '_>) -> Result<Ex
     make(&plan, context).await?;
     let applied = Outcome { plan: &plan, applied: true };
     context.tell(&applied, || format!("Done: {}", plan.summary(true)))
-}
-
-/// Names cannot drive the terminal; the lines stay lines.
-fn clean_lines(text: &str) -> String {
-    text.lines().map(clean).collect::<Vec<_>>().join("\n")
 }
 
 /// To stdout; where that is for an object, to stderr, and only for a person who will be asked.

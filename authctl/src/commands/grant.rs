@@ -121,36 +121,32 @@ pub(super) async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Ex
 pub(super) async fn can(args: Can, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let (person_id, service_id) = (args.user.clone(), args.service.clone());
     let request = ExplainPermission { person_id, service_id, permission_name: args.permission.clone() };
-    match context.call(&request).await {
-        Ok(explained) => explain(&args, &explained, context),
+    let (has_permission, is_printed, explained) = match context.call(&request).await {
+        Ok(explained) => (explained.has_permission, context.print_object(&explained)?, Some(explained)),
         // Why is for whoever may read all access; people may still ask whether, about themselves.
         Err(error) if error.status() == Some(403) => {
             let ExplainPermission { person_id, service_id, permission_name } = request;
             let checked = context.call(&CheckPermission { person_id, service_id, permission_name }).await?;
-            let exit = if checked.has_permission { Exit::Ok } else { Exit::Refused };
-            if !context.print_object(&checked)? {
-                writeln!(context.io.out, "{}", verdict(&args, checked.has_permission))?;
-                writeln!(context.io.err, "The reasons are shown to those who have access.read in authd")?;
-            }
-            Ok(exit)
+            (checked.has_permission, context.print_object(&checked)?, None)
         }
-        Err(error) => Err(error),
-    }
-}
-
-fn verdict(args: &Can, has_permission: bool) -> String {
-    let (answer, has) = if has_permission { ("yes", "has") } else { ("no", "does not have") };
-    let (user, permission, service) = (clean(&args.user), clean(&args.permission), clean(&args.service));
-    format!("{answer}: {user} {has} {permission} in {service}")
-}
-
-fn explain(args: &Can, explained: &ExplainedPermission, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let exit = if explained.has_permission { Exit::Ok } else { Exit::Refused };
-    if context.print_object(explained)? {
+        Err(error) => return Err(error),
+    };
+    let (exit, answer, has) =
+        if has_permission { (Exit::Ok, "yes", "has") } else { (Exit::Refused, "no", "does not have") };
+    if is_printed {
         return Ok(exit);
     }
+    let (user, permission, service) = (clean(&args.user), clean(&args.permission), clean(&args.service));
+    writeln!(context.io.out, "{answer}: {user} {has} {permission} in {service}")?;
+    match explained {
+        Some(explained) => explain(&explained, context)?,
+        None => writeln!(context.io.err, "The reasons are shown to those who have access.read in authd")?,
+    }
+    Ok(exit)
+}
+
+fn explain(explained: &ExplainedPermission, context: &mut Context<'_, '_>) -> Result<(), Error> {
     let now = context.now();
-    writeln!(context.io.out, "{}", verdict(args, explained.has_permission))?;
     for reason in &explained.because {
         let granted = moment(now, reason.granted_at);
         let line = match &reason.role {
@@ -162,5 +158,5 @@ fn explain(args: &Can, explained: &ExplainedPermission, context: &mut Context<'_
     for obstacle in &explained.obstacles {
         writeln!(context.io.out, "  {}", clean(obstacle))?;
     }
-    Ok(exit)
+    Ok(())
 }

@@ -40,7 +40,22 @@ pub struct Clear {
 
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        Command::List { all, limit } => list(all, limit, context).await,
+        Command::List { all, limit } => {
+            let columns = [Whole("KIND"), Wrapped("WHO"), Whole("FAILURES"), Spare("LAST"), Whole("LOCKED")];
+            let row = |now, lockout: Lockout| {
+                let (kind, who) = lockout.id.split_once(':').unwrap_or(("", &lockout.id));
+                let locked = lockout.locked_until.map(|until| format!("ends {}", relative(now, until)));
+                [
+                    kind.to_owned(),
+                    who.to_owned(),
+                    lockout.failures.to_string(),
+                    relative(now, lockout.last_at),
+                    locked.unwrap_or_else(|| "no".to_owned()),
+                ]
+            };
+            let empty = if all { "No failed logins" } else { "Nobody is locked out" };
+            context.list(ListLockouts { all, ..ListLockouts::default() }, limit, empty, columns, row).await
+        }
         Command::Clear(Clear { name, address }) => {
             let (id, who) = match address {
                 Some(address) => (format!("address:{address}"), address.to_string()),
@@ -49,21 +64,4 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             context.call_and_tell(&ClearLockout { id }, |_| format!("Forgot the failed logins of {who}")).await
         }
     }
-}
-
-async fn list(all: bool, limit: Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let columns = [Whole("KIND"), Wrapped("WHO"), Whole("FAILURES"), Spare("LAST"), Whole("LOCKED")];
-    let row = |now, lockout: Lockout| {
-        let (kind, who) = lockout.id.split_once(':').unwrap_or(("", &lockout.id));
-        let locked = lockout.locked_until.map(|until| format!("ends {}", relative(now, until)));
-        [
-            kind.to_owned(),
-            who.to_owned(),
-            lockout.failures.to_string(),
-            relative(now, lockout.last_at),
-            locked.unwrap_or_else(|| "no".to_owned()),
-        ]
-    };
-    let empty = if all { "No failed logins" } else { "Nobody is locked out" };
-    context.list(ListLockouts { all, ..ListLockouts::default() }, limit, empty, columns, row).await
 }

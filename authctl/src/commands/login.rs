@@ -94,7 +94,7 @@ fn tell_login(answer: &LoggedIn, server: &str, place: &str, context: &mut Contex
 /// Ends the session of a token, whatever this client shows otherwise.
 async fn end_session(token: Secret, context: &Context<'_, '_>) -> Result<(), Error> {
     let client = context.client.clone().with_bearer(token);
-    client.call(&Logout {}).await.map(|_| ()).map_err(|source| context.failed(source))
+    client.call(&Logout {}).await.map(drop).map_err(|source| context.failed(source))
 }
 
 pub(super) async fn logout(context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -112,14 +112,12 @@ pub(super) async fn logout(context: &mut Context<'_, '_>) -> Result<Exit, Error>
         Err(error) => Err(error),
     };
     removed?;
-    match ended {
-        // It was over already.
-        Err(error) if error.status() == Some(401) => {}
-        Err(error) => {
-            writeln!(context.io.err, "This machine has forgotten the session; at authd it ends by itself")?;
-            return Err(error);
-        }
-        Ok(()) => {}
+    // With 401 it was over already.
+    if let Err(error) = ended
+        && error.status() != Some(401)
+    {
+        writeln!(context.io.err, "This machine has forgotten the session; at authd it ends by itself")?;
+        return Err(error);
     }
     writeln!(context.io.out, "Signed out of {server}")?;
     Ok(Exit::Ok)

@@ -129,13 +129,14 @@ impl Context<'_, '_> {
         consent: Consent,
         named: String,
         show: impl FnOnce(String) -> Show,
-        question: impl FnOnce(Show::Response) -> (String, String, String),
+        identify: impl FnOnce(Show::Response) -> (String, String),
+        question: impl FnOnce(&str, &str) -> String,
     ) -> Result<(String, String), Error> {
         let mut found = (named.clone(), named.clone());
         let ask = async || {
-            let (id, name, question) = question(self.call(&show(named)).await?);
-            found = (id, name);
-            Ok(question)
+            found = identify(self.call(&show(named)).await?);
+            let (id, name) = &found;
+            Ok(question(id, &clean(name)))
         };
         self.ask(consent, ask).await?;
         Ok(found)

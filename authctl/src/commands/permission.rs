@@ -6,7 +6,7 @@ use shared::api::rbac::{
     UpdatePermission,
 };
 use shared::cli::Column::{Spare, Wrapped};
-use shared::cli::{Exit, clean, relative};
+use shared::cli::{Exit, relative};
 
 use super::{Context, Listing, listing};
 use crate::args::{Consent, Limit, name};
@@ -54,12 +54,10 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             context.call_and_tell(&request, |renamed| format!("{permission} is {} now", renamed.name)).await
         }
         Command::Delete { permission, consent } => {
-            let question = |permission: Permission| {
-                let name = clean(&permission.name);
-                let question = format!("Delete the permission {name}? Every role and user loses it");
-                (permission.id.to_string(), permission.name, question)
-            };
-            let (id, name) = context.ask_about(consent, permission, |id| ShowPermission { id }, question).await?;
+            let identify = |permission: Permission| (permission.id.to_string(), permission.name);
+            let question = |_: &str, name: &str| format!("Delete the permission {name}? Every role and user loses it");
+            let (id, name) =
+                context.ask_about(consent, permission, |id| ShowPermission { id }, identify, question).await?;
             context.call_and_tell(&DeletePermission { id }, |_| format!("Deleted the permission {name}")).await
         }
     }

@@ -7,7 +7,8 @@ use shared::api::rbac::{
 };
 use shared::api::users::Status;
 use shared::cli::Column::{Spare, Whole, Wrapped};
-use shared::cli::{Exit, clean, moment, relative};
+use shared::cli::{Exit, moment, relative};
+use shared::op::Operation;
 
 use super::permission::list_permissions;
 use super::{Context, Listing, listing};
@@ -84,20 +85,15 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::List(limit) => {
             list_roles(ListRoles::default(), limit, "No roles. `authctl role create NAME` makes one", context).await
         }
-        Command::Show(Named { role: id }) => {
-            let role = context.call(&ShowRole { id }).await?;
-            show(&role, context).await
-        }
+        Command::Show(Named { role: id }) => show(&ShowRole { id }, context).await,
         Command::Update { role, name } => {
-            let role = context.call(&UpdateRole { id: role.role, name: Some(name), ..UpdateRole::default() }).await?;
-            show(&role, context).await
+            let request = UpdateRole { id: role.role, name: Some(name), ..UpdateRole::default() };
+            show(&request, context).await
         }
         Command::Delete(Confirmed { what, consent }) => {
-            let question = |role: Role| {
-                let question = format!("Delete the role {} ({})? Every user loses it", clean(&role.name), role.id);
-                (role.id.to_string(), role.name, question)
-            };
-            let (id, name) = context.ask_about(consent, what.role, |id| ShowRole { id }, question).await?;
+            let identify = |role: Role| (role.id.to_string(), role.name);
+            let question = |id: &str, name: &str| format!("Delete the role {name} ({id})? Every user loses it");
+            let (id, name) = context.ask_about(consent, what.role, |id| ShowRole { id }, identify, question).await?;
             context.call_and_tell(&DeleteRole { id }, |_| format!("Deleted the role {name}")).await
         }
         Command::Enable(Named { role }) => set_status(role, Status::Active, context).await,
@@ -139,7 +135,8 @@ pub(super) async fn list_roles<L: Listing<Entry = Role>>(
     context.list(request, limit, empty, columns, row).await
 }
 
-async fn show(role: &Role, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn show(op: &impl Operation<Response = Role>, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let role = context.call(op).await?;
     let request = ListRolePermissions { id: role.id.to_string(), ..ListRolePermissions::default() };
     let permissions = context.names(request, |permission| permission.name).await?;
     let now = context.now();
@@ -151,7 +148,7 @@ async fn show(role: &Role, context: &mut Context<'_, '_>) -> Result<Exit, Error>
         ("Created", moment(now, role.created_at)),
         ("Changed", moment(now, role.updated_at)),
     ];
-    context.show(role, &fields)
+    context.show(&role, &fields)
 }
 
 async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

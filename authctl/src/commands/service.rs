@@ -8,8 +8,9 @@ use shared::api::rbac::{
 use shared::api::tokens::Token;
 use shared::api::users::Status;
 use shared::cli::Column::{Spare, Whole, Wrapped};
-use shared::cli::{Exit, clean, moment};
+use shared::cli::{Exit, moment};
 use shared::id::TokenId;
+use shared::op::Operation;
 
 use super::role::list_roles;
 use super::token::{end_of, expiry, last_used, show_secret};
@@ -54,10 +55,10 @@ pub enum Command {
     /// Refuse everybody access to a service until it is enabled again
     Disable(Named),
     /// Manage the tokens with which a service queries authd about its users
-    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    #[command(subcommand)]
     Token(TokenCommand),
     /// Manage the roles of a service: only these give permissions in it
-    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    #[command(subcommand)]
     Roles(RolesCommand),
 }
 
@@ -140,22 +141,18 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             let empty = "No services. `authctl service create NAME` makes one";
             context.list(ListServices::default(), limit, empty, columns, row).await
         }
-        Command::Show(Named { service: id }) => {
-            let service = context.call(&ShowService { id }).await?;
-            show(&service, context).await
-        }
+        Command::Show(Named { service: id }) => show(&ShowService { id }, context).await,
         Command::Update { service, change: Change { name, description } } => {
             let request = UpdateService { id: service.service, name, description, status: None };
-            let service = context.call(&request).await?;
-            show(&service, context).await
+            show(&request, context).await
         }
         Command::Delete(Confirmed { what, consent }) => {
-            let question = |service: Service| {
-                let (name, id) = (clean(&service.name), service.id);
-                let question = format!("Delete the service {name} ({id})? Its grants and its tokens are deleted too");
-                (id.to_string(), service.name, question)
+            let identify = |service: Service| (service.id.to_string(), service.name);
+            let question = |id: &str, name: &str| {
+                format!("Delete the service {name} ({id})? Its grants and its tokens are deleted too")
             };
-            let (id, name) = context.ask_about(consent, what.service, |id| ShowService { id }, question).await?;
+            let (id, name) =
+                context.ask_about(consent, what.service, |id| ShowService { id }, identify, question).await?;
             context.call_and_tell(&DeleteService { id }, |_| format!("Deleted the service {name}")).await
         }
         Command::Enable(Named { service }) => set_status(service, Status::Active, context).await,
@@ -165,7 +162,8 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
     }
 }
 
-async fn show(service: &Service, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn show(op: &impl Operation<Response = Service>, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let service = context.call(op).await?;
     let request = ListServiceRoles { id: service.id.to_string(), ..ListServiceRoles::default() };
     let roles = context.names(request, |role| role.name).await?;
     let now = context.now();
@@ -178,7 +176,7 @@ async fn show(service: &Service, context: &mut Context<'_, '_>) -> Result<Exit, 
         ("Created", moment(now, service.created_at)),
         ("Changed", moment(now, service.updated_at)),
     ];
-    context.show(service, &fields)
+    context.show(&service, &fields)
 }
 
 async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

@@ -19,24 +19,21 @@ listing!(ListSessions, sessions: Session);
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List live sessions, newest first
-    List(List),
+    List {
+        /// Only sessions of this user
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+        /// Only this kind: `login` is a user signed in to authd, `device` a developer's machine
+        #[arg(long, value_parser = word::<SessionKind>(["login", "device"]))]
+        kind: Option<SessionKind>,
+        /// Include ended and expired sessions
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        limit: Limit,
+    },
     /// End a session, or every session of a user
     End(End),
-}
-
-#[derive(Debug, Args)]
-pub struct List {
-    /// Only sessions of this user
-    #[arg(long, value_name = "USER")]
-    user: Option<String>,
-    /// Only this kind: `login` is a user signed in to authd, `device` a developer's machine
-    #[arg(long, value_parser = word::<SessionKind>(["login", "device"]))]
-    kind: Option<SessionKind>,
-    /// Include ended and expired sessions
-    #[arg(long)]
-    all: bool,
-    #[command(flatten)]
-    limit: Limit,
 }
 
 #[derive(Debug, Args)]
@@ -54,13 +51,15 @@ pub struct End {
 
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        Command::List(args) => list(args, context).await,
+        Command::List { user, kind, all, limit } => {
+            let request = ListSessions { include_ended: all, kind, user, ..ListSessions::default() };
+            list(request, limit, context).await
+        }
         Command::End(args) => end(args, context).await,
     }
 }
 
-async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let request = ListSessions { include_ended: args.all, kind: args.kind, user: args.user, ..ListSessions::default() };
+async fn list(request: ListSessions, limit: Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let columns = [
         Whole("ID"),
         Whole("KIND"),
@@ -85,7 +84,7 @@ async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> 
             end,
         ]
     };
-    context.list(request, args.limit, "Nobody is signed in", columns, row).await
+    context.list(request, limit, "Nobody is signed in", columns, row).await
 }
 
 async fn end(args: End, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

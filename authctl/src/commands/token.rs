@@ -13,6 +13,7 @@ use shared::api::tokens::{
 use shared::cli::Column::{Spare, Whole, Wrapped};
 use shared::cli::{Exit, clean, moment, relative};
 use shared::id::TokenId;
+use shared::op::Operation;
 use shared::secret::Secret;
 use shared::time::Time;
 
@@ -154,10 +155,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::List(args) => list(args, context).await,
         Command::Info(args) => info(args, context).await,
         Command::Revoke(args) => revoke(args, context).await,
-        Command::Extend { token, days } => {
-            let token = context.call(&ExtendToken { id: token.id, extend_days: days }).await?;
-            show(&token, context)
-        }
+        Command::Extend { token, days } => show(&ExtendToken { id: token.id, extend_days: days }, context).await,
         Command::Rotate { token, grace, idempotency_key } => {
             let key = idempotency_key.unwrap_or_else(context.io.new_key);
             let idempotency_key = Some(key.clone());
@@ -227,11 +225,11 @@ pub(super) async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Ex
 }
 
 pub(super) async fn info(args: Info, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let token = context.call(&ShowToken { id: args.id }).await?;
-    show(&token, context)
+    show(&ShowToken { id: args.id }, context).await
 }
 
-fn show(token: &Token, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn show(op: &impl Operation<Response = Token>, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let token = context.call(op).await?;
     let text_of = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let metadata: Vec<String> = token.metadata.iter().map(|(key, value)| format!("{key}={}", text_of(value))).collect();
     let cidrs: Vec<String> = token.cidrs.iter().map(ToString::to_string).collect();
@@ -248,32 +246,26 @@ fn show(token: &Token, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
         ("Networks", cidrs.join(" ")),
         ("Metadata", metadata.join(" ")),
     ];
-    context.show(token, &fields)
+    context.show(&token, &fields)
 }
 
 pub(super) async fn revoke(args: Revoke, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let question = |token: Token| {
-        let question = format!("Revoke {} ({})? It cannot be undone", clean(&token.name), token.token_id);
-        (token.token_id.to_string(), token.name, question)
-    };
-    let (id, _) = context.ask_about(args.consent, args.token.id, |id| ShowToken { id }, question).await?;
-    let id = id_of(id, context).await?;
+    let identify = |token: Token| (token.token_id.to_string(), token.name);
+    let question = |id: &str, name: &str| format!("Revoke {name} ({id})? It cannot be undone");
+    let show = |id| ShowToken { id };
+    let (mut id, _) = context.ask_about(args.consent, args.token.id, show, identify, question).await?;
+    // A name can go to another token, so that a call by name must not be repeated.
+    if id.parse::<TokenId>().is_err() {
+        match context.call(&show(id.clone())).await {
+            Ok(found) => id = found.token_id.to_string(),
+            // Who may revoke but not read still can.
+            Err(error) if error.status() == Some(403) => {}
+            Err(error) => return Err(error),
+        }
+    }
     let now = context.now();
     let line = |revoked: &RevokedToken| format!("Revoked {}, {}", revoked.token_id, moment(now, revoked.revoked_at));
     context.call_and_tell(&RevokeToken { id, reason: args.reason }, line).await
-}
-
-/// The id of a token that was named: a name can go to another token, so that a call by name must not be repeated.
-async fn id_of(token: String, context: &mut Context<'_, '_>) -> Result<String, Error> {
-    if token.parse::<TokenId>().is_ok() {
-        return Ok(token);
-    }
-    match context.call(&ShowToken { id: token.clone() }).await {
-        Ok(found) => Ok(found.token_id.to_string()),
-        // Who may revoke but not read still can.
-        Err(error) if error.status() == Some(403) => Ok(token),
-        Err(error) => Err(error),
-    }
 }
 
 async fn validate(args: Validate, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

@@ -10,6 +10,7 @@ use shared::api::users::{
 };
 use shared::cli::Column::{Spare, Whole, Wrapped};
 use shared::cli::{Exit, clean, moment, relative};
+use shared::op::Operation;
 
 use super::password::{self, NewPassword};
 use super::{Context, listing};
@@ -103,25 +104,20 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
     match command {
         Command::Create(args) => create(args, context).await,
         Command::List(limit) => list(limit, context).await,
-        Command::Show(Named { user: id }) => {
-            let user = context.call(&ShowUser { id }).await?;
-            show(&user, context)
-        }
+        Command::Show(Named { user: id }) => show(&ShowUser { id }, context).await,
         Command::Update { user, username, name, identity } => {
             let Identity { person_type, document_type, document_number } = identity;
             let id = user.user;
             let request =
                 UpdateUser { id, username, name, person_type, document_type, document_number, ..UpdateUser::default() };
-            let user = context.call(&request).await?;
-            show(&user, context)
+            show(&request, context).await
         }
         Command::Delete(Confirmed { what, consent }) => {
-            let question = |user: User| {
-                let (name, id) = (clean(&user.username), user.id);
-                let question = format!("Delete the user {name} ({id})? All sessions end, and all grants are deleted");
-                (id.to_string(), user.username, question)
+            let identify = |user: User| (user.id.to_string(), user.username);
+            let question = |id: &str, name: &str| {
+                format!("Delete the user {name} ({id})? All sessions end, and all grants are deleted")
             };
-            let (id, name) = context.ask_about(consent, what.user, |id| ShowUser { id }, question).await?;
+            let (id, name) = context.ask_about(consent, what.user, |id| ShowUser { id }, identify, question).await?;
             context.call_and_tell(&DeleteUser { id }, |_| format!("Deleted the user {name}")).await
         }
         Command::Passwd { user: Named { user }, password } => {
@@ -168,7 +164,8 @@ async fn list(limit: Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error
     context.list(ListUsers::default(), limit, empty, columns, row).await
 }
 
-fn show(user: &User, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn show(op: &impl Operation<Response = User>, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let user = context.call(op).await?;
     let person = user.person_type.map(|kind| match kind {
         PersonType::N => "natural (N)",
         PersonType::J => "legal (J)",
@@ -187,7 +184,7 @@ fn show(user: &User, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
         ("Created", moment(now, user.created_at)),
         ("Changed", moment(now, user.updated_at)),
     ];
-    context.show(user, &fields)
+    context.show(&user, &fields)
 }
 
 async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
