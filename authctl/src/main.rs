@@ -48,11 +48,10 @@ impl Person for Terminal {
     }
 
     fn line(&self, prompt: &str, default: Option<&str>) -> io::Result<String> {
-        let input = dialoguer::Input::<String>::new().with_prompt(prompt);
-        let input = match default {
-            Some(default) => input.default(default.to_owned()),
-            None => input,
-        };
+        let mut input = dialoguer::Input::<String>::new().with_prompt(prompt);
+        if let Some(default) = default {
+            input = input.default(default.to_owned());
+        }
         input.interact_text().map_err(|dialoguer::Error::IO(error)| error)
     }
 

@@ -74,9 +74,9 @@ pub(crate) struct Grant {
     pub permissions: Vec<String>,
 }
 
-/// A name in the file: of something that is declared there, or that it refers to.
+/// A name in the file, of something that it declares or refers to.
 #[derive(Debug)]
-pub(crate) struct Reference<'f> {
+pub(crate) struct Named<'f> {
     pub kind: Kind,
     pub name: &'f str,
     /// Of what a person is given: where.
@@ -145,14 +145,7 @@ impl Wanted {
     /// Everything that is wrong with it by itself.
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        check_names(&mut faults, items(Kind::Permission, [PERMISSIONS], &self.permissions));
-        let roles = self.roles.iter().enumerate();
-        let roles = roles.map(|(index, role)| Reference::to(Kind::Role, &role.name, [ROLES, Way::Item(index), NAME]));
-        check_names(&mut faults, roles);
-        let services = self.services.iter().enumerate();
-        let services = services
-            .map(|(index, service)| Reference::to(Kind::Service, &service.name, [SERVICES, Way::Item(index), NAME]));
-        check_names(&mut faults, services);
+        check_names(&mut faults, self.declarations());
         for (index, role) in self.roles.iter().enumerate() {
             let item = Way::Item(index);
             if names::fold(&role.name) == AUTHD_ADMIN {
@@ -194,8 +187,18 @@ impl Wanted {
         faults
     }
 
+    /// Every name that the file declares.
+    pub(crate) fn declarations(&self) -> impl Iterator<Item = Named<'_>> {
+        let name = |kind, list, index, name| Named::new(kind, name, [list, Way::Item(index), NAME]);
+        let roles = self.roles.iter().enumerate();
+        let roles = roles.map(move |(index, role)| name(Kind::Role, ROLES, index, &role.name));
+        let services = self.services.iter().enumerate();
+        let services = services.map(move |(index, service)| name(Kind::Service, SERVICES, index, &service.name));
+        items(Kind::Permission, [PERMISSIONS], &self.permissions).chain(roles).chain(services)
+    }
+
     /// Every name that must be in the file or at the daemon.
-    pub(crate) fn references(&self) -> Vec<Reference<'_>> {
+    pub(crate) fn references(&self) -> Vec<Named<'_>> {
         let mut all = Vec::new();
         for (index, role) in self.roles.iter().enumerate() {
             all.extend(items(Kind::Permission, [ROLES, Way::Item(index), PERMISSIONS], &role.permissions));
@@ -205,11 +208,11 @@ impl Wanted {
         }
         for (index, grant) in self.grants.iter().enumerate() {
             let item = Way::Item(index);
-            all.push(Reference::to(Kind::Service, &grant.service, [GRANTS, item, SERVICE]));
+            all.push(Named::new(Kind::Service, &grant.service, [GRANTS, item, SERVICE]));
             let roles = items(Kind::Role, [GRANTS, item, HELD], &grant.roles);
             let permissions = items(Kind::Permission, [GRANTS, item, PERMISSIONS], &grant.permissions);
             let given = roles.chain(permissions);
-            all.extend(given.map(|reference| Reference { of_service: Some(&grant.service), ..reference }));
+            all.extend(given.map(|named| Named { of_service: Some(&grant.service), ..named }));
         }
         all
     }
@@ -232,26 +235,31 @@ impl Service {
     }
 }
 
-impl<'f> Reference<'f> {
-    fn to(kind: Kind, name: &'f str, way: impl Into<Vec<Way>>) -> Self {
+impl<'f> Named<'f> {
+    fn new(kind: Kind, name: &'f str, way: impl Into<Vec<Way>>) -> Self {
         Self { kind, name, of_service: None, way: way.into() }
+    }
+
+    /// What it is the name of, however it is written.
+    pub(crate) fn key(&self) -> (Kind, String) {
+        (self.kind, names::fold(self.name))
     }
 }
 
 /// The names of a list.
-fn items<'f, const N: usize>(kind: Kind, list: [Way; N], names: &'f [String]) -> impl Iterator<Item = Reference<'f>> {
+fn items<const N: usize>(kind: Kind, list: [Way; N], names: &[String]) -> impl Iterator<Item = Named<'_>> {
     let way = move |index| [&list[..], &[Way::Item(index)]].concat();
-    names.iter().enumerate().map(move |(index, name)| Reference::to(kind, name, way(index)))
+    names.iter().enumerate().map(move |(index, name)| Named::new(kind, name, way(index)))
 }
 
 /// What is wrong, and where.
 pub(crate) type Fault = (Vec<Way>, String);
 
-/// Names of one list: each as a name must be, and none twice, however it is written.
-fn check_names<'f>(faults: &mut Vec<Fault>, names: impl Iterator<Item = Reference<'f>>) {
-    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-    for Reference { kind, name, way, .. } in names {
-        let fault = match names::check(name).map(|folded| seen.insert(folded, name)) {
+/// Each as a name must be, and none of a kind twice, however it is written.
+fn check_names<'f>(faults: &mut Vec<Fault>, names: impl Iterator<Item = Named<'f>>) {
+    let mut seen: BTreeMap<(Kind, String), &str> = BTreeMap::new();
+    for Named { kind, name, way, .. } in names {
+        let fault = match names::check(name).map(|folded| seen.insert((kind, folded), name)) {
             Ok(None) => continue,
             Ok(Some(first)) if first == name => format!("the {kind} {name:?} has been named before"),
             Ok(Some(first)) => format!("the {kind} {name:?} has been named before as {first:?}"),

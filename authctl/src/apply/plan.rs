@@ -13,7 +13,7 @@ use shared::names::fold;
 use shared::op::Permission;
 
 use super::current::{Current, Held};
-use super::file::{Fault, Grant, Reference, Role, Service, Wanted};
+use super::file::{Fault, Grant, Named, Role, Service, Wanted};
 use super::step::{Detail, Step};
 use super::{AUTHD, AUTHD_ADMIN, Kind};
 
@@ -41,6 +41,8 @@ pub(crate) struct Change {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Plan {
     pub changes: Vec<Change>,
+    /// Whether it was carried out.
+    pub applied: bool,
 }
 
 impl Plan {
@@ -169,8 +171,8 @@ impl Plan {
     /// What the file names nowhere goes, but for what authd brings itself, the grants on authd, and the roles that count
     /// there: nobody prunes the last administrator away.
     fn prune(&mut self, wanted: &Wanted, current: &Current) {
-        let referred = wanted.references().into_iter().map(|reference| (reference.kind, fold(reference.name)));
-        let named: BTreeSet<(Kind, String)> = declared(wanted).chain(referred).collect();
+        let named: BTreeSet<(Kind, String)> =
+            wanted.declarations().chain(wanted.references()).map(|named| named.key()).collect();
         let goes = |kind: Kind, folded: &str| !named.contains(&(kind, folded.to_owned())) && !is_builtin(kind, folded);
         let pairs: BTreeSet<(String, String)> =
             wanted.grants.iter().map(|grant| (fold(&grant.user), fold(&grant.service))).collect();
@@ -228,14 +230,6 @@ fn is_builtin(kind: Kind, folded: &str) -> bool {
     }
 }
 
-/// Every name that the file declares.
-fn declared(wanted: &Wanted) -> impl Iterator<Item = (Kind, String)> {
-    let permissions = wanted.permissions.iter().map(|name| (Kind::Permission, fold(name)));
-    let roles = wanted.roles.iter().map(|role| (Kind::Role, fold(&role.name)));
-    let services = wanted.services.iter().map(|service| (Kind::Service, fold(&service.name)));
-    permissions.chain(roles).chain(services)
-}
-
 /// Roles that the file gives to somebody in a service that does not have them: such a role does nothing. Not a fault,
 /// since the service may get it by another file; said aloud, since it is mostly forgotten.
 pub(crate) fn idle(wanted: &Wanted, current: &Current) -> Vec<Fault> {
@@ -259,18 +253,18 @@ pub(crate) fn idle(wanted: &Wanted, current: &Current) -> Vec<Fault> {
 
 /// References to what neither the file nor the daemon has.
 fn missing(wanted: &Wanted, current: &Current) -> Vec<Fault> {
-    let declared: BTreeSet<(Kind, String)> = declared(wanted).collect();
+    let declared: BTreeSet<(Kind, String)> = wanted.declarations().map(|named| named.key()).collect();
     let is_there = |kind: Kind, folded: &str| match kind {
         Kind::Permission => current.permissions.contains_key(folded),
         Kind::Role => current.roles.contains_key(folded),
         Kind::Service => current.services.contains_key(folded),
         Kind::Grant => true,
     };
-    let missing = wanted.references().into_iter().filter(|reference| {
-        let folded = fold(reference.name);
-        !is_there(reference.kind, &folded) && !declared.contains(&(reference.kind, folded))
+    let missing = wanted.references().into_iter().filter(|named| {
+        let key = named.key();
+        !is_there(key.0, &key.1) && !declared.contains(&key)
     });
-    let told = missing.map(|Reference { kind, name, way, .. }| {
+    let told = missing.map(|Named { kind, name, way, .. }| {
         (way, format!("there is no {kind} {name:?}, here or at authd; the file must declare it"))
     });
     told.collect()

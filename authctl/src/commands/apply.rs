@@ -8,7 +8,6 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 use shared::api::rbac::{ListGrants, ListPermissions, ListRolePermissions, ListRoles, ListServiceRoles, ListServices};
 use shared::cli::{Exit, Format, clean};
 use shared::names::fold;
@@ -75,19 +74,10 @@ pub enum FileFormat {
     Yaml,
 }
 
-/// A plan as the API's objects are printed.
-#[derive(Serialize)]
-struct Outcome<'p> {
-    #[serde(flatten)]
-    plan: &'p Plan,
-    /// Whether it was made so, or would be.
-    applied: bool,
-}
-
 pub(super) async fn run(args: Apply, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let file = read(&args, context.io)?;
     let (current, mut faults) = current(&file, args.prune, context).await?;
-    let plan = match Plan::new(&file.wanted, &current, args.prune) {
+    let mut plan = match Plan::new(&file.wanted, &current, args.prune) {
         Ok(plan) if faults.is_empty() => plan,
         planned => {
             faults.extend(planned.err().unwrap_or_default());
@@ -100,11 +90,10 @@ pub(super) async fn run(args: Apply, context: &mut Context<'_, '_>) -> Result<Ex
         writeln!(context.io.err, "note: {}", notes.lines().map(clean).collect::<Vec<_>>().join("\n"))?;
     }
     if plan.is_empty() {
-        let outcome = Outcome { plan: &plan, applied: false };
-        return context.tell(&outcome, || "Nothing to do: everything is as the file says".to_owned());
+        return context.tell(&plan, || "Nothing to do: everything is as the file says".to_owned());
     }
     if args.dry_run {
-        if !context.print_object(&Outcome { plan: &plan, applied: false })? {
+        if !context.print_object(&plan)? {
             show(&plan, context)?;
         }
         return Ok(if args.exit_code { Exit::Different } else { Exit::Ok });
@@ -112,8 +101,8 @@ pub(super) async fn run(args: Apply, context: &mut Context<'_, '_>) -> Result<Ex
     show(&plan, context)?;
     context.ask(args.consent, async || Ok(format!("Make it so ({})?", plan.summary(false)))).await?;
     make(&plan, context).await?;
-    let applied = Outcome { plan: &plan, applied: true };
-    context.tell(&applied, || format!("Done: {}", plan.summary(true)))
+    plan.applied = true;
+    context.tell(&plan, || format!("Done: {}", plan.summary(true)))
 }
 
 /// To stdout; where that is for an object, to stderr, and only for a person who will be asked.

@@ -1,6 +1,6 @@
 //! Grants: the roles and permissions of users in services, and the access that follows from them.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use shared::api::checks::{CheckPermission, ExplainPermission, ExplainedPermission};
 use shared::api::rbac;
 use shared::api::rbac::{
@@ -17,25 +17,19 @@ use crate::error::Error;
 listing!(ListGrants, grants: rbac::Grant);
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).multiple(true).args(["roles", "permissions"]))]
 pub struct Grant {
     /// The user's name or id
     user: String,
-    #[command(flatten)]
-    what: What,
-    /// The service's name or id
-    #[arg(short, long)]
-    service: String,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
-struct What {
     /// Names or ids of roles
     #[arg(value_name = "ROLE")]
     roles: Vec<String>,
     /// A single permission without a role (repeat for more)
     #[arg(short, long = "permission", value_name = "PERMISSION")]
     permissions: Vec<String>,
+    /// The service's name or id
+    #[arg(short, long)]
+    service: String,
 }
 
 #[derive(Debug, Args)]
@@ -62,7 +56,7 @@ pub struct Can {
 }
 
 pub(super) async fn grant(args: Grant, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let Grant { user, service, what: What { roles, permissions } } = args;
+    let Grant { user, roles, permissions, service } = args;
     let request = |role_id| GrantRole { person_id: user.clone(), service_id: service.clone(), role_id };
     let line = |role: &str| format!("{user} has the role {role} in {service}");
     context.call_for_each(roles.clone(), request, line).await?;
@@ -96,7 +90,7 @@ async fn note_idle(service: &str, roles: &[String], context: &mut Context<'_, '_
 }
 
 pub(super) async fn ungrant(args: Grant, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let Grant { user, service, what: What { roles, permissions } } = args;
+    let Grant { user, roles, permissions, service } = args;
     let request = |role_id| UngrantRole { person_id: user.clone(), service_id: service.clone(), role_id };
     let line = |role: &str| format!("{user} does not have the role {role} in {service} any more");
     context.call_for_each(roles, request, line).await?;

@@ -45,10 +45,10 @@ pub(crate) struct Context<'c, 'io> {
 
 pub(crate) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        Command::Create(args) => token::create(args, context).await,
-        Command::List(args) => token::list(args, context).await,
-        Command::Info(args) => token::info(args, context).await,
-        Command::Revoke(args) => token::revoke(args, context).await,
+        Command::Create(args) => token::run(token::Command::Create(args), context).await,
+        Command::List(args) => token::run(token::Command::List(args), context).await,
+        Command::Info(args) => token::run(token::Command::Info(args), context).await,
+        Command::Revoke(args) => token::run(token::Command::Revoke(args), context).await,
         Command::Token(command) => token::run(command, context).await,
         Command::User(command) => user::run(command, context).await,
         Command::Service(command) => service::run(command, context).await,

@@ -1,6 +1,6 @@
 //! Services, their roles, and their tokens.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use shared::api::rbac::{
     AddServiceRole, CreateService, CreateServiceToken, DeleteService, ListServiceRoles, ListServiceTokens,
     ListServices, RemoveServiceRole, RevokeServiceToken, Role, Service, ShowService, UpdateService,
@@ -42,11 +42,16 @@ pub enum Command {
     #[command(alias = "info")]
     Show(Named),
     /// Change a service's name or description
+    #[command(group = ArgGroup::new("change").required(true).multiple(true).args(["name", "description"]))]
     Update {
         #[command(flatten)]
         service: Named,
-        #[command(flatten)]
-        change: Change,
+        /// New name
+        #[arg(long, value_parser = name)]
+        name: Option<String>,
+        /// New description
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
     },
     /// Delete a service, with its grants and its tokens
     Delete(Confirmed<Named>),
@@ -66,18 +71,6 @@ pub enum Command {
 pub struct Named {
     /// The service's name or id
     service: String,
-}
-
-/// At least one of these.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
-pub struct Change {
-    /// New name
-    #[arg(long, value_parser = name)]
-    name: Option<String>,
-    /// New description
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,7 +135,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             context.list(ListServices::default(), limit, empty, columns, row).await
         }
         Command::Show(Named { service: id }) => show(&ShowService { id }, context).await,
-        Command::Update { service, change: Change { name, description } } => {
+        Command::Update { service, name, description } => {
             let request = UpdateService { id: service.service, name, description, status: None };
             show(&request, context).await
         }

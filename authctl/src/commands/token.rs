@@ -56,7 +56,14 @@ pub enum Command {
         idempotency_key: Option<String>,
     },
     /// Check whether a token is valid (exit code 1 when it is not); the token is read from stdin
-    Validate(Validate),
+    Validate {
+        /// Scopes that it must have, all of them
+        #[arg(long, num_args = 1.., value_name = "SCOPE")]
+        scopes: Vec<String>,
+        /// The address it is used from
+        #[arg(long, value_name = "ADDRESS")]
+        client_ip: Option<IpAddr>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -116,16 +123,6 @@ pub struct Revoke {
     consent: Consent,
 }
 
-#[derive(Debug, Args)]
-pub struct Validate {
-    /// Scopes that it must have, all of them
-    #[arg(long, num_args = 1.., value_name = "SCOPE")]
-    scopes: Vec<String>,
-    /// The address it is used from
-    #[arg(long, value_name = "ADDRESS")]
-    client_ip: Option<IpAddr>,
-}
-
 fn time(text: &str) -> Result<Time, String> {
     // A date's own parser would take a local time and drop it without a word.
     let is_date = text.len() == "2027-01-31".len();
@@ -153,7 +150,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
     match command {
         Command::Create(args) => create(args, context).await,
         Command::List(args) => list(args, context).await,
-        Command::Info(args) => info(args, context).await,
+        Command::Info(Info { id }) => show(&ShowToken { id }, context).await,
         Command::Revoke(args) => revoke(args, context).await,
         Command::Extend { token, days } => show(&ExtendToken { id: token.id, extend_days: days }, context).await,
         Command::Rotate { token, grace, idempotency_key } => {
@@ -168,11 +165,20 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             let about = format!("Rotated {}, id {}. The old secret {previous}.", rotated.name, rotated.token_id);
             show_secret(context, &rotated, &about, &rotated.token).map_err(|error| error.with_advice(again(&key)))
         }
-        Command::Validate(args) => validate(args, context).await,
+        Command::Validate { scopes, client_ip } => {
+            let request = ValidateToken {
+                token: password::token(context.io)?,
+                required_scopes: (!scopes.is_empty()).then_some(scopes),
+                client_ip,
+                service_name: Some("authctl".to_owned()),
+                action_name: None,
+            };
+            validate(&request, context).await
+        }
     }
 }
 
-pub(super) async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let metadata = args.metadata.into_iter().map(|(key, value)| (key, Value::String(value)));
     let metadata = Some(metadata.collect()).filter(|pairs: &serde_json::Map<_, _>| !pairs.is_empty());
     let key = args.idempotency_key.unwrap_or_else(context.io.new_key);
@@ -213,7 +219,7 @@ pub(super) fn show_secret(
     Ok(Exit::Ok)
 }
 
-pub(super) async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let request = ListTokens { include_revoked: args.all, name: args.name, scope: args.scope, ..ListTokens::default() };
     let columns = [Whole("ID"), Wrapped("NAME"), Wrapped("SCOPES"), Whole("EXPIRES"), Spare("LAST USED")];
     let row = |now, token: Token| {
@@ -222,10 +228,6 @@ pub(super) async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Ex
     };
     let empty = "No tokens. `authctl create NAME --scopes SCOPE` mints one";
     context.list(request, args.limit, empty, columns, row).await
-}
-
-pub(super) async fn info(args: Info, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    show(&ShowToken { id: args.id }, context).await
 }
 
 async fn show(op: &impl Operation<Response = Token>, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -249,7 +251,7 @@ async fn show(op: &impl Operation<Response = Token>, context: &mut Context<'_, '
     context.show(&token, &fields)
 }
 
-pub(super) async fn revoke(args: Revoke, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn revoke(args: Revoke, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let identify = |token: Token| (token.token_id.to_string(), token.name);
     let question = |id: &str, name: &str| format!("Revoke {name} ({id})? It cannot be undone");
     let show = |id| ShowToken { id };
@@ -268,15 +270,8 @@ pub(super) async fn revoke(args: Revoke, context: &mut Context<'_, '_>) -> Resul
     context.call_and_tell(&RevokeToken { id, reason: args.reason }, line).await
 }
 
-async fn validate(args: Validate, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let request = ValidateToken {
-        token: password::token(context.io)?,
-        required_scopes: (!args.scopes.is_empty()).then_some(args.scopes),
-        client_ip: args.client_ip,
-        service_name: Some("authctl".to_owned()),
-        action_name: None,
-    };
-    let validation = context.call(&request).await?;
+async fn validate(request: &ValidateToken, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let validation = context.call(request).await?;
     if validation.valid {
         let fields = [
             ("Valid", "yes".to_owned()),
