@@ -53,16 +53,13 @@ pub(crate) async fn connect(global: &Global, io: &mut Io<'_>) -> Result<(Client,
 
 /// A client of the server that a session is to begin or to end at; it shows nothing.
 pub(crate) fn without_session(global: &Global, io: &Io<'_>) -> Result<Client, Error> {
-    let endpoint = match &global.server {
-        Some(server) => server.clone(),
-        None => server_variable(io)?.filter(|_| global.socket.is_none()).ok_or_else(|| {
-            Error::Usage(
-                "a session is for HTTP: name the server with --server URL, or in AUTHCTL_SERVER. On the admin socket the \
-                 kernel says who you are"
-                    .to_owned(),
-            )
-        })?,
-    };
+    let endpoint = named_server(global, io)?.ok_or_else(|| {
+        Error::Usage(
+            "a session is for HTTP: name the server with --server URL, or in AUTHCTL_SERVER. On the admin socket the \
+             kernel says who you are"
+                .to_owned(),
+        )
+    })?;
     check_private(&endpoint, global, "the password")?;
     Ok(over_http(endpoint, global))
 }
@@ -82,21 +79,21 @@ fn check_private(endpoint: &Endpoint, global: &Global, what: &str) -> Result<(),
     )))
 }
 
+/// The server that the arguments name, else the environment; a socket among the arguments goes before the environment.
+fn named_server(global: &Global, io: &Io<'_>) -> Result<Option<Endpoint>, Error> {
+    if global.server.is_some() || global.socket.is_some() {
+        return Ok(global.server.clone());
+    }
+    let server = variable(io, "AUTHCTL_SERVER").map(|server| Endpoint::url(&server)).transpose();
+    server.map_err(|error| Error::Usage(format!("AUTHCTL_SERVER: {error}")))
+}
+
 async fn choose(global: &Global, io: &mut Io<'_>) -> Result<Endpoint, Error> {
-    if let Some(server) = &global.server {
-        return Ok(server.clone());
-    }
-    if let Some(path) = &global.socket {
-        return find_socket(vec![path.clone()], io).await;
-    }
-    if let Some(server) = server_variable(io)? {
+    if let Some(server) = named_server(global, io)? {
         return Ok(server);
     }
-    let candidates = match variable(io, "AUTHD_ADMIN_SOCKET") {
-        Some(path) => vec![PathBuf::from(path)],
-        None => paths::admin_socket_candidates(),
-    };
-    find_socket(candidates, io).await
+    let named = global.socket.clone().or_else(|| variable(io, "AUTHD_ADMIN_SOCKET").map(PathBuf::from));
+    find_socket(named.map_or_else(paths::admin_socket_candidates, |path| vec![path]), io).await
 }
 
 /// The first that answers. A socket that this user may not open is skipped with a note on stderr, because the next
@@ -145,11 +142,6 @@ pub(crate) fn token_variable(io: &Io<'_>) -> Option<(&'static str, String)> {
 fn session_token(endpoint: &Endpoint, io: &Io<'_>) -> Result<Option<Secret>, Error> {
     let Some(folder) = session_store::Folder::find(io) else { return Ok(None) };
     folder.session(&session_store::name(endpoint))?.map_or(Ok(None), |session| session.token())
-}
-
-fn server_variable(io: &Io<'_>) -> Result<Option<Endpoint>, Error> {
-    let server = variable(io, "AUTHCTL_SERVER").map(|server| Endpoint::url(&server)).transpose();
-    server.map_err(|error| Error::Usage(format!("AUTHCTL_SERVER: {error}")))
 }
 
 /// Set and not empty.

@@ -46,7 +46,6 @@ impl StoredSession {
     }
 }
 
-/// The folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Folder(PathBuf);
 

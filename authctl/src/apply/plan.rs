@@ -152,14 +152,14 @@ impl Plan {
         let (user, service) = (|| wanted.user.clone(), || wanted.service.clone());
         let (add_roles, remove_roles) = difference(&wanted.roles, &before.roles);
         let (add, remove) = difference(&wanted.permissions, &before.permissions);
-        let role = |role_id| GrantRole { person_id: user(), service_id: service(), role_id };
-        let permission = |permission_id| GrantPermission { person_id: user(), service_id: service(), permission_id };
-        let no_role = |role_id| UngrantRole { person_id: user(), service_id: service(), role_id };
-        let none = |permission_id| UngrantPermission { person_id: user(), service_id: service(), permission_id };
-        let mut steps: Vec<Step> = add_roles.into_iter().map(role).map(Step::GrantRole).collect();
-        steps.extend(add.into_iter().map(permission).map(Step::GrantPermission));
-        steps.extend(remove_roles.into_iter().map(no_role).map(Step::UngrantRole));
-        steps.extend(remove.into_iter().map(none).map(Step::UngrantPermission));
+        let given_role = |role_id| GrantRole { person_id: user(), service_id: service(), role_id };
+        let given = |permission_id| GrantPermission { person_id: user(), service_id: service(), permission_id };
+        let taken_role = |role_id| UngrantRole { person_id: user(), service_id: service(), role_id };
+        let taken = |permission_id| UngrantPermission { person_id: user(), service_id: service(), permission_id };
+        let mut steps: Vec<Step> = add_roles.into_iter().map(given_role).map(Step::GrantRole).collect();
+        steps.extend(add.into_iter().map(given).map(Step::GrantPermission));
+        steps.extend(remove_roles.into_iter().map(taken_role).map(Step::UngrantRole));
+        steps.extend(remove.into_iter().map(taken).map(Step::UngrantPermission));
         let action = match (was_there, is_there) {
             (false, _) => Action::Create,
             (true, true) => Action::Change,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Subcommand};
 use shared::api::users::{ClearLockout, ListLockouts, Lockout};
 use shared::cli::Column::{Spare, Whole, Wrapped};
 use shared::cli::{Exit, relative};
@@ -24,18 +24,15 @@ pub enum Command {
         limit: Limit,
     },
     /// Forget the failed logins of a name or an address
-    Clear(Clear),
-}
-
-#[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = false)]
-pub struct Clear {
-    /// The user name, whether such a user exists or not
-    #[arg(value_name = "NAME", group = "what")]
-    name: Option<String>,
-    /// The address; an IPv6 address stands for its /64 network
-    #[arg(long, value_name = "ADDRESS", group = "what")]
-    address: Option<IpAddr>,
+    #[command(group = ArgGroup::new("what").required(true).args(["name", "address"]))]
+    Clear {
+        /// The user name, whether such a user exists or not
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        /// The address; an IPv6 address stands for its /64 network
+        #[arg(long, value_name = "ADDRESS")]
+        address: Option<IpAddr>,
+    },
 }
 
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -56,7 +53,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             let empty = if all { "No failed logins" } else { "Nobody is locked out" };
             context.list(ListLockouts { all, ..ListLockouts::default() }, limit, empty, columns, row).await
         }
-        Command::Clear(Clear { name, address }) => {
+        Command::Clear { name, address } => {
             let (id, who) = match address {
                 Some(address) => (format!("address:{address}"), address.to_string()),
                 None => (format!("name:{}", name.as_deref().unwrap_or_default()), name.unwrap_or_default()),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Subcommand};
 use serde::Serialize;
 use shared::api::sessions::{EndSession, ListSessions, Session, SessionKind};
 use shared::cli::Column::{Spare, Whole, Wrapped};
@@ -33,20 +33,17 @@ pub enum Command {
         limit: Limit,
     },
     /// End a session, or every session of a user
-    End(End),
-}
-
-#[derive(Debug, Args)]
-#[group(id = "whose", required = true, multiple = false)]
-pub struct End {
-    /// The session's id, as shown by `authctl session list`
-    #[arg(value_name = "SESSION_ID", group = "whose")]
-    id: Option<SessionId>,
-    /// End every session of this user
-    #[arg(long, value_name = "USER", group = "whose")]
-    user: Option<String>,
-    #[command(flatten)]
-    consent: Consent,
+    #[command(group = ArgGroup::new("whose").required(true).args(["id", "user"]))]
+    End {
+        /// The session's id, as shown by `authctl session list`
+        #[arg(value_name = "SESSION_ID")]
+        id: Option<SessionId>,
+        /// End every session of this user
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+        #[command(flatten)]
+        consent: Consent,
+    },
 }
 
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -55,7 +52,8 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             let request = ListSessions { include_ended: all, kind, user, ..ListSessions::default() };
             list(request, limit, context).await
         }
-        Command::End(args) => end(args, context).await,
+        Command::End { id: Some(id), consent, .. } => end(id, consent, context).await,
+        Command::End { user, consent, .. } => user::logout(user.unwrap_or_default(), consent, context).await,
     }
 }
 
@@ -87,11 +85,8 @@ async fn list(request: ListSessions, limit: Limit, context: &mut Context<'_, '_>
     context.list(request, limit, "Nobody is signed in", columns, row).await
 }
 
-async fn end(args: End, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let Some(id) = args.id else {
-        return user::logout(args.user.unwrap_or_default(), args.consent, context).await;
-    };
-    context.ask(args.consent, async || Ok(format!("End session {id}? Its user must sign in again"))).await?;
+async fn end(id: SessionId, consent: Consent, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    context.ask(consent, async || Ok(format!("End session {id}? Its user must sign in again"))).await?;
     let ended = context.call(&EndSession { id }).await?;
     let now = context.now();
     context.tell(&ended, || format!("Ended {}, {}", ended.id, moment(now, ended.ended_at)))?;
