@@ -32,17 +32,16 @@ pub(crate) struct StoredSession {
 impl StoredSession {
     /// The session's token, wherever it is; `None` when nobody has it any more.
     pub(crate) fn token(&self) -> Result<Option<Secret>, Error> {
-        match (&self.token, self.store) {
-            (Some(token), _) => Ok(Some(token.clone())),
-            (None, TokenStore::File) => Ok(None),
-            (None, TokenStore::Keyring) => KEYRING.find(&self.server).map_err(|problem| {
-                Error::NotAuthenticated(format!(
-                    "the token of your session at {} is in the keyring, and {problem}. Unlock it and try again, or keep \
-                     the token in a file: authctl login --server {} --token-store file",
-                    self.server, self.server
-                ))
-            }),
+        if self.token.is_some() || self.store == TokenStore::File {
+            return Ok(self.token.clone());
         }
+        KEYRING.find(&self.server).map_err(|problem| {
+            Error::NotAuthenticated(format!(
+                "the token of your session at {} is in the keyring, and {problem}. Unlock it and try again, or keep \
+                 the token in a file: authctl login --server {} --token-store file",
+                self.server, self.server
+            ))
+        })
     }
 }
 

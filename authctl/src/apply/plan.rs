@@ -116,7 +116,8 @@ impl Plan {
         steps.extend(add.into_iter().map(added).map(Step::AddRolePermission));
         steps.extend(remove.into_iter().map(removed).map(Step::RemoveRolePermission));
         let set = status.map(|to| set_status(before.status, to));
-        self.push(made_or_changed(current), Kind::Role, name, set, steps);
+        let action = if current.is_some() { Action::Change } else { Action::Create };
+        self.push(action, Kind::Role, name, set, steps);
     }
 
     fn service(&mut self, wanted: &Service, current: Option<&Held>) {
@@ -142,7 +143,8 @@ impl Plan {
         let removed = |role_id| RemoveServiceRole { service_id: name.clone(), role_id };
         steps.extend(add.into_iter().map(added).map(Step::AddServiceRole));
         steps.extend(remove.into_iter().map(removed).map(Step::RemoveServiceRole));
-        self.push(made_or_changed(current), Kind::Service, name, set, steps);
+        let action = if current.is_some() { Action::Change } else { Action::Create };
+        self.push(action, Kind::Service, name, set, steps);
     }
 
     fn grant(&mut self, wanted: &Grant, current: &Current) {
@@ -203,10 +205,6 @@ impl Plan {
             self.push(Action::Remove, Kind::Permission, name, None, vec![step]);
         }
     }
-}
-
-fn made_or_changed(current: Option<&Held>) -> Action {
-    if current.is_some() { Action::Change } else { Action::Create }
 }
 
 fn set_status(from: Status, to: Status) -> Detail {

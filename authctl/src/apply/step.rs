@@ -1,11 +1,7 @@
 //! One change as a call of the daemon, which comes before which, and what a person reads of it.
 
 use serde::Serialize;
-use shared::api::rbac::{
-    AddRolePermission, AddServiceRole, CreatePermission, CreateRole, CreateService, DeletePermission, DeleteRole,
-    DeleteService, GrantPermission, GrantRole, RemoveRolePermission, RemoveServiceRole, UngrantPermission, UngrantRole,
-    UpdateRole, UpdateService,
-};
+use shared::api::rbac;
 use shared::api::users::Status;
 
 use super::Kind;
@@ -22,22 +18,22 @@ pub(crate) enum Detail {
 /// One call of the daemon.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    CreatePermission(CreatePermission),
-    CreateRole(CreateRole),
-    CreateService(CreateService),
-    UpdateRole(UpdateRole),
-    UpdateService(UpdateService),
-    AddRolePermission(AddRolePermission),
-    AddServiceRole(AddServiceRole),
-    GrantRole(GrantRole),
-    GrantPermission(GrantPermission),
-    UngrantRole(UngrantRole),
-    UngrantPermission(UngrantPermission),
-    RemoveServiceRole(RemoveServiceRole),
-    RemoveRolePermission(RemoveRolePermission),
-    DeleteService(DeleteService),
-    DeleteRole(DeleteRole),
-    DeletePermission(DeletePermission),
+    CreatePermission(rbac::CreatePermission),
+    CreateRole(rbac::CreateRole),
+    CreateService(rbac::CreateService),
+    UpdateRole(rbac::UpdateRole),
+    UpdateService(rbac::UpdateService),
+    AddRolePermission(rbac::AddRolePermission),
+    AddServiceRole(rbac::AddServiceRole),
+    GrantRole(rbac::GrantRole),
+    GrantPermission(rbac::GrantPermission),
+    UngrantRole(rbac::UngrantRole),
+    UngrantPermission(rbac::UngrantPermission),
+    RemoveServiceRole(rbac::RemoveServiceRole),
+    RemoveRolePermission(rbac::RemoveRolePermission),
+    DeleteService(rbac::DeleteService),
+    DeleteRole(rbac::DeleteRole),
+    DeletePermission(rbac::DeletePermission),
 }
 
 impl Step {

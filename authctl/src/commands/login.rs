@@ -137,10 +137,7 @@ pub(super) async fn passwd(args: OwnPassword, context: &mut Context<'_, '_>) -> 
 
 pub(super) async fn whoami(context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let identity = context.call(&WhoAmI {}).await?;
-    let (user, name) = match &identity.user {
-        Some(user) => (format!("{} ({})", user.username, user.user_id), user.name.clone()),
-        None => (String::new(), String::new()),
-    };
+    let user = identity.user.as_ref();
     let permissions = match identity.permissions.as_slice() {
         [] => "nothing".to_owned(),
         all if all.iter().any(|name| name == "admin") => "everything (admin)".to_owned(),
@@ -154,8 +151,8 @@ pub(super) async fn whoami(context: &mut Context<'_, '_>) -> Result<Exit, Error>
     };
     let fields = [
         ("You are", identity.caller.clone()),
-        ("User", user),
-        ("Name", name),
+        ("User", user.map(|user| format!("{} ({})", user.username, user.user_id)).unwrap_or_default()),
+        ("Name", user.map(|user| user.name.clone()).unwrap_or_default()),
         ("Service", identity.service_id.map(|id| id.to_string()).unwrap_or_default()),
         ("By", shown.to_owned()),
         ("On authd", permissions),

@@ -44,7 +44,16 @@ pub enum Command {
 
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        Command::Create { names } => create(names, context).await,
+        Command::Create { names } => {
+            let line = |name: &str| format!("Created the permission {name}");
+            // One is printed as the API's own object, several only as done.
+            if let [name] = names.as_slice() {
+                let request = CreatePermission { name: name.clone() };
+                return context.call_and_tell(&request, |created| line(&created.name)).await;
+            }
+            context.call_for_each(names, |name| CreatePermission { name }, line).await?;
+            context.done()
+        }
         Command::List(limit) => {
             let empty = "No permissions. `authctl permission create NAME` makes one";
             list_permissions(ListPermissions::default(), limit, empty, context).await
@@ -61,17 +70,6 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             context.call_and_tell(&DeletePermission { id }, |_| format!("Deleted the permission {name}")).await
         }
     }
-}
-
-/// One is printed as the API's own object, several only as done.
-async fn create(names: Vec<String>, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let line = |name: &str| format!("Created the permission {name}");
-    if let [name] = names.as_slice() {
-        let request = CreatePermission { name: name.clone() };
-        return context.call_and_tell(&request, |created| line(&created.name)).await;
-    }
-    context.call_for_each(names, |name| CreatePermission { name }, line).await?;
-    context.done()
 }
 
 /// Prints permissions: all of them, or those of a role.

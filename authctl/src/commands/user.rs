@@ -103,7 +103,18 @@ pub struct Identity {
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
         Command::Create(args) => create(args, context).await,
-        Command::List(limit) => list(limit, context).await,
+        Command::List(limit) => {
+            let columns = [Wrapped("USER"), Wrapped("NAME"), Whole("STATUS"), Spare("CREATED"), Spare("ID")];
+            let row = |now, user: User| {
+                let status = match (user.status, user.has_password) {
+                    (Status::Active, false) => "no password",
+                    (status, _) => status.as_str(),
+                };
+                [user.username, user.name, status.to_owned(), relative(now, user.created_at), user.id.to_string()]
+            };
+            let empty = "No users. `authctl user create NAME` makes one";
+            context.list(ListUsers::default(), limit, empty, columns, row).await
+        }
         Command::Show(Named { user: id }) => show(&ShowUser { id }, context).await,
         Command::Update { user, username, name, identity } => {
             let Identity { person_type, document_type, document_number } = identity;
@@ -149,19 +160,6 @@ async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Err
         document_number: args.identity.document_number,
     };
     context.call_and_tell(&request, |user| format!("Created the user {}, id {}", user.username, user.id)).await
-}
-
-async fn list(limit: Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let columns = [Wrapped("USER"), Wrapped("NAME"), Whole("STATUS"), Spare("CREATED"), Spare("ID")];
-    let row = |now, user: User| {
-        let status = match (user.status, user.has_password) {
-            (Status::Active, false) => "no password",
-            (status, _) => status.as_str(),
-        };
-        [user.username, user.name, status.to_owned(), relative(now, user.created_at), user.id.to_string()]
-    };
-    let empty = "No users. `authctl user create NAME` makes one";
-    context.list(ListUsers::default(), limit, empty, columns, row).await
 }
 
 async fn show(op: &impl Operation<Response = User>, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
