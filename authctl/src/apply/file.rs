@@ -30,15 +30,14 @@ const HELD: Way = Way::Key(&["roles"]);
 
 /// What is wanted. What a table does not say is what a new one has: active, without a description, with nothing.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Wanted {
-    #[serde(default)]
     pub permissions: Vec<String>,
-    #[serde(default, rename = "role", alias = "roles")]
+    #[serde(rename = "role", alias = "roles")]
     pub roles: Vec<Role>,
-    #[serde(default, rename = "service", alias = "services")]
+    #[serde(rename = "service", alias = "services")]
     pub services: Vec<Service>,
-    #[serde(default, rename = "grant", alias = "grants")]
+    #[serde(rename = "grant", alias = "grants")]
     pub grants: Vec<Grant>,
 }
 

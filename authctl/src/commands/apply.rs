@@ -8,7 +8,9 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use shared::api::rbac::{ListGrants, ListPermissions, ListRolePermissions, ListRoles, ListServiceRoles, ListServices};
+use shared::api::rbac::{
+    ListGrants, ListPermissions, ListRolePermissions, ListRoles, ListServiceRoles, ListServices, Service,
+};
 use shared::cli::{Exit, Format, clean};
 use shared::names::fold;
 
@@ -162,13 +164,11 @@ async fn current(file: &File, prune: bool, context: &Context<'_, '_>) -> Result<
     let permissions = context.all(ListPermissions::default()).await?;
     current.permissions = by_name(permissions.into_iter().map(|permission| permission.name));
     for role in context.all(ListRoles::default()).await? {
-        let held = Held { name: role.name, status: role.status, ..Held::default() };
-        current.roles.insert(fold(&held.name), held);
+        current.roles.insert(fold(&role.name), Held { name: role.name, status: role.status, ..Held::default() });
     }
     for service in context.all(ListServices::default()).await? {
-        let (name, description, status) = (service.name, service.description, service.status);
-        let held = Held { name, description, status, ..Held::default() };
-        current.services.insert(fold(&held.name), held);
+        let Service { name, description, status, .. } = service;
+        current.services.insert(fold(&name), Held { name, description, status, ..Held::default() });
     }
     for wanted in &file.wanted.roles {
         if let Some(role) = current.roles.get_mut(&fold(&wanted.name)) {

@@ -7,8 +7,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::Value;
 use shared::api::tokens::{
-    CreateToken, ExtendToken, ListTokens, RevokeToken, RevokedToken, RotateToken, ShowToken, Token, TokenList,
-    ValidateToken,
+    CreateToken, ExtendToken, ListTokens, RevokeToken, RotateToken, ShowToken, Token, TokenList, ValidateToken,
 };
 use shared::cli::Column::{Spare, Whole, Wrapped};
 use shared::cli::{Exit, clean, moment, relative};
@@ -265,9 +264,9 @@ async fn revoke(args: Revoke, context: &mut Context<'_, '_>) -> Result<Exit, Err
             Err(error) => return Err(error),
         }
     }
+    let revoked = context.call(&RevokeToken { id, reason: args.reason }).await?;
     let now = context.now();
-    let line = |revoked: &RevokedToken| format!("Revoked {}, {}", revoked.token_id, moment(now, revoked.revoked_at));
-    context.call_and_tell(&RevokeToken { id, reason: args.reason }, line).await
+    context.tell(&revoked, || format!("Revoked {}, {}", revoked.token_id, moment(now, revoked.revoked_at)))
 }
 
 async fn validate(request: &ValidateToken, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
