@@ -43,16 +43,13 @@ struct Presented<'a> {
 
 /// Finds the token: in the field, else in the header `token`, else it is the bearer. A bearer beside another token is
 /// the asking service's own.
-fn presented<'a>(
-    token: Option<&'a Secret>,
-    header_token: Option<&'a Secret>,
-    bearer: Option<&'a Secret>,
-) -> Result<Presented<'a>> {
-    match (token.or(header_token), bearer) {
+fn presented(op: &CheckToken) -> Result<Presented<'_>> {
+    let header_token = op.header_token.as_ref();
+    match (op.token.as_ref().or(header_token), op.bearer.as_ref()) {
+        (Some(token), _) if header_token.is_some_and(|header| header != token) => {
+            Err(Error::field("token", "the body and the header name different tokens; send one"))
+        }
         (Some(token), bearer) => {
-            if header_token.is_some_and(|header| header != token) {
-                return Err(Error::field("token", "the body and the header name different tokens; send one"));
-            }
             let asker = bearer.filter(|bearer| *bearer != token).map(Secret::expose);
             Ok(Presented { token: token.expose(), asker })
         }
@@ -61,10 +58,16 @@ fn presented<'a>(
     }
 }
 
+/// A service, and what the session's user may do there.
+type Asked = (Cached<Service>, Cached<Access>);
+
+/// The service that a question names, if it names one; a fault: there is none of that name, or it is not active.
+type NamedService = Result<Option<Cached<Service>>, SessionFault>;
+
 /// The answer to [`CheckToken`]: the JSON of a [`shared::api::checks::CheckedToken`].
 #[derive(Debug)]
 pub enum CheckedTokenView {
-    Valid { live: Found, renewed: bool, access: Option<(ServiceId, Cached<Access>)> },
+    Valid { live: Found, renewed: bool, asked: Option<Asked> },
     Invalid(SessionFault),
 }
 
@@ -95,14 +98,14 @@ impl Serialize for CheckedTokenView {
             error: SessionFault,
         }
         match self {
-            Self::Valid { live, renewed, access } => {
+            Self::Valid { live, renewed, asked } => {
                 let payload = Payload {
                     user_id: live.user_id,
                     username: &live.username,
                     name: &live.name,
-                    service_id: access.as_ref().map(|(service, _)| *service),
-                    roles: access.as_ref().map(|(_, access)| &*access.roles_json),
-                    permissions: access.as_ref().map(|(_, access)| &*access.permissions_json),
+                    service_id: asked.as_ref().map(|(service, _)| service.id),
+                    roles: asked.as_ref().map(|(_, access)| &*access.roles_json),
+                    permissions: asked.as_ref().map(|(_, access)| &*access.permissions_json),
                 };
                 let expires_at = live.expires_at_seconds();
                 Good { valid: true, payload, renewed: *renewed, expires_at }.serialize(serializer)
@@ -126,7 +129,7 @@ impl Checks {
 
     /// The answer when nothing has to be read for it.
     fn check_token_now(&self, _: &Call, op: &CheckToken) -> Option<Result<CheckedTokenView>> {
-        let presented = presented(op.token.as_ref(), op.header_token.as_ref(), op.bearer.as_ref()).ok()?;
+        let presented = presented(op).ok()?;
         if presented.asker.is_some() {
             return None;
         }
@@ -142,75 +145,71 @@ impl Checks {
                 Some((service, access))
             }
         };
-        Some(Ok(decide(op, live, false, asked)))
+        Some(Ok(decide(op.user_id, live, false, asked)))
     }
 
     async fn check_token(&self, call: Call, op: CheckToken) -> Result<CheckedTokenView> {
-        let presented = presented(op.token.as_ref(), op.header_token.as_ref(), op.bearer.as_ref())?;
-        let named = self.asked_service(&call, &presented, op.service_id.as_deref()).await?;
-        let Some((live, renewed)) = self.sessions.touch(presented.token).await? else {
+        let presented = presented(&op)?;
+        let named = self.named_service(&call, presented.asker, op.service_id.as_deref()).await?;
+        self.check(presented.token, named, op.user_id).await
+    }
+
+    /// Checks a session, and renews it when it is time. `user`: it must be theirs.
+    async fn check(&self, token: &str, named: NamedService, user: Option<UserId>) -> Result<CheckedTokenView> {
+        let Some((live, renewed)) = self.sessions.touch(token).await? else {
             return Ok(CheckedTokenView::Invalid(SessionFault::InvalidToken));
         };
-        if op.user_id.is_some_and(|user| user != live.user_id) {
+        if user.is_some_and(|user| user != live.user_id) {
             return Ok(CheckedTokenView::Invalid(SessionFault::UserMismatch));
         }
         let asked = match named {
-            None => None,
-            Some(None) => return Ok(CheckedTokenView::Invalid(SessionFault::NoAccess)),
-            Some(Some(service)) => {
+            Ok(Some(service)) => {
                 let access = self.rbac.access(live.user_id, service.id).await?;
                 Some((service, access))
             }
+            Ok(None) => None,
+            Err(fault) => return Ok(CheckedTokenView::Invalid(fault)),
         };
-        Ok(decide(&op, live, renewed, asked))
+        Ok(decide(user, live, renewed, asked))
     }
 
     async fn check_access(&self, call: Call, op: CheckAccess) -> Result<CheckedAccess> {
-        let presented = presented(op.token.as_ref(), op.header_token.as_ref(), op.bearer.as_ref())?;
-        let no = |fault| {
-            Ok(CheckedAccess { valid: false, access: None, renewed: None, expires_at: None, error: Some(fault) })
-        };
-        let named = self.asked_service(&call, &presented, op.service_id.as_deref()).await?;
-        let named = named.ok_or_else(|| Error::field("service_id", "expected a service's id or name"))?;
-        let Some((live, renewed)) = self.sessions.touch(presented.token).await? else {
-            return no(SessionFault::InvalidToken);
-        };
-        let Some(service) = named else { return no(SessionFault::NoAccess) };
-        let access = self.rbac.access(live.user_id, service.id).await?;
-        if !access.is_any() {
-            return no(SessionFault::NoAccess);
+        let CheckAccess { token, header_token, bearer, service_id } = op;
+        let op = CheckToken { token, header_token, bearer, service_id, user_id: None };
+        let presented = presented(&op)?;
+        let named = self.named_service(&call, presented.asker, op.service_id.as_deref()).await?;
+        if matches!(named, Ok(None)) {
+            return Err(Error::field("service_id", "expected a service's id or name"));
         }
-        let expires_at = live.expires_at_seconds();
-        let access = ServiceAccess {
-            user_id: live.user_id,
-            service_id: service.id,
-            roles: access.roles.clone(),
-            permissions: access.permissions.clone(),
-            expires_at,
-        };
-        Ok(CheckedAccess {
-            valid: true,
-            access: Some(access),
-            renewed: Some(renewed),
-            expires_at: Some(expires_at),
-            error: None,
+        Ok(match self.check(presented.token, named, None).await? {
+            CheckedTokenView::Valid { live, renewed, asked } => {
+                let expires_at = live.expires_at_seconds();
+                let access = asked.map(|(service, access)| ServiceAccess {
+                    user_id: live.user_id,
+                    service_id: service.id,
+                    roles: access.roles.clone(),
+                    permissions: access.permissions.clone(),
+                    expires_at,
+                });
+                let (renewed, expires_at) = (Some(renewed), Some(expires_at));
+                CheckedAccess { valid: true, access, renewed, expires_at, error: None }
+            }
+            CheckedTokenView::Invalid(fault) => {
+                CheckedAccess { valid: false, access: None, renewed: None, expires_at: None, error: Some(fault) }
+            }
         })
     }
 
-    /// The service that a question is about: `None` when it names none, `Some(None)` when there is none of that name or
-    /// it is not active. A service that asks with its own token can ask about itself alone.
-    async fn asked_service(
-        &self,
-        call: &Call,
-        presented: &Presented<'_>,
-        named: Option<&str>,
-    ) -> Result<Option<Option<Cached<Service>>>> {
+    /// The service that a question is about. A service that asks with its own token can ask about itself alone.
+    async fn named_service(&self, call: &Call, asker: Option<&str>, named: Option<&str>) -> Result<NamedService> {
         let service = match named {
             Some(named) => Some(self.rbac.service(named).await?),
             None => None,
         };
-        let active = |service: Option<Cached<Service>>| service.filter(|service| service.is_active);
-        let Some(asker) = presented.asker else { return Ok(service.map(active)) };
+        let active = |service: Option<Cached<Service>>| {
+            service.filter(|service| service.is_active).ok_or(SessionFault::NoAccess)
+        };
+        let Some(asker) = asker else { return Ok(service.map(active).transpose()) };
         match self.tokens.authenticate(asker, call.address).await? {
             Caller::Service { service: own, .. } => {
                 let own_service = self.rbac.own_service(own).await?;
@@ -218,10 +217,10 @@ impl Checks {
                     Some(service) if service.as_ref().is_none_or(|service| service.id != own) => {
                         Err(Error::new(Code::Forbidden, "a service can ask about its own users only"))
                     }
-                    _ => Ok(Some(Some(own_service))),
+                    _ => Ok(Ok(Some(own_service))),
                 }
             }
-            caller if caller.can(Permission::AccessRead) => Ok(service.map(active)),
+            caller if caller.can(Permission::AccessRead) => Ok(service.map(active).transpose()),
             caller => Err(Error::new(Code::Forbidden, format!("{caller} does not hold the permission access.read"))),
         }
     }
@@ -230,10 +229,7 @@ impl Checks {
         let service = self.rbac.service(op.service_id.as_str()).await?;
         let person = self.rbac.users().find_id(&op.person_id).await?;
         let is_allowed = match &call.caller {
-            Caller::Service { service: own, .. } => {
-                self.rbac.own_service(*own).await?;
-                service.as_ref().is_some_and(|service| service.id == *own)
-            }
+            Caller::Service { service: own, .. } => service.as_ref().is_some_and(|service| service.id == *own),
             Caller::User { id, .. } if person == Some(*id) => true,
             caller => caller.can(Permission::AccessRead),
         };
@@ -254,22 +250,14 @@ impl Checks {
     }
 }
 
-fn decide(
-    op: &CheckToken,
-    live: Found,
-    renewed: bool,
-    asked: Option<(Cached<Service>, Cached<Access>)>,
-) -> CheckedTokenView {
-    if op.user_id.is_some_and(|user| user != live.user_id) {
+fn decide(user: Option<UserId>, live: Found, renewed: bool, asked: Option<Asked>) -> CheckedTokenView {
+    if user.is_some_and(|user| user != live.user_id) {
         return CheckedTokenView::Invalid(SessionFault::UserMismatch);
     }
     match asked {
         Some((service, access)) if !service.is_active || !access.is_any() => {
             CheckedTokenView::Invalid(SessionFault::NoAccess)
         }
-        asked => {
-            let access = asked.map(|(service, access)| (service.id, access));
-            CheckedTokenView::Valid { live, renewed, access }
-        }
+        asked => CheckedTokenView::Valid { live, renewed, asked },
     }
 }
