@@ -130,7 +130,6 @@ impl CliLogin {
                 RefreshTokenUse::Again => return Ok(Some(session)),
                 RefreshTokenUse::First => {
                     session.generation = presented.generation.into();
-                    session.last_used_at = now;
                     session.idle_expires_at = self.idle_end(now);
                     let statement =
                         sessions::store::acknowledge(session.id, session.generation, now, session.idle_expires_at);
@@ -222,7 +221,6 @@ impl CliLogin {
         let identity = &session.attributes.identity;
         let credentials = self.make_credentials(wanted, &name, identity, &tokens.id_token).await?;
         let now = self.base.now();
-        session.last_used_at = now;
         session.idle_expires_at = self.idle_end(now);
         session.absolute_expires_at =
             session.absolute_expires_at.min(self.absolute_end(session.created_at, identity.auth_time));

@@ -13,11 +13,9 @@ pub struct DeviceSession {
     /// The last refresh token that the device has proved to have: see `cli_login::model::RefreshTokenUse`.
     pub generation: i64,
     pub created_at: Millis,
-    pub last_used_at: Millis,
     pub idle_expires_at: Millis,
     pub absolute_expires_at: Millis,
     pub ended_at: Option<Millis>,
-    pub end_reason: Option<String>,
     pub provider: String,
     pub device_name: Option<String>,
     pub os: Option<String>,

@@ -40,7 +40,7 @@ impl Sessions {
 
     pub(super) async fn logout(&self, call: Call, _: Logout) -> Result<LoggedOut> {
         let (user, session) = person(&call)?;
-        let end = store::end_login(session, Some(user), "logged_out", self.base.now());
+        let end = store::end_login(session, user, "logged_out", self.base.now());
         let change = Change::new(Logout::INFO.name, session)
             .with([end])
             .invalidates(Invalidation::sessions(user))
@@ -109,19 +109,19 @@ impl Sessions {
         reason: &str,
     ) -> Result<Option<EndedSession>> {
         let (db, ledger) = (self.base.db.as_ref(), &self.base.ledger);
-        let Some(found) = store::find_login(db, id).await? else { return Ok(None) };
-        if of.is_some_and(|user| user != found.user) {
+        let Some((user, ended_at)) = store::find_login(db, id).await? else { return Ok(None) };
+        if of.is_some_and(|of| of != user) {
             return Ok(None);
         }
         let now = self.base.now();
-        let ended_at = match found.ended_at {
+        let ended_at = match ended_at {
             Some(at) => {
                 // Whoever ended it may not have come to forget it.
-                ledger.forget(&[Invalidation::sessions(found.user)]).await;
+                ledger.forget(&[Invalidation::sessions(user)]).await;
                 at
             }
-            None if self.end_login(call, id, found.user, action, reason).await? => now,
-            None => store::find_login(db, id).await?.and_then(|found| found.ended_at).unwrap_or(now),
+            None if self.end_login(call, id, user, action, reason).await? => now,
+            None => store::find_login(db, id).await?.and_then(|(_, ended_at)| ended_at).unwrap_or(now),
         };
         Ok(Some(EndedSession { id, ended_at: Time::from_millis(ended_at), credentials_until: None }))
     }
@@ -136,7 +136,7 @@ impl Sessions {
         reason: &str,
     ) -> Result<bool> {
         let mut change = Change::new(action, id)
-            .with([store::end_login(id, Some(user), reason, self.base.now())])
+            .with([store::end_login(id, user, reason, self.base.now())])
             .invalidates(Invalidation::sessions(user))
             .detail([("reason", Some(reason.into())), ("user", Some(user.to_string().into()))]);
         if matches!(call.caller, Caller::User { session, .. } if session == id) {
@@ -180,7 +180,6 @@ impl Sessions {
             Ok(_) => {
                 self.device_ended.notify_one();
                 session.ended_at = Some(now);
-                session.end_reason = Some(reason.to_owned());
                 Ok(Some(session))
             }
             // Somebody else was first.

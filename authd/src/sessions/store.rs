@@ -7,13 +7,12 @@ use shared::time::Time;
 use super::lookup::LiveSession;
 use super::model::{Attributes, DeviceSession};
 use crate::cache::Hash;
-use crate::db::{Db, DbError, Query, Row, Statement, Value, sweep};
+use crate::db::{Db, Query, Row, Statement, Value};
 use crate::env::{MINUTE, Millis};
 use crate::error::{Error, Result};
 use crate::page::Page;
 
-const FIND: &str = "SELECT id, generation, created_at, last_used_at, idle_expires_at, absolute_expires_at, ended_at, \
-     end_reason, provider, device_name, os, client_version, address, sealed, attributes \
+const FIND: &str = "SELECT id, generation, created_at, idle_expires_at, absolute_expires_at, ended_at, provider, device_name, os, client_version, address, sealed, attributes \
      FROM sessions WHERE id = $1 AND kind = 'device'";
 const LIST: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.last_used_at, s.idle_expires_at, \
        s.absolute_expires_at, s.ended_at, s.end_reason, s.provider, s.device_name, s.os, s.address, s.attributes \
@@ -43,7 +42,7 @@ const FIND_LOGIN: &str = "SELECT user_id, ended_at FROM sessions WHERE id = $1 A
 // An end brings the idle end forward, so that the live sessions of a user are a range of the index.
 const END_LOGIN: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, \
        idle_expires_at = CASE WHEN idle_expires_at > $2 THEN $2 ELSE idle_expires_at END \
-     WHERE id = $1 AND kind = 'login' AND ended_at IS NULL AND ($4 = '' OR user_id = $4)";
+     WHERE id = $1 AND kind = 'login' AND user_id = $4 AND ended_at IS NULL";
 const END_ALL: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, sealed = NULL, idle_expires_at = $2 \
      WHERE user_id = $1 AND idle_expires_at > $2 AND absolute_expires_at > $2 AND ended_at IS NULL AND id <> $4";
 // Those whose idle end is before that of the one that $3 others outlive; several that end together are all left.
@@ -62,8 +61,8 @@ const UPSERT_IDENTITY: &str = "INSERT INTO identities (id, issuer, subject, emai
      ON CONFLICT (issuer, subject) DO UPDATE SET email = excluded.email, name = excluded.name, seen_at = excluded.seen_at";
 const INSERT: &str = "INSERT INTO sessions (id, kind, identity_id, generation, created_at, renewed_at, last_used_at, \
        idle_expires_at, absolute_expires_at, provider, device_name, os, client_version, address, lease_until, sealed, attributes) \
-     VALUES ($1, 'device', (SELECT id FROM identities WHERE issuer = $2 AND subject = $3), $4, $5, $5, $6, \
-       $7, $8, $9, $10, $11, $12, $13, 0, $14, $15)";
+     VALUES ($1, 'device', (SELECT id FROM identities WHERE issuer = $2 AND subject = $3), $4, $5, $5, $5, \
+       $6, $7, $8, $9, $10, $11, $12, 0, $13, $14)";
 const ACKNOWLEDGE: &str = "UPDATE sessions SET generation = $2, last_used_at = $3, idle_expires_at = $4 \
      WHERE id = $1 AND generation = $2 - 1 AND ended_at IS NULL";
 const LEASE: &str = "UPDATE sessions SET lease_until = $2 WHERE id = $1 AND lease_until <= $3 AND ended_at IS NULL";
@@ -83,7 +82,9 @@ const OUTBOX: &str = "SELECT seq, subject, detail, payload, attempts, attempt_af
 const CLAIM_OUTBOX: &str =
     "UPDATE outbox SET attempts = attempts + 1, attempt_after = $2 WHERE seq = $1 AND attempt_after = $3";
 const DELETE_OUTBOX: &str = "DELETE FROM outbox WHERE seq = $1";
-const SWEEP: &str = "DELETE FROM sessions WHERE id IN \
+/// Removes sessions that could not be used any more at a moment: the statement takes it and how many at most. One that
+/// was ended stays until its idle time is over too, so that lists can still tell why.
+pub const SWEEP: &str = "DELETE FROM sessions WHERE id IN \
      (SELECT id FROM sessions WHERE idle_expires_at <= $1 ORDER BY idle_expires_at LIMIT $2)";
 
 /// Names of statements whose failure has a meaning.
@@ -95,16 +96,9 @@ pub const ENDED: &str = "end_session";
 /// The device session has ended, or another node has the lease.
 pub const LIVE: &str = "live_session";
 
-/// Removes sessions that could not be used any more at `before`, at most `limit`. One that was ended stays until its
-/// idle time is over too, so that lists can still tell why. Answers how many went.
-pub async fn sweep(db: &dyn Db, before: Millis, limit: u64) -> Result<u64, DbError> {
-    sweep::expired(db, SWEEP, before, limit).await
-}
-
 /// A device session by its id, ended ones too.
 pub async fn find(db: &dyn Db, id: SessionId) -> Result<Option<DeviceSession>> {
-    let rows = db.query(Query::point(FIND, [id.into()])).await?;
-    rows.first().map(read).transpose()
+    db.query(Query::point(FIND, [id.into()])).await?.first().map(read).transpose()
 }
 
 /// Which sessions a list is of.
@@ -137,20 +131,20 @@ pub async fn list(db: &dyn Db, filter: Filter, page: &Page<SessionId>, now: Mill
 
 /// The live login session of a token, by the token's hash.
 pub async fn find_live(db: &dyn Db, hash: &Hash, now: Millis) -> Result<Option<LiveSession>> {
-    let rows = db.query(Query::point(FIND_LIVE, [Value::from(*hash), now.into()])).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let mut row = row.cursor();
-    let live = LiveSession {
-        id: row.id()?,
-        user_id: row.id()?,
-        username: row.text()?.into(),
-        name: row.text()?.into(),
-        created_at: row.int()?,
-        renewed_at: row.int()?,
-        idle_expires_at: row.int()?,
-        absolute_expires_at: row.int()?,
+    let read = |row: &Row| {
+        let mut row = row.cursor();
+        Ok(LiveSession {
+            id: row.id()?,
+            user_id: row.id()?,
+            username: row.text()?.into(),
+            name: row.text()?.into(),
+            created_at: row.int()?,
+            renewed_at: row.int()?,
+            idle_expires_at: row.int()?,
+            absolute_expires_at: row.int()?,
+        })
     };
-    Ok(Some(live))
+    db.query(Query::point(FIND_LIVE, [(*hash).into(), now.into()])).await?.first().map(read).transpose()
 }
 
 /// What a login session begins with.
@@ -192,24 +186,17 @@ pub fn slide(live: &LiveSession, now: Millis, idle_expires_at: Millis) -> Statem
     Statement::one("slide_session", SLIDE, params)
 }
 
-/// Whose a login session is, and when it ended.
-#[derive(Debug)]
-pub struct FoundLogin {
-    pub user: UserId,
-    pub ended_at: Option<Millis>,
+/// Whose a login session is, and when it ended, if it has.
+pub async fn find_login(db: &dyn Db, id: SessionId) -> Result<Option<(UserId, Option<Millis>)>> {
+    let read = |row: &Row| {
+        let mut row = row.cursor();
+        Ok((row.id()?, row.opt_int()?))
+    };
+    db.query(Query::point(FIND_LOGIN, [id.into()])).await?.first().map(read).transpose()
 }
 
-/// A login session by its id, ended ones too.
-pub async fn find_login(db: &dyn Db, id: SessionId) -> Result<Option<FoundLogin>> {
-    let rows = db.query(Query::point(FIND_LOGIN, [id.into()])).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let mut row = row.cursor();
-    Ok(Some(FoundLogin { user: row.id()?, ended_at: row.opt_int()? }))
-}
-
-/// Ends a login session ([`ENDED`]), of this user only if one is named; fails when there is none alive.
-pub fn end_login(id: SessionId, user: Option<UserId>, reason: &str, now: Millis) -> Statement {
-    let user = user.map(|user| user.to_string()).unwrap_or_default();
+/// Ends a login session of this user ([`ENDED`]); fails when there is none alive.
+pub fn end_login(id: SessionId, user: UserId, reason: &str, now: Millis) -> Statement {
     Statement::one(ENDED, END_LOGIN, [id.into(), now.into(), reason.into(), user.into()])
 }
 
@@ -262,7 +249,6 @@ pub fn insert(session: &DeviceSession, identity_id: String) -> Result<Vec<Statem
             subject,
             session.generation.into(),
             session.created_at.into(),
-            session.last_used_at.into(),
             session.idle_expires_at.into(),
             session.absolute_expires_at.into(),
             session.provider.as_str().into(),
@@ -398,11 +384,9 @@ fn read(row: &Row) -> Result<DeviceSession> {
         id: row.id()?,
         generation: row.int()?,
         created_at: row.int()?,
-        last_used_at: row.int()?,
         idle_expires_at: row.int()?,
         absolute_expires_at: row.int()?,
         ended_at: row.opt_int()?,
-        end_reason: row.opt_string()?,
         provider: row.opt_string()?.unwrap_or_default(),
         device_name: row.opt_string()?,
         os: row.opt_string()?,

@@ -239,7 +239,9 @@ async fn expired_sessions_are_swept_a_month_later() {
     service.signed_in().await;
     let sweep = async || {
         let base = &service.app.base;
-        crate::sessions::store::sweep(base.db.as_ref(), base.now() - 30 * DAY, 100).await.unwrap()
+        crate::db::sweep::expired(base.db.as_ref(), crate::sessions::store::SWEEP, base.now() - 30 * DAY, 100)
+            .await
+            .unwrap()
     };
     service.app.clock.advance(60 * DAY - 1);
     assert_eq!((sweep().await, service.sessions().await.len()), (0, 1));
