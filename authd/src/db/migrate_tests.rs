@@ -97,8 +97,9 @@ async fn secrets_move_into_one_row(open: impl AsyncFn(&'static [Migration]) -> A
     for (hash, name, expires_at, revoked) in
         [([0xfe; 32], "t0", 800, false), ([0x7f; 32], "t0", 900, false), ([0x80; 32], "t1", 900, true)]
     {
-        let found = crate::tokens::store::find_secret(db.as_ref(), &hash).await.unwrap().unwrap();
-        let found = (found.name.as_str(), found.expires_at, found.revoked, found.scopes.as_str());
+        let sets = crate::tokens::ScopeSets::default();
+        let found = crate::tokens::store::find_secret(db.as_ref(), &sets, &hash).await.unwrap().unwrap();
+        let found = (&*found.name, found.expires_at(), found.revoked, found.scopes.json.get());
         assert_eq!(found, (name, Some(expires_at), revoked, "[\"read\"]"));
     }
     for (id, mut hashes) in [(ids[0], vec![[0x7f; 32], [0xfe; 32]]), (ids[1], vec![[0x80; 32]])] {

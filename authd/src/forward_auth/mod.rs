@@ -12,17 +12,16 @@ use shared::problem::Code;
 
 use self::model::ForwardedRequest;
 pub use self::policy::{Policy, Rule, Source, check};
-use crate::base::Base;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::rbac::Rbac;
 use crate::sessions::{self, Sessions};
 use crate::tokens::Tokens;
+use crate::tokens::model::CachedToken;
 
 /// The policies that proxies ask for.
 #[derive(Debug)]
 pub struct ForwardAuth {
-    base: Base,
     policies: Vec<Policy>,
     tokens: Arc<Tokens>,
     sessions: Arc<Sessions>,
@@ -47,14 +46,8 @@ pub struct Identity {
 }
 
 impl ForwardAuth {
-    pub fn new(
-        base: &Base,
-        policies: Vec<Policy>,
-        tokens: Arc<Tokens>,
-        sessions: Arc<Sessions>,
-        rbac: Arc<Rbac>,
-    ) -> Arc<Self> {
-        Arc::new(Self { base: base.clone(), policies, tokens, sessions, rbac })
+    pub fn new(policies: Vec<Policy>, tokens: Arc<Tokens>, sessions: Arc<Sessions>, rbac: Arc<Rbac>) -> Arc<Self> {
+        Arc::new(Self { policies, tokens, sessions, rbac })
     }
 
     /// The policy of this name.
@@ -88,20 +81,19 @@ impl ForwardAuth {
     }
 
     async fn api_token(&self, rule: &Rule, token: &str, address: Option<IpAddr>) -> Result<Identity> {
-        let found = self.tokens.find(token).await?;
-        let token = found.ok_or_else(|| Error::new(Code::InvalidToken, "no token is known by this secret"))?;
-        let now = self.base.now();
-        token.judge(now, &[], address).map_err(|refusal| Error::new(Code::InvalidToken, refusal.detail()))?;
         // A service's own token asks about others; it is nobody's identity.
-        if token.scopes.service.is_some() || !rule.admits_token(token.scopes.list()) {
-            return Err(Error::new(Code::Forbidden, "the token may not make this request"));
-        }
-        self.tokens.mark_used(&token, now);
+        let admit = |token: &CachedToken| {
+            if token.scopes.service.is_none() && rule.admits_token(&token.scopes.list) {
+                return Ok(());
+            }
+            Err(Error::new(Code::Forbidden, "the token may not make this request"))
+        };
+        let (_, token) = self.tokens.accept(token, address, admit).await?;
         let id = token.token_id.to_string();
         Ok(Identity {
             subject: id.clone(),
             name: encoded(&token.name),
-            scopes: token.scopes.list().join(" "),
+            scopes: token.scopes.text.to_string(),
             token_id: id,
             ..Identity::default()
         })

@@ -14,9 +14,10 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use shared::api::introspection::Introspect;
-use shared::id::{ServiceId, TokenId, UserId};
+use shared::id::ServiceId;
 use shared::op::Permission;
 use shared::problem::Code;
+use uuid::Uuid;
 
 use crate::base::Base;
 use crate::cache::Cached;
@@ -40,73 +41,65 @@ pub struct Introspection {
     rbac: Arc<Rbac>,
 }
 
+/// The service that an answer about a session is for, and what its user may do there.
+type Asked = (Cached<Service>, Cached<Access>);
+
 /// The answer to [`Introspect`]: the JSON of a [`shared::api::introspection::Introspection`].
 #[derive(Debug)]
 pub enum IntrospectionView {
     Token { token: tokens::Found, issuer: Arc<str> },
-    Session { live: sessions::Found, asked: Option<(ServiceId, Cached<Access>)>, issuer: Arc<str> },
+    Session { live: sessions::Found, asked: Option<Asked>, issuer: Arc<str> },
     Inactive,
 }
 
 impl Serialize for IntrospectionView {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct OfToken<'a> {
-            active: bool,
-            scope: String,
-            token_type: &'static str,
-            sub: TokenId,
-            username: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            exp: Option<i64>,
-            iss: &'a str,
-        }
-        #[derive(Serialize)]
-        struct OfSession<'a> {
+        struct Answer<'a> {
             active: bool,
             #[serde(skip_serializing_if = "Option::is_none")]
             scope: Option<&'a str>,
             token_type: &'static str,
-            sub: UserId,
+            sub: Uuid,
             username: &'a str,
-            exp: i64,
-            iat: i64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            exp: Option<i64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            iat: Option<i64>,
             iss: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
             aud: Option<ServiceId>,
             #[serde(skip_serializing_if = "Option::is_none")]
             roles: Option<&'a RawValue>,
         }
-        #[derive(Serialize)]
-        struct Inactive {
-            active: bool,
-        }
-        match self {
-            Self::Token { token, issuer } => OfToken {
+        let answer = match self {
+            Self::Inactive => return serializer.collect_map([("active", false)]),
+            Self::Token { token, issuer } => Answer {
                 active: true,
-                scope: token.scopes.list().join(" "),
+                scope: Some(&token.scopes.text),
                 token_type: "api_token",
-                sub: token.token_id,
+                sub: token.token_id.0,
                 username: &token.name,
                 exp: token.expires_at().map(seconds),
+                iat: None,
                 iss: issuer,
-            }
-            .serialize(serializer),
-            Self::Session { live, asked, issuer } => OfSession {
+                aud: None,
+                roles: None,
+            },
+            Self::Session { live, asked, issuer } => Answer {
                 active: true,
                 scope: asked.as_ref().map(|(_, access)| access.scope.as_str()),
                 token_type: "session",
-                sub: live.user_id,
+                sub: live.user_id.0,
                 username: &live.username,
-                exp: live.expires_at_seconds(),
-                iat: seconds(live.created_at),
+                exp: Some(live.expires_at_seconds()),
+                iat: Some(seconds(live.created_at)),
                 iss: issuer,
-                aud: asked.as_ref().map(|(service, _)| *service),
+                aud: asked.as_ref().map(|(service, _)| service.id),
                 roles: asked.as_ref().map(|(_, access)| &*access.roles_json),
-            }
-            .serialize(serializer),
-            Self::Inactive => Inactive { active: false }.serialize(serializer),
-        }
+            },
+        };
+        answer.serialize(serializer)
     }
 }
 
@@ -131,18 +124,13 @@ impl Introspection {
             };
         }
         let live = self.sessions.recall(token)?;
-        let own = match &call.caller {
-            Caller::Service { service, .. } => Some(self.rbac.recall_service(*service)?),
-            _ => None,
-        };
-        let asked = match asked_service(op, own.as_ref().map(|own| &***own)) {
-            Ok(Some(named)) => {
+        let asked = match named_service(call, op) {
+            Some(named) => {
                 let service = self.rbac.recall_service(named)?;
                 let access = self.rbac.recall(live.user_id, service.id)?;
                 Some((service, access))
             }
-            Ok(None) => None,
-            Err(error) => return Some(Err(error)),
+            None => None,
         };
         Some(self.judge_session(call, live, asked))
     }
@@ -156,24 +144,25 @@ impl Introspection {
                 None => judge_unknown(&call),
             };
         }
-        let own = match &call.caller {
-            Caller::Service { service, .. } => Some(self.rbac.own_service(*service).await?),
-            _ => None,
+        let named = named_service(&call, &op);
+        let service = match named {
+            Some(named) => self.rbac.service(named).await?,
+            None => None,
         };
-        let named = asked_service(&op, own.as_ref().map(|own| &***own))?;
+        may_name(&call, service.as_ref().map(|service| &***service))?;
         // Found before it is touched: who may not ask about it must not keep it alive.
         let Some(live) = self.sessions.find(token).await? else { return judge_unknown(&call) };
         may_ask_about(&call, &live)?;
-        let asked = match named {
-            None => None,
-            Some(named) => {
-                let Some(service) = self.rbac.service(named).await? else { return Ok(IntrospectionView::Inactive) };
+        let asked = match service {
+            Some(service) => {
                 let access = self.rbac.access(live.user_id, service.id).await?;
                 if !is_welcome(&service, &access) {
                     return Ok(IntrospectionView::Inactive);
                 }
                 Some((service, access))
             }
+            None if named.is_some() => return Ok(IntrospectionView::Inactive),
+            None => None,
         };
         match self.sessions.touch(token).await? {
             Some((live, _)) => self.judge_session(&call, live, asked),
@@ -197,34 +186,32 @@ impl Introspection {
         Ok(IntrospectionView::Token { token, issuer: self.issuer.clone() })
     }
 
-    fn judge_session(
-        &self,
-        call: &Call,
-        live: sessions::Found,
-        asked: Option<(Cached<Service>, Cached<Access>)>,
-    ) -> Result<IntrospectionView> {
+    fn judge_session(&self, call: &Call, live: sessions::Found, asked: Option<Asked>) -> Result<IntrospectionView> {
         may_ask_about(call, &live)?;
+        may_name(call, asked.as_ref().map(|(service, _)| &***service))?;
         if asked.as_ref().is_some_and(|(service, access)| !is_welcome(service, access)) {
             return Ok(IntrospectionView::Inactive);
         }
-        let asked = asked.map(|(service, access)| (service.id, access));
         Ok(IntrospectionView::Session { live, asked, issuer: self.issuer.clone() })
     }
 }
 
-/// The service that an answer about a session is for. A service that asks, `own`, can name no other.
-fn asked_service<'a>(op: &'a Introspect, own: Option<&Service>) -> Result<Option<Named<'a>>> {
-    let named = op.service_id.as_deref().map(Named::from);
-    let Some(own) = own else { return Ok(named) };
-    let is_own = match named {
-        None => true,
-        Some(Named::Id(id)) => id == own.id,
-        Some(Named::Name(name)) => crate::names::fold(name) == crate::names::fold(&own.name),
-    };
-    if is_own {
-        Ok(Some(Named::Id(own.id)))
-    } else {
-        Err(Error::new(Code::Forbidden, "a service can ask about its own users only"))
+/// The service that an answer about a session is for: the one that is named, else the one that asks.
+fn named_service<'a>(call: &Call, op: &'a Introspect) -> Option<Named<'a>> {
+    match (&op.service_id, &call.caller) {
+        (Some(named), _) => Some(Named::from(named.as_str())),
+        (None, Caller::Service { service, .. }) => Some(Named::Id(*service)),
+        (None, _) => None,
+    }
+}
+
+/// A service that asks can name no other.
+fn may_name(call: &Call, named: Option<&Service>) -> Result<()> {
+    match call.caller {
+        Caller::Service { service: own, .. } if named.is_none_or(|named| named.id != own) => {
+            Err(Error::new(Code::Forbidden, "a service can ask about its own users only"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `Idempotency-Key`: a retry of a request that mints a secret gets the same answer.
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use shared::id::TokenId;
 use shared::problem::Code;
@@ -22,86 +23,81 @@ const LIFE: Millis = DAY;
 pub struct IdempotentRequest {
     action: &'static str,
     caller: String,
-    /// The caller's key, with the hash that names it in the database and the hash of the request.
-    key: Option<(String, [u8; 32])>,
+    key: Option<Key>,
+}
+
+/// A caller's `Idempotency-Key`.
+struct Key {
+    text: String,
+    /// What names it in the database: of one action and one caller.
+    hash: [u8; 32],
+    /// SHA-256 of the request, compared with that of the first time.
     request: [u8; 32],
 }
 
 impl IdempotentRequest {
-    pub fn new<Op: serde::Serialize>(
-        caller: &Caller,
-        action: &'static str,
-        key: Option<&str>,
-        op: &Op,
-    ) -> Result<Self> {
+    pub fn new(caller: &Caller, action: &'static str, key: Option<&str>, op: &impl Serialize) -> Result<Self> {
         let caller = caller.to_string();
-        let key = match key {
-            Some(key) if key.is_empty() || key.len() > 255 || !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                return Err(Error::field("idempotency_key", "expected 1 to 255 visible ASCII characters"));
-            }
-            Some(key) => {
-                let mut hash = Sha256::new();
-                for part in [action, &caller, key] {
-                    hash.update((part.len() as u64).to_be_bytes());
-                    hash.update(part);
-                }
-                Some((key.to_owned(), hash.finalize().into()))
-            }
-            None => None,
+        let Some(text) = key else { return Ok(Self { action, caller, key: None }) };
+        if text.is_empty() || text.len() > 255 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Error::field("idempotency_key", "expected 1 to 255 visible ASCII characters"));
+        }
+        let mut hash = Sha256::new();
+        for part in [action, &caller, text] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let request = Sha256::digest(serde_json::to_vec(op).map_err(Error::internal)?);
+        let key = Key { text: text.to_owned(), hash: hash.finalize().into(), request: request.into() };
+        Ok(Self { action, caller, key: Some(key) })
+    }
+
+    /// A new secret, and the statement that remembers how to make it again. The statement fails when the key was used
+    /// before.
+    pub fn secret(&self, tokens: &Tokens, token_id: TokenId, now: Millis) -> Result<(Secret, Option<Statement>)> {
+        let Some(key) = &self.key else {
+            return Ok((model::mint(&tokens.config.prefix, &tokens.base.env.bytes()), None));
         };
-        // Compared with the request of the first time: without a key there is none.
-        let request = match key {
-            Some(_) => Sha256::digest(serde_json::to_vec(op).map_err(Error::internal)?).into(),
-            None => [0; 32],
-        };
-        Ok(Self { action, caller, key, request })
+        let (key_id, secret) = self.derive(tokens, None, token_id, now)?;
+        let used = Used { request: key.request.to_vec(), token_id, key_id, at: now };
+        Ok((secret, Some(store::insert_idempotency(key.hash, used, now + LIFE))))
     }
 
     /// What the key was used for before, if it was.
     pub async fn find(&self, tokens: &Tokens) -> Result<Option<Used>> {
-        let Some((_, hash)) = &self.key else { return Ok(None) };
-        let used = store::find_idempotency(tokens.base.db.as_ref(), hash, tokens.base.now()).await?;
-        match used {
-            Some(used) if used.request != self.request => {
-                Err(Error::new(Code::IdempotencyKeyReused, "this Idempotency-Key was used for another request"))
-            }
-            used => Ok(used),
+        let Some(key) = &self.key else { return Ok(None) };
+        let used = store::find_idempotency(tokens.base.db.as_ref(), &key.hash, tokens.base.now()).await?;
+        if used.as_ref().is_some_and(|used| used.request != key.request) {
+            let detail = "this Idempotency-Key was used for another request";
+            return Err(Error::new(Code::IdempotencyKeyReused, detail));
         }
+        Ok(used)
     }
 
-    /// A new secret, and what has to be remembered to make it again.
-    pub fn secret(&self, tokens: &Tokens, token_id: TokenId, now: Millis) -> Result<(Secret, Option<Used>)> {
-        let Some(_) = &self.key else {
-            return Ok((model::mint(&tokens.config.prefix, &tokens.base.env.bytes()), None));
-        };
-        let (key_id, secret) = self.derive(tokens, None, &token_id.to_string(), now)?;
-        Ok((secret, Some(Used { request: self.request.to_vec(), subject: token_id.to_string(), key_id, at: now })))
+    /// What the key was used for, after a statement of [`IdempotentRequest::secret`] has failed.
+    pub async fn first_use(&self, tokens: &Tokens) -> Result<Used> {
+        self.find(tokens).await?.ok_or_else(|| {
+            let detail = "the first use of this Idempotency-Key ended just now; try again";
+            Error::new(Code::Conflict, detail).retry_after(1)
+        })
     }
 
-    /// The secret of the first time.
-    pub fn repeat(&self, tokens: &Tokens, used: &Used) -> Result<Secret> {
-        self.derive(tokens, Some(&used.key_id), &used.subject, used.at).map(|(_, secret)| secret)
+    /// The secret of the first time, if that was of this token: a name may belong to another one by now.
+    pub fn repeat(&self, tokens: &Tokens, used: &Used, token_id: TokenId) -> Result<Secret> {
+        if used.token_id != token_id {
+            return Err(super::ops::revoked());
+        }
+        self.derive(tokens, Some(&used.key_id), token_id, used.at).map(|(_, secret)| secret)
     }
 
-    /// The same, of a token that was named: the name may belong to another one by now.
-    pub fn repeat_for(&self, tokens: &Tokens, used: &Used, token_id: TokenId) -> Result<Secret> {
-        if used.subject == token_id.to_string() { self.repeat(tokens, used) } else { Err(super::ops::revoked()) }
-    }
-
-    fn derive(&self, tokens: &Tokens, key_id: Option<&str>, token_id: &str, at: Millis) -> Result<(String, Secret)> {
-        let key = self.key.as_ref().map(|(key, _)| key.as_str()).unwrap_or_default();
-        let at = at.to_be_bytes();
+    fn derive(&self, tokens: &Tokens, key_id: Option<&str>, token_id: TokenId, at: Millis) -> Result<(String, Secret)> {
+        let key = self.key.as_ref().map_or("", |key| &key.text);
+        let (token_id, at) = (token_id.to_string(), at.to_be_bytes());
         let parts: [&[u8]; 5] =
             [self.action.as_bytes(), self.caller.as_bytes(), key.as_bytes(), token_id.as_bytes(), &at];
         let (key_id, mac) = tokens.base.keys.mac(Purpose::Mint, key_id, &parts)?;
         let mut random = [0; RANDOM];
         random.copy_from_slice(&mac[..RANDOM]);
         Ok((key_id, model::mint(&tokens.config.prefix, &random)))
-    }
-
-    /// The statement that remembers the use of the key, if there is one.
-    pub fn remember(&self, used: Option<&Used>, now: Millis) -> Option<Statement> {
-        let ((_, hash), used) = (self.key.as_ref()?, used?);
-        Some(store::insert_idempotency(hash, used, now + LIFE))
     }
 }

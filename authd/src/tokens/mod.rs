@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc};
 
 use self::model::CachedToken;
-use self::scope_sets::ScopeSets;
-pub use self::service_tokens::{ServiceGrant, revoke_of_service};
+pub use self::scope_sets::ScopeSets;
+pub use self::service_tokens::revoke_of_service;
 pub use self::store::{SECRET_KEPT, SWEEP_SECRETS};
 use self::usage::Use;
 pub use self::validate::{Found, Recalled, Validations};

@@ -8,33 +8,21 @@ use std::sync::atomic::AtomicU32;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ipnet::IpNet;
+use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use shared::api::tokens::TokenFault;
+use shared::api::tokens::{CreateToken, TokenFault};
 use shared::id::{ServiceId, TokenId};
 use shared::op::{Permission, SCOPE_PREFIX};
+use shared::problem::Code;
 use shared::secret::Secret;
+use shared::time::Time;
 use uuid::Uuid;
 
+use crate::cache::Hash;
 use crate::caller::Permissions;
 use crate::env::{DAY, Millis};
 use crate::error::{Error, Result};
-
-/// What is stored of a secret, with what the hot path needs of its token.
-#[derive(Debug)]
-pub struct StoredSecret {
-    pub token_id: TokenId,
-    pub name: String,
-    /// A JSON array.
-    pub scopes: String,
-    pub cidrs: Vec<IpNet>,
-    /// The end of the token or of this secret, whichever is first.
-    pub expires_at: Option<Millis>,
-    pub revoked: bool,
-}
-
-/// SHA-256 of a whole token: all that is ever stored of it.
-pub type TokenHash = crate::cache::Hash;
 
 /// Random bytes in a token.
 pub const RANDOM: usize = 28;
@@ -53,7 +41,8 @@ pub const MAX_REASON: usize = 500;
 pub const MAX_DAYS: u32 = 36_500;
 pub const MAX_GRACE_SECONDS: u32 = 30 * 24 * 3600;
 
-pub fn hash(token: &str) -> TokenHash {
+/// SHA-256 of a whole token: all that is ever stored of it.
+pub fn hash(token: &str) -> Hash {
     Sha256::digest(token.as_bytes()).into()
 }
 
@@ -90,9 +79,11 @@ pub fn is_well_formed(prefix: &str, token: &str) -> bool {
 /// Scopes as a token holds them: shared by all the cached tokens that hold the same ones.
 #[derive(Debug)]
 pub struct Scopes {
-    list: Vec<String>,
+    pub list: Vec<String>,
     /// The same as a JSON array, ready to be sent.
-    json: Box<RawValue>,
+    pub json: Box<RawValue>,
+    /// The same with spaces between, as OAuth has scopes (RFC 6749 §3.3).
+    pub text: Box<str>,
     /// What they allow on authd itself.
     pub permissions: Permissions,
     /// Whose token it is, of a service's own: see [`service_scope`].
@@ -110,21 +101,19 @@ pub fn service_of(scope: &str) -> Option<ServiceId> {
     scope.strip_prefix(SCOPE_PREFIX)?.strip_prefix("service:")?.parse().ok()
 }
 
+/// What whoever hands out a token with this scope must hold on authd.
+pub fn permission_to_grant(scope: &str) -> Option<Permission> {
+    Permission::from_scope(scope).or_else(|| service_of(scope).map(|_| Permission::AccessWrite))
+}
+
 impl Scopes {
     /// From the JSON array that is stored.
     pub fn from_json(json: &str) -> Result<Self> {
         let list: Vec<String> = serde_json::from_str(json).map_err(Error::internal)?;
         let permissions = list.iter().filter_map(|scope| Permission::from_scope(scope)).collect();
         let service = list.iter().find_map(|scope| service_of(scope));
-        Ok(Self { list, json: RawValue::from_string(json.to_owned()).map_err(Error::internal)?, permissions, service })
-    }
-
-    pub fn list(&self) -> &[String] {
-        &self.list
-    }
-
-    pub fn json(&self) -> &RawValue {
-        &self.json
+        let json = RawValue::from_string(json.to_owned()).map_err(Error::internal)?;
+        Ok(Self { text: list.join(" ").into(), list, json, permissions, service })
     }
 
     fn contain(&self, scope: &str) -> bool {
@@ -139,8 +128,8 @@ pub struct CachedToken {
     pub scopes: Arc<Scopes>,
     pub name: Box<str>,
     /// When the token or this secret of it ends, whichever is first; `Millis::MAX` is never.
-    expires_at: Millis,
-    revoked: bool,
+    pub expires_at: Millis,
+    pub revoked: bool,
     /// The only networks it may be used from; empty is anywhere.
     pub cidrs: Box<[IpNet]>,
     /// The period of time in which its use was noted last.
@@ -182,20 +171,14 @@ impl Refusal {
     }
 }
 
-impl CachedToken {
-    pub fn new(secret: StoredSecret, scopes: Arc<Scopes>) -> Self {
-        Self {
-            token_id: secret.token_id,
-            scopes,
-            name: secret.name.into_boxed_str(),
-            expires_at: secret.expires_at.unwrap_or(Millis::MAX),
-            revoked: secret.revoked,
-            cidrs: secret.cidrs.into_boxed_slice(),
-            marked: AtomicU32::new(0),
-        }
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(Code::InvalidToken, refusal.detail())
     }
+}
 
-    /// When the token or this secret of it ends, whichever is first; `None`: never.
+impl CachedToken {
+    /// When it ends; `None`: never.
     pub fn expires_at(&self) -> Option<Millis> {
         (self.expires_at != Millis::MAX).then_some(self.expires_at)
     }
@@ -261,6 +244,23 @@ pub fn check_scopes(scopes: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Checks what a new token is beside its name and scopes, and answers when it ends.
+pub fn check_terms(op: &CreateToken, now: Millis) -> Result<Option<Millis>> {
+    if op.cidrs.len() > MAX_CIDRS {
+        return Err(Error::field("cidrs", format!("at most {MAX_CIDRS}")));
+    }
+    let metadata_length = op.metadata.as_ref().map_or(0, |metadata| json!(metadata).to_string().len());
+    if metadata_length > MAX_METADATA {
+        return Err(Error::field("metadata", format!("at most {MAX_METADATA} bytes of JSON")));
+    }
+    match (op.ttl_days, op.expires_at) {
+        (Some(_), Some(_)) => Err(Error::field("expires_at", "give either ttl_days or expires_at")),
+        (Some(days), None) => after_days("ttl_days", now, days).map(Some),
+        (None, Some(at)) if at.millis() <= now => Err(Error::field("expires_at", "is not in the future")),
+        (None, at) => Ok(at.map(Time::millis)),
+    }
 }
 
 /// `from` and that many days.

@@ -1,6 +1,6 @@
 //! The operations: authorize, load, decide, save.
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use shared::api::tokens::{
     CreateToken, CreatedToken, ExtendToken, ListTokens, RevokeToken, RevokedToken, RotateToken, RotatedToken,
     ShowToken, Token, TokenList,
@@ -14,7 +14,7 @@ use shared::time::Time;
 use super::Tokens;
 use super::idempotency::IdempotentRequest;
 use super::model;
-use super::store::{self, Used};
+use super::store;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::db::Statement;
@@ -25,25 +25,25 @@ use crate::page::Page;
 
 impl Tokens {
     pub async fn create(&self, call: Call, op: CreateToken) -> Result<CreatedToken> {
-        let now = self.base.now();
         model::check_name(&op.name)?;
         model::check_scopes(&op.scopes)?;
         check_held(&call.caller, &op.scopes)?;
-        if op.cidrs.len() > model::MAX_CIDRS {
-            return Err(Error::field("cidrs", format!("at most {}", model::MAX_CIDRS)));
-        }
-        let metadata_length = op.metadata.as_ref().map_or(0, |metadata| json!(metadata).to_string().len());
-        if metadata_length > model::MAX_METADATA {
-            return Err(Error::field("metadata", format!("at most {} bytes of JSON", model::MAX_METADATA)));
-        }
-        let expires_at = match (op.ttl_days, op.expires_at) {
-            (Some(_), Some(_)) => return Err(Error::field("expires_at", "give either ttl_days or expires_at")),
-            (Some(days), None) => Some(model::after_days("ttl_days", now, days)?),
-            (None, Some(at)) if at.millis() <= now => return Err(Error::field("expires_at", "is not in the future")),
-            (None, at) => at.map(Time::millis),
-        };
+        Ok(self.issue(&call, op, CreateToken::INFO.name, None).await?)
+    }
+
+    /// Makes a token whose name and scopes have been checked. `required` is one more thing that must hold when it is
+    /// committed: its failure comes back by its name.
+    pub(super) async fn issue(
+        &self,
+        call: &Call,
+        op: CreateToken,
+        action: &'static str,
+        required: Option<Statement>,
+    ) -> Result<CreatedToken, Refused> {
+        let now = self.base.now();
+        let expires_at = model::check_terms(&op, now)?;
         // A retry is rare: that it is one shows when its name or its key is taken.
-        let request = IdempotentRequest::new(&call.caller, CreateToken::INFO.name, op.idempotency_key.as_deref(), &op)?;
+        let request = IdempotentRequest::new(&call.caller, action, op.idempotency_key.as_deref(), &op)?;
         let token = Token {
             token_id: TokenId(self.base.env.uuid()),
             name: op.name,
@@ -57,27 +57,13 @@ impl Tokens {
             metadata: op.metadata.unwrap_or_default(),
             cidrs: op.cidrs,
         };
-        Ok(self.issue(&call, &token, &request, CreateToken::INFO.name, None).await?)
-    }
-
-    /// Makes a token of what has been checked. `required` is one more thing that must hold when it is committed: its failure
-    /// comes back by its name.
-    pub(super) async fn issue(
-        &self,
-        call: &Call,
-        token: &Token,
-        request: &IdempotentRequest,
-        action: &'static str,
-        required: Option<Statement>,
-    ) -> Result<CreatedToken, Refused> {
-        let now = token.created_at.millis();
-        let (secret, used) = request.secret(self, token.token_id, now)?;
+        let (secret, remember) = request.secret(self, token.token_id, now)?;
         let change = |frees_name: bool| -> Result<Change> {
             // The key first: of several requests with one key those that lose answer by the record of the one that won.
             let change = Change::new(action, token.token_id)
-                .with(request.remember(used.as_ref(), now))
+                .with(remember.clone())
                 .with(frees_name.then(|| store::free_name(&token.name, now)))
-                .with(store::insert(token, &model::hash(secret.expose()))?)
+                .with(store::insert(&token, &model::hash(secret.expose()))?)
                 .with(required.clone())
                 .requires(permissions(&token.scopes));
             Ok(change.detail([
@@ -97,21 +83,18 @@ impl Tokens {
                 let detail = format!("a live token is already named {:?}", token.name);
                 Err(Error::new(Code::NameTaken, detail).into())
             }
-            Err(Refused::ExpectationFailed(store::INSERT_IDEMPOTENCY)) => match request.find(self).await? {
-                Some(used) => Ok(self.repeat_create(request, &used).await?),
-                None => Err(expired_meanwhile().into()),
-            },
+            Err(Refused::ExpectationFailed(store::INSERT_IDEMPOTENCY)) => {
+                let used = request.first_use(self).await?;
+                let token = self.find_stored(&used.token_id.to_string()).await?;
+                if token.revoked_at.is_some() {
+                    let detail = "this Idempotency-Key made a token that is revoked by now: use another key";
+                    return Err(Error::new(Code::Conflict, detail).into());
+                }
+                let secret = request.repeat(self, &used, token.token_id)?;
+                Ok(created(token, secret))
+            }
             Err(refused) => Err(refused),
         }
-    }
-
-    async fn repeat_create(&self, request: &IdempotentRequest, used: &Used) -> Result<CreatedToken> {
-        let token = self.find_stored(&used.subject).await?;
-        if token.revoked_at.is_some() {
-            let detail = "this Idempotency-Key made a token that is revoked by now: use another key";
-            return Err(Error::new(Code::Conflict, detail));
-        }
-        Ok(created(&token, request.repeat(self, used)?))
     }
 
     pub async fn list(&self, _: Call, op: ListTokens) -> Result<TokenList> {
@@ -150,20 +133,37 @@ impl Tokens {
             self.base.ledger.forget(&[Invalidation::token(token.token_id)]).await;
             return Ok(revoked(at));
         }
+        let (reason, at) = (op.reason.as_deref(), Time::from_millis(now));
+        let detail = ("reason", reason.map(|reason| json!(reason)));
+        if self.end(&call, &token, action, reason, now, detail).await? {
+            return Ok(revoked(at));
+        }
+        // Somebody else was first, and their time stands.
+        let token = self.find_stored(&token.token_id.to_string()).await?;
+        Ok(revoked(token.revoked_at.unwrap_or(at)))
+    }
+
+    /// Revokes a token that was just found alive; false: somebody else was first. `detail` stands in the audit log beside
+    /// the name.
+    pub(super) async fn end(
+        &self,
+        call: &Call,
+        token: &Token,
+        action: &'static str,
+        reason: Option<&str>,
+        now: Millis,
+        detail: (&str, Option<Json>),
+    ) -> Result<bool> {
         let mut change = Change::new(action, token.token_id)
-            .with(store::revoke(token.token_id, op.reason.as_deref(), now))
+            .with(store::revoke(token.token_id, reason, now))
             .invalidates(Invalidation::token(token.token_id))
-            .detail([("name", Some(json!(token.name))), ("reason", op.reason.as_ref().map(|reason| json!(reason)))]);
+            .detail([("name", Some(json!(token.name))), detail]);
         if call.caller.is_token(token.token_id) {
             change = change.self_proving();
         }
-        match self.base.ledger.commit(&call, change).await {
-            Ok(_) => Ok(revoked(Time::from_millis(now))),
-            Err(Refused::ExpectationFailed(store::REVOKE)) => {
-                // Somebody else was first, and their time stands.
-                let token = self.find_stored(&token.token_id.to_string()).await?;
-                Ok(revoked(token.revoked_at.unwrap_or(Time::from_millis(now))))
-            }
+        match self.base.ledger.commit(call, change).await {
+            Ok(_) => Ok(true),
+            Err(Refused::ExpectationFailed(store::REVOKE)) => Ok(false),
             Err(refused) => Err(refused.into()),
         }
     }
@@ -214,12 +214,12 @@ impl Tokens {
         };
         let request = IdempotentRequest::new(&call.caller, RotateToken::INFO.name, op.idempotency_key.as_deref(), &op)?;
         if let Some(used) = request.find(self).await? {
-            return Ok(rotated(request.repeat_for(self, &used, token.token_id)?, used.at));
+            return Ok(rotated(request.repeat(self, &used, token.token_id)?, used.at));
         }
-        let (secret, used) = request.secret(self, token.token_id, now)?;
+        let (secret, remember) = request.secret(self, token.token_id, now)?;
         let previous_end = now + Millis::from(grace) * SECOND;
         let change = Change::new(RotateToken::INFO.name, token.token_id)
-            .with(request.remember(used.as_ref(), now))
+            .with(remember)
             .with(store::rotate(token.token_id, &model::hash(secret.expose()), previous_end))
             .invalidates(Invalidation::token(token.token_id))
             .requires(permissions(&token.scopes))
@@ -227,10 +227,10 @@ impl Tokens {
         match self.base.ledger.commit(&call, change).await {
             Ok(_) => Ok(rotated(secret, now)),
             Err(Refused::ExpectationFailed(store::ROTATE)) => Err(revoked()),
-            Err(Refused::ExpectationFailed(store::INSERT_IDEMPOTENCY)) => match request.find(self).await? {
-                Some(used) => Ok(rotated(request.repeat_for(self, &used, token.token_id)?, used.at)),
-                None => Err(expired_meanwhile()),
-            },
+            Err(Refused::ExpectationFailed(store::INSERT_IDEMPOTENCY)) => {
+                let used = request.first_use(self).await?;
+                Ok(rotated(request.repeat(self, &used, token.token_id)?, used.at))
+            }
             Err(refused) => Err(refused.into()),
         }
     }
@@ -248,20 +248,9 @@ impl Tokens {
     }
 }
 
-fn created(token: &Token, secret: Secret) -> CreatedToken {
-    CreatedToken {
-        token: secret,
-        token_id: token.token_id,
-        name: token.name.clone(),
-        scopes: token.scopes.clone(),
-        created_at: token.created_at,
-        expires_at: token.expires_at,
-    }
-}
-
-/// INSERT conflicted with an existing idempotency record that has expired since.
-fn expired_meanwhile() -> Error {
-    Error::new(Code::Conflict, "the first use of this Idempotency-Key ended just now; try again").retry_after(1)
+fn created(token: Token, secret: Secret) -> CreatedToken {
+    let Token { token_id, name, scopes, created_at, expires_at, .. } = token;
+    CreatedToken { token: secret, token_id, name, scopes, created_at, expires_at }
 }
 
 pub(super) fn revoked() -> Error {
@@ -270,19 +259,16 @@ pub(super) fn revoked() -> Error {
 
 /// What a token of these scopes may do on authd: whoever hands it out must hold that.
 fn permissions(scopes: &[String]) -> impl Iterator<Item = Permission> {
-    let of_service = scopes.iter().any(|scope| model::service_of(scope).is_some()).then_some(Permission::AccessWrite);
-    scopes.iter().filter_map(|scope| Permission::from_scope(scope)).chain(of_service)
+    scopes.iter().filter_map(|scope| model::permission_to_grant(scope))
 }
 
 /// Nobody hands out a permission on authd that they do not hold.
 fn check_held(caller: &Caller, scopes: &[String]) -> Result<()> {
-    let lacks = |scope: &&String| Permission::from_scope(scope).is_some_and(|permission| !caller.can(permission));
-    if scopes.iter().any(|scope| model::service_of(scope).is_some()) && !caller.can(Permission::AccessWrite) {
-        let detail = "this is a service's own token: it takes the permission access.write";
-        return Err(Error::new(Code::Forbidden, detail));
-    }
-    match scopes.iter().find(lacks) {
-        Some(scope) => Err(Error::new(Code::Forbidden, format!("you do not hold {scope} yourself"))),
-        None => Ok(()),
-    }
+    let is_lacked =
+        |scope: &&String| model::permission_to_grant(scope).is_some_and(|permission| !caller.can(permission));
+    let Some(lacked) = scopes.iter().find(is_lacked) else { return Ok(()) };
+    Err(match model::service_of(lacked) {
+        Some(_) => Error::new(Code::Forbidden, "this is a service's own token: it takes the permission access.write"),
+        None => Error::new(Code::Forbidden, format!("you do not hold {lacked} yourself")),
+    })
 }

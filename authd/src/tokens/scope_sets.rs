@@ -47,6 +47,6 @@ mod tests {
         (0..4_000).for_each(|number| drop(sets.intern(&set(number)).unwrap()));
         assert!(sets.0.read().unwrap().bytes <= MAX_BYTES);
         assert!(Arc::ptr_eq(&sets.intern(&set(1)).unwrap(), &sets.intern(&set(1)).unwrap()));
-        assert_eq!(sets.intern(&set(4_000)).unwrap().json().get(), set(4_000));
+        assert_eq!(sets.intern(&set(4_000)).unwrap().json.get(), set(4_000));
     }
 }

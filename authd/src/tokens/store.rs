@@ -1,12 +1,15 @@
 //! The SQL of API tokens.
 
-use serde_json::{Map, Value as Json};
+use std::sync::atomic::AtomicU32;
+
 use shared::api::tokens::{ListTokens, Token};
 use shared::id::TokenId;
 use shared::time::Time;
 use uuid::Uuid;
 
-use super::model::{StoredSecret, TokenHash};
+use super::model::CachedToken;
+use super::scope_sets::ScopeSets;
+use crate::cache::Hash;
 use crate::db::{Batch, Db, DbError, Query, Row, Statement, Value, split_hash};
 use crate::env::{DAY, Millis};
 use crate::error::{Error, Result};
@@ -15,38 +18,28 @@ use crate::page::Page;
 /// A filtered list is counted to here.
 pub const COUNTED: u32 = 10_000;
 
-fn join(row: &Row) -> Result<TokenHash> {
-    let mut row = row.cursor();
-    [&row.int()?.to_be_bytes(), row.bytes()?]
-        .concat()
-        .try_into()
-        .map_err(|_| Error::internal("a hash of another length"))
-}
-
 fn id_bytes(token_id: TokenId) -> Value {
     token_id.0.into_bytes().into()
 }
 
-pub async fn find_secret(db: &dyn Db, hash: &TokenHash) -> Result<Option<StoredSecret>> {
+/// A token by one of its secrets.
+pub async fn find_secret(db: &dyn Db, sets: &ScopeSets, hash: &Hash) -> Result<Option<CachedToken>> {
     let sql = "SELECT token_id, name, scopes, cidrs, expires_at, replaced_until, revoked \
                FROM secrets WHERE slot = $1 AND rest = $2";
     let (slot, rest) = split_hash(hash);
-    let Some(row) = db.query(Query::point(sql, [slot, rest])).await?.into_iter().next() else { return Ok(None) };
-    let mut row = row.cursor();
-    Ok(Some(StoredSecret {
-        token_id: TokenId(Uuid::from_slice(row.bytes()?).map_err(Error::internal)?),
-        name: row.string()?,
-        scopes: row.string()?,
-        cidrs: match row.text()? {
-            "[]" => Vec::new(),
-            some => json(some)?,
-        },
-        expires_at: match (row.opt_int()?, row.opt_int()?) {
-            (Some(token), Some(secret)) => Some(token.min(secret)),
-            (token, secret) => token.or(secret),
-        },
-        revoked: row.bool()?,
-    }))
+    let read = |row: &Row| -> Result<CachedToken> {
+        let mut row = row.cursor();
+        Ok(CachedToken {
+            token_id: TokenId(Uuid::from_slice(row.bytes()?).map_err(Error::internal)?),
+            name: row.text()?.into(),
+            scopes: sets.intern(row.text()?)?,
+            cidrs: json(row.text()?)?,
+            expires_at: row.opt_int()?.unwrap_or(Millis::MAX).min(row.opt_int()?.unwrap_or(Millis::MAX)),
+            revoked: row.bool()?,
+            marked: AtomicU32::new(0),
+        })
+    };
+    db.query(Query::point(sql, [slot, rest])).await?.first().map(read).transpose()
 }
 
 /// The secrets of a token (`$1`: its id as text, `$2`: as bytes): the newest, and those that it replaced.
@@ -64,8 +57,13 @@ fn both_ids(token_id: TokenId) -> [Value; 2] {
 }
 
 /// The hashes of every secret of a token, for those who must forget them.
-pub async fn list_hashes(db: &dyn Db, token_id: TokenId) -> Result<Vec<TokenHash>> {
+pub async fn list_hashes(db: &dyn Db, token_id: TokenId) -> Result<Vec<Hash>> {
     let rows = db.query(Query::new(of_token!("SELECT slot, rest FROM secrets"), both_ids(token_id))).await?;
+    let join = |row: &Row| {
+        let mut row = row.cursor();
+        let hash = [&row.int()?.to_be_bytes(), row.bytes()?].concat();
+        hash.try_into().map_err(|_| Error::internal("a hash of another length"))
+    };
     rows.iter().map(join).collect()
 }
 
@@ -100,7 +98,7 @@ fn read(row: &Row) -> Result<Token> {
         revoked_at: row.opt_int()?.map(Time::from_millis),
         revoke_reason: row.opt_string()?,
         last_used_at: row.opt_int()?.map(Time::from_millis),
-        metadata: json::<Map<String, Json>>(row.text()?)?,
+        metadata: json(row.text()?)?,
         cidrs: json(row.text()?)?,
     })
 }
@@ -122,25 +120,18 @@ pub async fn list(db: &dyn Db, op: &ListTokens, page: &Page<TokenId>) -> Result<
     // Every id sorts before "g": UUIDs are lower-case hex.
     let after = page.after_or("g");
     let (name, scope) = filter(op);
-    let limit = page.rows();
-    let query = if op.include_revoked {
-        Query::new(
-            select_tokens!(
-                "WHERE id < $1 AND ($2 = '' OR name = $2) AND ($3 = '' OR replace(scopes, $3, '') <> scopes) \
-                 ORDER BY id DESC LIMIT $4"
-            ),
-            [after, name, scope, limit],
+    let sql = if op.include_revoked {
+        select_tokens!(
+            "WHERE id < $1 AND ($2 = '' OR name = $2) AND ($3 = '' OR replace(scopes, $3, '') <> scopes) \
+             ORDER BY id DESC LIMIT $4"
         )
     } else {
-        Query::new(
-            select_tokens!(
-                "WHERE id < $1 AND revoked_at IS NULL AND ($2 = '' OR name = $2) \
-                 AND ($3 = '' OR replace(scopes, $3, '') <> scopes) ORDER BY id DESC LIMIT $4"
-            ),
-            [after, name, scope, limit],
+        select_tokens!(
+            "WHERE id < $1 AND revoked_at IS NULL AND ($2 = '' OR name = $2) \
+             AND ($3 = '' OR replace(scopes, $3, '') <> scopes) ORDER BY id DESC LIMIT $4"
         )
     };
-    db.query(query).await?.iter().map(read).collect()
+    db.query(Query::new(sql, [after, name, scope, page.rows()])).await?.iter().map(read).collect()
 }
 
 /// How many tokens a list has: from the kept counter, or counted when there is a filter.
@@ -189,7 +180,7 @@ pub fn free_name(name: &str, now: Millis) -> Statement {
 }
 
 /// A new token with its secret. [`INSERT_TOKEN`] is a duplicate when a live token has the name.
-pub fn insert(token: &Token, hash: &TokenHash) -> Result<Batch> {
+pub fn insert(token: &Token, hash: &Hash) -> Result<Batch> {
     let text = |value: serde_json::Result<String>| value.map(Value::Text).map_err(Error::internal);
     let scopes = text(serde_json::to_string(&token.scopes))?;
     let cidrs = text(serde_json::to_string(&token.cidrs))?;
@@ -292,7 +283,7 @@ pub fn extend(token: &Token, expires_at: Millis) -> Batch {
 
 /// Adds a secret to a token that is not revoked ([`ROTATE`] fails otherwise); the others end at `previous_end` at the
 /// latest.
-pub fn rotate(token_id: TokenId, hash: &TokenHash, previous_end: Millis) -> Batch {
+pub fn rotate(token_id: TokenId, hash: &Hash, previous_end: Millis) -> Batch {
     let [text, bytes] = both_ids(token_id);
     let (slot, rest) = split_hash(hash);
     vec![
@@ -337,7 +328,7 @@ pub fn mark_used(uses: impl IntoIterator<Item = (TokenId, Millis)>) -> Batch {
 #[derive(Debug)]
 pub struct Used {
     pub request: Vec<u8>,
-    pub subject: String,
+    pub token_id: TokenId,
     pub key_id: String,
     /// When it was made.
     pub at: Millis,
@@ -348,26 +339,19 @@ pub async fn find_idempotency(db: &dyn Db, key: &[u8; 32], now: Millis) -> Resul
     let rows = db.query(Query::point(sql, [Value::from(*key), now.into()])).await?;
     let read = |row: &Row| -> Result<Used, DbError> {
         let mut row = row.cursor();
-        Ok(Used { request: row.bytes()?.to_vec(), subject: row.string()?, key_id: row.string()?, at: row.int()? })
+        Ok(Used { request: row.bytes()?.to_vec(), token_id: row.id()?, key_id: row.string()?, at: row.int()? })
     };
     Ok(rows.first().map(read).transpose()?)
 }
 
 /// Remembers a use, over one that has ended. [`INSERT_IDEMPOTENCY`] fails when there is one that has not.
-pub fn insert_idempotency(key: &[u8; 32], used: &Used, expires_at: Millis) -> Statement {
+pub fn insert_idempotency(key: [u8; 32], used: Used, expires_at: Millis) -> Statement {
     Statement::one(
         INSERT_IDEMPOTENCY,
         "INSERT INTO idempotency (key, request, subject, key_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6) \
          ON CONFLICT (key) DO UPDATE SET request = excluded.request, subject = excluded.subject, \
          key_id = excluded.key_id, created_at = excluded.created_at, expires_at = excluded.expires_at \
          WHERE idempotency.expires_at <= excluded.created_at",
-        [
-            Value::from(*key),
-            used.request.clone().into(),
-            used.subject.as_str().into(),
-            used.key_id.as_str().into(),
-            used.at.into(),
-            expires_at.into(),
-        ],
+        [key.into(), used.request.into(), used.token_id.into(), used.key_id.into(), used.at.into(), expires_at.into()],
     )
 }

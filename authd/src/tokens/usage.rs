@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use shared::id::TokenId;
-use tokio::sync::mpsc::Receiver;
 use tracing::warn;
 
 use super::{Tokens, store};
@@ -41,7 +40,9 @@ impl Tokens {
                 () = &mut stop => break,
             }
         }
-        drain(&mut receiver, &mut uses);
+        while let Ok(used) = receiver.try_recv() {
+            uses.push(used);
+        }
         self.write(&mut uses).await;
     }
 
@@ -64,11 +65,5 @@ impl Tokens {
         if let Err(error) = self.base.db.commit(store::mark_used(latest)).await {
             warn!(%error, "the last uses of some tokens could not be written");
         }
-    }
-}
-
-fn drain(receiver: &mut Receiver<Use>, uses: &mut Vec<Use>) {
-    while let Ok(used) = receiver.try_recv() {
-        uses.push(used);
     }
 }

@@ -8,18 +8,17 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use shared::api::tokens::{TokenFault, ValidateToken};
 use shared::id::TokenId;
-use shared::problem::Code;
 use shared::time::Time;
 
-use super::model::{self, CachedToken, Refusal, TokenHash};
+use super::model::{self, CachedToken, Refusal};
 use super::usage::Use;
 use super::{Tokens, store};
-use crate::cache::Cached;
+use crate::cache::{Cached, Hash};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::db::{BoxFuture, Db};
 use crate::env::{Millis, SECOND};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ledger::{Subscriber, TOKEN};
 use crate::metrics::{Count, Metrics};
 
@@ -64,7 +63,7 @@ impl Serialize for ValidationView {
         match self {
             Self::Valid(token) => Good {
                 valid: true,
-                scopes: token.scopes.json(),
+                scopes: &token.scopes.json,
                 token_id: token.token_id,
                 name: &token.name,
                 expires_at: token.expires_at().map(Time::from_millis),
@@ -82,30 +81,17 @@ impl Serialize for ValidationView {
 #[derive(Debug)]
 pub struct Validations {
     valid: Count,
-    refused: [Count; FAULTS.len()],
+    refused: [Count; OUTCOMES.len() - 1],
 }
 
-/// In the order of the enum.
-const FAULTS: [(TokenFault, &str); 5] = [
-    (TokenFault::TokenNotFound, "token_not_found"),
-    (TokenFault::TokenRevoked, "token_revoked"),
-    (TokenFault::TokenExpired, "token_expired"),
-    (TokenFault::InsufficientScopes, "insufficient_scopes"),
-    (TokenFault::AddressNotAllowed, "address_not_allowed"),
-];
+/// `valid`, then the faults in the order of [`TokenFault`].
+const OUTCOMES: [&str; 6] =
+    ["valid", "token_not_found", "token_revoked", "token_expired", "insufficient_scopes", "address_not_allowed"];
 
 impl Validations {
     pub fn new(metrics: &mut Metrics) -> Self {
-        let [valid, refused @ ..] = metrics.outcomes(
-            "token_validations",
-            "Validated tokens by outcome",
-            ["valid", FAULTS[0].1, FAULTS[1].1, FAULTS[2].1, FAULTS[3].1, FAULTS[4].1],
-        );
+        let [valid, refused @ ..] = metrics.outcomes("token_validations", "Validated tokens by outcome", OUTCOMES);
         Self { valid, refused }
-    }
-
-    fn refused(&self, fault: TokenFault) {
-        self.refused[fault as usize].inc();
     }
 }
 
@@ -141,12 +127,12 @@ impl Tokens {
     }
 
     fn refuse(&self, refusal: Refusal) -> ValidationView {
-        self.validations.refused(refusal.fault());
+        self.validations.refused[refusal.fault() as usize].inc();
         ValidationView::Refused(refusal)
     }
 
     /// What is looked up; `None` for a text whose form shows that it is no token of ours.
-    fn screen(&self, token: &str) -> Option<TokenHash> {
+    fn screen(&self, token: &str) -> Option<Hash> {
         let has_form = model::is_well_formed(&self.config.prefix, token);
         let may_be = has_form || (self.config.accept_unchecked && !token.is_empty() && token.len() <= model::MAX_TOKEN);
         may_be.then(|| model::hash(token))
@@ -170,29 +156,38 @@ impl Tokens {
         }
     }
 
-    async fn find_by_hash(&self, hash: TokenHash) -> Result<Option<Found>> {
+    async fn find_by_hash(&self, hash: Hash) -> Result<Option<Found>> {
         self.cache.get_or_read(hash, &self.base.env, self.read(&hash)).await
     }
 
-    async fn read(&self, hash: &TokenHash) -> Result<Option<CachedToken>> {
+    async fn read(&self, hash: &Hash) -> Result<Option<CachedToken>> {
         let stamp = self.cache.stamp(hash, self.base.now());
-        let Some(secret) = store::find_secret(self.base.db.as_ref(), hash).await? else {
+        let found = store::find_secret(self.base.db.as_ref(), &self.scope_sets, hash).await?;
+        if found.is_none() {
             self.cache.refill_unknown(stamp, *hash);
-            return Ok(None);
-        };
-        let scopes = self.scope_sets.intern(&secret.scopes)?;
-        Ok(Some(CachedToken::new(secret, scopes)))
+        }
+        Ok(found)
+    }
+
+    /// A token that may be used from this address and for what `admit` lets it, with its hash. The use is marked.
+    pub async fn accept(
+        &self,
+        token: &str,
+        address: Option<IpAddr>,
+        admit: impl FnOnce(&CachedToken) -> Result<()>,
+    ) -> Result<(Hash, Found)> {
+        let hash = self.screen(token).ok_or(Refusal::NotFound)?;
+        let found = self.find_by_hash(hash).await?.ok_or(Refusal::NotFound)?;
+        let now = self.base.now();
+        found.judge(now, &[], address)?;
+        admit(&found)?;
+        self.mark_used(&found, now);
+        Ok((hash, found))
     }
 
     /// Who holds this token, for requests to authd itself.
     pub async fn authenticate(&self, token: &str, address: Option<IpAddr>) -> Result<Caller> {
-        let invalid = |refusal: Refusal| Error::new(Code::InvalidToken, refusal.detail());
-        let not_found = || invalid(Refusal::NotFound);
-        let hash = self.screen(token).ok_or_else(not_found)?;
-        let found = self.find_by_hash(hash).await?.ok_or_else(not_found)?;
-        let now = self.base.now();
-        found.judge(now, &[], address).map_err(invalid)?;
-        self.mark_used(&found, now);
+        let (hash, found) = self.accept(token, address, |_| Ok(())).await?;
         let id = found.token_id;
         Ok(match found.scopes.service {
             Some(service) => Caller::Service { token: id, hash, service },
@@ -240,8 +235,9 @@ mod tests {
 
     #[test]
     fn every_fault_has_its_counter() {
-        for (place, (fault, name)) in FAULTS.into_iter().enumerate() {
-            assert_eq!((fault as usize, serde_json::to_value(fault).unwrap()), (place, name.into()));
+        for (place, name) in OUTCOMES[1..].iter().enumerate() {
+            let fault: TokenFault = serde_json::from_value((*name).into()).unwrap();
+            assert_eq!(fault as usize, place, "{name}");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::rbac::Rbac;
 use crate::rbac::store::services;
-use crate::tokens::{self, ServiceGrant};
+use crate::tokens;
 
 impl Rbac {
     pub(in crate::rbac) async fn create_service_token(
@@ -18,8 +18,8 @@ impl Rbac {
     ) -> Result<ServiceToken> {
         let service = self.stored_service(&op.id).await?;
         let name = op.name.unwrap_or_else(|| self.default_token_name(&service.name));
-        let grant = ServiceGrant { service: service.id, name, ttl_days: op.ttl_days };
-        let created = self.tokens.create_for_service(&call, grant, services::alive(service.id)).await?;
+        let alive = services::alive(service.id);
+        let created = self.tokens.create_for_service(&call, service.id, name, op.ttl_days, alive).await?;
         Ok(ServiceToken {
             token: created.token,
             token_id: created.token_id,
@@ -31,7 +31,7 @@ impl Rbac {
 
     pub(in crate::rbac) async fn list_service_tokens(&self, call: Call, op: ListServiceTokens) -> Result<TokenList> {
         let service = self.stored_service(&op.id).await?;
-        self.tokens.list_of_service(call, service.id, op.limit, op.cursor).await
+        self.tokens.list_of_service(call, service.id, op).await
     }
 
     pub(in crate::rbac) async fn revoke_service_token(&self, call: Call, op: RevokeServiceToken) -> Result<Done> {
