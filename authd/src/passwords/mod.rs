@@ -4,16 +4,15 @@
 //! so that a storm of logins delays nothing else; what waits is bounded; a hash costs the same whether there is a
 //! password to compare with or not; a password is in clear only here, and wiped.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use argon2::password_hash::phc::{PasswordHash, Salt};
+use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 use shared::secret::Secret;
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
@@ -62,15 +61,7 @@ pub enum Verified {
 #[derive(Debug, Default)]
 pub struct Passwords {
     /// Started with the first password: a daemon without users has none.
-    pool: OnceLock<Arc<Pool>>,
-}
-
-#[derive(Debug, Default)]
-struct Pool {
-    waiting: Mutex<VecDeque<Job>>,
-    work: Condvar,
-    /// Nobody can bring work any more.
-    closed: AtomicBool,
+    threads: OnceLock<Sender<Job>>,
 }
 
 #[derive(Debug)]
@@ -78,16 +69,7 @@ struct Job {
     password: Zeroizing<Vec<u8>>,
     params: Params,
     salt: Vec<u8>,
-    answer: oneshot::Sender<Option<[u8; OUTPUT]>>,
-}
-
-impl Drop for Passwords {
-    fn drop(&mut self) {
-        if let Some(pool) = self.pool.get() {
-            pool.closed.store(true, Ordering::SeqCst);
-            pool.work.notify_all();
-        }
-    }
+    answer: oneshot::Sender<Result<[u8; OUTPUT], argon2::Error>>,
 }
 
 impl Passwords {
@@ -120,18 +102,16 @@ impl Passwords {
             normal.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
         }
         let (answer, answered) = oneshot::channel();
-        let pool = self.pool.get_or_init(Pool::start);
-        {
-            let mut waiting = pool.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            if waiting.len() >= QUEUE {
-                return Err(busy("the queue of hashes is full"));
-            }
-            waiting.push_back(Job { password: normal, params, salt, answer });
+        let job = Job { password: normal, params, salt, answer };
+        match self.threads.get_or_init(start).try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(busy("the queue of hashes is full")),
+            Err(TrySendError::Disconnected(_)) => return Err(busy("there is no hashing thread")),
         }
-        pool.work.notify_one();
         match tokio::time::timeout(HASH_TIMEOUT, answered).await {
-            Ok(Ok(Some(output))) => Ok(output),
-            Ok(Ok(None)) => Err(Error::internal("Argon2 refused its parameters")),
+            Ok(Ok(computed)) => {
+                computed.map_err(|error| Error::internal(format!("Argon2 refused its parameters: {error}")))
+            }
             Ok(Err(_)) => Err(busy("a hashing thread ended")),
             Err(_) => Err(busy("a hash was not computed in time")),
         }
@@ -161,78 +141,57 @@ impl Stored {
         if params.m_cost() > MAX_MEMORY_KIB || params.t_cost() > MAX_PASSES || params.p_cost() > 16 {
             return Err(broken("it asks for too much work"));
         }
-        let (Some(salt), Some(output)) = (hash.salt.as_ref().map(Salt::as_ref), hash.hash.as_ref()) else {
+        let (Some(salt), Some(output)) = (hash.salt.as_ref(), hash.hash.as_ref()) else {
             return Err(broken("salt or hash is missing"));
         };
         if output.len() != OUTPUT {
             return Err(broken("its length is not 32 bytes"));
         }
         let outdated = (params.m_cost(), params.t_cost(), params.p_cost()) != (MEMORY_KIB, PASSES, LANES);
-        let bytes: &[u8] = salt;
-        Ok(Self { salt: bytes.to_vec(), output: output.as_bytes().to_vec(), outdated, params })
+        Ok(Self { salt: salt.to_vec(), output: output.as_bytes().to_vec(), outdated, params })
     }
 }
 
-impl Pool {
-    fn start() -> Arc<Self> {
-        let pool = Arc::new(Self::default());
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        for _ in 0..cores {
-            let own = pool.clone();
-            let started = thread::Builder::new().name("hashing".into()).stack_size(STACK).spawn(move || own.live());
-            if let Err(error) = started {
-                // With fewer threads, or none, logins are late, and 503 in the end.
-                tracing::warn!(%error, "a hashing thread could not be started");
-            }
-        }
-        pool
-    }
-
-    /// The life of a thread.
-    fn live(self: Arc<Self>) {
-        let own = rustix::thread::gettid();
-        if let Err(error) = rustix::process::setpriority_process(Some(own), NICENESS) {
-            tracing::debug!(%error, "hashing threads run at the usual priority");
-        }
-        let mut memory: Vec<Block> = Vec::new();
-        loop {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let job = loop {
-                if let Some(job) = waiting.pop_front() {
-                    break job;
-                }
-                if self.closed.load(Ordering::SeqCst) {
-                    return;
-                }
-                let (woken, timeout) = self.work.wait_timeout(waiting, LINGER).unwrap_or_else(PoisonError::into_inner);
-                waiting = woken;
-                if timeout.timed_out() && !memory.is_empty() {
-                    drop(waiting);
-                    memory = Vec::new();
-                    waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                }
-            };
-            drop(waiting);
-            if !job.answer.is_closed() {
-                let output = job.compute(&mut memory);
-                // Nobody is left to hear it if the caller has gone meanwhile.
-                let _ = job.answer.send(output);
-            }
+/// Starts a thread for each core. They end when the sender is dropped and nothing waits any more.
+fn start() -> Sender<Job> {
+    let (jobs, waiting) = crossbeam_channel::bounded(QUEUE);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    for _ in 0..cores {
+        let waiting = waiting.clone();
+        let started = thread::Builder::new().name("hashing".into()).stack_size(STACK).spawn(move || work(&waiting));
+        if let Err(error) = started {
+            // With fewer threads, logins are late; with none they are answered 503.
+            tracing::warn!(%error, "a hashing thread could not be started");
         }
     }
+    jobs
 }
 
-impl Job {
-    fn compute(&self, memory: &mut Vec<Block>) -> Option<[u8; OUTPUT]> {
-        let blocks = self.params.block_count();
+fn work(waiting: &Receiver<Job>) {
+    let own = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(own), NICENESS) {
+        tracing::debug!(%error, "hashing threads run at the usual priority");
+    }
+    let mut memory: Vec<Block> = Vec::new();
+    loop {
+        let next = waiting.recv_timeout(LINGER).or_else(|_| {
+            memory = Vec::new();
+            waiting.recv()
+        });
+        let Ok(job) = next else { return };
+        if job.answer.is_closed() {
+            continue;
+        }
+        let blocks = job.params.block_count();
         if memory.len() < blocks {
             memory.resize(blocks, Block::default());
         }
         let mut output = [0; OUTPUT];
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone());
-        let memory = &mut memory[..blocks];
-        argon2.hash_password_into_with_memory(&self.password, &self.salt, &mut output, memory).ok()?;
-        Some(output)
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, job.params);
+        let computed =
+            argon2.hash_password_into_with_memory(&job.password, &job.salt, &mut output, &mut memory[..blocks]);
+        // Nobody is left to hear it if the caller has gone meanwhile.
+        let _ = job.answer.send(computed.map(|()| output));
     }
 }
 
@@ -276,8 +235,8 @@ mod tests {
     #[tokio::test]
     async fn too_many_at_once_are_told_to_come_back() {
         let passwords = Passwords::default();
-        let pool = Arc::new(Pool::default());
-        passwords.pool.set(pool.clone()).unwrap();
+        let (threads, _waiting) = crossbeam_channel::bounded(QUEUE);
+        passwords.threads.set(threads).unwrap();
         let password = Secret::new("x");
         let mut queued: Vec<_> = (0..QUEUE).map(|_| Box::pin(passwords.verify(None, &password))).collect();
         for one in &mut queued {
