@@ -4,7 +4,6 @@
 //! never past the absolute maximum. Of many checks at the same time one renews; the others answer by its row.
 
 use sha2::{Digest, Sha256};
-use shared::api::sessions::Payload;
 use shared::id::{SessionId, UserId};
 use tracing::warn;
 
@@ -54,17 +53,6 @@ impl LiveSession {
     pub fn expires_at_seconds(&self) -> i64 {
         model::seconds(self.expires_at())
     }
-
-    pub fn payload(&self) -> Payload {
-        Payload {
-            user_id: self.user_id,
-            username: self.username.to_string(),
-            name: self.name.to_string(),
-            service_id: None,
-            roles: None,
-            permissions: None,
-        }
-    }
 }
 
 impl Sessions {
@@ -80,23 +68,14 @@ impl Sessions {
         if !is_token(token) {
             return Ok(None);
         }
-        let hash = hash(token);
-        match self.cached(&hash) {
-            Some(live) => Ok(Some(live)),
-            None => self.cache.get_or_read(hash, &self.base.env, self.read(&hash)).await,
+        let (hash, now) = (hash(token), self.base.now());
+        match self.cache.find(&hash, now) {
+            Some(live) if now < live.expires_at() => return Ok(Some(live)),
+            // It may have been renewed by a commit whose outcome came late: the row tells.
+            Some(_) => self.cache.forget(&hash),
+            None => {}
         }
-    }
-
-    /// What is cached of a session. One that has expired may have been renewed by a commit whose outcome came late: the
-    /// row tells.
-    fn cached(&self, hash: &Hash) -> Option<Found> {
-        let now = self.base.now();
-        let live = self.cache.find(hash, now)?;
-        if now < live.expires_at() {
-            return Some(live);
-        }
-        self.cache.forget(hash);
-        None
+        self.cache.get_or_read(hash, &self.base.env, self.read(&hash)).await
     }
 
     /// As [`Sessions::find`], and renews it when it is time. The second value says that this very call did.

@@ -48,7 +48,6 @@ impl Default for Config {
     }
 }
 
-/// How long login sessions live.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub idle: Millis,
@@ -56,7 +55,6 @@ pub struct Limits {
     pub max: Millis,
 }
 
-/// Sessions.
 #[derive(Debug)]
 pub struct Sessions {
     base: Base,

@@ -6,13 +6,12 @@ use shared::api::sessions::{
 };
 use shared::id::{SessionId, UserId};
 use shared::op::Operation;
-use shared::page::Limit;
 use shared::problem::Code;
 use shared::time::Time;
 
 use super::Sessions;
 use super::model::DeviceSession;
-use super::store::{self, Filter};
+use super::store;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::db::Committed;
@@ -29,7 +28,7 @@ impl Sessions {
             Caller::User { id, username, .. } => {
                 let (user_id, username) = (*id, username.clone());
                 let name = self.users.find_name(user_id).await?.unwrap_or_default();
-                user = Some(Payload { user_id, username, name, service_id: None, roles: None, permissions: None });
+                user = Some(payload(user_id, username, name));
             }
             Caller::Service { service, .. } => service_id = Some(*service),
             _ => {}
@@ -53,7 +52,8 @@ impl Sessions {
         let ended = || Error::new(Code::InvalidToken, "the session has ended; sign in again");
         let token = op.header_token.or(op.bearer).ok_or_else(ended)?;
         let (live, renewed) = self.touch(token.expose()).await?.ok_or_else(ended)?;
-        Ok(Profile { payload: live.payload(), renewed, expires_at: live.expires_at_seconds() })
+        let payload = payload(live.user_id, live.username.to_string(), live.name.to_string());
+        Ok(Profile { payload, renewed, expires_at: live.expires_at_seconds() })
     }
 
     pub(super) async fn list(&self, _: Call, op: ListSessions) -> Result<SessionList> {
@@ -61,21 +61,19 @@ impl Sessions {
             Some(user) => Some(self.users.find_id(user).await?.ok_or_else(|| Error::not_found("user"))?),
             None => None,
         };
-        let filter = Filter { include_ended: op.include_ended, kind: op.kind, user };
-        self.page(filter, op.cursor.as_deref(), op.limit).await
+        self.page(&op, user).await
     }
 
-    /// The caller's own.
     pub(super) async fn list_own(&self, call: Call, op: ListOwnSessions) -> Result<SessionList> {
         let (user, _) = person(&call)?;
-        let filter = Filter { include_ended: false, kind: None, user: Some(user) };
-        self.page(filter, op.cursor.as_deref(), op.limit).await
+        let ListOwnSessions { limit, cursor } = op;
+        self.page(&ListSessions { limit, cursor, ..ListSessions::default() }, Some(user)).await
     }
 
     /// Newest first; ids sort by creation, so the last one of a page is the cursor.
-    async fn page(&self, filter: Filter, cursor: Option<&str>, limit: Option<Limit>) -> Result<SessionList> {
-        let page = Page::new(cursor, limit)?;
-        let sessions = store::list(self.base.db.as_ref(), filter, &page, self.base.now()).await?;
+    async fn page(&self, op: &ListSessions, user: Option<UserId>) -> Result<SessionList> {
+        let page = Page::new(op.cursor.as_deref(), op.limit)?;
+        let sessions = store::list(self.base.db.as_ref(), op, user, &page, self.base.now()).await?;
         let (sessions, next_cursor) = page.cut(sessions, |session| session.id);
         Ok(SessionList { sessions, next_cursor })
     }
@@ -84,15 +82,14 @@ impl Sessions {
         if let Some(ended) = self.end_one(&call, op.id, None, EndSession::INFO.name, BY_ADMINISTRATOR).await? {
             return Ok(ended);
         }
-        let session = self.end_device(&call, op.id, EndSession::INFO.name, BY_ADMINISTRATOR).await?;
-        let session = session.ok_or_else(|| Error::not_found("session"))?;
+        let ended = self.end_device(&call, op.id, EndSession::INFO.name, BY_ADMINISTRATOR).await?;
+        let session = ended.ok_or_else(|| Error::not_found("session"))?;
         let now = self.base.now();
         let credentials_until = session.credentials_until(now).map(Time::from_millis);
         let ended_at = Time::from_millis(session.ended_at.unwrap_or(now));
         Ok(EndedSession { id: op.id, ended_at, credentials_until })
     }
 
-    /// One of the caller's own.
     pub(super) async fn end_own(&self, call: Call, op: EndOwnSession) -> Result<EndedSession> {
         let (user, _) = person(&call)?;
         let ended = self.end_one(&call, op.id, Some(user), EndOwnSession::INFO.name, "ended_by_user").await?;
@@ -145,7 +142,6 @@ impl Sessions {
         ended(self.base.ledger.commit(call, change).await)
     }
 
-    /// All of a user's.
     pub(super) async fn end_all(&self, call: Call, op: EndUserSessions) -> Result<EndedSessions> {
         let user = self.users.find_id(&op.id).await?.ok_or_else(|| Error::not_found("user"))?;
         let change = Change::new(EndUserSessions::INFO.name, user)
@@ -187,6 +183,10 @@ impl Sessions {
             Err(refused) => Err(refused.into()),
         }
     }
+}
+
+fn payload(user_id: UserId, username: String, name: String) -> Payload {
+    Payload { user_id, username, name, service_id: None, roles: None, permissions: None }
 }
 
 /// The session and the user of a caller who is a person.

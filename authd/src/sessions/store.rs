@@ -1,6 +1,6 @@
 //! The SQL of sessions and identities.
 
-use shared::api::sessions::{Session, SessionKind};
+use shared::api::sessions::{ListSessions, Session, SessionKind};
 use shared::id::{SessionId, UserId};
 use shared::time::Time;
 
@@ -12,8 +12,8 @@ use crate::env::{MINUTE, Millis};
 use crate::error::{Error, Result};
 use crate::page::Page;
 
-const FIND: &str = "SELECT id, generation, created_at, idle_expires_at, absolute_expires_at, ended_at, provider, device_name, os, client_version, address, sealed, attributes \
-     FROM sessions WHERE id = $1 AND kind = 'device'";
+const FIND: &str = "SELECT id, generation, created_at, idle_expires_at, absolute_expires_at, ended_at, provider, \
+     device_name, os, client_version, address, sealed, attributes FROM sessions WHERE id = $1 AND kind = 'device'";
 const LIST: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.last_used_at, s.idle_expires_at, \
        s.absolute_expires_at, s.ended_at, s.end_reason, s.provider, s.device_name, s.os, s.address, s.attributes \
      FROM sessions s LEFT JOIN users u ON u.id = s.user_id \
@@ -82,6 +82,7 @@ const OUTBOX: &str = "SELECT seq, subject, detail, payload, attempts, attempt_af
 const CLAIM_OUTBOX: &str =
     "UPDATE outbox SET attempts = attempts + 1, attempt_after = $2 WHERE seq = $1 AND attempt_after = $3";
 const DELETE_OUTBOX: &str = "DELETE FROM outbox WHERE seq = $1";
+
 /// Removes sessions that could not be used any more at a moment: the statement takes it and how many at most. One that
 /// was ended stays until its idle time is over too, so that lists can still tell why.
 pub const SWEEP: &str = "DELETE FROM sessions WHERE id IN \
@@ -101,29 +102,26 @@ pub async fn find(db: &dyn Db, id: SessionId) -> Result<Option<DeviceSession>> {
     db.query(Query::point(FIND, [id.into()])).await?.first().map(read).transpose()
 }
 
-/// Which sessions a list is of.
-#[derive(Clone, Copy, Debug)]
-pub struct Filter {
-    pub include_ended: bool,
-    pub kind: Option<SessionKind>,
-    pub user: Option<UserId>,
-}
-
-/// Sessions of every kind, newest first.
-pub async fn list(db: &dyn Db, filter: Filter, page: &Page<SessionId>, now: Millis) -> Result<Vec<Session>> {
-    let kind = match filter.kind {
+/// Newest first; of this user only, if one is named.
+pub async fn list(
+    db: &dyn Db,
+    op: &ListSessions,
+    user: Option<UserId>,
+    page: &Page<SessionId>,
+    now: Millis,
+) -> Result<Vec<Session>> {
+    let kind = match op.kind {
         None => "",
         Some(SessionKind::Device) => "device",
         Some(SessionKind::Login) => "login",
     };
     // Every id sorts before "g": UUIDs are lower-case hex.
-    let (before, ended) = (page.after_or("g"), i64::from(filter.include_ended).into());
-    let query = match filter.user {
+    let (before, ended) = (page.after_or("g"), i64::from(op.include_ended).into());
+    let query = match user {
         None => Query::new(LIST, [before, ended, now.into(), kind.into(), page.rows()]),
         Some(user) => {
-            let after = if filter.include_ended { Millis::MIN } else { now };
-            let user = user.into();
-            Query::new(LIST_OF_USER, [before, ended, after.into(), kind.into(), user, page.rows()])
+            let after = if op.include_ended { Millis::MIN } else { now };
+            Query::new(LIST_OF_USER, [before, ended, after.into(), kind.into(), user.into(), page.rows()])
         }
     };
     db.query(query).await?.iter().map(describe).collect()
