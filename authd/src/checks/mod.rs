@@ -35,25 +35,16 @@ pub struct Checks {
     rbac: Arc<Rbac>,
 }
 
-/// The session's token of a request, and whoever vouches for the question.
-struct Presented<'a> {
-    token: &'a str,
-    asker: Option<&'a str>,
-}
-
-/// Finds the token: in the field, else in the header `token`, else it is the bearer. A bearer beside another token is
-/// the asking service's own.
-fn presented(op: &CheckToken) -> Result<Presented<'_>> {
+/// Finds the session's token: in the field, else in the header `token`, else it is the bearer. A bearer beside another
+/// token is the asking service's own.
+fn presented(op: &CheckToken) -> Result<(&str, Option<&str>)> {
     let header_token = op.header_token.as_ref();
     match (op.token.as_ref().or(header_token), op.bearer.as_ref()) {
         (Some(token), _) if header_token.is_some_and(|header| header != token) => {
             Err(Error::field("token", "the body and the header name different tokens; send one"))
         }
-        (Some(token), bearer) => {
-            let asker = bearer.filter(|bearer| *bearer != token).map(Secret::expose);
-            Ok(Presented { token: token.expose(), asker })
-        }
-        (None, Some(bearer)) => Ok(Presented { token: bearer.expose(), asker: None }),
+        (Some(token), bearer) => Ok((token.expose(), bearer.filter(|bearer| *bearer != token).map(Secret::expose))),
+        (None, Some(bearer)) => Ok((bearer.expose(), None)),
         (None, None) => Err(Error::field("token", "expected here, in a header token, or as Authorization: Bearer")),
     }
 }
@@ -129,14 +120,14 @@ impl Checks {
 
     /// The answer when nothing has to be read for it.
     fn check_token_now(&self, _: &Call, op: &CheckToken) -> Option<Result<CheckedTokenView>> {
-        let presented = presented(op).ok()?;
-        if presented.asker.is_some() {
+        let (token, asker) = presented(op).ok()?;
+        if asker.is_some() {
             return None;
         }
-        if !sessions::is_token(presented.token) {
+        if !sessions::is_token(token) {
             return Some(Ok(CheckedTokenView::Invalid(SessionFault::InvalidToken)));
         }
-        let live = self.sessions.recall(presented.token)?;
+        let live = self.sessions.recall(token)?;
         let asked = match &op.service_id {
             None => None,
             Some(service) => {
@@ -149,9 +140,9 @@ impl Checks {
     }
 
     async fn check_token(&self, call: Call, op: CheckToken) -> Result<CheckedTokenView> {
-        let presented = presented(&op)?;
-        let named = self.named_service(&call, presented.asker, op.service_id.as_deref()).await?;
-        self.check(presented.token, named, op.user_id).await
+        let (token, asker) = presented(&op)?;
+        let named = self.named_service(&call, asker, op.service_id.as_deref()).await?;
+        self.check(token, named, op.user_id).await
     }
 
     /// Checks a session, and renews it when it is time. `user`: it must be theirs.
@@ -176,12 +167,12 @@ impl Checks {
     async fn check_access(&self, call: Call, op: CheckAccess) -> Result<CheckedAccess> {
         let CheckAccess { token, header_token, bearer, service_id } = op;
         let op = CheckToken { token, header_token, bearer, service_id, user_id: None };
-        let presented = presented(&op)?;
-        let named = self.named_service(&call, presented.asker, op.service_id.as_deref()).await?;
+        let (token, asker) = presented(&op)?;
+        let named = self.named_service(&call, asker, op.service_id.as_deref()).await?;
         if matches!(named, Ok(None)) {
             return Err(Error::field("service_id", "expected a service's id or name"));
         }
-        Ok(match self.check(presented.token, named, None).await? {
+        Ok(match self.check(token, named, None).await? {
             CheckedTokenView::Valid { live, renewed, asked } => {
                 let expires_at = live.expires_at_seconds();
                 let access = asked.map(|(service, access)| ServiceAccess {
