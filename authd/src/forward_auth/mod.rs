@@ -50,7 +50,6 @@ impl ForwardAuth {
         Arc::new(Self { policies, tokens, sessions, rbac })
     }
 
-    /// The policy of this name.
     pub fn policy(&self, name: &str) -> Option<&Policy> {
         self.policies.iter().find(|policy| policy.name == name)
     }

@@ -10,7 +10,6 @@ use crate::rbac::Access;
 
 /// The longest URI that is looked at, in bytes.
 pub const MAX_URI: usize = 8 << 10;
-/// The longest method.
 const MAX_METHOD: usize = 32;
 
 /// A request that a proxy asks about: the method as it is, the path decoded.

@@ -7,7 +7,6 @@ use crate::tokens::model::check_scopes;
 
 /// A policy has no more rules, and a rule names no more of anything.
 const MAX_RULES: usize = 256;
-/// The longest name of a policy.
 const MAX_NAME: usize = 64;
 
 /// What a proxy's requests must fulfil. The first rule that fits a request decides; without one it is refused.
@@ -57,9 +56,6 @@ pub struct Rule {
 }
 
 /// Refuses policies that cannot be asked for, or whose rules do not say what they mean.
-///
-/// # Errors
-/// What is wrong, for the person who wrote it.
 pub fn check(policies: &[Policy]) -> Result<(), String> {
     for (index, policy) in policies.iter().enumerate() {
         let name = &policy.name;
@@ -76,9 +72,7 @@ pub fn check(policies: &[Policy]) -> Result<(), String> {
             return Err(format!("policy {name}: it needs 1 to {MAX_RULES} rules; add a [[policy.rule]]"));
         }
         for (number, rule) in policy.rules.iter().enumerate() {
-            if let Err(fault) = check_rule(policy, rule) {
-                return Err(format!("policy {name}, rule {}: {fault}", number + 1));
-            }
+            check_rule(policy, rule).map_err(|fault| format!("policy {name}, rule {}: {fault}", number + 1))?;
         }
     }
     Ok(())
@@ -98,8 +92,7 @@ fn check_rule(policy: &Policy, rule: &Rule) -> Result<(), String> {
     if rule.paths.is_empty() || rule.paths.len() > MAX_RULES {
         return Err(format!("paths: expected 1 to {MAX_RULES}, such as \"/api/*\""));
     }
-    let is_method = |method: &String| model::method(method.as_bytes()).is_ok();
-    if let Some(odd) = rule.methods.iter().flatten().find(|method| !is_method(method)) {
+    if let Some(odd) = rule.methods.iter().flatten().find(|text| model::method(text.as_bytes()).is_err()) {
         return Err(format!("{odd:?} is not a method; write it in capital letters, such as \"GET\""));
     }
     match (rule.public, &rule.scopes, &rule.permissions) {
