@@ -52,15 +52,19 @@ impl IdempotentRequest {
         Ok(Self { action, caller, key: Some(key) })
     }
 
-    /// A new secret, and the statement that remembers how to make it again. The statement fails when the key was used
-    /// before.
-    pub fn secret(&self, tokens: &Tokens, token_id: TokenId, now: Millis) -> Result<(Secret, Option<Statement>)> {
+    /// A new secret, and what has to be remembered to make it again.
+    pub fn secret(&self, tokens: &Tokens, token_id: TokenId, now: Millis) -> Result<(Secret, Option<Used>)> {
         let Some(key) = &self.key else {
             return Ok((model::mint(&tokens.config.prefix, &tokens.base.env.bytes()), None));
         };
         let (key_id, secret) = self.derive(tokens, None, token_id, now)?;
-        let used = Used { request: key.request.to_vec(), token_id, key_id, at: now };
-        Ok((secret, Some(store::insert_idempotency(key.hash, used, now + LIFE))))
+        Ok((secret, Some(Used { request: key.request, token_id, key_id, at: now })))
+    }
+
+    /// The statement that remembers the use of the key, if there is one.
+    pub fn remember(&self, used: Option<&Used>) -> Option<Statement> {
+        let (key, used) = (self.key.as_ref()?, used?);
+        Some(store::insert_idempotency(&key.hash, used, used.at + LIFE))
     }
 
     /// What the key was used for before, if it was.
@@ -74,7 +78,7 @@ impl IdempotentRequest {
         Ok(used)
     }
 
-    /// What the key was used for, after a statement of [`IdempotentRequest::secret`] has failed.
+    /// What the key was used for, once [`IdempotentRequest::remember`] has failed.
     pub async fn first_use(&self, tokens: &Tokens) -> Result<Used> {
         self.find(tokens).await?.ok_or_else(|| {
             let detail = "the first use of this Idempotency-Key ended just now; try again";

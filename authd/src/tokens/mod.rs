@@ -52,7 +52,6 @@ impl Default for Config {
     }
 }
 
-/// API tokens.
 #[derive(Debug)]
 pub struct Tokens {
     base: Base,

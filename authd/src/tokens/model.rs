@@ -67,13 +67,9 @@ fn checksum(prefix: &str, random: &[u8]) -> u32 {
 pub fn is_well_formed(prefix: &str, token: &str) -> bool {
     let Some(encoded) = token.strip_prefix(prefix).filter(|encoded| encoded.len() == ENCODED) else { return false };
     let mut bytes = [0; RANDOM + 4];
-    match URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes) {
-        Ok(length) if length == bytes.len() => {
-            let (random, crc) = bytes.split_at(RANDOM);
-            checksum(prefix, random).to_be_bytes() == crc
-        }
-        _ => false,
-    }
+    let is_decoded = URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes) == Ok(RANDOM + 4);
+    let (random, crc) = bytes.split_at(RANDOM);
+    is_decoded && checksum(prefix, random).to_be_bytes() == crc
 }
 
 /// Scopes as a token holds them: shared by all the cached tokens that hold the same ones.
@@ -107,7 +103,6 @@ pub fn permission_to_grant(scope: &str) -> Option<Permission> {
 }
 
 impl Scopes {
-    /// From the JSON array that is stored.
     pub fn from_json(json: &str) -> Result<Self> {
         let list: Vec<String> = serde_json::from_str(json).map_err(Error::internal)?;
         let permissions = list.iter().filter_map(|scope| Permission::from_scope(scope)).collect();
@@ -225,22 +220,18 @@ pub fn check_scopes(scopes: &[String]) -> Result<()> {
         return Err(Error::field("scopes", format!("expected 1 to {MAX_SCOPES} scopes")));
     }
     for (index, scope) in scopes.iter().enumerate() {
-        let field = format!("scopes[{index}]");
-        let printable = scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-        if scope.is_empty() || scope.len() > MAX_SCOPE || !printable {
-            let detail =
-                format!("expected 1 to {MAX_SCOPE} printable ASCII characters without space, quote and backslash");
-            return Err(Error::field(&field, detail));
+        let refused = |detail: String| Err(Error::field(&format!("scopes[{index}]"), detail));
+        let is_printable = |byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if scope.is_empty() || scope.len() > MAX_SCOPE || !scope.bytes().all(is_printable) {
+            let expected = "printable ASCII characters without space, quote and backslash";
+            return refused(format!("expected 1 to {MAX_SCOPE} {expected}"));
         }
         if scope.starts_with(SCOPE_PREFIX) && Permission::from_scope(scope).is_none() {
             let known: Vec<&str> = Permission::ALL.iter().map(|permission| permission.scope()).collect();
-            return Err(Error::field(
-                &field,
-                format!("scopes that begin with {SCOPE_PREFIX} are: {}", known.join(", ")),
-            ));
+            return refused(format!("scopes that begin with {SCOPE_PREFIX} are: {}", known.join(", ")));
         }
         if scopes[..index].contains(scope) {
-            return Err(Error::field(&field, "named twice"));
+            return refused("named twice".into());
         }
     }
     Ok(())

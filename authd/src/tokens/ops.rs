@@ -57,11 +57,11 @@ impl Tokens {
             metadata: op.metadata.unwrap_or_default(),
             cidrs: op.cidrs,
         };
-        let (secret, remember) = request.secret(self, token.token_id, now)?;
+        let (secret, used) = request.secret(self, token.token_id, now)?;
         let change = |frees_name: bool| -> Result<Change> {
             // The key first: of several requests with one key those that lose answer by the record of the one that won.
             let change = Change::new(action, token.token_id)
-                .with(remember.clone())
+                .with(request.remember(used.as_ref()))
                 .with(frees_name.then(|| store::free_name(&token.name, now)))
                 .with(store::insert(&token, &model::hash(secret.expose()))?)
                 .with(required.clone())
@@ -118,13 +118,10 @@ impl Tokens {
     /// Revokes under the audit name of another operation. Whether the caller may is decided there.
     pub async fn revoke_as(&self, call: Call, op: RevokeToken, action: &'static str) -> Result<RevokedToken> {
         let now = self.base.now();
-        let is_unfit =
-            |reason: &String| reason.chars().count() > model::MAX_REASON || reason.chars().any(char::is_control);
-        if op.reason.as_ref().is_some_and(is_unfit) {
-            return Err(Error::field(
-                "reason",
-                format!("at most {} characters, no control characters", model::MAX_REASON),
-            ));
+        let is_unfit = |text: &str| text.chars().count() > model::MAX_REASON || text.chars().any(char::is_control);
+        if op.reason.as_deref().is_some_and(is_unfit) {
+            let detail = format!("at most {} characters, no control characters", model::MAX_REASON);
+            return Err(Error::field("reason", detail));
         }
         let token = self.find_stored(&op.id).await?;
         let revoked = |at: Time| RevokedToken { success: true, token_id: token.token_id, revoked_at: at };
@@ -174,13 +171,13 @@ impl Tokens {
         let Some(expires_at) = token.expires_at else {
             return Err(Error::new(Code::Conflict, "the token does not expire: there is nothing to extend"));
         };
-        let extended = model::after_days("extend_days", expires_at.millis().max(now), op.extend_days)?;
+        let end = model::after_days("extend_days", expires_at.millis().max(now), op.extend_days)?;
+        let extended = Time::from_millis(end);
         let change = Change::new(ExtendToken::INFO.name, token.token_id)
-            .with(store::extend(&token, extended))
+            .with(store::extend(&token, end))
             .invalidates(Invalidation::token(token.token_id))
-            .requires(permissions(&token.scopes));
-        let extended = Time::from_millis(extended);
-        let change = change.detail([("from", Some(json!(expires_at))), ("to", Some(json!(extended)))]);
+            .requires(permissions(&token.scopes))
+            .detail([("from", Some(json!(expires_at))), ("to", Some(json!(extended)))]);
         match self.base.ledger.commit(&call, change).await {
             Ok(_) => Ok(Token { expires_at: Some(extended), ..token }),
             Err(Refused::ExpectationFailed(store::EXTEND)) => {
@@ -216,10 +213,10 @@ impl Tokens {
         if let Some(used) = request.find(self).await? {
             return Ok(rotated(request.repeat(self, &used, token.token_id)?, used.at));
         }
-        let (secret, remember) = request.secret(self, token.token_id, now)?;
+        let (secret, used) = request.secret(self, token.token_id, now)?;
         let previous_end = now + Millis::from(grace) * SECOND;
         let change = Change::new(RotateToken::INFO.name, token.token_id)
-            .with(remember)
+            .with(request.remember(used.as_ref()))
             .with(store::rotate(token.token_id, &model::hash(secret.expose()), previous_end))
             .invalidates(Invalidation::token(token.token_id))
             .requires(permissions(&token.scopes))

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::model::CachedToken;
 use super::scope_sets::ScopeSets;
 use crate::cache::Hash;
-use crate::db::{Batch, Db, DbError, Query, Row, Statement, Value, split_hash};
+use crate::db::{Batch, Db, Query, Row, Statement, Value, split_hash};
 use crate::env::{DAY, Millis};
 use crate::error::{Error, Result};
 use crate::page::Page;
@@ -327,7 +327,8 @@ pub fn mark_used(uses: impl IntoIterator<Item = (TokenId, Millis)>) -> Batch {
 /// What an `Idempotency-Key` was used for.
 #[derive(Debug)]
 pub struct Used {
-    pub request: Vec<u8>,
+    /// SHA-256 of the request.
+    pub request: [u8; 32],
     pub token_id: TokenId,
     pub key_id: String,
     /// When it was made.
@@ -336,22 +337,29 @@ pub struct Used {
 
 pub async fn find_idempotency(db: &dyn Db, key: &[u8; 32], now: Millis) -> Result<Option<Used>> {
     let sql = "SELECT request, subject, key_id, created_at FROM idempotency WHERE key = $1 AND expires_at > $2";
-    let rows = db.query(Query::point(sql, [Value::from(*key), now.into()])).await?;
-    let read = |row: &Row| -> Result<Used, DbError> {
+    let read = |row: &Row| {
         let mut row = row.cursor();
-        Ok(Used { request: row.bytes()?.to_vec(), token_id: row.id()?, key_id: row.string()?, at: row.int()? })
+        let request = row.bytes()?.try_into().map_err(Error::internal)?;
+        Ok(Used { request, token_id: row.id()?, key_id: row.string()?, at: row.int()? })
     };
-    Ok(rows.first().map(read).transpose()?)
+    db.query(Query::point(sql, [(*key).into(), now.into()])).await?.first().map(read).transpose()
 }
 
 /// Remembers a use, over one that has ended. [`INSERT_IDEMPOTENCY`] fails when there is one that has not.
-pub fn insert_idempotency(key: [u8; 32], used: Used, expires_at: Millis) -> Statement {
+pub fn insert_idempotency(key: &[u8; 32], used: &Used, expires_at: Millis) -> Statement {
     Statement::one(
         INSERT_IDEMPOTENCY,
         "INSERT INTO idempotency (key, request, subject, key_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6) \
          ON CONFLICT (key) DO UPDATE SET request = excluded.request, subject = excluded.subject, \
          key_id = excluded.key_id, created_at = excluded.created_at, expires_at = excluded.expires_at \
          WHERE idempotency.expires_at <= excluded.created_at",
-        [key.into(), used.request.into(), used.token_id.into(), used.key_id.into(), used.at.into(), expires_at.into()],
+        [
+            (*key).into(),
+            used.request.into(),
+            used.token_id.into(),
+            used.key_id.as_str().into(),
+            used.at.into(),
+            expires_at.into(),
+        ],
     )
 }

@@ -15,12 +15,8 @@ pub const QUEUE: usize = 2048;
 const ROWS: usize = 500;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A token was used.
-#[derive(Clone, Copy, Debug)]
-pub struct Use {
-    pub token_id: TokenId,
-    pub at: Millis,
-}
+/// A token and when it was used.
+pub type Use = (TokenId, Millis);
 
 impl Tokens {
     /// Writes last uses until `stop` resolves, then what is left.
@@ -54,14 +50,11 @@ impl Tokens {
 
     /// What cannot be written is lost: it is a hint.
     async fn write(&self, uses: &mut Vec<Use>) {
-        let mut latest: HashMap<TokenId, Millis> = HashMap::with_capacity(uses.len());
-        for used in uses.drain(..) {
-            let at = latest.entry(used.token_id).or_insert(used.at);
-            *at = used.at.max(*at);
-        }
-        if latest.is_empty() {
+        if uses.is_empty() {
             return;
         }
+        // Of one token the last, which is the latest.
+        let latest: HashMap<TokenId, Millis> = uses.drain(..).collect();
         if let Err(error) = self.base.db.commit(store::mark_used(latest)).await {
             warn!(%error, "the last uses of some tokens could not be written");
         }

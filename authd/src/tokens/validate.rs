@@ -11,7 +11,6 @@ use shared::id::TokenId;
 use shared::time::Time;
 
 use super::model::{self, CachedToken, Refusal};
-use super::usage::Use;
 use super::{Tokens, store};
 use crate::cache::{Cached, Hash};
 use crate::call::Call;
@@ -77,7 +76,6 @@ impl Serialize for ValidationView {
     }
 }
 
-/// How validates ended.
 #[derive(Debug)]
 pub struct Validations {
     valid: Count,
@@ -150,13 +148,7 @@ impl Tokens {
 
     /// The token, from the cache or the database. An unknown one costs one indexed read.
     pub async fn find(&self, token: &str) -> Result<Option<Found>> {
-        match self.screen(token) {
-            Some(hash) => self.find_by_hash(hash).await,
-            None => Ok(None),
-        }
-    }
-
-    async fn find_by_hash(&self, hash: Hash) -> Result<Option<Found>> {
+        let Some(hash) = self.screen(token) else { return Ok(None) };
         self.cache.get_or_read(hash, &self.base.env, self.read(&hash)).await
     }
 
@@ -177,7 +169,8 @@ impl Tokens {
         admit: impl FnOnce(&CachedToken) -> Result<()>,
     ) -> Result<(Hash, Found)> {
         let hash = self.screen(token).ok_or(Refusal::NotFound)?;
-        let found = self.find_by_hash(hash).await?.ok_or(Refusal::NotFound)?;
+        let found = self.cache.get_or_read(hash, &self.base.env, self.read(&hash)).await?;
+        let found = found.ok_or(Refusal::NotFound)?;
         let now = self.base.now();
         found.judge(now, &[], address)?;
         admit(&found)?;
@@ -203,7 +196,7 @@ impl Tokens {
             && self.uses.capacity() > 0
             && token.marked.swap(period, Ordering::Relaxed) != period
         {
-            let _ = self.uses.try_send(Use { token_id: token.token_id, at: now });
+            let _ = self.uses.try_send((token.token_id, now));
         }
     }
 }
