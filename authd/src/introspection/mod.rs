@@ -149,7 +149,7 @@ impl Introspection {
             Some(named) => self.rbac.service(named).await?,
             None => None,
         };
-        may_name(&call, service.as_ref().map(|service| &***service))?;
+        may_name(&call, service.as_ref().map(|service| service.id))?;
         // Found before it is touched: who may not ask about it must not keep it alive.
         let Some(live) = self.sessions.find(token).await? else { return judge_unknown(&call) };
         may_ask_about(&call, &live)?;
@@ -188,7 +188,7 @@ impl Introspection {
 
     fn judge_session(&self, call: &Call, live: sessions::Found, asked: Option<Asked>) -> Result<IntrospectionView> {
         may_ask_about(call, &live)?;
-        may_name(call, asked.as_ref().map(|(service, _)| &***service))?;
+        may_name(call, asked.as_ref().map(|(service, _)| service.id))?;
         if asked.as_ref().is_some_and(|(service, access)| !is_welcome(service, access)) {
             return Ok(IntrospectionView::Inactive);
         }
@@ -206,9 +206,9 @@ fn named_service<'a>(call: &Call, op: &'a Introspect) -> Option<Named<'a>> {
 }
 
 /// A service that asks can name no other.
-fn may_name(call: &Call, named: Option<&Service>) -> Result<()> {
+fn may_name(call: &Call, named: Option<ServiceId>) -> Result<()> {
     match call.caller {
-        Caller::Service { service: own, .. } if named.is_none_or(|named| named.id != own) => {
+        Caller::Service { service: own, .. } if named != Some(own) => {
             Err(Error::new(Code::Forbidden, "a service can ask about its own users only"))
         }
         _ => Ok(()),
