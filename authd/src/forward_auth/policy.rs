@@ -81,12 +81,11 @@ pub fn check(policies: &[Policy]) -> Result<(), String> {
 fn check_rule(policy: &Policy, rule: &Rule) -> Result<(), String> {
     let lists = [("methods", &rule.methods), ("scopes", &rule.scopes), ("permissions", &rule.permissions)];
     for (what, list) in lists {
-        // An empty list reads like "nobody", and by the rule "all of them" would let everybody in.
-        if list.as_ref().is_some_and(Vec::is_empty) {
-            return Err(format!("{what} is empty; name some, or leave it out"));
-        }
-        if list.as_ref().is_some_and(|list| list.len() > MAX_RULES) {
-            return Err(format!("more than {MAX_RULES} {what}"));
+        match list.as_ref().map(Vec::len) {
+            // It reads like "nobody", and by the rule "all of them" would let everybody in.
+            Some(0) => return Err(format!("{what} is empty; name some, or leave it out")),
+            Some(length) if length > MAX_RULES => return Err(format!("more than {MAX_RULES} {what}")),
+            _ => {}
         }
     }
     if rule.paths.is_empty() || rule.paths.len() > MAX_RULES {

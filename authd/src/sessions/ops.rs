@@ -26,9 +26,8 @@ impl Sessions {
         let (mut user, mut service_id) = (None, None);
         match &call.caller {
             Caller::User { id, username, .. } => {
-                let (user_id, username) = (*id, username.clone());
-                let name = self.users.find_name(user_id).await?.unwrap_or_default();
-                user = Some(payload(user_id, username, name));
+                let name = self.users.find_name(*id).await?.unwrap_or_default();
+                user = Some(payload(*id, username.clone(), name));
             }
             Caller::Service { service, .. } => service_id = Some(*service),
             _ => {}
