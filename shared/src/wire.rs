@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
 
-use serde::de::value::{CowStrDeserializer, MapDeserializer, SeqDeserializer};
+use serde::de::value::{CowStrDeserializer, SeqDeserializer};
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -18,23 +18,19 @@ use crate::op::{Info, Operation};
 const MAX_PARAMS: usize = 64;
 
 /// A request that cannot become an operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// It cannot be read at all (400).
+    #[error("{0}")]
     Malformed(String),
     /// It can be read, and a field is not as it must be (422).
+    #[error("{detail}")]
     Invalid { field: Option<String>, detail: String },
 }
 
-impl fmt::Display for WireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed(detail) | Self::Invalid { detail, .. } => f.write_str(detail),
-        }
-    }
+fn malformed(detail: impl Into<String>) -> WireError {
+    WireError::Malformed(detail.into())
 }
-
-impl std::error::Error for WireError {}
 
 /// The pieces of an HTTP request that hold an operation's fields.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,24 +47,21 @@ pub struct Parts<'a> {
 pub fn decode<Op: Operation>(parts: Parts<'_>) -> Result<Op, WireError> {
     let mut params = params(&Op::INFO, parts)?;
     let body = if Op::INFO.oauth {
-        let form = std::str::from_utf8(parts.body).map_err(|_| WireError::Malformed("the form is not UTF-8".into()))?;
+        let form = std::str::from_utf8(parts.body).map_err(|_| malformed("the form is not UTF-8"))?;
         read_pairs(form, 0, &mut params)?;
         &[]
     } else {
         parts.body
     };
     let reader = Reader { params, body };
-    match Op::deserialize(reader.clone()) {
-        Ok(op) => Ok(op),
-        Err(error) => Err(explain::<Op>(reader, &error)),
-    }
+    Op::deserialize(reader.clone()).map_err(|error| explain::<Op>(reader, &error))
 }
 
 /// Reads once more, this time keeping track of where the error is: only refused requests pay for that.
 fn explain<Op: Operation>(reader: Reader<'_>, error: &serde_json::Error) -> WireError {
     let mut detail = error.to_string();
     if error.line() > 0 && !error.is_data() {
-        return WireError::Malformed(format!("the body is not valid JSON: {detail}"));
+        return malformed(format!("the body is not valid JSON: {detail}"));
     }
     if let Some(position) = detail.rfind(" at line ") {
         detail.truncate(position);
@@ -89,12 +82,12 @@ fn params<'a>(info: &Info, parts: Parts<'a>) -> Result<Vec<Param<'a>>, WireError
     }
     if let Some(query) = parts.query.filter(|query| !query.is_empty()) {
         if info.method.has_body() {
-            return Err(WireError::Malformed("this operation takes its fields in the body, not in the query".into()));
+            return Err(malformed("this operation takes its fields in the body, not in the query"));
         }
         read_pairs(query, parts.path.len(), &mut params)?;
         // A field that travels as a header must not come in by the query: URLs end up in logs.
         if let Some((field, header)) = info.headers.iter().find(|(field, _)| params.iter().any(|p| p.name == *field)) {
-            return Err(WireError::Malformed(format!("{field} travels in the header {header}, never in a URL")));
+            return Err(malformed(format!("{field} travels in the header {header}, never in a URL")));
         }
     }
     for &(name, value) in parts.headers {
@@ -106,18 +99,25 @@ fn params<'a>(info: &Info, parts: Parts<'a>) -> Result<Vec<Param<'a>>, WireError
 /// Appends the pairs of a query or a form. A name that comes again, after the first `skip` parameters, is one with
 /// several values.
 fn read_pairs<'a>(text: &'a str, skip: usize, params: &mut Vec<Param<'a>>) -> Result<(), WireError> {
-    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (percent_decode(name, true)?, percent_decode(value, true)?);
+    for pair in decode_pairs(text) {
+        let (name, value) = pair?;
         match params.iter_mut().skip(skip).find(|param| param.name == name) {
             Some(param) => param.values.push(value),
             None => params.push(Param { name, values: vec![value] }),
         }
         if params.len() > MAX_PARAMS || params.last().is_some_and(|param| param.values.len() > MAX_PARAMS) {
-            return Err(WireError::Malformed(format!("more than {MAX_PARAMS} parameters")));
+            return Err(malformed(format!("more than {MAX_PARAMS} parameters")));
         }
     }
     Ok(())
+}
+
+/// The `name=value` pairs of a query or a form, decoded.
+pub fn decode_pairs(text: &str) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, str>), WireError>> {
+    text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Ok((percent_decode(name, true)?, percent_decode(value, true)?))
+    })
 }
 
 /// Undoes percent-encoding; a broken escape is refused.
@@ -127,7 +127,7 @@ pub fn percent_decode(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, W
     }
     if text.contains('\0') || text.contains("%00") {
         // PostgreSQL cannot keep it, and nothing that a person names has it.
-        return Err(WireError::Malformed("the URL holds a NUL".into()));
+        return Err(malformed("the URL holds a NUL"));
     }
     let digit = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut decoded = Vec::with_capacity(text.len());
@@ -136,13 +136,13 @@ pub fn percent_decode(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, W
         match byte {
             b'%' => match (digit(bytes.next()), digit(bytes.next())) {
                 (Some(high), Some(low)) => decoded.push(high << 4 | low),
-                _ => return Err(WireError::Malformed("a % in the URL is not followed by two hex digits".into())),
+                _ => return Err(malformed("a % in the URL is not followed by two hex digits")),
             },
             b'+' if plus_is_space => decoded.push(b' '),
             _ => decoded.push(byte),
         }
     }
-    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| WireError::Malformed("the URL is not UTF-8".into()))
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| malformed("the URL is not UTF-8"))
 }
 
 /// Appends the text so that it can stand in a query or a form (RFC 3986 unreserved characters stay).
@@ -155,6 +155,20 @@ pub fn percent_encode(text: &str, out: &mut String) {
             let _ = write!(out, "%{byte:02X}");
         }
     }
+}
+
+/// `name=value` pairs as a query or a form.
+pub fn encode_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, impl AsRef<str>)>) -> String {
+    let mut encoded = String::new();
+    for (name, value) in pairs {
+        if !encoded.is_empty() {
+            encoded.push('&');
+        }
+        percent_encode(name, &mut encoded);
+        encoded.push('=');
+        percent_encode(value.as_ref(), &mut encoded);
+    }
+    encoded
 }
 
 /// A parameter with every value that was given for it.
@@ -175,13 +189,9 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     type Error = serde_json::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        let params = self.params.into_iter();
-        if self.body.is_empty() {
-            let nothing = MapDeserializer::<_, Self::Error>::new(std::iter::empty::<((), ())>());
-            return visitor.visit_map(Chained { params, current: None, body: nothing });
-        }
-        let mut json = serde_json::Deserializer::from_slice(self.body);
-        let value = (&mut json).deserialize_map(Merge { params, visitor })?;
+        // No body says nothing, as an empty object does.
+        let mut json = serde_json::Deserializer::from_slice(if self.body.is_empty() { b"{}" } else { self.body });
+        let value = (&mut json).deserialize_map(Merge { params: self.params.into_iter(), visitor })?;
         json.end()?;
         Ok(value)
     }
@@ -339,37 +349,31 @@ pub fn encode<Op: Operation>(op: &Op) -> Result<Encoded, serde_json::Error> {
             None => target.push_str(segment),
         }
     }
+    let mut body = None;
     if Op::INFO.oauth {
-        return Ok(Encoded { target, headers, body: Some(pairs(&fields).into_bytes()) });
+        body = Some(query(&fields).into_bytes());
+    } else if Op::INFO.method.has_body() {
+        body = Some(serde_json::to_vec(&fields)?);
+    } else {
+        let query = query(&fields);
+        if !query.is_empty() {
+            target = format!("{target}?{query}");
+        }
     }
-    if Op::INFO.method.has_body() {
-        return Ok(Encoded { target, headers, body: Some(serde_json::to_vec(&fields)?) });
-    }
-    let query = pairs(&fields);
-    if !query.is_empty() {
-        target.push('?');
-        target.push_str(&query);
-    }
-    Ok(Encoded { target, headers, body: None })
+    Ok(Encoded { target, headers, body })
 }
 
-/// Fields as a query or a form.
-fn pairs(fields: &Map<String, Value>) -> String {
-    let pairs = fields.iter().flat_map(|(name, value)| match value {
-        Value::Null => Vec::new(),
-        Value::Array(values) => values.iter().map(|value| (name, text(value))).collect(),
-        value => vec![(name, text(value))],
+/// Fields as a query or a form; those of a list one by one.
+fn query(fields: &Map<String, Value>) -> String {
+    let pairs = fields.iter().flat_map(|(name, value)| {
+        let values = match value {
+            Value::Null => &[],
+            Value::Array(values) => values.as_slice(),
+            value => std::slice::from_ref(value),
+        };
+        values.iter().map(move |value| (name.as_str(), text(value)))
     });
-    let mut query = String::new();
-    for (name, value) in pairs {
-        if !query.is_empty() {
-            query.push('&');
-        }
-        percent_encode(name, &mut query);
-        query.push('=');
-        percent_encode(&value, &mut query);
-    }
-    query
+    encode_pairs(pairs)
 }
 
 fn text(value: &Value) -> String {

@@ -1,6 +1,6 @@
 //! Fields of a query or of a form (`application/x-www-form-urlencoded`), read strictly.
 
-use shared::wire::percent_decode;
+use shared::wire::decode_pairs;
 
 /// The longest query or form. A code of some providers has two thousand characters.
 const MAX_LENGTH: usize = 8 << 10;
@@ -18,9 +18,8 @@ impl Form {
             return None;
         }
         let mut fields: Vec<(String, String)> = Vec::new();
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, value) = (percent_decode(name, true).ok()?, percent_decode(value, true).ok()?);
+        for pair in decode_pairs(text) {
+            let (name, value) = pair.ok()?;
             if fields.len() == MAX_FIELDS || fields.iter().any(|(other, _)| *other == name) {
                 return None;
             }
