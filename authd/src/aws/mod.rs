@@ -82,31 +82,12 @@ pub enum RoleMethod {
 }
 
 /// The AWS module's state: the SDK client, made at its first use.
+#[derive(Debug)]
 pub struct Aws {
     region: String,
     /// Where STS is when nobody says: it follows from the roles' partition.
     fallback_region: &'static str,
     client: OnceCell<Client>,
-}
-
-impl std::fmt::Debug for Aws {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Aws").field("region", &self.region).finish_non_exhaustive()
-    }
-}
-
-/// Who wants which role.
-#[derive(Debug)]
-pub struct Assumption<'a> {
-    pub role: &'a Role,
-    /// RoleSessionName: 2 to 64 of `[\w+=,.@-]`.
-    pub session_name: &'a str,
-    /// At most 50; sent only where the role says so.
-    pub tags: Vec<(&'static str, String)>,
-    /// For AssumeRoleWithWebIdentity.
-    pub id_token: &'a Secret,
-    /// 900 to 43,200.
-    pub duration_seconds: u32,
 }
 
 /// Temporary credentials.
@@ -145,10 +126,6 @@ impl Aws {
         Self { region: "us-east-1".into(), fallback_region: "us-east-1", client }
     }
 
-    async fn client(&self) -> &Client {
-        self.client.get_or_init(|| self.load()).await
-    }
-
     async fn load(&self) -> Client {
         let region = match self.region.as_str() {
             "" => RegionProviderChain::default_provider().or_else(Region::new(self.fallback_region)),
@@ -163,58 +140,60 @@ impl Aws {
         Client::new(&sdk)
     }
 
-    /// Credentials of a role, by the method that is configured for it.
-    pub async fn assume(&self, assumption: Assumption<'_>) -> Result<Credentials> {
-        let credentials = match assumption.role.method {
-            RoleMethod::AssumeRole => self.assume_role(&assumption).await,
-            RoleMethod::WebIdentity => self.assume_with_web_identity(&assumption).await,
-        }?;
-        let expires_at = credentials.expiration().secs().saturating_mul(SECOND);
+    /// Credentials of a role for 900 to 43,200 seconds, by the method that is configured for it. `session_name`
+    /// (RoleSessionName) has 2 to 64 of `[\w+=,.@-]`; at most 50 `tags` are sent where the role says so; the ID token is
+    /// for AssumeRoleWithWebIdentity.
+    pub async fn assume(
+        &self,
+        role: &Role,
+        duration_seconds: u32,
+        session_name: &str,
+        tags: &[(&str, String)],
+        id_token: &Secret,
+    ) -> Result<Credentials> {
+        let client = self.client.get_or_init(|| self.load()).await;
+        let seconds = i32::try_from(duration_seconds).unwrap_or(i32::MAX);
+        let answered = match role.method {
+            RoleMethod::AssumeRole => {
+                let sent = tags.iter().filter(|(_, value)| role.session_tags && !value.is_empty());
+                let tags = sent.map(|(key, value)| Tag::builder().key(*key).value(value).build());
+                let tags: Vec<Tag> = tags.collect::<Result<_, _>>().map_err(Error::internal)?;
+                let call = client
+                    .assume_role()
+                    .role_arn(&role.arn)
+                    .role_session_name(session_name)
+                    .duration_seconds(seconds)
+                    .set_external_id(role.external_id.as_ref().map(|id| id.expose().to_owned()))
+                    .set_tags((!tags.is_empty()).then_some(tags));
+                let answer = call.send().await.map_err(|error| refused(role, duration_seconds, error))?;
+                answer.credentials
+            }
+            // Unsigned: no credentials of ours are looked for.
+            RoleMethod::WebIdentity => {
+                let call = client
+                    .assume_role_with_web_identity()
+                    .role_arn(&role.arn)
+                    .role_session_name(session_name)
+                    .duration_seconds(seconds)
+                    .web_identity_token(id_token.expose());
+                let answer = call.send().await.map_err(|error| refused(role, duration_seconds, error))?;
+                answer.credentials
+            }
+        };
         // The SDK reads an answer that was cut off as one with empty fields.
-        let parts = [&credentials.access_key_id, &credentials.secret_access_key, &credentials.session_token];
-        if parts.iter().any(|part| part.is_empty()) || expires_at <= 0 {
-            return Err(nothing());
-        }
+        let is_whole = |found: &aws_sdk_sts::types::Credentials| {
+            let parts = [&found.access_key_id, &found.secret_access_key, &found.session_token];
+            parts.iter().all(|part| !part.is_empty()) && found.expiration().secs() > 0
+        };
+        let found = answered
+            .filter(is_whole)
+            .ok_or_else(|| Error::new(Code::UpstreamFailed, "AWS STS answered without whole credentials; try again"))?;
         Ok(Credentials {
-            access_key_id: credentials.access_key_id,
-            secret_access_key: Secret::new(credentials.secret_access_key),
-            session_token: Secret::new(credentials.session_token),
-            expires_at,
+            expires_at: found.expiration().secs().saturating_mul(SECOND),
+            access_key_id: found.access_key_id,
+            secret_access_key: Secret::new(found.secret_access_key),
+            session_token: Secret::new(found.session_token),
         })
-    }
-
-    async fn assume_role(&self, assumption: &Assumption<'_>) -> Result<aws_sdk_sts::types::Credentials> {
-        let role = assumption.role;
-        let mut tags = Vec::new();
-        for (key, value) in assumption.tags.iter().filter(|(_, value)| role.session_tags && !value.is_empty()) {
-            tags.push(Tag::builder().key(*key).value(value).build().map_err(Error::internal)?);
-        }
-        let call = self
-            .client()
-            .await
-            .assume_role()
-            .role_arn(&role.arn)
-            .role_session_name(assumption.session_name)
-            .duration_seconds(i32::try_from(assumption.duration_seconds).unwrap_or(i32::MAX))
-            .set_external_id(role.external_id.as_ref().map(|id| id.expose().to_owned()))
-            .set_tags((!tags.is_empty()).then_some(tags));
-        let answer = call.send().await.map_err(|error| refused(role, assumption.duration_seconds, error))?;
-        answer.credentials.ok_or_else(nothing)
-    }
-
-    /// Unsigned: no credentials of ours are looked for.
-    async fn assume_with_web_identity(&self, assumption: &Assumption<'_>) -> Result<aws_sdk_sts::types::Credentials> {
-        let role = assumption.role;
-        let call = self
-            .client()
-            .await
-            .assume_role_with_web_identity()
-            .role_arn(&role.arn)
-            .role_session_name(assumption.session_name)
-            .web_identity_token(assumption.id_token.expose())
-            .duration_seconds(i32::try_from(assumption.duration_seconds).unwrap_or(i32::MAX));
-        let answer = call.send().await.map_err(|error| refused(role, assumption.duration_seconds, error))?;
-        answer.credentials.ok_or_else(nothing)
     }
 }
 
@@ -226,43 +205,26 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-fn nothing() -> Error {
-    Error::new(Code::UpstreamFailed, "AWS STS answered without whole credentials; try again")
-}
-
 /// What the caller learns of a call that failed.
 fn refused<E, R>(role: &Role, duration_seconds: u32, error: SdkError<E, R>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
-    let text = Text::of(&error);
-    let Some(refusal) = error.as_service_error() else {
-        return match error {
-            SdkError::DispatchFailure(failure) if !(failure.is_io() || failure.is_timeout()) => Error::new(
-                Code::UpstreamFailed,
-                "authd has no AWS credentials of its own to ask for the role with: give it AWS_ACCESS_KEY_ID and \
-                 AWS_SECRET_ACCESS_KEY, a profile, or a role of the machine it runs on",
-            )
-            .because(text),
-            SdkError::ResponseError(_) => {
-                Error::new(Code::UpstreamFailed, "AWS STS answered what cannot be read").because(text)
-            }
-            _ => Error::unavailable("AWS STS does not answer; try again", text).retry_after(5),
-        };
+    let refusal = match &error {
+        SdkError::ServiceError(refused) => {
+            let (code, message) = (refused.err().code(), refused.err().message());
+            explain::explain(role, duration_seconds, code.unwrap_or_default(), message.unwrap_or_default())
+        }
+        SdkError::DispatchFailure(failure) if !(failure.is_io() || failure.is_timeout()) => Error::new(
+            Code::UpstreamFailed,
+            "authd has no AWS credentials of its own to ask for the role with: give it AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY, a profile, or a role of the machine it runs on",
+        ),
+        SdkError::ResponseError(_) => Error::new(Code::UpstreamFailed, "AWS STS answered what cannot be read"),
+        _ => Error::new(Code::Unavailable, "AWS STS does not answer; try again").retry_after(5),
     };
-    let (code, message) = (refusal.code().unwrap_or_default(), refusal.message().unwrap_or_default());
-    explain::explain(role, duration_seconds, code, message).because(text)
-}
-
-/// The text of an SDK error, for the log: only what its layers say of themselves. The SDK's own way to print an error
-/// quotes the raw answer, and an answer that could not be read may still hold credentials.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Text(String);
-
-impl Text {
-    fn of(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self(Chain(error).to_string())
-    }
+    // Only what the layers of the error say of themselves. The SDK's own way to print it quotes the raw answer, and an
+    // answer that could not be read may still hold credentials.
+    refusal.because(Chain(&error).to_string())
 }

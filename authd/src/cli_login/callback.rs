@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use shared::id::SessionId;
 use shared::secret::Secret;
-use subtle::ConstantTimeEq;
 
-use super::CliLogin;
 use super::model::{self, Device, Login, Phase, SignedIn};
+use super::{CliLogin, by_device, to_its_end};
 use crate::call::Call;
-use crate::caller::Caller;
 use crate::env::{MINUTE, Millis};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::oidc_client::ProviderError;
 
 /// How often the provider may fail before it took the code; then the login ends.
@@ -33,8 +31,11 @@ pub struct Answer {
 pub enum Outcome {
     /// No login waits for this: it has ended, was used, or never was.
     Gone,
-    /// The person said no.
-    Denied,
+    /// The person said no: the device gets nothing more.
+    Denied {
+        /// Until when AWS takes the credentials that it was given before, if it was.
+        credentials_until: Option<Millis>,
+    },
     /// The provider failed before anything was spent: the same page can be loaded again.
     TryAgain(String),
     /// The provider sent the browser back without a code: only another sign-in there helps.
@@ -52,8 +53,7 @@ pub enum Outcome {
 impl CliLogin {
     /// Completes a login. It runs to its end even when the browser goes away, since a code can be spent only once.
     pub async fn complete(self: Arc<Self>, call: Call, answer: Answer) -> Result<Outcome> {
-        let running = tokio::spawn(async move { self.run_callback(call, answer).await });
-        running.await.map_err(Error::internal)?
+        to_its_end(async move { self.run_callback(call, answer).await }).await
     }
 
     async fn run_callback(&self, call: Call, answer: Answer) -> Result<Outcome> {
@@ -74,13 +74,12 @@ impl CliLogin {
                     return Ok(Outcome::Gone);
                 }
                 self.end_pending(&call, &answer.state, &mut login, Phase::Denied, "declined at the provider").await?;
-                return Ok(Outcome::Denied);
+                return Ok(Outcome::Denied { credentials_until: None });
             }
             Err(error) => {
                 tracing::warn!(provider = name, error, "the provider sent somebody back without a code");
-                return Ok(Outcome::SignInAgain(format!(
-                    "the identity provider {name} could not sign you in ({error})"
-                )));
+                let reason = format!("the identity provider {name} could not sign you in ({error})");
+                return Ok(Outcome::SignInAgain(reason));
             }
         };
         let now = self.base.now();
@@ -94,13 +93,13 @@ impl CliLogin {
             self.save_login(&answer.state, &login).await?;
         }
         let granted = match provider.ready(now).await {
-            Ok(()) => provider.exchange(code.expose(), login.verifier.expose(), login.nonce.expose(), now).await,
+            Ok(()) => provider.exchange(&code, &login.verifier, &login.nonce, now).await,
             // Nothing was spent yet, so even nonsense may pass.
-            Err(ProviderError::Unusable(reason)) => Err(ProviderError::Unavailable(reason.into())),
+            Err(ProviderError::Unusable(reason)) => Err(ProviderError::Unavailable(reason)),
             Err(error) => Err(error),
         };
-        let grant = match granted {
-            Ok(grant) => grant,
+        let (identity, tokens) = match granted {
+            Ok(granted) => granted,
             Err(error) => {
                 let may_pass = matches!(error, ProviderError::Unavailable(_)) && login.failures < MAX_FAILURES;
                 let error = error.explain(&name);
@@ -122,13 +121,11 @@ impl CliLogin {
             }
         };
         let release = login.poll_challenge.is_some().then(|| model::release(&self.base.env));
-        let user = grant.identity.display().to_owned();
+        let user = identity.display().to_owned();
         login.ends_at = login.ends_at.max(self.base.now() + COMPLETION);
         login.phase = Phase::SignedIn(Box::new(SignedIn {
-            identity: grant.identity,
-            id_token: grant.id_token,
-            id_expires_at: grant.id_expires_at,
-            refresh_token: grant.refresh_token,
+            identity,
+            tokens,
             release: release.as_ref().map(model::release_hash),
             session: SessionId(self.base.env.uuid()),
         }));
@@ -143,26 +140,21 @@ impl CliLogin {
     }
 
     /// The person pressed Deny: only who was shown the release can. A session that began meanwhile ends.
-    pub async fn deny(&self, call: Call, state: &str, release: &Secret) -> Result<Denial> {
-        let Some(mut login) = self.find_login(state).await? else { return Ok(Denial::Gone) };
-        let (session, user) = match &login.phase {
-            Phase::SignedIn(signed_in) => {
-                let expected = signed_in.release.unwrap_or_default();
-                let given = model::release_hash(release);
-                if signed_in.release.is_none() || !bool::from(given.as_slice().ct_eq(&expected)) {
-                    return Ok(Denial::Gone);
-                }
-                (signed_in.session, signed_in.identity.display().to_owned())
+    pub async fn deny(&self, call: Call, state: &str, release: &Secret) -> Result<Outcome> {
+        let Some(mut login) = self.find_login(state).await? else { return Ok(Outcome::Gone) };
+        let (session, call) = match &login.phase {
+            Phase::SignedIn(signed_in) if signed_in.is_release(release) => {
+                (signed_in.session, by_device(&call, &signed_in.identity))
             }
-            Phase::Denied => return Ok(Denial::Denied { credentials_until: None }),
-            Phase::Waiting | Phase::Ended => return Ok(Denial::Gone),
+            Phase::Denied => return Ok(Outcome::Denied { credentials_until: None }),
+            Phase::SignedIn(_) | Phase::Waiting | Phase::Ended => return Ok(Outcome::Gone),
         };
-        let call = call.of(Caller::Device { user });
         // First the login, then the session: whoever is being authorized looks at the login once more after the session
         // exists, so one of the two sees the other.
         self.end_pending(&call, state, &mut login, Phase::Denied, "denied on the page").await?;
         let session = self.sessions.end_device(&call, session, "cli_login.deny", "denied").await?;
-        Ok(Denial::Denied { credentials_until: session.and_then(|session| session.credentials_until(self.base.now())) })
+        let credentials_until = session.and_then(|session| session.credentials_until(self.base.now()));
+        Ok(Outcome::Denied { credentials_until })
     }
 
     /// Ends a login before anybody got credentials, and remembers why.
@@ -178,16 +170,4 @@ impl CliLogin {
         self.base.ledger.refuse(call, "cli_login.callback", None, outcome, detail).await?;
         Ok(())
     }
-}
-
-/// What pressing Deny came to.
-#[derive(Clone, Copy, Debug)]
-pub enum Denial {
-    /// There is nothing to deny.
-    Gone,
-    /// The device gets nothing more.
-    Denied {
-        /// Until when AWS takes the credentials that it was given before, if it was.
-        credentials_until: Option<Millis>,
-    },
 }

@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::id::SessionId;
 use shared::secret::Secret;
-use zeroize::Zeroizing;
 
-use super::{CliLogin, model};
-use crate::aws::{Assumption, Credentials, Role};
+use super::{CliLogin, model, seal};
+use crate::aws::{Credentials, Role};
 use crate::env::{MINUTE, Millis, SECOND};
 use crate::error::{Error, Result};
 use crate::oidc_client::Identity;
@@ -48,14 +47,11 @@ impl CliLogin {
     /// What AWS answered before, if it still lives long enough.
     pub(super) async fn find_credentials(&self, wanted: Wanted<'_>) -> Result<Option<Credentials>> {
         let key = wanted.key();
-        let sealed = match self.base.ephemeral.get(&key).await {
-            Ok(sealed) => sealed,
-            Err(error) => {
-                // Slower, but not less: AWS is asked instead.
-                tracing::warn!(%error, "AWS credentials that were made before cannot be looked up");
-                None
-            }
-        };
+        let sealed = self.base.ephemeral.get(&key).await.unwrap_or_else(|error| {
+            // Slower, but not less: AWS is asked instead.
+            tracing::warn!(%error, "AWS credentials that were made before cannot be looked up");
+            None
+        });
         let Some(sealed) = sealed else { return Ok(None) };
         let Ok(opened) = self.base.keys.open(&key, &sealed) else { return Ok(None) };
         let kept: Kept = serde_json::from_slice(&opened).map_err(Error::internal)?;
@@ -70,20 +66,12 @@ impl CliLogin {
         identity: &Identity,
         id_token: &Secret,
     ) -> Result<Credentials> {
-        let credentials = self
-            .aws
-            .assume(Assumption {
-                role: wanted.role,
-                session_name: &model::session_name(identity),
-                tags: model::session_tags(identity, provider),
-                id_token,
-                duration_seconds: wanted.duration_seconds,
-            })
-            .await?;
+        let (session_name, tags) = (model::session_name(identity), model::session_tags(identity, provider));
+        let Wanted { role, duration_seconds, .. } = wanted;
+        let credentials = self.aws.assume(role, duration_seconds, &session_name, &tags, id_token).await?;
         let kept = Kept { credentials, made_at: self.base.now() };
         let key = wanted.key();
-        let clear = Zeroizing::new(serde_json::to_vec(&kept).map_err(Error::internal)?);
-        let sealed = self.base.keys.seal(&key, &clear).map_err(Error::internal)?;
+        let sealed = seal(&self.base.keys, &key, &kept)?;
         let ttl = (kept.credentials.expires_at - kept.made_at).max(1);
         // What cannot be kept is asked for again next time.
         if let Err(error) = self.base.ephemeral.put(&key, &sealed, ttl).await {

@@ -1,9 +1,7 @@
 //! Where pending logins are kept: sealed, in what may vanish, until they end by themselves.
 
-use zeroize::Zeroizing;
-
-use super::CliLogin;
 use super::model::{self, Login};
+use super::{CliLogin, seal};
 use crate::env::Millis;
 use crate::error::{Error, Result};
 
@@ -28,8 +26,7 @@ impl CliLogin {
 
     pub(super) async fn save_login(&self, state: &str, login: &Login) -> Result<()> {
         let key = model::key(state);
-        let clear = Zeroizing::new(serde_json::to_vec(login).map_err(Error::internal)?);
-        let sealed = self.base.keys.seal(&key, &clear).map_err(Error::internal)?;
+        let sealed = seal(&self.base.keys, &key, login)?;
         self.base.ephemeral.put(&key, &sealed, self.left(login)).await?;
         Ok(())
     }

@@ -21,16 +21,22 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::id::SessionId;
 use shared::problem::Code;
+use zeroize::Zeroizing;
 
-pub use self::callback::{Answer, Denial, Outcome};
+pub use self::callback::{Answer, Outcome};
 pub use self::model::Device;
 use crate::aws::{Aws, Role};
 use crate::base::Base;
+use crate::call::Call;
+use crate::caller::Caller;
+use crate::db::{DbError, Statement};
 use crate::error::{Error, Result};
 use crate::keyed_mutex::{KeyGuard, KeyedMutex};
-use crate::oidc_client::{self, Client, Http};
+use crate::keys::KeyRing;
+use crate::oidc_client::{self, Client, Http, Identity};
 use crate::registry::Registry;
-use crate::sessions::Sessions;
+use crate::sessions::model::DeviceSession;
+use crate::sessions::{self, Sessions};
 
 /// How long one renewal of a device waits for the others: longer than a renewal can take, unless several fail before.
 const TURN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -124,4 +130,34 @@ impl CliLogin {
             Error::unavailable("this device is being renewed already and it takes long; try again", late)
         })
     }
+    /// The session of a device, unless it has ended or expired.
+    async fn find_live(&self, session: SessionId) -> Result<Option<DeviceSession>> {
+        let found = sessions::store::find(self.base.db.as_ref(), session).await?;
+        Ok(found.filter(|session| session.is_live(self.base.now())))
+    }
+
+    /// Commits a statement that proves itself (see [`crate::ledger`]). False when it did not find what it expects.
+    async fn try_commit(&self, statement: Statement) -> Result<bool, DbError> {
+        match self.base.db.commit(vec![statement]).await {
+            Ok(_) => Ok(true),
+            Err(DbError::ExpectationFailed(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The same call by the person's device.
+fn by_device(call: &Call, identity: &Identity) -> Call {
+    call.of(Caller::Device { user: identity.display().to_owned() })
+}
+
+/// Runs something to its end even when the caller goes away.
+async fn to_its_end<T: Send + 'static>(running: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    tokio::spawn(running).await.map_err(Error::internal)?
+}
+
+/// Seals a value as JSON for a context.
+fn seal<T: Serialize>(keys: &KeyRing, context: &str, value: &T) -> Result<Vec<u8>> {
+    let clear = Zeroizing::new(serde_json::to_vec(value).map_err(Error::internal)?);
+    keys.seal(context, &clear).map_err(Error::internal)
 }

@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use crate::aws::Role;
 use crate::env::{Env, Millis};
 use crate::error::{Error, Result};
-use crate::oidc_client::Identity;
+use crate::oidc_client::{Identity, ProviderTokens};
 
 /// The longest text that a device says about itself, in characters.
 const MAX_LABEL: usize = 128;
@@ -63,13 +63,19 @@ pub enum Phase {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SignedIn {
     pub identity: Identity,
-    pub id_token: Secret,
-    pub id_expires_at: Millis,
-    pub refresh_token: Option<Secret>,
+    #[serde(flatten)]
+    pub tokens: ProviderTokens,
     /// SHA-256 of the release; absent in an unbound login.
     pub release: Option<[u8; 32]>,
     /// The session that this login will become, chosen now so that it becomes one at most.
     pub session: SessionId,
+}
+
+impl SignedIn {
+    /// Whether it is the release of this login, however it was typed.
+    pub fn is_release(&self, given: &Secret) -> bool {
+        self.release.is_some_and(|release| release_hash(given).as_slice().ct_eq(&release).into())
+    }
 }
 
 impl Device {

@@ -7,20 +7,18 @@ use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, StartLogin, S
 use shared::op::Operation;
 use shared::problem::Code;
 use shared::secret::Secret;
-use subtle::ConstantTimeEq;
 
 use super::credentials::Wanted;
 use super::model::{self, Device, Login, Phase, SignedIn};
-use super::renewal::Tokens;
-use super::{CliLogin, refresh_token};
+use super::renewal::context;
+use super::{CliLogin, by_device, refresh_token, seal, to_its_end};
 use crate::aws::{Credentials, Role};
 use crate::call::Call;
-use crate::caller::Caller;
 use crate::env::{DAY, MINUTE, Millis, SECOND};
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Refused};
 use crate::network;
-use crate::oidc_client::{Authorization, Client};
+use crate::oidc_client::Client;
 use crate::sessions;
 use crate::sessions::model::{Attributes, DeviceSession, seconds};
 
@@ -40,10 +38,8 @@ impl CliLogin {
                 return Err(Error::new(Code::InvalidToken, "this is not the poll secret of this login"));
             }
             (Some(_), None) => {
-                return Err(Error::new(
-                    Code::Unauthenticated,
-                    "the status needs the poll secret: Authorization: Bearer <poll secret>",
-                ));
+                let detail = "the status needs the poll secret: Authorization: Bearer <poll secret>";
+                return Err(Error::new(Code::Unauthenticated, detail));
             }
             (None, _) if self.config.allow_unbound_polling => {}
             (None, _) => return Ok(LoginAnswer::Expired),
@@ -54,9 +50,9 @@ impl CliLogin {
             Phase::Ended => return Ok(LoginAnswer::Expired),
             Phase::SignedIn(signed_in) => signed_in,
         };
-        if let Some(expected) = &signed_in.release {
+        if signed_in.release.is_some() {
             let Some(release) = &op.release else { return Ok(LoginAnswer::Pending) };
-            if !bool::from(model::release_hash(release).as_slice().ct_eq(expected)) {
+            if !signed_in.is_release(release) {
                 if self.count_wrong_release(&op.state, &login).await? < WRONG_RELEASES {
                     return Ok(LoginAnswer::Pending);
                 }
@@ -65,26 +61,24 @@ impl CliLogin {
                 return Ok(LoginAnswer::Expired);
             }
         }
-        // It runs to its end even when the caller goes away: the answer can be asked for again.
+        // The answer can be asked for again.
         let this = self.clone();
-        let running = tokio::spawn(async move { this.authorize(call, op.state, login).await });
-        running.await.map_err(Error::internal)?
+        to_its_end(async move { this.authorize(call, op.state, login).await }).await
     }
 
     pub(super) async fn start(&self, call: Call, op: StartLogin) -> Result<StartedLogin> {
         let device = Device::parse(&op, call.address)?;
-        match &op.poll_challenge {
-            Some(challenge) if model::is_token(challenge) => {}
-            Some(_) => {
-                return Err(Error::field("poll_challenge", "base64url(SHA-256(poll secret)), unpadded: 43 characters"));
-            }
-            None if self.config.allow_unbound_polling => {}
-            None => {
-                return Err(Error::field(
-                    "poll_challenge",
-                    "missing: this program is too old for a safe login; update it (auth-login), or an administrator sets cli.allow_unbound_polling",
-                ));
-            }
+        let complaint = match &op.poll_challenge {
+            Some(challenge) if model::is_token(challenge) => None,
+            Some(_) => Some("base64url(SHA-256(poll secret)), unpadded: 43 characters"),
+            None if self.config.allow_unbound_polling => None,
+            None => Some(
+                "missing: this program is too old for a safe login; update it (auth-login), or an administrator sets \
+                 cli.allow_unbound_polling",
+            ),
+        };
+        if let Some(complaint) = complaint {
+            return Err(Error::field("poll_challenge", complaint));
         }
         if op.loopback_port.is_some_and(|port| port < 1024) {
             return Err(Error::field("loopback_port", "from 1024 to 65535"));
@@ -96,9 +90,9 @@ impl CliLogin {
         let env = &self.base.env;
         let (state, nonce, verifier) = (model::token(env), model::token(env), model::token(env));
         let now = self.base.now();
-        let authorization = Authorization { state: &state, nonce: &nonce, challenge: &model::challenge(&verifier) };
         let name = provider.config.name.clone();
-        let auth_url = provider.authorize_url(authorization, now).await.map_err(|error| error.explain(&name))?;
+        let auth_url = provider.authorize_url(&state, &nonce, &model::challenge(&verifier), now).await;
+        let auth_url = auth_url.map_err(|error| error.explain(&name))?;
         let seconds = i64::try_from(self.config.login_seconds).unwrap_or(300);
         let login = Login {
             provider: name,
@@ -126,12 +120,10 @@ impl CliLogin {
         }
         let default = &self.config.default_provider;
         self.provider(default).or(self.providers.first()).ok_or_else(|| {
-        Error::new(
-            Code::Conflict,
-            "no identity provider is configured: set COGNITO_DOMAIN, COGNITO_CLIENT_ID and COGNITO_USER_POOL_ID, or a \
-             [[provider]] in authd.toml",
-        )
-    })
+            let detail = "no identity provider is configured: set COGNITO_DOMAIN, COGNITO_CLIENT_ID and \
+                          COGNITO_USER_POOL_ID, or a [[provider]] in authd.toml";
+            Error::new(Code::Conflict, detail)
+        })
     }
 
     /// Each start costs a row and perhaps a call to the provider: an address has only so many.
@@ -149,7 +141,7 @@ impl CliLogin {
     /// Makes the device session, once, and answers credentials.
     async fn authorize(&self, call: Call, state: String, login: Login) -> Result<LoginAnswer> {
         let Phase::SignedIn(signed_in) = &login.phase else { return Ok(LoginAnswer::Pending) };
-        let call = call.of(Caller::Device { user: signed_in.identity.display().to_owned() });
+        let call = by_device(&call, &signed_in.identity);
         let _turn = self.turn(signed_in.session).await?;
         let existing = sessions::store::find(self.base.db.as_ref(), signed_in.session).await?;
         // Once the device has used its refresh token, the login is over.
@@ -160,8 +152,8 @@ impl CliLogin {
         if existing.is_none() && self.absolute_end(self.base.now(), signed_in.identity.auth_time) <= self.base.now() {
             let (name, days) = (&login.provider, self.config.max_days);
             let detail = format!(
-                "the identity provider {name} still had a sign-in from more than {days} days ago (cli.max_days); sign out \
-             there, start again and sign in anew"
+                "the identity provider {name} still had a sign-in from more than {days} days ago (cli.max_days); sign \
+                 out there, start again and sign in anew"
             );
             return Err(Error::new(Code::Forbidden, detail));
         }
@@ -170,7 +162,9 @@ impl CliLogin {
         // AWS first: a login that cannot end in credentials leaves no session behind.
         let credentials = match self.find_credentials(wanted).await? {
             Some(credentials) => credentials,
-            None => self.make_credentials(wanted, &login.provider, &signed_in.identity, &signed_in.id_token).await?,
+            None => {
+                self.make_credentials(wanted, &login.provider, &signed_in.identity, &signed_in.tokens.id_token).await?
+            }
         };
         let session = match existing {
             Some(session) => session,
@@ -194,11 +188,6 @@ impl CliLogin {
         credentials_until: Millis,
     ) -> Result<DeviceSession> {
         let now = self.base.now();
-        let tokens = Tokens {
-            id_token: signed_in.id_token.clone(),
-            id_expires_at: signed_in.id_expires_at,
-            refresh_token: signed_in.refresh_token.clone(),
-        };
         let session = DeviceSession {
             id: signed_in.session,
             generation: 0,
@@ -211,7 +200,7 @@ impl CliLogin {
             os: login.device.os.clone(),
             client_version: login.device.client_version.clone(),
             address: login.device.address.map(|address| address.to_string()),
-            sealed: Some(tokens.seal(&self.base.keys, signed_in.session)?),
+            sealed: Some(seal(&self.base.keys, &context(signed_in.session), &signed_in.tokens)?),
             attributes: Attributes {
                 identity: signed_in.identity.clone(),
                 role: role.name.clone(),
@@ -219,13 +208,13 @@ impl CliLogin {
             },
         };
         let change = Change::new(LoginStatus::INFO.name, session.id)
-            .with(sessions::store::insert(&session, self.base.env.uuid().to_string())?);
-        let change = change.detail([
-            ("user", Some(signed_in.identity.display().into())),
-            ("provider", Some(login.provider.as_str().into())),
-            ("role", Some(role.name.as_str().into())),
-            ("device", login.device.name.clone().map(Into::into)),
-        ]);
+            .with(sessions::store::insert(&session, self.base.env.uuid().to_string())?)
+            .detail([
+                ("user", Some(signed_in.identity.display().into())),
+                ("provider", Some(login.provider.as_str().into())),
+                ("role", Some(role.name.as_str().into())),
+                ("device", login.device.name.clone().map(Into::into)),
+            ]);
         match self.base.ledger.commit(call, change).await {
             Ok(_) => Ok(session),
             // Another node was first with the same login.
@@ -275,15 +264,11 @@ impl CliLogin {
 /// Who may use a role is decided after the sign-in; that it exists can be said before.
 fn check_role(roles: &[Role], asked: Option<&str>) -> Result<()> {
     if roles.is_empty() {
-        return Err(Error::new(
-            Code::Conflict,
-            "no AWS role is configured: set STS_ROLE_ARN, or a [[role]] in authd.toml",
-        ));
+        let detail = "no AWS role is configured: set STS_ROLE_ARN, or a [[role]] in authd.toml";
+        return Err(Error::new(Code::Conflict, detail));
     }
-    match asked {
-        Some(asked) if !roles.iter().any(|role| role.name == asked) => {
-            Err(Error::field("role", format!("no role is named {asked:?}")))
-        }
-        _ => Ok(()),
+    match asked.filter(|asked| !roles.iter().any(|role| role.name == *asked)) {
+        Some(unknown) => Err(Error::field("role", format!("no role is named {unknown:?}"))),
+        None => Ok(()),
     }
 }

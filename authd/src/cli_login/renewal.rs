@@ -3,26 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use shared::api::cli_login::{EndLogin, EndedLogin, LoginAnswer, RenewLogin};
 use shared::id::SessionId;
 use shared::op::Operation;
 use shared::problem::Code;
-use shared::secret::Secret;
-use zeroize::Zeroizing;
 
 use super::credentials::Wanted;
 use super::model::{self, Presented, RefreshTokenUse};
-use super::{CliLogin, refresh_token};
+use super::{CliLogin, by_device, refresh_token, seal, to_its_end};
 use crate::aws::{Credentials, Role};
 use crate::call::Call;
-use crate::caller::Caller;
-use crate::db::DbError;
 use crate::env::{HOUR, MINUTE, Millis, SECOND};
 use crate::error::{Error, Result};
 use crate::keys::KeyRing;
 use crate::ledger::{Change, Refused};
-use crate::oidc_client::ProviderError;
+use crate::oidc_client::{ProviderError, ProviderTokens};
 use crate::sessions;
 use crate::sessions::model::{DeviceSession, seconds};
 use crate::sessions::store::EndedDevice;
@@ -33,6 +28,10 @@ const LEASE: Millis = 90 * SECOND;
 const WAIT_STEP: Duration = Duration::from_millis(250);
 const WAIT_STEPS: u32 = 32;
 
+/// Pauses between two attempts to keep a token that the provider rotated: the first, doubled up to the longest.
+const KEEP_FIRST: Duration = Duration::from_millis(100);
+const KEEP_LONGEST: Duration = Duration::from_millis(800);
+
 /// How many ended sessions providers are told of at once, and how often the outbox is looked at.
 const TELL_AT_ONCE: i64 = 50;
 const TELL_PAUSE: Duration = Duration::from_secs(60);
@@ -42,32 +41,16 @@ const TELL_FIRST: Millis = MINUTE;
 const TELL_LONGEST: Millis = 2 * HOUR;
 const TELL_ATTEMPTS: i64 = 90;
 
-/// The provider's tokens of a session. Sealed in its row, never answered, never logged.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Tokens {
-    pub id_token: Secret,
-    pub id_expires_at: Millis,
-    pub refresh_token: Option<Secret>,
-}
-
-impl Tokens {
-    pub fn seal(&self, keys: &KeyRing, session: SessionId) -> Result<Vec<u8>> {
-        let clear = Zeroizing::new(serde_json::to_vec(self).map_err(Error::internal)?);
-        keys.seal(&context(session), &clear).map_err(Error::internal)
-    }
-
-    /// What cannot be opened was sealed under keys that are lost: the person signs in again.
-    fn open(keys: &KeyRing, session: SessionId, sealed: &[u8]) -> Result<Self> {
-        let clear = keys
-            .open(&context(session), sealed)
-            .map_err(|error| ended("its sealed tokens do not open").because(error))?;
-        serde_json::from_slice(&clear).map_err(Error::internal)
-    }
-}
-
-/// Binds sealed tokens to their row.
-fn context(session: SessionId) -> String {
+/// What the provider's tokens of a session are sealed for: its row.
+pub fn context(session: SessionId) -> String {
     format!("sessions.sealed:{session}")
+}
+
+/// What cannot be opened was sealed under keys that are lost: the person signs in again.
+fn open_tokens(keys: &KeyRing, session: SessionId, sealed: &[u8]) -> Result<ProviderTokens> {
+    let opened = keys.open(&context(session), sealed);
+    let clear = opened.map_err(|error| ended("its sealed tokens do not open").because(error))?;
+    serde_json::from_slice(&clear).map_err(Error::internal)
 }
 
 fn ended(why: &str) -> Error {
@@ -80,17 +63,15 @@ impl CliLogin {
             return Err(Error::field("duration_seconds", "from 900 to 43200"));
         }
         let presented = refresh_token::verify(&self.base.keys, &op.refresh_token)?;
-        // It runs to its end even when the caller goes away: what the provider rotates must be kept.
+        // What the provider rotates must be kept.
         let this = self.clone();
-        let running = tokio::spawn(async move { this.run_renewal(call, op, presented).await });
-        running.await.map_err(Error::internal)?
+        to_its_end(async move { this.run_renewal(call, op, presented).await }).await
     }
 
     async fn run_renewal(&self, call: Call, op: RenewLogin, presented: Presented) -> Result<LoginAnswer> {
         let _turn = self.turn(presented.session).await?;
         let Some(session) = self.acknowledge(&call, presented).await? else { return Ok(LoginAnswer::Expired) };
-        let user = session.attributes.identity.display().to_owned();
-        let call = call.of(Caller::Device { user });
+        let call = by_device(&call, &session.attributes.identity);
         self.known_provider(&session.provider)?;
         // Groups and configuration are looked at each time, whether AWS is asked or not.
         let role = self.role_of(&session, op.role.as_deref())?;
@@ -100,10 +81,8 @@ impl CliLogin {
             return self.answer(&session, role, credentials, generation);
         }
         let until = self.base.now() + LEASE;
-        match self.base.db.commit(vec![sessions::store::lease(session.id, until, self.base.now())]).await {
-            Ok(_) => {}
-            Err(DbError::ExpectationFailed(_)) => return self.wait(wanted, generation).await,
-            Err(error) => return Err(error.into()),
+        if !self.try_commit(sessions::store::lease(session.id, until, self.base.now())).await? {
+            return self.wait(wanted, generation).await;
         }
         let renewed = self.refresh(&call, session, &op, until).await;
         if !matches!(renewed, Ok(Some(_))) {
@@ -118,30 +97,23 @@ impl CliLogin {
 
     /// The session of a token, its predecessors retired; `None` when it has ended or expired.
     async fn acknowledge(&self, call: &Call, presented: Presented) -> Result<Option<DeviceSession>> {
-        let db = self.base.db.as_ref();
         // Another node may acknowledge the same token at the same moment: the second look treats it as a repeat.
         for _ in 0..3 {
-            let now = self.base.now();
-            let Some(mut session) = sessions::store::find(db, presented.session).await? else { return Ok(None) };
-            if !session.is_live(now) {
-                return Ok(None);
-            }
+            let Some(mut session) = self.find_live(presented.session).await? else { return Ok(None) };
             match RefreshTokenUse::of(presented.generation, session.generation) {
                 RefreshTokenUse::Again => return Ok(Some(session)),
                 RefreshTokenUse::First => {
+                    let now = self.base.now();
                     session.generation = presented.generation.into();
                     session.idle_expires_at = self.idle_end(now);
                     let statement =
                         sessions::store::acknowledge(session.id, session.generation, now, session.idle_expires_at);
-                    match db.commit(vec![statement]).await {
-                        Ok(_) => return Ok(Some(session)),
-                        Err(DbError::ExpectationFailed(_)) => {}
-                        Err(error) => return Err(error.into()),
+                    if self.try_commit(statement).await? {
+                        return Ok(Some(session));
                     }
                 }
                 RefreshTokenUse::Reused => {
-                    let caller = Caller::Device { user: session.attributes.identity.display().to_owned() };
-                    let call = call.of(caller);
+                    let call = by_device(call, &session.attributes.identity);
                     tracing::warn!(session = %session.id, "a retired refresh token was used: the session ends");
                     self.sessions.end_device(&call, session.id, RenewLogin::INFO.name, "refresh_token_reused").await?;
                     return Err(ended("a refresh token was used that had been replaced, perhaps by somebody else"));
@@ -160,10 +132,7 @@ impl CliLogin {
     /// Another node renews this session: its answer will be there soon.
     async fn wait(&self, wanted: Wanted<'_>, generation: u32) -> Result<LoginAnswer> {
         for _ in 0..WAIT_STEPS {
-            let session = sessions::store::find(self.base.db.as_ref(), wanted.session).await?;
-            let Some(session) = session.filter(|session| session.is_live(self.base.now())) else {
-                return Ok(LoginAnswer::Expired);
-            };
+            let Some(session) = self.find_live(wanted.session).await? else { return Ok(LoginAnswer::Expired) };
             if let Some(credentials) = self.find_credentials(wanted).await? {
                 return self.answer(&session, wanted.role, credentials, generation);
             }
@@ -182,7 +151,7 @@ impl CliLogin {
     ) -> Result<Option<(DeviceSession, &Role, Credentials)>> {
         let provider = self.known_provider(&session.provider)?;
         let name = session.provider.clone();
-        let mut tokens = Tokens::open(&self.base.keys, session.id, session.sealed.as_deref().unwrap_or_default())?;
+        let mut tokens = open_tokens(&self.base.keys, session.id, session.sealed.as_deref().unwrap_or_default())?;
         let mut is_vouched = false;
         if let Some(refresh_token) = &tokens.refresh_token {
             let refreshed = match provider.refresh(refresh_token, self.base.now()).await {
@@ -195,7 +164,7 @@ impl CliLogin {
             };
             if let Some(rotated) = refreshed.refresh_token {
                 tokens.refresh_token = Some(rotated);
-                if !self.keep(&session, &tokens).await? {
+                if !self.keep(session.id, &tokens).await? {
                     return Ok(None);
                 }
             }
@@ -224,54 +193,47 @@ impl CliLogin {
         session.idle_expires_at = self.idle_end(now);
         session.absolute_expires_at =
             session.absolute_expires_at.min(self.absolute_end(session.created_at, identity.auth_time));
-        session.sealed = Some(tokens.seal(&self.base.keys, session.id)?);
-        let until = session.attributes.credentials_until.max(Some(credentials.expires_at));
-        session.attributes.credentials_until = until;
+        session.sealed = Some(seal(&self.base.keys, &context(session.id), &tokens)?);
+        session.attributes.credentials_until = session.attributes.credentials_until.max(Some(credentials.expires_at));
         let change = Change::new(RenewLogin::INFO.name, session.id)
             .with([sessions::store::renew(&session, lease, now)?])
             .detail([("role", Some(role.name.as_str().into())), ("provider", Some(name.into()))]);
         match self.base.ledger.commit(call, change).await {
-            Ok(_) => return Ok(Some((session, role, credentials))),
-            Err(Refused::ExpectationFailed(sessions::store::LIVE)) => {}
-            Err(refused) => return Err(refused.into()),
-        }
-        match sessions::store::find(self.base.db.as_ref(), session.id).await? {
-            Some(session) if session.is_live(now) => {
+            Ok(_) => Ok(Some((session, role, credentials))),
+            Err(Refused::ExpectationFailed(sessions::store::LIVE)) if self.find_live(session.id).await?.is_some() => {
                 let detail = "this renewal took so long that another one began; try again";
                 Err(Error::new(Code::Unavailable, detail).retry_after(1))
             }
-            _ => Ok(None),
+            Err(Refused::ExpectationFailed(sessions::store::LIVE)) => Ok(None),
+            Err(refused) => Err(refused.into()),
         }
     }
 
     /// Keeps a rotated token before anything else happens: the old one is dead in seconds. Tries hard, since the only
     /// copy is in our hands. False when the session has ended.
-    async fn keep(&self, session: &DeviceSession, tokens: &Tokens) -> Result<bool> {
-        let sealed = tokens.seal(&self.base.keys, session.id)?;
-        for attempt in 0_u32.. {
-            match self.base.db.commit(vec![sessions::store::keep(session.id, sealed.clone())]).await {
-                Ok(_) => return Ok(true),
-                Err(DbError::ExpectationFailed(sessions::store::LIVE)) => return Ok(false),
-                Err(error) if attempt < 4 && error.is_unavailable() => {
-                    tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
+    async fn keep(&self, session: SessionId, tokens: &ProviderTokens) -> Result<bool> {
+        let sealed = seal(&self.base.keys, &context(session), tokens)?;
+        let mut pause = KEEP_FIRST;
+        loop {
+            match self.try_commit(sessions::store::keep(session, sealed.clone())).await {
+                Err(error) if error.is_unavailable() && pause <= KEEP_LONGEST => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
                 }
-                Err(error) => return Err(error.into()),
+                kept => return Ok(kept?),
             }
         }
-        Ok(false)
     }
 
     /// Ends the device's session, however old the token is: whoever has it had the session.
     pub(super) async fn logout(&self, call: Call, op: EndLogin) -> Result<EndedLogin> {
         let presented = refresh_token::verify(&self.base.keys, &op.refresh_token)?;
-        let before = sessions::store::find(self.base.db.as_ref(), presented.session).await?;
-        let Some(before) = before else {
-            return Ok(EndedLogin { status: "logged_out".into(), credentials_until: None });
-        };
-        let caller = Caller::Device { user: before.attributes.identity.display().to_owned() };
-        let call = call.of(caller);
-        let session = self.sessions.end_device(&call, presented.session, EndLogin::INFO.name, "logged_out").await?;
-        let credentials_until = session.and_then(|session| session.credentials_until(self.base.now())).map(seconds);
+        let mut credentials_until = None;
+        if let Some(session) = sessions::store::find(self.base.db.as_ref(), presented.session).await? {
+            let call = by_device(&call, &session.attributes.identity);
+            let ended = self.sessions.end_device(&call, session.id, EndLogin::INFO.name, "logged_out").await?;
+            credentials_until = ended.and_then(|session| session.credentials_until(self.base.now())).map(seconds);
+        }
         Ok(EndedLogin { status: "logged_out".into(), credentials_until })
     }
 
@@ -280,13 +242,13 @@ impl CliLogin {
     pub async fn tell_providers(&self, stop: impl Future<Output = ()>) {
         let telling = async {
             loop {
-                match self.tell_due().await {
-                    Ok(true) => continue,
-                    Ok(false) => {}
-                    Err(error) => {
-                        let source = error.source_text().map(|text| text.to_string());
-                        tracing::warn!(source, "what providers are to be told could not be read or written");
-                    }
+                let may_be_more = self.tell_due().await.unwrap_or_else(|error| {
+                    let source = error.source_text().map(|text| text.to_string());
+                    tracing::warn!(source, "what providers are to be told could not be read or written");
+                    false
+                });
+                if may_be_more {
+                    continue;
                 }
                 let _ = tokio::time::timeout(TELL_PAUSE, self.sessions.device_ended.notified()).await;
             }
@@ -304,13 +266,11 @@ impl CliLogin {
         let mut silent = Vec::new();
         for device in &due {
             let pause = (TELL_FIRST << device.attempts.clamp(0, 16)).min(TELL_LONGEST);
-            match db.commit(vec![sessions::store::claim_outbox(device, self.base.now() + pause)]).await {
-                Ok(_) => {}
-                Err(DbError::ExpectationFailed(_)) => continue,
-                Err(error) => return Err(error.into()),
+            if !self.try_commit(sessions::store::claim_outbox(device, self.base.now() + pause)).await? {
+                continue;
             }
             // A provider that does not answer must not keep the others waiting.
-            let is_told = if silent.contains(&device.provider) { false } else { self.tell(device, &mut silent).await };
+            let is_told = !silent.contains(&device.provider) && self.tell(device, &mut silent).await;
             if is_told || device.attempts >= TELL_ATTEMPTS {
                 db.commit(vec![sessions::store::delete_outbox(device)]).await?;
             }
@@ -322,14 +282,12 @@ impl CliLogin {
     /// be: a provider or a key that this node does not know may be known to another one, and what is refused to a client
     /// whose secret is wrong may be taken once it is right.
     async fn tell(&self, device: &EndedDevice, silent: &mut Vec<String>) -> bool {
-        let Ok(tokens) = Tokens::open(&self.base.keys, device.id, &device.sealed) else { return false };
+        let Ok(tokens) = open_tokens(&self.base.keys, device.id, &device.sealed) else { return false };
         let Some(token) = tokens.refresh_token else { return true };
         let Some(provider) = self.provider(&device.provider) else { return false };
         let Err(error) = provider.revoke(&token, self.base.now()).await else { return true };
-        let is_final = match &error {
-            ProviderError::Refused(code) => !matches!(code.as_str(), "invalid_client" | "unauthorized_client"),
-            ProviderError::Unavailable(_) | ProviderError::Unusable(_) => false,
-        };
+        let is_final = matches!(&error, ProviderError::Refused(code)
+            if !matches!(code.as_str(), "invalid_client" | "unauthorized_client"));
         if !is_final {
             silent.push(device.provider.clone());
         }
@@ -341,11 +299,11 @@ impl CliLogin {
 
 /// At most what is configured for the role: a longer life is the administrator's to grant.
 fn duration(role: &Role, asked: Option<u32>) -> Result<u32> {
+    let (most, name) = (role.duration_seconds, &role.name);
     match asked {
-        Some(asked) if asked > role.duration_seconds => Err(Error::field(
-            "duration_seconds",
-            format!("at most {} for the role {}", role.duration_seconds, role.name),
-        )),
-        asked => Ok(asked.unwrap_or(role.duration_seconds)),
+        Some(asked) if asked > most => {
+            Err(Error::field("duration_seconds", format!("at most {most} for the role {name}")))
+        }
+        asked => Ok(asked.unwrap_or(most)),
     }
 }

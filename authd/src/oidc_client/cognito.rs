@@ -32,14 +32,13 @@ impl Cognito {
 
     /// As a provider; an error says what is missing.
     pub fn into_provider(self) -> Result<Config, String> {
-        for (value, name) in [
+        let needed = [
             (&self.domain, "COGNITO_DOMAIN"),
             (&self.client_id, "COGNITO_CLIENT_ID"),
             (&self.user_pool_id, "COGNITO_USER_POOL_ID"),
-        ] {
-            if value.is_empty() {
-                return Err(format!("the provider cognito also needs {name}"));
-            }
+        ];
+        if let Some((_, name)) = needed.into_iter().find(|(value, _)| value.is_empty()) {
+            return Err(format!("the provider cognito also needs {name}"));
         }
         let region = match self.region.as_str() {
             "" => self.user_pool_id.split('_').next().unwrap_or_default(),
@@ -55,13 +54,13 @@ impl Cognito {
             client_id: self.client_id,
             client_secret: self.client_secret,
             redirect_uri: self.redirect_uri,
-            scopes: Vec::new(),
             groups_claim: "cognito:groups".into(),
             authorization_endpoint: format!("{domain}/oauth2/authorize"),
             token_endpoint: format!("{domain}/oauth2/token"),
             jwks_uri: format!("{issuer}/.well-known/jwks.json"),
             require_token_use: true,
             issuer,
+            ..Config::default()
         })
     }
 }

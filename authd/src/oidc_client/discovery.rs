@@ -1,20 +1,10 @@
 //! Where a provider's endpoints are: from the configuration, else from its discovery document (OpenID Connect
 //! Discovery §4), fetched at the first use.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use serde::Deserialize;
-use tokio::time::Instant;
 
-use super::Config;
-use super::ProviderError;
-use super::failure::{Failure, since};
 use super::http::Http;
-use crate::env::{HOUR, Millis, is_younger};
-
-const MAX_AGE: Millis = HOUR;
-/// While the provider does not answer, what it said before holds this long.
-const MAX_STALE: Millis = 24 * HOUR;
+use super::{Config, ProviderError};
 
 /// A provider's endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -26,55 +16,24 @@ pub struct Endpoints {
     pub revocation_endpoint: Option<String>,
 }
 
-#[derive(Debug, Default)]
-pub struct Discovery {
-    cached: Mutex<Option<(Arc<Endpoints>, Millis)>>,
-    /// Held while a fetch is under way, so that there is one at a time; how the last one failed, if it did.
-    fetching: tokio::sync::Mutex<Option<Failure>>,
-}
-
-impl Discovery {
-    pub async fn endpoints(
-        &self,
-        http: &Http,
-        provider: &Config,
-        now: Millis,
-    ) -> Result<Arc<Endpoints>, ProviderError> {
-        if let Some(endpoints) = self.fresh(now, MAX_AGE) {
-            return Ok(endpoints);
-        }
-        let asked = Instant::now();
-        let mut failed = self.fetching.lock().await;
-        let now = now + since(asked);
-        if let Some(endpoints) = self.fresh(now, MAX_AGE) {
-            return Ok(endpoints);
-        }
-        let stale = self.fresh(now, MAX_STALE);
-        if let Some(failure) = failed.as_ref().filter(|failure| failure.answers(asked, stale.is_some())) {
-            return stale.ok_or_else(|| failure.error());
-        }
-        let found = match configured(provider) {
-            Some(endpoints) => Ok(endpoints),
-            None => fetch(http, provider).await,
-        };
-        match found {
-            Ok(endpoints) => {
-                let endpoints = Arc::new(endpoints);
-                *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Some((endpoints.clone(), now));
-                *failed = None;
-                Ok(endpoints)
-            }
-            Err(error) => {
-                *failed = Some(Failure::of(&error));
-                stale.ok_or(error)
-            }
+pub async fn endpoints(http: &Http, provider: &Config) -> Result<Endpoints, ProviderError> {
+    if let Some(endpoints) = configured(provider) {
+        return Ok(endpoints);
+    }
+    let uri = format!("{}/.well-known/openid-configuration", provider.issuer.trim_end_matches('/'));
+    let document = http.get(&uri).await?;
+    let mut endpoints =
+        read(&document, &provider.issuer).map_err(|reason| ProviderError::Unusable(format!("{uri}: {reason}")))?;
+    for (own, found) in [
+        (&provider.authorization_endpoint, &mut endpoints.authorization_endpoint),
+        (&provider.token_endpoint, &mut endpoints.token_endpoint),
+        (&provider.jwks_uri, &mut endpoints.jwks_uri),
+    ] {
+        if !own.is_empty() {
+            found.clone_from(own);
         }
     }
-
-    fn fresh(&self, now: Millis, max_age: Millis) -> Option<Arc<Endpoints>> {
-        let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        cached.as_ref().filter(|(_, at)| is_younger(*at, now, max_age)).map(|(endpoints, _)| endpoints.clone())
-    }
+    Ok(endpoints)
 }
 
 /// The endpoints where the configuration names them all.
@@ -94,26 +53,6 @@ fn configured(provider: &Config) -> Option<Endpoints> {
     })
 }
 
-async fn fetch(http: &Http, provider: &Config) -> Result<Endpoints, ProviderError> {
-    let uri = format!("{}/.well-known/openid-configuration", provider.issuer.trim_end_matches('/'));
-    let answer = http.get(&uri).await.map_err(|error| ProviderError::Unavailable(error.into()))?;
-    if answer.status != 200 {
-        return Err(ProviderError::Unavailable(format!("{uri} answers {}", answer.status).into()));
-    }
-    let mut endpoints =
-        read(&answer.body, &provider.issuer).map_err(|reason| ProviderError::Unusable(format!("{uri}: {reason}")))?;
-    for (own, found) in [
-        (&provider.authorization_endpoint, &mut endpoints.authorization_endpoint),
-        (&provider.token_endpoint, &mut endpoints.token_endpoint),
-        (&provider.jwks_uri, &mut endpoints.jwks_uri),
-    ] {
-        if !own.is_empty() {
-            found.clone_from(own);
-        }
-    }
-    Ok(endpoints)
-}
-
 /// Reads a discovery document of this issuer.
 fn read(body: &[u8], issuer: &str) -> Result<Endpoints, String> {
     #[derive(Deserialize)]
@@ -126,10 +65,8 @@ fn read(body: &[u8], issuer: &str) -> Result<Endpoints, String> {
         serde_json::from_slice(body).map_err(|_| "it is not an OpenID discovery document".to_owned())?;
     // An issuer that speaks for another one could sign in anybody (RFC 9700 §4.4).
     if document.issuer != issuer {
-        return Err(format!(
-            "it is of the issuer {:?}; the configuration must say exactly that",
-            cut(&document.issuer)
-        ));
+        let issuer = cut(&document.issuer);
+        return Err(format!("it is of the issuer {issuer:?}; the configuration must say exactly that"));
     }
     let endpoints = document.endpoints;
     let plain_is_fine = is_loopback(issuer);

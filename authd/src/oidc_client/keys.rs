@@ -1,70 +1,45 @@
 //! The provider's signing keys: fetched when needed, parsed once, fetched again when a token names an unknown one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use super::ProviderError;
-use super::failure::{Failure, since};
 use super::http::Http;
-use crate::env::{HOUR, MINUTE, Millis, is_younger};
+use super::published::Published;
+use crate::env::{MINUTE, Millis, is_younger};
 
-/// Keys older than this are fetched again, so that a key that the provider took back does not live on here.
-const MAX_AGE: Millis = HOUR;
-/// While the provider does not answer, keys work this long.
-const MAX_STALE: Millis = 24 * HOUR;
 /// Fetches within a minute: tokens that name unknown keys must not turn us against the provider.
 const FETCHES_PER_MINUTE: usize = 5;
 const MAX_TOKEN: usize = 32 << 10;
 const MAX_KEYS: usize = 64;
 
 /// A key and the one algorithm that it is good for (RFC 8725 §3.1): the token has no say in it.
+#[derive(Debug)]
 struct Key {
     algorithm: Algorithm,
     key: DecodingKey,
 }
 
-struct KeySet {
-    keys: HashMap<String, Key>,
-    fetched_at: Millis,
-}
+/// Keys by their ids.
+#[derive(Debug)]
+struct KeySet(HashMap<String, Key>);
 
 /// The key set of one provider.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Keys {
-    current: Mutex<Option<Arc<KeySet>>>,
-    /// Held while a fetch is under way, so that there is one at a time.
-    fetches: tokio::sync::Mutex<Fetches>,
-}
-
-#[derive(Default)]
-struct Fetches {
-    /// When the last ones began.
-    began: Vec<Millis>,
-    /// How the last one failed, if it did.
-    failed: Option<Failure>,
-}
-
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keys")
-    }
+    set: Published<KeySet>,
+    /// When the last fetches began.
+    began: Mutex<Vec<Millis>>,
 }
 
 impl Keys {
     /// Makes sure that there are keys, before anything that cannot be repeated is done.
     pub async fn ready(&self, http: &Http, uri: &str, now: Millis) -> Result<(), ProviderError> {
-        match self.current().filter(|set| is_younger(set.fetched_at, now, MAX_AGE)) {
-            Some(_) => Ok(()),
-            None => match self.fetch(http, uri, now, None).await {
-                Err(_) if self.current().is_some_and(|set| is_younger(set.fetched_at, now, MAX_STALE)) => Ok(()),
-                fetched => fetched,
-            },
-        }
+        self.set.find(now, |now| self.fetch(http, uri, now)).await.map(drop)
     }
 
     /// The claims of a token whose signature holds.
@@ -85,12 +60,10 @@ impl Keys {
             return Err(unusable("it demands an extension that is not known here"));
         }
         let kid = header.kid.as_deref().unwrap_or_default();
-        self.ready(http, uri, now).await?;
-        let seen = self.current();
-        if seen.as_ref().is_none_or(|set| set.find(kid).is_none()) {
-            self.fetch(http, uri, now, seen.as_ref()).await?;
+        let mut set = self.set.find(now, |now| self.fetch(http, uri, now)).await?;
+        if set.find(kid).is_none() {
+            set = self.set.find_newer(&set, now, |now| self.fetch(http, uri, now)).await?;
         }
-        let set = self.current().ok_or_else(|| unusable("the provider has no keys"))?;
         let key = set.find(kid).ok_or_else(|| unusable("signed by a key that the provider does not publish"))?;
         if key.algorithm != header.alg {
             return Err(unusable("signed by another algorithm than its key's"));
@@ -105,51 +78,23 @@ impl Keys {
         Ok(data.claims)
     }
 
-    fn current(&self) -> Option<Arc<KeySet>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Fetches, unless somebody else did since the caller looked (`seen`), or there were too many fetches lately.
-    async fn fetch(
-        &self,
-        http: &Http,
-        uri: &str,
-        now: Millis,
-        seen: Option<&Arc<KeySet>>,
-    ) -> Result<(), ProviderError> {
-        let asked = Instant::now();
-        let mut fetches = self.fetches.lock().await;
-        let now = now + since(asked);
-        if let Some(current) = self.current() {
-            let is_news = seen.is_some_and(|seen| !Arc::ptr_eq(seen, &current));
-            let is_fresh = seen.is_none() && is_younger(current.fetched_at, now, MAX_AGE);
-            if is_news || is_fresh {
-                return Ok(());
-            }
-        }
-        let has_stale = seen.is_none() && self.current().is_some();
-        if let Some(failure) = fetches.failed.as_ref().filter(|failure| failure.answers(asked, has_stale)) {
-            return Err(failure.error());
-        }
-        fetches.began.retain(|at| is_younger(*at, now, MINUTE));
-        if fetches.began.len() >= FETCHES_PER_MINUTE {
+    async fn fetch(&self, http: &Http, uri: &str, now: Millis) -> Result<KeySet, ProviderError> {
+        if self.is_too_often(now) {
             return Err(ProviderError::Unavailable("its keys were fetched too often within a minute".into()));
         }
-        fetches.began.push(now);
-        let fetched = self.get(http, uri, now).await;
-        fetches.failed = fetched.as_ref().err().map(Failure::of);
-        fetched
+        let document = http.get(uri).await?;
+        parse(&document).map_err(|reason| ProviderError::Unusable(format!("its key set is not usable: {reason}")))
     }
 
-    async fn get(&self, http: &Http, uri: &str, now: Millis) -> Result<(), ProviderError> {
-        let answer = http.get(uri).await.map_err(|error| ProviderError::Unavailable(error.into()))?;
-        if answer.status != 200 {
-            return Err(ProviderError::Unavailable(format!("{uri} answers {}", answer.status).into()));
+    /// Counts a fetch, if there were not too many lately.
+    fn is_too_often(&self, now: Millis) -> bool {
+        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        began.retain(|at| is_younger(*at, now, MINUTE));
+        let is_too_often = began.len() >= FETCHES_PER_MINUTE;
+        if !is_too_often {
+            began.push(now);
         }
-        let keys = parse(&answer.body)
-            .map_err(|reason| ProviderError::Unusable(format!("its key set is not usable: {reason}")))?;
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(KeySet { keys, fetched_at: now }));
-        Ok(())
+        is_too_often
     }
 }
 
@@ -157,14 +102,14 @@ impl KeySet {
     /// By its id. A token that names no key is taken only where there is no choice.
     fn find(&self, kid: &str) -> Option<&Key> {
         match kid {
-            "" if self.keys.len() == 1 => self.keys.values().next(),
-            kid => self.keys.get(kid),
+            "" if self.0.len() == 1 => self.0.values().next(),
+            kid => self.0.get(kid),
         }
     }
 }
 
 /// Every key that can sign; keys of unknown kinds are left out, since providers publish those too.
-fn parse(body: &[u8]) -> Result<HashMap<String, Key>, &'static str> {
+fn parse(body: &[u8]) -> Result<KeySet, &'static str> {
     #[derive(serde::Deserialize)]
     struct Document {
         keys: Vec<Value>,
@@ -181,7 +126,7 @@ fn parse(body: &[u8]) -> Result<HashMap<String, Key>, &'static str> {
             Some((jwk.common.key_id.unwrap_or_default(), Key { algorithm, key }))
         })
         .collect();
-    if keys.is_empty() { Err("it holds no key that can sign ID tokens") } else { Ok(keys) }
+    if keys.is_empty() { Err("it holds no key that can sign ID tokens") } else { Ok(KeySet(keys)) }
 }
 
 /// The algorithm by the key's own word, or by its kind; symmetric ones never, whatever the key says.
@@ -232,18 +177,6 @@ mod tests {
         assert_eq!(of(other), None);
         assert_eq!(of(json!({"kty": "oct", "kid": "o", "alg": "HS256", "k": "c2VjcmV0"})), None);
         assert_eq!(of(json!({"kty": "EC", "crv": "P-256", "alg": "ES384", "x": "AA", "y": "AA"})), None);
-    }
-
-    #[tokio::test]
-    async fn keys_of_a_clock_that_was_set_back_are_fetched_again() {
-        let (http, now) = (Http::default(), 100 * HOUR);
-        for (fetched_at, is_ready) in [(now, true), (now + 1, true), (now - 25 * HOUR, false), (now + HOUR, false)] {
-            let keys = Keys::default();
-            *keys.current.lock().unwrap() = Some(Arc::new(KeySet { keys: HashMap::new(), fetched_at }));
-            // Nobody listens there.
-            let ready = keys.ready(&http, "http://127.0.0.1:1/", now).await;
-            assert_eq!(ready.is_ok(), is_ready, "fetched at {fetched_at}");
-        }
     }
 
     #[test]

@@ -5,23 +5,25 @@
 
 mod cognito;
 mod discovery;
-mod failure;
 mod http;
 mod id_token;
 mod keys;
+mod published;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use shared::problem::Code;
 use shared::secret::{Secret, redacted};
+use shared::wire::encode_pairs;
 
 pub use self::cognito::Cognito;
-use self::discovery::{Discovery, Endpoints};
+use self::discovery::Endpoints;
+use self::http::Answer;
 pub use self::http::Http;
-use self::http::{Answer, encode};
 pub use self::id_token::Identity;
 use self::keys::Keys;
+use self::published::Published;
 use crate::env::Millis;
 use crate::error::Error;
 
@@ -54,10 +56,11 @@ pub struct Config {
 const MAX_TOKEN: usize = 32 << 10;
 
 /// Why a provider did not do what was asked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum ProviderError {
-    /// It did not take the request: no connection, no answer in time, a failure of its own. Trying again may help.
-    Unavailable(Box<dyn std::error::Error + Send + Sync>),
+    /// It did not take the request: no connection, no answer in time, a failure of its own. Trying again may help. The
+    /// text is for the log.
+    Unavailable(String),
     /// It said no, with an error code of OAuth (RFC 6749 §5.2).
     Refused(String),
     /// It answered what cannot be used; the text is ours and safe to show.
@@ -68,8 +71,8 @@ impl ProviderError {
     /// What the caller learns.
     pub fn explain(self, provider: &str) -> Error {
         match self {
-            Self::Unavailable(source) => {
-                Error::unavailable(format!("the identity provider {provider} does not answer; try again"), source)
+            Self::Unavailable(reason) => {
+                Error::unavailable(format!("the identity provider {provider} does not answer; try again"), reason)
                     .retry_after(5)
             }
             Self::Refused(code) => {
@@ -89,10 +92,9 @@ impl ProviderError {
     }
 }
 
-/// What a provider gave us for a code or a refresh token, verified.
-#[derive(Debug)]
+/// What a provider gives us to keep for a person who signed in. Stored, sealed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProviderTokens {
-    pub identity: Identity,
     /// As signed, for STS.
     pub id_token: Secret,
     pub id_expires_at: Millis,
@@ -100,50 +102,47 @@ pub struct ProviderTokens {
     pub refresh_token: Option<Secret>,
 }
 
-/// What of one login goes into the provider's sign-in address.
-#[derive(Clone, Copy, Debug)]
-pub struct Authorization<'a> {
-    pub state: &'a str,
-    pub nonce: &'a str,
-    /// base64url(SHA-256(verifier)), RFC 7636.
-    pub challenge: &'a str,
-}
-
 /// A configured provider with what is known of it.
 #[derive(Debug)]
 pub struct Client {
     pub config: Config,
     http: Arc<Http>,
-    discovery: Discovery,
+    endpoints: Published<Endpoints>,
     keys: Keys,
 }
 
 impl Client {
     pub fn new(config: Config, http: Arc<Http>) -> Self {
-        Self { config, http, discovery: Discovery::default(), keys: Keys::default() }
+        Self { config, http, endpoints: Published::default(), keys: Keys::default() }
     }
 
     async fn endpoints(&self, now: Millis) -> Result<Arc<Endpoints>, ProviderError> {
-        self.discovery.endpoints(&self.http, &self.config, now).await
+        self.endpoints.find(now, |_| discovery::endpoints(&self.http, &self.config)).await
     }
 
-    /// Where the person signs in.
-    pub async fn authorize_url(&self, login: Authorization<'_>, now: Millis) -> Result<String, ProviderError> {
+    /// Where the person signs in. `challenge` is base64url(SHA-256(verifier)) (RFC 7636).
+    pub async fn authorize_url(
+        &self,
+        state: &str,
+        nonce: &str,
+        challenge: &str,
+        now: Millis,
+    ) -> Result<String, ProviderError> {
         let endpoints = self.endpoints(now).await?;
         let scope = self.config.scopes.join(" ");
-        let query = encode(&[
+        let query: [(&str, &str); 8] = [
             ("response_type", "code"),
             ("client_id", &self.config.client_id),
             ("redirect_uri", &self.config.redirect_uri),
             ("scope", &scope),
-            ("state", login.state),
-            ("nonce", login.nonce),
-            ("code_challenge", login.challenge),
+            ("state", state),
+            ("nonce", nonce),
+            ("code_challenge", challenge),
             ("code_challenge_method", "S256"),
-        ]);
+        ];
         let endpoint = &endpoints.authorization_endpoint;
         let separator = if endpoint.contains('?') { '&' } else { '?' };
-        Ok(format!("{endpoint}{separator}{query}"))
+        Ok(format!("{endpoint}{separator}{}", encode_pairs(query)))
     }
 
     /// Makes sure that the provider can be reached and its tokens be verified, before a code is spent.
@@ -155,39 +154,37 @@ impl Client {
     /// Trades the code that the browser brought.
     pub async fn exchange(
         &self,
-        code: &str,
-        verifier: &str,
-        nonce: &str,
+        code: &Secret,
+        verifier: &Secret,
+        nonce: &Secret,
         now: Millis,
-    ) -> Result<ProviderTokens, ProviderError> {
+    ) -> Result<(Identity, ProviderTokens), ProviderError> {
         let fields = [
             ("grant_type", "authorization_code"),
-            ("code", code),
+            ("code", code.expose()),
             ("redirect_uri", &self.config.redirect_uri),
-            ("code_verifier", verifier),
+            ("code_verifier", verifier.expose()),
         ];
-        let tokens = self.token(&fields, now).await?;
-        let Some(id_token) = tokens.id_token else {
+        let given = self.token(&fields, now).await?;
+        let Some(id_token) = given.id_token else {
             return Err(ProviderError::Unusable("it gave no ID token; the scope openid must be allowed".into()));
         };
         // The code is spent: the same page loaded again could not succeed.
-        let (identity, id_expires_at) =
-            self.verify(&id_token, Some(nonce), now).await.map_err(|error| match error {
-                ProviderError::Unavailable(source) => {
-                    tracing::warn!(provider = self.config.name, source, "an ID token could not be verified");
-                    ProviderError::Unusable("the keys that its ID token is verified with could not be fetched".into())
-                }
-                error => error,
-            })?;
-        Ok(ProviderTokens { identity, id_token, id_expires_at, refresh_token: tokens.refresh_token })
+        let verified = self.verify(&id_token, Some(nonce.expose()), now).await.map_err(|error| match error {
+            ProviderError::Unavailable(source) => {
+                tracing::warn!(provider = self.config.name, source, "an ID token could not be verified");
+                ProviderError::Unusable("the keys that its ID token is verified with could not be fetched".into())
+            }
+            error => error,
+        });
+        let (identity, id_expires_at) = verified?;
+        Ok((identity, ProviderTokens { id_token, id_expires_at, refresh_token: given.refresh_token }))
     }
 
     /// Fresh tokens of somebody who signed in before. What the provider rotated must be kept even if its ID token
     /// turns out to be unusable: that is why the two steps are apart.
-    pub async fn refresh(&self, refresh_token: &Secret, now: Millis) -> Result<Refreshed, ProviderError> {
-        let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
-        let tokens = self.token(&fields, now).await?;
-        Ok(Refreshed { id_token: tokens.id_token, refresh_token: tokens.refresh_token })
+    pub async fn refresh(&self, refresh_token: &Secret, now: Millis) -> Result<Given, ProviderError> {
+        self.token(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())], now).await
     }
 
     /// Who the token names and until when it says so, if it holds. `nonce` only right after a sign-in.
@@ -212,19 +209,18 @@ impl Client {
         if answer.status == 200 { Ok(()) } else { Err(refusal(&answer)) }
     }
 
-    async fn token(&self, fields: &[(&str, &str)], now: Millis) -> Result<Tokens, ProviderError> {
+    async fn token(&self, fields: &[(&str, &str)], now: Millis) -> Result<Given, ProviderError> {
         let endpoints = self.endpoints(now).await?;
         let answer = self.post(&endpoints.token_endpoint, fields).await?;
         if answer.status != 200 {
             return Err(refusal(&answer));
         }
-        let tokens: Tokens = serde_json::from_slice(&answer.body)
+        let given: Given = serde_json::from_slice(&answer.body)
             .map_err(|_| ProviderError::Unusable("its token endpoint answered something else than tokens".into()))?;
-        if [&tokens.id_token, &tokens.refresh_token].into_iter().flatten().any(|token| token.expose().len() > MAX_TOKEN)
-        {
+        if [&given.id_token, &given.refresh_token].into_iter().flatten().any(|token| token.expose().len() > MAX_TOKEN) {
             return Err(ProviderError::Unusable("it gave a token of more than 32 KiB".into()));
         }
-        Ok(tokens)
+        Ok(given)
     }
 
     /// As a confidential client with its secret, as a public one by its id.
@@ -234,23 +230,15 @@ impl Client {
         if basic.is_none() {
             form.push(("client_id", &self.config.client_id));
         }
-        self.http.post_form(endpoint, basic, &form).await.map_err(|error| ProviderError::Unavailable(error.into()))
+        self.http.post_form(endpoint, basic, &form).await
     }
 }
 
-/// What a refresh brought, not verified yet.
-#[derive(Debug)]
-pub struct Refreshed {
+/// What a token endpoint answered, not verified yet.
+#[derive(Debug, Deserialize)]
+pub struct Given {
     pub id_token: Option<Secret>,
     pub refresh_token: Option<Secret>,
-}
-
-#[derive(Deserialize)]
-struct Tokens {
-    #[serde(default)]
-    id_token: Option<Secret>,
-    #[serde(default)]
-    refresh_token: Option<Secret>,
 }
 
 /// Only a 4xx with an OAuth error is a refusal; anything else may pass.
@@ -260,16 +248,16 @@ fn refusal(answer: &Answer) -> ProviderError {
         error: String,
     }
     let is_code = |code: &str| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    match serde_json::from_slice::<Refusal>(&answer.body) {
-        Ok(refusal) if (400..500).contains(&answer.status) && answer.status != 429 && is_code(&refusal.error) => {
-            match refusal.error.as_str() {
-                "temporarily_unavailable" | "server_error" | "slow_down" => {
-                    ProviderError::Unavailable(refusal.error.into())
-                }
-                _ => ProviderError::Refused(refusal.error),
+    match serde_json::from_slice(&answer.body) {
+        Ok(Refusal { error: code })
+            if (400..500).contains(&answer.status) && answer.status != 429 && is_code(&code) =>
+        {
+            match code.as_str() {
+                "temporarily_unavailable" | "server_error" | "slow_down" => ProviderError::Unavailable(code),
+                _ => ProviderError::Refused(code),
             }
         }
-        _ => ProviderError::Unavailable(format!("its endpoint answers {}", answer.status).into()),
+        _ => ProviderError::Unavailable(format!("its endpoint answers {}", answer.status)),
     }
 }
 

@@ -1,64 +1,143 @@
-//! How the last fetch from a provider failed, for those who waited for it: with a provider that does not answer, callers
-//! that queue would else wait its whole time limit one after the other.
+//! What a provider publishes about itself (its endpoints, its keys): fetched when it is needed, and kept.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::ProviderError;
-use crate::env::Millis;
+use crate::env::{HOUR, Millis, is_younger};
 
+/// What is older is fetched again, so that a key that the provider took back does not live on here.
+const MAX_AGE: Millis = HOUR;
+/// While the provider does not answer, what it said before holds this long.
+const MAX_STALE: Millis = 24 * HOUR;
 /// How long what was fetched before does without another try.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// A fetch that failed.
+/// One document of a provider.
 #[derive(Debug)]
-pub struct Failure {
+pub struct Published<T> {
+    /// With the time when it was fetched.
+    kept: Mutex<Option<(Arc<T>, Millis)>>,
+    /// Held while a fetch is under way, so that there is one at a time; how the last one failed, if it did.
+    fetching: tokio::sync::Mutex<Option<Failure>>,
+}
+
+impl<T> Default for Published<T> {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), fetching: tokio::sync::Mutex::default() }
+    }
+}
+
+impl<T> Published<T> {
+    /// What is kept, else fetched. `fetch` learns what time it is by then.
+    pub async fn find<F>(&self, now: Millis, fetch: impl FnOnce(Millis) -> F) -> Result<Arc<T>, ProviderError>
+    where
+        F: Future<Output = Result<T, ProviderError>>,
+    {
+        match self.kept(now, MAX_AGE) {
+            Some(kept) => Ok(kept),
+            None => self.fetch(None, now, fetch).await,
+        }
+    }
+
+    /// What is newer than `seen`: somebody else may have fetched it since the caller looked.
+    pub async fn find_newer<F>(
+        &self,
+        seen: &Arc<T>,
+        now: Millis,
+        fetch: impl FnOnce(Millis) -> F,
+    ) -> Result<Arc<T>, ProviderError>
+    where
+        F: Future<Output = Result<T, ProviderError>>,
+    {
+        self.fetch(Some(seen), now, fetch).await
+    }
+
+    async fn fetch<F>(
+        &self,
+        seen: Option<&Arc<T>>,
+        now: Millis,
+        fetch: impl FnOnce(Millis) -> F,
+    ) -> Result<Arc<T>, ProviderError>
+    where
+        F: Future<Output = Result<T, ProviderError>>,
+    {
+        let asked = Instant::now();
+        let mut failed = self.fetching.lock().await;
+        let now = now + Millis::try_from(asked.elapsed().as_millis()).unwrap_or(Millis::MAX);
+        let is_news = |kept: &Arc<T>| seen.is_none_or(|seen| !Arc::ptr_eq(seen, kept));
+        if let Some(kept) = self.kept(now, MAX_AGE).filter(is_news) {
+            return Ok(kept);
+        }
+        let stale = self.kept(now, MAX_STALE).filter(is_news);
+        if let Some(failure) = failed.as_ref().filter(|failure| failure.answers(asked, stale.is_some())) {
+            return stale.ok_or_else(|| failure.error.clone());
+        }
+        match fetch(now).await {
+            Ok(found) => {
+                let found = Arc::new(found);
+                *self.lock() = Some((found.clone(), now));
+                *failed = None;
+                Ok(found)
+            }
+            Err(error) => {
+                *failed = Some(Failure { at: Instant::now(), error: error.clone() });
+                stale.ok_or(error)
+            }
+        }
+    }
+
+    fn kept(&self, now: Millis, max_age: Millis) -> Option<Arc<T>> {
+        self.lock().as_ref().filter(|(_, at)| is_younger(*at, now, max_age)).map(|(kept, _)| kept.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Arc<T>, Millis)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the last fetch failed, for those who waited for it: with a provider that does not answer, callers that queue would
+/// else wait its whole time limit one after the other.
+#[derive(Debug)]
+struct Failure {
     at: Instant,
-    is_unusable: bool,
-    text: String,
+    error: ProviderError,
 }
 
 impl Failure {
-    /// A failure of this moment.
-    pub fn of(error: &ProviderError) -> Self {
-        let (is_unusable, text) = match error {
-            ProviderError::Unavailable(source) => (false, source.to_string()),
-            ProviderError::Refused(text) | ProviderError::Unusable(text) => (true, text.clone()),
-        };
-        Self { at: Instant::now(), is_unusable, text }
-    }
-
     /// Whether it holds for a caller who asked at this moment: who waited while it happened shares it. Who comes later
     /// tries again, unless there is something older to go on with.
-    pub fn answers(&self, asked: Instant, has_stale: bool) -> bool {
+    fn answers(&self, asked: Instant, has_stale: bool) -> bool {
         self.at >= asked || (has_stale && self.at.elapsed() < PAUSE)
     }
-
-    pub fn error(&self) -> ProviderError {
-        if self.is_unusable {
-            ProviderError::Unusable(self.text.clone())
-        } else {
-            ProviderError::Unavailable(self.text.clone().into())
-        }
-    }
-}
-
-/// Milliseconds that have passed since.
-pub fn since(moment: Instant) -> Millis {
-    Millis::try_from(moment.elapsed().as_millis()).unwrap_or(Millis::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn down() -> ProviderError {
+        ProviderError::Unavailable("down".into())
+    }
+
     #[tokio::test]
     async fn who_waited_shares_a_failure_and_who_comes_later_tries_again() {
         let before = Instant::now();
-        let failure = Failure::of(&ProviderError::Unavailable("down".into()));
+        let failure = Failure { at: Instant::now(), error: down() };
         let after = failure.at + Duration::from_millis(1);
         assert!(failure.answers(before, false) && !failure.answers(after, false) && failure.answers(after, true));
-        assert!(matches!(failure.error(), ProviderError::Unavailable(_)));
+    }
+
+    #[tokio::test]
+    async fn what_a_clock_that_was_set_back_has_kept_is_fetched_again() {
+        let now = 100 * HOUR;
+        for (fetched_at, is_ready) in [(now, true), (now + 1, true), (now - 25 * HOUR, false), (now + HOUR, false)] {
+            let published = Published::default();
+            *published.lock() = Some((Arc::new(()), fetched_at));
+            let ready = published.find(now, |_| async { Err(down()) }).await;
+            assert_eq!(ready.is_ok(), is_ready, "fetched at {fetched_at}");
+        }
     }
 }

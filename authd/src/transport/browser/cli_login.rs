@@ -9,9 +9,9 @@ use super::Page;
 use super::form::Form;
 use super::html::{Escaped, Tone, page, redirect};
 use crate::call::{Call, RequestId};
-use crate::cli_login::{Answer, CliLogin, Denial, Device, Outcome};
+use crate::cli_login::{Answer, CliLogin, Device, Outcome};
 use crate::env::{MINUTE, Millis};
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// `GET /auth/cli/callback?state=…&code=…` or `…&error=…` (RFC 6749 §4.1.2).
 pub async fn callback(cli_login: &Arc<CliLogin>, call: Call, query: Option<&str>) -> Page {
@@ -26,10 +26,7 @@ pub async fn callback(cli_login: &Arc<CliLogin>, call: Call, query: Option<&str>
     };
     let answer = Answer { state: state.to_owned(), result, issuer: form.field("iss").map(str::to_owned) };
     let (state, request_id) = (answer.state.clone(), call.request_id);
-    match cli_login.clone().complete(call, answer).await {
-        Ok(outcome) => draw(&state, outcome),
-        Err(error) => failure(request_id, &error),
-    }
+    draw(&state, request_id, cli_login.clone().complete(call, answer).await)
 }
 
 /// `POST /auth/cli/deny` from the page that shows the release.
@@ -38,41 +35,31 @@ pub async fn deny(cli_login: &CliLogin, call: Call, body: &[u8]) -> Page {
     let fields = form.as_ref().and_then(|form| Some((form.field("state")?, form.field("release")?)));
     let Some((state, release)) = fields else { return unreadable() };
     let request_id = call.request_id;
-    match cli_login.deny(call, state, &Secret::new(release)).await {
-        Ok(Denial::Denied { credentials_until }) => denied(credentials_until),
-        Ok(Denial::Gone) => gone(),
-        Err(error) => failure(request_id, &error),
-    }
+    draw(state, request_id, cli_login.deny(call, state, &Secret::new(release)).await)
 }
 
-fn draw(state: &str, outcome: Outcome) -> Page {
+fn draw(state: &str, request_id: RequestId, outcome: Result<Outcome>) -> Page {
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => return failure(request_id, &error),
+    };
     match outcome {
-        Outcome::Gone => gone(),
-        Outcome::Denied => denied(None),
-        Outcome::TryAgain(reason) => text(
-            503,
-            "Not signed in yet",
-            Tone::Bad,
-            &[
-                &format!("{}.", capitalized(&reason)),
-                "Load this page again in a moment, or start again in the terminal.",
-            ],
+        Outcome::Gone => text(
+            410,
+            "This sign-in has ended",
+            Tone::Plain,
+            &["It took too long, or it was used already. If your terminal is still waiting, start again there."],
         ),
-        Outcome::SignInAgain(reason) => text(
-            503,
-            "Not signed in yet",
-            Tone::Bad,
-            &[
-                &format!("{}.", capitalized(&reason)),
-                "Go back to the terminal and open its link again, or start again there.",
-            ],
-        ),
-        Outcome::Failed(reason) => text(
-            502,
-            "Sign-in failed",
-            Tone::Bad,
-            &[&format!("{}.", capitalized(&reason)), "Start again in the terminal."],
-        ),
+        Outcome::Denied { credentials_until } => denied(credentials_until),
+        Outcome::TryAgain(reason) => {
+            let hint = "Load this page again in a moment, or start again in the terminal.";
+            explained(503, "Not signed in yet", &reason, hint)
+        }
+        Outcome::SignInAgain(reason) => {
+            let hint = "Go back to the terminal and open its link again, or start again there.";
+            explained(503, "Not signed in yet", &reason, hint)
+        }
+        Outcome::Failed(reason) => explained(502, "Sign-in failed", &reason, "Start again in the terminal."),
         // The state is ours and the release is of letters, digits and hyphens: nothing needs to be escaped.
         Outcome::ToDevice { port, release } => {
             redirect(format!("http://127.0.0.1:{port}/?state={state}&release={}", release.expose()))
@@ -129,15 +116,6 @@ fn minute(time: Time) -> String {
     time.to_string().chars().take(16).collect::<String>().replace('T', " ")
 }
 
-fn gone() -> Page {
-    text(
-        410,
-        "This sign-in has ended",
-        Tone::Plain,
-        &["It took too long, or it was used already. If your terminal is still waiting, start again there."],
-    )
-}
-
 fn unreadable() -> Page {
     text(400, "This link is not complete", Tone::Bad, &["Start again in the terminal."])
 }
@@ -149,9 +127,16 @@ fn failure(request_id: RequestId, error: &Error) -> Page {
         source = error.source_text().map(|text| text.to_string()),
         "a page of the CLI login failed"
     );
-    let reason = format!("{}.", capitalized(&error.detail));
     let hint = format!("Load this page again in a moment. In authd's log this is request {request_id}.");
-    text(error.code.status(), "Something is in the way", Tone::Bad, &[&reason, &hint])
+    explained(error.code.status(), "Something is in the way", &error.detail, &hint)
+}
+
+/// What is wrong, as a sentence, and what to do about it.
+fn explained(status: u16, title: &str, reason: &str, hint: &str) -> Page {
+    let mut chars = reason.chars();
+    let first = chars.next().into_iter().flat_map(char::to_uppercase);
+    let sentence: String = first.chain(chars).chain(['.']).collect();
+    text(status, title, Tone::Bad, &[&sentence, hint])
 }
 
 fn text(status: u16, title: &str, tone: Tone, paragraphs: &[&str]) -> Page {
@@ -162,9 +147,4 @@ fn text(status: u16, title: &str, tone: Tone, paragraphs: &[&str]) -> Page {
 /// An error code of OAuth, or what is left of what was sent in its place.
 fn error_code(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect()
-}
-
-fn capitalized(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
