@@ -268,12 +268,8 @@ async fn judge_again(modules: &Modules, mut caller: Caller) -> Result<Caller, Er
 
 /// Text fields as a form.
 fn form(fields: &Value) -> String {
-    let mut form = String::new();
-    for (name, value) in fields.as_object().unwrap() {
-        form.extend(["&", name, "="]);
-        shared::wire::percent_encode(value.as_str().unwrap(), &mut form);
-    }
-    form
+    let fields = fields.as_object().unwrap().iter();
+    shared::wire::encode_pairs(fields.map(|(name, value)| (name.as_str(), value.as_str().unwrap())))
 }
 
 /// The real database behind a switch and a counter.

@@ -145,28 +145,26 @@ pub fn percent_decode(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, W
     String::from_utf8(decoded).map(Cow::Owned).map_err(|_| malformed("the URL is not UTF-8"))
 }
 
-/// Appends the text so that it can stand in a query or a form (RFC 3986 unreserved characters stay).
-pub fn percent_encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
+/// The text so that it can stand in a query or a form (RFC 3986 unreserved characters stay).
+pub fn percent_encode(text: &str) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        text.bytes().try_for_each(|byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                f.write_char(char::from(byte))
+            } else {
+                write!(f, "%{byte:02X}")
+            }
+        })
+    })
 }
 
 /// `name=value` pairs as a query or a form.
 pub fn encode_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, impl AsRef<str>)>) -> String {
     let mut encoded = String::new();
     for (name, value) in pairs {
-        if !encoded.is_empty() {
-            encoded.push('&');
-        }
-        percent_encode(name, &mut encoded);
-        encoded.push('=');
-        percent_encode(value.as_ref(), &mut encoded);
+        let separator = if encoded.is_empty() { "" } else { "&" };
+        // Writing to a String cannot fail.
+        let _ = write!(encoded, "{separator}{}={}", percent_encode(name), percent_encode(value.as_ref()));
     }
     encoded
 }
@@ -345,7 +343,10 @@ pub fn encode<Op: Operation>(op: &Op) -> Result<Encoded, serde_json::Error> {
     for segment in Op::INFO.path.split('/').skip(1) {
         target.push('/');
         match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
-            Some(name) => percent_encode(&text(&fields.remove(name).unwrap_or_default()), &mut target),
+            Some(name) => {
+                let value = text(&fields.remove(name).unwrap_or_default());
+                let _ = write!(target, "{}", percent_encode(&value));
+            }
             None => target.push_str(segment),
         }
     }

@@ -73,12 +73,10 @@ impl CliLogin {
         let Some(session) = self.acknowledge(&call, presented).await? else { return Ok(LoginAnswer::Expired) };
         let call = by_device(&call, &session.attributes.identity);
         self.known_provider(&session.provider)?;
-        // Groups and configuration are looked at each time, whether AWS is asked or not.
-        let role = self.role_of(&session, op.role.as_deref())?;
-        let wanted = Wanted { session: session.id, role, duration_seconds: duration(role, op.duration_seconds)? };
+        let wanted = self.wanted(&session, &op)?;
         let generation = presented.generation.checked_add(1).ok_or_else(|| ended("it was renewed too often"))?;
         if let Some(credentials) = self.find_credentials(wanted).await? {
-            return self.answer(&session, role, credentials, generation);
+            return self.answer(&session, wanted.role, credentials, generation);
         }
         let until = self.base.now() + LEASE;
         if !self.try_commit(sessions::store::lease(session.id, until, self.base.now())).await? {
@@ -124,9 +122,19 @@ impl CliLogin {
         Err(Error::new(Code::Unavailable, "this device is being renewed by others; try again").retry_after(1))
     }
 
-    fn role_of(&self, session: &DeviceSession, asked: Option<&str>) -> Result<&Role> {
-        let attributes = &session.attributes;
-        model::choose_role(&self.roles, &session.provider, &attributes.identity, asked, Some(&attributes.role))
+    /// What a renewal asks AWS for: the role and its life, at most as long as is configured, for a longer one is the
+    /// administrator's to grant. Groups and configuration are looked at each time, whether AWS is asked or not.
+    fn wanted(&self, session: &DeviceSession, op: &RenewLogin) -> Result<Wanted<'_>> {
+        let DeviceSession { id, provider, attributes, .. } = session;
+        let (asked, before) = (op.role.as_deref(), Some(attributes.role.as_str()));
+        let role = model::choose_role(&self.roles, provider, &attributes.identity, asked, before)?;
+        let most = role.duration_seconds;
+        let duration_seconds = op.duration_seconds.unwrap_or(most);
+        if duration_seconds > most {
+            let detail = format!("at most {most} for the role {}", role.name);
+            return Err(Error::field("duration_seconds", detail));
+        }
+        Ok(Wanted { session: *id, role, duration_seconds })
     }
 
     /// Another node renews this session: its answer will be there soon.
@@ -185,8 +193,7 @@ impl CliLogin {
             self.sessions.end_device(call, session.id, RenewLogin::INFO.name, "sign_in_expired").await?;
             return Ok(None);
         }
-        let role = self.role_of(&session, op.role.as_deref())?;
-        let wanted = Wanted { session: session.id, role, duration_seconds: duration(role, op.duration_seconds)? };
+        let wanted = self.wanted(&session, op)?;
         let identity = &session.attributes.identity;
         let credentials = self.make_credentials(wanted, &name, identity, &tokens.id_token).await?;
         let now = self.base.now();
@@ -197,9 +204,9 @@ impl CliLogin {
         session.attributes.credentials_until = session.attributes.credentials_until.max(Some(credentials.expires_at));
         let change = Change::new(RenewLogin::INFO.name, session.id)
             .with([sessions::store::renew(&session, lease, now)?])
-            .detail([("role", Some(role.name.as_str().into())), ("provider", Some(name.into()))]);
+            .detail([("role", Some(wanted.role.name.as_str().into())), ("provider", Some(name.into()))]);
         match self.base.ledger.commit(call, change).await {
-            Ok(_) => Ok(Some((session, role, credentials))),
+            Ok(_) => Ok(Some((session, wanted.role, credentials))),
             Err(Refused::ExpectationFailed(sessions::store::LIVE)) if self.find_live(session.id).await?.is_some() => {
                 let detail = "this renewal took so long that another one began; try again";
                 Err(Error::new(Code::Unavailable, detail).retry_after(1))
@@ -294,16 +301,5 @@ impl CliLogin {
         let detail = error.explain(&device.provider).detail;
         tracing::warn!(session = %device.id, detail, is_final, "the provider did not revoke a refresh token");
         is_final
-    }
-}
-
-/// At most what is configured for the role: a longer life is the administrator's to grant.
-fn duration(role: &Role, asked: Option<u32>) -> Result<u32> {
-    let (most, name) = (role.duration_seconds, &role.name);
-    match asked {
-        Some(asked) if asked > most => {
-            Err(Error::field("duration_seconds", format!("at most {most} for the role {name}")))
-        }
-        asked => Ok(asked.unwrap_or(most)),
     }
 }

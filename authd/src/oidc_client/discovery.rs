@@ -7,50 +7,33 @@ use super::http::Http;
 use super::{Config, ProviderError};
 
 /// A provider's endpoints.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Endpoints {
     pub authorization_endpoint: String,
     pub token_endpoint: String,
     pub jwks_uri: String,
-    #[serde(default)]
     pub revocation_endpoint: Option<String>,
 }
 
 pub async fn endpoints(http: &Http, provider: &Config) -> Result<Endpoints, ProviderError> {
-    if let Some(endpoints) = configured(provider) {
-        return Ok(endpoints);
-    }
-    let uri = format!("{}/.well-known/openid-configuration", provider.issuer.trim_end_matches('/'));
-    let document = http.get(&uri).await?;
-    let mut endpoints =
-        read(&document, &provider.issuer).map_err(|reason| ProviderError::Unusable(format!("{uri}: {reason}")))?;
-    for (own, found) in [
-        (&provider.authorization_endpoint, &mut endpoints.authorization_endpoint),
-        (&provider.token_endpoint, &mut endpoints.token_endpoint),
-        (&provider.jwks_uri, &mut endpoints.jwks_uri),
-    ] {
-        if !own.is_empty() {
-            found.clone_from(own);
+    let own = [&provider.authorization_endpoint, &provider.token_endpoint, &provider.jwks_uri];
+    let mut endpoints = if own.iter().any(|endpoint| endpoint.is_empty()) {
+        let uri = format!("{}/.well-known/openid-configuration", provider.issuer.trim_end_matches('/'));
+        let document = http.get(&uri).await?;
+        read(&document, &provider.issuer).map_err(|reason| ProviderError::Unusable(format!("{uri}: {reason}")))?
+    } else {
+        // Cognito's endpoints all lie in one folder of the domain.
+        let domain = provider.token_endpoint.strip_suffix("/oauth2/token").filter(|_| provider.require_token_use);
+        Endpoints {
+            revocation_endpoint: domain.map(|domain| format!("{domain}/oauth2/revoke")),
+            ..Endpoints::default()
         }
+    };
+    let found = [&mut endpoints.authorization_endpoint, &mut endpoints.token_endpoint, &mut endpoints.jwks_uri];
+    for (own, found) in own.into_iter().zip(found).filter(|(own, _)| !own.is_empty()) {
+        found.clone_from(own);
     }
     Ok(endpoints)
-}
-
-/// The endpoints where the configuration names them all.
-fn configured(provider: &Config) -> Option<Endpoints> {
-    let named = [&provider.authorization_endpoint, &provider.token_endpoint, &provider.jwks_uri];
-    if named.iter().any(|endpoint| endpoint.is_empty()) {
-        return None;
-    }
-    // Cognito's endpoints all lie in one folder of the domain.
-    let revocation =
-        provider.token_endpoint.strip_suffix("/oauth2/token").map(|domain| format!("{domain}/oauth2/revoke"));
-    Some(Endpoints {
-        authorization_endpoint: provider.authorization_endpoint.clone(),
-        token_endpoint: provider.token_endpoint.clone(),
-        jwks_uri: provider.jwks_uri.clone(),
-        revocation_endpoint: revocation.filter(|_| provider.require_token_use),
-    })
 }
 
 /// Reads a discovery document of this issuer.

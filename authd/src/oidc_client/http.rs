@@ -49,20 +49,24 @@ impl Http {
         }
     }
 
-    /// Posts a form; `basic` is a client's id and secret (RFC 6749 §2.3.1).
+    /// Posts a form: as a confidential client with its secret (RFC 6749 §2.3.1), as a public one by its id.
     pub async fn post_form(
         &self,
         uri: &str,
-        basic: Option<(&str, &Secret)>,
+        client_id: &str,
+        secret: Option<&Secret>,
         form: &[(&str, &str)],
     ) -> Result<Answer, ProviderError> {
         let mut request = Request::post(uri).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        if let Some((id, secret)) = basic {
+        let mut form = form.to_vec();
+        if let Some(secret) = secret {
             // Both halves are form-encoded before they are joined: a colon in the id would shift the secret.
-            let pair = format!("{}:{}", encoded(id), encoded(secret.expose()));
+            let pair = format!("{}:{}", percent_encode(client_id), percent_encode(secret.expose()));
             request = request.header(header::AUTHORIZATION, format!("Basic {}", BASE64_STANDARD.encode(pair)));
+        } else {
+            form.push(("client_id", client_id));
         }
-        self.send(request, encode_pairs(form.iter().copied())).await
+        self.send(request, encode_pairs(form)).await
     }
 
     async fn send(&self, request: http::request::Builder, body: String) -> Result<Answer, ProviderError> {
@@ -116,11 +120,4 @@ fn without_roots() -> rustls::ClientConfig {
 
 fn no_answer(what: &str, source: &(dyn Error + 'static)) -> ProviderError {
     ProviderError::Unavailable(format!("{what}: {}", Chain(source)))
-}
-
-/// One value, encoded for a form.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    percent_encode(text, &mut out);
-    out
 }

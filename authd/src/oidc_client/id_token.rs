@@ -52,11 +52,10 @@ pub fn check(
     if expires_at + LEEWAY <= now {
         return Err("exp is past".into());
     }
-    if time(claims, "nbf")?.is_some_and(|not_before| not_before > now + LEEWAY) {
-        return Err("nbf is in the future".into());
-    }
-    if time(claims, "iat")?.is_some_and(|issued_at| issued_at > now + LEEWAY) {
-        return Err("iat is in the future".into());
+    for name in ["nbf", "iat"] {
+        if time(claims, name)?.is_some_and(|at| at > now + LEEWAY) {
+            return Err(format!("{name} is in the future"));
+        }
     }
     if provider.require_token_use && text("token_use") != Some("id") {
         return Err("token_use is not id".into());
@@ -119,16 +118,16 @@ fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Millis>, Strin
 
 /// A list of names; one name alone is taken as a list of one.
 fn groups(claim: Option<&Value>) -> Result<Vec<String>, String> {
-    let names: Vec<&Value> = match claim {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(names)) => names.iter().collect(),
-        Some(name) => vec![name],
+    let names = match claim {
+        None | Some(Value::Null) => &[],
+        Some(Value::Array(names)) => names.as_slice(),
+        Some(name) => std::slice::from_ref(name),
     };
     if names.len() > MAX_GROUPS {
         return Err(format!("the person is in more than {MAX_GROUPS} groups"));
     }
     let name = |name: &Value| name.as_str().filter(|name| name.len() <= MAX_CLAIM).map(str::to_owned);
-    names.into_iter().map(|value| name(value).ok_or_else(|| "the groups are not a list of names".to_owned())).collect()
+    names.iter().map(|value| name(value).ok_or_else(|| "the groups are not a list of names".to_owned())).collect()
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Client {
     }
 
     async fn endpoints(&self, now: Millis) -> Result<Arc<Endpoints>, ProviderError> {
-        self.endpoints.find(now, |_| discovery::endpoints(&self.http, &self.config)).await
+        self.endpoints.find(None, now, |_| discovery::endpoints(&self.http, &self.config)).await
     }
 
     /// Where the person signs in. `challenge` is base64url(SHA-256(verifier)) (RFC 7636).
@@ -223,14 +223,9 @@ impl Client {
         Ok(given)
     }
 
-    /// As a confidential client with its secret, as a public one by its id.
     async fn post(&self, endpoint: &str, fields: &[(&str, &str)]) -> Result<Answer, ProviderError> {
-        let mut form = fields.to_vec();
-        let basic = self.config.client_secret.as_ref().map(|secret| (self.config.client_id.as_str(), secret));
-        if basic.is_none() {
-            form.push(("client_id", &self.config.client_id));
-        }
-        self.http.post_form(endpoint, basic, &form).await
+        let Config { client_id, client_secret, .. } = &self.config;
+        self.http.post_form(endpoint, client_id, client_secret.as_ref(), fields).await
     }
 }
 

@@ -31,31 +31,9 @@ impl<T> Default for Published<T> {
 }
 
 impl<T> Published<T> {
-    /// What is kept, else fetched. `fetch` learns what time it is by then.
-    pub async fn find<F>(&self, now: Millis, fetch: impl FnOnce(Millis) -> F) -> Result<Arc<T>, ProviderError>
-    where
-        F: Future<Output = Result<T, ProviderError>>,
-    {
-        match self.kept(now, MAX_AGE) {
-            Some(kept) => Ok(kept),
-            None => self.fetch(None, now, fetch).await,
-        }
-    }
-
-    /// What is newer than `seen`: somebody else may have fetched it since the caller looked.
-    pub async fn find_newer<F>(
-        &self,
-        seen: &Arc<T>,
-        now: Millis,
-        fetch: impl FnOnce(Millis) -> F,
-    ) -> Result<Arc<T>, ProviderError>
-    where
-        F: Future<Output = Result<T, ProviderError>>,
-    {
-        self.fetch(Some(seen), now, fetch).await
-    }
-
-    async fn fetch<F>(
+    /// What is kept, unless it is old, or is what the caller has seen already; else fetched. `fetch` learns what time it is
+    /// by then.
+    pub async fn find<F>(
         &self,
         seen: Option<&Arc<T>>,
         now: Millis,
@@ -64,10 +42,13 @@ impl<T> Published<T> {
     where
         F: Future<Output = Result<T, ProviderError>>,
     {
+        let is_news = |kept: &Arc<T>| seen.is_none_or(|seen| !Arc::ptr_eq(seen, kept));
+        if let Some(kept) = self.kept(now, MAX_AGE).filter(is_news) {
+            return Ok(kept);
+        }
         let asked = Instant::now();
         let mut failed = self.fetching.lock().await;
         let now = now + Millis::try_from(asked.elapsed().as_millis()).unwrap_or(Millis::MAX);
-        let is_news = |kept: &Arc<T>| seen.is_none_or(|seen| !Arc::ptr_eq(seen, kept));
         if let Some(kept) = self.kept(now, MAX_AGE).filter(is_news) {
             return Ok(kept);
         }
@@ -136,7 +117,7 @@ mod tests {
         for (fetched_at, is_ready) in [(now, true), (now + 1, true), (now - 25 * HOUR, false), (now + HOUR, false)] {
             let published = Published::default();
             *published.lock() = Some((Arc::new(()), fetched_at));
-            let ready = published.find(now, |_| async { Err(down()) }).await;
+            let ready = published.find(None, now, |_| async { Err(down()) }).await;
             assert_eq!(ready.is_ok(), is_ready, "fetched at {fetched_at}");
         }
     }
