@@ -48,24 +48,19 @@ impl Error {
     }
 
     #[must_use]
-    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
-        self
+    pub fn because(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
     }
 
     #[must_use]
-    pub fn retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after = Some(seconds);
-        self
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// As it is sent.
     pub fn into_problem(self, request_id: Option<String>) -> Problem {
-        let mut problem = Problem::new(self.code, self.detail);
-        problem.request_id = request_id;
-        problem.fields = self.fields;
-        problem.retry_after = self.retry_after;
-        problem
+        let Self { code, detail, fields, retry_after, .. } = self;
+        Problem { request_id, fields, retry_after, ..Problem::new(code, detail) }
     }
 
     /// The chain of sources in one line, for the log.
@@ -81,13 +76,11 @@ pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = self.0.to_string();
-        let mut next = self.0.source();
-        while let Some(source) = next {
+        for source in std::iter::successors(self.0.source(), |source| source.source()) {
             let inner = source.to_string();
             if !text.contains(&inner) {
                 text = format!("{text}: {inner}");
             }
-            next = source.source();
         }
         f.write_str(&text)
     }

@@ -58,66 +58,40 @@ where
 
 /// What calling a handler gives at once: the request is decoded while its pieces are still borrowed.
 enum Called<'a> {
-    Ready(Result<Reply>),
+    Ready(Reply),
     Running(BoxFuture<'a, Result<Reply>>),
 }
 
 /// A handler with its module, whatever their types.
 trait Bound: Send + Sync {
-    fn call<'a>(&'a self, call: Call, parts: Parts<'_>) -> Called<'a>;
+    fn call<'a>(&'a self, call: Call, parts: Parts<'_>) -> Result<Called<'a>>;
 }
 
-struct Plain<Module, Op, H> {
-    module: Arc<Module>,
-    handler: H,
-    op: PhantomData<fn(Op)>,
-}
-
-impl<Module, Op, H> Bound for Plain<Module, Op, H>
-where
-    Module: Send + Sync + 'static,
-    Op: Operation,
-    H: for<'a> Handler<'a, Module, Op, Op::Response>,
-{
-    fn call<'a>(&'a self, call: Call, parts: Parts<'_>) -> Called<'a> {
-        match wire::decode::<Op>(parts) {
-            Err(error) => Called::Ready(Err(error.into())),
-            Ok(op) => {
-                let running = self.handler.call(&self.module, call, op);
-                Called::Running(Box::pin(async move {
-                    let response = running.await?;
-                    Reply::new(Op::status(&response), &response)
-                }))
-            }
-        }
-    }
-}
-
-struct Hot<Module, Op, View, Now, H> {
+struct Handling<Module, Op, View, Now, Status, H> {
     module: Arc<Module>,
     now: Now,
+    status: Status,
     handler: H,
     types: PhantomData<fn(Op) -> View>,
 }
 
-impl<Module, Op, View, Now, H> Bound for Hot<Module, Op, View, Now, H>
+impl<Module, Op, View, Now, Status, H> Bound for Handling<Module, Op, View, Now, Status, H>
 where
     Module: Send + Sync + 'static,
     Op: Operation,
     View: Serialize + 'static,
     Now: Fn(&Module, &Call, &Op) -> Option<Result<View>> + Send + Sync,
+    Status: Fn(&View) -> u16 + Send + Sync,
     H: for<'a> Handler<'a, Module, Op, View>,
 {
-    fn call<'a>(&'a self, call: Call, parts: Parts<'_>) -> Called<'a> {
-        let op = match wire::decode::<Op>(parts) {
-            Ok(op) => op,
-            Err(error) => return Called::Ready(Err(error.into())),
-        };
+    fn call<'a>(&'a self, call: Call, parts: Parts<'_>) -> Result<Called<'a>> {
+        let op = wire::decode::<Op>(parts)?;
+        let reply = |view: &View| Reply::new((self.status)(view), view);
         if let Some(view) = (self.now)(&self.module, &call, &op) {
-            return Called::Ready(view.and_then(|view| Reply::new(200, &view)));
+            return Ok(Called::Ready(reply(&view?)?));
         }
         let running = self.handler.call(&self.module, call, op);
-        Called::Running(Box::pin(async move { Reply::new(200, &running.await?) }))
+        Ok(Called::Running(Box::pin(async move { reply(&running.await?) })))
     }
 }
 
@@ -158,8 +132,8 @@ impl std::fmt::Debug for Route {
 impl Route {
     /// Decodes and runs. The caller must have been authorized.
     pub async fn call(&self, call: Call, parts: Parts<'_>) -> Result<Reply> {
-        match self.handler.call(call, parts) {
-            Called::Ready(reply) => reply,
+        match self.handler.call(call, parts)? {
+            Called::Ready(reply) => Ok(reply),
             Called::Running(future) => future.await,
         }
     }
@@ -179,8 +153,10 @@ impl Registry {
         Op: Operation,
         H: for<'a> Handler<'a, Module, Op, Op::Response>,
     {
-        let handler = Plain { module: module.clone(), handler, op: PhantomData::<fn(Op)> };
-        self.routes.push(Route { info: &Op::INFO, handler: Box::new(handler) });
+        let now = |_: &Module, _: &Call, _: &Op| None;
+        let types = PhantomData::<fn(Op) -> Op::Response>;
+        let bound = Handling { module: module.clone(), now, status: Op::status, handler, types };
+        self.routes.push(Route { info: &Op::INFO, handler: Box::new(bound) });
     }
 
     /// Registers the handler of a hot operation: `now` answers what it can without a future of its own. Both answer a
@@ -193,15 +169,17 @@ impl Registry {
         Now: Fn(&Module, &Call, &Op) -> Option<Result<View>> + Send + Sync + 'static,
         H: for<'a> Handler<'a, Module, Op, View>,
     {
-        let handler = Hot { module: module.clone(), now, handler, types: PhantomData::<fn(Op) -> View> };
-        self.routes.push(Route { info: &Op::INFO, handler: Box::new(handler) });
+        let types = PhantomData::<fn(Op) -> View>;
+        let bound = Handling { module: module.clone(), now, status: |_: &View| 200, handler, types };
+        self.routes.push(Route { info: &Op::INFO, handler: Box::new(bound) });
     }
 
     pub fn routes(&self) -> &[Route] {
         &self.routes
     }
 
-    /// The route of an operation by its name, for tests.
+    /// The route of an operation by its name.
+    #[cfg(test)]
     pub fn find(&self, name: &str) -> Option<&Route> {
         self.routes.iter().find(|route| route.info.name == name)
     }
