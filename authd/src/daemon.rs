@@ -32,8 +32,9 @@ use crate::registry::Registry;
 use crate::sessions::Sessions;
 use crate::system::{About, System};
 use crate::tokens::{Tokens, Validations};
-use crate::transport::http::{Http, Reached};
+use crate::transport::http::Http;
 use crate::transport::listen::{self, Listeners};
+use crate::transport::pages::Pages;
 use crate::users::Users;
 
 /// Every module.
@@ -108,17 +109,15 @@ impl Modules {
 
     /// What answers requests.
     pub fn http(&self, config: &Config) -> anyhow::Result<Http> {
+        let public_url = config.server.public_url.clone();
         Http::new(
             config.server.clone(),
             config.admin.clone(),
             &self.base.env,
             self.registry(),
-            self.metrics.clone(),
-            Reached {
-                authentication: self.authentication.clone(),
-                forward_auth: self.forward_auth.clone(),
-                cli_login: self.cli_login.clone(),
-            },
+            self.authentication.clone(),
+            self.forward_auth.clone(),
+            Pages { public_url, metrics: self.metrics.clone(), cli_login: self.cli_login.clone() },
         )
     }
 }
@@ -135,7 +134,7 @@ pub async fn run(
     let base = open(&config, env).await?;
     // Before anything is built: port 0 asks the system for one, and pages and redirects have to name that one.
     let listeners = Listeners::bind(&config.server, &config.admin).await?;
-    config.bound_to(listeners.public_addr()?);
+    config.bound_to(listeners.public.local_addr()?);
     let modules = Modules::new(&config, base, Aws::new(&config.aws, &config.roles));
     let http = Arc::new(modules.http(&config)?);
     let (stopping, stopped) = watch::channel(false);

@@ -10,21 +10,15 @@ use hyper::body::{Body as _, Incoming};
 use shared::op::Info;
 use shared::problem::Code;
 
+use super::config::Config;
 use crate::error::{Error, Result};
 
 /// The media type of what operations take and answer.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
-/// How large a body may be, and how long it may take to arrive.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub bytes: usize,
-    pub time: Duration,
-}
-
 /// The body that an operation takes, and whether it came later than the head.
-pub async fn read(info: &Info, headers: &HeaderMap, body: Incoming, limits: Limits) -> Result<(Bytes, bool)> {
+pub async fn read(info: &Info, headers: &HeaderMap, body: Incoming, config: &Config) -> Result<(Bytes, bool)> {
     // The fields of a DELETE may come in the query or, as some clients send them, in a body.
     let is_expected = info.method.has_body() || (info.method == shared::op::Method::Delete && !body.is_end_stream());
     if !is_expected {
@@ -44,22 +38,23 @@ pub async fn read(info: &Info, headers: &HeaderMap, body: Incoming, limits: Limi
         return Err(Error::new(Code::UnsupportedMediaType, detail));
     }
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limits.bytes as u64) {
-        return Err(too_large(limits.bytes));
+    if announced.is_some_and(|length| length > config.max_body as u64) {
+        return Err(too_large(config.max_body));
     }
-    collect(body, limits).await
+    collect(body, config).await
 }
 
 /// The whole body, and whether it had to be waited for. Most are there already with the head: the deadline's timer is
 /// set only when one is not.
-pub async fn collect(body: Incoming, limits: Limits) -> Result<(Bytes, bool)> {
-    let mut gathering = std::pin::pin!(gather(body, limits.bytes));
+pub async fn collect(body: Incoming, config: &Config) -> Result<(Bytes, bool)> {
+    let mut gathering = std::pin::pin!(gather(body, config.max_body));
     match std::future::poll_fn(|context| Poll::Ready(gathering.as_mut().poll(context))).await {
         Poll::Ready(body) => Ok((body?, false)),
         Poll::Pending => {
-            let body = tokio::time::timeout(limits.time, gathering).await.map_err(|_| {
-                Error::new(Code::RequestTimeout, format!("the body did not arrive within {} s", limits.time.as_secs()))
-            })?;
+            let seconds = config.body_seconds;
+            let body = tokio::time::timeout(Duration::from_secs(seconds), gathering)
+                .await
+                .map_err(|_| Error::new(Code::RequestTimeout, format!("the body did not arrive within {seconds} s")))?;
             Ok((body?, true))
         }
     }

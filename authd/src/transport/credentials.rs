@@ -15,28 +15,32 @@ const TOKEN: HeaderName = HeaderName::from_static("token");
 /// The token of a request: as the bearer or in the header `token`, and for OAuth's endpoints also as the password of
 /// HTTP Basic (RFC 6749 §2.3.1), whatever the user name.
 pub fn token(headers: &HeaderMap, oauth: bool) -> Result<Option<Cow<'_, str>>> {
-    // First, since it refuses a second Authorization header, of whatever scheme.
-    let bearer = bearer(headers)?;
-    if oauth && let Some(password) = basic_password(headers)? {
-        return Ok(Some(Cow::Owned(password)));
-    }
-    let token = match bearer {
-        Some(bearer) => Some(bearer),
-        None => header_token(headers)?,
+    let token = match authorization(headers)? {
+        Some((scheme, encoded)) if oauth && scheme.eq_ignore_ascii_case("Basic") => {
+            return basic_password(encoded).map(|password| Some(Cow::Owned(password)));
+        }
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer") => Some(token.trim()),
+        _ => header_token(headers)?,
     };
     Ok(token.map(Cow::Borrowed))
 }
 
-/// The token of `Authorization: Bearer`. Another scheme is no credential; a header that cannot be read is malformed.
+/// The token of `Authorization: Bearer`. Another scheme is no credential.
 pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>> {
+    let authorization = authorization(headers)?.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
+    Ok(authorization.map(|(_, token)| token.trim()))
+}
+
+/// Scheme and credentials of the header `Authorization`. One that comes twice or cannot be read is malformed.
+fn authorization(headers: &HeaderMap) -> Result<Option<(&str, &str)>> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let malformed = || Error::new(Code::MalformedRequest, "the Authorization header cannot be read");
-    if values.next().is_some() {
-        return Err(malformed());
-    }
-    let (scheme, token) = value.to_str().map_err(|_| malformed())?.split_once(' ').ok_or_else(malformed)?;
-    Ok(scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim()))
+    let parts = value.to_str().ok().and_then(|value| value.split_once(' ')).filter(|_| values.next().is_none());
+    parts.map(Some).ok_or_else(malformed)
+}
+
+fn malformed() -> Error {
+    Error::new(Code::MalformedRequest, "the Authorization header cannot be read")
 }
 
 /// The header `token`.
@@ -48,16 +52,10 @@ pub fn header_token(headers: &HeaderMap) -> Result<Option<&str>> {
     }
 }
 
-/// The password of `Authorization: Basic`, percent-decoded as RFC 6749 §2.3.1 wants it. Another scheme is none.
-fn basic_password(headers: &HeaderMap) -> Result<Option<String>> {
-    let malformed = || Error::new(Code::MalformedRequest, "the Authorization header cannot be read");
-    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
-    let (scheme, encoded) = value.to_str().map_err(|_| malformed())?.split_once(' ').ok_or_else(malformed)?;
-    if !scheme.eq_ignore_ascii_case("Basic") {
-        return Ok(None);
-    }
-    let decoded = STANDARD.decode(encoded.trim()).map_err(|_| malformed())?;
-    let decoded = String::from_utf8(decoded).map_err(|_| malformed())?;
+/// The password of `Authorization: Basic`, percent-decoded as RFC 6749 §2.3.1 wants it.
+fn basic_password(encoded: &str) -> Result<String> {
+    let decoded = STANDARD.decode(encoded.trim()).ok().and_then(|decoded| String::from_utf8(decoded).ok());
+    let decoded = decoded.ok_or_else(malformed)?;
     let (_, password) = decoded.split_once(':').ok_or_else(malformed)?;
-    Ok(Some(shared::wire::percent_decode(password, true)?.into_owned()))
+    Ok(shared::wire::percent_decode(password, true)?.into_owned())
 }

@@ -13,8 +13,8 @@ use ipnet::IpNet;
 use shared::problem::Code;
 
 use super::credentials::{bearer, header_token};
-use super::forwarded;
-use super::http::{Body, Connection, FORWARDED_FOR, NO_STORE};
+use super::forwarded::{self, FORWARDED_FOR};
+use super::http::{Body, Connection, NO_STORE};
 use crate::error::{Error, Result};
 use crate::forward_auth::model::{self, ForwardedRequest};
 use crate::forward_auth::{ForwardAuth, Identity, Policy, Source};
@@ -33,33 +33,24 @@ pub(super) async fn respond(
     connection: &Connection,
     head: &request::Parts,
 ) -> Result<Response<Body>> {
-    match answer(forward_auth, trusted, connection, head).await {
-        Err(error) => Err(deny(error)),
-        answered => answered,
-    }
-}
-
-async fn answer(
-    forward_auth: &ForwardAuth,
-    trusted: &[IpNet],
-    connection: &Connection,
-    head: &request::Parts,
-) -> Result<Response<Body>> {
-    if matches!(connection, Connection::Admin(_)) {
-        return Err(forbidden("the admin socket answers no proxy; ask the public listener"));
-    }
-    let rest = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
-    let (name, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let policy = forward_auth.policy(name).ok_or_else(|| forbidden("no policy of this name is configured"))?;
-    let request = forwarded_request(policy, head, below).map_err(forbidden)?;
-    let address = client(trusted, connection, &head.headers);
-    let identity = forward_auth.decide(policy, &request, credential(&head.headers), address).await?;
-    let mut response = Response::new(Full::new(Bytes::new()));
-    for (name, value) in headers(&identity) {
-        response.headers_mut().insert(name, HeaderValue::from_str(value).map_err(Error::internal)?);
-    }
-    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
-    Ok(response)
+    let answering = async {
+        if matches!(connection, Connection::Admin(_)) {
+            return Err(forbidden("the admin socket answers no proxy; ask the public listener"));
+        }
+        let rest = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
+        let (name, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let policy = forward_auth.policy(name).ok_or_else(|| forbidden("no policy of this name is configured"))?;
+        let request = forwarded_request(policy, head, below).map_err(forbidden)?;
+        let address = client(trusted, connection, &head.headers);
+        let identity = forward_auth.decide(policy, &request, credential(&head.headers), address).await?;
+        let mut response = Response::new(Full::new(Bytes::new()));
+        for (name, value) in headers(&identity) {
+            response.headers_mut().insert(name, HeaderValue::from_str(value).map_err(Error::internal)?);
+        }
+        response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+        Ok(response)
+    };
+    answering.await.map_err(deny)
 }
 
 fn headers(identity: &Identity) -> [(HeaderName, &str); 7] {
@@ -107,12 +98,8 @@ fn credential(headers: &HeaderMap) -> Result<Option<&str>> {
 /// The client's address, if a trusted proxy tells it. Whoever asks here is a proxy, so its own address says nothing.
 fn client(trusted: &[IpNet], connection: &Connection, headers: &HeaderMap) -> Option<IpAddr> {
     let Connection::Public(peer) = connection else { return None };
-    let own = peer.to_canonical();
-    if !headers.contains_key(FORWARDED_FOR) || !trusted.iter().any(|network| network.contains(&own)) {
-        return None;
-    }
-    let lines: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
-    Some(forwarded::client(*peer, &lines, trusted))
+    let is_told = headers.contains_key(FORWARDED_FOR) && forwarded::is_trusted(peer.to_canonical(), trusted);
+    is_told.then(|| forwarded::client(*peer, headers, trusted))
 }
 
 fn forbidden(detail: &str) -> Error {

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
+use ::http::header::{HeaderMap, HeaderName};
 use ipnet::IpNet;
+
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Entries of `X-Forwarded-For` that are looked at; a longer list is cut at its untrusted end.
 const MAX_HOPS: usize = 32;
@@ -10,12 +13,15 @@ const MAX_HOPS: usize = 32;
 /// Who is really asking: the connection's peer, or, where that is a trusted proxy, the nearest address in
 /// `X-Forwarded-For` that is not one. What a client wrote in front of that counts for nothing. An entry that cannot
 /// be read ends the search at the last proxy.
-pub fn client(peer: IpAddr, forwarded_for: &[&[u8]], trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
-    let hops = forwarded_for.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
+    if !is_trusted(client, trusted) {
+        return client;
+    }
+    let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+    let hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
     for hop in hops.take(MAX_HOPS) {
-        if !is_trusted(client) {
+        if !is_trusted(client, trusted) {
             break;
         }
         match std::str::from_utf8(hop.trim_ascii()).ok().and_then(parse) {
@@ -24,6 +30,10 @@ pub fn client(peer: IpAddr, forwarded_for: &[&[u8]], trusted: &[IpNet]) -> IpAdd
         }
     }
     client
+}
+
+pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|network| network.contains(&address))
 }
 
 /// An address, with or without a port, IPv6 with or without brackets.
@@ -53,8 +63,8 @@ mod tests {
             ("10.0.0.1", &[], "10.0.0.1"),
             ("10.0.0.1", &["\u{ff}, 9.9.9.9"], "9.9.9.9"),
         ] {
-            let headers: Vec<&[u8]> = headers.iter().map(|line| line.as_bytes()).collect();
-            let found = client(peer.parse().unwrap(), &headers, &trusted);
+            let lines = headers.iter().map(|line| (FORWARDED_FOR, line.parse().unwrap()));
+            let found = client(peer.parse().unwrap(), &lines.collect(), &trusted);
             assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{peer} {headers:?}");
         }
     }

@@ -1,5 +1,6 @@
 //! One HTTP request: find the route, find the caller, check access, read the body within bounds, call, answer.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use shared::wire::Parts;
 use tokio::sync::Mutex;
 use tracing::{debug, error, info, warn};
 
-use super::body::{self, JSON, Limits};
+use super::body::{self, JSON};
 use super::config::{Admin, Config};
 use super::credentials::{self, bearer, header_token};
 use super::pages::{PAGES, Page, Pages};
@@ -28,18 +29,16 @@ use super::{forward, forwarded};
 use crate::authentication::Authentication;
 use crate::call::{Call, RequestId};
 use crate::caller::Caller;
-use crate::cli_login::CliLogin;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::forward_auth::ForwardAuth;
 use crate::ledger;
 use crate::metrics::{Metrics, RouteCounts};
-use crate::registry::{Registry, Reply, authorize};
+use crate::registry::{Registry, Reply, Route, authorize};
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const NOSNIFF: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
 /// The longest path and query that are looked at.
@@ -71,8 +70,7 @@ pub struct Http {
     authentication: Arc<Authentication>,
     forward_auth: Arc<ForwardAuth>,
     pages: Pages,
-    /// What answers a path, by method.
-    routes: matchit::Router<Vec<(Method, Target)>>,
+    routes: matchit::Router<Resource>,
     counts: Counts,
     process: u32,
     requests: AtomicU64,
@@ -90,6 +88,14 @@ struct Counts {
     forward: RouteCounts,
 }
 
+/// What answers a path.
+#[derive(Debug)]
+struct Resource {
+    by_method: Vec<(Method, Target)>,
+    /// The methods, as a header names them.
+    allow: HeaderValue,
+}
+
 /// What answers a request.
 #[derive(Clone, Copy, Debug)]
 enum Target {
@@ -103,14 +109,6 @@ enum Target {
 /// The raw parameters of a path.
 type Params<'a> = Vec<(&'a str, &'a str)>;
 
-/// The modules that requests go to.
-#[derive(Clone, Debug)]
-pub struct Reached {
-    pub authentication: Arc<Authentication>,
-    pub forward_auth: Arc<ForwardAuth>,
-    pub cli_login: Arc<CliLogin>,
-}
-
 impl Http {
     /// One table of routes for operations and pages; what proxies ask is below one path, by any method.
     pub fn new(
@@ -118,41 +116,41 @@ impl Http {
         admin: Admin,
         env: &Env,
         registry: Registry,
-        metrics: Arc<Metrics>,
-        Reached { authentication, forward_auth, cli_login }: Reached,
+        authentication: Arc<Authentication>,
+        forward_auth: Arc<ForwardAuth>,
+        pages: Pages,
     ) -> anyhow::Result<Self> {
         let operations = registry.routes().iter().enumerate();
         let operations =
             operations.map(|(index, route)| (route.info.method, route.info.path, Target::Operation(index)));
-        let pages = PAGES.iter().map(|(method, path, page)| (*method, *path, Target::Page(*page)));
-        let mut by_path: Vec<(&str, Vec<(Method, Target)>)> = Vec::new();
-        for (method, path, target) in operations.chain(pages) {
-            let entry = (Method::from_bytes(method.as_str().as_bytes())?, target);
-            match by_path.iter_mut().find(|(other, _)| *other == path) {
-                Some((_, methods)) => methods.push(entry),
-                None => by_path.push((path, vec![entry])),
-            }
+        let own_pages = PAGES.iter().map(|(method, path, page)| (*method, *path, Target::Page(*page)));
+        let mut by_path: BTreeMap<&str, Vec<(Method, Target)>> = BTreeMap::new();
+        for (method, path, target) in operations.chain(own_pages) {
+            by_path.entry(path).or_default().push((Method::from_bytes(method.as_str().as_bytes())?, target));
         }
         let mut routes = matchit::Router::new();
-        for (path, methods) in by_path {
-            routes.insert(path, methods)?;
+        for (path, by_method) in by_path {
+            let methods: Vec<&str> = by_method.iter().map(|(method, _)| method.as_str()).collect();
+            let allow = methods.join(", ").try_into()?;
+            routes.insert(path, Resource { by_method, allow })?;
         }
+        let metrics = pages.metrics.clone();
         let counts = Counts {
             operations: registry.routes().iter().map(|route| metrics.requests(route.info.name)).collect(),
             pages: metrics.requests("page"),
             forward: metrics.requests("forward"),
         };
         Ok(Self {
-            pages: Pages::new(config.public_url.clone(), metrics.clone(), cli_login),
-            process: u32::from_be_bytes(env.bytes()),
             config,
             admin,
             metrics,
             registry,
             authentication,
             forward_auth,
+            pages,
             routes,
             counts,
+            process: u32::from_be_bytes(env.bytes()),
             requests: AtomicU64::new(0),
             overtaken: Mutex::default(),
         })
@@ -166,80 +164,71 @@ impl Http {
     ) -> Result<Response<Body>, Infallible> {
         let id = RequestId { process: self.process, number: self.requests.fetch_add(1, Ordering::Relaxed) };
         let (head, body) = request.into_parts();
-        let (counts, answer) = match self.find(&head.uri, &head.method) {
+        let (counts, info, answer) = match self.find(&head.uri, &head.method) {
             Ok((Target::Operation(index), params)) => {
-                let answer = self.operate(id, &connection, index, &params, &head, body).await;
-                let info = self.registry.routes()[index].info;
-                (&self.counts.operations[index], answer.map_err(|error| (Some(info), error)))
+                let route = &self.registry.routes()[index];
+                let answer = self.operate(id, &connection, route, &params, &head, body).await;
+                (&self.counts.operations[index], Some(route.info), answer)
             }
             Ok((Target::Forward, _)) => {
                 let trusted = &self.config.trusted_proxies;
-                let answer = forward::respond(&self.forward_auth, trusted, &connection, &head).await;
-                (&self.counts.forward, answer.map_err(|error| (None, error)))
+                (&self.counts.forward, None, forward::respond(&self.forward_auth, trusted, &connection, &head).await)
             }
             Ok((Target::Page(page), _)) => {
-                let answer = self.page(id, &connection, page, &head, body).await;
-                (&self.counts.pages, answer.map_err(|error| (None, error)))
+                (&self.counts.pages, None, self.page(id, &connection, page, &head, body).await)
             }
-            Err(Missed { error, allow }) => {
-                let mut response = refuse(id, None, *error);
-                if let Some(allow) = allow {
-                    response.headers_mut().insert(ALLOW, allow);
-                }
-                return Ok(counted(&self.counts.pages, response));
-            }
+            Err(error) => (&self.counts.pages, None, Err(error)),
         };
-        let response = answer.unwrap_or_else(|(info, error)| refuse(id, info, error));
-        Ok(counted(counts, response))
+        let mut response = answer.unwrap_or_else(|error| refuse(id, info, error));
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED
+            && let Ok(found) = self.routes.at(head.uri.path())
+        {
+            response.headers_mut().insert(ALLOW, found.value.allow.clone());
+        }
+        counts.answered(response.status().as_u16());
+        Ok(response)
     }
 
-    /// What answers a request, with the raw path parameters; or 404, or 405 with what the path allows.
-    fn find<'a>(&'a self, uri: &'a Uri, method: &Method) -> Result<(Target, Params<'a>), Missed> {
+    /// What answers a request, with the raw path parameters.
+    fn find<'a>(&'a self, uri: &'a Uri, method: &Method) -> Result<(Target, Params<'a>)> {
         let path = uri.path();
         if forward::is_target(path) {
             return Ok((Target::Forward, Vec::new()));
         }
         if path.len() + uri.query().map_or(0, str::len) > MAX_TARGET {
-            let error = Box::new(Error::new(Code::MalformedRequest, "the URL is too long"));
-            return Err(Missed { error, allow: None });
+            return Err(Error::new(Code::MalformedRequest, "the URL is too long"));
         }
         // HEAD is GET without the body, which hyper leaves away.
         let method = if *method == Method::HEAD { &Method::GET } else { method };
-        let Ok(found) = self.routes.at(path) else {
-            let error = Error::not_found("path; GET /docs lists them");
-            return Err(Missed { error: Box::new(error), allow: None });
+        let found = self.routes.at(path).map_err(|_| Error::not_found("path; GET /docs lists them"))?;
+        let Some((_, target)) = found.value.by_method.iter().find(|(allowed, _)| allowed == method) else {
+            let allow = found.value.allow.to_str().unwrap_or_default();
+            return Err(Error::new(Code::MethodNotAllowed, format!("this path takes {allow}")));
         };
-        match found.value.iter().find(|(allowed, _)| allowed == method) {
-            Some((_, target)) => Ok((*target, found.params.iter().collect())),
-            None => Err(Missed::method(found.value.iter().map(|(allowed, _)| allowed.as_str()))),
-        }
+        Ok((*target, found.params.iter().collect()))
     }
 
     async fn operate(
         &self,
         id: RequestId,
         connection: &Connection,
-        index: usize,
+        route: &Route,
         path: &[(&str, &str)],
         head: &::http::request::Parts,
         body: Incoming,
     ) -> Result<Response<Body>> {
-        let route = &self.registry.routes()[index];
         let info = route.info;
         let address = self.guard(connection, &head.headers)?;
         let mut caller = self.caller(connection, info, &head.headers, address).await?;
-        authorize(info, &caller)?;
-        let (body, was_late) = body::read(info, &head.headers, body, self.limits()).await?;
+        let (body, was_late) = body::read(info, &head.headers, body, &self.config).await?;
         if was_late {
             // What was taken from the caller while the body was on its way is gone: a request that is kept open must
             // not outlive the token that it began with.
             caller = self.caller(connection, info, &head.headers, address).await?;
-            authorize(info, &caller)?;
         }
         let (mut fields, count) = ([("", ""); 4], info.headers.len());
         let count = header_fields(info, &head.headers, &mut fields[..count])?;
-        let is_logged =
-            !matches!(info.access, Access::Public | Access::SelfProving) && tracing::enabled!(tracing::Level::DEBUG);
+        let is_logged = !is_for_anybody(info) && tracing::enabled!(tracing::Level::DEBUG);
         let logged = is_logged.then(|| caller.to_string());
         let call = async |caller: Caller| {
             let parts = Parts { path, query: head.uri.query(), headers: &fields[..count], body: &body };
@@ -253,9 +242,7 @@ impl Http {
             let begun = Instant::now();
             let _turn = tokio::time::timeout(TURN_TIMEOUT, self.overtaken.lock()).await;
             for _ in 1..ledger::TRIES {
-                let caller = self.caller(connection, info, &head.headers, address).await?;
-                authorize(info, &caller)?;
-                answer = call(caller).await;
+                answer = call(self.caller(connection, info, &head.headers, address).await?).await;
                 if !answer.as_ref().is_err_and(ledger::is_overtaken) || begun.elapsed() > REPEAT_LIMIT {
                     break;
                 }
@@ -289,7 +276,7 @@ impl Http {
         };
         let call = Call { caller, address, request_id: id, permission: None };
         let body = match head.method {
-            Method::POST => body::collect(body, self.limits()).await?.0,
+            Method::POST => body::collect(body, &self.config).await?.0,
             _ => Bytes::new(),
         };
         self.pages.respond(call, page, head.uri.query(), &body).await
@@ -298,20 +285,10 @@ impl Http {
     /// Refuses on the admin socket what a browser sent there, and tells the client's address elsewhere.
     fn guard(&self, connection: &Connection, headers: &HeaderMap) -> Result<Option<IpAddr>> {
         match connection {
-            Connection::Public(peer) => {
-                let trusted = &self.config.trusted_proxies;
-                if trusted.is_empty() {
-                    return Ok(Some(peer.to_canonical()));
-                }
-                let lines: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
-                Ok(Some(forwarded::client(*peer, &lines, trusted)))
-            }
+            Connection::Public(peer) => Ok(Some(forwarded::client(*peer, headers, &self.config.trusted_proxies))),
             Connection::Admin(_) => {
-                let host = headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
-                if headers.contains_key(ORIGIN)
-                    || headers.contains_key(REFERER)
-                    || ![&b""[..], b"localhost"].contains(&host)
-                {
+                let is_browser = headers.contains_key(ORIGIN) || headers.contains_key(REFERER);
+                if is_browser || headers.get(HOST).is_some_and(|host| !host.is_empty() && host != "localhost") {
                     let detail = "the admin socket takes no requests from browsers, and only the Host localhost";
                     return Err(Error::new(Code::Forbidden, detail));
                 }
@@ -320,7 +297,7 @@ impl Http {
         }
     }
 
-    /// Who is asking, by whatever this operation accepts.
+    /// Who is asking, by whatever this operation accepts, if they may.
     async fn caller(
         &self,
         connection: &Connection,
@@ -328,31 +305,28 @@ impl Http {
         headers: &HeaderMap,
         address: Option<IpAddr>,
     ) -> Result<Caller> {
-        match (connection, info.access) {
+        let takes_token = match connection {
+            Connection::Public(_) => !is_for_anybody(info),
             // A process on this machine may act for a person whose token it has.
-            (Connection::Admin(peer), Access::User) => Ok(match self.authenticate(info, headers, address).await? {
-                Caller::Anonymous => peer.clone(),
-                caller => caller,
-            }),
-            (Connection::Admin(peer), _) => Ok(peer.clone()),
-            (Connection::Public(_), Access::Permission(_) | Access::User | Access::Authenticated) => {
-                self.authenticate(info, headers, address).await
-            }
-            (Connection::Public(_), Access::Public | Access::SelfProving) => Ok(Caller::Anonymous),
+            Connection::Admin(_) => info.access == Access::User,
+        };
+        let mut caller = Caller::Anonymous;
+        if takes_token && let Some(token) = credentials::token(headers, info.oauth)? {
+            // An operation that reads the token itself also renews the session itself.
+            let renews = !info.headers.iter().any(|(field, _)| *field == "header_token");
+            caller = self.authentication.authenticate(&token, address, renews).await?;
         }
+        if let (Connection::Admin(peer), Caller::Anonymous) = (connection, &caller) {
+            caller = peer.clone();
+        }
+        authorize(info, &caller)?;
+        Ok(caller)
     }
+}
 
-    /// Who holds the credentials of a request.
-    async fn authenticate(&self, info: &Info, headers: &HeaderMap, address: Option<IpAddr>) -> Result<Caller> {
-        let Some(token) = credentials::token(headers, info.oauth)? else { return Ok(Caller::Anonymous) };
-        // An operation that reads the token itself also renews the session itself.
-        let renews = !info.headers.iter().any(|(field, _)| *field == "header_token");
-        self.authentication.authenticate(&token, address, renews).await
-    }
-
-    fn limits(&self) -> Limits {
-        Limits { bytes: self.config.max_body, time: Duration::from_secs(self.config.body_seconds) }
-    }
+/// Whether it looks at no credentials.
+fn is_for_anybody(info: &Info) -> bool {
+    matches!(info.access, Access::Public | Access::SelfProving)
 }
 
 /// An error as an answer, and in the log where it is ours.
@@ -363,7 +337,7 @@ fn refuse(id: RequestId, info: Option<&Info>, error: Error) -> Response<Body> {
         (Some(source), 500) => error!(request_id = %id, operation, code, %source, "failed"),
         (Some(source), _) => warn!(request_id = %id, operation, code, %source, "could not answer"),
         // What anybody can cause must not fill the log.
-        (None, _) if info.is_none_or(|info| matches!(info.access, Access::Public | Access::SelfProving)) => {
+        (None, _) if info.is_none_or(is_for_anybody) => {
             debug!(request_id = %id, operation, code, "refused");
         }
         (None, _) => info!(request_id = %id, operation, code, "refused"),
@@ -399,36 +373,17 @@ fn refuse(id: RequestId, info: Option<&Info>, error: Error) -> Response<Body> {
     response
 }
 
-/// A path or a method that is not there.
-struct Missed {
-    error: Box<Error>,
-    allow: Option<HeaderValue>,
-}
-
-impl Missed {
-    fn method<'a>(allowed: impl Iterator<Item = &'a str>) -> Self {
-        let allowed = allowed.collect::<Vec<_>>().join(", ");
-        let error = Error::new(Code::MethodNotAllowed, format!("this path takes {allowed}"));
-        Self { error: Box::new(error), allow: HeaderValue::from_str(&allowed).ok() }
-    }
-}
-
-fn counted(counts: &RouteCounts, response: Response<Body>) -> Response<Body> {
-    counts.answered(response.status().as_u16());
-    response
-}
-
 /// Fields that travel as headers, by field name; how many there are.
 fn header_fields<'a>(info: &Info, headers: &'a HeaderMap, fields: &mut [(&'a str, &'a str)]) -> Result<usize> {
     let mut count = 0;
     for (field, header) in info.headers {
-        let value = if *header == "authorization" {
-            bearer(headers)?
-        } else if *header == "token" {
-            header_token(headers)?
-        } else {
-            let value = headers.get(*header).map(|value| value.to_str());
-            value.transpose().map_err(|_| Error::field(field, format!("the header {header} must be ASCII")))?
+        let value = match *header {
+            "authorization" => bearer(headers)?,
+            "token" => header_token(headers)?,
+            other => {
+                let value = headers.get(other).map(HeaderValue::to_str).transpose();
+                value.map_err(|_| Error::field(field, format!("the header {other} must be ASCII")))?
+            }
         };
         if let Some(value) = value {
             fields[count] = (field, value);

@@ -8,7 +8,7 @@ mod forward;
 mod forwarded;
 pub mod http;
 pub mod listen;
-mod pages;
+pub mod pages;
 mod peer;
 #[cfg(test)]
 mod tests;

@@ -4,15 +4,13 @@ use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
 use ::http::Response;
-use ::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use bytes::Bytes;
-use http_body_util::Full;
 use serde_json::Value;
 use shared::op::{Method, Permission};
 use shared::problem::Code;
 
-use super::browser;
-use super::browser::html::{Escaped, policy};
+use super::browser::html::{self, Escaped};
+use super::browser::{self, response};
 use super::http::Body;
 use crate::call::Call;
 use crate::caller::Caller;
@@ -45,24 +43,20 @@ pub const PAGES: [(Method, &str, Page); 6] = [
 /// What answers pages.
 #[derive(Debug)]
 pub struct Pages {
-    public_url: String,
-    metrics: Arc<Metrics>,
-    cli_login: Arc<CliLogin>,
+    pub public_url: String,
+    pub metrics: Arc<Metrics>,
+    pub cli_login: Arc<CliLogin>,
 }
 
 impl Pages {
-    pub fn new(public_url: String, metrics: Arc<Metrics>, cli_login: Arc<CliLogin>) -> Self {
-        Self { public_url, metrics, cli_login }
-    }
-
     /// Answers a page. `query` and `body` are as they came, still encoded.
     pub async fn respond(&self, call: Call, page: Page, query: Option<&str>, body: &[u8]) -> Result<Response<Body>> {
         static OPENAPI: LazyLock<Value> = LazyLock::new(|| shared::openapi::document(VERSION));
         static OPENAPI_TEXT: LazyLock<Bytes> = LazyLock::new(|| format!("{:#}\n", *OPENAPI).into());
         static DOCS: LazyLock<Bytes> = LazyLock::new(|| docs(&OPENAPI).into());
         match page {
-            Page::Information => html(information(&self.public_url).into()),
-            Page::Docs => html(DOCS.clone()),
+            Page::Information => page_of(information(&self.public_url).into()),
+            Page::Docs => page_of(DOCS.clone()),
             Page::OpenApi => answer("application/json", OPENAPI_TEXT.clone()),
             Page::Metrics => self.metrics(&call),
             Page::CliCallback => browser::cli_login::callback(&self.cli_login, call, query).await.into_response(),
@@ -73,10 +67,8 @@ impl Pages {
     /// Counters are for the admin socket alone: they tell how much is going on.
     fn metrics(&self, call: &Call) -> Result<Response<Body>> {
         if !matches!(call.caller, Caller::Peer { .. }) {
-            return Err(Error::new(
-                Code::NotFound,
-                "metrics are on the admin socket: curl --unix-socket PATH http://localhost/metrics",
-            ));
+            let detail = "metrics are on the admin socket: curl --unix-socket PATH http://localhost/metrics";
+            return Err(Error::new(Code::NotFound, detail));
         }
         if !call.caller.can(Permission::SystemRead) {
             let detail = format!("{} does not hold the permission system.read", call.caller);
@@ -87,18 +79,14 @@ impl Pages {
 }
 
 fn answer(content_type: &str, body: Bytes) -> Result<Response<Body>> {
-    let response = Response::builder().header(CONTENT_TYPE, content_type).header(CACHE_CONTROL, "no-cache");
-    response.header("x-content-type-options", "nosniff").body(Full::new(body)).map_err(Error::internal)
+    let headers =
+        [("content-type", content_type), ("cache-control", "no-cache"), ("x-content-type-options", "nosniff")];
+    response(200, headers, body)
 }
 
-fn html(body: Bytes) -> Result<Response<Body>> {
-    static POLICY: LazyLock<String> = LazyLock::new(|| policy(STYLE));
-    let mut response = answer("text/html; charset=utf-8", body)?;
-    let headers = response.headers_mut();
-    headers.insert("content-security-policy", ::http::HeaderValue::from_str(&POLICY).map_err(Error::internal)?);
-    headers.insert("referrer-policy", ::http::HeaderValue::from_static("no-referrer"));
-    headers.insert("x-frame-options", ::http::HeaderValue::from_static("DENY"));
-    Ok(response)
+fn page_of(html: Bytes) -> Result<Response<Body>> {
+    static POLICY: LazyLock<String> = LazyLock::new(|| html::policy(STYLE));
+    response(200, html::headers(&POLICY, "no-cache"), html)
 }
 
 const STYLE: &str = "\
@@ -145,21 +133,16 @@ fn docs(document: &Value) -> String {
         "<h1>authd API</h1><p class=\"dim\">Errors are <code>application/problem+json</code> (RFC 9457) with a stable \
          <code>error</code> code. Times are RFC 3339. Lists answer <code>next_cursor</code>.</p>",
     );
-    let mut tag = "";
-    let empty = serde_json::Map::new();
-    let paths = document["paths"].as_object().unwrap_or(&empty);
-    let mut operations: Vec<(&str, &str, &Value)> = paths
-        .iter()
-        .flat_map(|(path, methods)| {
-            methods.as_object().unwrap_or(&empty).iter().map(move |(method, operation)| (path, method, operation))
-        })
-        .map(|(path, method, operation)| (path.as_str(), method.as_str(), operation))
+    let paths = members(&document["paths"]);
+    let mut operations: Vec<_> = paths
+        .flat_map(|(path, methods)| members(methods).map(move |(method, operation)| (path, method, operation)))
+        .map(|(path, method, operation)| (text(&operation["tags"][0]), path, method, operation))
         .collect();
-    operations.sort_by_key(|(path, method, operation)| (operation["tags"][0].as_str(), *path, *method));
-    for (path, method, operation) in operations {
-        let this = operation["tags"][0].as_str().unwrap_or_default();
-        if this != tag {
-            tag = this;
+    operations.sort_by_key(|(tag, path, method, _)| (*tag, *path, *method));
+    let mut last_tag = "";
+    for (tag, path, method, operation) in operations {
+        if tag != last_tag {
+            last_tag = tag;
             let _ = write!(body, "<h2>{}</h2>", Escaped(tag));
         }
         let _ = write!(
@@ -167,7 +150,7 @@ fn docs(document: &Value) -> String {
             "<details><summary><span class=\"{method}\">{}</span><code>{}</code><span class=\"dim\">{}</span></summary>",
             method.to_uppercase(),
             Escaped(path),
-            Escaped(operation["summary"].as_str().unwrap_or_default()),
+            Escaped(text(&operation["summary"])),
         );
         if let Some(description) = operation["description"].as_str() {
             let _ = write!(body, "<p>{}</p>", Escaped(description));
@@ -178,70 +161,75 @@ fn docs(document: &Value) -> String {
     page("authd API", &body)
 }
 
+/// A text of the document; empty where there is none.
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The members of an object of the document; none where there is no such object.
+fn members(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    value.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value))
+}
+
+/// A field: its name, where it stands, whether it is required, its schema.
+type Field<'a> = (&'a str, &'a str, bool, &'a Value);
+
 fn describe(body: &mut String, operation: &Value, schemas: &Value) {
-    let mut rows = Vec::new();
-    for parameter in operation["parameters"].as_array().into_iter().flatten() {
-        let name = parameter["name"].as_str().unwrap_or_default();
-        let place = parameter["in"].as_str().unwrap_or_default();
-        rows.push((name, place, parameter["required"] == true, &parameter["schema"]));
-    }
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let parameters =
+        parameters.map(|field| (text(&field["name"]), text(&field["in"]), field["required"] == true, &field["schema"]));
     let request = &operation["requestBody"]["content"]["application/json"]["schema"];
-    let required =
-        |schema: &Value, name: &str| schema["required"].as_array().is_some_and(|names| names.iter().any(|n| n == name));
-    for (name, schema) in request["properties"].as_object().into_iter().flatten() {
-        rows.push((name, "body", required(request, name), schema));
-    }
-    table(body, "Takes", &rows);
-    let success = operation["responses"].as_object().into_iter().flatten().find(|(status, _)| status.starts_with('2'));
-    if let Some((status, response)) = success {
-        let schema = resolve(&response["content"]["application/json"]["schema"], schemas);
-        let rows: Vec<_> = schema["properties"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, property)| (name.as_str(), "", required(schema, name), property))
-            .collect();
-        table(body, &format!("Answers {status}"), &rows);
+    table(body, "Takes", &parameters.chain(properties(request, "body")).collect::<Vec<_>>());
+    if let Some((status, response)) = members(&operation["responses"]).find(|(status, _)| status.starts_with('2')) {
+        let schema = &response["content"]["application/json"]["schema"];
+        let schema = schema["$ref"].as_str().map_or(schema, |reference| &schemas[last_part(reference)]);
+        table(body, &format!("Answers {status}"), &properties(schema, "").collect::<Vec<_>>());
     }
 }
 
-fn table(body: &mut String, title: &str, rows: &[(&str, &str, bool, &Value)]) {
-    if rows.is_empty() {
+fn properties<'a>(schema: &'a Value, place: &'a str) -> impl Iterator<Item = Field<'a>> {
+    let required: Vec<&Value> = schema["required"].as_array().into_iter().flatten().collect();
+    members(&schema["properties"])
+        .map(move |(name, property)| (name, place, required.iter().any(|other| *other == name), property))
+}
+
+fn table(body: &mut String, title: &str, fields: &[Field<'_>]) {
+    if fields.is_empty() {
         return;
     }
     let _ = write!(body, "<div class=\"wide\"><table><tr><th colspan=\"4\">{title}</th></tr>");
-    for (name, place, required, schema) in rows {
+    for (name, place, required, schema) in fields {
         let _ = write!(
             body,
             "<tr><td><code>{}</code></td><td>{}</td><td class=\"dim\">{place}{}</td><td>{}</td></tr>",
             Escaped(name),
             Escaped(&kind(schema)),
             if *required && !place.is_empty() { ", required" } else { "" },
-            Escaped(schema["description"].as_str().unwrap_or_default()),
+            Escaped(text(&schema["description"])),
         );
     }
     body.push_str("</table></div>");
 }
 
-fn resolve<'a>(schema: &'a Value, schemas: &'a Value) -> &'a Value {
-    match schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()) {
-        Some(name) => &schemas[name],
-        None => schema,
-    }
+/// What a reference names.
+fn last_part(reference: &str) -> &str {
+    reference.rsplit('/').next().unwrap_or_default()
 }
 
 /// A schema's type in a word.
 fn kind(schema: &Value) -> String {
-    let name = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let either = |kinds: &[Value], name: fn(&Value) -> String| {
+        kinds.iter().map(name).filter(|kind| kind != "null").collect::<Vec<_>>().join(" or ")
+    };
     if let Some(reference) = schema["$ref"].as_str() {
-        return reference.rsplit('/').next().unwrap_or_default().to_owned();
+        return last_part(reference).to_owned();
     }
     if let Some(options) = schema["anyOf"].as_array() {
-        return options.iter().map(kind).filter(|kind| kind != "null").collect::<Vec<_>>().join(" or ");
+        return either(options, kind);
     }
     let base = match &schema["type"] {
-        Value::Array(types) => types.iter().map(name).filter(|kind| kind != "null").collect::<Vec<_>>().join(" or "),
-        other => name(other),
+        Value::Array(types) => either(types, |name| text(name).to_owned()),
+        other => text(other).to_owned(),
     };
     match (base.as_str(), schema["format"].as_str()) {
         ("array", _) => format!("list of {}", kind(&schema["items"])),

@@ -53,12 +53,13 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-fn headers() -> Vec<(&'static str, String)> {
+/// The headers of every page.
+pub fn headers(policy: &str, cache: &str) -> Vec<(&'static str, String)> {
     vec![
         ("content-type", "text/html; charset=utf-8".into()),
-        ("content-security-policy", POLICY.clone()),
+        ("content-security-policy", policy.into()),
         ("referrer-policy", "no-referrer".into()),
-        ("cache-control", "no-store".into()),
+        ("cache-control", cache.into()),
         ("x-frame-options", "DENY".into()),
         ("x-content-type-options", "nosniff".into()),
     ]
@@ -77,7 +78,7 @@ pub fn page(status: u16, title: &str, tone: Tone, body: &str) -> Page {
          content=\"width=device-width,initial-scale=1\"><meta name=\"robots\" content=\"noindex\">\
          <title>{title}</title><style>{STYLE}</style></head><body><main><h1{class}>{title}</h1>{body}</main></body></html>"
     );
-    Page { status, headers: headers(), html }
+    Page { status, headers: headers(&POLICY, "no-store"), html }
 }
 
 /// The colour of a page's heading.
@@ -90,7 +91,7 @@ pub enum Tone {
 
 /// Sends the browser elsewhere by `GET`.
 pub fn redirect(location: String) -> Page {
-    let mut headers = headers();
+    let mut headers = headers(&POLICY, "no-store");
     headers.push(("location", location));
     Page { status: 303, headers, html: String::new() }
 }

@@ -8,6 +8,7 @@ mod form;
 pub(super) mod html;
 
 use ::http::Response;
+use bytes::Bytes;
 use http_body_util::Full;
 
 use super::http::Body;
@@ -23,10 +24,19 @@ pub struct Page {
 
 impl Page {
     pub(super) fn into_response(self) -> Result<Response<Body>> {
-        let mut response = Response::builder().status(self.status);
-        for (name, value) in self.headers {
-            response = response.header(name, value);
-        }
-        response.body(Full::new(self.html.into())).map_err(Error::internal)
+        response(self.status, self.headers, self.html.into())
     }
+}
+
+/// An answer with these headers.
+pub(super) fn response(
+    status: u16,
+    headers: impl IntoIterator<Item = (&'static str, impl AsRef<str>)>,
+    body: Bytes,
+) -> Result<Response<Body>> {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(name, value.as_ref());
+    }
+    response.body(Full::new(body)).map_err(Error::internal)
 }
