@@ -1,5 +1,6 @@
 //! What follows from other settings is filled in, and what cannot work is refused.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use shared::op::Permission;
@@ -64,8 +65,7 @@ impl Config {
     }
 
     fn check_tokens(&self) -> Result<(), ConfigError> {
-        let prefix = &self.tokens.prefix;
-        if prefix.is_empty() || prefix.len() > 32 || !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        if !is_name(&self.tokens.prefix, '_') {
             return refuse("tokens.prefix (TOKEN_PREFIX) must be 1 to 32 letters, digits or underscores");
         }
         if self.admin.token.as_ref().is_some_and(|token| token.expose().len() < 16) {
@@ -103,10 +103,8 @@ impl Config {
             }
             if let Some(unknown) = peer.permissions.iter().find(|name| Permission::parse(name).is_none()) {
                 let known: Vec<&str> = Permission::ALL.iter().map(|permission| permission.as_str()).collect();
-                return refuse(format!(
-                    "[[admin.peer]]: no permission is named {unknown:?}; there are {}",
-                    known.join(", ")
-                ));
+                let known = known.join(", ");
+                return refuse(format!("[[admin.peer]]: no permission is named {unknown:?}; there are {known}"));
             }
         }
         Ok(())
@@ -119,17 +117,16 @@ impl Config {
             url("COGNITO_DOMAIN", &domain)?;
         }
         let callback = format!("{}/auth/cli/callback", self.server.public_url);
-        for index in 0..self.providers.len() {
-            let (before, rest) = self.providers.split_at_mut(index);
-            let provider = &mut rest[0];
+        let mut names = HashSet::new();
+        for provider in &mut self.providers {
             let name = provider.name.clone();
-            if name.is_empty() || name.len() > 32 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            if !is_name(&name, '-') {
                 return refuse(format!("[[provider]]: the name {name:?} must be 1 to 32 letters, digits or hyphens"));
             }
             if shared::api::operations().any(|info| info.path.split('/').nth(2) == Some(&name)) {
                 return refuse(format!("[[provider]]: {name:?} is a path of authd itself; choose another name"));
             }
-            if before.iter().any(|other| other.name == name) {
+            if !names.insert(name.clone()) {
                 return refuse(format!("[[provider]]: two providers are named {name:?}"));
             }
             if provider.client_id.is_empty() {
@@ -149,10 +146,14 @@ impl Config {
             }
         }
         let default = &self.cli.default_provider;
-        if !default.is_empty() && !self.providers.iter().any(|provider| provider.name == *default) {
+        if !default.is_empty() && !self.is_provider(default) {
             return refuse(format!("cli.default_provider: no provider is named {default:?}"));
         }
         Ok(())
+    }
+
+    fn is_provider(&self, name: &str) -> bool {
+        self.providers.iter().any(|provider| provider.name == name)
     }
 
     fn finish_roles(&mut self) -> Result<(), ConfigError> {
@@ -172,46 +173,46 @@ impl Config {
             );
         }
         for (index, role) in self.roles.iter().enumerate() {
-            let name = &role.name;
+            let Role { name, arn, .. } = role;
             if name.is_empty() || name.len() > 64 || self.roles[..index].iter().any(|other| other.name == *name) {
                 return refuse(format!("[[role]]: the name {name:?} must be unique, with 1 to 64 characters"));
             }
-            if !(role.arn.starts_with("arn:aws") && role.arn.contains(":iam::") && role.arn.contains(":role/")) {
-                return refuse(format!(
-                    "role {name}: {:?} is not the ARN of a role (arn:aws:iam::ACCOUNT:role/NAME)",
-                    role.arn
-                ));
+            if !(arn.starts_with("arn:aws") && arn.contains(":iam::") && arn.contains(":role/")) {
+                let form = "arn:aws:iam::ACCOUNT:role/NAME";
+                return refuse(format!("role {name}: {arn:?} is not the ARN of a role ({form})"));
             }
             if !(900..=43_200).contains(&role.duration_seconds) {
                 return refuse(format!("role {name}: duration_seconds must be from 900 to 43200"));
             }
-            if let Some(provider) = role.providers.iter().find(|name| !self.providers.iter().any(|p| p.name == **name))
-            {
+            if let Some(provider) = role.providers.iter().find(|name| !self.is_provider(name)) {
                 return refuse(format!("role {name}: no provider is named {provider:?}"));
             }
             if role.method == RoleMethod::WebIdentity && (role.external_id.is_some() || role.session_tags) {
-                return refuse(format!(
-                    "role {name}: AssumeRoleWithWebIdentity takes neither an external id nor session tags"
-                ));
+                let detail = "AssumeRoleWithWebIdentity takes neither an external id nor session tags";
+                return refuse(format!("role {name}: {detail}"));
             }
         }
         Ok(())
     }
 }
 
+/// Whether it is 1 to 32 letters, digits and what else is allowed.
+fn is_name(text: &str, other: char) -> bool {
+    (1..=32).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == other)
+}
+
 /// An absolute http(s) URL without a trailing slash, a query or a fragment.
 fn url(what: &str, text: &str) -> Result<String, ConfigError> {
     let trimmed = text.trim_end_matches('/');
-    let parsed: Result<http::Uri, _> = trimmed.parse();
-    match parsed {
-        Ok(uri)
-            if matches!(uri.scheme_str(), Some("http" | "https"))
-                && uri.host().is_some_and(|host| !host.is_empty())
-                && uri.query().is_none()
-                && !trimmed.contains('#') =>
-        {
-            Ok(trimmed.to_owned())
-        }
-        _ => refuse(format!("{what}: {text:?} is not a URL of the form https://HOST")),
+    let is_url = trimmed.parse().is_ok_and(|uri: http::Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.query().is_none()
+            && !trimmed.contains('#')
+    });
+    if is_url {
+        Ok(trimmed.to_owned())
+    } else {
+        refuse(format!("{what}: {text:?} is not a URL of the form https://HOST"))
     }
 }

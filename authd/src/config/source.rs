@@ -76,8 +76,8 @@ impl Sources {
                 set(&mut table, key, parse(variable, &text, kind)?)?;
             }
         }
-        if let Some(port) =
-            self.environment.get("SERVER_PORT").filter(|_| !self.environment.contains_key("SERVER_ADDR"))
+        if !self.environment.contains_key("SERVER_ADDR")
+            && let Some(port) = self.environment.get("SERVER_PORT")
         {
             let port: u16 = port.parse().map_err(|_| ConfigError(format!("SERVER_PORT: {port:?} is not a port")))?;
             set(&mut table, "server.addr", Value::String(format!("127.0.0.1:{port}")))?;
@@ -115,16 +115,19 @@ impl Sources {
             return Ok(value.cloned());
         }
         let file = self.environment.get(&format!("{name}_FILE")).filter(|path| !path.is_empty());
-        match (value, file) {
-            (Some(_), Some(_)) => refuse(format!("{name} and {name}_FILE are both set; keep one")),
-            (Some(value), None) => Ok(Some(value.clone())),
-            (None, Some(path)) => read_bounded(Path::new(path)).map(|text| Some(text.trim_end().to_owned())),
-            (None, None) => {
-                let Some(directory) = self.environment.get("CREDENTIALS_DIRECTORY") else { return Ok(None) };
-                let path = Path::new(directory).join(name.to_ascii_lowercase().replace('_', "-"));
-                if path.exists() { read_bounded(&path).map(|text| Some(text.trim_end().to_owned())) } else { Ok(None) }
-            }
+        if value.is_some() && file.is_some() {
+            return refuse(format!("{name} and {name}_FILE are both set; keep one"));
         }
+        if value.is_some() {
+            return Ok(value.cloned());
+        }
+        let credential = || {
+            let directory = self.environment.get("CREDENTIALS_DIRECTORY")?;
+            let path = Path::new(directory).join(name.to_ascii_lowercase().replace('_', "-"));
+            path.exists().then_some(path)
+        };
+        let text = file.map(PathBuf::from).or_else(credential).map(|path| read_bounded(&path)).transpose()?;
+        Ok(text.map(|text| text.trim_end().to_owned()))
     }
 }
 
