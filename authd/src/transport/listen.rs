@@ -5,22 +5,24 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, unix};
+use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutWriter;
 use tracing::{debug, info, warn};
 
 use super::config::{Admin, Config};
 use super::http::{Connection, Http};
 use super::peer;
-use super::write_timeout::WriteTimeout;
 
 /// What no HTTP/1 request begins with, and every HTTP/2 connection does (RFC 9113 §3.4). It is waited for whole, since
 /// hyper's own wait for it has no deadline.
@@ -30,6 +32,9 @@ const MAX_STREAMS: u32 = 128;
 /// How often a silent HTTP/2 peer is asked whether it lives, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(10);
+/// How long a peer may take to read what was written. hyper has deadlines for reading alone, and a client that asks and
+/// never reads would hold its connection for ever.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after an accept that failed for want of descriptors: trying at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -53,10 +58,6 @@ impl Listeners {
             format!("cannot make the admin socket {}: choose another path by AUTHD_ADMIN_SOCKET", path.display())
         })?;
         Ok(Self { public, admin })
-    }
-
-    pub fn public_addr(&self) -> io::Result<SocketAddr> {
-        self.public.local_addr()
     }
 }
 
@@ -87,86 +88,67 @@ fn is_socket(path: &Path) -> bool {
 
 /// Serves until `stop` resolves, then lets requests under way end, within the time that the configuration gives.
 pub async fn serve(listeners: Listeners, http: Arc<Http>, stop: impl Future<Output = ()>) {
-    let config = &http.config;
-    let drain = Duration::from_secs(config.drain_seconds);
-    let server = Server {
-        public: Arc::new(Semaphore::new(config.max_connections)),
-        admin: Arc::new(Semaphore::new(config.max_connections)),
-        graceful: GracefulShutdown::new(),
-        http,
-    };
+    let drain = Duration::from_secs(http.config.drain_seconds);
+    let graceful = GracefulShutdown::new();
+    let public = accept(&http, &graceful, || listeners.public.accept(), serve_public);
+    let admin = accept(&http, &graceful, || listeners.admin.accept(), serve_admin);
     tokio::select! {
-        () = server.accept_public(&listeners.public) => {}
-        () = server.accept_admin(&listeners.admin) => {}
+        () = public => {}
+        () = admin => {}
         () = stop => {}
     }
     // From here on nobody can connect; the socket file goes, so that clients learn at once.
-    let _ = fs::remove_file(&server.http.admin.socket);
+    let _ = fs::remove_file(&http.admin.socket);
     drop(listeners);
     info!("draining");
-    if tokio::time::timeout(drain, server.graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
         warn!("some requests did not end within {} s and are cut off", drain.as_secs());
     }
 }
 
-struct Server {
-    public: Arc<Semaphore>,
-    admin: Arc<Semaphore>,
-    graceful: GracefulShutdown,
-    http: Arc<Http>,
-}
-
-impl Server {
-    /// At the connection cap nothing is accepted: new clients wait in the kernel's bounded queue.
-    async fn accept_public(&self, listener: &TcpListener) {
-        loop {
-            let Ok(permit) = self.public.clone().acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    let (http, watcher) = (self.http.clone(), self.graceful.watcher());
-                    tokio::spawn(async move {
-                        let _ = stream.set_nodelay(true);
-                        serve_public(stream, peer, http, watcher, permit).await;
-                    });
-                }
-                Err(error) => refused(&error).await,
+/// Serves what connects to one listener. At its connection cap nothing is accepted: new clients wait in the kernel's
+/// bounded queue.
+async fn accept<IO, Peer, Next, Serving>(
+    http: &Arc<Http>,
+    graceful: &GracefulShutdown,
+    next: impl Fn() -> Next,
+    serve: impl Fn(IO, Peer, Arc<Http>, Watcher) -> Serving,
+) where
+    Next: Future<Output = io::Result<(IO, Peer)>>,
+    Serving: Future<Output = ()> + Send + 'static,
+{
+    let slots = Arc::new(Semaphore::new(http.config.max_connections));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        match next().await {
+            Ok((io, peer)) => {
+                let serving = serve(io, peer, http.clone(), graceful.watcher());
+                tokio::spawn(async move {
+                    serving.await;
+                    drop(slot);
+                });
             }
-        }
-    }
-
-    async fn accept_admin(&self, listener: &UnixListener) {
-        loop {
-            let Ok(permit) = self.admin.clone().acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let (http, watcher) = (self.http.clone(), self.graceful.watcher());
-                    tokio::spawn(serve_admin(stream, http, watcher, permit));
-                }
-                Err(error) => refused(&error).await,
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-async fn refused(error: &io::Error) {
-    warn!(%error, "a connection could not be accepted");
-    tokio::time::sleep(ACCEPT_PAUSE).await;
-}
-
-async fn serve_public(
-    stream: TcpStream,
-    peer: SocketAddr,
-    http: Arc<Http>,
-    watcher: Watcher,
-    _permit: OwnedSemaphorePermit,
-) {
+async fn serve_public(stream: TcpStream, peer: SocketAddr, http: Arc<Http>, watcher: Watcher) {
+    let _ = stream.set_nodelay(true);
     let first_byte = Duration::from_secs(http.config.first_byte_seconds);
-    let connection = Connection::Public(peer.ip());
-    match tokio::time::timeout(first_byte, speaks_http2(&stream)).await {
-        Ok(Ok(true)) => serve_http2(WriteTimeout::new(TokioIo::new(stream)), connection, http, watcher).await,
-        Ok(Ok(false)) => serve_http1(WriteTimeout::new(TokioIo::new(stream)), connection, http, watcher).await,
-        Ok(Err(error)) => debug!(%error, "a connection ended before its first request"),
-        Err(_) => debug!("a connection that said nothing was closed"),
+    let is_http2 = match tokio::time::timeout(first_byte, speaks_http2(&stream)).await {
+        Ok(Ok(is_http2)) => is_http2,
+        Ok(Err(error)) => return debug!(%error, "a connection ended before its first request"),
+        Err(_) => return debug!("a connection that said nothing was closed"),
+    };
+    let (io, connection) = (bounded(stream), Connection::Public(peer.ip()));
+    if is_http2 {
+        counted(&http, serve_http2(io, connection, &http, watcher)).await;
+    } else {
+        counted(&http, serve_http1(io, connection, &http, watcher)).await;
     }
 }
 
@@ -193,44 +175,57 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-async fn serve_admin(stream: UnixStream, http: Arc<Http>, watcher: Watcher, _permit: OwnedSemaphorePermit) {
+async fn serve_admin(stream: UnixStream, _: unix::SocketAddr, http: Arc<Http>, watcher: Watcher) {
     let caller = match stream.peer_cred() {
         Ok(credentials) => peer::caller(credentials.uid(), credentials.gid(), &http.admin.peers),
-        Err(error) => {
-            warn!(%error, "the kernel does not say who is at the admin socket");
-            return;
-        }
+        Err(error) => return warn!(%error, "the kernel does not say who is at the admin socket"),
     };
-    serve_http1(WriteTimeout::new(TokioIo::new(stream)), Connection::Admin(caller), http, watcher).await;
+    let (io, connection) = (bounded(stream), Connection::Admin(caller));
+    counted(&http, serve_http1(io, connection, &http, watcher)).await;
 }
 
-async fn serve_http1<IO>(io: IO, connection: Connection, http: Arc<Http>, watcher: Watcher)
-where
-    IO: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
+/// A stream whose writes have a deadline.
+type Bounded<IO> = TokioIo<Pin<Box<TimeoutWriter<IO>>>>;
+
+fn bounded<IO: AsyncRead + AsyncWrite>(stream: IO) -> Bounded<IO> {
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(WRITE_TIMEOUT));
+    TokioIo::new(Box::pin(stream))
+}
+
+/// Counts a connection as long as it is served.
+async fn counted(http: &Http, serving: impl Future<Output = hyper::Result<()>>) {
     http.metrics.connections.inc();
-    let (metrics, head_timeout) = (http.metrics.clone(), http.config.head_timeout());
+    if let Err(error) = serving.await {
+        debug!(%error, "a connection ended early");
+    }
+    http.metrics.connections.dec();
+}
+
+async fn serve_http1<IO: AsyncRead + AsyncWrite + Send + 'static>(
+    io: Bounded<IO>,
+    connection: Connection,
+    http: &Arc<Http>,
+    watcher: Watcher,
+) -> hyper::Result<()> {
     // hyper's own bound of 100 headers stays: another one would cost a list on the heap for each request.
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
+        .header_read_timeout(http.config.head_timeout())
         .max_buf_size(MAX_HEADER_BYTES)
         .pipeline_flush(true);
     let connection = Arc::new(connection);
     let service = service_fn(|request| http.clone().respond(connection.clone(), request));
-    if let Err(error) = watcher.watch(builder.serve_connection(io, service)).await {
-        debug!(%error, "a connection ended early");
-    }
-    metrics.connections.dec();
+    watcher.watch(builder.serve_connection(io, service)).await
 }
 
-async fn serve_http2<IO>(io: IO, connection: Connection, http: Arc<Http>, watcher: Watcher)
-where
-    IO: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    http.metrics.connections.inc();
-    let (metrics, head_timeout) = (http.metrics.clone(), http.config.head_timeout());
+async fn serve_http2(
+    io: Bounded<TcpStream>,
+    connection: Connection,
+    http: &Arc<Http>,
+    watcher: Watcher,
+) -> hyper::Result<()> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -242,52 +237,50 @@ where
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG);
     let connection = Arc::new(connection);
-    let (began, running) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (beginning, counting) = (began.clone(), running.clone());
-    let service = service_fn(move |request| {
-        beginning.fetch_add(1, Ordering::Relaxed);
-        let turn = Turn::begin(&counting);
-        let answer = http.clone().respond(connection.clone(), request);
+    // Each request that is being answered holds `running`, even when its client goes away.
+    let (began, running) = (AtomicU64::new(0), Arc::new(()));
+    let service = service_fn(|request| {
+        began.fetch_add(1, Ordering::Relaxed);
+        let (turn, answer) = (running.clone(), http.clone().respond(connection.clone(), request));
         async move {
-            let _turn = turn;
-            answer.await
+            let answer = answer.await;
+            drop(turn);
+            answer
         }
     });
     // Answering pings is no reason to hold one of the connections that others wait for.
     let idle = async {
         let mut seen = 0;
         loop {
-            tokio::time::sleep(head_timeout).await;
+            tokio::time::sleep(http.config.head_timeout()).await;
             let now = began.load(Ordering::Relaxed);
-            if now == seen && running.load(Ordering::Relaxed) == 0 {
+            if now == seen && Arc::strong_count(&running) == 1 {
                 return;
             }
             seen = now;
         }
     };
     tokio::select! {
-        served = watcher.watch(builder.serve_connection(io, service)) => {
-            if let Err(error) = served {
-                debug!(%error, "a connection ended early");
-            }
+        served = watcher.watch(builder.serve_connection(io, service)) => served,
+        () = idle => {
+            debug!("a connection that asked nothing was closed");
+            Ok(())
         }
-        () = idle => debug!("a connection that asked nothing was closed"),
-    }
-    metrics.connections.dec();
-}
-
-/// A request that is being answered, counted even when its client goes away.
-struct Turn(Arc<AtomicUsize>);
-
-impl Turn {
-    fn begin(running: &Arc<AtomicUsize>) -> Self {
-        running.fetch_add(1, Ordering::Relaxed);
-        Self(running.clone())
     }
 }
 
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_never_reads_is_given_up() {
+        let (ours, _theirs) = tokio::io::duplex(16);
+        let mut stream = bounded(ours).into_inner();
+        stream.write_all(&[0; 16]).await.unwrap();
+        let error = stream.write_all(&[0; 1]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

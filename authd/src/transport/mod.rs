@@ -12,6 +12,5 @@ pub mod pages;
 mod peer;
 #[cfg(test)]
 mod tests;
-mod write_timeout;
 
 pub use self::config::{Admin, Config, Peer};
