@@ -3,12 +3,14 @@
 //! Only identities are kept, never decisions: whether the scopes suffice is decided at every use. Refusals are not
 //! kept at all, so a token that was just made works at once, and no flood of bad ones pushes good ones out.
 //!
-//! Two things must not bring a forgotten token back: an answer that was under way when it was forgotten (an [`Ask`]
-//! notices), and an older answer that comes after a newer one (the moment of the question decides).
+//! Two things must not bring a forgotten token back: an answer that was under way when it was forgotten (its
+//! [`Question`] is forgotten too), and an older answer that comes after a newer one (the questions are numbered).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::future::Future;
+use std::net::{IpAddr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,13 +41,11 @@ impl Default for Bounds {
     }
 }
 
-/// SHA-256 of a token.
-pub(super) type Digest = [u8; 32];
-
 /// A token, used from an address where the service passes it on. authd's answer is about both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
-    digest: Digest,
+    /// SHA-256 of the token.
+    digest: [u8; 32],
     address: Option<IpAddr>,
 }
 
@@ -53,15 +53,21 @@ impl Key {
     pub(super) fn new(token: &str, address: Option<IpAddr>) -> Self {
         Self { digest: Sha256::digest(token).into(), address: address.map(|address| address.to_canonical()) }
     }
+
+    /// Every key of the same token, from whatever address it is used.
+    fn of_any_address(self) -> RangeInclusive<Self> {
+        let last = IpAddr::V6(Ipv6Addr::from_bits(u128::MAX));
+        Self { address: None, ..self }..=Self { address: Some(last), ..self }
+    }
 }
 
 /// What can be kept.
 pub(super) trait Keep: fmt::Debug + Send + Sync + 'static {
+    /// An answer may be believed for one of so many parts of the life that the token has left.
+    const PARTS_OF_LIFE: u32;
+
     /// Bytes on the heap, roughly.
     fn heap_bytes(&self) -> usize;
-
-    /// For how much of its remaining life an answer may be believed.
-    fn believable(remaining: Duration) -> Duration;
 
     /// When the token ends by itself.
     fn expires_at(&self) -> Option<Time>;
@@ -77,29 +83,21 @@ pub(super) struct Cache<V> {
 
 struct State<V> {
     entries: BTreeMap<Key, Entry<V>>,
-    /// From the oldest to the newest.
+    /// From the oldest question to the newest.
     order: BTreeMap<u64, Key>,
     bytes: usize,
-    /// Numbers entries and flights.
-    next: u64,
-    flights: BTreeMap<Key, (u64, Flight<V>)>,
-    asks: HashMap<Digest, Asks>,
+    /// The number of the last question.
+    last: u64,
+    /// Those under way, but for the forgotten ones; with a flight where others may join.
+    questions: BTreeMap<(Key, u64), Option<Flight<V>>>,
 }
 
 struct Entry<V> {
     value: Arc<V>,
-    asked_at: Duration,
     until: Duration,
+    /// Of the question that it answers.
     number: u64,
     bytes: usize,
-}
-
-/// The questions about one token that are under way.
-#[derive(Default)]
-struct Asks {
-    running: usize,
-    /// How often the token was forgotten meanwhile.
-    forgotten: u64,
 }
 
 impl<V> fmt::Debug for Cache<V> {
@@ -111,15 +109,8 @@ impl<V> fmt::Debug for Cache<V> {
 impl<V: Keep> Cache<V> {
     pub(super) fn new(bounds: Bounds) -> Arc<Self> {
         let bounds = Bounds { max_age: bounds.max_age.min(LONGEST), ..bounds };
-        let state = State {
-            entries: BTreeMap::new(),
-            order: BTreeMap::new(),
-            bytes: 0,
-            next: 0,
-            flights: BTreeMap::new(),
-            asks: HashMap::new(),
-        };
-        Arc::new(Self { bounds, state: Mutex::new(state) })
+        let (entries, order, questions) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Arc::new(Self { bounds, state: Mutex::new(State { entries, order, bytes: 0, last: 0, questions }) })
     }
 
     /// Nothing in here can panic half-way, so a poisoned lock is as good as any.
@@ -137,63 +128,43 @@ impl<V: Keep> Cache<V> {
         self.state().find(key, now, time)
     }
 
-    /// What may still be believed, else the question that is under way, else a new one: its sender is given to
-    /// `start`, which must not block.
-    pub(super) fn find_or_fly(
-        self: &Arc<Self>,
-        key: Key,
-        now: Duration,
-        time: Time,
-        start: impl FnOnce(Takeoff<V>),
-    ) -> Found<V> {
+    /// What may still be believed, else the question that is under way, else a new one that others may join.
+    pub(super) fn find_or_ask(self: &Arc<Self>, key: Key, now: Duration, time: Time) -> Found<V> {
         let mut state = self.state();
         if let Some(value) = state.find(&key, now, time) {
             return Found::Value(value);
         }
-        if let Some((_, flight)) = state.flights.get(&key) {
-            return Found::Joined(flight.clone());
+        if let Some(flight) = state.questions.range((key, 0)..=(key, u64::MAX)).find_map(|(_, flight)| flight.clone()) {
+            return Found::Joined(flight);
         }
         let (sender, flight) = watch::channel(None);
-        let number = state.number();
-        state.flights.insert(key, (number, flight.clone()));
-        drop(state);
-        start(Takeoff { cache: self.clone(), key, number, sender });
-        Found::Started(flight)
+        let number = state.ask(key, Some(flight));
+        Found::New(Question { cache: self.clone(), key, number, asked_at: now, time }, sender)
     }
 
-    /// To be called before authd is asked.
-    pub(super) fn ask(self: &Arc<Self>, key: Key, now: Duration, time: Time) -> Ask<V> {
-        let mut state = self.state();
-        let asks = state.asks.entry(key.digest).or_default();
-        asks.running += 1;
-        let forgotten = asks.forgotten;
-        drop(state);
-        Ask { cache: self.clone(), key, asked_at: now, time, forgotten }
+    /// A question that nobody joins.
+    pub(super) fn ask(self: &Arc<Self>, key: Key, now: Duration, time: Time) -> Question<V> {
+        let number = self.state().ask(key, None);
+        Question { cache: self.clone(), key, number, asked_at: now, time }
     }
 
     /// Forgets a token, from whatever address it was used. Answers that are under way are not kept, and nobody who
     /// comes later joins a question that was asked before.
     pub(super) fn forget(&self, key: &Key) {
         let mut state = self.state();
-        let first = Key { digest: key.digest, address: None };
-        let doomed: Vec<Key> =
-            state.entries.range(first..).map(|(key, _)| *key).take_while(|found| found.digest == key.digest).collect();
+        let keys = key.of_any_address();
+        let questions = (*keys.start(), 0)..=(*keys.end(), u64::MAX);
+        state.questions.extract_if(questions, |_, _| true).for_each(drop);
+        let doomed: Vec<Key> = state.entries.range(keys).map(|(key, _)| *key).collect();
         doomed.iter().for_each(|key| state.remove(key));
-        let grounded: Vec<Key> =
-            state.flights.range(first..).map(|(key, _)| *key).take_while(|found| found.digest == key.digest).collect();
-        for key in grounded {
-            state.flights.remove(&key);
-        }
-        if let Some(asks) = state.asks.get_mut(&key.digest) {
-            asks.forgotten += 1;
-        }
     }
 }
 
 impl<V: Keep> State<V> {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+    fn ask(&mut self, key: Key, flight: Option<Flight<V>>) -> u64 {
+        self.last += 1;
+        self.questions.insert((key, self.last), flight);
+        self.last
     }
 
     fn find(&mut self, key: &Key, now: Duration, time: Time) -> Option<Arc<V>> {
@@ -213,12 +184,10 @@ impl<V: Keep> State<V> {
         }
     }
 
-    fn insert(&mut self, key: Key, value: Arc<V>, asked_at: Duration, until: Duration, bounds: &Bounds) {
+    fn insert(&mut self, key: Key, number: u64, value: Arc<V>, until: Duration, bounds: &Bounds) {
         let bytes = value.heap_bytes() + ENTRY + size_of::<V>();
-        if bytes > bounds.max_bytes || bounds.max_entries == 0 {
-            return;
-        }
-        if self.entries.get(&key).is_some_and(|entry| entry.asked_at > asked_at) {
+        let is_outdated = self.entries.get(&key).is_some_and(|entry| entry.number > number);
+        if bytes > bounds.max_bytes || bounds.max_entries == 0 || is_outdated {
             return;
         }
         self.remove(&key);
@@ -226,81 +195,61 @@ impl<V: Keep> State<V> {
             let Some((_, oldest)) = self.order.pop_first() else { break };
             self.remove(&oldest);
         }
-        let number = self.number();
         self.bytes += bytes;
         self.order.insert(number, key);
-        self.entries.insert(key, Entry { value, asked_at, until, number, bytes });
+        self.entries.insert(key, Entry { value, until, number, bytes });
     }
 }
 
 /// What an entry takes beside its value: the key twice, the tree nodes, the counters of its `Arc`.
 const ENTRY: usize = 2 * (size_of::<Key>() + 24) + size_of::<Entry<()>>() + 32;
 
-/// The answer, or where it will arrive.
-pub(super) enum Found<V> {
+/// The answer, where it will arrive, or who is to bring it.
+pub(super) enum Found<V: Keep> {
     Value(Arc<V>),
     Joined(Flight<V>),
-    Started(Flight<V>),
+    New(Question<V>, watch::Sender<Option<Result<Arc<V>, Denial>>>),
 }
 
-/// The right to answer a question for everybody who has it.
-pub(super) struct Takeoff<V: Keep> {
+/// A question under way. Its answer is kept only if the token was not forgotten meanwhile.
+pub(super) struct Question<V: Keep> {
     cache: Arc<Cache<V>>,
-    pub(super) key: Key,
+    key: Key,
     number: u64,
-    sender: watch::Sender<Option<Result<Arc<V>, Denial>>>,
+    asked_at: Duration,
+    time: Time,
 }
 
-impl<V: Keep> Takeoff<V> {
-    pub(super) fn land(self, result: Result<Arc<V>, Denial>) {
-        self.sender.send_replace(Some(result));
+impl<V: Keep> Question<V> {
+    /// Keeps the answer, or forgets what it refutes.
+    pub(super) async fn answer(self, asking: impl Future<Output = Result<V, Denial>>) -> Result<Arc<V>, Denial> {
+        let answer = asking.await.map(Arc::new);
+        match &answer {
+            Ok(value) => self.keep(value),
+            Err(denial) if denial.reason().is_about_the_token() => self.cache.forget(&self.key),
+            Err(_) => {}
+        }
+        answer
+    }
+
+    fn keep(&self, value: &Arc<V>) {
+        let bounds = &self.cache.bounds;
+        let life = value.expires_at().map(|end| {
+            let millis = end.millis().saturating_sub(self.time.millis());
+            Duration::from_millis(u64::try_from(millis).unwrap_or_default()) / V::PARTS_OF_LIFE
+        });
+        let age = life.unwrap_or(Duration::MAX).min(bounds.max_age);
+        let mut state = self.cache.state();
+        if state.questions.contains_key(&(self.key, self.number)) && !age.is_zero() {
+            state.insert(self.key, self.number, value.clone(), self.asked_at + age, bounds);
+        }
     }
 }
 
 /// However the question ends, also by a cancelled task: nobody joins it any more.
-impl<V: Keep> Drop for Takeoff<V> {
+impl<V: Keep> Drop for Question<V> {
     fn drop(&mut self) {
-        let mut state = self.cache.state();
-        if state.flights.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
-            state.flights.remove(&self.key);
-        }
-    }
-}
-
-/// A question under way. Its answer is kept only if the token was not forgotten meanwhile.
-pub(super) struct Ask<V: Keep> {
-    cache: Arc<Cache<V>>,
-    key: Key,
-    asked_at: Duration,
-    time: Time,
-    forgotten: u64,
-}
-
-impl<V: Keep> Ask<V> {
-    pub(super) fn keep(self, value: &Arc<V>) {
-        let bounds = &self.cache.bounds;
-        let life = value.expires_at().map(|end| {
-            let millis = end.millis().saturating_sub(self.time.millis());
-            V::believable(Duration::from_millis(u64::try_from(millis).unwrap_or_default()))
-        });
-        let age = life.unwrap_or(Duration::MAX).min(bounds.max_age);
-        let mut state = self.cache.state();
-        let is_current = state.asks.get(&self.key.digest).is_some_and(|asks| asks.forgotten == self.forgotten);
-        if is_current && !age.is_zero() {
-            state.insert(self.key, value.clone(), self.asked_at, self.asked_at + age, bounds);
-        }
-    }
-}
-
-impl<V: Keep> Drop for Ask<V> {
-    fn drop(&mut self) {
-        let mut state = self.cache.state();
-        if let Some(asks) = state.asks.get_mut(&self.key.digest) {
-            asks.running -= 1;
-            if asks.running == 0 {
-                state.asks.remove(&self.key.digest);
-            }
-        }
+        self.cache.state().questions.remove(&(self.key, self.number));
     }
 }
 

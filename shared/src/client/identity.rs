@@ -1,13 +1,11 @@
 //! Whose token it is, what a request needs, and where a request carries its token.
 
-use std::time::Duration;
-
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::cache::Keep;
 use super::denial::{Denial, Reason};
-use crate::api::sessions::Payload;
-use crate::api::tokens::Validation;
+use crate::api::checks::{CheckedToken, SessionFault};
+use crate::api::tokens::{TokenFault, Validation};
 use crate::id::{ServiceId, TokenId, UserId};
 use crate::secret::Secret;
 use crate::time::Time;
@@ -42,10 +40,23 @@ pub struct TokenIdentity {
 }
 
 impl TokenIdentity {
-    /// From an answer that says `valid`; `None` when it is not whole.
-    pub(super) fn new(answer: Validation) -> Option<Self> {
-        let (token_id, name) = (answer.token_id?, answer.name?);
-        Some(Self { token_id, name, scopes: answer.scopes, expires_at: answer.expires_at })
+    pub(super) fn new(answer: Validation) -> Result<Self, Denial> {
+        let Validation { scopes, expires_at, .. } = answer;
+        match (answer.valid, answer.token_id, answer.name) {
+            (true, Some(token_id), Some(name)) => return Ok(Self { token_id, name, scopes, expires_at }),
+            (true, ..) => return Err(incomplete()),
+            (false, ..) => {}
+        }
+        let (reason, detail) = match answer.error {
+            Some(TokenFault::TokenExpired) => (Reason::Expired, "the token has expired"),
+            Some(TokenFault::TokenRevoked) => (Reason::Revoked, "the token was revoked"),
+            Some(TokenFault::AddressNotAllowed) => {
+                (Reason::AddressNotAllowed, "the token may not be used from this address")
+            }
+            Some(TokenFault::InsufficientScopes) => (Reason::InsufficientScope, "the token is not for this"),
+            Some(TokenFault::TokenNotFound) | None => return Err(Denial::unknown()),
+        };
+        Err(Denial::new(reason, detail))
     }
 
     /// All of the scopes must be held.
@@ -61,12 +72,10 @@ impl TokenIdentity {
 }
 
 impl Keep for TokenIdentity {
+    const PARTS_OF_LIFE: u32 = 1;
+
     fn heap_bytes(&self) -> usize {
         self.name.len() + text_bytes(&self.scopes)
-    }
-
-    fn believable(remaining: Duration) -> Duration {
-        remaining
     }
 
     fn expires_at(&self) -> Option<Time> {
@@ -90,15 +99,22 @@ pub struct UserIdentity {
 }
 
 impl UserIdentity {
-    pub(super) fn new(payload: Payload, expires_at: i64) -> Self {
-        Self {
-            user_id: payload.user_id,
-            username: payload.username,
-            name: payload.name,
-            service_id: payload.service_id,
-            roles: payload.roles.unwrap_or_default(),
-            permissions: payload.permissions.unwrap_or_default(),
-            expires_at: Time::from_millis(expires_at.saturating_mul(1000)),
+    pub(super) fn new(answer: CheckedToken) -> Result<Self, Denial> {
+        match (answer.valid, answer.payload, answer.expires_at, answer.error) {
+            (true, Some(payload), Some(expires_at), _) => Ok(Self {
+                user_id: payload.user_id,
+                username: payload.username,
+                name: payload.name,
+                service_id: payload.service_id,
+                roles: payload.roles.unwrap_or_default(),
+                permissions: payload.permissions.unwrap_or_default(),
+                expires_at: Time::from_millis(expires_at.saturating_mul(1000)),
+            }),
+            (true, ..) => Err(incomplete()),
+            (false, _, _, Some(SessionFault::NoAccess)) => {
+                Err(Denial::new(Reason::NotPermitted, "no access to this service"))
+            }
+            (false, ..) => Err(Denial::new(Reason::Unknown, "the session is not known, or has ended")),
         }
     }
 
@@ -120,18 +136,20 @@ impl UserIdentity {
 }
 
 impl Keep for UserIdentity {
+    /// Only authd sees that a session is used, and pushes its end back: so it is asked again while there is time.
+    const PARTS_OF_LIFE: u32 = 2;
+
     fn heap_bytes(&self) -> usize {
         self.username.len() + self.name.len() + text_bytes(&self.roles) + text_bytes(&self.permissions)
-    }
-
-    /// Only authd sees that a session is used, and pushes its end back: so it is asked again while there is time.
-    fn believable(remaining: Duration) -> Duration {
-        remaining / 2
     }
 
     fn expires_at(&self) -> Option<Time> {
         Some(self.expires_at)
     }
+}
+
+fn incomplete() -> Denial {
+    Denial::new(Reason::Misconfigured, "the authentication service's answer is not whole")
 }
 
 /// The allocator's rounding included.
@@ -205,10 +223,9 @@ pub fn presented(headers: &HeaderMap) -> Result<Secret, Denial> {
             return Err(ambiguous());
         }
     }
-    match found {
-        None | Some("") => Err(Denial::missing()),
-        Some(token) => check_form(token).map(|()| Secret::new(token)),
-    }
+    let token = found.unwrap_or_default();
+    check_form(token)?;
+    Ok(Secret::new(token))
 }
 
 /// What cannot be a token is not asked about.
@@ -223,6 +240,7 @@ pub(super) fn check_form(token: &str) -> Result<(), Denial> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::sessions::Payload;
 
     #[test]
     fn one_token_in_one_header() {
@@ -295,7 +313,11 @@ mod tests {
             roles: texts(&["editor"]),
             permissions: texts(&["notes.read", "notes.write"]),
         };
-        let user = UserIdentity::new(payload.clone(), 1_800_000_000);
+        let identity = |payload, expires_at| {
+            let (payload, expires_at) = (Some(payload), Some(expires_at));
+            UserIdentity::new(CheckedToken { valid: true, payload, renewed: None, expires_at, error: None }).unwrap()
+        };
+        let user = identity(payload.clone(), 1_800_000_000);
         assert_eq!(user.expires_at.millis(), 1_800_000_000_000);
         let both = Required::permission("notes.read").and_permission("notes.write").and_role("editor");
         assert!(user.decide(&both).is_ok() && user.decide(&Required::nothing()).is_ok());
@@ -303,7 +325,7 @@ mod tests {
         assert_eq!((denial.reason(), denial.detail()), (Reason::NotPermitted, "alice lacks: notes.delete, admin"));
 
         (payload.service_id, payload.roles, payload.permissions) = (None, None, None);
-        let user = UserIdentity::new(payload, 0);
+        let user = identity(payload, 0);
         assert!(user.decide(&Required::nothing()).is_ok());
         assert_eq!(user.decide(&Required::role("editor")).unwrap_err().reason(), Reason::Misconfigured);
     }

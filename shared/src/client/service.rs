@@ -1,6 +1,5 @@
 //! What a service asks authd about its own callers: is this token good, whose is it, and for what?
 
-use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,9 +15,9 @@ use super::env::{Env, Machine};
 use super::identity::{self, Required, TokenIdentity, Use, UserIdentity};
 use super::retry::{self, Repeat};
 use super::{Bounds, Client, Endpoint, Error};
-use crate::api::checks::{CheckToken, CheckedToken, SessionFault};
+use crate::api::checks::CheckToken;
 use crate::api::sessions::{LoggedIn, Login, Logout};
-use crate::api::tokens::{TokenFault, ValidateToken, Validation};
+use crate::api::tokens::ValidateToken;
 use crate::op::Operation;
 use crate::secret::Secret;
 
@@ -38,28 +37,19 @@ const MOST_ASKS: usize = 64;
 /// half-way to it: authd has to see that it is used). While authd is down, a read may be answered so, and only so.
 /// A **write** asks afresh every time. What the token may do is decided at every use, from the identity; refusals are
 /// not remembered. Reads of the same token that come together ask once.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Authd(Arc<Inner>);
 
+#[derive(Debug)]
 struct Inner {
     client: Client,
-    service: Option<String>,
-    service_token: Option<Secret>,
-    deadline: Duration,
-    login_deadline: Duration,
+    settings: Builder,
     turns: Semaphore,
     tokens: Arc<Cache<TokenIdentity>>,
     sessions: Arc<Cache<UserIdentity>>,
     asked: AtomicU64,
     remembered: AtomicU64,
     joined: AtomicU64,
-    env: Arc<dyn Env>,
-}
-
-impl fmt::Debug for Authd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authd").field("endpoint", self.0.client.endpoint()).finish_non_exhaustive()
-    }
 }
 
 /// How the line is to be.
@@ -69,7 +59,6 @@ pub struct Builder {
     service: Option<String>,
     service_token: Option<Secret>,
     deadline: Duration,
-    login_deadline: Duration,
     most_asks: usize,
     bounds: Bounds,
     is_insecure: bool,
@@ -100,13 +89,6 @@ impl Builder {
         self
     }
 
-    /// The same for a login; ten seconds unless said, since passwords are hashed slowly on purpose.
-    #[must_use]
-    pub fn login_deadline(mut self, deadline: Duration) -> Self {
-        self.login_deadline = deadline;
-        self
-    }
-
     /// How much is remembered, and for how long.
     #[must_use]
     pub fn bounds(mut self, bounds: Bounds) -> Self {
@@ -117,7 +99,7 @@ impl Builder {
     /// How many questions may be under way at the same time, 64 unless said; others wait, within their deadline.
     #[must_use]
     pub fn most_asks(mut self, most: usize) -> Self {
-        self.most_asks = most.max(1);
+        self.most_asks = most;
         self
     }
 
@@ -134,21 +116,16 @@ impl Builder {
             return Err(format!("{} is plain HTTP to another machine: use https, or allow it", self.endpoint));
         }
         // The deadline of the whole question comes first.
-        let longest = self.deadline.max(self.login_deadline).saturating_mul(2);
-        let client = Client::new(self.endpoint).with_timeout(longest);
+        let longest = self.deadline.max(LOGIN_DEADLINE).saturating_mul(2);
         Ok(Authd(Arc::new(Inner {
-            client,
-            service: self.service,
-            service_token: self.service_token,
-            deadline: self.deadline,
-            login_deadline: self.login_deadline,
-            turns: Semaphore::new(self.most_asks.min(Semaphore::MAX_PERMITS)),
+            client: Client::new(self.endpoint.clone()).with_timeout(longest),
+            turns: Semaphore::new(self.most_asks.clamp(1, Semaphore::MAX_PERMITS)),
             tokens: Cache::new(self.bounds),
             sessions: Cache::new(self.bounds),
-            asked: AtomicU64::new(0),
-            remembered: AtomicU64::new(0),
-            joined: AtomicU64::new(0),
-            env: self.env,
+            asked: AtomicU64::default(),
+            remembered: AtomicU64::default(),
+            joined: AtomicU64::default(),
+            settings: self,
         })))
     }
 
@@ -180,7 +157,6 @@ impl Authd {
             service: None,
             service_token: None,
             deadline: DEADLINE,
-            login_deadline: LOGIN_DEADLINE,
             most_asks: MOST_ASKS,
             bounds: Bounds::default(),
             is_insecure: false,
@@ -197,38 +173,14 @@ impl Authd {
         address: Option<IpAddr>,
         usage: Use,
     ) -> Result<Arc<TokenIdentity>, Denial> {
-        identity::check_form(token.expose())?;
-        let key = Key::new(token.expose(), address);
-        let ask = |authd: Self, token: Secret| async move {
-            let service_name = authd.0.service.clone();
-            let op =
-                ValidateToken { token, required_scopes: None, client_ip: address, service_name, action_name: None };
-            validated(authd.ask(&op).await?)
-        };
-        let identity = self.answer(&self.0.tokens, key, usage, || ask(self.clone(), token.clone())).await?;
+        let identity = self.identify(&self.0.tokens, token, address, usage, Self::ask_about_token).await?;
         identity.decide(scopes)?;
         Ok(identity)
     }
 
     /// Is this session good, has its user access to this service, and do they hold what is required there?
     pub async fn check(&self, token: &Secret, required: &Required, usage: Use) -> Result<Arc<UserIdentity>, Denial> {
-        identity::check_form(token.expose())?;
-        let key = Key::new(token.expose(), None);
-        let ask = |authd: Self, token: Secret| async move {
-            let op = CheckToken {
-                token: Some(token),
-                bearer: authd.0.service_token.clone(),
-                service_id: authd.0.service.clone(),
-                ..CheckToken::default()
-            };
-            let names_service = op.bearer.is_some() || op.service_id.is_some();
-            let identity = checked(authd.ask(&op).await?)?;
-            if names_service && identity.service_id.is_none() {
-                return Err(Denial::new(Reason::Misconfigured, "the authentication service left the question open"));
-            }
-            Ok(identity)
-        };
-        let identity = self.answer(&self.0.sessions, key, usage, || ask(self.clone(), token.clone())).await?;
+        let identity = self.identify(&self.0.sessions, token, None, usage, Self::ask_about_session).await?;
         identity.decide(required)?;
         Ok(identity)
     }
@@ -236,7 +188,7 @@ impl Authd {
     /// Signs a person in. `address` is where they are: authd counts failures by it when it trusts this machine as a
     /// proxy, and by this machine's own address otherwise. It is sent again only if nothing was sent before.
     pub async fn login(&self, login: &Login, address: Option<IpAddr>) -> Result<LoggedIn, Denial> {
-        let answer = self.call(&self.0.client, login, address, Repeat::Unsent, self.0.login_deadline).await;
+        let answer = self.call(&self.0.client, login, address, Repeat::Unsent, LOGIN_DEADLINE).await;
         answer.map_err(|failure| failure.map_or_else(Denial::timed_out, Denial::because_of_login))
     }
 
@@ -247,7 +199,7 @@ impl Authd {
         let key = Key::new(token.expose(), None);
         self.0.sessions.forget(&key);
         let client = self.0.client.clone().with_bearer(token.clone());
-        let answer = self.call(&client, &Logout {}, None, Repeat::Safe, self.0.deadline).await;
+        let answer = self.call(&client, &Logout {}, None, Repeat::Safe, self.0.settings.deadline).await;
         // Again: a read may have asked in between.
         self.0.sessions.forget(&key);
         match answer {
@@ -255,13 +207,6 @@ impl Authd {
             Err(Some(Error::Refused(problem))) if problem.status == 401 => Ok(()),
             Err(failure) => Err(failure.map_or_else(Denial::timed_out, Denial::because)),
         }
-    }
-
-    /// Forgets whatever is remembered of a token of either kind, so that the next use asks.
-    pub fn forget(&self, token: &Secret) {
-        let key = Key::new(token.expose(), None);
-        self.0.tokens.forget(&key);
-        self.0.sessions.forget(&key);
     }
 
     pub fn stats(&self) -> Stats {
@@ -275,31 +220,26 @@ impl Authd {
     }
 
     /// From memory where that is allowed, else from authd.
-    async fn answer<V, F>(
+    async fn identify<V: Keep, F>(
         &self,
         cache: &Arc<Cache<V>>,
-        key: Key,
+        token: &Secret,
+        address: Option<IpAddr>,
         usage: Use,
-        ask: impl FnOnce() -> F,
+        ask: impl FnOnce(Self, Secret, Option<IpAddr>) -> F,
     ) -> Result<Arc<V>, Denial>
     where
-        V: Keep,
         F: Future<Output = Result<V, Denial>> + Send + 'static,
     {
-        let Inner { env, remembered, joined, .. } = &*self.0;
+        identity::check_form(token.expose())?;
+        let key = Key::new(token.expose(), address);
+        let Inner { settings: Builder { env, .. }, remembered, joined, .. } = &*self.0;
+        let asking = || ask(self.clone(), token.clone(), address);
         if usage == Use::Write {
             // A question that was asked before this write came would not be afresh: no joining here.
-            return keep(env.as_ref(), cache, key, ask()).await;
+            return cache.ask(key, env.now(), env.time()).answer(asking()).await;
         }
-        let found = cache.find_or_fly(key, env.now(), env.time(), |takeoff| {
-            // A task of its own: whoever asked first may go away, and the others still want the answer.
-            let (env, cache, asking) = (env.clone(), cache.clone(), ask());
-            tokio::spawn(async move {
-                let result = keep(env.as_ref(), &cache, takeoff.key, asking).await;
-                takeoff.land(result);
-            });
-        });
-        let mut flight = match found {
+        let mut flight = match cache.find_or_ask(key, env.now(), env.time()) {
             Found::Value(value) => {
                 remembered.fetch_add(1, Ordering::Relaxed);
                 return Ok(value);
@@ -308,14 +248,41 @@ impl Authd {
                 joined.fetch_add(1, Ordering::Relaxed);
                 flight
             }
-            Found::Started(flight) => flight,
+            Found::New(question, sender) => {
+                let flight = sender.subscribe();
+                let answering = question.answer(asking());
+                // A task of its own: whoever asked first may go away, and the others still want the answer.
+                tokio::spawn(async move { sender.send_replace(Some(answering.await)) });
+                flight
+            }
         };
         let landed = flight.wait_for(Option::is_some).await;
         landed.ok().and_then(|result| result.clone()).unwrap_or_else(|| Err(Denial::cancelled()))
     }
 
+    async fn ask_about_token(self, token: Secret, address: Option<IpAddr>) -> Result<TokenIdentity, Denial> {
+        let service_name = self.0.settings.service.clone();
+        let op = ValidateToken { token, required_scopes: None, client_ip: address, service_name, action_name: None };
+        TokenIdentity::new(self.ask(&op).await?)
+    }
+
+    async fn ask_about_session(self, token: Secret, _: Option<IpAddr>) -> Result<UserIdentity, Denial> {
+        let op = CheckToken {
+            token: Some(token),
+            bearer: self.0.settings.service_token.clone(),
+            service_id: self.0.settings.service.clone(),
+            ..CheckToken::default()
+        };
+        let names_service = op.bearer.is_some() || op.service_id.is_some();
+        let identity = UserIdentity::new(self.ask(&op).await?)?;
+        if names_service && identity.service_id.is_none() {
+            return Err(Denial::new(Reason::Misconfigured, "the authentication service left the question open"));
+        }
+        Ok(identity)
+    }
+
     async fn ask<Op: Operation + Sync>(&self, op: &Op) -> Result<Op::Response, Denial> {
-        let answer = self.call(&self.0.client, op, None, Repeat::Safe, self.0.deadline).await;
+        let answer = self.call(&self.0.client, op, None, Repeat::Safe, self.0.settings.deadline).await;
         answer.map_err(|failure| failure.map_or_else(Denial::timed_out, Denial::because))
     }
 
@@ -340,7 +307,7 @@ impl Authd {
                     Err(error) => error,
                 };
                 tries += 1;
-                let wait = retry::wait(&error, repeat, tries, self.0.env.random());
+                let wait = retry::wait(&error, repeat, tries, self.0.settings.env.random());
                 // What would come too late is not waited for: the reason at hand says more than a time-out.
                 let Some(next) = wait.and_then(|wait| Instant::now().checked_add(wait)).filter(|next| *next < deadline)
                 else {
@@ -350,56 +317,6 @@ impl Authd {
             }
         };
         tokio::time::timeout_at(deadline, trying).await.unwrap_or(Err(None))
-    }
-}
-
-/// Asks, and keeps the answer, or forgets what it refutes.
-async fn keep<V: Keep>(
-    env: &dyn Env,
-    cache: &Arc<Cache<V>>,
-    key: Key,
-    asking: impl Future<Output = Result<V, Denial>>,
-) -> Result<Arc<V>, Denial> {
-    let ask = cache.ask(key, env.now(), env.time());
-    match asking.await {
-        Ok(value) => {
-            let value = Arc::new(value);
-            ask.keep(&value);
-            Ok(value)
-        }
-        Err(denial) => {
-            if denial.reason().is_about_the_token() {
-                cache.forget(&key);
-            }
-            Err(denial)
-        }
-    }
-}
-
-fn validated(answer: Validation) -> Result<TokenIdentity, Denial> {
-    if answer.valid {
-        let incomplete = || Denial::new(Reason::Misconfigured, "the authentication service's answer is not whole");
-        return TokenIdentity::new(answer).ok_or_else(incomplete);
-    }
-    Err(match answer.error {
-        Some(TokenFault::TokenExpired) => Denial::new(Reason::Expired, "the token has expired"),
-        Some(TokenFault::TokenRevoked) => Denial::new(Reason::Revoked, "the token was revoked"),
-        Some(TokenFault::AddressNotAllowed) => {
-            Denial::new(Reason::AddressNotAllowed, "the token may not be used from this address")
-        }
-        Some(TokenFault::InsufficientScopes) => Denial::new(Reason::InsufficientScope, "the token is not for this"),
-        Some(TokenFault::TokenNotFound) | None => Denial::unknown(),
-    })
-}
-
-fn checked(answer: CheckedToken) -> Result<UserIdentity, Denial> {
-    match (answer.valid, answer.payload, answer.expires_at, answer.error) {
-        (true, Some(payload), Some(expires_at), _) => Ok(UserIdentity::new(payload, expires_at)),
-        (true, ..) => Err(Denial::new(Reason::Misconfigured, "the authentication service's answer is not whole")),
-        (false, _, _, Some(SessionFault::NoAccess)) => {
-            Err(Denial::new(Reason::NotPermitted, "no access to this service"))
-        }
-        (false, ..) => Err(Denial::new(Reason::Unknown, "the session is not known, or has ended")),
     }
 }
 

@@ -7,12 +7,10 @@ struct Thing {
 }
 
 impl Keep for Thing {
+    const PARTS_OF_LIFE: u32 = 1;
+
     fn heap_bytes(&self) -> usize {
         self.bytes
-    }
-
-    fn believable(remaining: Duration) -> Duration {
-        remaining
     }
 
     fn expires_at(&self) -> Option<Time> {
@@ -114,7 +112,7 @@ fn an_answer_that_was_under_way_does_not_bring_a_forgotten_token_back() {
     ask.keep(&thing(0));
     assert!(!holds(&cache, "a", seconds(2)));
     drop(other);
-    assert!(cache.state().asks.is_empty());
+    assert!(cache.state().questions.is_empty());
     put(&cache, "a", seconds(2), &thing(0));
     assert!(holds(&cache, "a", seconds(2)));
 }
@@ -133,19 +131,17 @@ fn an_older_answer_does_not_replace_a_newer_one() {
 fn nobody_joins_a_question_from_before_the_token_was_forgotten() {
     let cache = Cache::<Thing>::new(Bounds::default());
     let key = Key::new("a", None);
-    let mut first = None;
-    let fly = |cache: &Arc<Cache<Thing>>, slot: &mut Option<Takeoff<Thing>>| {
-        cache.find_or_fly(key, seconds(1), time(seconds(1)), |takeoff| *slot = Some(takeoff))
-    };
-    assert!(matches!(fly(&cache, &mut first), Found::Started(_)));
-    assert!(matches!(fly(&cache, &mut None), Found::Joined(_)));
+    let fly = |cache: &Arc<Cache<Thing>>| cache.find_or_ask(key, seconds(1), time(seconds(1)));
+    let first = fly(&cache);
+    assert!(matches!(first, Found::New(..)));
+    assert!(matches!(fly(&cache), Found::Joined(_)));
     cache.forget(&key);
-    let mut second = None;
-    assert!(matches!(fly(&cache, &mut second), Found::Started(_)));
+    let second = fly(&cache);
+    assert!(matches!(second, Found::New(..)));
     drop(first);
-    assert!(matches!(fly(&cache, &mut None), Found::Joined(_)), "the first one's end is not the second one's");
+    assert!(matches!(fly(&cache), Found::Joined(_)), "the first one's end is not the second one's");
     drop(second);
-    assert!(cache.state().flights.is_empty());
+    assert!(cache.state().questions.is_empty());
 }
 
 #[test]
