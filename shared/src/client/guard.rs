@@ -23,21 +23,27 @@ type UseOf = Arc<dyn Fn(&Parts) -> Use + Send + Sync>;
 
 /// Lets a request through whose API token holds all of the scopes. The handler finds an `Arc<`[`TokenIdentity`]`>`
 /// among the request's extensions.
+pub type RequireScopes = Require<Arc<[String]>>;
+
+/// Lets a request through whose session is that of a person who holds what is required in this service. The handler
+/// finds an `Arc<`[`UserIdentity`]`>` among the request's extensions.
+pub type RequirePermission = Require<Arc<Required>>;
+
+/// A layer of guards.
 ///
-/// GET, HEAD and OPTIONS are reads, everything else is a write, and so every gRPC call, unless
-/// [`RequireScopes::reads`] says otherwise. A refusal is `application/problem+json`, or to gRPC a gRPC status.
+/// GET, HEAD and OPTIONS are reads, everything else is a write, and so every gRPC call, unless [`Require::reads`] says
+/// otherwise. A refusal is `application/problem+json`, or to gRPC a gRPC status.
 #[derive(Clone)]
-pub struct RequireScopes {
+pub struct Require<C> {
     authd: Authd,
-    scopes: Arc<[String]>,
+    required: C,
     address_of: AddressOf,
     use_of: UseOf,
 }
 
 impl RequireScopes {
     pub fn new<S: Into<String>>(authd: Authd, scopes: impl IntoIterator<Item = S>) -> Self {
-        let scopes = scopes.into_iter().map(Into::into).collect();
-        Self { authd, scopes, address_of: Arc::new(|_| None), use_of: Arc::new(use_of) }
+        Self::with(authd, scopes.into_iter().map(Into::into).collect())
     }
 
     /// Where a request comes from, for tokens that may be used from some networks only; without this they are
@@ -47,27 +53,17 @@ impl RequireScopes {
         self.address_of = Arc::new(address_of);
         self
     }
-
-    /// Which requests only read.
-    #[must_use]
-    pub fn reads(mut self, is_read: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        self.use_of = Arc::new(move |parts| if is_read(parts) { Use::Read } else { Use::Write });
-        self
-    }
-}
-
-/// Lets a request through whose session is that of a person who holds what is required in this service. The handler
-/// finds an `Arc<`[`UserIdentity`]`>` among the request's extensions. Reads and writes are as in [`RequireScopes`].
-#[derive(Clone)]
-pub struct RequirePermission {
-    authd: Authd,
-    required: Arc<Required>,
-    use_of: UseOf,
 }
 
 impl RequirePermission {
     pub fn new(authd: Authd, required: Required) -> Self {
-        Self { authd, required: Arc::new(required), use_of: Arc::new(use_of) }
+        Self::with(authd, Arc::new(required))
+    }
+}
+
+impl<C> Require<C> {
+    fn with(authd: Authd, required: C) -> Self {
+        Self { authd, required, address_of: Arc::new(|_| None), use_of: Arc::new(|parts| Use::of(&parts.method)) }
     }
 
     /// Which requests only read.
@@ -78,19 +74,9 @@ impl RequirePermission {
     }
 }
 
-fn use_of(parts: &Parts) -> Use {
-    Use::of(&parts.method)
-}
-
-impl fmt::Debug for RequireScopes {
+impl<C: fmt::Debug> fmt::Debug for Require<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequireScopes").field("scopes", &self.scopes).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for RequirePermission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequirePermission").field("required", &self.required).finish_non_exhaustive()
+        f.debug_struct("Require").field("required", &self.required).finish_non_exhaustive()
     }
 }
 
@@ -104,7 +90,7 @@ impl Check for RequireScopes {
     async fn check(&self, parts: &mut Parts) -> Result<(), Denial> {
         let token = presented(&parts.headers)?;
         let (address, usage) = ((self.address_of)(parts), (self.use_of)(parts));
-        let identity = self.authd.validate(&token, &self.scopes, address, usage).await?;
+        let identity = self.authd.validate(&token, &self.required, address, usage).await?;
         parts.extensions.insert::<Arc<TokenIdentity>>(identity);
         Ok(())
     }
@@ -119,15 +105,7 @@ impl Check for RequirePermission {
     }
 }
 
-impl<S> Layer<S> for RequireScopes {
-    type Service = Guard<S, Self>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Guard { inner, check: self.clone() }
-    }
-}
-
-impl<S> Layer<S> for RequirePermission {
+impl<S, C: Clone> Layer<S> for Require<C> {
     type Service = Guard<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {

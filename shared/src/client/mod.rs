@@ -14,7 +14,7 @@ mod service;
 pub use cache::Bounds;
 pub use denial::{Denial, Reason};
 #[cfg(feature = "tower")]
-pub use guard::{Guard, RequirePermission, RequireScopes};
+pub use guard::{Guard, Require, RequirePermission, RequireScopes};
 pub use identity::{Required, TokenIdentity, Use, UserIdentity, presented};
 pub use service::{Authd, Builder, Stats};
 
