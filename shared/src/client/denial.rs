@@ -1,7 +1,6 @@
 //! Why a request is not let through. Whatever goes wrong is a denial: there is no answer but an identity or this.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,8 +66,10 @@ impl Reason {
     }
 }
 
-/// Why a request is not let through: an HTTP answer, or a gRPC status, in the making.
-#[derive(Clone, Debug)]
+/// Why a request is not let through: an HTTP answer, or a gRPC status, in the making. Its `Display` adds the cause, for
+/// the log; the caller of the service gets [`Denial::detail`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{detail}{}", .source.as_ref().map(|source| format!(" ({source})")).unwrap_or_default())]
 pub struct Denial {
     reason: Reason,
     detail: Cow<'static, str>,
@@ -84,8 +85,7 @@ impl Denial {
     }
 
     pub(super) fn missing() -> Self {
-        let detail = "a token is needed, in Authorization: Bearer or in the header token";
-        Self::new(Reason::Missing, detail)
+        Self::new(Reason::Missing, "a token is needed, in Authorization: Bearer or in the header token")
     }
 
     pub(super) fn unknown() -> Self {
@@ -166,9 +166,8 @@ impl Denial {
 
     /// As `application/problem+json` shows it (RFC 9457).
     pub fn problem(&self) -> Problem {
-        let mut problem = Problem::new(self.reason.code(), self.detail());
-        problem.retry_after = self.retry_after.map(whole_seconds);
-        problem
+        let retry_after = self.retry_after.map(whole_seconds);
+        Problem { retry_after, ..Problem::new(self.reason.code(), self.detail()) }
     }
 
     /// The challenge of a 401 or 403 (RFC 6750 §3). Without a token there is no error in it.
@@ -231,20 +230,6 @@ fn percent_encode(text: &str) -> String {
 
 fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
-}
-
-/// With its cause, for the log; the caller of the service gets [`Denial::detail`].
-impl fmt::Display for Denial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)?;
-        self.source.as_ref().map_or(Ok(()), |source| write!(f, " ({source})"))
-    }
-}
-
-impl std::error::Error for Denial {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|source| &**source as _)
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::time::Time;
 
@@ -37,8 +37,7 @@ impl Env for Machine {
 
     #[expect(clippy::disallowed_methods, reason = "the one place where the client library asks for the time")]
     fn time(&self) -> Time {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        Time::from_millis(jiff::Timestamp::now().as_millisecond())
     }
 
     fn random(&self) -> u64 {

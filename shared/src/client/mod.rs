@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, StatusCode, Uri, header};
 use hyper_util::client::legacy;
@@ -82,12 +82,14 @@ impl fmt::Display for Endpoint {
     }
 }
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody answers there; nothing was sent.
     #[error("cannot reach authd at {endpoint}: {source}")]
-    Unreachable { endpoint: Endpoint, source: Box<dyn std::error::Error + Send + Sync> },
+    Unreachable { endpoint: Endpoint, source: BoxError },
     /// It took too long, or the connection broke: the operation may have happened.
     #[error("authd at {endpoint} did not answer: {detail}")]
     NoAnswer { endpoint: Endpoint, detail: String },
@@ -100,18 +102,12 @@ pub enum Error {
 }
 
 /// A connection to a daemon; connections are kept and used again.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
     bearer: Option<Secret>,
     timeout: Duration,
     http: legacy::Client<Connector, Full<Bytes>>,
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("endpoint", &self.endpoint).finish_non_exhaustive()
-    }
 }
 
 impl Client {
@@ -143,11 +139,6 @@ impl Client {
         &self.endpoint
     }
 
-    /// Whether calls carry a token of the caller's.
-    pub fn has_bearer(&self) -> bool {
-        self.bearer.is_some()
-    }
-
     /// Calls an operation.
     pub async fn call<Op: Operation>(&self, op: &Op) -> Result<Op::Response, Error> {
         self.call_for(op, None).await
@@ -163,51 +154,42 @@ impl Client {
     }
 
     async fn exchange<Op: Operation>(&self, op: &Op, address: Option<IpAddr>) -> Result<Op::Response, Error> {
-        let mut request = self.request(op)?;
+        let encoded = self.encode(op);
+        let mut request = encoded.map_err(|error| self.no_answer(format!("the request cannot be sent: {error}")))?;
         if let Some(value) = address.and_then(|address| address.to_canonical().to_string().parse().ok()) {
             request.headers_mut().insert("x-forwarded-for", value);
         }
         let response = self.http.request(request).await.map_err(|error| {
             if error.is_connect() {
-                Error::Unreachable { endpoint: self.endpoint.clone(), source: root(&error) }
+                Error::Unreachable { endpoint: self.endpoint.clone(), source: root(&error).into() }
             } else {
-                self.no_answer(root(&error).to_string())
+                self.no_answer(root(&error))
             }
         })?;
-        let status = response.status();
-        let is_problem = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/problem+json"));
-        let retry_after = retry_after(response.headers());
+        let (status, headers) = (response.status(), response.headers());
+        let media = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        let is_problem = media.starts_with(b"application/problem+json");
+        let retry_after = retry_after(headers);
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| self.no_answer(error.to_string()))?.to_bytes();
-        if is_problem {
-            let mut problem: Problem = serde_json::from_slice(&body).map_err(|error| self.not_authd(&error))?;
-            problem.retry_after = problem.retry_after.or(retry_after);
-            return Err(Error::Refused(Box::new(problem)));
-        }
-        if let Some(code) = overload(status) {
-            let mut problem = Problem::new(code, format!("what stands before authd answered HTTP status {status}"));
-            problem.retry_after = retry_after;
-            return Err(Error::Refused(Box::new(problem)));
-        }
-        // Whoever refuses in words of their own may use ours by chance.
-        if !status.is_success() {
-            return Err(self.not_authd(&format!("HTTP status {status}")));
-        }
-        serde_json::from_slice(&body).map_err(|error| self.not_authd(&error))
+        let problem: Problem = match overload(status) {
+            _ if is_problem => serde_json::from_slice(&body).map_err(|error| self.not_authd(&error))?,
+            Some(code) => Problem::new(code, format!("what stands before authd answered HTTP status {status}")),
+            None if status.is_success() => {
+                return serde_json::from_slice(&body).map_err(|error| self.not_authd(&error));
+            }
+            // Whoever refuses in words of their own may use ours by chance.
+            None => return Err(self.not_authd(&format!("HTTP status {status}"))),
+        };
+        let retry_after = problem.retry_after.or(retry_after);
+        Err(Error::Refused(Box::new(Problem { retry_after, ..problem })))
     }
 
-    fn request<Op: Operation>(&self, op: &Op) -> Result<Request<Full<Bytes>>, Error> {
-        let unsendable = |error: &dyn fmt::Display| Error::NoAnswer {
-            endpoint: self.endpoint.clone(),
-            detail: format!("the request cannot be sent: {error}"),
-        };
-        let encoded = wire::encode(op).map_err(|error| unsendable(&error))?;
+    fn encode<Op: Operation>(&self, op: &Op) -> Result<Request<Full<Bytes>>, BoxError> {
+        let encoded = wire::encode(op)?;
         let base = match &self.endpoint {
             Endpoint::Socket(_) => "http://localhost".to_owned(),
-            Endpoint::Url(uri) => uri.to_string().trim_end_matches('/').to_owned(),
+            Endpoint::Url(_) => self.endpoint.to_string(),
         };
         let mut request = Request::builder()
             .method(Op::INFO.method.as_str())
@@ -218,16 +200,15 @@ impl Client {
             let media = if Op::INFO.oauth { "application/x-www-form-urlencoded" } else { "application/json" };
             request = request.header(header::CONTENT_TYPE, media);
         }
-        let mut has_credentials = false;
-        for (name, value) in encoded.headers {
-            has_credentials |= name == "authorization";
-            request = request.header(name, sensitive(&value).map_err(|error| unsendable(&error))?);
+        let has_credentials = encoded.headers.iter().any(|(name, _)| *name == "authorization");
+        let bearer = self.bearer.as_ref().filter(|_| !has_credentials);
+        let bearer = bearer.map(|token| ("authorization", format!("Bearer {}", token.expose())));
+        for (name, value) in encoded.headers.into_iter().chain(bearer) {
+            let mut value = HeaderValue::try_from(value)?;
+            value.set_sensitive(true);
+            request = request.header(name, value);
         }
-        if let Some(bearer) = self.bearer.as_ref().filter(|_| !has_credentials) {
-            let value = sensitive(&format!("Bearer {}", bearer.expose())).map_err(|error| unsendable(&error))?;
-            request = request.header(header::AUTHORIZATION, value);
-        }
-        request.body(Full::new(encoded.body.unwrap_or_default().into())).map_err(|error| unsendable(&error))
+        Ok(request.body(Full::new(encoded.body.unwrap_or_default().into()))?)
     }
 
     fn no_answer(&self, detail: String) -> Error {
@@ -237,12 +218,6 @@ impl Client {
     fn not_authd(&self, detail: &dyn fmt::Display) -> Error {
         Error::NotAuthd { endpoint: self.endpoint.clone(), detail: detail.to_string() }
     }
-}
-
-fn sensitive(value: &str) -> Result<http::HeaderValue, http::header::InvalidHeaderValue> {
-    let mut value = http::HeaderValue::from_str(value)?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 /// What a proxy says in its own words when authd is down or overloaded behind it.
@@ -262,12 +237,12 @@ fn retry_after(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// The innermost cause: the layers above it only say that a client had an error.
-fn root(error: &legacy::Error) -> Box<dyn std::error::Error + Send + Sync> {
+fn root(error: &legacy::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    cause.to_string().into()
+    cause.to_string()
 }
 
 #[cfg(test)]
