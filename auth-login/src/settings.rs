@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use shared::disk::{self, Look};
+use shared::disk;
 use toml_edit::{DocumentMut, Item, Table, value};
 
 use crate::aws_files::ProfileName;
@@ -102,8 +102,7 @@ impl Settings {
         if let Some(dir) = path.parent() {
             disk::make_dir(dir).map_err(|error| Error::file("make the folder", dir, error))?;
         }
-        let look = std::fs::metadata(&path).map_or(Look::PRIVATE, |metadata| Look::of(&metadata));
-        disk::replace(&path, document.to_string().as_bytes(), look).map_err(|error| Error::file("write", &path, error))
+        disk::replace(&path, document.to_string().as_bytes()).map_err(|error| Error::file("write", &path, error))
     }
 }
 

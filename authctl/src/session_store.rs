@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use shared::client::Endpoint;
-use shared::disk::{self, Look};
+use shared::disk;
 use shared::keyring::{Keyring, TokenStore};
 use shared::paths::xdg_dir;
 use shared::secret::Secret;
@@ -89,7 +89,7 @@ impl Folder {
             })?;
         }
         let bytes = serde_json::to_vec(&session).map_err(|error| failed("write", &path, error.into()))?;
-        disk::replace(&path, &bytes, Look::PRIVATE).map_err(|error| failed("write", &path, error))
+        disk::replace_private(&path, &bytes).map_err(|error| failed("write", &path, error))
     }
 
     /// Forgets a session: its file first, so that nothing goes on using it.

@@ -3,66 +3,59 @@
 //! Write beside, fsync, rename, fsync the folder. Writing in place was refused: a full disk or a kill in the middle
 //! leaves every AWS tool on the machine with a truncated file.
 
-use std::fs::{DirBuilder, File, Metadata};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
-/// What a replaced file looks like to others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
-    /// Permission bits.
-    mode: u32,
-    /// User and group; `None` leaves them as the process makes them.
-    owner: Option<(u32, u32)>,
+/// Permission bits of a file that its owner alone may read.
+const PRIVATE: u32 = 0o600;
+
+/// Replaces (or makes) a file as a whole; mode, user and group of the old one stay, and a new one is readable by its owner
+/// alone. The caller has resolved symlinks: a rename would replace the link itself.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let Ok(old) = std::fs::metadata(path) else { return replace_private(path, bytes) };
+    let (beside, dir) = write_beside(path, bytes)?;
+    let made = beside.as_file().metadata()?;
+    if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
+        std::os::unix::fs::fchown(beside.as_file(), Some(old.uid()), Some(old.gid()))?;
+    }
+    put(beside, old.mode() & 0o7777, path, dir)
 }
 
-impl Look {
-    /// Readable by its owner alone.
-    pub const PRIVATE: Self = Self { mode: 0o600, owner: None };
-
-    /// As another file looks now.
-    pub fn of(metadata: &Metadata) -> Self {
-        Self { mode: metadata.mode() & 0o7777, owner: Some((metadata.uid(), metadata.gid())) }
-    }
-}
-
-/// Replaces (or makes) a file as a whole. The caller has resolved symlinks: a rename would replace the link itself.
-pub fn replace(path: &Path, bytes: &[u8], look: Look) -> io::Result<()> {
-    let dir = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
-    let mut beside = tempfile::Builder::new()
-        .prefix(".authd-")
-        .permissions(std::fs::Permissions::from_mode(0o600))
-        .tempfile_in(dir)?;
-    beside.write_all(bytes)?;
-    if let Some((uid, gid)) = look.owner {
-        let made = beside.as_file().metadata()?;
-        if (made.uid(), made.gid()) != (uid, gid) {
-            std::os::unix::fs::fchown(beside.as_file(), Some(uid), Some(gid))?;
-        }
-    }
-    beside.as_file().set_permissions(std::fs::Permissions::from_mode(look.mode))?;
-    beside.as_file().sync_all()?;
-    beside.persist(path).map_err(|error| error.error)?;
-    sync_dir(dir)
+/// Replaces (or makes) a file as a whole, readable by its owner alone.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (beside, dir) = write_beside(path, bytes)?;
+    put(beside, PRIVATE, path, dir)
 }
 
 /// Makes a file that must not be there yet; `false` if it is.
 pub fn create_once(path: &Path, bytes: &[u8]) -> io::Result<bool> {
-    let dir = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
-    let mut beside = tempfile::Builder::new()
-        .prefix(".authd-")
-        .permissions(std::fs::Permissions::from_mode(0o600))
-        .tempfile_in(dir)?;
-    beside.write_all(bytes)?;
+    let (beside, dir) = write_beside(path, bytes)?;
     beside.as_file().sync_all()?;
     match beside.persist_noclobber(path) {
         Ok(_) => sync_dir(dir).map(|()| true),
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error.error),
     }
+}
+
+fn write_beside<'a>(path: &'a Path, bytes: &[u8]) -> io::Result<(NamedTempFile, &'a Path)> {
+    let dir = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
+    let private = Permissions::from_mode(PRIVATE);
+    let mut beside = tempfile::Builder::new().prefix(".authd-").permissions(private).tempfile_in(dir)?;
+    beside.write_all(bytes)?;
+    Ok((beside, dir))
+}
+
+fn put(beside: NamedTempFile, mode: u32, path: &Path, dir: &Path) -> io::Result<()> {
+    beside.as_file().set_permissions(Permissions::from_mode(mode))?;
+    beside.as_file().sync_all()?;
+    beside.persist(path).map_err(|error| error.error)?;
+    sync_dir(dir)
 }
 
 /// Removes a file; one that is not there is removed already.
@@ -114,8 +107,8 @@ mod tests {
     fn a_replaced_file_is_whole_and_private_and_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        replace(&path, b"one", Look::PRIVATE).unwrap();
-        replace(&path, b"two", Look::PRIVATE).unwrap();
+        replace_private(&path, b"one").unwrap();
+        replace_private(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use shared::disk::{self, Look};
+use shared::disk;
 
 use super::edit::Refused;
 use super::profile;
@@ -79,11 +79,7 @@ impl AwsFile {
     }
 
     fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        let look = match std::fs::metadata(path) {
-            Ok(metadata) => Look::of(&metadata),
-            Err(_) => Look::PRIVATE,
-        };
-        disk::replace(path, bytes, look).map_err(|error| match error.kind() {
+        disk::replace(path, bytes).map_err(|error| match error.kind() {
             io::ErrorKind::ResourceBusy => Error::refused(format!(
                 "{} is a mount of its own and cannot be replaced; mount the folder it is in instead, or use \
                  `auth-login credential-process`",

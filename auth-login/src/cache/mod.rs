@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared::disk::{self, Look, fingerprint};
+use shared::disk::{self, fingerprint};
 
 pub use credentials::Credentials;
 pub use session::{KEYRING, PendingLogin, Session};
@@ -159,7 +159,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
 
 fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let bytes = serde_json::to_vec(value).map_err(|error| Error::file("write", path, error))?;
-    disk::replace(path, &bytes, Look::PRIVATE).map_err(|error| Error::file("write", path, error))
+    disk::replace_private(path, &bytes).map_err(|error| Error::file("write", path, error))
 }
 
 #[cfg(test)]
