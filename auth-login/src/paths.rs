@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use shared::paths::xdg_dir;
+use shared::paths::{absolute, xdg_dir};
 
 use crate::error::Error;
 use crate::io::Io;
@@ -22,21 +22,20 @@ pub struct Paths {
 
 impl Paths {
     pub fn find(io: &Io) -> Result<Self, Error> {
-        let home = io.dir("HOME");
+        let variable = |name: &str| io.var(name).cloned();
+        let home = absolute(variable, "HOME");
+        let no_home = |or: &str| Error::usage(format!("there is no home: set HOME, or {or}"));
         let under = |xdg: &str, default: &str| {
-            xdg_dir(|name| io.var(name).cloned(), xdg, default)
-                .ok_or_else(|| Error::usage(format!("there is no home: set HOME, or {xdg}, to an absolute path")))
+            xdg_dir(variable, xdg, default).ok_or_else(|| no_home(&format!("{xdg}, to an absolute path")))
         };
-        let aws = |variable: &str, name: &str| match io.var(variable) {
-            // The AWS tools expand a tilde here, though no shell did.
-            Some(path) => match (path.to_str().and_then(|path| path.strip_prefix("~/")), &home) {
-                (Some(rest), Some(home)) => Ok(home.join(rest)),
-                _ => Ok(PathBuf::from(path)),
-            },
-            None => home
-                .as_ref()
-                .map(|home| home.join(".aws").join(name))
-                .ok_or_else(|| Error::usage(format!("there is no home: set HOME, or {variable}"))),
+        let aws = |name: &str, default: &str| match (io.var(name), &home) {
+            (Some(path), home) => {
+                // The AWS tools expand a tilde here, though no shell did.
+                let below_home = path.to_str().and_then(|path| path.strip_prefix("~/")).zip(home.as_ref());
+                Ok(below_home.map_or_else(|| PathBuf::from(path), |(rest, home)| home.join(rest)))
+            }
+            (None, Some(home)) => Ok(home.join(".aws").join(default)),
+            (None, None) => Err(no_home(name)),
         };
         Ok(Self {
             settings: under("XDG_CONFIG_HOME", ".config")?.join("auth-login/config.toml"),

@@ -13,16 +13,18 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// An environment variable that holds an absolute path (the XDG specification ignores relative ones).
-fn dir(name: &str) -> Option<PathBuf> {
-    env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+/// A variable that holds an absolute path. Relative ones are ignored, as the XDG Base Directory Specification demands.
+pub fn absolute(env: impl Fn(&str) -> Option<OsString>, variable: &str) -> Option<PathBuf> {
+    env(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
-/// The directory of an XDG variable, else `default` in the home directory. Relative paths are ignored, as the XDG Base
-/// Directory Specification demands. `None` without a home.
+/// The directory of an XDG variable, else `default` in the home directory. `None` without a home.
 pub fn xdg_dir(env: impl Fn(&str) -> Option<OsString>, variable: &str, default: &str) -> Option<PathBuf> {
-    let dir = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    dir(variable).or_else(|| Some(dir("HOME")?.join(default)))
+    absolute(&env, variable).or_else(|| Some(absolute(&env, "HOME")?.join(default)))
+}
+
+fn runtime_dir() -> Option<PathBuf> {
+    absolute(|name| env::var_os(name), "XDG_RUNTIME_DIR").map(|path| path.join("authd"))
 }
 
 /// The first of a list that systemd may have set to several directories separated by colons.
@@ -34,13 +36,9 @@ fn systemd_dir(name: &str) -> Option<PathBuf> {
 /// `$STATE_DIRECTORY`, else `/var/lib/authd` (root), else `$XDG_STATE_HOME/authd` or `~/.local/state/authd`.
 /// `None` only without a home.
 pub fn data_dir() -> Option<PathBuf> {
-    if let Some(path) = systemd_dir("STATE_DIRECTORY") {
-        return Some(path);
-    }
-    if is_root() {
-        return Some(PathBuf::from("/var/lib/authd"));
-    }
-    xdg_dir(|name| env::var_os(name), "XDG_STATE_HOME", ".local/state").map(|path| path.join("authd"))
+    systemd_dir("STATE_DIRECTORY")
+        .or_else(|| is_root().then(|| PathBuf::from("/var/lib/authd")))
+        .or_else(|| Some(xdg_dir(|name| env::var_os(name), "XDG_STATE_HOME", ".local/state")?.join("authd")))
 }
 
 /// Where the daemon puts its admin socket: `$RUNTIME_DIRECTORY`, else `/run/authd` (root), else
@@ -48,20 +46,15 @@ pub fn data_dir() -> Option<PathBuf> {
 pub fn admin_socket(data_dir: &Path) -> PathBuf {
     systemd_dir("RUNTIME_DIRECTORY")
         .or_else(|| is_root().then(|| PathBuf::from("/run/authd")))
-        .or_else(|| dir("XDG_RUNTIME_DIR").map(|path| path.join("authd")))
+        .or_else(runtime_dir)
         .unwrap_or_else(|| data_dir.to_owned())
         .join(SOCKET_NAME)
 }
 
 /// Every place where a client looks for the admin socket, in order.
 pub fn admin_socket_candidates() -> Vec<PathBuf> {
-    let dirs = [
-        systemd_dir("RUNTIME_DIRECTORY"),
-        Some(PathBuf::from("/run/authd")),
-        dir("XDG_RUNTIME_DIR").map(|path| path.join("authd")),
-        data_dir(),
-    ];
-    let mut candidates: Vec<PathBuf> = dirs.into_iter().flatten().map(|path| path.join(SOCKET_NAME)).collect();
+    let dirs = [systemd_dir("RUNTIME_DIRECTORY"), Some(PathBuf::from("/run/authd")), runtime_dir(), data_dir()];
+    let mut candidates: Vec<_> = dirs.into_iter().flatten().map(|path| path.join(SOCKET_NAME)).collect();
     candidates.dedup();
     candidates
 }
