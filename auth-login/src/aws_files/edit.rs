@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::syntax::{Document, Kind, Malformed, is_space};
+use super::syntax::{Document, Kind, is_space};
 
 /// What becomes of one section.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct Change<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
     /// The result would not read back as intended. Seen only in files that are indented in odd ways.
-    WouldNotReadBack(Option<Malformed>),
+    WouldNotReadBack,
     /// A section name, key or value that cannot be written on one line.
     Unwritable(String),
 }
@@ -30,11 +30,8 @@ impl Document {
             None if change.set.is_empty() => self.text().to_owned(),
             None => self.with_section_added(section, change),
         };
-        let changed = Self::parse(&text).map_err(|error| Refused::WouldNotReadBack(Some(error)))?;
-        if !self.differs_only_by(section, change, &changed) {
-            return Err(Refused::WouldNotReadBack(None));
-        }
-        Ok(changed)
+        let changed = Self::parse(&text).map_err(|_| Refused::WouldNotReadBack)?;
+        if self.differs_only_by(section, change, &changed) { Ok(changed) } else { Err(Refused::WouldNotReadBack) }
     }
 
     /// Removes keys, and the header too if nothing but blank lines is left below it.
@@ -47,10 +44,9 @@ impl Document {
         }
         let header = lines[0].span.clone();
         let text = format!("{}{}", &changed.text()[..header.start], &changed.text()[header.end..]);
-        let removed = Self::parse(&text).map_err(|error| Refused::WouldNotReadBack(Some(error)))?;
-        let others_kept = self.sections().filter(|name| *name != section).eq(removed.sections())
-            && removed.sections().all(|name| self.values(name) == removed.values(name));
-        if others_kept { Ok(removed) } else { Err(Refused::WouldNotReadBack(None)) }
+        let removed = Self::parse(&text).map_err(|_| Refused::WouldNotReadBack)?;
+        let is_as_meant = removed.section(section).is_none() && self.others(section).eq(removed.others(section));
+        if is_as_meant { Ok(removed) } else { Err(Refused::WouldNotReadBack) }
     }
 
     fn with_section_added(&self, section: &str, change: &Change<'_>) -> String {
@@ -64,13 +60,8 @@ impl Document {
                 text.push_str(end);
             }
         }
-        text.push('[');
-        text.push_str(section);
-        text.push(']');
-        text.push_str(end);
-        for (key, value) in change.set {
-            push_option(&mut text, "", key, value, end);
-        }
+        let options = change.set.iter().map(|(key, value)| format!("{key} = {value}{end}"));
+        text.extend(std::iter::once(format!("[{section}]{end}")).chain(options));
         text
     }
 
@@ -116,9 +107,7 @@ impl Document {
             added.push_str(end);
         }
         let indent = self.indent_for_new_keys(&range);
-        for (key, value) in missing {
-            push_option(&mut added, indent, key, value, end);
-        }
+        added.extend(missing.iter().map(|(key, value)| format!("{indent}{key} = {value}{end}")));
         text.insert_str(insert_at, &added);
         push_line(&mut text, &self.text()[self.lines()[range.end - 1].span.end..]);
         text
@@ -140,16 +129,18 @@ impl Document {
     /// The proof that an edit did what it should: the same sections and values but for what was asked.
     fn differs_only_by(&self, section: &str, change: &Change<'_>, changed: &Self) -> bool {
         let is_new = self.section(section).is_none() && !change.set.is_empty();
-        let expected_sections = self.sections().chain(is_new.then_some(section));
-        if !expected_sections.eq(changed.sections()) {
-            return false;
-        }
-        let others_kept =
-            self.sections().filter(|name| *name != section).all(|name| self.values(name) == changed.values(name));
+        let is_in_order = self.sections().chain(is_new.then_some(section)).eq(changed.sections());
         let mut expected: HashMap<String, String> = self.values(section).into_iter().collect();
         expected.retain(|key, _| !change.remove.contains(&key.as_str()));
         expected.extend(change.set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        others_kept && expected == changed.values(section).into_iter().collect::<HashMap<_, _>>()
+        is_in_order
+            && self.others(section).eq(changed.others(section))
+            && expected == changed.values(section).into_iter().collect::<HashMap<_, _>>()
+    }
+
+    /// The other sections, in order, with their values.
+    fn others(&self, section: &str) -> impl Iterator<Item = (&str, Vec<(String, String)>)> {
+        self.sections().filter(move |name| *name != section).map(|name| (name, self.values(name)))
     }
 }
 
@@ -159,14 +150,6 @@ fn push_line(text: &mut String, line: &str) {
         text.push('\r');
     }
     text.push_str(line);
-}
-
-fn push_option(text: &mut String, indent: &str, key: &str, value: &str, end: &str) {
-    text.push_str(indent);
-    text.push_str(key);
-    text.push_str(" = ");
-    text.push_str(value);
-    text.push_str(end);
 }
 
 /// One key a line, one line a value, and nothing that a parser of another language would read differently.

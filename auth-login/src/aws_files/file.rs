@@ -26,12 +26,6 @@ pub struct AwsFile {
     path: PathBuf,
 }
 
-/// A file as it was when it was read.
-struct Snapshot {
-    bytes: Option<Vec<u8>>,
-    document: Document,
-}
-
 impl AwsFile {
     pub fn at(path: PathBuf) -> Self {
         Self { path }
@@ -43,7 +37,7 @@ impl AwsFile {
 
     /// Reads the file; one that is not there is empty.
     pub fn read(&self) -> Result<Document, Error> {
-        Self::snapshot(&self.resolved()?).map(|snapshot| snapshot.document)
+        read(&self.resolved()?)
     }
 
     /// Who may read the file, if it is more than its owner.
@@ -52,72 +46,29 @@ impl AwsFile {
     }
 
     /// Changes the file under its lock. The edit may run again if somebody else changed the file meanwhile.
-    pub fn edit(&self, edit: impl Fn(&Document) -> Result<Document, Error>) -> Result<Document, Error> {
+    pub fn edit(&self, edit: impl Fn(&Document) -> Result<Document, Error>) -> Result<(), Error> {
         let path = self.resolved()?;
         if let Some(dir) = path.parent() {
             disk::make_dir(dir).map_err(|error| Error::file("make the folder", dir, error))?;
         }
-        let _lock = Self::lock(&path)?;
+        let _lock = take_lock(&path)?;
         for _ in 0..ATTEMPTS {
-            let before = Self::snapshot(&path)?;
-            let after = edit(&before.document)?;
-            if before.bytes.as_deref().unwrap_or_default() == after.text().as_bytes() {
-                return Ok(after);
+            let before = read(&path)?;
+            let after = edit(&before)?;
+            if after.text() == before.text() {
+                return Ok(());
             }
             // Once we have written to it, a copy would only keep keys beyond their removal.
-            let is_untouched = |bytes: &&Vec<u8>| !bytes.is_empty() && !before.document.text().contains(profile::MARK);
-            if let Some(bytes) = before.bytes.as_ref().filter(is_untouched) {
+            if !before.text().is_empty() && !before.text().contains(profile::MARK) {
                 let beside = sibling(&path, ".auth-login.bak");
-                disk::create_once(&beside, bytes).map_err(|error| Error::file("keep a copy in", &beside, error))?;
+                let kept = disk::create_once(&beside, before.text().as_bytes());
+                kept.map_err(|error| Error::file("keep a copy in", &beside, error))?;
             }
-            if Self::snapshot(&path)?.bytes == before.bytes {
-                Self::replace(&path, after.text().as_bytes())?;
-                return Ok(after);
+            if read(&path)?.text() == before.text() {
+                return replace(&path, after.text());
             }
         }
         Err(Error::refused(format!("{} keeps changing: another program is writing it; try again", path.display())))
-    }
-
-    fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        disk::replace(path, bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::ResourceBusy => Error::refused(format!(
-                "{} is a mount of its own and cannot be replaced; mount the folder it is in instead, or use \
-                 `auth-login credential-process`",
-                path.display()
-            )),
-            _ => Error::file("write", path, error),
-        })
-    }
-
-    fn lock(path: &Path) -> Result<lock::Held, Error> {
-        let beside = sibling(path, ".auth-login.lock");
-        let file = lock::open(&beside).map_err(|error| Error::file("make the lock", &beside, error))?;
-        match lock::wait(file, LOCK_WAIT) {
-            Ok(Some(held)) => Ok(held),
-            Ok(None) => Err(Error::refused(format!(
-                "another auth-login has been writing {} for {} s; if none is running, remove {}",
-                path.display(),
-                LOCK_WAIT.as_secs(),
-                beside.display()
-            ))),
-            Err(error) => Err(Error::file("lock", &beside, error)),
-        }
-    }
-
-    fn snapshot(path: &Path) -> Result<Snapshot, Error> {
-        let bytes = disk::read(path, MAX_BYTES).map_err(|error| Error::file("read", path, error))?;
-        let unreadable = |what: String| {
-            Error::refused(format!(
-                "{}: {what}. The AWS tools cannot read this file either; nothing was changed. Mend that line, then try again",
-                path.display()
-            ))
-        };
-        let text = std::str::from_utf8(bytes.as_deref().unwrap_or_default()).map_err(|error| {
-            let line = bytes.iter().flatten().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count() + 1;
-            unreadable(format!("line {line}: not UTF-8"))
-        })?;
-        let document = Document::parse(text).map_err(|error| unreadable(error.to_string()))?;
-        Ok(Snapshot { bytes, document })
     }
 
     /// The file behind all symlinks, whether it exists or not.
@@ -135,10 +86,50 @@ impl AwsFile {
     }
 }
 
+fn read(path: &Path) -> Result<Document, Error> {
+    let unreadable = |what: String| {
+        Error::refused(format!(
+            "{}: {what}. The AWS tools cannot read this file either; nothing was changed. Mend that line, then try again",
+            path.display()
+        ))
+    };
+    let bytes = disk::read(path, MAX_BYTES).map_err(|error| Error::file("read", path, error))?.unwrap_or_default();
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
+        unreadable(format!("line {line}: not UTF-8"))
+    })?;
+    Document::parse(text).map_err(|error| unreadable(error.to_string()))
+}
+
+fn replace(path: &Path, text: &str) -> Result<(), Error> {
+    disk::replace(path, text.as_bytes()).map_err(|error| match error.kind() {
+        io::ErrorKind::ResourceBusy => Error::refused(format!(
+            "{} is a mount of its own and cannot be replaced; mount the folder it is in instead, or use `auth-login \
+             credential-process`",
+            path.display()
+        )),
+        _ => Error::file("write", path, error),
+    })
+}
+
+fn take_lock(path: &Path) -> Result<lock::Held, Error> {
+    let beside = sibling(path, ".auth-login.lock");
+    let file = lock::open(&beside).map_err(|error| Error::file("make the lock", &beside, error))?;
+    let held = lock::queue(file).wait(LOCK_WAIT).map_err(|error| Error::file("lock", &beside, error))?;
+    held.ok_or_else(|| {
+        Error::refused(format!(
+            "another auth-login has been writing {} for {} s; if none is running, remove {}",
+            path.display(),
+            LOCK_WAIT.as_secs(),
+            beside.display()
+        ))
+    })
+}
+
 impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         Self::refused(match refused {
-            Refused::WouldNotReadBack(_) => {
+            Refused::WouldNotReadBack => {
                 "the file is indented in a way that cannot be edited safely; nothing was changed. Move the keys of the \
                  profile to the left margin, then try again"
                     .to_owned()
@@ -161,7 +152,7 @@ mod tests {
     use super::super::edit::Change;
     use super::*;
 
-    fn set(file: &AwsFile, section: &str, value: &str) -> Result<Document, Error> {
+    fn set(file: &AwsFile, section: &str, value: &str) -> Result<(), Error> {
         file.edit(|document| Ok(document.changed(section, &Change { set: &[("k", value)], remove: &[] })?))
     }
 

@@ -10,11 +10,11 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
-
 pub use file::AwsFile;
-pub use profile::{Keys, Owner, ProfileName};
+pub use profile::{Owner, ProfileName};
 
+use self::syntax::Document;
+use crate::cache::Credentials;
 use crate::error::Error;
 use crate::paths::Paths;
 
@@ -37,17 +37,26 @@ impl AwsFiles {
 
     /// Fails if the profile may not be written: to be asked before a person is sent to a browser for nothing.
     pub fn check_writable(&self, profile: &ProfileName, force: bool) -> Result<(), Error> {
-        may_write(&self.owner(profile)?, profile, self.credentials.path(), force)
+        self.check(&self.credentials.read()?, profile, force)
+    }
+
+    fn check(&self, credentials: &Document, profile: &ProfileName, force: bool) -> Result<(), Error> {
+        match profile::owner(credentials, profile) {
+            Owner::Other(key) if !force => Err(Error::refused(format!(
+                "the profile {profile} in {} was written by somebody else (it has {key}). Choose another one with \
+                 --profile NAME, or overwrite it with --force",
+                self.credentials.path().display()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Puts keys into the profile of the credentials file.
-    pub fn write(&self, profile: &ProfileName, keys: &Keys, force: bool) -> Result<(), Error> {
-        let path = self.credentials.path().to_owned();
+    pub fn write(&self, profile: &ProfileName, keys: &Credentials, force: bool) -> Result<(), Error> {
         self.credentials.edit(|document| {
-            may_write(&profile::owner(document, profile), profile, &path, force)?;
+            self.check(document, profile, force)?;
             Ok(profile::write(document, profile, keys)?)
-        })?;
-        Ok(())
+        })
     }
 
     /// Takes our keys out of the profile; `false` if there were none.
@@ -79,8 +88,7 @@ impl AwsFiles {
                 self.config.path().display()
             ))),
             _ => Ok(document.changed(&section, &edit::Change { set: &[(key, command)], remove: &[] })?),
-        })?;
-        Ok(())
+        })
     }
 
     /// What keeps the profile from working as one would think, in sentences.
@@ -91,16 +99,5 @@ impl AwsFiles {
             found.push(format!("{path} can be read by others on this machine; chmod 600 {path}"));
         }
         Ok(found)
-    }
-}
-
-fn may_write(owner: &Owner, profile: &ProfileName, path: &Path, force: bool) -> Result<(), Error> {
-    match owner {
-        Owner::Other(key) if !force => Err(Error::refused(format!(
-            "the profile {profile} in {} was written by somebody else (it has {key}). Choose another one with \
-             --profile NAME, or overwrite it with --force",
-            path.display()
-        ))),
-        _ => Ok(()),
     }
 }

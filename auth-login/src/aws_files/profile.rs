@@ -7,10 +7,9 @@
 
 use std::fmt;
 
-use shared::secret::Secret;
-
-use super::edit::Change;
+use super::edit::{Change, Refused};
 use super::syntax::Document;
+use crate::cache::Credentials;
 
 const ACCESS_KEY: &str = "aws_access_key_id";
 const SECRET_KEY: &str = "aws_secret_access_key";
@@ -44,12 +43,8 @@ impl ProfileName {
         Ok(Self(name.to_owned()))
     }
 
+    /// It is also its section in the credentials file.
     pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Its section in the credentials file.
-    pub fn in_credentials(&self) -> &str {
         &self.0
     }
 
@@ -65,16 +60,6 @@ impl fmt::Display for ProfileName {
     }
 }
 
-/// What is written into a profile.
-#[derive(Clone, Debug)]
-pub struct Keys {
-    pub access_key_id: String,
-    pub secret_access_key: Secret,
-    pub session_token: Secret,
-    /// RFC 3339, for people to read.
-    pub expires: String,
-}
-
 /// Who wrote the profile in the credentials file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -87,8 +72,7 @@ pub enum Owner {
 
 /// Looks at the profile in a credentials file.
 pub fn owner(credentials: &Document, profile: &ProfileName) -> Owner {
-    let values = credentials.values(profile.in_credentials());
-    let value = |key: &str| values.iter().find(|(found, _)| found == key).map(|(_, value)| value.as_str());
+    let value = |key| credentials.value(profile.as_str(), key);
     if let Some(source) = SOURCES.into_iter().find(|key| value(key).is_some()) {
         return Owner::Other(source);
     }
@@ -99,28 +83,30 @@ pub fn owner(credentials: &Document, profile: &ProfileName) -> Owner {
     }
 }
 
-/// Puts credentials into the profile.
-pub fn write(credentials: &Document, profile: &ProfileName, keys: &Keys) -> Result<Document, super::edit::Refused> {
+/// Puts keys into the profile.
+pub fn write(credentials: &Document, profile: &ProfileName, keys: &Credentials) -> Result<Document, Refused> {
+    // For people to read.
+    let expires = keys.expiration();
     let set = [
         (ACCESS_KEY, keys.access_key_id.as_str()),
         (SECRET_KEY, keys.secret_access_key.expose()),
         (SESSION_TOKEN, keys.session_token.expose()),
         (MARK, keys.access_key_id.as_str()),
-        (EXPIRES, keys.expires.as_str()),
+        (EXPIRES, expires.as_str()),
     ];
-    credentials.changed(profile.in_credentials(), &Change { set: &set, remove: &[SECURITY_TOKEN] })
+    credentials.changed(profile.as_str(), &Change { set: &set, remove: &[SECURITY_TOKEN] })
 }
 
 /// Takes what is ours out of the profile.
-pub fn remove(credentials: &Document, profile: &ProfileName) -> Result<Document, super::edit::Refused> {
-    credentials.without(profile.in_credentials(), &OURS)
+pub fn remove(credentials: &Document, profile: &ProfileName) -> Result<Document, Refused> {
+    credentials.without(profile.as_str(), &OURS)
 }
 
 /// What keeps a profile from working as one would think.
 pub fn obstacles(credentials: &Document, config: &Document, profile: &ProfileName) -> Vec<String> {
     let mut found = Vec::new();
     let section = profile.in_config();
-    let has_keys = credentials.value(profile.in_credentials(), ACCESS_KEY).is_some();
+    let has_keys = credentials.value(profile.as_str(), ACCESS_KEY).is_some();
     if has_keys && config.value(&section, "credential_process").is_some() {
         found.push(format!(
             "the keys of [{profile}] in the credentials file hide credential_process of [{section}] in the config file: \
@@ -128,8 +114,7 @@ pub fn obstacles(credentials: &Document, config: &Document, profile: &ProfileNam
         ));
     }
     let stronger = SOURCES.into_iter().filter(|key| *key != "credential_process");
-    for (document, name, file) in
-        [(credentials, profile.in_credentials(), "credentials"), (config, section.as_str(), "config")]
+    for (document, name, file) in [(credentials, profile.as_str(), "credentials"), (config, section.as_str(), "config")]
     {
         if let Some(key) = stronger.clone().find(|key| document.value(name, key).is_some()) {
             found.push(format!("{key} of [{name}] in the {file} file comes before keys: most tools follow it instead"));
@@ -143,14 +128,19 @@ pub fn obstacles(credentials: &Document, config: &Document, profile: &ProfileNam
 
 #[cfg(test)]
 mod tests {
+    use shared::secret::Secret;
+
     use super::*;
 
-    fn keys(id: &str) -> Keys {
-        Keys {
+    fn keys(id: &str) -> Credentials {
+        Credentials {
             access_key_id: id.to_owned(),
             secret_access_key: Secret::new("secret/+="),
             session_token: Secret::new("token/+=="),
-            expires: "2027-01-15T08:00:00Z".to_owned(),
+            expires_at: 1_800_000_000, // 2027-01-15T08:00:00Z
+            obtained_at: 0,
+            role: String::new(),
+            role_arn: String::new(),
         }
     }
 

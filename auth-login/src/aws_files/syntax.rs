@@ -35,7 +35,7 @@ pub struct Line {
 }
 
 /// A file that can be read; the text is kept as it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Document {
     text: String,
     lines: Vec<Line>,
@@ -168,7 +168,6 @@ fn split_lines(text: &str) -> impl Iterator<Item = (Range<usize>, usize)> {
 #[derive(Default)]
 struct Reader {
     sections: HashSet<String>,
-    section: Option<String>,
     /// The keys of the present section.
     keys: HashSet<String>,
     in_option: bool,
@@ -193,9 +192,14 @@ impl Reader {
         }
         self.indent = indent;
         if let Some(name) = section_name(text) {
-            return self.open(name);
+            if !self.sections.insert(name.to_owned()) {
+                return Err(("a section for the second time", Some(name.to_owned())));
+            }
+            self.keys.clear();
+            self.in_option = false;
+            return Ok(Kind::Section(name.to_owned()));
         }
-        if self.section.is_none() {
+        if self.sections.is_empty() {
             let bom = text.starts_with('\u{feff}');
             return Err((if bom { "a byte order mark" } else { "something before any [section]" }, None));
         }
@@ -214,16 +218,6 @@ impl Reader {
         let after = &text[delimiter + 1..];
         let value_at = start + delimiter + 1 + (after.len() - after.trim_start_matches(is_space).len());
         Ok(Kind::Option { key, value_at })
-    }
-
-    fn open(&mut self, name: &str) -> Result<Kind, Problem> {
-        if !self.sections.insert(name.to_owned()) {
-            return Err(("a section for the second time", Some(name.to_owned())));
-        }
-        self.section = Some(name.to_owned());
-        self.keys.clear();
-        self.in_option = false;
-        Ok(Kind::Section(name.to_owned()))
     }
 }
 

@@ -5,8 +5,6 @@ use serde::{Deserialize, Serialize};
 use shared::api::cli_login::Authorized;
 use shared::secret::Secret;
 
-use crate::aws_files::Keys;
-
 /// SDKs refresh from 15 minutes before expiry on, at every use; keys that are handed out must outlive that.
 const MARGIN: i64 = 20 * 60;
 /// With less than this left, a tool that is handed the keys now is refused before it has done anything.
@@ -74,16 +72,6 @@ impl Credentials {
     /// When they end, RFC 3339 in UTC.
     pub fn expiration(&self) -> String {
         rfc3339(self.expires_at)
-    }
-
-    /// As they are written into a profile.
-    pub fn keys(&self) -> Keys {
-        Keys {
-            access_key_id: self.access_key_id.clone(),
-            secret_access_key: self.secret_access_key.clone(),
-            session_token: self.session_token.clone(),
-            expires: self.expiration(),
-        }
     }
 }
 

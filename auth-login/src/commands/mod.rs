@@ -108,7 +108,7 @@ impl<'a> Context<'a> {
         if self.files.asks_us(&self.profile)? {
             return Ok(Written::NotNeeded);
         }
-        self.files.write(&self.profile, &credentials.keys(), force)?;
+        self.files.write(&self.profile, credentials, force)?;
         Ok(Written::File)
     }
 
