@@ -135,16 +135,11 @@ async fn login(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Json(login): Json<Login>,
 ) -> Response {
-    match service.authd.login(&login, Some(peer.ip())).await {
-        Ok(answer) => Json(answer).into_response(),
-        Err(denial) => refuse(denial),
-    }
+    let signed_in = service.authd.login(&login, Some(peer.ip())).await;
+    signed_in.map_or_else(refuse, |answer| Json(answer).into_response())
 }
 
 async fn logout(State(service): State<Service>, headers: HeaderMap) -> Response {
-    let ended = match presented(&headers) {
-        Ok(token) => service.authd.logout(&token).await,
-        Err(denial) => Err(denial),
-    };
-    ended.map_or_else(refuse, |()| Json(serde_json::json!({"status": "logged_out"})).into_response())
+    let ending = async { service.authd.logout(&presented(&headers)?).await };
+    ending.await.map_or_else(refuse, |()| Json(serde_json::json!({"status": "logged_out"})).into_response())
 }
