@@ -12,49 +12,22 @@ use shared::secret::Secret;
 
 use crate::error::Error;
 
-/// A server that may be talked to: TLS, this machine itself, or explicitly allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server(Endpoint);
-
-impl Server {
-    /// Refuses to send secrets over a network in clear.
-    pub fn parse(url: &str, insecure: bool) -> Result<Self, Error> {
-        let endpoint = Endpoint::url(url).map_err(Error::usage)?;
-        if !endpoint.is_private() && !insecure {
-            return Err(Error::usage(format!(
-                "{endpoint} is not encrypted: whoever is on the way could take your keys. Use https, or --insecure if \
-                 you know the network"
-            )));
-        }
-        Ok(Self(endpoint))
+/// A server that may be talked to: TLS, this machine itself, or explicitly allowed. Secrets go over no network in clear.
+pub fn parse_server(url: &str, insecure: bool) -> Result<Endpoint, Error> {
+    let endpoint = Endpoint::url(url).map_err(Error::usage)?;
+    if endpoint.is_private() || insecure {
+        return Ok(endpoint);
     }
-}
-
-impl Server {
-    /// Whether what is sent stays on this machine or is encrypted.
-    pub fn is_private(&self) -> bool {
-        self.0.is_private()
-    }
-}
-
-impl std::fmt::Display for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
+    Err(Error::usage(format!(
+        "{endpoint} is not encrypted: whoever is on the way could take your keys. Use https, or --insecure if you know the \
+         network"
+    )))
 }
 
 /// A connection to authd.
 #[derive(Clone, Debug)]
 pub struct Api {
     client: Client,
-}
-
-/// How far a login is.
-#[derive(Debug)]
-pub enum Status {
-    Answer(LoginAnswer),
-    /// authd could not say this time, and why; the same question may be answered later.
-    Later(String),
 }
 
 /// Why a renewal brought no keys.
@@ -67,20 +40,16 @@ pub enum NoRenewal {
 }
 
 impl Api {
-    pub fn new(server: &Server) -> Self {
-        Self { client: Client::new(server.0.clone()) }
+    pub fn new(server: &Endpoint) -> Self {
+        Self { client: Client::new(server.clone()) }
     }
 
     pub async fn start(&self, request: &StartLogin) -> Result<StartedLogin, Error> {
-        self.client.call(request).await.map_err(|error| explain(&error))
+        Ok(self.client.call(request).await?)
     }
 
-    pub async fn status(&self, request: &LoginStatus) -> Result<Status, Error> {
-        match self.client.call(request).await {
-            Ok(answer) => Ok(Status::Answer(answer)),
-            Err(error) if is_passing(&error) => Ok(Status::Later(error.to_string())),
-            Err(error) => Err(explain(&error)),
-        }
+    pub async fn status(&self, request: &LoginStatus) -> Result<LoginAnswer, CallError> {
+        self.client.call(request).await
     }
 
     pub async fn renew(&self, token: Secret, role: Option<&str>) -> Result<Authorized, NoRenewal> {
@@ -95,7 +64,7 @@ impl Api {
             Err(CallError::Refused(problem)) if matches!(problem.error, Code::SessionEnded | Code::InvalidToken) => {
                 Err(NoRenewal::Ended(problem.detail))
             }
-            Err(error) => Err(NoRenewal::Failed(explain(&error))),
+            Err(error) => Err(NoRenewal::Failed(error.into())),
         }
     }
 
@@ -104,13 +73,13 @@ impl Api {
         match self.client.call(&EndLogin { refresh_token: token }).await {
             Ok(ended) => Ok(Some(ended)),
             Err(CallError::Refused(problem)) if problem.status == 401 => Ok(None),
-            Err(error) => Err(explain(&error)),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
 /// Whether the same question may be answered a little later.
-fn is_passing(error: &CallError) -> bool {
+pub fn is_passing(error: &CallError) -> bool {
     match error {
         // The login was started there, so what is not authd is a proxy before it that has a bad moment.
         CallError::Unreachable { .. } | CallError::NoAnswer { .. } | CallError::NotAuthd { .. } => true,
@@ -118,31 +87,25 @@ fn is_passing(error: &CallError) -> bool {
     }
 }
 
-fn explain(error: &CallError) -> Error {
-    let hint = match error {
-        CallError::Unreachable { .. } => ". Is authd running there? Say where it is with --server URL",
-        CallError::NotAuthd { .. } => ". Say where authd is with --server URL",
-        CallError::NoAnswer { .. } => ". Try again",
-        CallError::Refused(_) => "",
-    };
-    let mut detail = format!("{error}{hint}");
-    if let CallError::Refused(problem) = error {
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        let hint = match &error {
+            CallError::Unreachable { .. } => ". Is authd running there? Say where it is with --server URL",
+            CallError::NotAuthd { .. } => ". Say where authd is with --server URL",
+            CallError::NoAnswer { .. } => ". Try again",
+            CallError::Refused(_) => "",
+        };
+        let mut detail = format!("{error}{hint}");
+        let CallError::Refused(problem) = &error else { return Self::new(Exit::from(&error), detail) };
         for field in &problem.fields {
             let _ = write!(detail, "\n  {}: {}", field.field, field.detail);
         }
         if let Some(request_id) = &problem.request_id {
             let _ = write!(detail, " (request {request_id})");
         }
-    }
-    let exit = match error {
         // A daemon that cannot do its work now is, for a script, like one that is not there.
-        CallError::Refused(problem) if problem.status == 503 => Exit::Unreachable,
-        error => Exit::from(error),
-    };
-    match exit {
-        Exit::NotAuthenticated => Error::not_authenticated(detail),
-        Exit::Unreachable => Error::unreachable(detail),
-        _ => Error::refused(detail),
+        let exit = if problem.status == 503 { Exit::Unreachable } else { Exit::from(&error) };
+        Self::new(exit, detail)
     }
 }
 
@@ -152,17 +115,17 @@ mod tests {
 
     #[test]
     fn clear_text_stays_on_this_machine_unless_allowed() {
-        assert!(Server::parse("http://127.0.0.1:8080", false).is_ok());
-        assert!(Server::parse("http://localhost:8080/", false).is_ok());
-        assert!(Server::parse("https://auth.example.test", false).is_ok());
-        assert!(Server::parse("http://auth.example.test", true).is_ok());
-        let error = Server::parse("http://auth.example.test", false).unwrap_err();
+        assert!(parse_server("http://127.0.0.1:8080", false).is_ok());
+        assert!(parse_server("http://localhost:8080/", false).is_ok());
+        assert!(parse_server("https://auth.example.test", false).is_ok());
+        assert!(parse_server("http://auth.example.test", true).is_ok());
+        let error = parse_server("http://auth.example.test", false).unwrap_err();
         assert!(error.to_string().contains("--insecure"));
     }
 
     #[test]
     fn a_trailing_slash_makes_no_other_server() {
-        let server = |url| Server::parse(url, false).unwrap().to_string();
+        let server = |url| parse_server(url, false).unwrap().to_string();
         assert_eq!(server("http://127.0.0.1:8080/"), server("http://127.0.0.1:8080"));
     }
 }

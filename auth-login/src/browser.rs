@@ -27,11 +27,6 @@ pub fn commands(io: &Io, url: &str) -> Vec<Command> {
     }
 }
 
-/// Starts the first that works; `false` if none does. Takes up to two seconds for each.
-pub fn launch(commands: Vec<Command>) -> bool {
-    commands.into_iter().any(launched)
-}
-
 /// One entry of `BROWSER`: a program with arguments, `%s` standing for the URL, which else comes last.
 fn command(entry: &str, url: &str) -> Option<Command> {
     let words: Vec<&str> =
@@ -45,7 +40,8 @@ fn command(entry: &str, url: &str) -> Option<Command> {
     Some(command)
 }
 
-fn launched(mut command: Command) -> bool {
+/// Starts a browser, and tells whether that worked. Takes up to two seconds.
+pub fn launch(mut command: Command) -> bool {
     // Its own group: Ctrl-C in this terminal is not meant for the browser.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -78,8 +74,8 @@ mod tests {
     #[test]
     fn the_next_browser_is_tried_when_one_fails() {
         let io = |browser| Io::fake(Box::new(std::io::sink()), Box::new(std::io::sink()), &[("BROWSER", browser)]);
-        assert!(launch(commands(&io("/nowhere/at-all:false:true"), "http://x")));
-        assert!(!launch(commands(&io("/nowhere/at-all:false"), "http://x")));
+        assert!(commands(&io("/nowhere/at-all:false:true"), "http://x").into_iter().any(launch));
+        assert!(!commands(&io("/nowhere/at-all:false"), "http://x").into_iter().any(launch));
     }
 
     #[test]

@@ -1,10 +1,9 @@
-//! What this program takes from outside: streams, environment variables, time and randomness; a test replaces each.
+//! What this program takes from outside: streams and environment variables, which a test replaces, time and randomness.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::Write;
 
 use crate::error::Error;
 
@@ -12,11 +11,7 @@ use crate::error::Error;
 pub struct Io {
     out: Box<dyn Write>,
     err: Box<dyn Write>,
-    /// Whether a person sees what is said.
-    pub err_is_terminal: bool,
     env: HashMap<OsString, OsString>,
-    now: fn() -> i64,
-    random: fn(&mut [u8]),
 }
 
 impl fmt::Debug for Io {
@@ -31,17 +26,15 @@ impl Io {
         Self {
             out: Box::new(anstream::stdout()),
             err: Box::new(anstream::stderr()),
-            err_is_terminal: std::io::stderr().is_terminal(),
             env: std::env::vars_os().collect(),
-            now: system_time,
-            random: system_random,
         }
     }
 
     /// Streams into the given writers, and nothing in the environment but what is given.
+    #[cfg(test)]
     pub fn fake(out: Box<dyn Write>, err: Box<dyn Write>, env: &[(&str, &str)]) -> Self {
         let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        Self { out, err, err_is_terminal: false, env, now: system_time, random: system_random }
+        Self { out, err, env }
     }
 
     /// Writes a line that is the command's result.
@@ -62,35 +55,22 @@ impl Io {
     }
 
     /// Seconds since the Unix epoch.
+    #[expect(clippy::disallowed_methods, reason = "the one place where this program asks for the time")]
     pub fn now(&self) -> i64 {
-        (self.now)()
+        jiff::Timestamp::now().as_second()
     }
 
     /// Unpredictable bytes.
+    #[expect(clippy::disallowed_methods, reason = "the one place where this program asks for randomness")]
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
-        (self.random)(&mut bytes);
+        // Without randomness there is no login that would be safe.
+        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
         bytes
     }
 
     /// A variable that is set and not empty.
     pub fn var(&self, name: &str) -> Option<&OsString> {
-        self.env.get(std::ffi::OsStr::new(name)).filter(|value| !value.is_empty())
+        self.env.get(OsStr::new(name)).filter(|value| !value.is_empty())
     }
-
-    /// A variable with an absolute path; the XDG specification ignores relative ones.
-    pub fn dir(&self, name: &str) -> Option<PathBuf> {
-        self.var(name).map(PathBuf::from).filter(|path| path.is_absolute())
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place where this program asks for the time")]
-fn system_time() -> i64 {
-    jiff::Timestamp::now().as_second()
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place where this program asks for randomness")]
-fn system_random(bytes: &mut [u8]) {
-    // Without randomness there is no login that would be safe.
-    getrandom::fill(bytes).expect("the operating system gives random bytes");
 }

@@ -16,53 +16,46 @@ pub mod paths;
 pub mod prompt;
 pub mod settings;
 
+use std::process::ExitCode;
+
 use shared::cli::Exit;
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::Args;
-use error::{Code, Error};
+use error::Error;
 use io::Io;
 
 /// Runs a command; says on standard error what went wrong.
-pub fn run(args: Args, io: &mut Io) -> Code {
+pub fn run(args: Args, io: &mut Io) -> ExitCode {
     // Already installed by a test in the same process: as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             io.say(format!("auth-login: cannot start: {error}"));
-            return Code::Exit(Exit::Refused);
+            return Exit::Refused.into();
         }
     };
     let ended = runtime.block_on(until_signal(args, io));
     // A thread that reads the terminal or waits for a lock must not keep the process.
     runtime.shutdown_background();
-    match ended {
-        Ok(()) => Code::Exit(Exit::Ok),
-        Err(Ended::Failed(error)) => {
-            io.say(format!("auth-login: {error}"));
-            error.exit
-        }
-        Err(Ended::Signal(number)) => Code::Signal(number),
-    }
-}
-
-enum Ended {
-    Failed(Error),
-    Signal(u8),
+    ended.unwrap_or_else(|error| {
+        io.say(format!("auth-login: {error}"));
+        error.exit
+    })
 }
 
 /// Dropping the command's future where it waits is what leaves nothing behind: its locks, listener and notes go with
 /// it, and a file is written between two waits, never across one.
-async fn until_signal(args: Args, io: &mut Io) -> Result<(), Ended> {
+async fn until_signal(args: Args, io: &mut Io) -> Result<ExitCode, Error> {
     let stops_well = matches!(args.command, Some(args::Command::Agent { .. }));
-    let listen = |kind| signal(kind).map_err(|error| Ended::Failed(Error::refused(error.to_string())));
+    let listen = |kind| signal(kind).map_err(|error| Error::refused(error.to_string()));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let number = tokio::select! {
-        ended = commands::run(args, io) => return ended.map_err(Ended::Failed),
+        ended = commands::run(args, io) => return ended.map(|()| ExitCode::SUCCESS),
         _ = interrupt.recv() => 2,
         _ = terminate.recv() => 15,
     };
-    // The agent is meant to be stopped this way.
-    if stops_well { Ok(()) } else { Err(Ended::Signal(number)) }
+    // The agent is meant to be stopped this way. Otherwise 128 and the signal's number, as shells say it.
+    Ok(if stops_well { ExitCode::SUCCESS } else { ExitCode::from(128 + number) })
 }

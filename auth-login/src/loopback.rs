@@ -37,14 +37,12 @@ pub struct Loopback {
 impl Loopback {
     /// Takes a free port.
     pub async fn bind() -> Result<Self, Error> {
-        let bound = async {
-            let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-            let port = listener.local_addr()?.port();
-            Ok::<_, std::io::Error>(Self { listener, port, page: Arc::default() })
-        };
-        bound.await.map_err(|error| {
+        let failed = |error: std::io::Error| {
             Error::refused(format!("cannot listen on 127.0.0.1: {error}. Use auth-login --no-browser"))
-        })
+        };
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
+        let port = listener.local_addr().map_err(failed)?.port();
+        Ok(Self { listener, port, page: Arc::default() })
     }
 
     pub fn port(&self) -> u16 {

@@ -6,5 +6,5 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let args = auth_login::args::Args::parse();
-    auth_login::run(args, &mut auth_login::io::Io::real()).into()
+    auth_login::run(args, &mut auth_login::io::Io::real())
 }

@@ -24,11 +24,11 @@ pub fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Takes the lock if nobody has it.
-pub fn try_now(file: File) -> Result<Held, Option<io::Error>> {
+pub fn try_now(file: File) -> io::Result<Option<Held>> {
     match file.try_lock() {
-        Ok(()) => Ok(Held(file)),
-        Err(TryLockError::WouldBlock) => Err(None),
-        Err(TryLockError::Error(error)) => Err(Some(error)),
+        Ok(()) => Ok(Some(Held(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -52,15 +52,6 @@ impl Waiting {
     }
 }
 
-/// Takes the lock, waiting for at most this long; `None` when somebody else kept it.
-pub fn wait(file: File, at_most: Duration) -> io::Result<Option<Held>> {
-    match file.try_lock() {
-        Ok(()) => Ok(Some(Held(file))),
-        Err(TryLockError::WouldBlock) => queue(file).wait(at_most),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,9 +60,9 @@ mod tests {
     fn a_held_lock_is_waited_for_until_the_deadline_or_its_release() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let held = try_now(open(&path).unwrap()).unwrap();
-        assert!(matches!(try_now(open(&path).unwrap()), Err(None)));
-        assert!(wait(open(&path).unwrap(), Duration::from_millis(1)).unwrap().is_none());
+        let held = try_now(open(&path).unwrap()).unwrap().unwrap();
+        assert!(try_now(open(&path).unwrap()).unwrap().is_none());
+        assert!(queue(open(&path).unwrap()).wait(Duration::from_millis(1)).unwrap().is_none());
         let waiting = queue(open(&path).unwrap());
         drop(held);
         assert!(waiting.wait(Duration::from_secs(10)).unwrap().is_some());
@@ -81,9 +72,9 @@ mod tests {
     fn who_gave_up_does_not_keep_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let held = try_now(open(&path).unwrap()).unwrap();
+        let held = try_now(open(&path).unwrap()).unwrap().unwrap();
         drop(queue(open(&path).unwrap()));
         drop(held);
-        assert!(wait(open(&path).unwrap(), Duration::from_secs(10)).unwrap().is_some());
+        assert!(queue(open(&path).unwrap()).wait(Duration::from_secs(10)).unwrap().is_some());
     }
 }

@@ -24,122 +24,114 @@ use crate::error::Error;
 /// No file of ours comes near this.
 const MAX_BYTES: u64 = 256 << 10;
 
-/// Names a session on this machine: one for each server and profile.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key(String);
-
-impl Key {
-    pub fn new(server: &str, profile: &ProfileName) -> Self {
-        Self(fingerprint(&format!("{server}\n{profile}")))
-    }
-}
-
-/// The folder.
+/// What is remembered for one server and profile.
 #[derive(Clone, Debug)]
 pub struct Cache {
     dir: PathBuf,
+    /// Begins the names of its files.
+    key: String,
 }
 
 impl Cache {
     /// Opens the folder, making it if need be.
-    pub fn open(dir: &Path) -> Result<Self, Error> {
+    pub fn open(dir: &Path, server: &str, profile: &ProfileName) -> Result<Self, Error> {
         for name in ["sessions", "credentials", "locks", "logins"] {
             let path = dir.join(name);
             disk::make_dir(&path).map_err(|error| Error::file("make the folder", &path, error))?;
         }
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self { dir: dir.to_owned(), key: fingerprint(&format!("{server}\n{profile}")) })
     }
 
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    fn session_path(&self, key: &Key) -> PathBuf {
-        self.dir.join("sessions").join(format!("{}.json", key.0))
+    fn path(&self, folder: &str, suffix: &str) -> PathBuf {
+        self.dir.join(folder).join(format!("{}{suffix}", self.key))
     }
 
-    fn credentials_path(&self, key: &Key, role: Option<&str>) -> PathBuf {
-        let role = fingerprint(role.unwrap_or_default());
-        self.dir.join("credentials").join(format!("{}-{role}.json", key.0))
+    fn session_path(&self) -> PathBuf {
+        self.path("sessions", ".json")
     }
 
-    fn login_path(&self, key: &Key) -> PathBuf {
-        self.dir.join("logins").join(format!("{}.json", key.0))
+    fn credentials_path(&self, role: Option<&str>) -> PathBuf {
+        self.path("credentials", &format!("-{}.json", fingerprint(role.unwrap_or_default())))
     }
 
-    /// The lock under which a session's token and keys change.
-    pub fn session_lock(&self, key: &Key) -> Result<std::fs::File, Error> {
-        self.lock(&format!("{}.session", key.0))
+    fn login_path(&self) -> PathBuf {
+        self.path("logins", ".json")
+    }
+
+    /// The lock under which the session's token and keys change.
+    pub fn session_lock(&self) -> Result<std::fs::File, Error> {
+        self.lock(".session")
     }
 
     /// The lock that is held from opening the browser to the end of the sign-in.
-    pub fn login_lock(&self, key: &Key) -> Result<std::fs::File, Error> {
-        self.lock(&format!("{}.login", key.0))
+    pub fn login_lock(&self) -> Result<std::fs::File, Error> {
+        self.lock(".login")
     }
 
-    fn lock(&self, name: &str) -> Result<std::fs::File, Error> {
-        let path = self.dir.join("locks").join(name);
+    fn lock(&self, suffix: &str) -> Result<std::fs::File, Error> {
+        let path = self.path("locks", suffix);
         lock::open(&path).map_err(|error| Error::file("make the lock", &path, error))
     }
 
     /// The session, with or without its token (see [`Session::token`]).
-    pub fn find_session(&self, key: &Key) -> Result<Option<Session>, Error> {
-        read(&self.session_path(key))
+    pub fn find_session(&self) -> Result<Option<Session>, Error> {
+        read(&self.session_path())
     }
 
     /// Stores the session; on disk, or in the keyring, when this returns.
-    pub fn save_session(&self, key: &Key, session: &Session) -> Result<(), Error> {
+    pub fn save_session(&self, session: &Session) -> Result<(), Error> {
         let record = session.stored_elsewhere()?;
-        write(&self.session_path(key), record.as_ref().unwrap_or(session))
+        write(&self.session_path(), record.as_ref().unwrap_or(session))
     }
 
     /// Forgets the session and every key that came from it.
-    pub fn remove_session(&self, key: &Key, session: &Session) -> Result<(), Error> {
-        let path = self.session_path(key);
-        disk::remove(&path).map_err(|error| Error::file("remove", &path, error))?;
-        self.remove_credentials(key)?;
+    pub fn remove_session(&self, session: &Session) -> Result<(), Error> {
+        remove(&self.session_path())?;
+        self.remove_credentials()?;
         session.forget_token()
     }
 
     /// The keys for a role (`None`: the default one). Keys that cannot be read are keys that are not there.
-    pub fn find_credentials(&self, key: &Key, role: Option<&str>) -> Option<Credentials> {
-        read(&self.credentials_path(key, role)).ok().flatten()
+    pub fn find_credentials(&self, role: Option<&str>) -> Option<Credentials> {
+        read(&self.credentials_path(role)).ok().flatten()
     }
 
-    pub fn save_credentials(&self, key: &Key, role: Option<&str>, credentials: &Credentials) -> Result<(), Error> {
-        write(&self.credentials_path(key, role), credentials)
+    pub fn save_credentials(&self, role: Option<&str>, credentials: &Credentials) -> Result<(), Error> {
+        write(&self.credentials_path(role), credentials)
     }
 
-    /// Every role's keys of a session.
-    pub fn list_credentials(&self, key: &Key) -> Vec<Credentials> {
-        self.credentials_paths(key).iter().filter_map(|path| read(path).ok().flatten()).collect()
+    /// Every role's keys.
+    pub fn list_credentials(&self) -> Vec<Credentials> {
+        self.credentials_paths().filter_map(|path| read(&path).ok().flatten()).collect()
     }
 
-    /// Forgets every role's keys of a session.
-    pub fn remove_credentials(&self, key: &Key) -> Result<(), Error> {
-        self.credentials_paths(key)
-            .iter()
-            .try_for_each(|path| disk::remove(path).map_err(|error| Error::file("remove", path, error)))
+    /// Forgets every role's keys.
+    pub fn remove_credentials(&self) -> Result<(), Error> {
+        self.credentials_paths().try_for_each(|path| remove(&path))
     }
 
-    fn credentials_paths(&self, key: &Key) -> Vec<PathBuf> {
+    fn credentials_paths(&self) -> impl Iterator<Item = PathBuf> {
         let entries = std::fs::read_dir(self.dir.join("credentials")).into_iter().flatten().flatten();
-        let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&key.0));
-        ours.map(|entry| entry.path()).collect()
+        let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&self.key));
+        ours.map(|entry| entry.path())
     }
 
     /// What those who wait for somebody else's sign-in should know of it.
-    pub fn find_login(&self, key: &Key) -> Option<PendingLogin> {
-        read(&self.login_path(key)).ok().flatten()
+    pub fn find_login(&self) -> Option<PendingLogin> {
+        read(&self.login_path()).ok().flatten()
     }
 
-    pub fn save_login(&self, key: &Key, login: &PendingLogin) -> Result<(), Error> {
-        write(&self.login_path(key), login)
+    pub fn save_login(&self, login: &PendingLogin) -> Result<(), Error> {
+        write(&self.login_path(), login)
     }
 
-    pub fn remove_login(&self, key: &Key) {
+    pub fn remove_login(&self) {
         // It only informs; a stale one is overwritten by the next sign-in.
-        let _ = disk::remove(&self.login_path(key));
+        let _ = remove(&self.login_path());
     }
 }
 
@@ -160,6 +152,10 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
 fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let bytes = serde_json::to_vec(value).map_err(|error| Error::file("write", path, error))?;
     disk::replace_private(path, &bytes).map_err(|error| Error::file("write", path, error))
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    disk::remove(path).map_err(|error| Error::file("remove", path, error))
 }
 
 #[cfg(test)]
@@ -197,38 +193,36 @@ mod tests {
         }
     }
 
-    fn key(profile: &str) -> Key {
-        Key::new("http://127.0.0.1:1", &ProfileName::parse(profile).unwrap())
+    fn cache(dir: &Path, profile: &str) -> Cache {
+        Cache::open(dir, "http://127.0.0.1:1", &ProfileName::parse(profile).unwrap()).unwrap()
     }
 
     #[test]
     fn a_session_is_private_and_goes_with_all_its_keys() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(&dir.path().join("state")).unwrap();
-        let (one, two) = (key("one"), key("two"));
-        cache.save_session(&one, &session("one")).unwrap();
-        cache.save_session(&two, &session("two")).unwrap();
-        cache.save_credentials(&one, None, &credentials("default")).unwrap();
-        cache.save_credentials(&one, Some("admin"), &credentials("admin")).unwrap();
-        cache.save_credentials(&two, None, &credentials("default")).unwrap();
-        assert_eq!(cache.find_session(&one).unwrap(), Some(session("one")));
-        assert_eq!(cache.find_credentials(&one, Some("admin")).unwrap().role, "admin");
-        for path in [cache.session_path(&one), cache.credentials_path(&one, None)] {
+        let (one, two) = (cache(&dir.path().join("state"), "one"), cache(&dir.path().join("state"), "two"));
+        one.save_session(&session("one")).unwrap();
+        two.save_session(&session("two")).unwrap();
+        one.save_credentials(None, &credentials("default")).unwrap();
+        one.save_credentials(Some("admin"), &credentials("admin")).unwrap();
+        two.save_credentials(None, &credentials("default")).unwrap();
+        assert_eq!(one.find_session().unwrap(), Some(session("one")));
+        assert_eq!(one.find_credentials(Some("admin")).unwrap().role, "admin");
+        for path in [one.session_path(), one.credentials_path(None)] {
             assert_eq!(std::fs::metadata(path).unwrap().mode() & 0o777, 0o600);
         }
-        cache.remove_session(&one, &session("one")).unwrap();
-        assert_eq!(cache.find_session(&one).unwrap(), None);
-        assert_eq!(cache.list_credentials(&one).len(), 0);
-        assert_eq!(cache.list_credentials(&two).len(), 1);
+        one.remove_session(&session("one")).unwrap();
+        assert_eq!(one.find_session().unwrap(), None);
+        assert_eq!(one.list_credentials().len(), 0);
+        assert_eq!(two.list_credentials().len(), 1);
     }
 
     #[test]
     fn a_session_that_cannot_be_read_says_what_to_do_and_shows_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(dir.path()).unwrap();
-        let key = key("one");
-        std::fs::write(cache.session_path(&key), "{\"token\": \"hunter2\", ").unwrap();
-        let error = cache.find_session(&key).unwrap_err().to_string();
+        let cache = cache(dir.path(), "one");
+        std::fs::write(cache.session_path(), "{\"token\": \"hunter2\", ").unwrap();
+        let error = cache.find_session().unwrap_err().to_string();
         assert!(error.contains("auth-login") && !error.contains("hunter2"), "{error}");
     }
 }

@@ -44,38 +44,34 @@ pub struct PendingLogin {
 impl Session {
     /// The device token, wherever it is. Only a keyring that answers that it has none means that nobody is signed in.
     pub fn token(&self) -> Result<Secret, Error> {
-        match (&self.token, self.store) {
-            (Some(token), _) => Ok(token.clone()),
-            (None, TokenStore::Keyring) => match KEYRING.find(&self.keyring_name()) {
-                Ok(Some(token)) => Ok(token),
-                Ok(None) => Err(Error::not_authenticated(
-                    "the device token is not in the keyring any more; sign in again with: auth-login",
-                )),
-                Err(problem) => Err(Error::unreachable(format!(
-                    "the device token is in the keyring, and {problem}. Unlock it and try again, or sign in anew and keep the \
-                     token in a file: auth-login --again --token-store file"
-                ))),
-            },
-            (None, TokenStore::File) => {
-                Err(Error::not_authenticated("the stored session has no token; sign in again with: auth-login"))
-            }
+        if let Some(token) = &self.token {
+            return Ok(token.clone());
+        }
+        if self.store == TokenStore::File {
+            return Err(Error::not_authenticated("the stored session has no token; sign in again with: auth-login"));
+        }
+        match KEYRING.find(&self.keyring_name()) {
+            Ok(Some(token)) => Ok(token),
+            Ok(None) => Err(Error::not_authenticated(
+                "the device token is not in the keyring any more; sign in again with: auth-login",
+            )),
+            Err(problem) => Err(Error::unreachable(format!(
+                "the device token is in the keyring, and {problem}. Unlock it and try again, or sign in anew and keep the \
+                 token in a file: auth-login --again --token-store file"
+            ))),
         }
     }
 
     /// Puts the token into the keyring if that is its place; what is left is for the file.
     pub(super) fn stored_elsewhere(&self) -> Result<Option<Self>, Error> {
-        match (&self.token, self.store) {
-            (Some(token), TokenStore::Keyring) => {
-                KEYRING.save(&self.keyring_name(), token).map_err(|problem| {
-                    Error::refused(format!(
-                        "the device token cannot be stored in the keyring: {problem}. Keep it in a file: auth-login \
-                         --token-store file"
-                    ))
-                })?;
-                Ok(Some(Self { token: None, ..self.clone() }))
-            }
-            _ => Ok(None),
-        }
+        let (Some(token), TokenStore::Keyring) = (&self.token, self.store) else { return Ok(None) };
+        KEYRING.save(&self.keyring_name(), token).map_err(|problem| {
+            Error::refused(format!(
+                "the device token cannot be stored in the keyring: {problem}. Keep it in a file: auth-login --token-store \
+                 file"
+            ))
+        })?;
+        Ok(Some(Self { token: None, ..self.clone() }))
     }
 
     /// Takes the token out of the keyring, if it is there.

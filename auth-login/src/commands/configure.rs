@@ -31,14 +31,13 @@ fn command(program: &str, context: &Context<'_>) -> Result<String, Error> {
     let program = if program.contains(' ') { format!("\"{program}\"") } else { program.to_owned() };
     let mut command = format!("{program} credential-process --server {} --profile {}", context.server, context.profile);
     if !context.server.is_private() {
-        command.push_str(" --insecure");
+        command += " --insecure";
     }
     if let Some(role) = &context.role {
         if !role.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:/@+=,".contains(&byte)) {
             return Err(Error::usage(format!("the role {role:?} cannot be written into the config file")));
         }
-        command.push_str(" --role ");
-        command.push_str(role);
+        command.extend([" --role ", role]);
     }
     Ok(command)
 }

@@ -5,16 +5,11 @@
 
 use serde_json::json;
 
-use super::Context;
-use super::renewal::{self, Need};
+use super::{Context, renewal};
 use crate::error::Error;
 
 pub async fn run(context: &mut Context<'_>) -> Result<(), Error> {
-    let obtained = renewal::obtain(context, Need::Fresh).await?;
-    if let Some(warning) = &obtained.warning {
-        context.io.say(format!("auth-login: warning: {warning}"));
-    }
-    let keys = obtained.credentials;
+    let keys = renewal::hand_out(context).await?;
     context.io.print(json!({
         "Version": 1,
         "AccessKeyId": keys.access_key_id,

@@ -4,8 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use super::Context;
-use super::renewal::{self, Need};
+use super::{Context, renewal};
 use crate::error::Error;
 
 /// Whatever an SDK could take instead of, or together with, the keys that are set.
@@ -30,23 +29,20 @@ pub async fn run(context: &mut Context<'_>, command: &[OsString]) -> Result<(), 
     let Some((program, arguments)) = command.split_first() else {
         return Err(Error::usage("exec needs a command: auth-login exec -- aws sts get-caller-identity"));
     };
-    let obtained = renewal::obtain(context, Need::Fresh).await?;
-    if let Some(warning) = &obtained.warning {
-        context.io.say(format!("auth-login: warning: {warning}"));
-    }
-    let keys = obtained.credentials;
+    let keys = renewal::hand_out(context).await?;
     let mut child = Command::new(program);
-    child.args(arguments);
     for name in UNSET {
         child.env_remove(name);
     }
     child
+        .args(arguments)
         .env("AWS_ACCESS_KEY_ID", &keys.access_key_id)
         .env("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.expose())
         .env("AWS_SESSION_TOKEN", keys.session_token.expose())
         .env("AWS_CREDENTIAL_EXPIRATION", keys.expiration());
     // Returns only if it failed; the locks and sockets of this process are closed on exec.
     let error = child.exec();
-    let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
-    Err(Error::exec(code, format!("cannot run {}: {error}", program.to_string_lossy())))
+    // As shells say it.
+    let code: u8 = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+    Err(Error::new(code, format!("cannot run {}: {error}", program.to_string_lossy())))
 }

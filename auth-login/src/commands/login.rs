@@ -8,8 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::renewal::{self, Need};
-use super::sign_in::{self, Choices};
-use super::{Context, Written, duration};
+use super::{Context, Written, duration, sign_in};
 use crate::api::Api;
 use crate::args::LoginFlags;
 use crate::cache::lock::{self, Held};
@@ -31,14 +30,14 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
         // Whoever signed in has also chosen what is remembered.
         context.settings = Settings::read(context.settings.path())?;
     }
+    let provider = flags.provider.clone().or_else(|| context.settings.profile(&context.profile).provider);
     // Of a process that was killed.
-    context.cache.remove_login(&context.key);
+    context.cache.remove_login();
     let present = stored_session(context);
     if has_waited && present.is_some() && present != before {
         let keys = renewal::obtain(context, Need::Fresh).await?.credentials;
-        return finish(context, &keys, &flags);
+        return finish(context, &keys, provider, flags.force);
     }
-    let provider = flags.provider.clone().or_else(|| context.settings.profile(&context.profile).provider);
     if let Some(session) = present.as_ref().filter(|session| !flags.again && session.provider == provider) {
         match renewal::obtain(context, Need::New).await {
             Ok(obtained) => {
@@ -46,7 +45,7 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
                     move_token(context, store).await?;
                 }
                 context.io.say(format!("Still signed in as {}; auth-login login --again signs in anew.", session.user));
-                return finish(context, &obtained.credentials, &flags);
+                return finish(context, &obtained.credentials, provider, flags.force);
             }
             Err(error) if error.is_not_authenticated() => {
                 context.io.say("The session of this machine is of no use any more; signing in again.");
@@ -55,8 +54,7 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
         }
     }
     let store = token_store(context, flags.token_store)?;
-    let choices = Choices { no_browser: flags.no_browser, provider: provider.clone() };
-    let answer = sign_in::run(context, &choices).await?;
+    let answer = sign_in::run(context, flags.no_browser, provider.clone()).await?;
     let now = context.io.now();
     let keys = Credentials::new(&answer, now);
     let session = Session {
@@ -91,20 +89,20 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
     if let Some(warning) = renewal::clock_warning(&keys) {
         context.io.say(format!("warning: {warning}"));
     }
-    finish(context, &keys, &flags)
+    finish(context, &keys, provider, flags.force)
 }
 
 /// Stores a new sign-in. Whoever was signed in before may have been somebody else: none of those keys stays.
 async fn save(context: &Context<'_>, session: &Session, keys: &Credentials) -> Result<(), Error> {
     let _lock = renewal::session_lock(context).await?;
-    context.cache.remove_credentials(&context.key)?;
-    context.cache.save_session(&context.key, session)?;
-    context.cache.save_credentials(&context.key, context.role.as_deref(), keys)
+    context.cache.remove_credentials()?;
+    context.cache.save_session(session)?;
+    context.cache.save_credentials(context.role.as_deref(), keys)
 }
 
 /// The stored session. One that cannot be read is replaced by this sign-in.
 fn stored_session(context: &Context<'_>) -> Option<Session> {
-    context.cache.find_session(&context.key).ok().flatten()
+    context.cache.find_session().ok().flatten()
 }
 
 /// Moves the device token of a living session to where the person wants it now.
@@ -116,14 +114,13 @@ async fn move_token(context: &mut Context<'_>, store: TokenStore) -> Result<(), 
     }
     let moved = Session { store, token: Some(session.token()?), ..session.clone() };
     token_store(context, Some(store))?;
-    context.cache.save_session(&context.key, &moved)?;
+    context.cache.save_session(&moved)?;
     session.forget_token()
 }
 
 /// Writes the profile, remembers the choices, and says how to go on.
-fn finish(context: &mut Context<'_>, keys: &Credentials, flags: &LoginFlags) -> Result<(), Error> {
-    let written = context.write_profile(keys, flags.force)?;
-    let provider = flags.provider.clone().or_else(|| context.settings.profile(&context.profile).provider);
+fn finish(context: &mut Context<'_>, keys: &Credentials, provider: Option<String>, force: bool) -> Result<(), Error> {
+    let written = context.write_profile(keys, force)?;
     let settings = ProfileSettings { server: Some(context.server.to_string()), role: context.role.clone(), provider };
     if let Err(error) = context.settings.remember_profile(&context.profile, &settings) {
         context.io.say(format!("warning: the settings are not remembered: {error}"));
@@ -148,12 +145,11 @@ fn finish(context: &mut Context<'_>, keys: &Credentials, flags: &LoginFlags) -> 
 /// Takes the lock of this sign-in, and whether somebody else had it before. Shows the URL of who has it.
 async fn login_lock(context: &mut Context<'_>) -> Result<(Held, bool), Error> {
     let failed = |error: std::io::Error| Error::refused(format!("cannot lock the sign-in: {error}"));
-    match lock::try_now(context.cache.login_lock(&context.key)?) {
-        Ok(held) => return Ok((held, false)),
-        Err(Some(error)) => return Err(failed(error)),
-        Err(None) => context.io.say("Another auth-login is signing in already; waiting for it."),
+    if let Some(held) = lock::try_now(context.cache.login_lock()?).map_err(failed)? {
+        return Ok((held, false));
     }
-    let mut waiting = lock::queue(context.cache.login_lock(&context.key)?);
+    context.io.say("Another auth-login is signing in already; waiting for it.");
+    let mut waiting = lock::queue(context.cache.login_lock()?);
     let deadline = Instant::now() + LOGIN_WAIT;
     let mut shown: Option<PendingLogin> = None;
     while Instant::now() < deadline {
@@ -164,7 +160,7 @@ async fn login_lock(context: &mut Context<'_>) -> Result<(Held, bool), Error> {
         });
         let (still_waiting, held) = slice.await.map_err(|error| failed(std::io::Error::other(error)))?;
         waiting = still_waiting;
-        let login = context.cache.find_login(&context.key);
+        let login = context.cache.find_login();
         if let Some(held) = held.map_err(failed)? {
             let ended = shown.zip(login).filter(|(shown, login)| shown.auth_url == login.auth_url);
             return match ended.and_then(|(_, login)| login.failure) {

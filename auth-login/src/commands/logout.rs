@@ -19,14 +19,14 @@ pub async fn run(context: &mut Context<'_>) -> Result<(), Error> {
     }
     let _lock = renewal::session_lock(context).await?;
     let session = context.session()?;
-    let handed_out = context.cache.list_credentials(&context.key);
+    let handed_out = context.cache.list_credentials();
     // Neither a keyring nor a daemon that does not answer may keep the keys on this machine.
     let ended = match session.token() {
         Ok(token) => Api::new(&context.server).logout(token).await,
         Err(error) => Err(error),
     };
     let profile_removed = context.files.remove(&context.profile);
-    context.cache.remove_session(&context.key, &session)?;
+    context.cache.remove_session(&session)?;
     profile_removed?;
 
     let line = format!("Signed out of {}; the profile {} holds no keys of it.", context.server, context.profile);

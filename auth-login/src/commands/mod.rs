@@ -13,10 +13,12 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use crate::api::Server;
+use shared::client::Endpoint;
+
+use crate::api::parse_server;
 use crate::args::{Args, Command, Target};
 use crate::aws_files::{AwsFiles, ProfileName};
-use crate::cache::{Cache, Credentials, Key, Session};
+use crate::cache::{Cache, Credentials, Session};
 use crate::error::Error;
 use crate::io::Io;
 use crate::paths::Paths;
@@ -28,13 +30,12 @@ const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 /// What every command knows.
 struct Context<'a> {
     io: &'a mut Io,
-    server: Server,
+    server: Endpoint,
     profile: ProfileName,
     /// As asked for, now or at the sign-in; `None` is the server's default.
     role: Option<String>,
     settings: Settings,
     cache: Cache,
-    key: Key,
     files: AwsFiles,
 }
 
@@ -65,16 +66,15 @@ impl<'a> Context<'a> {
         let settings = Settings::read(&paths.settings)?;
         let remembered = settings.profile(&profile);
         let url = target.server.or(remembered.server).or_else(|| settings.server.clone());
-        let server = Server::parse(url.as_deref().unwrap_or(DEFAULT_SERVER), target.insecure)?;
-        let key = Key::new(&server.to_string(), &profile);
-        let cache = Cache::open(&paths.state)?;
+        let server = parse_server(url.as_deref().unwrap_or(DEFAULT_SERVER), target.insecure)?;
+        let cache = Cache::open(&paths.state, &server.to_string(), &profile)?;
         let role = target.role.or(remembered.role);
-        Ok(Self { io, server, profile, role, settings, cache, key, files: AwsFiles::at(&paths) })
+        Ok(Self { io, server, profile, role, settings, cache, files: AwsFiles::at(&paths) })
     }
 
     /// The session, or what to run to get one.
     fn session(&self) -> Result<Session, Error> {
-        self.cache.find_session(&self.key)?.ok_or_else(|| {
+        self.cache.find_session()?.ok_or_else(|| {
             Error::not_authenticated(format!(
                 "not signed in to {} for the profile {}; run: {}",
                 self.server,
@@ -85,22 +85,20 @@ impl<'a> Context<'a> {
     }
 
     fn credentials(&self) -> Option<Credentials> {
-        self.cache.find_credentials(&self.key, self.role.as_deref())
+        self.cache.find_credentials(self.role.as_deref())
     }
 
     /// What a person types to sign in as this context is.
     fn login_command(&self) -> String {
-        let mut command = "auth-login login".to_owned();
+        let mut words = vec!["auth-login login".to_owned()];
         let default = self.settings.profile(&self.profile).server.or_else(|| self.settings.server.clone());
         if default.as_deref().unwrap_or(DEFAULT_SERVER) != self.server.to_string() {
-            command.push_str(" --server ");
-            command.push_str(&self.server.to_string());
+            words.push(format!("--server {}", self.server));
         }
         if self.profile.as_str() != "default" {
-            command.push_str(" --profile ");
-            command.push_str(self.profile.as_str());
+            words.push(format!("--profile {}", self.profile));
         }
-        command
+        words.join(" ")
     }
 
     /// Writes the keys into the credentials file, unless the config file sends the profile to us anyway.

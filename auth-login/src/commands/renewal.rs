@@ -50,10 +50,19 @@ pub async fn obtain(context: &Context<'_>, need: Need) -> Result<Obtained, Error
     renew(context, session, need).await
 }
 
+/// Keys for a tool, which gets the warning beside what it says itself.
+pub async fn hand_out(context: &mut Context<'_>) -> Result<Credentials, Error> {
+    let obtained = obtain(context, Need::Fresh).await?;
+    if let Some(warning) = obtained.warning {
+        context.io.say(format!("auth-login: warning: {warning}"));
+    }
+    Ok(obtained.credentials)
+}
+
 /// The lock of the session, waited for without blocking signals.
 pub async fn session_lock(context: &Context<'_>) -> Result<Held, Error> {
-    let file = context.cache.session_lock(&context.key)?;
-    let waited = tokio::task::spawn_blocking(move || lock::wait(file, LOCK_WAIT)).await;
+    let file = context.cache.session_lock()?;
+    let waited = tokio::task::spawn_blocking(move || lock::queue(file).wait(LOCK_WAIT)).await;
     let held = waited.map_err(std::io::Error::other).and_then(|held| held);
     held.map_err(|error| Error::file("lock", context.cache.dir(), error))?.ok_or_else(|| {
         let seconds = LOCK_WAIT.as_secs();
@@ -79,13 +88,13 @@ async fn renew(context: &Context<'_>, session: Session, need: Need) -> Result<Ob
             };
             // The token first: with the keys in use and the token lost, the next renewal would come with a
             // predecessor, and authd ends a session whose old token comes back.
-            context.cache.save_session(&context.key, &session)?;
-            context.cache.save_credentials(&context.key, context.role.as_deref(), &credentials)?;
+            context.cache.save_session(&session)?;
+            context.cache.save_credentials(context.role.as_deref(), &credentials)?;
             Ok(Obtained { warning: clock_warning(&credentials), credentials })
         }
         Err(NoRenewal::Ended(detail)) => {
             // Whatever cannot be removed is of no use any more; that the session has ended is what must be said.
-            let _ = context.cache.remove_session(&context.key, &session);
+            let _ = context.cache.remove_session(&session);
             Err(Error::not_authenticated(format!("{detail}; run: {}", context.login_command())))
         }
         Err(NoRenewal::Failed(error)) => {

@@ -15,8 +15,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Context, duration};
-use crate::api::{Api, Status};
-use crate::cache::{Cache, Key, PendingLogin};
+use crate::api::{Api, is_passing};
+use crate::cache::{Cache, PendingLogin};
 use crate::error::Error;
 use crate::loopback::Loopback;
 use crate::{browser, prompt};
@@ -31,40 +31,32 @@ const GRACE: Duration = Duration::from_secs(150);
 /// Clocks that run fast, as in some virtual machines, would poll too often: a fifth more than asked.
 const SLOWER: f64 = 1.2;
 
-/// What the person chose.
-#[derive(Debug)]
-pub struct Choices {
-    pub no_browser: bool,
-    pub provider: Option<String>,
-}
-
 /// The note for those who wait; gone with this process's sign-in unless it says why that failed.
 struct Note<'a> {
     cache: &'a Cache,
-    key: &'a Key,
     keep: bool,
 }
 
 impl Drop for Note<'_> {
     fn drop(&mut self) {
         if !self.keep {
-            self.cache.remove_login(self.key);
+            self.cache.remove_login();
         }
     }
 }
 
 /// Signs in, or says why not.
-pub async fn run(context: &mut Context<'_>, choices: &Choices) -> Result<Authorized, Error> {
+pub async fn run(context: &mut Context<'_>, no_browser: bool, provider: Option<String>) -> Result<Authorized, Error> {
     let api = Api::new(&context.server);
     let poll_secret = Secret::new(URL_SAFE_NO_PAD.encode(context.io.random::<32>()));
-    let is_here = !choices.no_browser && browser::is_likely(context.io);
+    let is_here = !no_browser && browser::is_likely(context.io);
     let loopback = if is_here { Some(Loopback::bind().await?) } else { None };
     let started = api
         .start(&StartLogin {
             device_name: Some(device_name()),
             os: Some(format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
             cli_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            provider: choices.provider.clone(),
+            provider,
             role: context.role.clone(),
             poll_challenge: Some(URL_SAFE_NO_PAD.encode(Sha256::digest(poll_secret.expose().as_bytes()))),
             loopback_port: loopback.as_ref().map(Loopback::port),
@@ -72,10 +64,10 @@ pub async fn run(context: &mut Context<'_>, choices: &Choices) -> Result<Authori
         .await?;
     check_url(&started.auth_url)?;
 
-    let (cache, key) = (context.cache.clone(), context.key.clone());
-    let mut note = Note { cache: &cache, key: &key, keep: false };
+    let cache = context.cache.clone();
+    let mut note = Note { cache: &cache, keep: false };
     let mut pending = PendingLogin { auth_url: started.auth_url.clone(), failure: None };
-    cache.save_login(&key, &pending)?;
+    cache.save_login(&pending)?;
 
     let signed_in = match loopback {
         Some(loopback) => here(context, &api, &started, poll_secret, loopback).await,
@@ -83,7 +75,7 @@ pub async fn run(context: &mut Context<'_>, choices: &Choices) -> Result<Authori
     };
     if let Err(error) = &signed_in {
         pending.failure = Some(error.to_string());
-        note.keep = cache.save_login(&key, &pending).is_ok();
+        note.keep = cache.save_login(&pending).is_ok();
     }
     signed_in
 }
@@ -99,14 +91,17 @@ async fn here(
     let commands = browser::commands(context.io, &started.auth_url);
     context.io.say(format!("Sign in here:\n\n  {}\n", started.auth_url));
     context.io.say("(A browser on another device? Press Ctrl-C and run: auth-login --no-browser)");
-    let spinner = spinner(context);
+    // It shows itself on a terminal alone.
+    let spinner = ProgressBar::new_spinner().with_message("waiting for the sign-in in the browser");
+    spinner.enable_steady_tick(Duration::from_millis(120));
     let (sender, mut releases) = channel(MAX_RELEASES);
     let page = loopback.page();
     let serving = loopback.serve(&started.state, sender);
     tokio::pin!(serving);
     let (mut poll, mut troubles) = Poll::new(api, started, poll_secret);
     let opening = async {
-        if !tokio::task::spawn_blocking(|| browser::launch(commands)).await.unwrap_or_default() {
+        let launching = tokio::task::spawn_blocking(|| commands.into_iter().any(browser::launch));
+        if !launching.await.unwrap_or_default() {
             spinner.suspend(|| context.io.say("No browser could be opened here; open the link yourself."));
         }
         while let Some(trouble) = troubles.recv().await {
@@ -136,7 +131,8 @@ async fn elsewhere(
     context.io.ask("Code: ");
     let mut lines = prompt::lines();
     let (mut poll, mut troubles) = Poll::new(api, started, poll_secret);
-    let (sender, mut releases) = channel(MAX_RELEASES);
+    // The code comes by the terminal alone.
+    let (_sender, mut releases) = channel(1);
     let mut tries = 0;
     loop {
         let line = tokio::select! {
@@ -159,8 +155,7 @@ async fn elsewhere(
             continue;
         }
         tries += 1;
-        let _ = sender.try_send(Secret::new(line));
-        if let Some(answer) = poll.once(&mut releases).await? {
+        if let Some(answer) = poll.present(Secret::new(line)).await? {
             return Ok(answer);
         }
         if poll.in_trouble {
@@ -228,11 +223,9 @@ impl<'a> Poll<'a> {
         }
     }
 
-    /// Asks now, with the release that has come, if one has.
-    async fn once(&mut self, releases: &mut Receiver<Secret>) -> Result<Option<Authorized>, Error> {
-        if let Ok(release) = releases.try_recv() {
-            (self.request.release, self.presentations) = (Some(release), 1);
-        }
+    /// Asks now, with a release that is presented this once.
+    async fn present(&mut self, release: Secret) -> Result<Option<Authorized>, Error> {
+        (self.request.release, self.presentations) = (Some(release), 1);
         self.ask().await
     }
 
@@ -243,14 +236,14 @@ impl<'a> Poll<'a> {
             Error::refused(format!("nobody signed in within {lives}, or the link was used up; run auth-login again"))
         };
         let is_over = Instant::now() >= self.deadline;
-        match self.api.status(&self.request).await? {
-            Status::Answer(LoginAnswer::Authorized(answer)) => Ok(Some(*answer)),
-            Status::Answer(LoginAnswer::Denied) => {
+        match self.api.status(&self.request).await {
+            Ok(LoginAnswer::Authorized(answer)) => Ok(Some(*answer)),
+            Ok(LoginAnswer::Denied) => {
                 Err(Error::refused("the sign-in was denied. If that was a mistake, run auth-login again"))
             }
-            Status::Answer(LoginAnswer::Expired) => Err(expired()),
-            Status::Answer(LoginAnswer::Pending) if is_over => Err(expired()),
-            Status::Answer(LoginAnswer::Pending) => {
+            Ok(LoginAnswer::Expired) => Err(expired()),
+            Ok(LoginAnswer::Pending) if is_over => Err(expired()),
+            Ok(LoginAnswer::Pending) => {
                 self.in_trouble = false;
                 self.presentations = self.presentations.saturating_sub(1);
                 if self.presentations == 0 {
@@ -258,10 +251,11 @@ impl<'a> Poll<'a> {
                 }
                 Ok(None)
             }
-            Status::Later(why) if is_over => Err(Error::unreachable(format!("{why}; run auth-login again"))),
-            Status::Later(why) => {
+            Err(error) if !is_passing(&error) => Err(error.into()),
+            Err(error) if is_over => Err(Error::unreachable(format!("{error}; run auth-login again"))),
+            Err(error) => {
                 if !self.in_trouble {
-                    let _ = self.trouble.try_send(why);
+                    let _ = self.trouble.try_send(error.to_string());
                 }
                 self.in_trouble = true;
                 Ok(None)
@@ -283,15 +277,6 @@ fn check_url(url: &str) -> Result<(), Error> {
 fn device_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     name.chars().filter(char::is_ascii_graphic).take(128).collect()
-}
-
-fn spinner(context: &Context<'_>) -> ProgressBar {
-    if !context.io.err_is_terminal {
-        return ProgressBar::hidden();
-    }
-    let spinner = ProgressBar::new_spinner().with_message("waiting for the sign-in in the browser");
-    spinner.enable_steady_tick(Duration::from_millis(120));
-    spinner
 }
 
 #[cfg(test)]

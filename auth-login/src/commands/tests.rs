@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use clap::Parser;
@@ -12,8 +13,7 @@ use tempfile::TempDir;
 
 use crate::args::Args;
 use crate::aws_files::ProfileName;
-use crate::cache::{Cache, Credentials, Key, Session, TokenStore};
-use crate::error::Code;
+use crate::cache::{Cache, Credentials, Session, TokenStore};
 use crate::io::Io;
 
 const SERVER: &str = "http://127.0.0.1:9";
@@ -49,8 +49,7 @@ impl Machine {
     /// Signed in, with keys that came `age` seconds ago and live for `life` seconds.
     fn signed_in(age: i64, life: i64) -> Self {
         let machine = Self::new();
-        let key = Key::new(SERVER, &ProfileName::parse("default").unwrap());
-        let cache = Cache::open(&machine.path(".local/state/auth-login")).unwrap();
+        let cache = machine.cache();
         let obtained_at = machine.io(&Said::default(), &Said::default()).now() - age;
         let session = Session {
             server: SERVER.into(),
@@ -73,9 +72,14 @@ impl Machine {
             role: "dev".into(),
             role_arn: "arn:aws:iam::1:role/dev".into(),
         };
-        cache.save_session(&key, &session).unwrap();
-        cache.save_credentials(&key, None, &credentials).unwrap();
+        cache.save_session(&session).unwrap();
+        cache.save_credentials(None, &credentials).unwrap();
         machine
+    }
+
+    fn cache(&self) -> Cache {
+        let profile = ProfileName::parse("default").unwrap();
+        Cache::open(&self.path(".local/state/auth-login"), SERVER, &profile).unwrap()
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -87,7 +91,7 @@ impl Machine {
     }
 
     /// Exit code, standard output, standard error.
-    fn run(&self, args: &[&str]) -> (Code, String, String) {
+    fn run(&self, args: &[&str]) -> (ExitCode, String, String) {
         let (out, err) = (Said::default(), Said::default());
         let args = Args::try_parse_from(["auth-login", "--server", SERVER].iter().chain(args)).unwrap();
         let code = crate::run(args, &mut self.io(&out, &err));
@@ -101,7 +105,7 @@ fn without_a_session_tools_are_told_at_once_what_to_run() {
         [&["credential-process"][..], &["exec", "--", "true"], &["renew"], &["agent"], &["status"], &["logout"]]
     {
         let (code, out, err) = Machine::new().run(command);
-        assert_eq!((code, out.as_str()), (Code::Exit(Exit::NotAuthenticated), ""), "{command:?}");
+        assert_eq!((code, out.as_str()), (ExitCode::from(Exit::NotAuthenticated), ""), "{command:?}");
         assert!(err.contains("run: auth-login login --server http://127.0.0.1:9"), "{err}");
     }
 }
@@ -109,7 +113,7 @@ fn without_a_session_tools_are_told_at_once_what_to_run() {
 #[test]
 fn fresh_keys_come_from_the_cache() {
     let (code, out, err) = Machine::signed_in(60, 3600).run(&["credential-process"]);
-    assert_eq!((code, err.as_str()), (Code::Exit(Exit::Ok), ""));
+    assert_eq!((code, err.as_str()), (ExitCode::from(Exit::Ok), ""));
     let keys: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(keys["Version"], 1);
     assert_eq!((&keys["AccessKeyId"], &keys["SecretAccessKey"]), (&"ASIA1".into(), &"secret".into()));
@@ -122,19 +126,19 @@ fn fresh_keys_come_from_the_cache() {
 #[test]
 fn keys_that_still_work_are_handed_out_while_authd_is_away() {
     let (code, out, err) = Machine::signed_in(3000, 3600).run(&["credential-process"]);
-    assert_eq!(code, Code::Exit(Exit::Ok));
+    assert_eq!(code, ExitCode::from(Exit::Ok));
     assert!(out.contains("ASIA1") && err.contains("still work for"), "{err}");
     let (code, out, err) = Machine::signed_in(3700, 3600).run(&["credential-process"]);
-    assert_eq!((code, out.as_str()), (Code::Exit(Exit::Unreachable), ""));
+    assert_eq!((code, out.as_str()), (ExitCode::from(Exit::Unreachable), ""));
     assert!(err.contains("--server"), "{err}");
 }
 
 #[test]
 fn a_failed_renewal_keeps_the_session_for_another_try() {
     let machine = Machine::signed_in(3700, 3600);
-    assert_eq!(machine.run(&["renew"]).0, Code::Exit(Exit::Unreachable));
+    assert_eq!(machine.run(&["renew"]).0, ExitCode::from(Exit::Unreachable));
     let (code, out, _) = machine.run(&["status"]);
-    assert_eq!(code, Code::Exit(Exit::Ok));
+    assert_eq!(code, ExitCode::from(Exit::Ok));
     assert!(out.contains("alice") && out.contains("have expired"), "{out}");
 }
 
@@ -144,7 +148,7 @@ fn a_profile_of_somebody_else_is_refused_before_anything_is_asked() {
     std::fs::create_dir(machine.path(".aws")).unwrap();
     std::fs::write(machine.path(".aws/credentials"), "[default]\naws_access_key_id = AKIA\n").unwrap();
     let (code, _, err) = machine.run(&["login"]);
-    assert_eq!(code, Code::Exit(Exit::Refused));
+    assert_eq!(code, ExitCode::from(Exit::Refused));
     assert!(err.contains("--force"), "{err}");
 }
 
@@ -152,16 +156,16 @@ fn a_profile_of_somebody_else_is_refused_before_anything_is_asked() {
 fn logging_out_forgets_everything_here_even_if_authd_is_away() {
     let machine = Machine::signed_in(60, 3600);
     let (code, out, err) = machine.run(&["logout"]);
-    assert_eq!(code, Code::Exit(Exit::Unreachable));
+    assert_eq!(code, ExitCode::from(Exit::Unreachable));
     assert!(out.contains("work until") && err.contains("authd was not told"), "{out} {err}");
-    assert_eq!(machine.run(&["credential-process"]).0, Code::Exit(Exit::NotAuthenticated));
+    assert_eq!(machine.run(&["credential-process"]).0, ExitCode::from(Exit::NotAuthenticated));
 }
 
 #[test]
 fn configure_writes_a_command_that_tools_can_run() {
     let machine = Machine::new();
     let (code, ..) = machine.run(&["configure", "--profile", "team"]);
-    assert_eq!(code, Code::Exit(Exit::Ok));
+    assert_eq!(code, ExitCode::from(Exit::Ok));
     let config = std::fs::read_to_string(machine.path(".aws/config")).unwrap();
     assert!(config.starts_with("[profile team]\ncredential_process = /"), "{config}");
     assert!(config.ends_with("credential-process --server http://127.0.0.1:9 --profile team\n"), "{config}");
@@ -170,9 +174,8 @@ fn configure_writes_a_command_that_tools_can_run() {
 #[test]
 fn no_secret_is_in_what_debug_shows() {
     let machine = Machine::signed_in(60, 3600);
-    let key = Key::new(SERVER, &ProfileName::parse("default").unwrap());
-    let cache = Cache::open(&machine.path(".local/state/auth-login")).unwrap();
-    let shown = format!("{:?} {:?}", cache.find_session(&key).unwrap(), cache.find_credentials(&key, None));
+    let cache = machine.cache();
+    let shown = format!("{:?} {:?}", cache.find_session().unwrap(), cache.find_credentials(None));
     assert!(
         !shown.contains("device-token") && !shown.contains("\"secret\"") && !shown.contains("\"token\""),
         "{shown}"
