@@ -11,14 +11,11 @@ use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shared::id::{PermissionId, RoleId, ServiceId, SessionId, TokenId, UserId};
 use shared::secret::{Secret, redacted};
-use uuid::Uuid;
 
 use crate::env::Millis;
 use crate::error::Error;
@@ -43,6 +40,9 @@ pub mod sweep;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod value;
+
+pub use value::{Cursor, Row, Value, split_hash};
 
 /// `[database]`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -58,20 +58,18 @@ pub struct Config {
 impl Config {
     /// Where rows are kept. `data_dir` is where SQLite's file is, unless it says otherwise.
     pub fn place(&self, data_dir: &Path) -> Result<DatabaseUrl, String> {
-        let Some(url) = &self.url else { return Ok(DatabaseUrl::Sqlite(data_dir.join(FILE))) };
-        let text = url.expose();
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(DatabaseUrl::Postgres(url.clone()));
+        let url = self.url.as_ref().map_or("sqlite:", Secret::expose);
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(DatabaseUrl::Postgres(url.into()));
         }
-        match text.strip_prefix("sqlite:") {
-            Some("") => Ok(DatabaseUrl::Sqlite(data_dir.join(FILE))),
-            Some(path) => Ok(DatabaseUrl::Sqlite(data_dir.join(path.strip_prefix("//").unwrap_or(path)))),
-            None => Err("database.url (DATABASE_URL) must begin with sqlite: or postgres://".into()),
-        }
+        let path = match url.strip_prefix("sqlite:") {
+            Some("") => "authd.db",
+            Some(path) => path.strip_prefix("//").unwrap_or(path),
+            None => return Err("database.url (DATABASE_URL) must begin with sqlite: or postgres://".into()),
+        };
+        Ok(DatabaseUrl::Sqlite(data_dir.join(path)))
     }
 }
-
-const FILE: &str = "authd.db";
 
 /// Where rows are kept.
 #[derive(Clone, Debug)]
@@ -81,70 +79,6 @@ pub enum DatabaseUrl {
 }
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// One SQL value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    Null,
-    Int(i64),
-    Text(String),
-    Bytes(Vec<u8>),
-}
-
-impl From<i64> for Value {
-    fn from(value: i64) -> Self {
-        Self::Int(value)
-    }
-}
-
-impl From<&str> for Value {
-    fn from(value: &str) -> Self {
-        Self::Text(value.to_owned())
-    }
-}
-
-impl From<String> for Value {
-    fn from(value: String) -> Self {
-        Self::Text(value)
-    }
-}
-
-impl From<Vec<u8>> for Value {
-    fn from(value: Vec<u8>) -> Self {
-        Self::Bytes(value)
-    }
-}
-
-impl<const N: usize> From<[u8; N]> for Value {
-    fn from(value: [u8; N]) -> Self {
-        Self::Bytes(value.to_vec())
-    }
-}
-
-/// Ids are stored as text.
-macro_rules! ids {
-    ($($id:ty),*) => {$(
-        impl From<$id> for Value {
-            fn from(id: $id) -> Self {
-                Self::Text(id.to_string())
-            }
-        }
-    )*};
-}
-
-ids!(TokenId, SessionId, UserId, ServiceId, RoleId, PermissionId, Uuid);
-
-impl<T: Into<Value>> From<Option<T>> for Value {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Null, Into::into)
-    }
-}
-
-/// A hash as the table of secrets has it: its first eight bytes are the key, the others are compared.
-pub fn split_hash(hash: &[u8; 32]) -> (Value, Value) {
-    let (slot, rest) = hash.split_at(8);
-    (Value::Int(i64::from_be_bytes(slot.try_into().unwrap_or_default())), rest.to_vec().into())
-}
 
 /// A statement that reads.
 #[derive(Clone, Debug)]
@@ -214,17 +148,14 @@ impl Statement {
         Self::new(name, sql, [number.into()], Expect::Added)
     }
 
-    /// A `SELECT` that must find a row.
     pub fn exists(name: &'static str, sql: &'static str, params: impl Into<Vec<Value>>) -> Self {
         Self::new(name, sql, params, Expect::Exists)
     }
 
-    /// A `SELECT` that must find none.
     pub fn absent(name: &'static str, sql: &'static str, params: impl Into<Vec<Value>>) -> Self {
         Self::new(name, sql, params, Expect::Absent)
     }
 
-    /// Whether these many affected rows are what this statement expects.
     fn check(&self, affected: u64) -> Result<(), DbError> {
         let met = match self.expect {
             Expect::Any | Expect::Added => true,
@@ -270,104 +201,27 @@ impl Committed {
     }
 }
 
-/// A row of a result, read by position.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row(pub Vec<Value>);
-
-impl Row {
-    /// Reads the columns in the order of the statement.
-    pub fn cursor(&self) -> Cursor<'_> {
-        Cursor { values: &self.0, column: 0 }
-    }
-}
-
-/// Reads the columns of a row one after the other, each as what it is.
-#[derive(Clone, Debug)]
-pub struct Cursor<'a> {
-    values: &'a [Value],
-    column: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn next<T>(&mut self, kind: &str, read: impl FnOnce(&'a Value) -> Option<T>) -> Result<T, DbError> {
-        let column = self.column;
-        self.column += 1;
-        self.values.get(column).and_then(read).ok_or_else(|| DbError::shape(column, kind))
-    }
-
-    pub fn int(&mut self) -> Result<i64, DbError> {
-        self.next("an integer", |value| if let Value::Int(value) = value { Some(*value) } else { None })
-    }
-
-    pub fn opt_int(&mut self) -> Result<Option<i64>, DbError> {
-        self.opt(Self::int)
-    }
-
-    /// Stored as 0 or 1.
-    pub fn bool(&mut self) -> Result<bool, DbError> {
-        Ok(self.int()? != 0)
-    }
-
-    pub fn text(&mut self) -> Result<&'a str, DbError> {
-        self.next("text", |value| if let Value::Text(value) = value { Some(value.as_str()) } else { None })
-    }
-
-    pub fn string(&mut self) -> Result<String, DbError> {
-        self.text().map(str::to_owned)
-    }
-
-    pub fn opt_text(&mut self) -> Result<Option<&'a str>, DbError> {
-        self.opt(Self::text)
-    }
-
-    pub fn opt_string(&mut self) -> Result<Option<String>, DbError> {
-        self.opt(Self::string)
-    }
-
-    /// An id, stored as text.
-    pub fn id<T: FromStr>(&mut self) -> Result<T, DbError> {
-        let column = self.column;
-        self.text()?.parse().map_err(|_| DbError::shape(column, "an id"))
-    }
-
-    pub fn opt_id<T: FromStr>(&mut self) -> Result<Option<T>, DbError> {
-        self.opt(Self::id)
-    }
-
-    pub fn bytes(&mut self) -> Result<&'a [u8], DbError> {
-        self.next("bytes", |value| if let Value::Bytes(value) = value { Some(value.as_slice()) } else { None })
-    }
-
-    pub fn opt_bytes(&mut self) -> Result<Option<&'a [u8]>, DbError> {
-        self.opt(Self::bytes)
-    }
-
-    fn opt<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, DbError>) -> Result<Option<T>, DbError> {
-        if self.values.get(self.column) == Some(&Value::Null) {
-            self.column += 1;
-            return Ok(None);
-        }
-        read(self).map(Some)
-    }
-}
-
 /// Why the database did not do what was asked. After any of these nothing of the batch was applied, but for
 /// [`DbError::Late`] and [`DbError::Lost`], which tell that the outcome is not known yet.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// The statement of this name did not find what it expects.
+    #[error("the statement {0} did not find what it expects")]
     ExpectationFailed(&'static str),
-    /// The statement of this name broke a unique constraint.
+    #[error("the statement {0} broke a unique constraint")]
     Duplicate(&'static str),
     /// Busy, full or down: the caller may try again later (503). A commit whose sync failed may be found applied when the
     /// file is opened again, before this is told.
-    Unavailable(Box<dyn std::error::Error + Send + Sync>),
+    #[error("the database is not available: {0}")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The call did not end within its deadline. What it was to commit may be applied later, or not at all.
+    #[error("the database is not available: {0} took too long")]
     Late(&'static str),
     /// The connection was lost while it committed, and [`Db::settle`] can learn the outcome.
+    #[error("the database is not available: the connection was lost during a commit: {}", .0.reason)]
     Lost(LostCommit),
     /// A defect of ours: SQL that does not fit the schema, a row of another shape (500).
-    Defect(Box<dyn std::error::Error + Send + Sync>),
+    #[error("the database refused our statement: {0}")]
+    Defect(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A transaction whose `COMMIT` was sent and not answered.
@@ -390,26 +244,14 @@ impl DbError {
     }
 }
 
-impl fmt::Display for DbError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ExpectationFailed(name) => write!(f, "the statement {name} did not find what it expects"),
-            Self::Duplicate(name) => write!(f, "the statement {name} broke a unique constraint"),
-            Self::Unavailable(source) => write!(f, "the database is not available: {source}"),
-            Self::Late(what) => write!(f, "the database is not available: {what} took too long"),
-            Self::Lost(LostCommit { reason, .. }) => {
-                write!(f, "the database is not available: the connection was lost during a commit: {reason}")
-            }
-            Self::Defect(source) => write!(f, "the database refused our statement: {source}"),
-        }
-    }
-}
-
-impl std::error::Error for DbError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Unavailable(source) | Self::Defect(source) => Some(source.as_ref()),
-            Self::ExpectationFailed(_) | Self::Duplicate(_) | Self::Late(_) | Self::Lost(_) => None,
+/// A database error that no operation gave a meaning to: busy and down are 503, anything else is a defect. It is
+/// never an answer about a token.
+impl From<DbError> for Error {
+    fn from(error: DbError) -> Self {
+        if error.is_unavailable() {
+            Self::unavailable("the database is busy or down; try again", error)
+        } else {
+            Self::internal(error)
         }
     }
 }
@@ -448,6 +290,12 @@ pub trait Db: Send + Sync {
     fn engine(&self) -> &'static str;
 }
 
+impl fmt::Debug for dyn Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.engine())
+    }
+}
+
 /// Opens what `DATABASE_URL` names and brings its schema up to date. For `postgres://` URLs see [`postgres::Postgres`].
 pub async fn open(url: &DatabaseUrl, max_connections: Option<usize>, now: Millis) -> Result<Arc<dyn Db>, DbError> {
     match url {
@@ -456,19 +304,6 @@ pub async fn open(url: &DatabaseUrl, max_connections: Option<usize>, now: Millis
             let mut settings = postgres::Settings::default();
             settings.connections = max_connections.unwrap_or(settings.connections);
             Ok(Arc::new(postgres::Postgres::open(url.expose(), settings, now).await?))
-        }
-    }
-}
-
-/// A database error that no operation gave a meaning to: busy and down are 503, anything else is a defect. It is
-/// never an answer about a token.
-impl From<DbError> for Error {
-    fn from(error: DbError) -> Self {
-        match error {
-            DbError::Unavailable(_) | DbError::Late(_) | DbError::Lost(_) => {
-                Self::unavailable("the database is busy or down; try again", error)
-            }
-            DbError::ExpectationFailed(_) | DbError::Duplicate(_) | DbError::Defect(_) => Self::internal(error),
         }
     }
 }
