@@ -10,7 +10,7 @@ use crate::keys::KeyRing;
 use crate::ledger::Ledger;
 
 /// What every module stands on. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Base {
     pub env: Env,
     /// For reads, and for the few writes that [`crate::ledger`] lists.
@@ -18,12 +18,6 @@ pub struct Base {
     pub ledger: Arc<Ledger>,
     pub keys: Arc<KeyRing>,
     pub ephemeral: Arc<dyn Ephemeral>,
-}
-
-impl std::fmt::Debug for Base {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Base")
-    }
 }
 
 impl Base {

@@ -32,12 +32,17 @@ pub async fn run(base: Base, stop: impl Future<Output = ()>) {
         let (db, now) = (base.db.as_ref(), base.now());
         let swept = async {
             let mut most = sweep::idempotency(db, slice, now, ROWS).await?;
-            most = most.max(sweep::invalidations(db, now - INVALIDATION_LIFE, ROWS).await?);
-            most = most.max(sweep::expired(db, sessions::store::SWEEP, now - SESSION_LIFE, ROWS).await?);
             let (attempts, kept) = accounts::SWEEP_ATTEMPTS;
-            most = most.max(sweep::expired(db, attempts, now - kept, ROWS).await?);
-            most = most.max(sweep::expired(db, tokens::SWEEP_SECRETS, now - tokens::SECRET_KEPT, ROWS).await?);
-            Ok::<_, DbError>(most.max(ephemeral::db::sweep(db, now, ROWS).await?))
+            for (delete, moment) in [
+                (sweep::INVALIDATIONS, now - INVALIDATION_LIFE),
+                (sessions::store::SWEEP, now - SESSION_LIFE),
+                (attempts, now - kept),
+                (tokens::SWEEP_SECRETS, now - tokens::SECRET_KEPT),
+                (ephemeral::db::SWEEP, now),
+            ] {
+                most = most.max(sweep::expired(db, delete, moment, ROWS).await?);
+            }
+            Ok::<_, DbError>(most)
         };
         pause = match swept.await {
             Ok(most) if most >= ROWS => HURRY,

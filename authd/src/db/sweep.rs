@@ -10,7 +10,8 @@ pub const STEP: i64 = 500;
 const SWEEP: &str = "sweep";
 const IDEMPOTENCY: &str = "DELETE FROM idempotency WHERE key IN \
      (SELECT key FROM idempotency WHERE key >= $1 AND key < $2 AND expires_at <= $3 LIMIT $4)";
-const INVALIDATIONS: &str = "DELETE FROM invalidations WHERE seq IN \
+/// Invalidations that every node must have read long ago: for [`expired`].
+pub const INVALIDATIONS: &str = "DELETE FROM invalidations WHERE seq IN \
      (SELECT seq FROM invalidations WHERE at <= $1 ORDER BY at LIMIT $2)";
 
 /// Removes idempotency records that have ended, of those whose key begins with this byte: keys are hashes, so that
@@ -25,13 +26,8 @@ pub async fn idempotency(db: &dyn Db, slice: u8, now: Millis, limit: u64) -> Res
     .await
 }
 
-/// Removes invalidations written at or before `before`, which every node must have read long ago.
-pub async fn invalidations(db: &dyn Db, before: Millis, limit: u64) -> Result<u64, DbError> {
-    expired(db, INVALIDATIONS, before, limit).await
-}
-
 /// Runs a `DELETE` with the parameters (moment, rows at most) in steps of [`STEP`] until nothing is left or `limit`
-/// is reached. For the owners of other tables too.
+/// is reached.
 pub async fn expired(db: &dyn Db, delete: &'static str, moment: Millis, limit: u64) -> Result<u64, DbError> {
     in_steps(db, limit, |step| Statement::any(SWEEP, delete, [moment.into(), step.into()])).await
 }

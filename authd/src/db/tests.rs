@@ -287,5 +287,5 @@ async fn sweeps_stop_at_their_limit(db: Arc<dyn Db>) {
     db.commit(vec![last([0xff; 32]), last([0xfe; 32])]).await.unwrap();
     assert_eq!(sweep::idempotency(&*db, 0xff, 1199, 700).await.unwrap(), 1, "its own slice, to the last key");
     assert_eq!(sweep::idempotency(&*db, 0xfe, 1199, 700).await.unwrap(), 1);
-    assert_eq!(sweep::invalidations(&*db, 1199, 700).await.unwrap(), 0);
+    assert_eq!(sweep::expired(&*db, sweep::INVALIDATIONS, 1199, 700).await.unwrap(), 0);
 }

@@ -1,10 +1,9 @@
 //! Ephemeral rows in the database: what a single authd needs to be complete without Redis.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::{Ephemeral, EphemeralError};
-use crate::db::{BoxFuture, Db, DbError, Query, Statement, sweep};
+use crate::db::{BoxFuture, Db, DbError, Query, Row, Statement};
 use crate::env::{Env, Millis};
 
 const PUT: &str = "INSERT INTO ephemeral (key, value, count, expires_at) VALUES ($1, $2, 0, $3) \
@@ -17,20 +16,15 @@ const INCREMENT: &str = "INSERT INTO ephemeral (key, value, count, expires_at) V
        count = CASE WHEN ephemeral.expires_at > $3 THEN ephemeral.count + 1 ELSE 1 END, \
        expires_at = CASE WHEN ephemeral.expires_at > $3 THEN ephemeral.expires_at ELSE excluded.expires_at END \
      RETURNING count";
-const SWEEP: &str = "DELETE FROM ephemeral WHERE key IN \
+/// Removes what has ended: for [`crate::db::sweep::expired`].
+pub const SWEEP: &str = "DELETE FROM ephemeral WHERE key IN \
      (SELECT key FROM ephemeral WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
-const CHECK: &str = "SELECT value FROM counters WHERE name = 'tokens.all'";
 
 /// [`Ephemeral`] in the table of that name. Time is authd's own clock's.
+#[derive(Debug)]
 pub struct DbEphemeral {
     db: Arc<dyn Db>,
     env: Env,
-}
-
-impl fmt::Debug for DbEphemeral {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DbEphemeral")
-    }
 }
 
 impl DbEphemeral {
@@ -39,15 +33,15 @@ impl DbEphemeral {
     }
 }
 
-/// Removes at most `limit` rows that have ended (nobody sees them any more). Answers how many went.
-pub async fn sweep(db: &dyn Db, now: Millis, limit: u64) -> Result<u64, DbError> {
-    sweep::expired(db, SWEEP, now, limit).await
-}
-
 impl From<DbError> for EphemeralError {
     fn from(error: DbError) -> Self {
         Self(Box::new(error))
     }
+}
+
+/// The value of the first row, if there is one.
+fn value(rows: &[Row]) -> Result<Option<Vec<u8>>, EphemeralError> {
+    Ok(rows.first().map(|row| row.cursor().bytes().map(<[u8]>::to_vec)).transpose()?)
 }
 
 impl Ephemeral for DbEphemeral {
@@ -60,10 +54,7 @@ impl Ephemeral for DbEphemeral {
     }
 
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>> {
-        Box::pin(async move {
-            let rows = self.db.query(Query::point(FIND, [key.into(), self.env.now().into()])).await?;
-            Ok(rows.first().map(|row| row.cursor().bytes().map(<[u8]>::to_vec)).transpose()?)
-        })
+        Box::pin(async move { value(&self.db.query(Query::point(FIND, [key.into(), self.env.now().into()])).await?) })
     }
 
     fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>> {
@@ -73,16 +64,15 @@ impl Ephemeral for DbEphemeral {
                 return Ok(None);
             }
             let take = Statement::any("take", TAKE, [key.into(), self.env.now().into()]);
-            let committed = self.db.commit(vec![take]).await?;
-            Ok(committed.rows("take").first().map(|row| row.cursor().bytes().map(<[u8]>::to_vec)).transpose()?)
+            value(self.db.commit(vec![take]).await?.rows("take"))
         })
     }
 
     fn increment<'a>(&'a self, key: &'a str, ttl: Millis) -> BoxFuture<'a, Result<i64, EphemeralError>> {
         Box::pin(async move {
             let now = self.env.now();
-            let increment =
-                Statement::one("increment", INCREMENT, [key.into(), now.saturating_add(ttl).into(), now.into()]);
+            let ends = now.saturating_add(ttl);
+            let increment = Statement::one("increment", INCREMENT, [key.into(), ends.into(), now.into()]);
             let committed = self.db.commit(vec![increment]).await?;
             let sum = committed.rows("increment").first().ok_or(DbError::ExpectationFailed("increment"))?;
             Ok(sum.cursor().int()?)
@@ -90,10 +80,7 @@ impl Ephemeral for DbEphemeral {
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), EphemeralError>> {
-        Box::pin(async move {
-            self.db.query(Query::point(CHECK, [])).await?;
-            Ok(())
-        })
+        Box::pin(async { self.get("check").await.map(drop) })
     }
 
     fn engine(&self) -> &'static str {

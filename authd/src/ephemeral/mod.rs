@@ -27,20 +27,9 @@ pub struct Config {
 }
 
 /// Why the store did not answer; always a 503 for the caller.
-#[derive(Debug)]
-pub struct EphemeralError(pub Box<dyn std::error::Error + Send + Sync>);
-
-impl fmt::Display for EphemeralError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the ephemeral store is not available: {}", self.0)
-    }
-}
-
-impl std::error::Error for EphemeralError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(self.0.as_ref())
-    }
-}
+#[derive(Debug, thiserror::Error)]
+#[error("the ephemeral store is not available: {0}")]
+pub struct EphemeralError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
 /// Values with an end, atomic one by one. Time to live is in milliseconds.
 pub trait Ephemeral: Send + Sync {
@@ -61,6 +50,12 @@ pub trait Ephemeral: Send + Sync {
 
     /// `db` or `redis`.
     fn engine(&self) -> &'static str;
+}
+
+impl fmt::Debug for dyn Ephemeral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.engine())
+    }
 }
 
 impl From<EphemeralError> for Error {

@@ -7,11 +7,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{Client, ErrorKind, FromRedisValue, RedisError, Script};
-use tokio::sync::Mutex;
+use redis::{Client, Cmd, ErrorKind, FromRedisValue, RedisError};
+use tokio::sync::OnceCell;
 
 use super::{Ephemeral, EphemeralError};
 use crate::db::BoxFuture;
@@ -32,16 +32,13 @@ const INCREMENT: &str = "local sum = redis.call('INCR', KEYS[1]) \
     if sum == 1 or redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end return sum";
 
 /// [`Ephemeral`] in a Redis server (7, or any that has `GETDEL`) or cluster.
-pub struct RedisEphemeral {
-    server: Server,
-    increment: Script,
-}
+pub struct RedisEphemeral(Server);
 
 enum Server {
     /// Connects on first use and again after each loss.
     One(ConnectionManager),
     /// Finds its nodes when it is built, so it is built on first use. Follows moved slots by itself from then on.
-    Cluster(Box<ClusterClient>, Mutex<Option<ClusterConnection>>),
+    Cluster(Box<ClusterClient>, OnceCell<ClusterConnection>),
 }
 
 impl fmt::Debug for RedisEphemeral {
@@ -55,12 +52,12 @@ impl RedisEphemeral {
     /// (one that begins with `cluster+`, as in `cluster+rediss://host:port`, is a cluster too). Does not connect, but must
     /// be called inside the runtime.
     pub fn open(url: &str) -> Result<Self, EphemeralError> {
-        if url.contains("rediss:") && rustls::crypto::CryptoProvider::get_default().is_none() {
+        if url.contains("rediss:") {
             // The crate takes the process' provider; whoever was first has installed the same one.
             rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         }
         let urls: Vec<&str> = url.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
-        let server = match urls.as_slice() {
+        Ok(Self(match urls.as_slice() {
             [one] if !one.starts_with("cluster+") => {
                 let config = ConnectionManagerConfig::new()
                     .set_response_timeout(Some(RESPONSE))
@@ -74,25 +71,18 @@ impl RedisEphemeral {
             nodes => {
                 let nodes = nodes.iter().map(|url| url.strip_prefix("cluster+").unwrap_or(url));
                 let client = ClusterClient::builder(nodes).response_timeout(RESPONSE).connection_timeout(CONNECT);
-                Server::Cluster(Box::new(client.retries(2).build().map_err(|error| wrong(&error))?), Mutex::default())
+                Server::Cluster(Box::new(client.retries(2).build().map_err(|error| wrong(&error))?), OnceCell::new())
             }
-        };
-        Ok(Self { server, increment: Script::new(INCREMENT) })
+        }))
     }
 
-    async fn ask<T: FromRedisValue>(&self, command: &Command<'_>) -> Result<T, EphemeralError> {
+    async fn ask<T: FromRedisValue>(&self, command: Cmd) -> Result<T, EphemeralError> {
         let answer = async {
-            match &self.server {
-                Server::One(manager) => self.on(&mut manager.clone(), command).await,
+            match &self.0 {
+                Server::One(manager) => command.query_async(&mut manager.clone()).await,
                 Server::Cluster(client, connection) => {
-                    let mut connection = {
-                        let mut known = connection.lock().await;
-                        match &mut *known {
-                            Some(connection) => connection.clone(),
-                            none => none.insert(client.get_async_connection().await?).clone(),
-                        }
-                    };
-                    self.on(&mut connection, command).await
+                    let connection = connection.get_or_try_init(|| client.get_async_connection()).await?;
+                    command.query_async(&mut connection.clone()).await
                 }
             }
         };
@@ -101,22 +91,20 @@ impl RedisEphemeral {
             Err(_) => Err(EphemeralError("Redis took too long".into())),
         }
     }
-
-    async fn on<C, T>(&self, connection: &mut C, command: &Command<'_>) -> Result<T, RedisError>
-    where
-        C: ConnectionLike + Clone + Send + Sync,
-        T: FromRedisValue,
-    {
-        match command {
-            Command::Plain(command) => command.query_async(connection).await,
-            Command::Increment(key, ttl) => self.increment.key(key).arg(*ttl).invoke_async(connection).await,
-        }
-    }
 }
 
-enum Command<'a> {
-    Plain(&'a redis::Cmd),
-    Increment(&'a str, Millis),
+/// A command on a key of ours; more arguments may follow.
+fn command(name: &str, key: &str) -> Cmd {
+    let mut command = redis::cmd(name);
+    command.arg(format!("{PREFIX}{key}"));
+    command
+}
+
+/// `SET`, with a time to live. Redis has none of zero or less: what has ended already lives for a millisecond.
+fn set(key: &str, value: &[u8], ttl: Millis) -> Cmd {
+    let mut command = command("SET", key);
+    command.arg(value).arg("PX").arg(ttl.max(1));
+    command
 }
 
 /// The URL stays out of the message: it may hold a password.
@@ -132,50 +120,28 @@ fn told(error: &RedisError) -> String {
     }
 }
 
-/// Redis has no time to live of zero or less: what has ended already lives for a millisecond.
-fn at_least_one(ttl: Millis) -> Millis {
-    ttl.max(1)
-}
-
 impl Ephemeral for RedisEphemeral {
     fn put<'a>(&'a self, key: &'a str, value: &'a [u8], ttl: Millis) -> BoxFuture<'a, Result<(), EphemeralError>> {
-        Box::pin(async move {
-            let mut command = redis::cmd("SET");
-            command.arg(format!("{PREFIX}{key}")).arg(value).arg("PX").arg(at_least_one(ttl));
-            self.ask(&Command::Plain(&command)).await
-        })
+        Box::pin(self.ask(set(key, value, ttl)))
     }
 
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>> {
-        Box::pin(async move {
-            let mut command = redis::cmd("GET");
-            command.arg(format!("{PREFIX}{key}"));
-            self.ask(&Command::Plain(&command)).await
-        })
+        Box::pin(self.ask(command("GET", key)))
     }
 
     fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>> {
-        Box::pin(async move {
-            let mut command = redis::cmd("GETDEL");
-            command.arg(format!("{PREFIX}{key}"));
-            self.ask(&Command::Plain(&command)).await
-        })
+        Box::pin(self.ask(command("GETDEL", key)))
     }
 
     fn increment<'a>(&'a self, key: &'a str, ttl: Millis) -> BoxFuture<'a, Result<i64, EphemeralError>> {
-        Box::pin(async move {
-            let key = format!("{PREFIX}{key}");
-            self.ask(&Command::Increment(&key, at_least_one(ttl))).await
-        })
+        let mut command = redis::cmd("EVAL");
+        command.arg(INCREMENT).arg(1).arg(format!("{PREFIX}{key}")).arg(ttl.max(1));
+        Box::pin(self.ask(command))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), EphemeralError>> {
-        Box::pin(async move {
-            // Not PING alone: a Redis that answers but cannot write (a replica, a full one) is of no use here.
-            let mut command = redis::cmd("SET");
-            command.arg(format!("{PREFIX}check")).arg("1").arg("PX").arg(1000);
-            self.ask(&Command::Plain(&command)).await
-        })
+        // Not PING alone: a Redis that answers but cannot write (a replica, a full one) is of no use here.
+        Box::pin(self.ask(set("check", b"1", 1000)))
     }
 
     fn engine(&self) -> &'static str {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::db::{DbEphemeral, sweep};
+use super::db::{DbEphemeral, SWEEP};
 use super::redis::RedisEphemeral;
 use super::{BoxFuture, Ephemeral};
-use crate::db::{Db, Query, Statement, testing};
+use crate::db::{Db, Query, Statement, sweep, testing};
 use crate::env::{DAY, Env, FixedClock, MINUTE, Millis};
 
 /// A store and how to let its time pass.
@@ -165,8 +165,8 @@ async fn ended_rows_are_swept() {
     for n in 0..10 {
         store.ephemeral.put(&format!("{n}"), b"x", (n + 1) * 10).await.unwrap();
     }
-    assert_eq!(sweep(&*db, DAY + 50, 3).await.unwrap(), 3);
-    assert_eq!(sweep(&*db, DAY + 50, 100).await.unwrap(), 2);
+    assert_eq!(sweep::expired(&*db, SWEEP, DAY + 50, 3).await.unwrap(), 3);
+    assert_eq!(sweep::expired(&*db, SWEEP, DAY + 50, 100).await.unwrap(), 2);
     let rows = db.query(Query::new("SELECT key FROM ephemeral", [])).await.unwrap();
     assert_eq!(rows.len(), 5);
 }
