@@ -32,7 +32,8 @@ use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Row, State
 use crate::env::{Env, Millis};
 use crate::error::Error;
 
-pub use self::audit_row::ROW as AUDIT_ROW;
+/// The name of the statement that writes the audit row of a change.
+pub const AUDIT_ROW: &str = "audit";
 
 /// How often a change is judged and tried again while others keep changing what its caller may.
 pub const TRIES: usize = 8;
@@ -108,12 +109,12 @@ pub trait Subscriber: Send + Sync {
     /// before.
     fn forget<'a>(&'a self, db: &'a dyn Db, now: Millis, subject: &'a str) -> BoxFuture<'a, ()>;
 
-    /// Forgets everything.
     fn forget_all(&self);
 }
 
 /// What is about to be committed.
 #[derive(Debug)]
+#[must_use]
 pub struct Change {
     batch: Batch,
     invalidates: Vec<Invalidation>,
@@ -144,33 +145,28 @@ impl Change {
     }
 
     /// What the audit log says beside operation and subject; no secret.
-    #[must_use]
     pub fn detail<const N: usize>(mut self, pairs: [(&str, Option<Json>); N]) -> Self {
         self.detail = audit_row::detail(pairs);
         self
     }
 
-    #[must_use]
     pub fn with(mut self, statements: impl IntoIterator<Item = Statement>) -> Self {
         self.batch.extend(statements);
         self
     }
 
-    #[must_use]
     pub fn invalidates(mut self, invalidation: Invalidation) -> Self {
         self.invalidates.push(invalidation);
         self
     }
 
     /// The caller must hold these at the commit too, beside the permission of the operation.
-    #[must_use]
     pub fn requires(mut self, permissions: impl IntoIterator<Item = Permission>) -> Self {
         self.requires.extend(permissions);
         self
     }
 
     /// The change needs no proof: the caller ends themselves, or the batch says what must hold of them.
-    #[must_use]
     pub fn self_proving(mut self) -> Self {
         self.is_self_proving = true;
         self
@@ -228,44 +224,24 @@ impl Drop for Outliving {
     }
 }
 
-/// How a batch ended.
-enum Outcome<'a> {
-    Committed(&'a Committed),
-    /// Nothing of it was applied.
-    Refused,
-    Unknown,
-}
-
 /// What the caller was judged by no longer holds. Found by [`is_overtaken`].
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("what the caller was judged by was changed before the commit")]
 struct Overtaken;
-
-impl std::fmt::Display for Overtaken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("what the caller was judged by was changed before the commit")
-    }
-}
-
-impl std::error::Error for Overtaken {}
 
 /// Whether the caller is to be authenticated and judged again, and the call repeated: see [`TRIES`].
 pub fn is_overtaken(error: &Error) -> bool {
     error.source.as_ref().is_some_and(|source| source.is::<Overtaken>())
 }
 
-/// The ledger. One per process.
+/// One per process.
+#[derive(Debug)]
 pub struct Ledger {
     db: Arc<dyn Db>,
     env: Env,
     trust: CacheTrust,
     /// Weak, since each of them has the ledger.
     subscribers: RwLock<Vec<Weak<dyn Subscriber>>>,
-}
-
-impl std::fmt::Debug for Ledger {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ledger")
-    }
 }
 
 impl Ledger {
@@ -289,9 +265,7 @@ impl Ledger {
         subscribers.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Commits a change of this caller, and forgets what it invalidates before it returns.
-    ///
-    /// An answer that could not wait for the outcome is 503; the change may be committed later, and what it invalidates
+    /// Commits a change of this caller, and forgets what it invalidates before it returns. An answer that could not wait for the outcome is 503; the change may be committed later, and what it invalidates
     /// is forgotten then.
     pub async fn commit(self: &Arc<Self>, call: &Call, change: Change) -> Result<Committed, Refused> {
         let now = self.env.now();
@@ -301,7 +275,7 @@ impl Ledger {
             authority::proof(&call.caller, call.permission.into_iter().chain(change.requires), now)
         };
         batch.extend(change.batch);
-        batch.push(audit_row::row(&self.env, call, change.action, Some(&change.subject), change.detail));
+        batch.push(self.audit_row(AUDIT_ROW, call, change.action, Some(&change.subject), "ok", change.detail));
         batch.extend(change.invalidates.iter().filter_map(|invalidation| invalidation.row(now)));
         let running = Outliving(Some(Box::pin(self.clone().run(now, batch, change.invalidates))));
         let error = match tokio::time::timeout(self.db.deadline(), running).await {
@@ -334,7 +308,7 @@ impl Ledger {
         outcome: &str,
         detail: [(&str, Option<Json>); N],
     ) -> Result<(), DbError> {
-        let row = audit_row::refusal(&self.env, call, action, subject, outcome, audit_row::detail(detail));
+        let row = self.audit_row("refusal", call, action, subject, outcome, audit_row::detail(detail));
         self.db.commit(vec![row]).await.map(drop)
     }
 
@@ -350,18 +324,19 @@ impl Ledger {
             let (lost, suspended) = (lost.clone(), self.trust.suspend());
             tokio::spawn(async move {
                 self.settled(lost).await;
-                self.forget_after(now, &invalidates, &Outcome::Unknown).await;
+                self.forget_after(now, &invalidates, None).await;
                 drop(suspended);
             });
             return end;
         }
-        let outcome = match &end {
-            Ok(committed) => Outcome::Committed(committed),
+        let nothing = Committed::default();
+        let committed = match &end {
+            Ok(committed) => Some(committed),
             // The database opened its file anew, and may have found there what it had not been able to sync.
-            Err(DbError::Unavailable(_)) => Outcome::Unknown,
-            Err(_) => Outcome::Refused,
+            Err(DbError::Unavailable(_)) => None,
+            Err(_) => Some(&nothing),
         };
-        self.forget_after(now, &invalidates, &outcome).await;
+        self.forget_after(now, &invalidates, committed).await;
         end
     }
 
@@ -388,31 +363,28 @@ impl Ledger {
 
     /// Forgets on this node what somebody else is seen to have changed.
     pub async fn forget(&self, invalidations: &[Invalidation]) {
-        self.forget_after(self.env.now(), invalidations, &Outcome::Unknown).await;
+        self.forget_after(self.env.now(), invalidations, None).await;
     }
 
-    /// `now` is when the change was made.
-    async fn forget_after(&self, now: Millis, invalidates: &[Invalidation], outcome: &Outcome<'_>) {
+    /// `now` is when the change was made, `committed` what it did; `None`: that is not known.
+    async fn forget_after(&self, now: Millis, invalidates: &[Invalidation], committed: Option<&Committed>) {
         let subscribers = if invalidates.is_empty() { Vec::new() } else { self.subscribers() };
         for invalidation in invalidates {
-            let subjects: Option<Vec<String>> = match (invalidation, outcome) {
+            let subject = |row: &Row| row.cursor().string().ok();
+            let subjects: Option<Vec<String>> = match invalidation {
                 // Of a refused change too: whoever was first may not have come to forget yet.
-                (Invalidation::One(_, subject), _) => Some(vec![subject.clone()]),
-                (Invalidation::Returned(_, statement), Outcome::Committed(committed)) => {
-                    let subject = |row: &Row| row.cursor().string().ok();
-                    committed.rows(statement).iter().map(subject).collect()
+                Invalidation::One(_, subject) => Some(vec![subject.clone()]),
+                Invalidation::Returned(_, statement) => {
+                    committed.and_then(|committed| committed.rows(statement).iter().map(subject).collect())
                 }
-                (Invalidation::Returned(..), Outcome::Refused) => continue,
-                (Invalidation::Returned(..), Outcome::Unknown) => None,
             };
             for subscriber in subscribers.iter().filter(|subscriber| subscriber.kind() == invalidation.kind()) {
-                match &subjects {
-                    Some(subjects) => {
-                        for subject in subjects {
-                            subscriber.forget(self.db.as_ref(), now, subject).await;
-                        }
-                    }
-                    None => subscriber.forget_all(),
+                let Some(subjects) = &subjects else {
+                    subscriber.forget_all();
+                    continue;
+                };
+                for subject in subjects {
+                    subscriber.forget(self.db.as_ref(), now, subject).await;
                 }
             }
         }
