@@ -6,7 +6,7 @@
 //!
 //! A rotated key stays: what it sealed still opens, what it derived can be derived again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -39,7 +39,7 @@ pub struct Config {
 }
 
 /// What a key of the ring is for. Keys of one purpose are never used for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Seals values at rest: AES-256-GCM.
     Seal,
@@ -65,38 +65,19 @@ impl Purpose {
 }
 
 /// Why a key could not be used. Tells what to do next where there is something to do.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The root key is missing, unreadable, or not the one that this ring was sealed under.
+    #[error("{0}")]
     Root(String),
     /// This ring does not know the key: another replica has made it since. [`KeyRing::reload`], then try again.
+    #[error("the key ring has no key {0}")]
     Unknown(String),
     /// Sealed for another context, or altered, or not sealed by us at all.
+    #[error("a sealed value does not open: it was altered, or sealed for another place")]
     Broken,
-    Db(DbError),
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Root(message) => f.write_str(message),
-            Self::Unknown(id) => write!(f, "the key ring has no key {id}"),
-            Self::Broken => f.write_str("a sealed value does not open: it was altered, or sealed for another place"),
-            Self::Db(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for KeyError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        if let Self::Db(error) = self { Some(error) } else { None }
-    }
-}
-
-impl From<DbError> for KeyError {
-    fn from(error: DbError) -> Self {
-        Self::Db(error)
-    }
+    #[error("{0}")]
+    Db(#[from] DbError),
 }
 
 /// None of these is the caller's fault; only a database that is down may pass by itself.
@@ -109,7 +90,7 @@ impl From<KeyError> for Error {
     }
 }
 
-const LIST: &str = "SELECT id, purpose, sealed FROM key_ring ORDER BY id";
+const LIST: &str = "SELECT id, purpose, sealed FROM key_ring";
 const NONE_FOR: &str = "SELECT id FROM key_ring WHERE purpose = $1";
 const INSERT: &str = "INSERT INTO key_ring (id, purpose, sealed, created_at) VALUES ($1, $2, $3, $4)";
 const RETIRE: &str = "UPDATE key_ring SET retired_at = $2 WHERE purpose = $1 AND retired_at IS NULL";
@@ -129,12 +110,9 @@ pub struct KeyRing {
     keys: RwLock<Arc<Keys>>,
 }
 
+/// By id. Ids sort by creation, so that the last of a purpose is its current one.
 #[derive(Default)]
-struct Keys {
-    by_id: HashMap<Uuid, (Purpose, Secret)>,
-    /// The newest of each purpose: ids sort by creation.
-    current: HashMap<Purpose, Uuid>,
-}
+struct Keys(BTreeMap<Uuid, (Purpose, Secret)>);
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,23 +133,24 @@ impl KeyRing {
     ) -> Result<Self, KeyError> {
         let rows = db.query(Query::new(LIST, [])).await?;
         let path = data_dir.join(FILE);
-        let root = match configured {
-            Some(text) => root::Root { secret: root::parse(text, "AUTHD_ROOT_KEY")?, is_new: false },
-            None => match root::read(&path)? {
-                Some(secret) => root::Root { secret, is_new: false },
-                None if rows.is_empty() => root::create(&path, &env)?,
-                None => {
-                    return Err(KeyError::Root(format!(
-                        "the keys in the database are sealed under a root key that is not here: set AUTHD_ROOT_KEY \
-                         or AUTHD_ROOT_KEY_FILE to the one of the other replicas, or put it back from the backup as {}",
-                        path.display()
-                    )));
-                }
-            },
+        let mut is_new = false;
+        let root = if let Some(text) = configured {
+            root::parse(text, "AUTHD_ROOT_KEY")?
+        } else {
+            if rows.is_empty() && !path.exists() {
+                is_new = root::create(&path, &env)?;
+            }
+            root::read(&path)?.ok_or_else(|| {
+                KeyError::Root(format!(
+                    "the keys in the database are sealed under a root key that is not here: set AUTHD_ROOT_KEY or \
+                     AUTHD_ROOT_KEY_FILE to the one of the other replicas, or put it back from the backup as {}",
+                    path.display()
+                ))
+            })?
         };
-        let ring = Self { db, env, root: root.secret, keys: RwLock::default() };
-        let loaded = ring.complete(rows).await;
-        if let (Err(KeyError::Root(_)), true) = (&loaded, root.is_new) {
+        let ring = Self { db, env, root, keys: RwLock::default() };
+        let loaded = ring.complete(&rows).await;
+        if is_new && matches!(loaded, Err(KeyError::Root(_))) {
             // Another replica was first, with its own root key: ours has sealed nothing, and would only mislead.
             std::fs::remove_file(&path).ok();
         }
@@ -179,23 +158,20 @@ impl KeyRing {
     }
 
     /// Makes the keys of purposes that have none, unless a replica does so at the same moment.
-    async fn complete(&self, rows: Vec<Row>) -> Result<(), KeyError> {
-        self.load(&rows)?;
+    async fn complete(&self, rows: &[Row]) -> Result<(), KeyError> {
+        self.load(rows)?;
         let known = self.keys();
-        let missing = || Purpose::ALL.into_iter().filter(|purpose| !known.current.contains_key(purpose));
+        let missing = Purpose::ALL.into_iter().filter(|purpose| known.find(*purpose, None).is_err());
         // In one batch: of two replicas that start together with a root key each, one makes the whole ring.
-        let mut batch: Vec<_> =
-            missing().map(|purpose| Statement::absent("no_key", NONE_FOR, [purpose.name().into()])).collect();
-        for purpose in missing() {
-            batch.push(self.insert(purpose)?);
+        let none = missing.clone().map(|purpose| Ok(Statement::absent("no_key", NONE_FOR, [purpose.name().into()])));
+        let batch = none.chain(missing.map(|purpose| self.insert(purpose))).collect::<Result<Vec<_>, KeyError>>()?;
+        if batch.is_empty() {
+            return Ok(());
         }
-        if !batch.is_empty() {
-            match self.db.commit(batch).await {
-                Ok(_) | Err(DbError::ExpectationFailed(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
+        match self.db.commit(batch).await {
+            Ok(_) | Err(DbError::ExpectationFailed(_)) => self.reload().await,
+            Err(error) => Err(error.into()),
         }
-        self.reload().await
     }
 
     /// Reads the ring again: another replica may have rotated a key.
@@ -222,9 +198,7 @@ impl KeyRing {
             })?;
             let id = Uuid::parse_str(id).map_err(|_| KeyError::Unknown(id.to_owned()))?;
             let secret = <[u8; 32]>::try_from(secret.as_slice()).map(Zeroizing::new).map_err(|_| KeyError::Broken)?;
-            keys.by_id.insert(id, (purpose, secret));
-            // Rows come by id, so the last one stays.
-            keys.current.insert(purpose, id);
+            keys.0.insert(id, (purpose, secret));
         }
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         Ok(())
@@ -240,11 +214,8 @@ impl KeyRing {
         let secret = Zeroizing::new(self.env.bytes::<32>());
         let mut sealed = Vec::new();
         seal::seal(&self.root, &root_context(purpose, &id), secret.as_slice(), &self.env, &mut sealed)?;
-        Ok(Statement::one(
-            "insert_key",
-            INSERT,
-            [id.into(), purpose.name().into(), sealed.into(), self.env.now().into()],
-        ))
+        let row = [id.into(), purpose.name().into(), sealed.into(), self.env.now().into()];
+        Ok(Statement::one("insert_key", INSERT, row))
     }
 
     /// Adds a key that is used from now on; the old ones still open and verify. Other replicas learn of it from the
@@ -307,12 +278,15 @@ impl KeyRing {
 }
 
 impl Keys {
+    /// The key of this id, or the current one.
     fn find(&self, purpose: Purpose, id: Option<Uuid>) -> Result<(Uuid, &Secret), KeyError> {
-        let id = id.or_else(|| self.current.get(&purpose).copied());
-        let id = id.ok_or_else(|| KeyError::Unknown(format!("for {}", purpose.name())))?;
-        match self.by_id.get(&id) {
-            Some((of, key)) if *of == purpose => Ok((id, key)),
-            _ => Err(KeyError::Unknown(id.to_string())),
+        let found = match id {
+            Some(id) => self.0.get_key_value(&id),
+            None => self.0.iter().rfind(|(_, (of, _))| *of == purpose),
+        };
+        match found {
+            Some((id, (of, key))) if *of == purpose => Ok((*id, key)),
+            _ => Err(KeyError::Unknown(id.map_or_else(|| format!("for {}", purpose.name()), |id| id.to_string()))),
         }
     }
 }

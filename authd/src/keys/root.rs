@@ -16,13 +16,6 @@ use crate::env::Env;
 /// The file in the data dir.
 pub const FILE: &str = "root.key";
 
-/// Where a root key came from decides what to do when it does not fit.
-pub(super) struct Root {
-    pub(super) secret: Secret,
-    /// This very start made the file.
-    pub(super) is_new: bool,
-}
-
 /// Reads a root key as 64 hexadecimal digits, as base64 of 32 bytes, or as 32 raw bytes (a binary credential).
 pub(super) fn parse(text: &[u8], place: &str) -> Result<Secret, KeyError> {
     let trimmed = text.trim_ascii();
@@ -33,31 +26,28 @@ pub(super) fn parse(text: &[u8], place: &str) -> Result<Secret, KeyError> {
         _ if text.len() == 32 => Some(Zeroizing::new(text.to_vec())),
         _ => None,
     };
-    let decoded = decoded.filter(|bytes| bytes.len() == 32).ok_or_else(|| {
+    let secret = decoded.and_then(|bytes| bytes.as_slice().try_into().map(Zeroizing::new).ok());
+    secret.ok_or_else(|| {
         KeyError::Root(format!(
             "{place} must be 32 random bytes as 64 hexadecimal digits or base64: `openssl rand -hex 32` makes one"
         ))
-    })?;
-    let mut secret = Secret::default();
-    secret.copy_from_slice(&decoded);
-    Ok(secret)
+    })
 }
 
 /// The key of the file; `None` if there is no file.
 pub(super) fn read(path: &Path) -> Result<Option<Secret>, KeyError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unusable(path, &error)),
-    };
     let mut text = Zeroizing::new(Vec::with_capacity(128));
-    file.take(128).read_to_end(&mut text).map_err(|error| unusable(path, &error))?;
-    parse(&text, &path.display().to_string()).map(Some)
+    match File::open(path).and_then(|file| file.take(128).read_to_end(&mut text)) {
+        Ok(_) => parse(&text, &path.display().to_string()).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(path, &error)),
+    }
 }
 
 /// Makes the file, readable by its owner alone and on disk when this returns. Written beside and then linked, so that
-/// a crash leaves no empty key, and of two that start together both use the one that was first.
-pub(super) fn create(path: &Path, env: &Env) -> Result<Root, KeyError> {
+/// a crash leaves no empty key, and of two that start together both use the one that was first. Answers whether this
+/// one was.
+pub(super) fn create(path: &Path, env: &Env) -> Result<bool, KeyError> {
     let fail = |error: std::io::Error| unusable(path, &error);
     let secret = Zeroizing::new(env.bytes::<32>());
     let beside = path.with_extension(format!("key.{}", env.uuid().simple()));
@@ -68,19 +58,12 @@ pub(super) fn create(path: &Path, env: &Env) -> Result<Root, KeyError> {
     let linked = written.and_then(|()| std::fs::hard_link(&beside, path));
     let removed = std::fs::remove_file(&beside);
     match linked {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return match read(path)? {
-                Some(secret) => Ok(Root { secret, is_new: false }),
-                None => Err(fail(error)),
-            };
-        }
-        Err(error) => return Err(fail(error)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+        linked => linked.and(removed).map_err(fail)?,
     }
-    removed.map_err(fail)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
-    Ok(Root { secret, is_new: true })
+    Ok(true)
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> KeyError {

@@ -125,7 +125,7 @@ async fn a_mac_is_of_its_parts_and_purpose_alone() {
 async fn no_key_is_in_the_database_in_clear() {
     let (db, folder) = testing::sqlite();
     let ring = ring(&db, Some(HEX), folder.path()).await.unwrap();
-    let secrets: Vec<[u8; 32]> = ring.keys().by_id.values().map(|(_, secret)| **secret).collect();
+    let secrets: Vec<[u8; 32]> = ring.keys().0.values().map(|(_, secret)| **secret).collect();
     let rows = db.query(Query::new("SELECT sealed FROM key_ring", [])).await.unwrap();
     assert_eq!((secrets.len(), rows.len()), (Purpose::ALL.len(), Purpose::ALL.len()));
     for Row(values) in &rows {
