@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::page::Page;
 use crate::registry::Registry;
 
-/// The audit log.
 #[derive(Debug)]
 pub struct Audit {
     base: Base,

@@ -71,6 +71,7 @@ impl<T> Deref for Entry<T> {
 pub type Cached<T> = Arc<Entry<T>>;
 
 /// Weighs an entry by the bytes of its allocations.
+#[derive(Debug)]
 struct Bytes<T>(fn(&T) -> usize);
 
 impl<T> Clone for Bytes<T> {
@@ -129,6 +130,7 @@ pub struct Stamp {
 }
 
 /// Values by hash, bounded in bytes, with the generations that keep out what is old.
+#[derive(Debug)]
 pub struct Cache<T> {
     values: sync::Cache<Hash, Cached<T>, Bytes<T>>,
     trust: CacheTrust,
@@ -139,18 +141,8 @@ pub struct Cache<T> {
     reads: Semaphore,
 }
 
-/// The turn to read one key.
-#[derive(Debug)]
-pub struct Turn<'a> {
-    _key: KeyGuard<'a, Hash>,
-    _read: Option<SemaphorePermit<'a>>,
-}
-
-impl<T> std::fmt::Debug for Cache<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Cache")
-    }
-}
+/// The turn to read one key: the key, and one of the reads that may run at the same time.
+pub type Turn<'a> = (KeyGuard<'a, Hash>, Option<SemaphorePermit<'a>>);
 
 impl<T> Cache<T> {
     /// Holds at most this many bytes; `heap_bytes` tells what the allocations of a value take, beside itself. At most
@@ -198,7 +190,7 @@ impl<T> Cache<T> {
     /// Waits for the turn to read a key.
     pub async fn turn(&self, hash: Hash) -> Result<Turn<'_>> {
         // A semaphore that is never closed always gives.
-        let turn = async { Turn { _key: self.keys.lock(hash).await, _read: self.reads.acquire().await.ok() } };
+        let turn = async { (self.keys.lock(hash).await, self.reads.acquire().await.ok()) };
         tokio::time::timeout(READ_TIMEOUT, turn)
             .await
             .map_err(|late| Error::unavailable("too much is being looked up; try again", late))
@@ -227,18 +219,19 @@ impl<T> Cache<T> {
     /// Stores what was read, unless it was forgotten meanwhile, and answers it.
     pub fn refill(&self, stamp: Stamp, hash: Hash, value: T) -> Cached<T> {
         let entry = Arc::new(Entry { value, read_at: stamp.read_at });
-        let generation = self.generation(&hash);
-        if *generation == stamp.generation {
-            self.values.insert(hash, entry.clone());
-        }
+        self.unless_forgotten(stamp, &hash, || self.values.insert(hash, entry.clone()));
         entry
     }
 
     /// Remembers that the database does not know this hash, unless it was forgotten meanwhile.
     pub fn refill_unknown(&self, stamp: Stamp, hash: Hash) {
-        let generation = self.generation(&hash);
+        self.unless_forgotten(stamp, &hash, || self.unknown.insert(hash, ()));
+    }
+
+    fn unless_forgotten(&self, stamp: Stamp, hash: &Hash, store: impl FnOnce()) {
+        let generation = self.generation(hash);
         if *generation == stamp.generation {
-            self.unknown.insert(hash, ());
+            store();
         }
     }
 

@@ -2,10 +2,9 @@
 //!
 //! The hot path adds to a counter of its own thread: one that all threads share would bounce between their caches.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::{Atomic, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -25,15 +24,9 @@ impl Sharded {
     fn shard(&self) -> &AtomicU64 {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
-            static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
+            static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
         }
-        let mine = MINE.with(|mine| {
-            if mine.get() == usize::MAX {
-                mine.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
-            }
-            mine.get()
-        });
-        &self.0[mine].0
+        &self.0[MINE.with(|mine| *mine)].0
     }
 }
 
@@ -54,16 +47,8 @@ impl Atomic<u64> for Sharded {
 /// A counter that the threads of the hot path add to.
 pub type Count = Counter<u64, Sharded>;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    operation: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
+/// The name of a label and its value.
+type Label = (&'static str, &'static str);
 
 /// The requests of one route by the class of their status.
 #[derive(Clone, Debug)]
@@ -84,7 +69,7 @@ impl RouteCounts {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: Family<RequestLabels, Count>,
+    requests: Family<[Label; 2], Count>,
     /// Connections open now.
     pub connections: Gauge,
 }
@@ -92,7 +77,7 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("authd");
-        let requests = Family::<RequestLabels, Count>::default();
+        let requests = Family::<[Label; 2], Count>::default();
         registry.register("requests", "Requests by operation and outcome", requests.clone());
         let connections = Gauge::default();
         registry.register("connections", "Open connections", connections.clone());
@@ -103,18 +88,17 @@ impl Default for Metrics {
 impl Metrics {
     /// The counters of an operation, or of another kind of request.
     pub fn requests(&self, operation: &'static str) -> RouteCounts {
-        let count = |outcome| self.requests.get_or_create(&RequestLabels { operation, outcome }).clone();
+        let count = |outcome| self.requests.get_or_create(&[("operation", operation), ("outcome", outcome)]).clone();
         RouteCounts(["ok", "refused", "failed"].map(count))
     }
 
     /// A family of counters by outcome, in this order.
     pub fn outcomes<const N: usize>(&mut self, name: &str, help: &str, outcomes: [&'static str; N]) -> [Count; N] {
-        let family = Family::<OutcomeLabel, Count>::default();
+        let family = Family::<[Label; 1], Count>::default();
         self.registry.register(name, help, family.clone());
-        outcomes.map(|outcome| family.get_or_create(&OutcomeLabel { outcome }).clone())
+        outcomes.map(|outcome| family.get_or_create(&[("outcome", outcome)]).clone())
     }
 
-    /// In the text format of Prometheus.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.

@@ -35,7 +35,6 @@ pub struct About {
     pub roles: Vec<String>,
 }
 
-/// The daemon itself.
 #[derive(Debug)]
 pub struct System {
     base: Base,
@@ -51,17 +50,13 @@ impl System {
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
-        registry.add(self, Self::health);
+        registry.add(self, Self::health::<CheckHealth>);
         registry.add(self, Self::live);
-        registry.add(self, Self::ready);
+        registry.add(self, Self::health::<CheckReady>);
         registry.add(self, Self::status);
     }
 
-    async fn health(&self, _: Call, _: CheckHealth) -> Result<Health> {
-        Ok(self.examine().await)
-    }
-
-    async fn ready(&self, _: Call, _: CheckReady) -> Result<Health> {
+    async fn health<Op>(&self, _: Call, _: Op) -> Result<Health> {
         Ok(self.examine().await)
     }
 
