@@ -59,22 +59,6 @@ pub(super) const REMEMBER: &str = "CREATE TABLE IF NOT EXISTS migrations (
 pub(super) const APPLIED: &str = "SELECT number, name, hash FROM migrations ORDER BY number";
 pub(super) const RECORD: &str = "INSERT INTO migrations (number, name, hash, applied_at) VALUES ($1, $2, $3, $4)";
 
-/// A row of the table `migrations`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Applied {
-    pub number: i64,
-    pub name: String,
-    pub hash: String,
-}
-
-impl Applied {
-    /// From a row of [`APPLIED`].
-    pub(super) fn from_row(row: &Row) -> Result<Self, DbError> {
-        let mut row = row.cursor();
-        Ok(Self { number: row.int()?, name: row.string()?, hash: row.string()? })
-    }
-}
-
 impl Migration {
     /// One text for both engines.
     pub const fn shared(number: i64, name: &'static str, text: &'static str) -> Self {
@@ -89,7 +73,7 @@ impl Migration {
     }
 
     /// The SHA-256 of the source as written in the file, hexadecimal: a changed replacement is not a changed source.
-    pub fn hash(&self, engine: Engine) -> String {
+    fn hash(&self, engine: Engine) -> String {
         hex::encode(Sha256::digest(self.source(engine)))
     }
 
@@ -111,29 +95,27 @@ impl Migration {
     }
 }
 
-/// The migrations still to be applied, or why this binary must not touch this database.
-pub fn pending<'a>(known: &'a [Migration], applied: &[Applied], engine: Engine) -> Result<&'a [Migration], DbError> {
+/// The migrations still to be applied after those in the rows of [`APPLIED`], or why this binary must not touch this
+/// database.
+pub(super) fn pending<'a>(known: &'a [Migration], applied: &[Row], engine: Engine) -> Result<&'a [Migration], DbError> {
+    let refuse = |message: String| Err(DbError::Defect(message.into()));
     for (index, row) in applied.iter().enumerate() {
+        let mut row = row.cursor();
+        let (number, name, hash) = (row.int()?, row.text()?, row.text()?);
         let Some(migration) = known.get(index) else {
-            return Err(refuse(format!(
-                "this database was written by a newer authd: it has migration {} ({}), and this one knows {}. \
+            return refuse(format!(
+                "this database was written by a newer authd: it has migration {number} ({name}), and this one knows {}. \
                  Run the newer release, or restore the backup that was taken before the upgrade",
-                row.number,
-                row.name,
                 known.len()
-            )));
+            ));
         };
-        if row.number != migration.number || row.hash != migration.hash(engine) {
-            return Err(refuse(format!(
-                "migration {} ({}) of this database is not the one in this binary ({}): its text was edited after it \
-                 was applied. Run the release that made this database, or restore a backup made by this one",
-                row.number, row.name, migration.name
-            )));
+        if number != migration.number || hash != migration.hash(engine) {
+            return refuse(format!(
+                "migration {number} ({name}) of this database is not the one in this binary ({}): its text was edited \
+                 after it was applied. Run the release that made this database, or restore a backup made by this one",
+                migration.name
+            ));
         }
     }
     Ok(known.get(applied.len()..).unwrap_or_default())
-}
-
-fn refuse(message: String) -> DbError {
-    DbError::Defect(message.into())
 }

@@ -32,7 +32,9 @@ async fn sqlite_migrations_go_forward_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("authd.db");
     migrations_go_forward_only(async |known| {
-        Sqlite::open_with(&path, sqlite::Settings::default(), known, 0).map(|_| ()).map_err(|error| error.to_string())
+        Sqlite::open(&path, sqlite::Settings { migrations: known, ..Default::default() }, 0)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
     })
     .await;
 }
@@ -41,7 +43,7 @@ async fn sqlite_migrations_go_forward_only() {
 async fn postgres_migrations_go_forward_only() {
     let Some(url) = testing::postgres_url().await else { return };
     migrations_go_forward_only(async |known| {
-        let opened = Postgres::open_with(&url, Settings::default(), known, 0).await;
+        let opened = Postgres::open(&url, Settings { migrations: known, ..Settings::default() }, 0).await;
         opened.map(|_| ()).map_err(|error| error.to_string())
     })
     .await;
@@ -117,7 +119,7 @@ async fn sqlite_keeps_the_audit_log() {
                        VALUES ($1, 7, 'a', 'b', NULL, 'ok', '{}')";
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("authd.db");
-    let open = |known| Sqlite::open_with(&path, sqlite::Settings::default(), known, 0).unwrap();
+    let open = |known| Sqlite::open(&path, sqlite::Settings { migrations: known, ..Default::default() }, 0).unwrap();
     let db = open(&migrate::ALL[..5]);
     db.commit(vec![Statement::one("row", ROW, ["1".into()]), Statement::one("row", ROW, ["2".into()])]).await.unwrap();
     drop(db);
@@ -136,7 +138,8 @@ async fn sqlite_secrets_move_into_one_row() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("authd.db");
     secrets_move_into_one_row(async |known| {
-        Arc::new(Sqlite::open_with(&path, sqlite::Settings::default(), known, 0).unwrap()) as Arc<dyn Db>
+        Arc::new(Sqlite::open(&path, sqlite::Settings { migrations: known, ..Default::default() }, 0).unwrap())
+            as Arc<dyn Db>
     })
     .await;
 }
@@ -145,7 +148,8 @@ async fn sqlite_secrets_move_into_one_row() {
 async fn postgres_secrets_move_into_one_row() {
     let Some(url) = testing::postgres_url().await else { return };
     secrets_move_into_one_row(async |known| {
-        Arc::new(Postgres::open_with(&url, Settings::default(), known, 0).await.unwrap()) as Arc<dyn Db>
+        Arc::new(Postgres::open(&url, Settings { migrations: known, ..Settings::default() }, 0).await.unwrap())
+            as Arc<dyn Db>
     })
     .await;
 }

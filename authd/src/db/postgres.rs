@@ -13,10 +13,11 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, R
 use tokio::sync::{RwLock, Semaphore};
 use tokio::time::Instant;
 use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::error::SqlState;
 
-use super::migrate::{self, Applied, Engine, Migration};
+use super::migrate::{self, Engine, Migration};
 use super::postgres_tls::Tls;
-use super::postgres_value::{borrowed, failed, is_conflict, is_refusal, is_stale, no_connection, row, told};
+use super::postgres_value::{borrowed, failed, is_refusal, is_stale, no_connection, row, told};
 use super::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Outcome, Query, Row, Statement, Value};
 use crate::env::Millis;
 
@@ -27,17 +28,21 @@ pub struct Settings {
     pub connections: usize,
     /// How long a caller waits for an answer, everything included.
     pub deadline: Duration,
-    /// How often a batch is repeated after a conflict.
-    pub repeats: u32,
-    /// How long another process may be migrating.
-    pub migration_lock: Duration,
+    /// The schema.
+    pub migrations: &'static [Migration],
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { connections: 16, deadline: Duration::from_secs(5), repeats: 12, migration_lock: Duration::from_mins(1) }
+        Self { connections: 16, deadline: Duration::from_secs(5), migrations: migrate::ALL }
     }
 }
+
+/// How often a batch is repeated after a conflict.
+const REPEATS: u32 = 12;
+
+/// How long another process may be migrating.
+const MIGRATION_WAIT: Duration = Duration::from_mins(1);
 
 /// Any number, as long as every authd takes the same.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7163384699739279460)";
@@ -74,7 +79,7 @@ struct Inner {
 
 impl std::fmt::Debug for Postgres {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Postgres").field("settings", &self.0.settings).finish_non_exhaustive()
+        f.debug_struct("Postgres").finish_non_exhaustive()
     }
 }
 
@@ -96,16 +101,6 @@ impl From<DbError> for Failure {
 impl Postgres {
     /// Connects once, to bring the schema up to date. The URL is libpq's; for `sslmode` see [`super::postgres_tls`].
     pub async fn open(url: &str, settings: Settings, now: Millis) -> Result<Self, DbError> {
-        Self::open_with(url, settings, migrate::ALL, now).await
-    }
-
-    /// [`Postgres::open`] with other migrations, for their tests.
-    pub(super) async fn open_with(
-        url: &str,
-        settings: Settings,
-        migrations: &[Migration],
-        now: Millis,
-    ) -> Result<Self, DbError> {
         let (url, tls) = Tls::from_url(url)?;
         // The driver's message names the part that is wrong, never the password.
         let mut config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| {
@@ -131,8 +126,7 @@ impl Postgres {
             .map_err(|error| DbError::Defect(error.into()))?;
         let writes = Semaphore::new(settings.connections.div_ceil(2));
         let db = Inner { pool, turns: RwLock::new(()), writes, settings };
-        let deadline = settings.migration_lock + Duration::from_mins(1);
-        let migrated = tokio::time::timeout(deadline, db.migrate(migrations, now)).await;
+        let migrated = tokio::time::timeout(MIGRATION_WAIT + Duration::from_mins(1), db.migrate(now)).await;
         migrated.map_err(|_| DbError::Late("the migration"))??;
         Ok(Self(Arc::new(db)))
     }
@@ -140,24 +134,25 @@ impl Postgres {
 
 impl Inner {
     /// In one transaction and under a lock that a second process waits for, then finds everything done.
-    async fn migrate(&self, known: &[Migration], now: Millis) -> Result<(), DbError> {
+    async fn migrate(&self, now: Millis) -> Result<(), DbError> {
+        let fail = |error: tokio_postgres::Error| failed(&error, MIGRATION);
         // Not given back to the pool: its time-outs are other ones.
         let client = Object::take(self.pool.get().await.map_err(|error| no_connection(&error))?);
-        let wait = self.settings.migration_lock.as_millis();
         let begin = format!(
-            "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; BEGIN; SET LOCAL lock_timeout = {wait}"
+            "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; BEGIN; SET LOCAL lock_timeout = {}",
+            MIGRATION_WAIT.as_millis()
         );
-        client.batch_execute(&begin).await.map_err(|error| failed(&error, MIGRATION))?;
-        client.batch_execute(MIGRATION_LOCK).await.map_err(|error| failed(&error, MIGRATION))?;
-        client.batch_execute(migrate::REMEMBER).await.map_err(|error| failed(&error, MIGRATION))?;
-        let rows = client.query(migrate::APPLIED, &[]).await.map_err(|error| failed(&error, MIGRATION))?;
-        let applied = rows.iter().map(|found| Applied::from_row(&row(found)?)).collect::<Result<Vec<_>, _>>()?;
-        for migration in migrate::pending(known, &applied, Engine::Postgres)? {
-            client.batch_execute(&migration.sql(Engine::Postgres)).await.map_err(|error| failed(&error, MIGRATION))?;
-            let record = migration.record(Engine::Postgres, now);
-            client.execute(migrate::RECORD, &borrowed(&record)).await.map_err(|error| failed(&error, MIGRATION))?;
+        for statement in [&begin, MIGRATION_LOCK, migrate::REMEMBER] {
+            client.batch_execute(statement).await.map_err(fail)?;
         }
-        client.batch_execute("COMMIT").await.map_err(|error| failed(&error, MIGRATION))
+        let rows = client.query(migrate::APPLIED, &[]).await.map_err(fail)?;
+        let applied = rows.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+        for migration in migrate::pending(self.settings.migrations, &applied, Engine::Postgres)? {
+            client.batch_execute(&migration.sql(Engine::Postgres)).await.map_err(fail)?;
+            let record = migration.record(Engine::Postgres, now);
+            client.execute(migrate::RECORD, &borrowed(&record)).await.map_err(fail)?;
+        }
+        client.batch_execute("COMMIT").await.map_err(fail)
     }
 
     async fn read(&self, query: &Query) -> Result<Vec<Row>, DbError> {
@@ -165,19 +160,18 @@ impl Inner {
         // A connection that turns out stale is closed, and the next one may be stale as well, but not all of them.
         for _ in 0..=self.settings.connections {
             let client = Connection::from(&self.pool).await?;
-            match client.run("query", query.sql, &query.params).await {
-                Ok(outcome) => {
-                    client.give_back();
-                    return Ok(outcome.rows);
+            let answer = match client.run("query", query.sql, &query.params).await {
+                Ok(outcome) => Ok(outcome.rows),
+                Err(Failure::Final(error)) => Err(error),
+                Err(Failure::Stale(error) | Failure::Conflict(error)) => {
+                    last = Some(error);
+                    continue;
                 }
-                Err(Failure::Final(error)) => {
-                    if !error.is_unavailable() {
-                        client.give_back();
-                    }
-                    return Err(error);
-                }
-                Err(Failure::Stale(error) | Failure::Conflict(error)) => last = Some(error),
+            };
+            if !answer.as_ref().is_err_and(DbError::is_unavailable) {
+                client.give_back();
             }
+            return answer;
         }
         Err(last.unwrap_or(DbError::Late("a read")))
     }
@@ -194,7 +188,7 @@ impl Inner {
         };
         let alone = tokio::time::timeout_at(end, self.turns.write()).await.map_err(late)?;
         let repeats = async {
-            for repeat in 0..self.settings.repeats {
+            for repeat in 0..REPEATS {
                 match self.attempt(batch, end).await {
                     Ok(committed) => return Ok(committed),
                     Err(Failure::Final(error)) => return Err(error),
@@ -223,22 +217,20 @@ impl Inner {
             Ok((transaction, committed)) => client.commit(transaction).await.map(|()| committed),
             Err(failure) => Err(failure),
         };
-        match ended {
-            Ok(committed) => {
-                client.give_back();
-                Ok(committed)
+        let is_clean = match &ended {
+            Ok(_) => true,
+            // Undone by the connection's end, if it can be undone.
+            Err(Failure::Stale(_) | Failure::Final(DbError::Lost(_))) => false,
+            // What the server refused is undone by one more round trip.
+            Err(_) => {
+                let undoing = client.client().batch_execute("ROLLBACK");
+                matches!(tokio::time::timeout(self.settings.deadline, undoing).await, Ok(Ok(())))
             }
-            Err(failure @ Failure::Final(DbError::Lost(_))) => Err(failure),
-            Err(failure) => {
-                // What the server refused is undone by one more round trip; anything else by the connection's end.
-                let stale = matches!(failure, Failure::Stale(_));
-                let undone = tokio::time::timeout(self.settings.deadline, client.client().batch_execute("ROLLBACK"));
-                if !stale && matches!(undone.await, Ok(Ok(()))) {
-                    client.give_back();
-                }
-                Err(failure)
-            }
+        };
+        if is_clean {
+            client.give_back();
         }
+        ended
     }
 }
 
@@ -368,7 +360,7 @@ impl Db for Postgres {
 /// What an error of the statement of this name means for this try.
 fn failure(error: &tokio_postgres::Error, name: &'static str) -> Failure {
     let meaning = failed(error, name);
-    if is_conflict(error) {
+    if matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED)) {
         Failure::Conflict(meaning)
     } else if is_stale(error) {
         Failure::Stale(meaning)

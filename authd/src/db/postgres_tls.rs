@@ -12,6 +12,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use shared::wire::percent_decode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::DbError;
@@ -39,15 +40,15 @@ impl Tls {
         let mut kept = Vec::new();
         for pair in query.split('&') {
             match pair.split_once('=') {
-                Some(("sslmode", "verify-full")) => {
-                    tls.verify = Verify::IssuerAndName;
+                Some(("sslmode", mode @ ("verify-full" | "verify-ca"))) => {
+                    tls.verify = if mode == "verify-full" { Verify::IssuerAndName } else { Verify::Issuer };
                     kept.push("sslmode=require");
                 }
-                Some(("sslmode", "verify-ca")) => {
-                    tls.verify = Verify::Issuer;
-                    kept.push("sslmode=require");
+                Some(("sslrootcert", path)) => {
+                    // `+` stays, as it does in libpq.
+                    let path = percent_decode(path, false).map_err(|error| refuse(&format!("sslrootcert: {error}")))?;
+                    tls.root_file = Some(path.into_owned());
                 }
-                Some(("sslrootcert", path)) => tls.root_file = Some(unescape(path)?),
                 _ => kept.push(pair),
             }
         }
@@ -62,21 +63,19 @@ impl Tls {
     /// The driver's connector.
     pub fn connector(&self) -> Result<MakeRustlsConnect, DbError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        if let Verify::IssuerAndName = self.verify
-            && self.root_file.is_none()
-        {
-            if CryptoProvider::get_default().is_none() {
-                // Whoever was first has installed the same one.
-                rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-            }
-            let native = MakeRustlsConnect::with_native_certs();
-            return native.map(|(connector, _)| connector).map_err(|_| {
-                refuse("this machine has no CA certificates: install ca-certificates, or name a file by sslrootcert")
-            });
-        }
         let inner = match (self.verify, &self.root_file) {
             (Verify::Nothing, _) => None,
-            (_, None) => return Err(refuse("sslmode=verify-ca needs sslrootcert=FILE")),
+            (Verify::Issuer, None) => return Err(refuse("sslmode=verify-ca needs sslrootcert=FILE")),
+            (Verify::IssuerAndName, None) => {
+                // The connector takes the process' provider; whoever was first has installed the same one.
+                rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+                let native = MakeRustlsConnect::with_native_certs();
+                return native.map(|(connector, _)| connector).map_err(|_| {
+                    refuse(
+                        "this machine has no CA certificates: install ca-certificates, or name a file by sslrootcert",
+                    )
+                });
+            }
             (_, Some(file)) => {
                 let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(file)?), provider.clone());
                 Some(verifier.build().map_err(|error| DbError::Defect(error.into()))?)
@@ -104,24 +103,6 @@ fn roots(file: &str) -> Result<RootCertStore, DbError> {
 
 fn refuse(message: &str) -> DbError {
     DbError::Defect(format!("DATABASE_URL: {message}").into())
-}
-
-/// Undoes percent-encoding; `+` stays, as it does in libpq.
-fn unescape(text: &str) -> Result<String, DbError> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        bytes.push(if *first == b'%' {
-            let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-            rest = tail.get(2..).unwrap_or_default();
-            let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            byte.ok_or_else(|| refuse("a % that is not followed by two hexadecimal digits"))?
-        } else {
-            *first
-        });
-    }
-    String::from_utf8(bytes).map_err(|_| refuse("sslrootcert is not UTF-8"))
 }
 
 /// Checks the signatures of the handshake always, the certificate as far as `verify` says.

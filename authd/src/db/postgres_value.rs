@@ -22,7 +22,6 @@ impl ToSql for Value {
             (Self::Null, _) => Ok(IsNull::Yes),
             (Self::Int(value), &Type::INT8) => value.to_sql(ty, out),
             (Self::Int(value), &Type::INT4) => i32::try_from(*value)?.to_sql(ty, out),
-            (Self::Int(value), &Type::INT2) => i16::try_from(*value)?.to_sql(ty, out),
             (Self::Text(value), _) if <String as ToSql>::accepts(ty) => value.to_sql(ty, out),
             (Self::Bytes(value), &Type::BYTEA) => value.to_sql(ty, out),
             // The kinds are told, never the value.
@@ -44,7 +43,6 @@ impl<'a> FromSql<'a> for Value {
         match *ty {
             Type::INT8 => i64::from_sql(ty, raw).map(Self::Int),
             Type::INT4 => i32::from_sql(ty, raw).map(|value| Self::Int(value.into())),
-            Type::INT2 => i16::from_sql(ty, raw).map(|value| Self::Int(value.into())),
             // SQLite has no booleans.
             Type::BOOL => bool::from_sql(ty, raw).map(|value| Self::Int(value.into())),
             Type::BYTEA => Vec::from_sql(ty, raw).map(Self::Bytes),
@@ -57,19 +55,13 @@ impl<'a> FromSql<'a> for Value {
     }
 
     fn accepts(ty: &Type) -> bool {
-        matches!(*ty, Type::INT8 | Type::INT4 | Type::INT2 | Type::BOOL | Type::BYTEA)
-            || <String as FromSql>::accepts(ty)
+        matches!(*ty, Type::INT8 | Type::INT4 | Type::BOOL | Type::BYTEA) || <String as FromSql>::accepts(ty)
     }
 }
 
 pub(super) fn row(found: &tokio_postgres::Row) -> Result<Row, DbError> {
     let values = (0..found.len()).map(|column| found.try_get(column).map_err(|error| failed(&error, "query")));
     values.collect::<Result<_, _>>().map(Row)
-}
-
-/// Whether the same batch may succeed if it is simply tried again.
-pub(super) fn is_conflict(error: &tokio_postgres::Error) -> bool {
-    matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
 }
 
 /// Whether the connection's prepared statements are no longer what we think: after a migration by a newer authd, or

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::migrate::{self, Migration};
-use super::sqlite_conn;
-use super::sqlite_pool::{Opener, Reading, Slot};
+use super::sqlite_conn::{self, Conn, Opener};
+use super::sqlite_pool::{Reading, Slot};
 use super::sqlite_writer::{Write, write_all};
 use super::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row};
 use crate::env::Millis;
@@ -39,6 +39,8 @@ pub struct Settings {
     pub busy: Duration,
     /// The file's largest size in pages of 4 KiB: how a test fills the disk.
     pub max_pages: Option<u32>,
+    /// The schema.
+    pub migrations: &'static [Migration],
 }
 
 impl Default for Settings {
@@ -51,6 +53,7 @@ impl Default for Settings {
             deadline: Duration::from_secs(5),
             busy: Duration::from_secs(2),
             max_pages: None,
+            migrations: migrate::ALL,
         }
     }
 }
@@ -76,7 +79,7 @@ pub struct Sqlite {
 
 impl std::fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sqlite").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Sqlite").finish_non_exhaustive()
     }
 }
 
@@ -89,16 +92,6 @@ struct Read {
 impl Sqlite {
     /// Opens the file, made private, and brings its schema up to date. `now` is what the table of migrations remembers.
     pub fn open(path: &Path, settings: Settings, now: Millis) -> Result<Self, DbError> {
-        Self::open_with(path, settings, migrate::ALL, now)
-    }
-
-    /// [`Sqlite::open`] with other migrations, for their tests.
-    pub(super) fn open_with(
-        path: &Path,
-        settings: Settings,
-        migrations: &[Migration],
-        now: Millis,
-    ) -> Result<Self, DbError> {
         sqlite_conn::make_file(path)?;
         let opener = |cache_kib, busy, is_writer| Opener {
             path: path.to_owned(),
@@ -108,15 +101,15 @@ impl Sqlite {
             max_pages: settings.max_pages.filter(|_| is_writer),
         };
         let mut writer = Slot::open(opener(WRITER_CACHE, settings.busy, true))?;
-        writer.conn()?.migrate(migrations, now)?;
+        writer.conn()?.migrate(settings.migrations, now)?;
         let (write, writes) = sync_channel(settings.queue);
-        let reader = |opener: Opener| Slot::open(opener).map(Mutex::new);
-        let of_thread = || reader(opener(READER_CACHE, settings.busy, false));
-        let of_points = || reader(opener(POINT_CACHE, POINT_BUSY, false));
+        let readers = |count, cache_kib, busy| {
+            (0..count).map(|_| Slot::open(opener(cache_kib, busy, false)).map(Mutex::new)).collect::<Result<_, _>>()
+        };
         let reading = Arc::new(Reading {
-            threads: (0..settings.readers).map(|_| of_thread()).collect::<Result<_, _>>()?,
+            threads: readers(settings.readers, READER_CACHE, settings.busy)?,
             // Few with a cache each that holds the inner pages of a table of a million rows by integer key: under 1 MiB.
-            points: (0..settings.readers.div_ceil(2)).map(|_| of_points()).collect::<Result<_, _>>()?,
+            points: readers(settings.readers.div_ceil(2), POINT_CACHE, POINT_BUSY)?,
             failed_at: Mutex::default(),
         });
         let beside = reading.clone();
@@ -134,16 +127,13 @@ impl Sqlite {
     fn point(&self, query: &Query) -> Option<Result<Vec<Row>, DbError>> {
         let start = SLOT.with(|slot| *slot);
         let points = &self.reading.points;
-        for place in 0..points.len() {
-            let mut slot = match points[(start + place) % points.len()].try_lock() {
-                Ok(slot) => slot,
-                // A panic while reading leaves nothing half done.
-                Err(TryLockError::Poisoned(slot)) => slot.into_inner(),
-                Err(TryLockError::WouldBlock) => continue,
-            };
-            return Some(self.reading.query(&mut slot, query, self.settings.deadline));
-        }
-        None
+        let mut free = (0..points.len()).find_map(|place| match points[(start + place) % points.len()].try_lock() {
+            Ok(slot) => Some(slot),
+            // A panic while reading leaves nothing half done.
+            Err(TryLockError::Poisoned(slot)) => Some(slot.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        })?;
+        Some(self.reading.query(&mut free, query, self.settings.deadline))
     }
 }
 
@@ -162,24 +152,15 @@ impl Db for Sqlite {
             return Box::pin(std::future::ready(answer));
         }
         let (answer, answered) = oneshot::channel();
-        let sent = queued(self.readers.try_send(Read { query, asked: Instant::now(), answer }));
-        Box::pin(async move {
-            sent?;
-            match tokio::time::timeout(self.settings.deadline, answered).await {
-                Ok(answer) => answer.unwrap_or_else(|_| Err(thread_ended())),
-                Err(_) => Err(DbError::Late("a read")),
-            }
-        })
+        let answer = asked(&self.readers, Read { query, asked: Instant::now(), answer }, answered);
+        let deadline = self.settings.deadline;
+        Box::pin(async move { tokio::time::timeout(deadline, answer).await.unwrap_or(Err(DbError::Late("a read"))) })
     }
 
     fn submit(&self, batch: Batch) -> BoxFuture<'static, Result<Committed, DbError>> {
-        let (answer, answered) = oneshot::channel();
         let begin_by = Instant::now() + self.settings.deadline;
-        let sent = queued(self.writer.try_send(Write { batch, begin_by, answer }));
-        Box::pin(async move {
-            sent?;
-            answered.await.unwrap_or_else(|_| Err(thread_ended()))
-        })
+        let (answer, answered) = oneshot::channel();
+        Box::pin(asked(&self.writer, Write { batch, begin_by, answer }, answered))
     }
 
     /// No commit is ever lost: the writer is in this process.
@@ -196,16 +177,16 @@ impl Db for Sqlite {
         let (opener, deadline) = (self.opener.clone(), self.settings.deadline);
         Box::pin(async move {
             let emptying = tokio::task::spawn_blocking(move || {
-                let conn = opener.open()?;
+                let conn = Conn::open(&opener)?;
                 conn.allow(deadline);
                 conn.control_value("PRAGMA wal_checkpoint(TRUNCATE)")
             });
-            match tokio::time::timeout(deadline, emptying).await {
-                Ok(Ok(Ok(0))) => Ok(()),
-                Ok(Ok(Ok(_))) => Err(DbError::Unavailable("somebody else reads it".into())),
-                Ok(Ok(Err(error))) => Err(error),
-                Ok(Err(error)) => Err(DbError::Unavailable(error.into())),
-                Err(_) => Err(DbError::Late("emptying the log")),
+            let emptied = tokio::time::timeout(deadline, emptying).await;
+            match emptied.map_err(|_| DbError::Late("emptying the log"))? {
+                Ok(Ok(0)) => Ok(()),
+                Ok(Ok(_)) => Err(DbError::Unavailable("somebody else reads it".into())),
+                Ok(Err(error)) => Err(error),
+                Err(error) => Err(DbError::Unavailable(error.into())),
             }
         })
     }
@@ -215,15 +196,21 @@ impl Db for Sqlite {
     }
 }
 
-fn queued<T>(sent: Result<(), TrySendError<T>>) -> Result<(), DbError> {
-    sent.map_err(|error| match error {
+/// What a thread answers to a question, which is in its queue when this returns.
+fn asked<Q, A>(
+    queue: &SyncSender<Q>,
+    question: Q,
+    answered: oneshot::Receiver<Result<A, DbError>>,
+) -> impl Future<Output = Result<A, DbError>> + use<Q, A> {
+    let ended = || DbError::Unavailable("its thread has ended".into());
+    let sent = queue.try_send(question).map_err(|error| match error {
         TrySendError::Full(_) => DbError::Unavailable("its queue is full".into()),
-        TrySendError::Disconnected(_) => thread_ended(),
-    })
-}
-
-fn thread_ended() -> DbError {
-    DbError::Unavailable("its thread has ended".into())
+        TrySendError::Disconnected(_) => ended(),
+    });
+    async move {
+        sent?;
+        answered.await.unwrap_or_else(|_| Err(ended()))
+    }
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), DbError> {

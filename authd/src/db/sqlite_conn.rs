@@ -5,16 +5,16 @@ use std::collections::HashMap;
 use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, Transaction, TransactionBehavior, ffi};
 
-use super::migrate::{self, Applied, Engine, Migration};
+use super::migrate::{self, Engine, Migration};
 use super::{Committed, DbError, Expect, Outcome, Query, Row, Statement, Value};
 use crate::env::Millis;
 
@@ -39,36 +39,46 @@ const MIGRATION: &str = "migration";
 /// How many steps of SQLite's virtual machine pass between two looks at the clock: well under a millisecond.
 const STEPS: i32 = 5_000;
 
+/// How a connection of one kind is opened.
+#[derive(Clone, Debug)]
+pub(super) struct Opener {
+    pub(super) path: PathBuf,
+    /// Bounds the page cache.
+    pub(super) cache_kib: u32,
+    pub(super) busy: Duration,
+    /// On another connection every write is an error.
+    pub(super) is_writer: bool,
+    pub(super) max_pages: Option<u32>,
+}
+
 impl Conn {
-    /// Opens a file that [`make_file`] has made. `cache_kib` bounds the page cache.
-    pub(super) fn open(path: &Path, cache_kib: u32, busy: Duration) -> Result<Self, DbError> {
-        // Without CREATE: a file that somebody has moved away must not come back empty.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        let sqlite = Connection::open_with_flags(path, flags).map_err(|error| failed(&error, CONNECTION))?;
-        let conn = Self::prepare(sqlite, cache_kib, busy).map_err(|error| failed(&error, CONNECTION))?;
-        let mode: String = conn
-            .sqlite
-            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-            .map_err(|e| failed(&e, CONNECTION))?;
-        if mode != "wal" {
-            return Err(unavailable(format!(
-                "{} cannot use write-ahead logging (it uses {mode}): the data dir must be on a local file system",
-                path.display()
-            )));
+    /// Opens a file that [`make_file`] has made.
+    pub(super) fn open(opener: &Opener) -> Result<Self, DbError> {
+        let (conn, mode) = Self::prepare(opener).map_err(|error| failed(error, CONNECTION))?;
+        if mode == "wal" {
+            return Ok(conn);
         }
-        Ok(conn)
+        let path = opener.path.display();
+        Err(unavailable(format!(
+            "{path} cannot use write-ahead logging (it uses {mode}): the data dir must be on a local file system"
+        )))
     }
 
-    fn prepare(mut sqlite: Connection, cache_kib: u32, busy: Duration) -> rusqlite::Result<Self> {
-        sqlite.busy_timeout(busy)?;
+    /// The connection, and the mode of its journal.
+    fn prepare(opener: &Opener) -> rusqlite::Result<(Self, String)> {
+        // Without CREATE: a file that somebody has moved away must not come back empty.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let mut sqlite = Connection::open_with_flags(&opener.path, flags)?;
+        sqlite.busy_timeout(opener.busy)?;
         // FULL: with NORMAL a power cut may take back commits that were answered. No mmap: mapped pages count as RSS.
         // 4000 pages of the log between two checkpoints, about its size limit: a page that many commits change is then
         // written to the file once for all of them.
         sqlite.execute_batch(&format!(
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON;
              PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
-             PRAGMA cache_size = -{cache_kib}; PRAGMA journal_size_limit = 16777216;
-             PRAGMA wal_autocheckpoint = 4000;"
+             PRAGMA cache_size = -{}; PRAGMA journal_size_limit = 16777216;
+             PRAGMA wal_autocheckpoint = 4000;",
+            opener.cache_kib
         ))?;
         // A statement is planned once, whatever values it is given.
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -77,13 +87,14 @@ impl Conn {
         let deadline = Arc::new(AtomicU64::new(u64::MAX));
         let ends = deadline.clone();
         sqlite.progress_handler(STEPS, Some(move || elapsed(opened) > ends.load(Ordering::Relaxed)))?;
-        Ok(Self { sqlite, opened, deadline, translated: RefCell::default() })
-    }
-
-    /// Makes every write on this connection an error.
-    pub(super) fn read_only(self) -> Result<Self, DbError> {
-        self.sqlite.execute_batch("PRAGMA query_only = ON").map_err(|error| failed(&error, CONNECTION))?;
-        Ok(self)
+        let mode = sqlite.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        if let Some(pages) = opener.max_pages {
+            sqlite.execute_batch(&format!("PRAGMA max_page_count = {pages}"))?;
+        }
+        if !opener.is_writer {
+            sqlite.execute_batch("PRAGMA query_only = ON")?;
+        }
+        Ok((Self { sqlite, opened, deadline, translated: RefCell::default() }, mode))
     }
 
     /// From now on statements may run this long altogether.
@@ -94,19 +105,18 @@ impl Conn {
 
     /// A statement without parameters or result: `BEGIN IMMEDIATE`, `COMMIT`, …
     pub(super) fn control(&self, sql: &str) -> Result<(), DbError> {
-        self.sqlite
-            .prepare_cached(sql)
-            .and_then(|mut s| s.raw_execute())
-            .map_err(|error| failed(&error, CONNECTION))?;
-        Ok(())
+        let done = self.sqlite.prepare_cached(sql).and_then(|mut statement| statement.raw_execute());
+        done.map(drop).map_err(|error| failed(error, CONNECTION))
     }
 
     /// A `PRAGMA` that answers a number.
     pub(super) fn control_value(&self, sql: &str) -> Result<i64, DbError> {
-        self.sqlite.query_row(sql, [], |row| row.get(0)).map_err(|error| failed(&error, CONNECTION))
+        self.sqlite.query_row(sql, [], |row| row.get(0)).map_err(|error| failed(error, CONNECTION))
     }
 
-    pub(super) fn query(&self, query: &Query) -> Result<Vec<Row>, DbError> {
+    /// Reads, for at most this long.
+    pub(super) fn query(&self, query: &Query, time: Duration) -> Result<Vec<Row>, DbError> {
+        self.allow(time);
         Ok(self.run(QUERY, query.sql, &query.params)?.rows)
     }
 
@@ -136,13 +146,14 @@ impl Conn {
     }
 
     fn run(&self, name: &'static str, sql: &'static str, params: &[Value]) -> Result<Outcome, DbError> {
-        let fail = |error: rusqlite::Error| failed(&error, name);
+        let fail = |error: rusqlite::Error| failed(error, name);
         let mut translated = self.translated.borrow_mut();
         let text = translated.entry(sql).or_insert_with(|| sql.replace('$', "?").into());
         let mut statement = self.sqlite.prepare_cached(text).map_err(fail)?;
         let count = statement.parameter_count();
         if count != params.len() {
-            return Err(defect(format!("{} parameters for a statement with {count}: {sql}", params.len())));
+            let message = format!("{} parameters for a statement with {count}: {sql}", params.len());
+            return Err(DbError::Defect(message.into()));
         }
         for (place, value) in params.iter().enumerate() {
             statement.raw_bind_parameter(place + 1, value).map_err(fail)?;
@@ -163,25 +174,16 @@ impl Conn {
 
     /// Brings the schema up to date in one transaction, alone: a second process waits, then finds it done.
     pub(super) fn migrate(&self, known: &[Migration], now: Millis) -> Result<(), DbError> {
-        self.control("BEGIN EXCLUSIVE")?;
-        let done = self.migrate_inside(known, now).and_then(|()| self.control("COMMIT"));
-        if done.is_err() && !self.sqlite.is_autocommit() {
-            // The first error is the one to tell; a transaction that cannot be rolled back ends with the connection.
-            self.control("ROLLBACK").ok();
-        }
-        done
-    }
-
-    fn migrate_inside(&self, known: &[Migration], now: Millis) -> Result<(), DbError> {
-        let fail = |error: rusqlite::Error| failed(&error, MIGRATION);
+        let fail = |error: rusqlite::Error| failed(error, MIGRATION);
+        // Dropped before its commit, it is rolled back.
+        let transaction = Transaction::new_unchecked(&self.sqlite, TransactionBehavior::Exclusive).map_err(fail)?;
         self.sqlite.execute_batch(migrate::REMEMBER).map_err(fail)?;
         let applied = self.run(MIGRATION, migrate::APPLIED, &[])?.rows;
-        let applied: Vec<Applied> = applied.iter().map(Applied::from_row).collect::<Result<_, _>>()?;
         for migration in migrate::pending(known, &applied, Engine::Sqlite)? {
             self.sqlite.execute_batch(&migration.sql(Engine::Sqlite)).map_err(fail)?;
             self.run(MIGRATION, migrate::RECORD, &migration.record(Engine::Sqlite, now))?;
         }
-        Ok(())
+        transaction.commit().map_err(fail)
     }
 }
 
@@ -202,67 +204,51 @@ fn value(value: ValueRef<'_>) -> Result<Value, DbError> {
         ValueRef::Integer(value) => Ok(Value::Int(value)),
         ValueRef::Text(value) => Ok(Value::Text(String::from_utf8_lossy(value).into_owned())),
         ValueRef::Blob(value) => Ok(Value::Bytes(value.to_vec())),
-        ValueRef::Real(_) => Err(defect("a floating-point column: only BIGINT, TEXT and bytes are ours".into())),
+        ValueRef::Real(_) => {
+            Err(DbError::Defect("a floating-point column: only BIGINT, TEXT and bytes are ours".into()))
+        }
     }
 }
 
 /// What SQLite's error means to the caller of the statement of this name.
-fn failed(error: &rusqlite::Error, name: &'static str) -> DbError {
-    let rusqlite::Error::SqliteFailure(cause, _) = error else {
-        return defect(error.to_string());
-    };
-    match cause.extended_code {
-        ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
-            return DbError::Duplicate(name);
-        }
-        _ => {}
+fn failed(error: rusqlite::Error, name: &'static str) -> DbError {
+    if let Some(ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID) =
+        error.sqlite_extended_error_code()
+    {
+        return DbError::Duplicate(name);
     }
-    match cause.code {
-        ErrorCode::OperationInterrupted => DbError::Late("a statement"),
-        ErrorCode::DatabaseBusy
-        | ErrorCode::DatabaseLocked
-        | ErrorCode::DiskFull
-        | ErrorCode::SystemIoFailure
-        | ErrorCode::OutOfMemory
-        | ErrorCode::CannotOpen
-        | ErrorCode::ReadOnly
-        | ErrorCode::PermissionDenied
-        | ErrorCode::DatabaseCorrupt
-        | ErrorCode::NotADatabase
-        | ErrorCode::FileLockingProtocolFailed => {
-            DbError::Unavailable(Box::new(Failure { code: cause.code, message: error.to_string() }))
-        }
-        _ => defect(error.to_string()),
+    match error.sqlite_error_code() {
+        Some(ErrorCode::OperationInterrupted) => DbError::Late("a statement"),
+        Some(
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::OutOfMemory
+            | ErrorCode::CannotOpen
+            | ErrorCode::ReadOnly
+            | ErrorCode::PermissionDenied
+            | ErrorCode::DatabaseCorrupt
+            | ErrorCode::NotADatabase
+            | ErrorCode::FileLockingProtocolFailed,
+        ) => DbError::Unavailable(Failure(error).into()),
+        _ => DbError::Defect(error.to_string().into()),
     }
 }
 
 /// A failure that is not the statement's own.
-#[derive(Debug)]
-struct Failure {
-    code: ErrorCode,
-    message: String,
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Failure {}
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Failure(rusqlite::Error);
 
 /// SQLite's code of a failure that is not the statement's own.
 pub(super) fn code(error: &DbError) -> Option<ErrorCode> {
     let DbError::Unavailable(source) = error else { return None };
-    Some(source.downcast_ref::<Failure>()?.code)
+    source.downcast_ref::<Failure>()?.0.sqlite_error_code()
 }
 
 fn unavailable(message: String) -> DbError {
     DbError::Unavailable(message.into())
-}
-
-fn defect(message: String) -> DbError {
-    DbError::Defect(message.into())
 }
 
 fn elapsed(since: Instant) -> u64 {
@@ -301,7 +287,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("authd.db");
         make_file(&path).unwrap();
-        let conn = Conn::open(&path, 1024, Duration::ZERO).unwrap();
+        let opener = Opener { path, cache_kib: 1024, busy: Duration::ZERO, is_writer: true, max_pages: None };
+        let conn = Conn::open(&opener).unwrap();
         conn.migrate(migrate::ALL, 0).unwrap();
         for sql in [
             "SELECT name FROM secrets WHERE slot = $1",

@@ -4,12 +4,10 @@
 //! no use for good: a lock that could not be given back is held by the process, and SQLite takes it for another
 //! connection's. Such a lock goes only when every connection of the process is closed, so all are opened anew.
 
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::sqlite_conn::{self, Conn};
-use super::sqlite_writer::checkpoint;
+use super::sqlite_conn::{self, Conn, Opener};
 use super::{DbError, Query, Row};
 
 /// A failure is over when none has followed it for this long.
@@ -27,7 +25,7 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn query(&self, slot: &mut Slot, query: &Query, time: Duration) -> Result<Vec<Row>, DbError> {
-        let answer = slot.query(query, time);
+        let answer = slot.conn().and_then(|conn| conn.query(query, time));
         if answer.as_ref().is_err_and(|error| sqlite_conn::code(error).is_some()) {
             slot.conn = None;
             self.set_failed_at(Some(Instant::now()));
@@ -43,19 +41,22 @@ impl Reading {
         *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a connection has failed, and not all have been opened anew since that was over.
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed_at().is_some()
-    }
-
-    /// [`checkpoint`]; whether all of the log was copied.
+    /// Copies the log into the file, so that the next commit begins it anew; whether all of it was. Whoever still reads
+    /// from the log is not waited for: the next idle moment will do. The log keeps its length: writing where the file
+    /// system has blocks already takes a third less time than making it longer.
     pub(super) fn checkpoint(&self, writer: &mut Slot) -> bool {
         let busy = writer.opener.busy;
-        let checkpointed = writer.conn().and_then(|conn| checkpoint(conn, busy));
-        if checkpointed.is_err() {
+        let unfinished = writer.conn().and_then(|conn| {
+            conn.allow(Duration::MAX);
+            conn.sqlite.busy_timeout(Duration::ZERO).ok();
+            let unfinished = conn.control_value("PRAGMA wal_checkpoint(RESTART)");
+            conn.sqlite.busy_timeout(busy).ok();
+            unfinished
+        });
+        if unfinished.is_err() {
             self.set_failed_at(Some(Instant::now()));
         }
-        checkpointed.unwrap_or(false)
+        unfinished.is_ok_and(|unfinished| unfinished == 0)
     }
 
     /// Once more when the failure is over: of a lock that could not be given back nobody is told.
@@ -89,26 +90,6 @@ fn close(mut slots: Vec<MutexGuard<'_, Slot>>, writer: &mut Slot) -> bool {
     writer.conn().is_ok()
 }
 
-/// How a connection of one kind is opened.
-#[derive(Clone, Debug)]
-pub(super) struct Opener {
-    pub(super) path: PathBuf,
-    pub(super) cache_kib: u32,
-    pub(super) busy: Duration,
-    pub(super) is_writer: bool,
-    pub(super) max_pages: Option<u32>,
-}
-
-impl Opener {
-    pub(super) fn open(&self) -> Result<Conn, DbError> {
-        let conn = Conn::open(&self.path, self.cache_kib, self.busy)?;
-        if let Some(pages) = self.max_pages {
-            conn.control_value(&format!("PRAGMA max_page_count = {pages}"))?;
-        }
-        if self.is_writer { Ok(conn) } else { conn.read_only() }
-    }
-}
-
 /// A connection that is replaced after it has failed.
 pub(super) struct Slot {
     pub(super) opener: Opener,
@@ -117,7 +98,7 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn open(opener: Opener) -> Result<Self, DbError> {
-        let conn = Some(opener.open()?);
+        let conn = Some(Conn::open(&opener)?);
         Ok(Self { opener, conn })
     }
 
@@ -125,15 +106,8 @@ impl Slot {
     pub(super) fn conn(&mut self) -> Result<&Conn, DbError> {
         let conn = match self.conn.take() {
             Some(conn) => conn,
-            None => self.opener.open()?,
+            None => Conn::open(&self.opener)?,
         };
         Ok(self.conn.insert(conn))
-    }
-
-    /// Reads, for at most this long.
-    pub(super) fn query(&mut self, query: &Query, time: Duration) -> Result<Vec<Row>, DbError> {
-        let conn = self.conn()?;
-        conn.allow(time);
-        conn.query(query)
     }
 }

@@ -82,7 +82,9 @@ pub(super) fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Wri
                     None | Some(ErrorCode::DiskFull) => {}
                     // Somebody else's lock, which passes; or one of our own, which does not. No read waits for that the
                     // first time.
-                    Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) if busy == 0 && !reading.has_failed() => {
+                    Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+                        if busy == 0 && reading.failed_at().is_none() =>
+                    {
                         busy += 1;
                         reading.open_anew_unless_read(&mut slot);
                     }
@@ -111,17 +113,6 @@ fn copy_log(slot: &mut Slot, settings: Settings) -> Result<(), DbError> {
         0 => Ok(()),
         _ => Err(DbError::Unavailable("after a failed write the log could not be copied yet".into())),
     }
-}
-
-/// Copies the log into the file, so that the next commit begins it anew. Whoever still reads from the log is not waited
-/// for: the next idle moment will do. The log keeps its length: writing where the file system has blocks already takes a
-/// third less time than making it longer.
-pub(super) fn checkpoint(conn: &Conn, busy: Duration) -> Result<bool, DbError> {
-    conn.allow(Duration::MAX);
-    conn.sqlite.busy_timeout(Duration::ZERO).ok();
-    let unfinished = conn.control_value("PRAGMA wal_checkpoint(RESTART)");
-    conn.sqlite.busy_timeout(busy).ok();
-    Ok(unfinished? == 0)
 }
 
 /// The log's file, which must not grow for good: on a daemon that is never idle, a lock of our own that could not be given
