@@ -4,12 +4,13 @@
 //! answers compare. The linter forbids the global clock and the global randomness everywhere else.
 
 use std::cell::Cell;
-use std::fmt;
+use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
+
+#[cfg(test)]
+pub use self::fixed::FixedClock;
 
 /// Milliseconds since the Unix epoch: the one representation of time inside authd.
 pub type Millis = i64;
@@ -27,12 +28,12 @@ pub fn is_younger(at: Millis, now: Millis, limit: Millis) -> bool {
 }
 
 /// A source of time.
-pub trait Clock: Send + Sync {
+pub trait Clock: Debug + Send + Sync {
     fn now(&self) -> Millis;
 }
 
 /// A source of unpredictable bytes.
-pub trait Random: Send + Sync {
+pub trait Random: Debug + Send + Sync {
     fn fill(&self, bytes: &mut [u8]);
 
     /// The same for what is no secret, such as ids: may be taken from a store.
@@ -42,16 +43,10 @@ pub trait Random: Send + Sync {
 }
 
 /// The clock and the source of randomness. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Env {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-}
-
-impl fmt::Debug for Env {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Env")
-    }
 }
 
 impl Env {
@@ -64,24 +59,14 @@ impl Env {
         Self::new(Arc::new(SystemClock), Arc::new(SystemRandom))
     }
 
-    /// A clock that stands still until it is moved, and a reproducible stream of bytes.
-    pub fn fixed(now: Millis) -> (Self, Arc<FixedClock>) {
-        let clock = Arc::new(FixedClock(AtomicI64::new(now)));
-        (Self::new(clock.clone(), Arc::new(SeededRandom(AtomicU64::new(0)))), clock)
-    }
-
     pub fn now(&self) -> Millis {
         self.clock.now()
-    }
-
-    pub fn fill(&self, bytes: &mut [u8]) {
-        self.random.fill(bytes);
     }
 
     /// `N` unpredictable bytes.
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
-        self.fill(&mut bytes);
+        self.random.fill(&mut bytes);
         bytes
     }
 
@@ -94,6 +79,7 @@ impl Env {
     }
 }
 
+#[derive(Debug)]
 struct SystemClock;
 
 impl Clock for SystemClock {
@@ -104,6 +90,7 @@ impl Clock for SystemClock {
     }
 }
 
+#[derive(Debug)]
 struct SystemRandom;
 
 impl Random for SystemRandom {
@@ -135,30 +122,50 @@ impl Random for SystemRandom {
 /// Random bytes that a thread keeps for ids.
 const ID_STORE: usize = 160;
 
-/// A clock that tests move by hand.
-#[derive(Debug)]
-pub struct FixedClock(AtomicI64);
+/// What tests take instead, so that whole answers compare. Not a part of the daemon: its bytes can be predicted.
+#[cfg(test)]
+mod fixed {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-impl FixedClock {
-    pub fn advance(&self, by: Millis) {
-        self.0.fetch_add(by, Ordering::SeqCst);
+    use sha2::{Digest, Sha256};
+
+    use super::{Clock, Env, Millis, Random};
+
+    impl Env {
+        /// A clock that stands still until it is moved, and a reproducible stream of bytes.
+        pub fn fixed(now: Millis) -> (Self, Arc<FixedClock>) {
+            let clock = Arc::new(FixedClock(AtomicI64::new(now)));
+            (Self::new(clock.clone(), Arc::new(SeededRandom(AtomicU64::new(0)))), clock)
+        }
     }
-}
 
-impl Clock for FixedClock {
-    fn now(&self) -> Millis {
-        self.0.load(Ordering::SeqCst)
+    /// A clock that tests move by hand.
+    #[derive(Debug)]
+    pub struct FixedClock(AtomicI64);
+
+    impl FixedClock {
+        pub fn advance(&self, by: Millis) {
+            self.0.fetch_add(by, Ordering::SeqCst);
+        }
     }
-}
 
-/// SHA-256 of a counter: distinct, reproducible, and evenly spread.
-struct SeededRandom(AtomicU64);
+    impl Clock for FixedClock {
+        fn now(&self) -> Millis {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
 
-impl Random for SeededRandom {
-    fn fill(&self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(32) {
-            let n = self.0.fetch_add(1, Ordering::SeqCst);
-            chunk.copy_from_slice(&Sha256::digest(n.to_be_bytes())[..chunk.len()]);
+    /// SHA-256 of a counter: distinct, reproducible, and evenly spread.
+    #[derive(Debug)]
+    struct SeededRandom(AtomicU64);
+
+    impl Random for SeededRandom {
+        fn fill(&self, bytes: &mut [u8]) {
+            for chunk in bytes.chunks_mut(32) {
+                let n = self.0.fetch_add(1, Ordering::SeqCst);
+                chunk.copy_from_slice(&Sha256::digest(n.to_be_bytes())[..chunk.len()]);
+            }
         }
     }
 }
