@@ -27,7 +27,6 @@ pub fn is_younger(at: Millis, now: Millis, limit: Millis) -> bool {
     (-MINUTE..limit).contains(&(now - at))
 }
 
-/// A source of time.
 pub trait Clock: Debug + Send + Sync {
     fn now(&self) -> Millis;
 }
@@ -36,9 +35,11 @@ pub trait Clock: Debug + Send + Sync {
 pub trait Random: Debug + Send + Sync {
     fn fill(&self, bytes: &mut [u8]);
 
-    /// The same for what is no secret, such as ids: may be taken from a store.
-    fn fill_id(&self, bytes: &mut [u8]) {
-        self.fill(bytes);
+    /// For what is no secret, such as ids: may be taken from a store.
+    fn id_bytes(&self) -> [u8; 10] {
+        let mut bytes = [0; 10];
+        self.fill(&mut bytes);
+        bytes
     }
 }
 
@@ -54,7 +55,6 @@ impl Env {
         Self { clock, random }
     }
 
-    /// The operating system's clock and randomness.
     pub fn real() -> Self {
         Self::new(Arc::new(SystemClock), Arc::new(SystemRandom))
     }
@@ -63,7 +63,6 @@ impl Env {
         self.clock.now()
     }
 
-    /// `N` unpredictable bytes.
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         self.random.fill(&mut bytes);
@@ -73,9 +72,7 @@ impl Env {
     /// A UUIDv7: ids sort by the time they were made (RFC 9562 §5.7).
     pub fn uuid(&self) -> Uuid {
         let millis = u64::try_from(self.now()).unwrap_or_default();
-        let mut random = [0; 10];
-        self.random.fill_id(&mut random);
-        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+        uuid::Builder::from_unix_timestamp_millis(millis, &self.random.id_bytes()).into_uuid()
     }
 }
 
@@ -100,27 +97,21 @@ impl Random for SystemRandom {
         getrandom::fill(bytes).expect("the operating system provides randomness");
     }
 
-    /// One call of the kernel for many ids.
-    fn fill_id(&self, bytes: &mut [u8]) {
+    /// One call of the kernel for 16 ids of this thread.
+    fn id_bytes(&self) -> [u8; 10] {
         thread_local! {
-            static STORE: Cell<([u8; ID_STORE], usize)> = const { Cell::new(([0; ID_STORE], 0)) };
-        }
-        if bytes.len() > ID_STORE {
-            return self.fill(bytes);
+            static STORE: Cell<([[u8; 10]; 16], usize)> = const { Cell::new(([[0; 10]; 16], 0)) };
         }
         let (mut store, mut left) = STORE.get();
-        if left < bytes.len() {
-            self.fill(&mut store);
-            left = ID_STORE;
+        if left == 0 {
+            self.fill(store.as_flattened_mut());
+            left = store.len();
         }
-        left -= bytes.len();
-        bytes.copy_from_slice(&store[left..left + bytes.len()]);
+        left -= 1;
         STORE.set((store, left));
+        store[left]
     }
 }
-
-/// Random bytes that a thread keeps for ids.
-const ID_STORE: usize = 160;
 
 /// What tests take instead, so that whole answers compare. Not a part of the daemon: its bytes can be predicted.
 #[cfg(test)]

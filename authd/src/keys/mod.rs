@@ -212,8 +212,7 @@ impl KeyRing {
     fn insert(&self, purpose: Purpose) -> Result<Statement, KeyError> {
         let id = self.env.uuid().to_string();
         let secret = Zeroizing::new(self.env.bytes::<32>());
-        let mut sealed = Vec::new();
-        seal::seal(&self.root, &root_context(purpose, &id), secret.as_slice(), &self.env, &mut sealed)?;
+        let sealed = seal::seal(&self.root, &root_context(purpose, &id), secret.as_slice(), &self.env)?;
         let row = [id.into(), purpose.name().into(), sealed.into(), self.env.now().into()];
         Ok(Statement::one("insert_key", INSERT, row))
     }
@@ -235,11 +234,8 @@ impl KeyRing {
     pub fn seal(&self, context: &str, plaintext: &[u8]) -> Result<Vec<u8>, KeyError> {
         let keys = self.keys();
         let (id, key) = keys.find(Purpose::Seal, None)?;
-        let mut sealed = Vec::with_capacity(1 + 16 + 12 + plaintext.len() + 16);
-        sealed.push(VERSION);
-        sealed.extend_from_slice(id.as_bytes());
-        seal::seal(key, context.as_bytes(), plaintext, &self.env, &mut sealed)?;
-        Ok(sealed)
+        let sealed = seal::seal(key, context.as_bytes(), plaintext, &self.env)?;
+        Ok([&[VERSION], id.as_bytes().as_slice(), &sealed].concat())
     }
 
     /// What was sealed for this context.

@@ -14,26 +14,17 @@ fn cipher(key: &Secret) -> Result<LessSafeKey, KeyError> {
     UnboundKey::new(&AES_256_GCM, key.as_slice()).map(LessSafeKey::new).map_err(|_| KeyError::Broken)
 }
 
-/// Appends nonce, ciphertext and tag to `out`.
-pub(super) fn seal(
-    key: &Secret,
-    context: &[u8],
-    plaintext: &[u8],
-    env: &Env,
-    out: &mut Vec<u8>,
-) -> Result<(), KeyError> {
+/// Nonce, ciphertext and tag.
+pub(super) fn seal(key: &Secret, context: &[u8], plaintext: &[u8], env: &Env) -> Result<Vec<u8>, KeyError> {
     let nonce = env.bytes::<NONCE_LEN>();
     let mut text = Zeroizing::new(plaintext.to_vec());
     let nonce_of_cipher = Nonce::assume_unique_for_key(nonce);
     let tag = cipher(key)?.seal_in_place_separate_tag(nonce_of_cipher, Aad::from(context), &mut text);
     let tag = tag.map_err(|_| KeyError::Broken)?;
-    out.extend_from_slice(&nonce);
-    out.extend_from_slice(&text);
-    out.extend_from_slice(tag.as_ref());
-    Ok(())
+    Ok([&nonce, text.as_slice(), tag.as_ref()].concat())
 }
 
-/// The plaintext of what [`seal`] appended, if key and context are the same.
+/// The plaintext of what [`seal`] answered, if key and context are the same.
 pub(super) fn open(key: &Secret, context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(KeyError::Broken)?;
     let mut text = Zeroizing::new(text.to_vec());
