@@ -51,7 +51,6 @@ pub const ALLOCATION: usize = 16;
 /// What an entry takes beside its value: key, pointer, the cache's bookkeeping; counters and head of the allocation.
 const SLOT: usize = size_of::<Hash>() + size_of::<Arc<()>>() + 32 + ALLOCATION;
 
-/// A cached value.
 #[derive(Debug)]
 pub struct Entry<T> {
     value: T,
@@ -100,7 +99,6 @@ pub struct CacheTrust {
 pub struct Suspension(Arc<AtomicUsize>);
 
 impl CacheTrust {
-    /// `is_shared`: other nodes share the database.
     pub fn new(is_shared: bool) -> Self {
         Self { is_shared, suspensions: Arc::default() }
     }
@@ -187,7 +185,6 @@ impl<T> Cache<T> {
         Ok(read.await?.map(|value| self.refill(stamp, hash, value)))
     }
 
-    /// Waits for the turn to read a key.
     pub async fn turn(&self, hash: Hash) -> Result<Turn<'_>> {
         // A semaphore that is never closed always gives.
         let turn = async { (self.keys.lock(hash).await, self.reads.acquire().await.ok()) };

@@ -27,7 +27,6 @@ pub struct KeyGuard<'a, K: Eq + Hash> {
 }
 
 impl<K: Clone + Eq + Hash> KeyedMutex<K> {
-    /// Waits until nobody else holds the key.
     pub async fn lock(&self, key: K) -> KeyGuard<'_, K> {
         let lock = self.locks().entry(key.clone()).or_default().clone();
         let mut guard = KeyGuard { owner: self, key, held: None };

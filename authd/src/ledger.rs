@@ -113,7 +113,7 @@ pub trait Subscriber: Send + Sync {
 }
 
 /// What is about to be committed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use]
 pub struct Change {
     batch: Batch,
@@ -128,18 +128,9 @@ pub struct Change {
 impl Change {
     /// A change that the audit log names by its operation. `subject` is what is changed.
     pub fn new(action: &'static str, subject: impl ToString) -> Self {
-        Self {
-            batch: Batch::new(),
-            invalidates: Vec::new(),
-            action,
-            subject: subject.to_string(),
-            detail: Map::new(),
-            requires: Vec::new(),
-            is_self_proving: false,
-        }
+        Self { action, subject: subject.to_string(), ..Self::default() }
     }
 
-    /// What is changed, as the audit log names it.
     pub fn subject(&self) -> &str {
         &self.subject
     }
@@ -234,7 +225,6 @@ pub fn is_overtaken(error: &Error) -> bool {
     error.source.as_ref().is_some_and(|source| source.is::<Overtaken>())
 }
 
-/// One per process.
 #[derive(Debug)]
 pub struct Ledger {
     db: Arc<dyn Db>,

@@ -70,7 +70,6 @@ impl RouteCounts {
 pub struct Metrics {
     registry: Registry,
     requests: Family<[Label; 2], Count>,
-    /// Connections open now.
     pub connections: Gauge,
 }
 

@@ -15,7 +15,6 @@ use crate::env::{Millis, SECOND, is_younger};
 use crate::error::Result;
 use crate::registry::Registry;
 
-/// What this build calls itself.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const HEALTHY: &str = "healthy";

@@ -77,7 +77,6 @@ impl Migration {
         hex::encode(Sha256::digest(self.source(engine)))
     }
 
-    /// The parameters of [`RECORD`].
     pub(super) fn record(&self, engine: Engine, now: Millis) -> [Value; 4] {
         [self.number.into(), self.name.into(), self.hash(engine).into(), now.into()]
     }

@@ -174,7 +174,6 @@ pub type Batch = Vec<Statement>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed(Vec<Outcome>);
 
-/// What a statement of a committed batch did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub name: &'static str,

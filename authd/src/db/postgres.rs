@@ -24,11 +24,9 @@ use crate::env::Millis;
 /// Bounds of the connection to PostgreSQL.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Connections at most.
     pub connections: usize,
     /// How long a caller waits for an answer, everything included.
     pub deadline: Duration,
-    /// The schema.
     pub migrations: &'static [Migration],
 }
 
@@ -52,28 +50,20 @@ const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7163384699739279460)"
 /// statement would commit by itself.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT txid_current()";
 
-/// Whether a transaction ended, and how.
-const SETTLE: &str = "SELECT txid_status($1)";
-
-/// What `txid_status` answers about a number that was not given out yet: `invalid_parameter_value`.
-const FUTURE_TRANSACTION: &str = "(22023)";
-
 /// How long the answer to a COMMIT is waited for. Only a server that stands still takes longer than the deadline.
 const COMMIT_LIMIT: Duration = Duration::from_mins(10);
 
-/// What statements outside of a batch are reported by.
-const MIGRATION: &str = "migration";
+/// What the statements around a batch are reported by.
 const TRANSACTION: &str = "transaction";
 
-/// A PostgreSQL database, its connections made when they are needed.
-pub struct Postgres(Arc<Inner>);
-
-struct Inner {
+/// A PostgreSQL database, its connections made when they are needed. Cheap to clone.
+#[derive(Clone)]
+pub struct Postgres {
     pool: Pool,
     /// Held shared by first tries, exclusively by repetitions.
-    turns: RwLock<()>,
+    turns: Arc<RwLock<()>>,
     /// Half of the connections: commits that a server does not answer leave the others to reads.
-    writes: Semaphore,
+    writes: Arc<Semaphore>,
     settings: Settings,
 }
 
@@ -124,18 +114,16 @@ impl Postgres {
             }))
             .build()
             .map_err(|error| DbError::Defect(error.into()))?;
-        let writes = Semaphore::new(settings.connections.div_ceil(2));
-        let db = Inner { pool, turns: RwLock::new(()), writes, settings };
+        let writes = Arc::new(Semaphore::new(settings.connections.div_ceil(2)));
+        let db = Self { pool, turns: Arc::default(), writes, settings };
         let migrated = tokio::time::timeout(MIGRATION_WAIT + Duration::from_mins(1), db.migrate(now)).await;
         migrated.map_err(|_| DbError::Late("the migration"))??;
-        Ok(Self(Arc::new(db)))
+        Ok(db)
     }
-}
 
-impl Inner {
     /// In one transaction and under a lock that a second process waits for, then finds everything done.
     async fn migrate(&self, now: Millis) -> Result<(), DbError> {
-        let fail = |error: tokio_postgres::Error| failed(&error, MIGRATION);
+        let fail = |error: tokio_postgres::Error| failed(&error, "migration");
         // Not given back to the pool: its time-outs are other ones.
         let client = Object::take(self.pool.get().await.map_err(|error| no_connection(&error))?);
         let begin = format!(
@@ -318,23 +306,23 @@ impl Drop for Connection {
 impl Db for Postgres {
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, DbError>> {
         Box::pin(async move {
-            let answer = tokio::time::timeout(self.0.settings.deadline, self.0.read(&query)).await;
+            let answer = tokio::time::timeout(self.settings.deadline, self.read(&query)).await;
             answer.map_err(|_| DbError::Late("a read"))?
         })
     }
 
     fn submit(&self, batch: Batch) -> BoxFuture<'static, Result<Committed, DbError>> {
-        let inner = self.0.clone();
+        let db = self.clone();
         // A task of its own: dropped in the middle of COMMIT, the end would never be known.
-        let writing = tokio::spawn(async move { inner.write(&batch).await });
+        let writing = tokio::spawn(async move { db.write(&batch).await });
         Box::pin(async move { writing.await.unwrap_or_else(|error| Err(DbError::Defect(error.into()))) })
     }
 
     fn settle(&self, lost: LostCommit) -> BoxFuture<'_, Result<Option<bool>, DbError>> {
         Box::pin(async move {
-            let rows = match self.query(Query::new(SETTLE, [lost.transaction.into()])).await {
-                // Another server took over, and has never seen this transaction.
-                Err(DbError::Defect(source)) if source.to_string().contains(FUTURE_TRANSACTION) => {
+            let rows = match self.query(Query::new("SELECT txid_status($1)", [lost.transaction.into()])).await {
+                // Another server took over, and has not given this number out yet: `invalid_parameter_value`.
+                Err(DbError::Defect(source)) if source.to_string().contains("(22023)") => {
                     return Ok(Some(false));
                 }
                 answer => answer?,
@@ -349,7 +337,7 @@ impl Db for Postgres {
     }
 
     fn deadline(&self) -> Duration {
-        self.0.settings.deadline
+        self.settings.deadline
     }
 
     fn engine(&self) -> &'static str {

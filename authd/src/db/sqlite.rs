@@ -39,7 +39,6 @@ pub struct Settings {
     pub busy: Duration,
     /// The file's largest size in pages of 4 KiB: how a test fills the disk.
     pub max_pages: Option<u32>,
-    /// The schema.
     pub migrations: &'static [Migration],
 }
 
@@ -182,11 +181,10 @@ impl Db for Sqlite {
                 conn.control_value("PRAGMA wal_checkpoint(TRUNCATE)")
             });
             let emptied = tokio::time::timeout(deadline, emptying).await;
-            match emptied.map_err(|_| DbError::Late("emptying the log"))? {
-                Ok(Ok(0)) => Ok(()),
-                Ok(Ok(_)) => Err(DbError::Unavailable("somebody else reads it".into())),
-                Ok(Err(error)) => Err(error),
-                Err(error) => Err(DbError::Unavailable(error.into())),
+            let emptied = emptied.map_err(|_| DbError::Late("emptying the log"))?;
+            match emptied.map_err(|error| DbError::Unavailable(error.into()))?? {
+                0 => Ok(()),
+                _ => Err(DbError::Unavailable("somebody else reads it".into())),
             }
         })
     }

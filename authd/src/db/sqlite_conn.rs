@@ -32,7 +32,6 @@ pub(super) struct Conn {
 pub(super) type Sums = Vec<(&'static str, i64)>;
 
 /// What statements outside of a batch are reported by.
-const QUERY: &str = "query";
 const CONNECTION: &str = "connection";
 const MIGRATION: &str = "migration";
 
@@ -59,9 +58,10 @@ impl Conn {
             return Ok(conn);
         }
         let path = opener.path.display();
-        Err(unavailable(format!(
+        let message = format!(
             "{path} cannot use write-ahead logging (it uses {mode}): the data dir must be on a local file system"
-        )))
+        );
+        Err(DbError::Unavailable(message.into()))
     }
 
     /// The connection, and the mode of its journal.
@@ -117,7 +117,7 @@ impl Conn {
     /// Reads, for at most this long.
     pub(super) fn query(&self, query: &Query, time: Duration) -> Result<Vec<Row>, DbError> {
         self.allow(time);
-        Ok(self.run(QUERY, query.sql, &query.params)?.rows)
+        Ok(self.run("query", query.sql, &query.params)?.rows)
     }
 
     /// Runs the statements in order, each checked against what it expects, inside the caller's transaction. What is
@@ -247,10 +247,6 @@ pub(super) fn code(error: &DbError) -> Option<ErrorCode> {
     source.downcast_ref::<Failure>()?.0.sqlite_error_code()
 }
 
-fn unavailable(message: String) -> DbError {
-    DbError::Unavailable(message.into())
-}
-
 fn elapsed(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
@@ -271,7 +267,7 @@ pub(super) fn make_file(path: &Path) -> Result<(), DbError> {
             made => made.map(drop),
         }
     };
-    make().map_err(|error| unavailable(format!("{}: {error}", path.display())))
+    make().map_err(|error| DbError::Unavailable(format!("{}: {error}", path.display()).into()))
 }
 
 #[cfg(test)]

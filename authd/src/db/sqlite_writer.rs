@@ -30,11 +30,6 @@ impl Write {
     fn is_late(&self) -> bool {
         Instant::now() >= self.begin_by
     }
-
-    fn answer(self, answer: Result<Committed, DbError>) {
-        // Nobody is left to hear it if the caller has gone.
-        self.answer.send(answer).ok();
-    }
 }
 
 /// The life of the writer thread: ends when the database is dropped and all that was queued is answered.
@@ -71,7 +66,8 @@ pub(super) fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Wri
             Ok(answers) => {
                 busy = 0;
                 for (write, answer) in group.into_iter().zip(answers) {
-                    write.answer(answer);
+                    // Nobody is left to hear it if the caller has gone.
+                    write.answer.send(answer).ok();
                 }
                 log.bound(&mut slot, reading);
             }
@@ -97,7 +93,7 @@ pub(super) fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Wri
                 tracing::warn!(%error, batches = group.len(), "a commit failed");
                 let reason = error.to_string();
                 for write in group {
-                    write.answer(Err(DbError::Unavailable(reason.clone().into())));
+                    write.answer.send(Err(DbError::Unavailable(reason.clone().into()))).ok();
                 }
             }
         }
@@ -213,16 +209,16 @@ fn apply(conn: &Conn, write: &Write, sums: &mut Sums) -> Result<Result<Committed
     conn.control("SAVEPOINT batch")?;
     let before = sums.clone();
     let answer = conn.apply(&write.batch, sums);
-    if answer.is_err() {
-        *sums = before;
-    }
     match answer {
         Ok(_) => {}
         Err(error) if error.is_unavailable() => return Err(error),
         Err(_) if conn.sqlite.is_autocommit() => {
             return Err(DbError::Unavailable("SQLite rolled the whole transaction back".into()));
         }
-        Err(_) => conn.control("ROLLBACK TO batch")?,
+        Err(_) => {
+            *sums = before;
+            conn.control("ROLLBACK TO batch")?;
+        }
     }
     conn.control("RELEASE batch")?;
     Ok(answer)

@@ -125,7 +125,6 @@ impl<'a> Cursor<'a> {
         self.opt(Self::string)
     }
 
-    /// An id, stored as text.
     pub fn id<T: FromStr>(&mut self) -> Result<T, DbError> {
         let column = self.column;
         self.text()?.parse().map_err(|_| DbError::shape(column, "an id"))

@@ -39,7 +39,6 @@ impl From<DbError> for EphemeralError {
     }
 }
 
-/// The value of the first row, if there is one.
 fn value(rows: &[Row]) -> Result<Option<Vec<u8>>, EphemeralError> {
     Ok(rows.first().map(|row| row.cursor().bytes().map(<[u8]>::to_vec)).transpose()?)
 }

@@ -32,9 +32,7 @@ const INCREMENT: &str = "local sum = redis.call('INCR', KEYS[1]) \
     if sum == 1 or redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end return sum";
 
 /// [`Ephemeral`] in a Redis server (7, or any that has `GETDEL`) or cluster.
-pub struct RedisEphemeral(Server);
-
-enum Server {
+pub enum RedisEphemeral {
     /// Connects on first use and again after each loss.
     One(ConnectionManager),
     /// Finds its nodes when it is built, so it is built on first use. Follows moved slots by itself from then on.
@@ -57,7 +55,7 @@ impl RedisEphemeral {
             rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         }
         let urls: Vec<&str> = url.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
-        Ok(Self(match urls.as_slice() {
+        Ok(match urls.as_slice() {
             [one] if !one.starts_with("cluster+") => {
                 let config = ConnectionManagerConfig::new()
                     .set_response_timeout(Some(RESPONSE))
@@ -66,21 +64,21 @@ impl RedisEphemeral {
                     .set_min_delay(Duration::from_millis(50))
                     .set_max_delay(Duration::from_millis(500));
                 let client = Client::open(*one).map_err(|error| wrong(&error))?;
-                Server::One(ConnectionManager::new_lazy_with_config(client, config).map_err(|error| wrong(&error))?)
+                Self::One(ConnectionManager::new_lazy_with_config(client, config).map_err(|error| wrong(&error))?)
             }
             nodes => {
                 let nodes = nodes.iter().map(|url| url.strip_prefix("cluster+").unwrap_or(url));
                 let client = ClusterClient::builder(nodes).response_timeout(RESPONSE).connection_timeout(CONNECT);
-                Server::Cluster(Box::new(client.retries(2).build().map_err(|error| wrong(&error))?), OnceCell::new())
+                Self::Cluster(Box::new(client.retries(2).build().map_err(|error| wrong(&error))?), OnceCell::new())
             }
-        }))
+        })
     }
 
     async fn ask<T: FromRedisValue>(&self, command: Cmd) -> Result<T, EphemeralError> {
         let answer = async {
-            match &self.0 {
-                Server::One(manager) => command.query_async(&mut manager.clone()).await,
-                Server::Cluster(client, connection) => {
+            match self {
+                Self::One(manager) => command.query_async(&mut manager.clone()).await,
+                Self::Cluster(client, connection) => {
                     let connection = connection.get_or_try_init(|| client.get_async_connection()).await?;
                     command.query_async(&mut connection.clone()).await
                 }
