@@ -255,8 +255,8 @@ impl Ledger {
         subscribers.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Commits a change of this caller, and forgets what it invalidates before it returns. An answer that could not wait for the outcome is 503; the change may be committed later, and what it invalidates
-    /// is forgotten then.
+    /// Commits a change of this caller, and forgets what it invalidates before it returns. An answer that could not wait
+    /// for the outcome is 503; the change may be committed later, and what it invalidates is forgotten then.
     pub async fn commit(self: &Arc<Self>, call: &Call, change: Change) -> Result<Committed, Refused> {
         let now = self.env.now();
         let mut batch = if change.is_self_proving {
