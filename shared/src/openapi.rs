@@ -31,14 +31,9 @@ impl Described {
 
     fn to_json(&self) -> Value {
         let info = self.info;
-        let mut properties = match self.request.get("properties") {
-            Some(Value::Object(properties)) => properties.clone(),
-            _ => Map::new(),
-        };
-        let required: Vec<&str> = match self.request.get("required") {
-            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
+        let mut properties = self.request.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+        let required = self.request.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let mut required: Vec<&str> = required.iter().filter_map(Value::as_str).collect();
         let mut parameters = Vec::new();
         let mut parameter = |place: &str, name: &str, schema: Value, required: bool| {
             parameters.push(json!({ "name": name, "in": place, "required": required, "schema": schema }));
@@ -59,7 +54,7 @@ impl Described {
             "tags": [info.name.split('.').next().unwrap_or_default()],
         });
         if info.method.has_body() {
-            let required: Vec<&str> = required.into_iter().filter(|name| properties.contains_key(*name)).collect();
+            required.retain(|name| properties.contains_key(*name));
             let optional = required.is_empty();
             let body = json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": info.oauth });
             let media = if info.oauth { "application/x-www-form-urlencoded" } else { "application/json" };

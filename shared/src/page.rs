@@ -5,6 +5,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 /// How many entries of a list to answer: 1 to [`Limit::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(inline, schema_with = "schema", description = ""))]
 pub struct Limit(u32);
 
 impl Limit {
@@ -36,16 +38,6 @@ impl<'de> Deserialize<'de> for Limit {
 }
 
 #[cfg(feature = "openapi")]
-impl schemars::JsonSchema for Limit {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Limit".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 })
-    }
+fn schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "integer", "minimum": 1, "maximum": Limit::MAX, "default": Limit::DEFAULT })
 }

@@ -1,6 +1,7 @@
 //! The one shape of an error: `application/problem+json` (RFC 9457) with a stable code.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// Declares the codes with their HTTP status, gRPC status and title, in one exhaustive table.
 macro_rules! codes {
@@ -86,6 +87,7 @@ codes! {
 }
 
 /// An error as it is sent (RFC 9457).
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Problem {
@@ -101,13 +103,11 @@ pub struct Problem {
     /// The stable code.
     pub error: Code,
     /// Finds this request in the daemon's log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// What is wrong with which field.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<FieldProblem>,
     /// Seconds after which a retry may succeed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
 }
 

@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 /// A secret on its way between two programs. `Serialize` writes it in clear, since the wire is where it belongs;
 /// nothing else does.
 #[derive(Clone, Default)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(inline, with = "String", description = "", extend("format" = "password")))]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -106,21 +108,6 @@ impl<'de> Deserialize<'de> for Secret {
 
         // Not deserialize_string: serde_json would refuse a number by itself, and quote it.
         deserializer.deserialize_any(SecretVisitor)
-    }
-}
-
-#[cfg(feature = "openapi")]
-impl schemars::JsonSchema for Secret {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Secret".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "format": "password" })
     }
 }
 

@@ -3,10 +3,13 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
 /// A moment, in milliseconds since the Unix epoch. In JSON it is RFC 3339 in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "Timestamp", try_from = "String")]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(inline, with = "String", description = "", extend("format" = "date-time")))]
 pub struct Time(i64);
 
 impl Time {
@@ -18,45 +21,27 @@ impl Time {
     pub fn millis(self) -> i64 {
         self.0
     }
+}
 
-    fn timestamp(self) -> Timestamp {
-        Timestamp::from_millisecond(self.0).unwrap_or_default()
+impl From<Time> for Timestamp {
+    fn from(time: Time) -> Self {
+        Self::from_millisecond(time.0).unwrap_or_default()
+    }
+}
+
+impl TryFrom<String> for Time {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let timestamp: Timestamp =
+            text.parse().map_err(|_| "expected a time such as 2027-01-31T12:00:00Z (RFC 3339)")?;
+        Ok(Self(timestamp.as_millisecond()))
     }
 }
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.timestamp().fmt(f)
-    }
-}
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        let timestamp: Timestamp =
-            text.parse().map_err(|_| de::Error::custom("expected a time such as 2027-01-31T12:00:00Z (RFC 3339)"))?;
-        Ok(Self(timestamp.as_millisecond()))
-    }
-}
-
-#[cfg(feature = "openapi")]
-impl schemars::JsonSchema for Time {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Time".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "format": "date-time" })
+        Timestamp::from(*self).fmt(f)
     }
 }
 

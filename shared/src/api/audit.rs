@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use serde_with::skip_serializing_none;
 
 use crate::id::AuditId;
 use crate::op::{Access, Permission, operations};
@@ -13,19 +14,16 @@ operations! {
     ListAudit => "audit.list", Get "/audit", Access::Permission(Permission::AuditRead), 200 AuditList;
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListAudit {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// Only this operation, such as `tokens.revoke`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
     /// Only what was done to this id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
 }
 

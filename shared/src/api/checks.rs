@@ -1,6 +1,7 @@
 //! What services ask about sessions and people: is a session good, what may its user do, and why.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::sessions::Payload;
 use crate::id::{ServiceId, UserId};
@@ -25,40 +26,33 @@ operations! {
 
 /// Asks about a session's token, which comes in the field `token`, in a header `token`, or as the bearer. A service
 /// may send its own token as the bearer beside it: then only its own users are answered.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CheckToken {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
     /// The header `token`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header_token: Option<Secret>,
     /// The header `Authorization: Bearer`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer: Option<Secret>,
     /// The user must have access to this service, by id or name; the answer holds their roles and permissions there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_id: Option<String>,
     /// The token must belong to this user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
 }
 
 /// What a session is good for, or why it is not.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct CheckedToken {
     pub valid: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Payload>,
     /// This very call renewed the session.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewed: Option<bool>,
     /// Epoch seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<SessionFault>,
 }
 
@@ -76,35 +70,29 @@ pub enum SessionFault {
 }
 
 /// As [`CheckToken`], with a service. A service that sends its own token as the bearer need not name itself.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CheckAccess {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
     /// The header `token`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header_token: Option<Secret>,
     /// The header `Authorization: Bearer`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer: Option<Secret>,
     /// An id or a name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_id: Option<String>,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct CheckedAccess {
     pub valid: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<ServiceAccess>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewed: Option<bool>,
     /// Epoch seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<SessionFault>,
 }
 
@@ -170,11 +158,11 @@ pub struct ExplainedPermission {
 }
 
 /// One way by which a person has a permission.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Reason {
     /// The role that has the permission; absent when it was granted directly.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// When the person was given the role, or the permission.
     pub granted_at: Time,

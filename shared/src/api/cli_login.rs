@@ -1,6 +1,7 @@
 //! The browser login that ends in temporary AWS credentials on the developer's machine.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::op::{Access, operations};
 use crate::secret::Secret;
@@ -17,28 +18,22 @@ operations! {
     EndLogin => "cli_login.logout", Post "/auth/cli/logout", Access::SelfProving, 200 EndedLogin;
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StartLogin {
     /// The name of the machine, shown to the person who signs in; at most 128 characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cli_version: Option<String>,
     /// Which identity provider; the default is the only one, or the one named in the configuration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
     /// Which AWS role; the default is the first that the person may use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// base64url(SHA-256(poll secret)), unpadded: 43 characters. Binds the status to who started the login.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_challenge: Option<String>,
     /// Where the caller listens on its own 127.0.0.1 for the release; without it the page shows the release to paste.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loopback_port: Option<u16>,
 }
 
@@ -55,16 +50,15 @@ pub struct StartedLogin {
     pub interval: u64,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoginStatus {
     pub state: String,
     /// The preimage of `poll_challenge`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_secret: Option<Secret>,
     /// The one-time value that the browser brought (loopback) or showed (paste).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Secret>,
 }
 
@@ -115,15 +109,14 @@ pub struct Authorized {
 /// 401 `invalid_token` for a token that authd has not made, 401 `session_ended` for one that was replaced (its reuse ends
 /// the session): sign in again. 403 for a role that the person may not use (any more). 502 and 503, when the provider or
 /// AWS fails, leave the session as it is: try again with the same token.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RenewLogin {
     pub refresh_token: Secret,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// 900 to 43,200; at most what is configured for the role, which is also the default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_seconds: Option<u32>,
 }
 

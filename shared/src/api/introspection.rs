@@ -2,6 +2,7 @@
 //! tokens alike. Requests are forms, errors are OAuth's.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::id::ServiceId;
 use crate::op::{Access, operations};
@@ -16,61 +17,52 @@ operations! {
 
 /// Who holds `tokens.introspect` may ask about every token; a service's own token about the sessions of its users;
 /// everybody about the token they call with.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Introspect {
     pub token: Secret,
     /// Taken and not needed: the form of a token tells what it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_type_hint: Option<String>,
     /// Of a session: the service, by id or name, whose roles and permissions the answer holds. A service's own token
     /// implies it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_id: Option<String>,
 }
 
 /// RFC 7662 §2.2. A token that is not active has nothing but `active`.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Introspection {
     pub active: bool,
     /// Separated by spaces; of a session the permissions in the service that asks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// `api_token` or `session`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_type: Option<String>,
     /// The id of the API token, or of the session's user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
     /// The name of the API token, or of the session's user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// Epoch seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exp: Option<i64>,
     /// Epoch seconds; of a session.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iat: Option<i64>,
     /// authd's public URL.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iss: Option<String>,
     /// The service that `scope` and `roles` are about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aud: Option<ServiceId>,
     /// Of a session: the names of the roles in that service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<String>>,
 }
 
 /// Whoever has a session's token may give it back. An API token is given back by itself, or by whoever holds
 /// `tokens.write`.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Revoke {
     pub token: Secret,
     /// Taken and not needed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_type_hint: Option<String>,
 }
 

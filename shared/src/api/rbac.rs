@@ -5,6 +5,7 @@
 //! an id is asked for, the name does as well.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::Done;
 use super::users::Status;
@@ -103,13 +104,12 @@ by_id! { ShowService DeleteService ShowRole DeleteRole ShowPermission DeletePerm
 /// Declares the requests for a page of everything, oldest first.
 macro_rules! pages {
     ($($name:ident)*) => {$(
+        #[skip_serializing_none]
         #[derive(Clone, Debug, Default, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields)]
         pub struct $name {
-            #[serde(default, skip_serializing_if = "Option::is_none")]
             pub limit: Option<Limit>,
-            #[serde(default, skip_serializing_if = "Option::is_none")]
             pub cursor: Option<String>,
         }
     )*};
@@ -121,14 +121,13 @@ pages! { ListServices ListRoles ListPermissions }
 macro_rules! pages_of {
     ($($name:ident { $($field:ident),* })*) => {$(
         /// The ids may be names.
+        #[skip_serializing_none]
         #[derive(Clone, Debug, Default, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields)]
         pub struct $name {
             $(pub $field: String,)*
-            #[serde(default, skip_serializing_if = "Option::is_none")]
             pub limit: Option<Limit>,
-            #[serde(default, skip_serializing_if = "Option::is_none")]
             pub cursor: Option<String>,
         }
     )*};
@@ -180,6 +179,7 @@ pub struct Service {
     pub updated_at: Time,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -187,23 +187,19 @@ pub struct CreateService {
     /// 1 to 128 characters; unique among the services that are not deleted.
     pub name: String,
     /// At most 1,000 characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UpdateService {
     /// An id or a name.
     pub id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
 }
 
@@ -215,6 +211,7 @@ pub struct ServiceList {
     pub next_cursor: Option<String>,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -222,10 +219,8 @@ pub struct CreateServiceToken {
     /// The service's id or name.
     pub id: String,
     /// How lists call the token; made from the service's name if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Days until it expires, 1 to 36,500; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_days: Option<u32>,
 }
 
@@ -260,25 +255,24 @@ pub struct Role {
     pub updated_at: Time,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateRole {
     /// 1 to 128 characters; unique among the roles that are not deleted.
     pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UpdateRole {
     /// An id or a name.
     pub id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
 }
 
@@ -309,13 +303,13 @@ pub struct CreatePermission {
     pub name: String,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UpdatePermission {
     /// An id or a name.
     pub id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
@@ -328,17 +322,14 @@ pub struct PermissionList {
 }
 
 /// A page of grants. Every filter is an id or a name.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListGrants {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person_id: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_id: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
@@ -351,6 +342,7 @@ pub struct GrantList {
 }
 
 /// What a person was given in a service: exactly one of a role and a permission.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Grant {
@@ -359,10 +351,8 @@ pub struct Grant {
     pub service_id: ServiceId,
     pub service: String,
     /// The role's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// The permission's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permission: Option<String>,
     pub created_at: Time,
 }

@@ -1,6 +1,7 @@
 //! Sessions: who is signed in, and from where.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::id::{ServiceId, SessionId, UserId};
 use crate::op::{Access, Permission, operations};
@@ -32,22 +33,19 @@ operations! {
     EndSession => "sessions.end", Delete "/sessions/{id}", Access::Permission(Permission::SessionsWrite), 200 EndedSession;
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListSessions {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// Ended and expired ones too.
     #[serde(default)]
     pub include_ended: bool,
     /// Only this kind.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<SessionKind>,
     /// Only those of a user of authd, by id or name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
 
@@ -120,6 +118,7 @@ pub struct EndedSession {
 }
 
 /// Signs in. `user` and `pass` are taken as well as `username` and `password`.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -129,7 +128,6 @@ pub struct Login {
     #[serde(alias = "pass")]
     pub password: Secret,
     /// The code of a second factor, for users who have one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub totp: Option<Secret>,
 }
 
@@ -144,19 +142,17 @@ pub struct LoggedIn {
 }
 
 /// Who a session belongs to, and with a service named, what they may do there.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Payload {
     pub user_id: UserId,
     pub username: String,
     pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_id: Option<ServiceId>,
     /// Names, in order.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<String>>,
     /// Names, in order.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Vec<String>>,
 }
 
@@ -172,15 +168,14 @@ pub struct LoggedOut {
     pub status: String,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ShowProfile {
     /// The header `token`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header_token: Option<Secret>,
     /// The header `Authorization: Bearer`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer: Option<Secret>,
 }
 
@@ -203,13 +198,12 @@ pub struct ChangePassword {
     pub new_password: Secret,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListOwnSessions {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
@@ -241,16 +235,15 @@ pub struct EndedSessions {
 pub struct WhoAmI {}
 
 /// Who the daemon takes the caller for.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Identity {
     /// As the audit log names the caller.
     pub caller: String,
     /// The person, when the caller is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<Payload>,
     /// The service, when the caller is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_id: Option<ServiceId>,
     /// What the caller may do on authd itself; `admin` is everything.
     pub permissions: Vec<String>,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use serde_with::skip_serializing_none;
 
 use crate::id::TokenId;
 use crate::op::{Access, Permission, operations};
@@ -32,42 +33,35 @@ operations! {
 }
 
 /// Asks about a token. The answer is always 200.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ValidateToken {
     pub token: Secret,
     /// All of them must be held.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub required_scopes: Option<Vec<String>>,
     /// The address of the service's own client; compared with the token's `cidrs`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_ip: Option<IpAddr>,
     /// Who asks, for the log and the metrics only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_name: Option<String>,
     /// What for, for the log only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action_name: Option<String>,
 }
 
 /// What a token is good for, or why it is not.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Validation {
     pub valid: bool,
     /// Everything the token may do; empty when it is not valid.
     pub scopes: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_id: Option<TokenId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// When it ends, if it does: nobody may believe a remembered answer for longer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<TokenFault>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
@@ -84,6 +78,7 @@ pub enum TokenFault {
 }
 
 /// Asks for a new token. At most one of `ttl_days` and `expires_at`; with neither it does not expire.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -93,19 +88,15 @@ pub struct CreateToken {
     /// 1 to 64 scopes of 1 to 128 characters each (RFC 6749 §3.3).
     pub scopes: Vec<String>,
     /// Days until it expires, 1 to 36,500.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_days: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
     /// Anything the operator wants to keep beside it: at most 4 KiB of JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
     /// The only networks it may be used from; empty is anywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schemars(with = "Vec<String>"))]
     pub cidrs: Vec<IpNet>,
     /// A retry with the same key gets the same answer, secret included; 1 to 255 characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }
 
@@ -122,22 +113,19 @@ pub struct CreatedToken {
 }
 
 /// A page of tokens, newest first.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListTokens {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// Revoked ones too.
     #[serde(default)]
     pub include_revoked: bool,
     /// Only the tokens of exactly this name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Only the tokens that hold this scope.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
 }
 
@@ -185,13 +173,13 @@ pub struct ShowToken {
 }
 
 /// `id` is a token id, or the name of a live token.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RevokeToken {
     pub id: String,
     /// For the list and the audit log; at most 500 characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
@@ -215,6 +203,7 @@ pub struct ExtendToken {
     pub extend_days: u32,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -222,10 +211,8 @@ pub struct RotateToken {
     /// A token id, or the name of a live token.
     pub id: String,
     /// Seconds for which the old secret still works: 0 to 2,592,000 (30 days), default 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_seconds: Option<u32>,
     /// A retry with the same key gets the same answer, secret included; 1 to 255 characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }
 

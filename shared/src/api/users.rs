@@ -1,6 +1,7 @@
 //! Users: the people who sign in. Deleting one frees the name and ends every session; the id stays taken.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::id::UserId;
 use crate::op::{Access, Permission, operations};
@@ -63,6 +64,7 @@ pub enum DocumentType {
 }
 
 /// A user, without anything secret.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct User {
@@ -74,17 +76,15 @@ pub struct User {
     /// Whether a password is set.
     #[serde(default)]
     pub has_password: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person_type: Option<PersonType>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_type: Option<DocumentType>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_number: Option<String>,
     pub created_at: Time,
     pub updated_at: Time,
 }
 
 /// Asks for a new user.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -92,29 +92,22 @@ pub struct CreateUser {
     /// 1 to 128 characters; unique among the users that are not deleted, without regard to case and Unicode form.
     pub username: String,
     /// 8 to 1,024 characters, not one of the commonest. Absent: no login by password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
     /// What to call the person; the user name if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person_type: Option<PersonType>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_type: Option<DocumentType>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_number: Option<String>,
 }
 
 /// A page of users, oldest first.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListUsers {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
@@ -135,25 +128,19 @@ pub struct ShowUser {
 }
 
 /// Changes what is given. A new password or another status than active ends the user's sessions.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UpdateUser {
     /// A user's id or user name.
     pub id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person_type: Option<PersonType>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_type: Option<DocumentType>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_number: Option<String>,
 }
 
@@ -166,13 +153,12 @@ pub struct DeleteUser {
 }
 
 /// A page of names and addresses with failed logins, the latest first.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListLockouts {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// Those that are not locked out at the moment, too.
     #[serde(default)]
@@ -188,6 +174,7 @@ pub struct LockoutList {
 }
 
 /// Failed logins of a name (known or not) or of an address.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Lockout {
@@ -197,7 +184,6 @@ pub struct Lockout {
     pub failures: u32,
     pub last_at: Time,
     /// Until when no login is let through; absent when it is not locked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked_until: Option<Time>,
 }
 
