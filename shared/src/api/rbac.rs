@@ -86,41 +86,40 @@ operations! {
     ListPersonServices => "grants.list_services", Get "/people/{id}/services", Access::Permission(Authd::AccessRead), 200 ServiceList;
 }
 
-/// Declares the requests that say nothing but an id (or a name).
-macro_rules! by_id {
-    ($($name:ident)*) => {$(
-        /// `id` is an id or a name.
+/// Declares the requests that hold nothing but ids.
+macro_rules! by_ids {
+    ($($name:ident { $($field:ident),* })*) => {$(
+        /// The ids may be names.
         #[derive(Clone, Debug, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields)]
         pub struct $name {
-            pub id: String,
+            $(pub $field: String,)*
         }
     )*};
 }
 
-by_id! { ShowService DeleteService ShowRole DeleteRole ShowPermission DeletePermission }
+by_ids! {
+    ShowService { id }
+    DeleteService { id }
+    ShowRole { id }
+    DeleteRole { id }
+    ShowPermission { id }
+    DeletePermission { id }
+    AddRolePermission { role_id, permission_id }
+    RemoveRolePermission { role_id, permission_id }
+    AddServiceRole { service_id, role_id }
+    RemoveServiceRole { service_id, role_id }
+    GrantRole { person_id, service_id, role_id }
+    UngrantRole { person_id, service_id, role_id }
+    GrantPermission { person_id, service_id, permission_id }
+    UngrantPermission { person_id, service_id, permission_id }
+}
 
-/// Declares the requests for a page of everything, oldest first.
+/// Declares the requests for a page of everything, or of what belongs to these ids.
 macro_rules! pages {
-    ($($name:ident)*) => {$(
-        #[skip_serializing_none]
-        #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-        #[serde(deny_unknown_fields)]
-        pub struct $name {
-            pub limit: Option<Limit>,
-            pub cursor: Option<String>,
-        }
-    )*};
-}
-
-pages! { ListServices ListRoles ListPermissions }
-
-/// Declares the requests for a page of what belongs to one thing, oldest first; `id` is an id or a name.
-macro_rules! pages_of {
     ($($name:ident { $($field:ident),* })*) => {$(
-        /// The ids may be names.
+        /// A page, oldest first. The ids may be names.
         #[skip_serializing_none]
         #[derive(Clone, Debug, Default, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
@@ -133,37 +132,16 @@ macro_rules! pages_of {
     )*};
 }
 
-pages_of! {
+pages! {
+    ListServices {}
+    ListRoles {}
+    ListPermissions {}
     ListServiceTokens { id }
     ListRolePermissions { id }
     ListServiceRoles { id }
     ListPersonRoles { id, service_id }
     ListRolePeople { id, role_id }
     ListPersonServices { id }
-}
-
-/// Declares the requests that make or end a relation; every id may be a name.
-macro_rules! relations {
-    ($($add:ident $remove:ident { $($field:ident),* })*) => {$(
-        relations! { @one $add { $($field),* } }
-        relations! { @one $remove { $($field),* } }
-    )*};
-    (@one $name:ident { $($field:ident),* }) => {
-        /// The ids may be names.
-        #[derive(Clone, Debug, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-        #[serde(deny_unknown_fields)]
-        pub struct $name {
-            $(pub $field: String,)*
-        }
-    };
-}
-
-relations! {
-    AddRolePermission RemoveRolePermission { role_id, permission_id }
-    AddServiceRole RemoveServiceRole { service_id, role_id }
-    GrantRole UngrantRole { person_id, service_id, role_id }
-    GrantPermission UngrantPermission { person_id, service_id, permission_id }
 }
 
 /// Something that people use and that asks what they may do.
