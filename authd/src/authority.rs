@@ -7,11 +7,10 @@
 //! `ADMIN_TOKEN`, peers of the admin socket and the daemon itself have no row. The SQL here is over tables of several
 //! modules, the one exception to the rule that each module's SQL stands in its own store.
 
-use shared::id::{ServiceId, SessionId, UserId};
 use shared::op::Permission;
 
 use crate::caller::{AUTHD, Caller};
-use crate::db::{Batch, Statement, Value, split_hash};
+use crate::db::{Batch, Statement, split_hash};
 use crate::env::Millis;
 
 /// The name of every statement of a proof.
@@ -36,11 +35,16 @@ const PERMISSION: &str = "SELECT 1 FROM permissions p WHERE p.live_name IN ($3, 
 pub fn proof(caller: &Caller, permissions: impl IntoIterator<Item = Permission>, now: Millis) -> Batch {
     match caller {
         Caller::Token { hash, .. } => vec![secret(hash, now)],
-        Caller::Service { hash, service, .. } => vec![secret(hash, now), active_service(*service)],
+        Caller::Service { hash, service, .. } => {
+            vec![secret(hash, now), Statement::exists(PROOF, SERVICE, [(*service).into()])]
+        }
         Caller::User { id, session, .. } => {
-            let mut batch = vec![live_session(*id, *session, now)];
-            batch.extend(permissions.into_iter().map(|permission| granted(*id, permission)));
-            batch
+            let session = Statement::exists(PROOF, SESSION, [(*session).into(), (*id).into(), now.into()]);
+            let granted = permissions.into_iter().map(|permission| {
+                let admin = Permission::Admin.as_str().into();
+                Statement::exists(PROOF, PERMISSION, [(*id).into(), AUTHD.into(), permission.as_str().into(), admin])
+            });
+            std::iter::once(session).chain(granted).collect()
         }
         // A device's changes say themselves what must hold of its session.
         Caller::Anonymous | Caller::AdminToken | Caller::Peer { .. } | Caller::Device { .. } | Caller::System => {
@@ -52,18 +56,4 @@ pub fn proof(caller: &Caller, permissions: impl IntoIterator<Item = Permission>,
 fn secret(hash: &[u8; 32], now: Millis) -> Statement {
     let (slot, rest) = split_hash(hash);
     Statement::exists(PROOF, SECRET, [slot, rest, now.into()])
-}
-
-fn active_service(service: ServiceId) -> Statement {
-    Statement::exists(PROOF, SERVICE, [service.into()])
-}
-
-fn live_session(user: UserId, session: SessionId, now: Millis) -> Statement {
-    Statement::exists(PROOF, SESSION, [session.into(), user.into(), now.into()])
-}
-
-fn granted(user: UserId, permission: Permission) -> Statement {
-    let names: [Value; 2] = [permission.as_str().into(), Permission::Admin.as_str().into()];
-    let [name, admin] = names;
-    Statement::exists(PROOF, PERMISSION, [user.into(), AUTHD.to_string().into(), name, admin])
 }
