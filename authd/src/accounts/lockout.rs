@@ -11,7 +11,7 @@ use shared::api::users::{ClearLockout, ListLockouts, LockoutList};
 use shared::op::Operation;
 use shared::problem::Code;
 
-use super::{Accounts, Config, attempts};
+use super::{Accounts, Config, store};
 use crate::base::Base;
 use crate::call::Call;
 use crate::db::{Expect, Statement};
@@ -30,7 +30,7 @@ const FOREVER: Millis = 253_402_300_799_000;
 const KEPT: Millis = 30 * DAY;
 
 /// For the sweep: the statement takes the moment and how many at most.
-pub const SWEEP_ATTEMPTS: (&str, Millis) = (attempts::SWEEP, KEPT);
+pub const SWEEP_ATTEMPTS: (&str, Millis) = (store::SWEEP, KEPT);
 
 /// One attempt: whom it is about.
 #[derive(Debug)]
@@ -57,18 +57,18 @@ impl LoginAttempt {
         let lock = Millis::from(limits.lock_seconds) * SECOND;
         let mut batch = Vec::with_capacity(2);
         if let Some(address) = &self.address {
-            batch.push(attempts::count_address(address, now, limits.max_failures_per_address, lock));
+            batch.push(store::count_address(address, now, limits.max_failures_per_address, lock));
         }
         let address = self.address.as_deref().unwrap_or_default();
         let forever = (MAX_FAILURES, FOREVER);
-        batch.push(attempts::count_name(&self.name, address, now, limits.max_failures, lock, forever));
+        batch.push(store::count_name(&self.name, address, now, limits.max_failures, lock, forever));
         let committed = base.db.commit(batch).await?;
-        if let Some((false, until)) = attempts::read_count(&committed, attempts::ADDRESS)? {
+        if let Some((false, until)) = store::read_count(&committed, store::ADDRESS)? {
             let seconds = u64::try_from((until - now).div_euclid(SECOND) + 1).unwrap_or(1);
             let detail = format!("too many failed logins from this address; try again in {} min", seconds.div_ceil(60));
             return Err(Error::new(Code::RateLimited, detail).retry_after(seconds));
         }
-        let counted = attempts::read_count(&committed, attempts::NAME)?;
+        let counted = store::read_count(&committed, store::NAME)?;
         let (is_open, _) = counted.ok_or_else(|| Error::internal("a counted attempt has no row"))?;
         Ok(is_open)
     }
@@ -76,39 +76,39 @@ impl LoginAttempt {
     /// What a good login takes back: all of its name, and its own of its address, since one account must not wash away
     /// guesses at others.
     pub fn forgive(&self) -> Vec<Statement> {
-        let mut batch = vec![attempts::clear(&self.name)];
-        batch.extend(self.address.as_deref().map(attempts::take_back));
+        let mut batch = vec![store::clear(&self.name)];
+        batch.extend(self.address.as_deref().map(store::take_back));
         batch
     }
 
     /// What an attempt takes back at which no password was tried.
     pub fn take_back(&self) -> Vec<Statement> {
         let keys = std::iter::once(&self.name).chain(&self.address);
-        keys.map(|key| attempts::take_back(key)).collect()
+        keys.map(|key| store::take_back(key)).collect()
     }
 }
 
 impl Accounts {
     pub(super) async fn list_lockouts(&self, _: Call, op: ListLockouts) -> Result<LockoutList> {
         let page = Page::new(op.cursor.as_deref(), op.limit)?;
-        let lockouts = attempts::list(self.base.db.as_ref(), &page, op.all, self.base.now()).await?;
+        let lockouts = store::list(self.base.db.as_ref(), &page, op.all, self.base.now()).await?;
         let (lockouts, next_cursor) = page.cut(lockouts, |lockout| lockout.id.clone());
         Ok(LockoutList { lockouts, next_cursor })
     }
 
     pub(super) async fn clear_lockout(&self, call: Call, op: ClearLockout) -> Result<Done> {
         let key = match op.id.split_once(':') {
-            Some(("name", name)) => format!("name:{}", names::fold(name)),
-            Some(("address", address)) => match address.parse::<IpAddr>() {
-                Ok(address) => format!("address:{}", network::of(address)),
-                Err(_) => return Err(Error::field("id", "expected name:NAME or address:ADDRESS")),
-            },
-            _ => return Err(Error::field("id", "expected name:NAME or address:ADDRESS")),
+            Some(("name", name)) => Some(format!("name:{}", names::fold(name))),
+            Some(("address", address)) => {
+                address.parse().ok().map(|address| format!("address:{}", network::of(address)))
+            }
+            _ => None,
         };
-        let cleared = Statement { expect: Expect::Rows(1), ..attempts::clear(&key) };
+        let key = key.ok_or_else(|| Error::field("id", "expected name:NAME or address:ADDRESS"))?;
+        let cleared = Statement { expect: Expect::Rows(1), ..store::clear(&key) };
         match self.base.ledger.commit(&call, Change::new(ClearLockout::INFO.name, &key).with([cleared])).await {
             Ok(_) => Ok(Done::default()),
-            Err(Refused::ExpectationFailed(attempts::CLEARED)) => Err(Error::not_found("lock-out")),
+            Err(Refused::ExpectationFailed(store::CLEARED)) => Err(Error::not_found("lock-out")),
             Err(refused) => Err(refused.into()),
         }
     }

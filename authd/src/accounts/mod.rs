@@ -3,10 +3,10 @@
 //! Invariants: every sign-in that fails looks and takes the same; attempts are counted before anything is hashed; what
 //! ends a user's access ends their sessions in the same commit.
 
-pub(crate) mod attempts;
 mod lockout;
 mod model;
 mod sign_in;
+pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 mod users;

@@ -39,10 +39,7 @@ impl Accounts {
         let attempt = LoginAttempt::new(&folded, call.address);
         let is_open = attempt.count(&self.base, &self.config).await?;
         let stored = person.as_ref().and_then(|person| person.password_hash.as_deref());
-        let verified = match self.users.verify(stored, &op.password).await {
-            Ok(verified) => verified,
-            Err(error) => return Err(self.untried(&attempt, error).await),
-        };
+        let verified = self.tried(&attempt, self.users.verify(stored, &op.password).await).await?;
         let person = match (person, verified) {
             (Some(person), Verified::Yes { outdated }) if is_open && person.is_active => {
                 if outdated && let Err(error) = self.upgrade(&person, &op.password).await {
@@ -94,8 +91,11 @@ impl Accounts {
     }
 
     /// Takes an attempt back that came to no answer: who met a storm of logins is not locked out for it.
-    async fn untried(&self, attempt: &LoginAttempt, error: Error) -> Error {
-        self.base.db.commit(attempt.take_back()).await.err().map_or(error, Error::from)
+    async fn tried<T>(&self, attempt: &LoginAttempt, answer: Result<T>) -> Result<T> {
+        if answer.is_err() {
+            self.base.db.commit(attempt.take_back()).await?;
+        }
+        answer
     }
 
     /// The one answer to every login that is not accepted, after the audit log has it.
@@ -132,19 +132,14 @@ impl Accounts {
         }
         let attempt = LoginAttempt::new(&folded, call.address);
         let is_open = attempt.count(&self.base, &self.config).await?;
-        let verified = match self.users.verify(person.password_hash.as_deref(), &op.password).await {
-            Ok(verified) => verified,
-            Err(error) => return Err(self.untried(&attempt, error).await),
-        };
+        let verified = self.users.verify(person.password_hash.as_deref(), &op.password).await;
+        let verified = self.tried(&attempt, verified).await?;
         if !is_open || verified == Verified::No {
             let subject = user.to_string();
             self.base.ledger.refuse(&call, ChangePassword::INFO.name, Some(&subject), "refused", []).await?;
             return Err(Error::field("password", "this is not your password"));
         }
-        let hash = match self.users.hash(&op.new_password).await {
-            Ok(hash) => hash,
-            Err(error) => return Err(self.untried(&attempt, error).await),
-        };
+        let hash = self.tried(&attempt, self.users.hash(&op.new_password).await).await?;
         let now = self.base.now();
         let change = Change::new(ChangePassword::INFO.name, user)
             .with([users::set_password(&person, hash, now)])

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shared::id::{SessionId, UserId};
 
 use super::PASSWORD;
-use crate::accounts::attempts;
+use crate::accounts;
 use crate::caller::{Caller, Permissions};
 use crate::db::{Db, Query, Row, Statement};
 use crate::env::HOUR;
@@ -233,7 +233,7 @@ impl Made {
         }
         must("tokens.create", json!({ "name": "ci", "scopes": ["read"], "ttl_days": 9 })).await;
         let service_token = must("services.create_token", json!({ "id": "shop" })).await;
-        let failed = attempts::count_name("name:mallory", "", app.env.now(), 9, HOUR, (99, HOUR));
+        let failed = accounts::store::count_name("name:mallory", "", app.env.now(), 9, HOUR, (99, HOUR));
         app.base.db.commit(vec![failed]).await.unwrap();
         let mut made = Self {
             app,
