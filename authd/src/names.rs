@@ -1,5 +1,7 @@
 //! Names that people type, as [`shared::names`] has them, with the errors of this daemon.
 
+use std::fmt::Write as _;
+
 pub use shared::names::{MAX, fold};
 use shared::problem::Code;
 
@@ -22,10 +24,8 @@ pub fn encode(name: &str, out: &mut String) {
         if matches!(byte, 0x21 | 0x23 | 0x24 | 0x26..=0x5b | 0x5d..=0x7e) {
             out.push(char::from(byte));
         } else {
-            const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-            out.push('%');
-            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            out.push(char::from(DIGITS[usize::from(byte & 15)]));
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
         }
     }
 }
