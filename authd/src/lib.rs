@@ -17,6 +17,7 @@ pub mod cli_login;
 pub mod config;
 pub mod daemon;
 pub mod db;
+pub mod entities;
 pub mod env;
 pub mod ephemeral;
 pub mod error;

@@ -7,6 +7,9 @@ use shared::page::Limit;
 use crate::db::Value;
 use crate::error::{Error, Result};
 
+/// The entries of a page, and the cursor of the next one if there is more.
+pub type Listed<T> = (Vec<T>, Option<String>);
+
 /// Which part of a list is asked for.
 #[derive(Debug)]
 pub struct Page<Cursor> {
@@ -29,8 +32,8 @@ impl<Cursor> Page<Cursor> {
         Value::Int(i64::try_from(self.limit + 1).unwrap_or(i64::MAX))
     }
 
-    /// The page, and the cursor of the next one if there is more.
-    pub fn cut<T, C: ToString>(&self, mut entries: Vec<T>, cursor: impl Fn(&T) -> C) -> (Vec<T>, Option<String>) {
+    /// Leaves out the row that is read only to know whether there is more.
+    pub fn cut<T, C: ToString>(&self, mut entries: Vec<T>, cursor: impl Fn(&T) -> C) -> Listed<T> {
         let next = (entries.len() > self.limit).then(|| cursor(&entries[self.limit - 1]).to_string());
         entries.truncate(self.limit);
         (entries, next)

@@ -26,6 +26,7 @@ const FLOORS: &[&str] = &[
     "ledger",
     "authority",
     "metrics keys",
+    "entities",
     "ephemeral page cache",
     "db keyed_mutex",
     "names",

@@ -10,14 +10,14 @@ use shared::time::Time;
 
 use super::{Accounts, model};
 use crate::call::Call;
+use crate::entities;
 use crate::error::Result;
 use crate::ledger::{Change, Invalidation};
 use crate::names;
-use crate::page::Page;
-use crate::rbac::store::relations;
-use crate::rbac::{self, Guard, renamed, returned};
+use crate::rbac::store::relations::delete_with_relations;
+use crate::rbac::{self, Guard};
 use crate::sessions;
-use crate::users::store::{self, Changes, Password};
+use crate::users::store::{self, Password};
 
 impl Accounts {
     pub(super) async fn create_user(&self, call: Call, op: CreateUser) -> Result<User> {
@@ -41,16 +41,14 @@ impl Accounts {
             updated_at: now,
         };
         let change = Change::new(CreateUser::INFO.name, user.id)
-            .with([store::insert(&user, &folded, password.as_ref())])
+            .with([store::insert(&user, password.as_ref())])
             .detail([("username", Some(json!(user.username))), ("status", Some(json!(user.status)))]);
-        self.rbac.write(&call, change, store::NAME, &user.username).await?;
+        self.rbac.write::<User>(&call, change, &user.username).await?;
         Ok(user)
     }
 
     pub(super) async fn list_users(&self, _: Call, op: ListUsers) -> Result<UserList> {
-        let page = Page::new(op.cursor.as_deref(), op.limit)?;
-        let users = store::list(self.base.db.as_ref(), &page).await?;
-        let (users, next_cursor) = page.cut(users, |user| user.id);
+        let (users, next_cursor) = entities::list(self.base.db.as_ref(), op.cursor.as_deref(), op.limit).await?;
         Ok(UserList { users, next_cursor })
     }
 
@@ -59,33 +57,23 @@ impl Accounts {
     }
 
     pub(super) async fn update_user(&self, call: Call, op: UpdateUser) -> Result<User> {
-        let mut folded = String::new();
-        let username = renamed("username", op.username.as_deref(), &mut folded)?;
+        op.username.as_deref().map(|name| names::check("username", name)).transpose()?;
         check_texts(op.name.as_deref(), op.document_number.as_deref())?;
         let user = self.users.find(&op.id).await?;
         let password = match &op.password {
             Some(password) => {
-                let username = username.map_or(user.username.as_str(), |(name, _)| name);
+                let username = op.username.as_ref().unwrap_or(&user.username);
                 Some(self.new_password(password, &names::fold(username)).await?)
             }
             None => None,
         };
         let mut guard = None;
-        if username.is_some() || password.is_some() || op.status.is_some() {
+        if op.username.is_some() || password.is_some() || op.status.is_some() {
             // Whoever sets the password of somebody mightier, or takes over their name, is as mighty.
             let guard = guard.insert(Guard::new(self.base.db.as_ref(), &call.caller).await?);
             guard.check_held(rbac::store::on_authd(self.base.db.as_ref(), user.id).await?)?;
         }
         let now = self.base.now();
-        let changes = Changes {
-            username,
-            name: op.name.as_deref(),
-            status: op.status,
-            password: password.as_ref(),
-            person_type: op.person_type,
-            document_type: op.document_type,
-            document_number: op.document_number.as_deref(),
-        };
         let reason = match (op.status, &password) {
             (Some(Status::Inactive), _) => Some("user_deactivated"),
             (_, Some(_)) => Some("password_set"),
@@ -101,21 +89,20 @@ impl Accounts {
             ("document_number", op.document_number.is_some()),
         ]);
         let change = Change::new(UpdateUser::INFO.name, user.id)
-            .with([store::update(user.id, &changes, now)])
+            .with([store::update(user.id, &op, password.as_ref(), now)])
             .with(end_sessions)
             // Cached sessions hold the names.
-            .invalidates(Invalidation::sessions(user.id));
-        let change = change.detail([
-            ("username", Some(json!(op.username.as_ref().unwrap_or(&user.username)))),
-            ("status", op.status.map(|status| json!(status))),
-            ("fields", Some(fields)),
-        ]);
+            .invalidates(Invalidation::sessions(user.id))
+            .detail([
+                ("username", Some(json!(op.username.as_ref().unwrap_or(&user.username)))),
+                ("status", op.status.map(|status| json!(status))),
+                ("fields", Some(fields)),
+            ]);
         let change = match guard {
             Some(guard) => guard.guard(change),
             None => change,
         };
-        let committed = self.rbac.write(&call, change, store::NAME, op.username.as_deref().unwrap_or_default()).await?;
-        returned(&committed, store::NAME, store::read)
+        self.rbac.update(&call, change, op.username.as_deref()).await
     }
 
     pub(super) async fn delete_user(&self, call: Call, op: DeleteUser) -> Result<Done> {
@@ -124,12 +111,12 @@ impl Accounts {
         guard.check_held(rbac::store::on_authd(self.base.db.as_ref(), user.id).await?)?;
         let now = self.base.now();
         let change = Change::new(DeleteUser::INFO.name, user.id)
-            .with([store::delete(user.id, now), store::forget_password(user.id)])
-            .with(relations::delete_of_user(user.id))
+            .with(delete_with_relations::<User>(user.id, now))
+            .with([store::forget_password(user.id)])
             .with([sessions::store::end_all(user.id, None, "user_deleted", now)])
             .invalidates(Invalidation::sessions(user.id))
             .detail([("username", Some(json!(user.username)))]);
-        self.rbac.write(&call, guard.guard(change), store::NAME, "").await?;
+        self.rbac.write::<User>(&call, guard.guard(change), "").await?;
         Ok(Done::default())
     }
 

@@ -23,7 +23,6 @@ use crate::error::Error;
 pub mod migrate;
 #[cfg(test)]
 mod migrate_tests;
-pub mod named;
 pub mod postgres;
 #[cfg(test)]
 mod postgres_tests;

@@ -1,40 +1,35 @@
 //! Why a person has a permission in a service, or why not.
 
 use shared::api::checks::{ExplainPermission, ExplainedPermission, Reason};
-use shared::api::users::Status;
+use shared::api::rbac::{Permission, Service};
+use shared::api::users::{Status, User};
 use shared::id::{PermissionId, UserId};
 use shared::op::Permission as Authd;
 use shared::time::Time;
 use uuid::Uuid;
 
 use super::store::grants::{self, GivenRole};
-use super::store::{permissions, services};
 use super::{AUTHD, Rbac};
 use crate::call::Call;
+use crate::entities::{self, Entity};
+use crate::env::Millis;
 use crate::error::Result;
-use crate::users::store as users;
 
 impl Rbac {
     /// The answer itself is the one that every check gives; ways and obstacles are looked up beside it.
     pub(super) async fn explain_permission(&self, _: Call, op: ExplainPermission) -> Result<ExplainedPermission> {
         let db = self.base.db.as_ref();
-        let mut obstacles = Vec::new();
-        let person = users::find(db, &op.person_id).await?;
-        if person.is_none() {
-            obstacles.push(format!("there is no user {:?}", op.person_id));
-        }
-        let service = services::find(db, &op.service_id).await?;
-        if service.is_none() {
-            obstacles.push(format!("there is no service {:?}", op.service_id));
-        }
+        let person: Option<User> = entities::find(db, &op.person_id).await?;
+        let service: Option<Service> = entities::find(db, &op.service_id).await?;
         // Checks know permissions by name alone, so an id is none.
-        let permission = match Uuid::try_parse(&op.permission_name) {
+        let permission: Option<Permission> = match Uuid::try_parse(&op.permission_name) {
             Ok(_) => None,
-            Err(_) => permissions::find(db, &op.permission_name).await?,
+            Err(_) => entities::find(db, &op.permission_name).await?,
         };
-        if permission.is_none() {
-            obstacles.push(format!("there is no permission {:?}", op.permission_name));
-        }
+        let mut obstacles = Vec::new();
+        obstacles.extend(missing(person.as_ref(), &op.person_id));
+        obstacles.extend(missing(service.as_ref(), &op.service_id));
+        obstacles.extend(missing(permission.as_ref(), &op.permission_name));
         let (Some(person), Some(service)) = (person, service) else {
             return Ok(ExplainedPermission { has_permission: false, because: Vec::new(), obstacles });
         };
@@ -47,21 +42,12 @@ impl Rbac {
             obstacles.push(format!("the service {:?} is not active", service.name));
         }
         let both_active = person.status == Status::Active && service.status == Status::Active;
-        let mut because = Vec::new();
         let permission_id = permission.as_ref().map_or(PermissionId(Uuid::nil()), |permission| permission.id);
         let permission_name = permission.map_or(op.permission_name, |permission| permission.name);
         let direct = grants::find_direct(db, person.id, service.id, permission_id).await?;
-        if let Some(at) = direct {
-            because.push(Reason { role: None, granted_at: Time::from_millis(at) });
-        }
         let given = grants::list_given_roles(db, person.id, service.id, permission_id).await?;
-        for role in &given {
-            let faults = faults(role, &service.name, &permission_name);
-            if faults.is_empty() {
-                because.push(Reason { role: Some(role.name.clone()), granted_at: Time::from_millis(role.granted_at) });
-            }
-            obstacles.extend(faults);
-        }
+        let mut because = reasons(direct, &given);
+        obstacles.extend(given.iter().flat_map(|role| faults(role, &service.name, &permission_name)));
         if direct.is_none() && given.is_empty() {
             obstacles.push(format!(
                 "{:?} was given nothing that gives it in the service {:?}",
@@ -91,18 +77,24 @@ impl Rbac {
     /// On authd, `admin` is every permission: the ways by which a person has it.
     async fn ways_of_admin(&self, person: UserId) -> Result<Vec<Reason>> {
         let db = self.base.db.as_ref();
-        let Some(admin) = permissions::find(db, Authd::Admin.as_str()).await? else { return Ok(Vec::new()) };
+        let Some(admin) = entities::find::<Permission>(db, Authd::Admin.as_str()).await? else { return Ok(Vec::new()) };
         let direct = grants::find_direct(db, person, AUTHD, admin.id).await?;
         let given = grants::list_given_roles(db, person, AUTHD, admin.id).await?;
-        let working = given.iter().filter(|role| role.has_permission && role.is_active && role.counts);
-        let by_role = working
-            .map(|role| Reason { role: Some(role.name.clone()), granted_at: Time::from_millis(role.granted_at) });
-        Ok(direct
-            .map(|at| Reason { role: None, granted_at: Time::from_millis(at) })
-            .into_iter()
-            .chain(by_role)
-            .collect())
+        Ok(reasons(direct, &given))
     }
+}
+
+/// What a request names and there is none of.
+fn missing<T: Entity>(found: Option<&T>, name: &str) -> Option<String> {
+    found.is_none().then(|| format!("there is no {} {name:?}", T::KIND))
+}
+
+/// The ways that work: the permission itself, given at this time, and the roles without [`faults`].
+fn reasons(direct: Option<Millis>, given: &[GivenRole]) -> Vec<Reason> {
+    let working = given.iter().filter(|role| role.has_permission && role.is_active && role.counts);
+    let by_role = working.map(|role| (Some(role.name.clone()), role.granted_at));
+    let ways = direct.map(|at| (None, at)).into_iter().chain(by_role);
+    ways.map(|(role, at)| Reason { role, granted_at: Time::from_millis(at) }).collect()
 }
 
 /// Why a role that was given does not give the permission.

@@ -23,7 +23,6 @@ use uuid::Uuid;
 
 pub use self::access::{Access, Named, Service};
 pub use self::change::Guard;
-pub use self::ops::{renamed, returned};
 pub use self::seed::seed;
 use crate::base::Base;
 use crate::cache::{ALLOCATION, Cache};

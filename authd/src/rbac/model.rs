@@ -25,7 +25,7 @@ pub fn is_authd_permission(name: &str) -> bool {
 }
 
 /// What authd stands on stays as it is.
-pub fn built_in(what: &str) -> Error {
+pub fn built_in(what: impl std::fmt::Display) -> Error {
     Error::new(Code::Conflict, format!("{what} is built in: it cannot be renamed, deactivated or deleted"))
 }
 

@@ -12,7 +12,8 @@ use shared::id::UserId;
 use shared::secret::Secret;
 
 use crate::base::Base;
-use crate::error::{Error, Result};
+use crate::entities;
+use crate::error::Result;
 use crate::passwords::{self, Passwords, Verified};
 
 /// Users.
@@ -29,7 +30,7 @@ impl Users {
 
     /// A user who is not deleted, by id or name.
     pub async fn find(&self, id_or_name: &str) -> Result<User> {
-        store::find(self.base.db.as_ref(), id_or_name).await?.ok_or_else(|| Error::not_found("user"))
+        entities::stored(self.base.db.as_ref(), id_or_name).await
     }
 
     /// A user's id, from the id itself or the name of a user who is not deleted.

@@ -1,26 +1,14 @@
 //! The SQL of users.
 
-use shared::api::users::{DocumentType, PersonType, Status, User};
+use shared::api::users::{DocumentType, PersonType, Status, UpdateUser, User};
 use shared::id::UserId;
 use shared::time::Time;
 
-use uuid::Uuid;
-
-use crate::db::named::named;
 use crate::db::{Db, Query, Row, Statement};
+use crate::entities::{Entity, Sql, sql};
 use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::names;
-use crate::page::Page;
-
-named!(
-    "user",
-    "users",
-    "id, username, name, status, CASE WHEN password_hash IS NULL THEN 0 ELSE 1 END, person_type, document_type, \
-     document_number, created_at, updated_at",
-    User,
-    UserId
-);
 
 const INSERT: &str = "INSERT INTO users (id, username, live_name, name, status, password_hash, password_changed_at, \
        person_type, document_type, document_number, created_at, updated_at) \
@@ -36,104 +24,51 @@ const UPDATE: &str = "UPDATE users SET username = COALESCE($2, username), live_n
      RETURNING id, username, name, status, CASE WHEN password_hash IS NULL THEN 0 ELSE 1 END, person_type, \
        document_type, document_number, created_at, updated_at";
 const FORGET_PASSWORD: &str = "UPDATE users SET password_hash = NULL WHERE id = $1";
-/// A new password, hashed, and when it was set.
-#[derive(Debug)]
-pub struct Password {
-    pub hash: String,
-    pub set_at: Millis,
-}
 
-/// What changes of a user; what is absent stays.
-#[derive(Debug, Default)]
-pub struct Changes<'a> {
-    /// With its folded form.
-    pub username: Option<(&'a str, &'a str)>,
-    pub name: Option<&'a str>,
-    pub status: Option<Status>,
-    pub password: Option<&'a Password>,
-    pub person_type: Option<PersonType>,
-    pub document_type: Option<DocumentType>,
-    pub document_number: Option<&'a str>,
-}
+impl Entity for User {
+    type Id = UserId;
 
-/// Duplicate when the name is taken.
-pub fn insert(user: &User, folded: &str, password: Option<&Password>) -> Statement {
-    Statement::one(
-        NAME,
-        INSERT,
-        [
-            user.id.into(),
-            user.username.as_str().into(),
-            folded.into(),
-            user.name.as_str().into(),
-            user.status.as_str().into(),
-            password.map(|password| password.hash.as_str()).into(),
-            password.map(|password| password.set_at).into(),
-            user.person_type.map(person_type).into(),
-            user.document_type.map(document_type).into(),
-            user.document_number.as_deref().into(),
-            user.created_at.millis().into(),
-        ],
-    )
-}
+    const KIND: &'static str = "user";
+    const SQL: Sql = sql!(
+        "users",
+        "id, username, name, status, CASE WHEN password_hash IS NULL THEN 0 ELSE 1 END, person_type, document_type, \
+         document_number, created_at, updated_at"
+    );
 
-/// Returns the user as they are now, for [`read`]. Fails when there is none, duplicate when the name is taken.
-pub fn update(user: UserId, changes: &Changes<'_>, now: Millis) -> Statement {
-    let (username, folded) = changes.username.unzip();
-    Statement::one(
-        NAME,
-        UPDATE,
-        [
-            user.into(),
-            username.into(),
-            folded.into(),
-            changes.name.into(),
-            changes.status.map(Status::as_str).into(),
-            changes.password.map(|password| password.hash.as_str()).into(),
-            changes.password.map_or(-1, |password| password.set_at).into(),
-            changes.person_type.map(person_type).into(),
-            changes.document_type.map(document_type).into(),
-            changes.document_number.into(),
-            now.into(),
-        ],
-    )
-}
+    fn id(&self) -> UserId {
+        self.id
+    }
 
-/// Of a deleted user nothing is kept that a thief could try guesses on.
-pub fn forget_password(user: UserId) -> Statement {
-    Statement::one("forget_password", FORGET_PASSWORD, [user.into()])
-}
-
-pub fn read(row: &Row) -> Result<User> {
-    let mut row = row.cursor();
-    Ok(User {
-        id: row.id()?,
-        username: row.string()?,
-        name: row.string()?,
-        status: status(row.text()?),
-        has_password: row.bool()?,
-        person_type: match row.opt_text()? {
-            None => None,
-            Some("N") => Some(PersonType::N),
-            Some("J") => Some(PersonType::J),
-            Some(other) => return Err(Error::internal(format!("person_type {other}"))),
-        },
-        document_type: match row.opt_text()? {
-            None => None,
-            Some("DNI") => Some(DocumentType::Dni),
-            Some("CE") => Some(DocumentType::Ce),
-            Some("RUC") => Some(DocumentType::Ruc),
-            Some(other) => return Err(Error::internal(format!("document_type {other}"))),
-        },
-        document_number: row.opt_string()?,
-        created_at: Time::from_millis(row.int()?),
-        updated_at: Time::from_millis(row.int()?),
-    })
+    fn read(row: &Row) -> Result<Self> {
+        let mut row = row.cursor();
+        let documents = [DocumentType::Dni, DocumentType::Ce, DocumentType::Ruc];
+        Ok(Self {
+            id: row.id()?,
+            username: row.string()?,
+            name: row.string()?,
+            status: status(row.text()?),
+            has_password: row.bool()?,
+            person_type: row
+                .opt_text()?
+                .map(|text| one_of([PersonType::N, PersonType::J], person_type, text))
+                .transpose()?,
+            document_type: row.opt_text()?.map(|text| one_of(documents, document_type, text)).transpose()?,
+            document_number: row.opt_string()?,
+            created_at: Time::from_millis(row.int()?),
+            updated_at: Time::from_millis(row.int()?),
+        })
+    }
 }
 
 /// From what is stored.
 pub fn status(text: &str) -> Status {
     if text == Status::Active.as_str() { Status::Active } else { Status::Inactive }
+}
+
+/// The one of these that is stored as this text.
+fn one_of<T: Copy, const N: usize>(all: [T; N], to_text: fn(T) -> &'static str, text: &str) -> Result<T> {
+    let found = all.into_iter().find(|one| to_text(*one) == text);
+    found.ok_or_else(|| Error::internal(format!("a user's row has {text}")))
 }
 
 fn person_type(kind: PersonType) -> &'static str {
@@ -149,6 +84,62 @@ fn document_type(kind: DocumentType) -> &'static str {
         DocumentType::Ce => "CE",
         DocumentType::Ruc => "RUC",
     }
+}
+
+/// A new password, hashed, and when it was set.
+#[derive(Debug)]
+pub struct Password {
+    pub hash: String,
+    pub set_at: Millis,
+}
+
+/// Duplicate when the name is taken.
+pub fn insert(user: &User, password: Option<&Password>) -> Statement {
+    Statement::one(
+        User::KIND,
+        INSERT,
+        [
+            user.id.into(),
+            user.username.as_str().into(),
+            names::fold(&user.username).into(),
+            user.name.as_str().into(),
+            user.status.as_str().into(),
+            password.map(|password| password.hash.as_str()).into(),
+            password.map(|password| password.set_at).into(),
+            user.person_type.map(person_type).into(),
+            user.document_type.map(document_type).into(),
+            user.document_number.as_deref().into(),
+            user.created_at.millis().into(),
+        ],
+    )
+}
+
+/// Changes what is given, the password to this one, and returns the user as they are now. Fails when there is none,
+/// duplicate when the name is taken.
+pub fn update(user: UserId, changes: &UpdateUser, password: Option<&Password>, now: Millis) -> Statement {
+    let username = changes.username.as_deref();
+    Statement::one(
+        User::KIND,
+        UPDATE,
+        [
+            user.into(),
+            username.into(),
+            username.map(names::fold).into(),
+            changes.name.as_deref().into(),
+            changes.status.map(Status::as_str).into(),
+            password.map(|password| password.hash.as_str()).into(),
+            password.map_or(-1, |password| password.set_at).into(),
+            changes.person_type.map(person_type).into(),
+            changes.document_type.map(document_type).into(),
+            changes.document_number.as_deref().into(),
+            now.into(),
+        ],
+    )
+}
+
+/// Of a deleted user nothing is kept that a thief could try guesses on.
+pub fn forget_password(user: UserId) -> Statement {
+    Statement::one("forget_password", FORGET_PASSWORD, [user.into()])
 }
 
 // Users that are not active are found too: they cost the same as all others.
@@ -196,7 +187,7 @@ pub async fn find_id(db: &dyn Db, name: &str) -> Result<Option<UserId>> {
 /// The full name of a user, deleted or not.
 pub async fn find_name(db: &dyn Db, id: UserId) -> Result<Option<String>> {
     let rows = db.query(Query::point(FIND_NAME, [id.into()])).await?;
-    Ok(rows.first().map(|row| row.cursor().text().map(str::to_owned)).transpose()?)
+    Ok(rows.first().map(|row| row.cursor().string()).transpose()?)
 }
 
 /// Stores the same password by another hash, unless somebody was first.

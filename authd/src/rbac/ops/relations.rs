@@ -1,17 +1,17 @@
-//! Which permissions a role has, and in which services it counts.
+//! Which permissions a role has, and in which services it counts; and how every relation is made and ended.
 
 use serde_json::json;
 use shared::api::Done;
 use shared::api::rbac::{
-    AddRolePermission, AddServiceRole, ListRolePermissions, ListServiceRoles, PermissionList, RemoveRolePermission,
-    RemoveServiceRole, RoleList,
+    AddRolePermission, AddServiceRole, ListRolePermissions, ListServiceRoles, Permission, PermissionList,
+    RemoveRolePermission, RemoveServiceRole, Role, RoleList, Service,
 };
-use shared::id::{RoleId, ServiceId};
 use shared::op::{Operation, Permission as Authd};
 use shared::problem::Code;
 
 use crate::call::Call;
 use crate::caller::Permissions;
+use crate::db::Committed;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Refused};
 use crate::page::Page;
@@ -20,30 +20,40 @@ use crate::rbac::store::relations::{self as store, Relation};
 use crate::rbac::store::roles;
 use crate::rbac::{ADMIN_ROLE, ADMIN_ROLE_NAME, AUTHD, AUTHD_NAME, Rbac};
 
+/// A relation that a request makes or ends.
+pub struct RelationChange {
+    pub relation: Relation,
+    /// For the audit log; what makes or ends the relation is still to come.
+    pub change: Change,
+    /// What its permission, if it has one, is worth on authd.
+    pub worth: Permissions,
+    /// Why it cannot be made: it is there already.
+    pub already: String,
+    /// Why it cannot be ended: it is not there.
+    pub missing: String,
+}
+
 impl Rbac {
     pub(in crate::rbac) async fn add_role_permission(&self, call: Call, op: AddRolePermission) -> Result<Done> {
-        let (role, permission) =
-            (self.stored_role(&op.role_id).await?, self.stored_permission(&op.permission_id).await?);
-        let relation = Relation::RolePermission(role.id, permission.id);
-        let change = Change::new(AddRolePermission::INFO.name, role.id)
-            .with(relation.insert(self.base.now()))
-            .detail([("role", Some(json!(role.name))), ("permission", Some(json!(permission.name)))]);
-        let committed = self.commit_role_permission(&call, role.id, &permission.name, change).await;
-        added(committed, || format!("the role {:?} has the permission {:?} already", role.name, permission.name))
+        let change = self.role_permission(AddRolePermission::INFO.name, &op.role_id, &op.permission_id).await?;
+        self.add_relation(&call, change).await
     }
 
     pub(in crate::rbac) async fn remove_role_permission(&self, call: Call, op: RemoveRolePermission) -> Result<Done> {
-        let (role, permission) =
-            (self.stored_role(&op.role_id).await?, self.stored_permission(&op.permission_id).await?);
-        if role.id == ADMIN_ROLE && on_authd(&permission.name).contain(Authd::Admin) {
-            return Err(built_in(&format!("the permission {} of the role {ADMIN_ROLE_NAME}", permission.name)));
-        }
-        let relation = Relation::RolePermission(role.id, permission.id);
-        let change = Change::new(RemoveRolePermission::INFO.name, role.id)
-            .with([relation.delete()])
-            .detail([("role", Some(json!(role.name))), ("permission", Some(json!(permission.name)))]);
-        let committed = self.commit_role_permission(&call, role.id, &permission.name, change).await;
-        removed(committed, || format!("the role {:?} does not have the permission {:?}", role.name, permission.name))
+        let change = self.role_permission(RemoveRolePermission::INFO.name, &op.role_id, &op.permission_id).await?;
+        self.remove_relation(&call, change).await
+    }
+
+    async fn role_permission(&self, action: &'static str, role: &str, permission: &str) -> Result<RelationChange> {
+        let (role, permission): (Role, Permission) = (self.stored(role).await?, self.stored(permission).await?);
+        Ok(RelationChange {
+            relation: Relation::RolePermission(role.id, permission.id),
+            change: Change::new(action, role.id)
+                .detail([("role", Some(json!(role.name))), ("permission", Some(json!(permission.name)))]),
+            worth: on_authd(&permission.name),
+            already: format!("the role {:?} has the permission {:?} already", role.name, permission.name),
+            missing: format!("the role {:?} does not have the permission {:?}", role.name, permission.name),
+        })
     }
 
     pub(in crate::rbac) async fn list_role_permissions(
@@ -52,73 +62,99 @@ impl Rbac {
         op: ListRolePermissions,
     ) -> Result<PermissionList> {
         let page = Page::new(op.cursor.as_deref(), op.limit)?;
-        let role = self.stored_role(&op.id).await?;
-        let permissions = store::list_role_permissions(self.base.db.as_ref(), role.id, &page).await?;
-        let (permissions, next_cursor) = page.cut(permissions, |permission| permission.id);
+        let role: Role = self.stored(&op.id).await?;
+        let (permissions, next_cursor) = store::list_role_permissions(self.base.db.as_ref(), role.id, &page).await?;
         Ok(PermissionList { permissions, next_cursor })
     }
 
     pub(in crate::rbac) async fn add_service_role(&self, call: Call, op: AddServiceRole) -> Result<Done> {
-        let (service, role) = (self.stored_service(&op.service_id).await?, self.stored_role(&op.role_id).await?);
-        let change = Change::new(AddServiceRole::INFO.name, service.id)
-            .with(Relation::ServiceRole(service.id, role.id).insert(self.base.now()))
-            .detail([("service", Some(json!(service.name))), ("role", Some(json!(role.name)))]);
-        let committed = self.commit_role(&call, service.id, role.id, change).await;
-        added(committed, || format!("the role {:?} counts in the service {:?} already", role.name, service.name))
+        let change = self.service_role(AddServiceRole::INFO.name, &op.service_id, &op.role_id).await?;
+        self.add_relation(&call, change).await
     }
 
     pub(in crate::rbac) async fn remove_service_role(&self, call: Call, op: RemoveServiceRole) -> Result<Done> {
-        let (service, role) = (self.stored_service(&op.service_id).await?, self.stored_role(&op.role_id).await?);
-        if service.id == AUTHD && role.id == ADMIN_ROLE {
-            return Err(built_in(&format!("the role {ADMIN_ROLE_NAME} of the service {AUTHD_NAME}")));
-        }
-        let change = Change::new(RemoveServiceRole::INFO.name, service.id)
-            .with([Relation::ServiceRole(service.id, role.id).delete()])
-            .detail([("service", Some(json!(service.name))), ("role", Some(json!(role.name)))]);
-        let committed = self.commit_role(&call, service.id, role.id, change).await;
-        removed(committed, || format!("the role {:?} is none of the service {:?}", role.name, service.name))
+        let change = self.service_role(RemoveServiceRole::INFO.name, &op.service_id, &op.role_id).await?;
+        self.remove_relation(&call, change).await
+    }
+
+    async fn service_role(&self, action: &'static str, service: &str, role: &str) -> Result<RelationChange> {
+        let (service, role): (Service, Role) = (self.stored(service).await?, self.stored(role).await?);
+        Ok(RelationChange {
+            relation: Relation::ServiceRole(service.id, role.id),
+            change: Change::new(action, service.id)
+                .detail([("service", Some(json!(service.name))), ("role", Some(json!(role.name)))]),
+            worth: Permissions::NONE,
+            already: format!("the role {:?} counts in the service {:?} already", role.name, service.name),
+            missing: format!("the role {:?} is none of the service {:?}", role.name, service.name),
+        })
     }
 
     pub(in crate::rbac) async fn list_service_roles(&self, _: Call, op: ListServiceRoles) -> Result<RoleList> {
         let page = Page::new(op.cursor.as_deref(), op.limit)?;
-        let service = self.stored_service(&op.id).await?;
-        let roles = store::list_service_roles(self.base.db.as_ref(), service.id, &page).await?;
-        let (roles, next_cursor) = page.cut(roles, |role| role.id);
+        let service: Service = self.stored(&op.id).await?;
+        let (roles, next_cursor) = store::list_service_roles(self.base.db.as_ref(), service.id, &page).await?;
         Ok(RoleList { roles, next_cursor })
     }
 
-    /// Commits a change of what a role holds. Only permissions of authd's can matter there.
-    async fn commit_role_permission(
-        &self,
-        call: &Call,
-        role: RoleId,
-        permission: &str,
-        change: Change,
-    ) -> Result<(), Refused> {
-        let worth = on_authd(permission);
-        if worth == Permissions::NONE {
-            return self.commit(call, change).await;
+    pub(super) async fn add_relation(&self, call: &Call, to_add: RelationChange) -> Result<Done> {
+        let RelationChange { relation, change, worth, already, .. } = to_add;
+        let change = change.with(relation.insert(self.base.now()));
+        match self.commit_relation(call, relation, worth, change).await {
+            Ok(_) => Ok(Done::default()),
+            Err(Refused::Duplicate(store::RELATION)) => Err(Error::new(Code::Conflict, already)),
+            // What it is between was there a moment ago, and has been deleted at the same time.
+            Err(Refused::ExpectationFailed(end)) => Err(Error::not_found(end)),
+            Err(refused) => Err(refused.into()),
         }
-        let mut guard = Guard::new(self.base.db.as_ref(), &call.caller).await?;
-        // A role that does not count on authd may begin to at the same time.
-        let counts = roles::counts_on_authd(self.base.db.as_ref(), role).await?;
-        guard.check_changed(if counts { worth } else { Permissions::NONE })?;
-        self.commit(call, guard.guard(change)).await
     }
 
-    /// Commits a change of where a role counts, or of who was given it in a service.
-    pub(super) async fn commit_role(
+    pub(super) async fn remove_relation(&self, call: &Call, to_remove: RelationChange) -> Result<Done> {
+        let RelationChange { relation, change, worth, missing, .. } = to_remove;
+        let built_in = match relation {
+            Relation::RolePermission(role, _) if role == ADMIN_ROLE && worth.contain(Authd::Admin) => {
+                Some(format!("the permission {} of the role {ADMIN_ROLE_NAME}", Authd::Admin.as_str()))
+            }
+            Relation::ServiceRole(service, role) if service == AUTHD && role == ADMIN_ROLE => {
+                Some(format!("the role {ADMIN_ROLE_NAME} of the service {AUTHD_NAME}"))
+            }
+            _ => None,
+        };
+        if let Some(what) = built_in {
+            return Err(Error::new(Code::Conflict, format!("{what} is built in: it cannot be taken away")));
+        }
+        match self.commit_relation(call, relation, worth, change.with([relation.delete()])).await {
+            Ok(_) => Ok(Done::default()),
+            Err(Refused::ExpectationFailed(store::RELATION)) => Err(Error::new(Code::NotFound, missing)),
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    /// Commits a change of a relation. One that matters on authd is made only by those who hold what it gives or takes.
+    async fn commit_relation(
         &self,
         call: &Call,
-        service: ServiceId,
-        role: RoleId,
+        relation: Relation,
+        worth: Permissions,
         change: Change,
-    ) -> Result<(), Refused> {
-        if service != AUTHD {
+    ) -> Result<Committed, Refused> {
+        let matters = match relation {
+            Relation::RolePermission(..) => worth != Permissions::NONE,
+            Relation::ServiceRole(service, _)
+            | Relation::PersonRole(_, service, _)
+            | Relation::PersonPermission(_, service, _) => service == AUTHD,
+        };
+        if !matters {
             return self.commit(call, change).await;
         }
-        let mut guard = Guard::new(self.base.db.as_ref(), &call.caller).await?;
-        guard.check_changed(roles::on_authd(self.base.db.as_ref(), role).await?)?;
+        let db = self.base.db.as_ref();
+        let mut guard = Guard::new(db, &call.caller).await?;
+        let changed = match relation {
+            // A role that does not count on authd may begin to at the same time: this counts as a change all the same.
+            Relation::RolePermission(role, _) if !roles::counts_on_authd(db, role).await? => Permissions::NONE,
+            Relation::RolePermission(..) | Relation::PersonPermission(..) => worth,
+            Relation::ServiceRole(_, role) | Relation::PersonRole(_, _, role) => roles::on_authd(db, role).await?,
+        };
+        guard.check_changed(changed)?;
         self.commit(call, guard.guard(change)).await
     }
 }
@@ -126,28 +162,4 @@ impl Rbac {
 /// What a permission of this name is worth on authd.
 pub fn on_authd(permission: &str) -> Permissions {
     Authd::parse(permission).into_iter().collect()
-}
-
-/// The answer to a new relation.
-pub fn added(committed: Result<(), Refused>, already: impl FnOnce() -> String) -> Result<Done> {
-    match committed {
-        Ok(()) => Ok(Done::default()),
-        Err(Refused::Duplicate(store::RELATION)) => Err(Error::new(Code::Conflict, already())),
-        // What it is between was there a moment ago, and has been deleted at the same time.
-        Err(Refused::ExpectationFailed(end)) => Err(Error::not_found(end)),
-        Err(refused) => Err(refused.into()),
-    }
-}
-
-/// The answer to the end of a relation.
-pub fn removed(committed: Result<(), Refused>, missing: impl FnOnce() -> String) -> Result<Done> {
-    match committed {
-        Ok(()) => Ok(Done::default()),
-        Err(Refused::ExpectationFailed(store::RELATION)) => Err(Error::new(Code::NotFound, missing())),
-        Err(refused) => Err(refused.into()),
-    }
-}
-
-fn built_in(what: &str) -> Error {
-    Error::new(Code::Conflict, format!("{what} is built in: it cannot be taken away"))
 }

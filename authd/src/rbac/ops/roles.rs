@@ -8,20 +8,20 @@ use shared::id::RoleId;
 use shared::op::Operation;
 use shared::time::Time;
 
-use super::{renamed, returned};
 use crate::call::Call;
-use crate::error::{Error, Result};
+use crate::entities;
+use crate::error::Result;
 use crate::ledger::Change;
 use crate::names;
-use crate::page::Page;
 use crate::rbac::change::Guard;
 use crate::rbac::model;
-use crate::rbac::store::{relations, roles as store};
+use crate::rbac::store::relations::delete_with_relations;
+use crate::rbac::store::roles as store;
 use crate::rbac::{ADMIN_ROLE, ADMIN_ROLE_NAME, Rbac};
 
 impl Rbac {
     pub(in crate::rbac) async fn create_role(&self, call: Call, op: CreateRole) -> Result<Role> {
-        let folded = names::check("name", &op.name)?;
+        names::check("name", &op.name)?;
         let now = Time::from_millis(self.base.now());
         let role = Role {
             id: RoleId(self.base.env.uuid()),
@@ -31,53 +31,47 @@ impl Rbac {
             updated_at: now,
         };
         let change = Change::new(CreateRole::INFO.name, role.id)
-            .with([store::insert(&role, &folded)])
+            .with([store::insert(&role)])
             .detail([("name", Some(json!(role.name))), ("status", Some(json!(role.status)))]);
-        self.write(&call, change, store::NAME, &role.name).await?;
+        self.write::<Role>(&call, change, &role.name).await?;
         Ok(role)
     }
 
     pub(in crate::rbac) async fn list_roles(&self, _: Call, op: ListRoles) -> Result<RoleList> {
-        let page = Page::new(op.cursor.as_deref(), op.limit)?;
-        let roles = store::list(self.base.db.as_ref(), &page).await?;
-        let (roles, next_cursor) = page.cut(roles, |role| role.id);
+        let (roles, next_cursor) = entities::list(self.base.db.as_ref(), op.cursor.as_deref(), op.limit).await?;
         Ok(RoleList { roles, next_cursor })
     }
 
     pub(in crate::rbac) async fn show_role(&self, _: Call, op: ShowRole) -> Result<Role> {
-        self.stored_role(&op.id).await
+        self.stored(&op.id).await
     }
 
     pub(in crate::rbac) async fn update_role(&self, call: Call, op: UpdateRole) -> Result<Role> {
-        let mut folded = String::new();
-        let name = renamed("name", op.name.as_deref(), &mut folded)?;
-        let role = self.stored_role(&op.id).await?;
+        op.name.as_deref().map(|name| names::check("name", name)).transpose()?;
+        let role: Role = self.stored(&op.id).await?;
         if role.id == ADMIN_ROLE && (op.name.is_some() || op.status == Some(Status::Inactive)) {
-            return Err(built_in());
+            return Err(model::built_in(format_args!("the role {ADMIN_ROLE_NAME}")));
         }
         let guard = self.role_guard(&call, role.id).await?;
-        let update = store::update(role.id, name, op.status, self.base.now());
-        let change = Change::new(UpdateRole::INFO.name, role.id).with([update]).detail([
-            ("from", op.name.is_some().then(|| json!(role.name))),
-            ("name", Some(json!(op.name.as_ref().unwrap_or(&role.name)))),
-            ("status", op.status.map(|status| json!(status))),
-        ]);
-        let committed =
-            self.write(&call, guard.guard(change), store::NAME, op.name.as_deref().unwrap_or_default()).await?;
-        returned(&committed, store::NAME, store::read)
+        let change =
+            Change::new(UpdateRole::INFO.name, role.id).with([store::update(role.id, &op, self.base.now())]).detail([
+                ("from", op.name.is_some().then(|| json!(role.name))),
+                ("name", Some(json!(op.name.as_ref().unwrap_or(&role.name)))),
+                ("status", op.status.map(|status| json!(status))),
+            ]);
+        self.update(&call, guard.guard(change), op.name.as_deref()).await
     }
 
     pub(in crate::rbac) async fn delete_role(&self, call: Call, op: DeleteRole) -> Result<Done> {
-        let role = self.stored_role(&op.id).await?;
+        let role: Role = self.stored(&op.id).await?;
         if role.id == ADMIN_ROLE {
-            return Err(built_in());
+            return Err(model::built_in(format_args!("the role {ADMIN_ROLE_NAME}")));
         }
         let guard = self.role_guard(&call, role.id).await?;
         let change = Change::new(DeleteRole::INFO.name, role.id)
-            .with([store::delete(role.id, self.base.now())])
-            .with(relations::delete_of_role(role.id))
+            .with(delete_with_relations::<Role>(role.id, self.base.now()))
             .detail([("name", Some(json!(role.name)))]);
-        self.write(&call, guard.guard(change), store::NAME, "").await?;
+        self.write::<Role>(&call, guard.guard(change), "").await?;
         Ok(Done::default())
     }
 
@@ -90,8 +84,4 @@ impl Rbac {
         }
         Ok(guard)
     }
-}
-
-fn built_in() -> Error {
-    model::built_in(&format!("the role {ADMIN_ROLE_NAME}"))
 }

@@ -1,13 +1,13 @@
 //! The tokens by which services ask about their users.
 
 use shared::api::Done;
-use shared::api::rbac::{CreateServiceToken, ListServiceTokens, RevokeServiceToken, ServiceToken};
+use shared::api::rbac::{CreateServiceToken, ListServiceTokens, RevokeServiceToken, Service, ServiceToken};
 use shared::api::tokens::TokenList;
 
 use crate::call::Call;
+use crate::entities;
 use crate::error::{Error, Result};
 use crate::rbac::Rbac;
-use crate::rbac::store::services;
 use crate::tokens;
 
 impl Rbac {
@@ -16,9 +16,9 @@ impl Rbac {
         call: Call,
         op: CreateServiceToken,
     ) -> Result<ServiceToken> {
-        let service = self.stored_service(&op.id).await?;
+        let service: Service = self.stored(&op.id).await?;
         let name = op.name.unwrap_or_else(|| self.default_token_name(&service.name));
-        let alive = services::alive(service.id);
+        let alive = entities::alive::<Service>(service.id);
         let created = self.tokens.create_for_service(&call, service.id, name, op.ttl_days, alive).await?;
         Ok(ServiceToken {
             token: created.token,
@@ -30,12 +30,12 @@ impl Rbac {
     }
 
     pub(in crate::rbac) async fn list_service_tokens(&self, call: Call, op: ListServiceTokens) -> Result<TokenList> {
-        let service = self.stored_service(&op.id).await?;
+        let service: Service = self.stored(&op.id).await?;
         self.tokens.list_of_service(call, service.id, op).await
     }
 
     pub(in crate::rbac) async fn revoke_service_token(&self, call: Call, op: RevokeServiceToken) -> Result<Done> {
-        let service = self.stored_service(&op.id).await?;
+        let service: Service = self.stored(&op.id).await?;
         if self.tokens.revoke_for_service(&call, service.id, op.token_id).await? {
             Ok(Done::default())
         } else {

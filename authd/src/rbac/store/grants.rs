@@ -7,7 +7,7 @@ use shared::api::rbac::Grant;
 use shared::id::{PermissionId, ServiceId, UserId};
 use shared::time::Time;
 
-use crate::db::{Db, Query, Row, Value};
+use crate::db::{Db, Query, Row};
 use crate::env::Millis;
 use crate::error::Result;
 use crate::page::Page;
@@ -71,24 +71,17 @@ impl fmt::Display for GrantKey {
     }
 }
 
-/// Which grants a list is of.
-#[derive(Debug, Default)]
-pub struct Filter {
-    pub person: Option<UserId>,
-    pub service: Option<ServiceId>,
-}
-
-/// Grants with their places, person by person.
-pub async fn list(db: &dyn Db, filter: &Filter, page: &Page<GrantKey>) -> Result<Vec<(GrantKey, Grant)>> {
-    let text = |id: Option<String>| Value::from(id.unwrap_or_default());
-    let person = page.after.as_ref().map(GrantKey::person).unwrap_or_default();
-    let params = [
-        page.after_or(""),
-        person.into(),
-        text(filter.person.map(|person| person.to_string())),
-        text(filter.service.map(|service| service.to_string())),
-        page.rows(),
-    ];
+/// Grants with their places, person by person: all, or those of a person, or in a service.
+pub async fn list(
+    db: &dyn Db,
+    person: Option<UserId>,
+    service: Option<ServiceId>,
+    page: &Page<GrantKey>,
+) -> Result<Vec<(GrantKey, Grant)>> {
+    let from = page.after.as_ref().map(GrantKey::person).unwrap_or_default();
+    let person = person.map(|person| person.to_string()).unwrap_or_default();
+    let service = service.map(|service| service.to_string()).unwrap_or_default();
+    let params = [page.after_or(""), from.into(), person.into(), service.into(), page.rows()];
     let read = |row: &Row| -> Result<(GrantKey, Grant)> {
         let mut row = row.cursor();
         let grant = Grant {
@@ -112,7 +105,7 @@ pub async fn find_direct(
     service: ServiceId,
     permission: PermissionId,
 ) -> Result<Option<Millis>> {
-    let query = Query::point(DIRECT, [person.into(), service.into(), text_of(permission)]);
+    let query = Query::point(DIRECT, [person.into(), service.into(), permission.into()]);
     Ok(db.query(query).await?.first().map(|row| row.cursor().int()).transpose()?)
 }
 
@@ -135,7 +128,7 @@ pub async fn list_given_roles(
     service: ServiceId,
     permission: PermissionId,
 ) -> Result<Vec<GivenRole>> {
-    let query = Query::new(GIVEN_ROLES, [person.into(), service.into(), text_of(permission)]);
+    let query = Query::new(GIVEN_ROLES, [person.into(), service.into(), permission.into()]);
     let read = |row: &Row| -> Result<GivenRole> {
         let mut row = row.cursor();
         Ok(GivenRole {
@@ -157,14 +150,10 @@ pub async fn list_other_roles(
     service: ServiceId,
     permission: PermissionId,
 ) -> Result<Vec<(String, bool)>> {
-    let query = Query::new(OTHER_ROLES, [person.into(), service.into(), text_of(permission)]);
+    let query = Query::new(OTHER_ROLES, [person.into(), service.into(), permission.into()]);
     let read = |row: &Row| -> Result<(String, bool)> {
         let mut row = row.cursor();
         Ok((row.string()?, row.text()? == "active"))
     };
     db.query(query).await?.iter().map(read).collect()
-}
-
-fn text_of(permission: PermissionId) -> Value {
-    permission.into()
 }

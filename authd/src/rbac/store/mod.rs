@@ -55,5 +55,5 @@ const ON_AUTHD: &str = "\
 
 /// What a user would hold on authd if the user and every role of theirs were active.
 pub async fn on_authd(db: &dyn Db, user: UserId) -> Result<Permissions> {
-    of_authd(&db.query(Query::new(ON_AUTHD, [user.into(), AUTHD.to_string().into()])).await?)
+    of_authd(&db.query(Query::new(ON_AUTHD, [user.into(), AUTHD.into()])).await?)
 }

@@ -3,15 +3,13 @@
 use shared::api::rbac::{Permission, Role, Service};
 use shared::api::users::User;
 use shared::id::{PermissionId, RoleId, ServiceId, UserId};
-
 use uuid::Uuid;
 
-use super::{permissions, roles, services};
-use crate::db::{Db, Query, Row, Statement, Value};
+use crate::db::{Db, Statement, Value};
+use crate::entities::{self, Entity, alive, list_by};
 use crate::env::Millis;
 use crate::error::Result;
-use crate::page::Page;
-use crate::users::store as users;
+use crate::page::{Listed, Page};
 
 /// The name of the statement that makes or ends a relation.
 pub const RELATION: &str = "relation";
@@ -30,112 +28,72 @@ pub enum Relation {
 }
 
 impl Relation {
+    /// That each of its ends is alive, by the end's id; the insert of these ids and the time; the delete by these ids.
+    fn sql(self) -> (Vec<Statement>, &'static str, &'static str) {
+        match self {
+            Self::RolePermission(role, permission) => (
+                vec![alive::<Role>(role), alive::<Permission>(permission)],
+                "INSERT INTO role_permissions (role_id, permission_id, created_at) VALUES ($1, $2, $3)",
+                "DELETE FROM role_permissions WHERE role_id = $1 AND permission_id = $2",
+            ),
+            Self::ServiceRole(service, role) => (
+                vec![alive::<Service>(service), alive::<Role>(role)],
+                "INSERT INTO service_roles (service_id, role_id, created_at) VALUES ($1, $2, $3)",
+                "DELETE FROM service_roles WHERE service_id = $1 AND role_id = $2",
+            ),
+            Self::PersonRole(person, service, role) => (
+                vec![alive::<User>(person), alive::<Service>(service), alive::<Role>(role)],
+                "INSERT INTO person_service_roles (person_id, service_id, role_id, created_at) VALUES ($1, $2, $3, $4)",
+                "DELETE FROM person_service_roles WHERE person_id = $1 AND service_id = $2 AND role_id = $3",
+            ),
+            Self::PersonPermission(person, service, permission) => (
+                vec![alive::<User>(person), alive::<Service>(service), alive::<Permission>(permission)],
+                "INSERT INTO person_service_permissions (person_id, service_id, permission_id, created_at) \
+                 VALUES ($1, $2, $3, $4)",
+                "DELETE FROM person_service_permissions WHERE person_id = $1 AND service_id = $2 AND permission_id = $3",
+            ),
+        }
+    }
+
     /// The statements that make it: its ends must be alive (the statement of the end's name fails otherwise), and then
     /// it must not be there already ([`RELATION`] is a duplicate).
     pub fn insert(self, now: Millis) -> Vec<Statement> {
-        let (ends, sql) = match self {
-            Self::RolePermission(role, permission) => (
-                vec![roles::alive(role), permissions::alive(permission)],
-                "INSERT INTO role_permissions (role_id, permission_id, created_at) VALUES ($1, $2, $3)",
-            ),
-            Self::ServiceRole(service, role) => (
-                vec![services::alive(service), roles::alive(role)],
-                "INSERT INTO service_roles (service_id, role_id, created_at) VALUES ($1, $2, $3)",
-            ),
-            Self::PersonRole(person, service, role) => (
-                vec![users::alive(person), services::alive(service), roles::alive(role)],
-                "INSERT INTO person_service_roles (person_id, service_id, role_id, created_at) VALUES ($1, $2, $3, $4)",
-            ),
-            Self::PersonPermission(person, service, permission) => (
-                vec![users::alive(person), services::alive(service), permissions::alive(permission)],
-                "INSERT INTO person_service_permissions (person_id, service_id, permission_id, created_at) \
-                 VALUES ($1, $2, $3, $4)",
-            ),
-        };
-        let mut batch = ends;
-        let mut params = self.ids();
-        params.push(now.into());
-        batch.push(Statement::one(RELATION, sql, params));
+        let (mut batch, insert, _) = self.sql();
+        let params: Vec<Value> = ids(&batch).chain([now.into()]).collect();
+        batch.push(Statement::one(RELATION, insert, params));
         batch
     }
 
     /// Ends it; fails when it is not there.
     pub fn delete(self) -> Statement {
-        let sql = match self {
-            Self::RolePermission(..) => "DELETE FROM role_permissions WHERE role_id = $1 AND permission_id = $2",
-            Self::ServiceRole(..) => "DELETE FROM service_roles WHERE service_id = $1 AND role_id = $2",
-            Self::PersonRole(..) => {
-                "DELETE FROM person_service_roles WHERE person_id = $1 AND service_id = $2 AND role_id = $3"
-            }
-            Self::PersonPermission(..) => {
-                "DELETE FROM person_service_permissions WHERE person_id = $1 AND service_id = $2 AND permission_id = $3"
-            }
-        };
-        Statement::one(RELATION, sql, self.ids())
-    }
-
-    fn ids(self) -> Vec<Value> {
-        match self {
-            Self::RolePermission(role, permission) => vec![role.into(), permission.into()],
-            Self::ServiceRole(service, role) => vec![service.into(), role.into()],
-            Self::PersonRole(person, service, role) => {
-                vec![person.into(), service.into(), role.into()]
-            }
-            Self::PersonPermission(person, service, permission) => {
-                vec![person.into(), service.into(), permission.into()]
-            }
-        }
+        let (ends, _, delete) = self.sql();
+        Statement::one(RELATION, delete, ids(&ends).collect::<Vec<_>>())
     }
 }
 
-fn all(statements: &[&'static str], id: String) -> Vec<Statement> {
-    statements.iter().map(|sql| Statement::any("delete_relations", sql, [Value::from(id.as_str())])).collect()
+fn ids(ends: &[Statement]) -> impl Iterator<Item = Value> {
+    ends.iter().flat_map(|end| end.params.iter().cloned())
 }
 
-/// Everything that a user was given.
-pub fn delete_of_user(user: UserId) -> Vec<Statement> {
-    all(
-        &[
-            "DELETE FROM person_service_roles WHERE person_id = $1",
-            "DELETE FROM person_service_permissions WHERE person_id = $1",
-        ],
-        user.to_string(),
-    )
-}
+/// What ends with a thing of each kind.
+const DELETE_OF: [(&str, &str); 10] = [
+    (User::KIND, "DELETE FROM person_service_roles WHERE person_id = $1"),
+    (User::KIND, "DELETE FROM person_service_permissions WHERE person_id = $1"),
+    (Service::KIND, "DELETE FROM service_roles WHERE service_id = $1"),
+    (Service::KIND, "DELETE FROM person_service_roles WHERE service_id = $1"),
+    (Service::KIND, "DELETE FROM person_service_permissions WHERE service_id = $1"),
+    (Role::KIND, "DELETE FROM role_permissions WHERE role_id = $1"),
+    (Role::KIND, "DELETE FROM service_roles WHERE role_id = $1"),
+    (Role::KIND, "DELETE FROM person_service_roles WHERE role_id = $1"),
+    (Permission::KIND, "DELETE FROM role_permissions WHERE permission_id = $1"),
+    (Permission::KIND, "DELETE FROM person_service_permissions WHERE permission_id = $1"),
+];
 
-/// A service's roles, and everything that was given in it.
-pub fn delete_of_service(service: ServiceId) -> Vec<Statement> {
-    all(
-        &[
-            "DELETE FROM service_roles WHERE service_id = $1",
-            "DELETE FROM person_service_roles WHERE service_id = $1",
-            "DELETE FROM person_service_permissions WHERE service_id = $1",
-        ],
-        service.to_string(),
-    )
-}
-
-/// A role's permissions, where it counts, and who was given it.
-pub fn delete_of_role(role: RoleId) -> Vec<Statement> {
-    all(
-        &[
-            "DELETE FROM role_permissions WHERE role_id = $1",
-            "DELETE FROM service_roles WHERE role_id = $1",
-            "DELETE FROM person_service_roles WHERE role_id = $1",
-        ],
-        role.to_string(),
-    )
-}
-
-/// Which roles have a permission, and who was given it.
-pub fn delete_of_permission(permission: PermissionId) -> Vec<Statement> {
-    all(
-        &[
-            "DELETE FROM role_permissions WHERE permission_id = $1",
-            "DELETE FROM person_service_permissions WHERE permission_id = $1",
-        ],
-        permission.to_string(),
-    )
+/// Deletes a thing and every relation of it; fails when it has been deleted before.
+pub fn delete_with_relations<T: Entity>(id: T::Id, now: Millis) -> Vec<Statement> {
+    let relations = DELETE_OF.iter().filter(|(kind, _)| *kind == T::KIND);
+    let deletes = relations.map(|(_, sql)| Statement::any("delete_relations", sql, [id.into()]));
+    std::iter::once(entities::delete::<T>(id, now)).chain(deletes).collect()
 }
 
 const ROLE_PERMISSIONS: &str = "SELECT p.id, p.name, p.created_at, p.updated_at FROM role_permissions rp \
@@ -155,24 +113,12 @@ const PERSON_SERVICES: &str = "SELECT s.id, s.name, s.description, s.status, s.c
        OR EXISTS (SELECT 1 FROM person_service_permissions g WHERE g.person_id = $3 AND g.service_id = s.id)) \
      ORDER BY s.id LIMIT $2";
 
-async fn list<T, const N: usize>(
-    db: &dyn Db,
-    sql: &'static str,
-    page: &Page<Uuid>,
-    of: [String; N],
-    read: fn(&Row) -> Result<T>,
-) -> Result<Vec<T>> {
-    let mut params = vec![page.after_or(""), page.rows()];
-    params.extend(of.map(Value::from));
-    db.query(Query::new(sql, params)).await?.iter().map(read).collect()
+pub async fn list_role_permissions(db: &dyn Db, role: RoleId, page: &Page<Uuid>) -> Result<Listed<Permission>> {
+    list_by(db, ROLE_PERMISSIONS, page, [role.into()]).await
 }
 
-pub async fn list_role_permissions(db: &dyn Db, role: RoleId, page: &Page<Uuid>) -> Result<Vec<Permission>> {
-    list(db, ROLE_PERMISSIONS, page, [role.to_string()], permissions::read).await
-}
-
-pub async fn list_service_roles(db: &dyn Db, service: ServiceId, page: &Page<Uuid>) -> Result<Vec<Role>> {
-    list(db, SERVICE_ROLES, page, [service.to_string()], roles::read).await
+pub async fn list_service_roles(db: &dyn Db, service: ServiceId, page: &Page<Uuid>) -> Result<Listed<Role>> {
+    list_by(db, SERVICE_ROLES, page, [service.into()]).await
 }
 
 pub async fn list_person_roles(
@@ -180,14 +126,19 @@ pub async fn list_person_roles(
     person: UserId,
     service: ServiceId,
     page: &Page<Uuid>,
-) -> Result<Vec<Role>> {
-    list(db, PERSON_ROLES, page, [person.to_string(), service.to_string()], roles::read).await
+) -> Result<Listed<Role>> {
+    list_by(db, PERSON_ROLES, page, [person.into(), service.into()]).await
 }
 
-pub async fn list_role_people(db: &dyn Db, service: ServiceId, role: RoleId, page: &Page<Uuid>) -> Result<Vec<User>> {
-    list(db, ROLE_PEOPLE, page, [service.to_string(), role.to_string()], users::read).await
+pub async fn list_role_people(
+    db: &dyn Db,
+    service: ServiceId,
+    role: RoleId,
+    page: &Page<Uuid>,
+) -> Result<Listed<User>> {
+    list_by(db, ROLE_PEOPLE, page, [service.into(), role.into()]).await
 }
 
-pub async fn list_person_services(db: &dyn Db, person: UserId, page: &Page<Uuid>) -> Result<Vec<Service>> {
-    list(db, PERSON_SERVICES, page, [person.to_string()], services::read).await
+pub async fn list_person_services(db: &dyn Db, person: UserId, page: &Page<Uuid>) -> Result<Listed<Service>> {
+    list_by(db, PERSON_SERVICES, page, [person.into()]).await
 }

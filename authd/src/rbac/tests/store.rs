@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use shared::api::rbac::{Permission as Named, Role, Service};
-use shared::api::users::{DocumentType, PersonType, Status, User};
+use shared::api::rbac::{Permission as Named, Role, Service, UpdatePermission, UpdateRole, UpdateService};
+use shared::api::users::{DocumentType, PersonType, Status, UpdateUser, User};
 use shared::id::{PermissionId, RoleId, ServiceId, UserId};
 use shared::time::Time;
 
-use super::super::store::grants::{self, Filter};
-use super::super::store::relations::{self, Relation};
+use super::super::store::grants;
+use super::super::store::relations::{self, Relation, delete_with_relations};
 use super::super::store::{self, permissions, roles, services};
 use super::super::{AUTHD, seed};
 use crate::caller::Permissions;
 use crate::db::{Db, DbError, Statement, testing};
+use crate::entities::{self, Entity};
 use crate::env::Env;
 use crate::page::Page;
 use crate::testing::NOW;
 use crate::users::store as users;
-use crate::users::store::{Changes, Password};
+use crate::users::store::Password;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite() {
@@ -61,26 +62,27 @@ async fn walk(db: Arc<dyn Db>) {
         updated_at: at,
     };
     let password = Password { hash: "hash".into(), set_at: NOW };
-    must(db, vec![users::insert(&user, "alice", Some(&password))]).await;
-    let again = vec![users::insert(&User { id: UserId(env.uuid()), ..user.clone() }, "alice", None)];
+    must(db, vec![users::insert(&user, Some(&password))]).await;
+    let again = vec![users::insert(&User { id: UserId(env.uuid()), ..user.clone() }, None)];
     assert!(matches!(db.commit(again).await, Err(DbError::Duplicate("user"))));
     for id in ["ALICE", &user.id.to_string()] {
-        assert_eq!(users::find(db, id).await.unwrap().as_ref(), Some(&user));
+        assert_eq!(entities::find(db, id).await.unwrap().as_ref(), Some(&user));
     }
-    assert_eq!(users::list(db, &page).await.unwrap(), std::slice::from_ref(&user));
-    let nothing = Changes::default();
-    let everything = Changes {
-        username: Some(("Bob", "bob")),
-        name: Some("B"),
+    assert_eq!(entities::list::<User>(db, None, None).await.unwrap().0, std::slice::from_ref(&user));
+    let nothing = (UpdateUser::default(), None);
+    let everything = UpdateUser {
+        username: Some("Bob".into()),
+        name: Some("B".into()),
         status: Some(Status::Inactive),
-        password: Some(&password),
         person_type: Some(PersonType::J),
         document_type: Some(DocumentType::Dni),
-        document_number: Some("2"),
+        document_number: Some("2".into()),
+        ..UpdateUser::default()
     };
-    for (changes, username) in [(&nothing, "Alice"), (&everything, "Bob"), (&everything, "Bob")] {
-        let outcomes = db.commit(vec![users::update(user.id, changes, NOW + 9)]).await.unwrap();
-        let updated = users::read(&outcomes.rows("user")[0]).unwrap();
+    let everything = (everything, Some(&password));
+    for ((changes, password), username) in [(&nothing, "Alice"), (&everything, "Bob"), (&everything, "Bob")] {
+        let outcomes = db.commit(vec![users::update(user.id, changes, *password, NOW + 9)]).await.unwrap();
+        let updated = User::read(&outcomes.rows("user")[0]).unwrap();
         assert_eq!((updated.username.as_str(), updated.updated_at.millis()), (username, NOW + 9));
     }
 
@@ -92,33 +94,35 @@ async fn walk(db: Arc<dyn Db>) {
         created_at: at,
         updated_at: at,
     };
-    must(db, vec![services::insert(&service, "app")]).await;
-    assert_eq!(services::find(db, "app").await.unwrap().as_ref(), Some(&service));
-    assert_eq!(services::list(db, &page).await.unwrap().len(), 2);
-    for (name, description, status) in [(None, None, None), (Some(("App2", "app2")), Some(""), Some(Status::Inactive))]
-    {
-        let outcomes = db.commit(vec![services::update(service.id, name, description, status, NOW + 9)]).await.unwrap();
-        services::read(&outcomes.rows("service")[0]).unwrap();
+    must(db, vec![services::insert(&service)]).await;
+    assert_eq!(entities::find(db, "app").await.unwrap().as_ref(), Some(&service));
+    assert_eq!(entities::list::<Service>(db, None, None).await.unwrap().0.len(), 2);
+    let (name, description, status) = (Some("App2".into()), Some(String::new()), Some(Status::Inactive));
+    for changes in [UpdateService::default(), UpdateService { name, description, status, ..UpdateService::default() }] {
+        let outcomes = db.commit(vec![services::update(service.id, &changes, NOW + 9)]).await.unwrap();
+        Service::read(&outcomes.rows("service")[0]).unwrap();
     }
     let role =
         Role { id: RoleId(env.uuid()), name: "R".into(), status: Status::Active, created_at: at, updated_at: at };
-    must(db, vec![roles::insert(&role, "r")]).await;
-    assert_eq!(roles::find(db, "R").await.unwrap().as_ref(), Some(&role));
-    assert_eq!(roles::list(db, &page).await.unwrap().len(), 2);
-    for (name, status) in [(None, None), (Some(("R2", "r2")), Some(Status::Inactive))] {
-        let outcomes = db.commit(vec![roles::update(role.id, name, status, NOW + 9)]).await.unwrap();
-        roles::read(&outcomes.rows("role")[0]).unwrap();
+    must(db, vec![roles::insert(&role)]).await;
+    assert_eq!(entities::find(db, "R").await.unwrap().as_ref(), Some(&role));
+    assert_eq!(entities::list::<Role>(db, None, None).await.unwrap().0.len(), 2);
+    let (name, status) = (Some("R2".into()), Some(Status::Inactive));
+    for changes in [UpdateRole::default(), UpdateRole { name, status, ..UpdateRole::default() }] {
+        let outcomes = db.commit(vec![roles::update(role.id, &changes, NOW + 9)]).await.unwrap();
+        Role::read(&outcomes.rows("role")[0]).unwrap();
     }
     let permission = Named { id: PermissionId(env.uuid()), name: "P".into(), created_at: at, updated_at: at };
-    must(db, vec![permissions::insert(&permission, "p")]).await;
-    assert_eq!(permissions::find(db, "P").await.unwrap().as_ref(), Some(&permission));
-    assert!(permissions::list(db, &page).await.unwrap().contains(&permission));
-    for name in [None, Some(("P2", "p2"))] {
-        let outcomes = db.commit(vec![permissions::update(permission.id, name, NOW + 9)]).await.unwrap();
-        permissions::read(&outcomes.rows("permission")[0]).unwrap();
+    must(db, vec![permissions::insert(&permission)]).await;
+    assert_eq!(entities::find(db, "P").await.unwrap().as_ref(), Some(&permission));
+    assert!(entities::list(db, None, None).await.unwrap().0.contains(&permission));
+    for name in [None, Some("P2".into())] {
+        let changes = UpdatePermission { name, ..UpdatePermission::default() };
+        let outcomes = db.commit(vec![permissions::update(permission.id, &changes, NOW + 9)]).await.unwrap();
+        Named::read(&outcomes.rows("permission")[0]).unwrap();
     }
 
-    let tokens_write = permissions::find(db, "tokens.write").await.unwrap().unwrap();
+    let tokens_write = entities::stored::<Named>(db, "tokens.write").await.unwrap();
     let all = [
         Relation::RolePermission(role.id, permission.id),
         Relation::RolePermission(role.id, tokens_write.id),
@@ -139,17 +143,16 @@ async fn walk(db: Arc<dyn Db>) {
     assert_eq!(store::on_authd(db, user.id).await.unwrap(), minting);
     assert_eq!(roles::on_authd(db, role.id).await.unwrap(), minting);
     assert!(roles::counts_on_authd(db, role.id).await.unwrap());
-    assert_eq!(relations::list_role_permissions(db, role.id, &page).await.unwrap().len(), 2);
-    assert_eq!(relations::list_service_roles(db, service.id, &page).await.unwrap().len(), 1);
-    assert_eq!(relations::list_person_roles(db, user.id, service.id, &page).await.unwrap().len(), 1);
-    assert_eq!(relations::list_role_people(db, service.id, role.id, &page).await.unwrap().len(), 1);
-    assert_eq!(relations::list_person_services(db, user.id, &page).await.unwrap().len(), 2);
+    assert_eq!(relations::list_role_permissions(db, role.id, &page).await.unwrap().0.len(), 2);
+    assert_eq!(relations::list_service_roles(db, service.id, &page).await.unwrap().0.len(), 1);
+    assert_eq!(relations::list_person_roles(db, user.id, service.id, &page).await.unwrap().0.len(), 1);
+    assert_eq!(relations::list_role_people(db, service.id, role.id, &page).await.unwrap().0.len(), 1);
+    assert_eq!(relations::list_person_services(db, user.id, &page).await.unwrap().0.len(), 2);
     let whole = Page::<grants::GrantKey>::new(None, None).unwrap();
-    let listed = grants::list(db, &Filter::default(), &whole).await.unwrap();
+    let listed = grants::list(db, None, None, &whole).await.unwrap();
     assert_eq!(listed.len(), 3);
-    let one = Filter { person: Some(user.id), service: Some(service.id) };
     let after = Page::new(Some(&listed[0].0.to_string()), None).unwrap();
-    assert!(grants::list(db, &one, &after).await.unwrap().len() <= 2);
+    assert!(grants::list(db, Some(user.id), Some(service.id), &after).await.unwrap().len() <= 2);
     assert_eq!(grants::find_direct(db, user.id, service.id, permission.id).await.unwrap(), Some(NOW));
     let given = grants::list_given_roles(db, user.id, service.id, permission.id).await.unwrap();
     assert!(!given[0].is_active && given[0].counts && given[0].has_permission && given[0].granted_at == NOW);
@@ -160,15 +163,15 @@ async fn walk(db: Arc<dyn Db>) {
     );
 
     for delete in [
-        [vec![permissions::delete(permission.id, NOW + 9)], relations::delete_of_permission(permission.id)],
-        [vec![roles::delete(role.id, NOW + 9)], relations::delete_of_role(role.id)],
-        [vec![services::delete(service.id, NOW + 9)], relations::delete_of_service(service.id)],
-        [vec![users::delete(user.id, NOW + 9), users::forget_password(user.id)], relations::delete_of_user(user.id)],
+        delete_with_relations::<Named>(permission.id, NOW + 9),
+        delete_with_relations::<Role>(role.id, NOW + 9),
+        delete_with_relations::<Service>(service.id, NOW + 9),
+        [delete_with_relations::<User>(user.id, NOW + 9), vec![users::forget_password(user.id)]].concat(),
     ] {
-        must(db, delete.concat()).await;
-        assert!(matches!(db.commit(delete.concat()).await, Err(DbError::ExpectationFailed(_))));
+        must(db, delete.clone()).await;
+        assert!(matches!(db.commit(delete).await, Err(DbError::ExpectationFailed(_))));
     }
-    assert!(grants::list(db, &Filter::default(), &whole).await.unwrap().is_empty());
+    assert!(grants::list(db, None, None, &whole).await.unwrap().is_empty());
     for relation in all {
         assert!(matches!(db.commit(relation.insert(NOW)).await, Err(DbError::ExpectationFailed(_))), "{relation:?}");
     }

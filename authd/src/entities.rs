@@ -1,0 +1,103 @@
+//! Users, services, roles and permissions: what has an id and a name. What their tables have in common is said
+//! here once; the columns of their own stand in their stores. A deleted row stays for the audit log, without a name.
+
+use std::str::FromStr;
+
+use shared::page::Limit;
+use uuid::Uuid;
+
+use crate::db::{Db, Query, Row, Statement, Value};
+use crate::env::Millis;
+use crate::error::{Error, Result};
+use crate::names;
+use crate::page::{Listed, Page};
+
+/// A thing of this kind.
+pub trait Entity: Sized {
+    type Id: Copy + FromStr + ToString + Into<Value>;
+
+    /// What errors call it, and the name of every statement that says that it is there, or writes its row.
+    const KIND: &'static str;
+    const SQL: Sql;
+
+    fn id(&self) -> Self::Id;
+
+    /// From the columns that [`sql`] was given.
+    fn read(row: &Row) -> Result<Self>;
+}
+
+/// The statements of a kind that differ from those of others by table and columns alone: see [`sql`].
+#[derive(Debug)]
+pub struct Sql {
+    pub find_by_id: &'static str,
+    pub find_by_name: &'static str,
+    pub list: &'static str,
+    pub alive: &'static str,
+    pub delete: &'static str,
+}
+
+/// The [`Sql`] of a table, put together by the compiler since the text of a statement is static.
+macro_rules! sql {
+    ($table:literal, $columns:literal) => {
+        Sql {
+            find_by_id: concat!("SELECT ", $columns, " FROM ", $table, " WHERE id = $1 AND deleted_at IS NULL"),
+            find_by_name: concat!("SELECT ", $columns, " FROM ", $table, " WHERE live_name = $1"),
+            list: concat!(
+                "SELECT ",
+                $columns,
+                " FROM ",
+                $table,
+                " WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2"
+            ),
+            alive: concat!("SELECT 1 FROM ", $table, " WHERE id = $1 AND deleted_at IS NULL"),
+            delete: concat!(
+                "UPDATE ",
+                $table,
+                " SET deleted_at = $2, updated_at = $2, live_name = NULL \
+                 WHERE id = $1 AND deleted_at IS NULL"
+            ),
+        }
+    };
+}
+pub(crate) use sql;
+
+/// By id or name.
+pub async fn find<T: Entity>(db: &dyn Db, id_or_name: &str) -> Result<Option<T>> {
+    let query = match id_or_name.parse::<T::Id>() {
+        Ok(id) => Query::point(T::SQL.find_by_id, [id.into()]),
+        Err(_) => Query::point(T::SQL.find_by_name, [names::fold(id_or_name).into()]),
+    };
+    db.query(query).await?.first().map(T::read).transpose()
+}
+
+/// By id or name; 404 when there is none.
+pub async fn stored<T: Entity>(db: &dyn Db, id_or_name: &str) -> Result<T> {
+    find(db, id_or_name).await?.ok_or_else(|| Error::not_found(T::KIND))
+}
+
+/// A page of all of them, oldest first, and the cursor of the next one.
+pub async fn list<T: Entity>(db: &dyn Db, cursor: Option<&str>, limit: Option<Limit>) -> Result<Listed<T>> {
+    list_by(db, T::SQL.list, &Page::new(cursor, limit)?, []).await
+}
+
+/// A page of those that `sql` finds. Its first parameters are the cursor and the number of rows.
+pub async fn list_by<T: Entity, const N: usize>(
+    db: &dyn Db,
+    sql: &'static str,
+    page: &Page<Uuid>,
+    params: [Value; N],
+) -> Result<Listed<T>> {
+    let params: Vec<Value> = [page.after_or(""), page.rows()].into_iter().chain(params).collect();
+    let things = db.query(Query::new(sql, params)).await?.iter().map(T::read).collect::<Result<_>>()?;
+    Ok(page.cut(things, T::id))
+}
+
+/// Fails when it has been deleted.
+pub fn alive<T: Entity>(id: T::Id) -> Statement {
+    Statement::exists(T::KIND, T::SQL.alive, [id.into()])
+}
+
+/// Frees the name; fails when it has been deleted before.
+pub fn delete<T: Entity>(id: T::Id, now: Millis) -> Statement {
+    Statement::one(T::KIND, T::SQL.delete, [id.into(), now.into()])
+}
