@@ -8,6 +8,7 @@ pub mod api;
 pub mod id;
 pub mod names;
 pub mod op;
+pub mod openapi;
 pub mod page;
 pub mod paths;
 pub mod problem;
@@ -23,5 +24,3 @@ pub mod client;
 pub mod disk;
 #[cfg(feature = "local")]
 pub mod keyring;
-#[cfg(feature = "openapi")]
-pub mod openapi;

@@ -184,7 +184,6 @@ macro_rules! operations {
         pub const OPERATIONS: &[&$crate::op::Info] = &[$(&<$request as $crate::op::Operation>::INFO),*];
 
         /// Each operation with the schemas of its request and response.
-        #[cfg(feature = "openapi")]
         pub fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<$crate::openapi::Described> {
             vec![$($crate::openapi::Described::of::<$request>(generator)),*]
         }

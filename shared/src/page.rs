@@ -1,12 +1,12 @@
 //! Pages of a list. Every list answers `next_cursor`, which asks for the rest; it is opaque.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// How many entries of a list to answer: 1 to [`Limit::MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "openapi", schemars(inline, schema_with = "schema", description = ""))]
+#[schemars(inline, schema_with = "schema", description = "")]
 pub struct Limit(u32);
 
 impl Limit {
@@ -37,7 +37,6 @@ impl<'de> Deserialize<'de> for Limit {
     }
 }
 
-#[cfg(feature = "openapi")]
 fn schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "integer", "minimum": 1, "maximum": Limit::MAX, "default": Limit::DEFAULT })
 }

@@ -1,5 +1,6 @@
 //! The one shape of an error: `application/problem+json` (RFC 9457) with a stable code.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -7,8 +8,7 @@ use serde_with::skip_serializing_none;
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $http:literal, $grpc:literal, $title:literal;)*) => {
         /// What went wrong, for machines. Stable: clients match on it.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $text)] $variant,)*
             /// A code of a newer daemon.
@@ -88,8 +88,7 @@ codes! {
 
 /// An error as it is sent (RFC 9457).
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// A URI that names the kind of problem: `urn:authd:problem:` and the code.
     #[serde(rename = "type")]
@@ -112,8 +111,7 @@ pub struct Problem {
 }
 
 /// What is wrong with one field of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldProblem {
     pub field: String,
     pub detail: String,
@@ -135,8 +133,7 @@ impl Problem {
 }
 
 /// An error of an OAuth endpoint (RFC 6749 §5.2).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OAuthError {
     /// `invalid_request`, `invalid_client`, `access_denied`, `temporarily_unavailable`, `server_error`, ….
     pub error: String,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
@@ -9,9 +10,8 @@ use zeroize::Zeroizing;
 
 /// A secret on its way between two programs. `Serialize` writes it in clear, since the wire is where it belongs;
 /// nothing else does.
-#[derive(Clone, Default)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "openapi", schemars(inline, with = "String", description = "", extend("format" = "password")))]
+#[derive(Clone, Default, JsonSchema)]
+#[schemars(inline, with = "String", description = "", extend("format" = "password"))]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A moment, in milliseconds since the Unix epoch. In JSON it is RFC 3339 in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "Timestamp", try_from = "String")]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "openapi", schemars(inline, with = "String", description = "", extend("format" = "date-time")))]
+#[schemars(inline, with = "String", description = "", extend("format" = "date-time"))]
 pub struct Time(i64);
 
 impl Time {

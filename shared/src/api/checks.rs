@@ -1,5 +1,6 @@
 //! What services ask about sessions and people: is a session good, what may its user do, and why.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -27,8 +28,7 @@ operations! {
 /// Asks about a session's token, which comes in the field `token`, in a header `token`, or as the bearer. A service
 /// may send its own token as the bearer beside it: then only its own users are answered.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckToken {
     pub token: Option<Secret>,
@@ -44,8 +44,7 @@ pub struct CheckToken {
 
 /// What a session is good for, or why it is not.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckedToken {
     pub valid: bool,
     pub payload: Option<Payload>,
@@ -57,8 +56,7 @@ pub struct CheckedToken {
 }
 
 /// Why a session is not good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionFault {
     /// No session is known by this token: it never was one, has ended, or has expired.
@@ -71,8 +69,7 @@ pub enum SessionFault {
 
 /// As [`CheckToken`], with a service. A service that sends its own token as the bearer need not name itself.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckAccess {
     pub token: Option<Secret>,
@@ -85,8 +82,7 @@ pub struct CheckAccess {
 }
 
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckedAccess {
     pub valid: bool,
     pub access: Option<ServiceAccess>,
@@ -97,8 +93,7 @@ pub struct CheckedAccess {
 }
 
 /// What a user may do in a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceAccess {
     pub user_id: UserId,
     pub service_id: ServiceId,
@@ -112,8 +107,7 @@ pub struct ServiceAccess {
 
 /// Ids or names. People may ask about themselves, services about their own users, and whoever holds `access.read`
 /// about anybody.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckPermission {
     pub person_id: String,
@@ -122,8 +116,7 @@ pub struct CheckPermission {
 }
 
 /// [`CheckPermission`] by GET.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QueryPermission {
     pub person_id: String,
@@ -131,15 +124,13 @@ pub struct QueryPermission {
     pub permission_name: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckedPermission {
     pub has_permission: bool,
 }
 
 /// Ids or names.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainPermission {
     pub person_id: String,
@@ -147,8 +138,7 @@ pub struct ExplainPermission {
     pub permission_name: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExplainedPermission {
     pub has_permission: bool,
     /// Every way by which the person has it.
@@ -159,8 +149,7 @@ pub struct ExplainedPermission {
 
 /// One way by which a person has a permission.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// The role that has the permission; absent when it was granted directly.
     pub role: Option<String>,

@@ -1,5 +1,6 @@
 //! The browser login that ends in temporary AWS credentials on the developer's machine.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -19,8 +20,7 @@ operations! {
 }
 
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartLogin {
     /// The name of the machine, shown to the person who signs in; at most 128 characters.
@@ -37,8 +37,7 @@ pub struct StartLogin {
     pub loopback_port: Option<u16>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StartedLogin {
     /// Open this in a browser.
     pub auth_url: String,
@@ -51,8 +50,7 @@ pub struct StartedLogin {
 }
 
 #[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoginStatus {
     pub state: String,
@@ -63,8 +61,7 @@ pub struct LoginStatus {
 }
 
 /// How far a login is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "status", rename_all = "UPPERCASE")]
 pub enum LoginAnswer {
     /// Nobody has signed in yet, or the release is missing.
@@ -78,8 +75,7 @@ pub enum LoginAnswer {
 }
 
 /// Working AWS credentials, and the token that fetches the next ones.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Authorized {
     pub access_key_id: String,
     pub secret_access_key: Secret,
@@ -110,8 +106,7 @@ pub struct Authorized {
 /// the session): sign in again. 403 for a role that the person may not use (any more). 502 and 503, when the provider or
 /// AWS fails, leave the session as it is: try again with the same token.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RenewLogin {
     pub refresh_token: Secret,
@@ -120,15 +115,13 @@ pub struct RenewLogin {
     pub duration_seconds: Option<u32>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndLogin {
     pub refresh_token: Secret,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EndedLogin {
     /// Always `logged_out`.
     pub status: String,

@@ -1,6 +1,7 @@
 //! The standard ways to ask about a token and to give one back: RFC 7662 and RFC 7009, for API tokens and session
 //! tokens alike. Requests are forms, errors are OAuth's.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -18,8 +19,7 @@ operations! {
 /// Who holds `tokens.introspect` may ask about every token; a service's own token about the sessions of its users;
 /// everybody about the token they call with.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Introspect {
     pub token: Secret,
     /// Taken and not needed: the form of a token tells what it is.
@@ -31,8 +31,7 @@ pub struct Introspect {
 
 /// RFC 7662 §2.2. A token that is not active has nothing but `active`.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Introspection {
     pub active: bool,
     /// Separated by spaces; of a session the permissions in the service that asks.
@@ -58,8 +57,7 @@ pub struct Introspection {
 /// Whoever has a session's token may give it back. An API token is given back by itself, or by whoever holds
 /// `tokens.write`.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Revoke {
     pub token: Secret,
     /// Taken and not needed.
@@ -67,6 +65,5 @@ pub struct Revoke {
 }
 
 /// Nothing: a token that was not known is as good as revoked (RFC 7009 §2.2).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Revoked {}

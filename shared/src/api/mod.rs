@@ -10,13 +10,14 @@ pub mod system;
 pub mod tokens;
 pub mod users;
 
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::op::Info;
+use crate::openapi::Described;
 
 /// It is done, and there is nothing else to tell.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     /// `success`.
     pub status: String,
@@ -28,39 +29,27 @@ impl Default for Done {
     }
 }
 
+type Schemas = fn(&mut SchemaGenerator) -> Vec<Described>;
+
+/// The operations of each module, and what describes them.
+static MODULES: [(&[&Info], Schemas); 9] = [
+    (tokens::OPERATIONS, tokens::schemas),
+    (introspection::OPERATIONS, introspection::schemas),
+    (sessions::OPERATIONS, sessions::schemas),
+    (checks::OPERATIONS, checks::schemas),
+    (users::OPERATIONS, users::schemas),
+    (rbac::OPERATIONS, rbac::schemas),
+    (cli_login::OPERATIONS, cli_login::schemas),
+    (audit::OPERATIONS, audit::schemas),
+    (system::OPERATIONS, system::schemas),
+];
+
 /// Every operation there is.
 pub fn operations() -> impl Iterator<Item = &'static Info> {
-    [
-        tokens::OPERATIONS,
-        introspection::OPERATIONS,
-        sessions::OPERATIONS,
-        checks::OPERATIONS,
-        users::OPERATIONS,
-        rbac::OPERATIONS,
-        cli_login::OPERATIONS,
-        audit::OPERATIONS,
-        system::OPERATIONS,
-    ]
-    .into_iter()
-    .flatten()
-    .copied()
+    MODULES.iter().flat_map(|(operations, _)| operations.iter().copied())
 }
 
 /// Every operation with its schemas.
-#[cfg(feature = "openapi")]
-pub fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<crate::openapi::Described> {
-    [
-        tokens::schemas,
-        introspection::schemas,
-        sessions::schemas,
-        checks::schemas,
-        users::schemas,
-        rbac::schemas,
-        cli_login::schemas,
-        audit::schemas,
-        system::schemas,
-    ]
-    .into_iter()
-    .flat_map(|schemas| schemas(generator))
-    .collect()
+pub fn schemas(generator: &mut SchemaGenerator) -> Vec<Described> {
+    MODULES.iter().flat_map(|(_, schemas)| schemas(generator)).collect()
 }

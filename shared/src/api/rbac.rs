@@ -4,6 +4,7 @@
 //! that has it; the role counts only if the service has that role, and person, service and role are active. Wherever
 //! an id is asked for, the name does as well.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -90,8 +91,7 @@ operations! {
 macro_rules! by_ids {
     ($($name:ident { $($field:ident),* })*) => {$(
         /// The ids may be names.
-        #[derive(Clone, Debug, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+        #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
         pub struct $name {
             $(pub $field: String,)*
@@ -121,8 +121,7 @@ macro_rules! pages {
     ($($name:ident { $($field:ident),* })*) => {$(
         /// A page, oldest first. The ids may be names.
         #[skip_serializing_none]
-        #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+        #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
         pub struct $name {
             $(pub $field: String,)*
@@ -145,8 +144,7 @@ pages! {
 }
 
 /// Something that people use and that asks what they may do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Service {
     pub id: ServiceId,
     pub name: String,
@@ -158,8 +156,7 @@ pub struct Service {
 }
 
 #[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateService {
     /// 1 to 128 characters; unique among the services that are not deleted.
@@ -170,8 +167,7 @@ pub struct CreateService {
 }
 
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateService {
     /// An id or a name.
@@ -181,8 +177,7 @@ pub struct UpdateService {
     pub status: Option<Status>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceList {
     pub services: Vec<Service>,
     #[serde(default)]
@@ -190,8 +185,7 @@ pub struct ServiceList {
 }
 
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateServiceToken {
     /// The service's id or name.
@@ -203,8 +197,7 @@ pub struct CreateServiceToken {
 }
 
 /// A service's token with its secret, shown this once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceToken {
     pub token: Secret,
     pub token_id: TokenId,
@@ -213,8 +206,7 @@ pub struct ServiceToken {
     pub expires_at: Option<Time>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeServiceToken {
     /// The service's id or name.
@@ -223,8 +215,7 @@ pub struct RevokeServiceToken {
 }
 
 /// A named set of permissions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Role {
     pub id: RoleId,
     pub name: String,
@@ -234,8 +225,7 @@ pub struct Role {
 }
 
 #[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateRole {
     /// 1 to 128 characters; unique among the roles that are not deleted.
@@ -244,8 +234,7 @@ pub struct CreateRole {
 }
 
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateRole {
     /// An id or a name.
@@ -254,8 +243,7 @@ pub struct UpdateRole {
     pub status: Option<Status>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoleList {
     pub roles: Vec<Role>,
     #[serde(default)]
@@ -264,8 +252,7 @@ pub struct RoleList {
 
 /// Something that may be done, by a name that the services give a meaning to. In the built-in service `authd` the
 /// names are authd's own, such as `tokens.write`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Permission {
     pub id: PermissionId,
     pub name: String,
@@ -273,8 +260,7 @@ pub struct Permission {
     pub updated_at: Time,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreatePermission {
     /// 1 to 128 characters; unique among the permissions that are not deleted.
@@ -282,8 +268,7 @@ pub struct CreatePermission {
 }
 
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdatePermission {
     /// An id or a name.
@@ -291,8 +276,7 @@ pub struct UpdatePermission {
     pub name: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PermissionList {
     pub permissions: Vec<Permission>,
     #[serde(default)]
@@ -301,8 +285,7 @@ pub struct PermissionList {
 
 /// A page of grants. Every filter is an id or a name.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListGrants {
     pub person_id: Option<String>,
@@ -311,8 +294,7 @@ pub struct ListGrants {
     pub cursor: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GrantList {
     pub grants: Vec<Grant>,
     #[serde(default)]
@@ -321,8 +303,7 @@ pub struct GrantList {
 
 /// What a person was given in a service: exactly one of a role and a permission.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Grant {
     pub person_id: UserId,
     pub username: String,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use serde_with::skip_serializing_none;
@@ -34,8 +35,7 @@ operations! {
 
 /// Asks about a token. The answer is always 200.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ValidateToken {
     pub token: Secret,
@@ -51,8 +51,7 @@ pub struct ValidateToken {
 
 /// What a token is good for, or why it is not.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Validation {
     pub valid: bool,
     /// Everything the token may do; empty when it is not valid.
@@ -66,8 +65,7 @@ pub struct Validation {
 }
 
 /// Why a token is not good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenFault {
     TokenNotFound,
@@ -79,8 +77,7 @@ pub enum TokenFault {
 
 /// Asks for a new token. At most one of `ttl_days` and `expires_at`; with neither it does not expire.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateToken {
     /// Unique among the tokens that are alive; 1 to 128 characters.
@@ -94,15 +91,14 @@ pub struct CreateToken {
     pub metadata: Option<Map<String, Value>>,
     /// The only networks it may be used from; empty is anywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[cfg_attr(feature = "openapi", schemars(with = "Vec<String>"))]
+    #[schemars(with = "Vec<String>")]
     pub cidrs: Vec<IpNet>,
     /// A retry with the same key gets the same answer, secret included; 1 to 255 characters.
     pub idempotency_key: Option<String>,
 }
 
 /// A token with its secret, shown this once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedToken {
     pub token: Secret,
     pub token_id: TokenId,
@@ -114,8 +110,7 @@ pub struct CreatedToken {
 
 /// A page of tokens, newest first.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListTokens {
     pub limit: Option<Limit>,
@@ -129,8 +124,7 @@ pub struct ListTokens {
     pub scope: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenList {
     pub tokens: Vec<Token>,
     /// How many there are in all; with a filter, counted to 10,000.
@@ -143,8 +137,7 @@ pub struct TokenList {
 }
 
 /// A token without its secret.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Token {
     pub token_id: TokenId,
     pub name: String,
@@ -160,13 +153,12 @@ pub struct Token {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[cfg_attr(feature = "openapi", schemars(with = "Vec<String>"))]
+    #[schemars(with = "Vec<String>")]
     pub cidrs: Vec<IpNet>,
 }
 
 /// `id` is a token id, or the name of a live token.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShowToken {
     pub id: String,
@@ -174,8 +166,7 @@ pub struct ShowToken {
 
 /// `id` is a token id, or the name of a live token.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeToken {
     pub id: String,
@@ -184,8 +175,7 @@ pub struct RevokeToken {
 }
 
 /// Of a token that was revoked before, the first time stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevokedToken {
     pub success: bool,
     pub token_id: TokenId,
@@ -193,8 +183,7 @@ pub struct RevokedToken {
 }
 
 /// Adds to what is left, or to now when it has expired.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendToken {
     /// A token id, or the name of a live token.
@@ -204,8 +193,7 @@ pub struct ExtendToken {
 }
 
 #[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateToken {
     /// A token id, or the name of a live token.
@@ -217,8 +205,7 @@ pub struct RotateToken {
 }
 
 /// The new secret, shown this once, under the same token id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RotatedToken {
     pub token: Secret,
     pub token_id: TokenId,
