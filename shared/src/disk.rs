@@ -23,13 +23,13 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
         std::os::unix::fs::fchown(beside.as_file(), Some(old.uid()), Some(old.gid()))?;
     }
-    put(beside, old.mode() & 0o7777, path, dir)
+    persist(beside, old.mode() & 0o7777, path, dir)
 }
 
 /// Replaces (or makes) a file as a whole, readable by its owner alone.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (beside, dir) = write_beside(path, bytes)?;
-    put(beside, PRIVATE, path, dir)
+    persist(beside, PRIVATE, path, dir)
 }
 
 /// Makes a file that must not be there yet; `false` if it is.
@@ -51,7 +51,7 @@ fn write_beside<'a>(path: &'a Path, bytes: &[u8]) -> io::Result<(NamedTempFile, 
     Ok((beside, dir))
 }
 
-fn put(beside: NamedTempFile, mode: u32, path: &Path, dir: &Path) -> io::Result<()> {
+fn persist(beside: NamedTempFile, mode: u32, path: &Path, dir: &Path) -> io::Result<()> {
     beside.as_file().set_permissions(Permissions::from_mode(mode))?;
     beside.as_file().sync_all()?;
     beside.persist(path).map_err(|error| error.error)?;

@@ -115,7 +115,9 @@ fn replace(path: &Path, text: &str) -> Result<(), Error> {
 fn take_lock(path: &Path) -> Result<lock::Held, Error> {
     let beside = sibling(path, ".auth-login.lock");
     let file = lock::open(&beside).map_err(|error| Error::file("make the lock", &beside, error))?;
-    let held = lock::queue(file).wait(LOCK_WAIT).map_err(|error| Error::file("lock", &beside, error))?;
+    let held = lock::queue(file)
+        .and_then(|queued| queued.wait(LOCK_WAIT))
+        .map_err(|error| Error::file("lock", &beside, error))?;
     held.ok_or_else(|| {
         Error::refused(format!(
             "another auth-login has been writing {} for {} s; if none is running, remove {}",

@@ -33,12 +33,12 @@ pub fn try_now(file: File) -> io::Result<Option<Held>> {
 }
 
 /// Queues for the lock.
-pub fn queue(file: File) -> Waiting {
+pub fn queue(file: File) -> io::Result<Waiting> {
     let (sender, receiver) = channel();
     // The kernel has no lock with a deadline, so a thread waits in our place. If we give up, it drops the lock as soon
     // as it gets it, since nobody receives it.
-    std::thread::spawn(move || sender.send(file.lock().map(|()| file)));
-    Waiting(receiver)
+    std::thread::Builder::new().spawn(move || sender.send(file.lock().map(|()| file)))?;
+    Ok(Waiting(receiver))
 }
 
 impl Waiting {
@@ -62,8 +62,8 @@ mod tests {
         let path = dir.path().join("lock");
         let held = try_now(open(&path).unwrap()).unwrap().unwrap();
         assert!(try_now(open(&path).unwrap()).unwrap().is_none());
-        assert!(queue(open(&path).unwrap()).wait(Duration::from_millis(1)).unwrap().is_none());
-        let waiting = queue(open(&path).unwrap());
+        assert!(queue(open(&path).unwrap()).unwrap().wait(Duration::from_millis(1)).unwrap().is_none());
+        let waiting = queue(open(&path).unwrap()).unwrap();
         drop(held);
         assert!(waiting.wait(Duration::from_secs(10)).unwrap().is_some());
     }
@@ -75,6 +75,6 @@ mod tests {
         let held = try_now(open(&path).unwrap()).unwrap().unwrap();
         drop(queue(open(&path).unwrap()));
         drop(held);
-        assert!(queue(open(&path).unwrap()).wait(Duration::from_secs(10)).unwrap().is_some());
+        assert!(queue(open(&path).unwrap()).unwrap().wait(Duration::from_secs(10)).unwrap().is_some());
     }
 }

@@ -149,7 +149,7 @@ async fn login_lock(context: &mut Context<'_>) -> Result<(Held, bool), Error> {
         return Ok((held, false));
     }
     context.io.say("Another auth-login is signing in already; waiting for it.");
-    let mut waiting = lock::queue(context.cache.login_lock()?);
+    let mut waiting = lock::queue(context.cache.login_lock()?).map_err(failed)?;
     let deadline = Instant::now() + LOGIN_WAIT;
     let mut shown: Option<PendingLogin> = None;
     while Instant::now() < deadline {

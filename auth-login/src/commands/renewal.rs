@@ -62,7 +62,7 @@ pub async fn hand_out(context: &mut Context<'_>) -> Result<Credentials, Error> {
 /// The lock of the session, waited for without blocking signals.
 pub async fn session_lock(context: &Context<'_>) -> Result<Held, Error> {
     let file = context.cache.session_lock()?;
-    let waited = tokio::task::spawn_blocking(move || lock::queue(file).wait(LOCK_WAIT)).await;
+    let waited = tokio::task::spawn_blocking(move || lock::queue(file)?.wait(LOCK_WAIT)).await;
     let held = waited.map_err(std::io::Error::other).and_then(|held| held);
     held.map_err(|error| Error::file("lock", context.cache.dir(), error))?.ok_or_else(|| {
         let seconds = LOCK_WAIT.as_secs();

@@ -264,6 +264,11 @@ impl Context<'_, '_> {
     }
 }
 
+/// The API's own word for a value of an enum.
+fn spelling(value: impl Serialize) -> String {
+    std::fmt::from_fn(|f| value.serialize(f)).to_string()
+}
+
 /// An operation that answers a list page by page.
 trait Listing: Operation {
     type Entry;

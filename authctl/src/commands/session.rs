@@ -1,16 +1,13 @@
 //! Sessions of users.
 
-use std::fmt;
-
 use clap::{ArgGroup, Subcommand};
-use serde::Serialize;
 use shared::api::sessions::{EndSession, ListSessions, Session, SessionKind};
 use shared::cli::Column::{Spare, Whole, Wrapped};
 use shared::cli::{Exit, Format, moment, relative};
 use shared::id::SessionId;
 
 use super::token::expiry;
-use super::{Context, listing, user};
+use super::{Context, listing, spelling, user};
 use crate::args::{Consent, Limit, word};
 use crate::error::Error;
 
@@ -74,7 +71,7 @@ async fn list(request: ListSessions, limit: Limit, context: &mut Context<'_, '_>
         };
         [
             session.id.to_string(),
-            fmt::from_fn(|f| session.kind.serialize(f)).to_string(),
+            spelling(session.kind),
             session.user,
             session.device_name.unwrap_or_default(),
             session.address.unwrap_or_default(),

@@ -1,9 +1,6 @@
 //! Users: the people who sign in.
 
-use std::fmt;
-
 use clap::{ArgGroup, Args, Subcommand};
-use serde::Serialize;
 use shared::api::sessions::{EndUserSessions, EndedSessions};
 use shared::api::users::{
     CreateUser, DeleteUser, DocumentType, ListUsers, PersonType, ShowUser, Status, UpdateUser, User,
@@ -13,7 +10,7 @@ use shared::cli::{Exit, clean, moment, relative};
 use shared::op::Operation;
 
 use super::password::{self, NewPassword};
-use super::{Context, listing};
+use super::{Context, listing, spelling};
 use crate::args::{Confirmed, Consent, FIRST_ADMIN, Limit, name, word};
 use crate::error::Error;
 
@@ -168,7 +165,7 @@ async fn show(op: &impl Operation<Response = User>, context: &mut Context<'_, '_
         PersonType::N => "natural (N)",
         PersonType::J => "legal (J)",
     });
-    let document_type = user.document_type.map(|kind| fmt::from_fn(move |f| kind.serialize(f)).to_string());
+    let document_type = user.document_type.map(spelling);
     let document: Vec<&str> = document_type.as_deref().into_iter().chain(user.document_number.as_deref()).collect();
     let now = context.now();
     let fields = [

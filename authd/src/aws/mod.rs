@@ -82,12 +82,18 @@ pub enum RoleMethod {
 }
 
 /// The AWS module's state: the SDK client, made at its first use.
-#[derive(Debug)]
 pub struct Aws {
     region: String,
     /// Where STS is when nobody says: it follows from the roles' partition.
     fallback_region: &'static str,
     client: OnceCell<Client>,
+}
+
+/// The SDK's client is left out: its configuration holds credentials.
+impl std::fmt::Debug for Aws {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aws").field("region", &self.region).finish_non_exhaustive()
+    }
 }
 
 /// Temporary credentials.

@@ -50,7 +50,7 @@ fn presented(op: &CheckToken) -> Result<(&str, Option<&str>)> {
 }
 
 /// A service, and what the session's user may do there.
-type Asked = (Cached<Service>, Cached<Access>);
+type InService = (Cached<Service>, Cached<Access>);
 
 /// The service that a question names, if it names one; a fault: there is none of that name, or it is not active.
 type NamedService = Result<Option<Cached<Service>>, SessionFault>;
@@ -58,7 +58,7 @@ type NamedService = Result<Option<Cached<Service>>, SessionFault>;
 /// The answer to [`CheckToken`]: the JSON of a [`shared::api::checks::CheckedToken`].
 #[derive(Debug)]
 pub enum CheckedTokenView {
-    Valid { live: Found, renewed: bool, asked: Option<Asked> },
+    Valid { live: Found, renewed: bool, asked: Option<InService> },
     Invalid(SessionFault),
 }
 
@@ -241,7 +241,7 @@ impl Checks {
     }
 }
 
-fn decide(user: Option<UserId>, live: Found, renewed: bool, asked: Option<Asked>) -> CheckedTokenView {
+fn decide(user: Option<UserId>, live: Found, renewed: bool, asked: Option<InService>) -> CheckedTokenView {
     if user.is_some_and(|user| user != live.user_id) {
         return CheckedTokenView::Invalid(SessionFault::UserMismatch);
     }

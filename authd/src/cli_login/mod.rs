@@ -130,6 +130,7 @@ impl CliLogin {
             Error::unavailable("this device is being renewed already and it takes long; try again", late)
         })
     }
+
     /// The session of a device, unless it has ended or expired.
     async fn find_live(&self, session: SessionId) -> Result<Option<DeviceSession>> {
         let found = sessions::store::find(self.base.db.as_ref(), session).await?;

@@ -42,13 +42,13 @@ pub struct Introspection {
 }
 
 /// The service that an answer about a session is for, and what its user may do there.
-type Asked = (Cached<Service>, Cached<Access>);
+type InService = (Cached<Service>, Cached<Access>);
 
 /// The answer to [`Introspect`]: the JSON of a [`shared::api::introspection::Introspection`].
 #[derive(Debug)]
 pub enum IntrospectionView {
     Token { token: tokens::Found, issuer: Arc<str> },
-    Session { live: sessions::Found, asked: Option<Asked>, issuer: Arc<str> },
+    Session { live: sessions::Found, asked: Option<InService>, issuer: Arc<str> },
     Inactive,
 }
 
@@ -144,15 +144,19 @@ impl Introspection {
                 None => judge_unknown(&call),
             };
         }
+        // Found before it is touched: who may not ask about it must not keep it alive, nor cost another read.
+        let live = self.sessions.find(token).await?;
+        match &live {
+            Some(live) => may_ask_about(&call, live)?,
+            None => may_ask(&call, is_service(&call))?,
+        }
         let named = named_service(&call, &op);
         let service = match named {
             Some(named) => self.rbac.service(named).await?,
             None => None,
         };
         may_name(&call, service.as_ref().map(|service| service.id))?;
-        // Found before it is touched: who may not ask about it must not keep it alive.
-        let Some(live) = self.sessions.find(token).await? else { return judge_unknown(&call) };
-        may_ask_about(&call, &live)?;
+        let Some(live) = live else { return Ok(IntrospectionView::Inactive) };
         let asked = match service {
             Some(service) => {
                 let access = self.rbac.access(live.user_id, service.id).await?;
@@ -186,7 +190,7 @@ impl Introspection {
         Ok(IntrospectionView::Token { token, issuer: self.issuer.clone() })
     }
 
-    fn judge_session(&self, call: &Call, live: sessions::Found, asked: Option<Asked>) -> Result<IntrospectionView> {
+    fn judge_session(&self, call: &Call, live: sessions::Found, asked: Option<InService>) -> Result<IntrospectionView> {
         may_ask_about(call, &live)?;
         may_name(call, asked.as_ref().map(|(service, _)| service.id))?;
         if asked.as_ref().is_some_and(|(service, access)| !is_welcome(service, access)) {

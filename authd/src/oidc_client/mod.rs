@@ -183,7 +183,7 @@ impl Client {
 
     /// Fresh tokens of somebody who signed in before. What the provider rotated must be kept even if its ID token
     /// turns out to be unusable: that is why the two steps are apart.
-    pub async fn refresh(&self, refresh_token: &Secret, now: Millis) -> Result<Given, ProviderError> {
+    pub async fn refresh(&self, refresh_token: &Secret, now: Millis) -> Result<TokenResponse, ProviderError> {
         self.token(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())], now).await
     }
 
@@ -209,13 +209,13 @@ impl Client {
         if answer.status == 200 { Ok(()) } else { Err(refusal(&answer)) }
     }
 
-    async fn token(&self, fields: &[(&str, &str)], now: Millis) -> Result<Given, ProviderError> {
+    async fn token(&self, fields: &[(&str, &str)], now: Millis) -> Result<TokenResponse, ProviderError> {
         let endpoints = self.endpoints(now).await?;
         let answer = self.post(&endpoints.token_endpoint, fields).await?;
         if answer.status != 200 {
             return Err(refusal(&answer));
         }
-        let given: Given = serde_json::from_slice(&answer.body)
+        let given: TokenResponse = serde_json::from_slice(&answer.body)
             .map_err(|_| ProviderError::Unusable("its token endpoint answered something else than tokens".into()))?;
         if [&given.id_token, &given.refresh_token].into_iter().flatten().any(|token| token.expose().len() > MAX_TOKEN) {
             return Err(ProviderError::Unusable("it gave a token of more than 32 KiB".into()));
@@ -231,7 +231,7 @@ impl Client {
 
 /// What a token endpoint answered, not verified yet.
 #[derive(Debug, Deserialize)]
-pub struct Given {
+pub struct TokenResponse {
     pub id_token: Option<Secret>,
     pub refresh_token: Option<Secret>,
 }

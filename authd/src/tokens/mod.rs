@@ -67,7 +67,10 @@ impl Tokens {
     pub fn new(base: &Base, config: Config, cache: &cache::Config, validations: Validations) -> Arc<Self> {
         let (uses, uses_to_write) = mpsc::channel(usage::QUEUE);
         let heap_bytes = |token: &CachedToken| {
-            token.name.len() + size_of_val(&*token.cidrs) + ALLOCATION * (1 + usize::from(!token.cidrs.is_empty()))
+            // A set of scopes that nobody shares is the token's own: as a list, as JSON and as text.
+            let own_scopes = if Arc::strong_count(&token.scopes) == 1 { 3 * token.scopes.json.get().len() } else { 0 };
+            let cidrs = size_of_val(&*token.cidrs) + ALLOCATION * usize::from(!token.cidrs.is_empty());
+            token.name.len() + ALLOCATION + cidrs + own_scopes
         };
         let this = Arc::new(Self {
             base: base.clone(),

@@ -53,8 +53,12 @@ impl Tokens {
         if uses.is_empty() {
             return;
         }
-        // Of one token the last, which is the latest.
-        let latest: HashMap<TokenId, Millis> = uses.drain(..).collect();
+        // Two secrets of one token mark separately, in any order.
+        let mut latest: HashMap<TokenId, Millis> = HashMap::new();
+        for (token, at) in uses.drain(..) {
+            let last = latest.entry(token).or_default();
+            *last = at.max(*last);
+        }
         if let Err(error) = self.base.db.commit(store::mark_used(latest)).await {
             warn!(%error, "the last uses of some tokens could not be written");
         }

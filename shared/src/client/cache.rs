@@ -88,8 +88,8 @@ struct State<V> {
     bytes: usize,
     /// The number of the last question.
     last: u64,
-    /// Those under way, but for the forgotten ones; with a flight where others may join.
-    questions: BTreeMap<(Key, u64), Option<Flight<V>>>,
+    /// Those under way, but for the forgotten ones. By key, those that nobody joins come first; then by number.
+    questions: BTreeMap<(Key, bool, u64), Option<Flight<V>>>,
 }
 
 struct Entry<V> {
@@ -134,18 +134,19 @@ impl<V: Keep> Cache<V> {
         if let Some(value) = state.find(&key, now, time) {
             return Found::Value(value);
         }
-        if let Some(flight) = state.questions.range((key, 0)..=(key, u64::MAX)).find_map(|(_, flight)| flight.clone()) {
+        let joinable = (key, true, 0)..=(key, true, u64::MAX);
+        if let Some(flight) = state.questions.range(joinable).find_map(|(_, flight)| flight.clone()) {
             return Found::Joined(flight);
         }
         let (sender, flight) = watch::channel(None);
-        let number = state.ask(key, Some(flight));
-        Found::New(Question { cache: self.clone(), key, number, asked_at: now, time }, sender)
+        let id = state.ask(key, Some(flight));
+        Found::New(Question { cache: self.clone(), id, asked_at: now, time }, sender)
     }
 
     /// A question that nobody joins.
     pub(super) fn ask(self: &Arc<Self>, key: Key, now: Duration, time: Time) -> Question<V> {
-        let number = self.state().ask(key, None);
-        Question { cache: self.clone(), key, number, asked_at: now, time }
+        let id = self.state().ask(key, None);
+        Question { cache: self.clone(), id, asked_at: now, time }
     }
 
     /// Forgets a token, from whatever address it was used. Answers that are under way are not kept, and nobody who
@@ -153,7 +154,7 @@ impl<V: Keep> Cache<V> {
     pub(super) fn forget(&self, key: &Key) {
         let mut state = self.state();
         let keys = key.of_any_address();
-        let questions = (*keys.start(), 0)..=(*keys.end(), u64::MAX);
+        let questions = (*keys.start(), false, 0)..=(*keys.end(), true, u64::MAX);
         state.questions.extract_if(questions, |_, _| true).for_each(drop);
         let doomed: Vec<Key> = state.entries.range(keys).map(|(key, _)| *key).collect();
         doomed.iter().for_each(|key| state.remove(key));
@@ -161,10 +162,11 @@ impl<V: Keep> Cache<V> {
 }
 
 impl<V: Keep> State<V> {
-    fn ask(&mut self, key: Key, flight: Option<Flight<V>>) -> u64 {
+    fn ask(&mut self, key: Key, flight: Option<Flight<V>>) -> (Key, bool, u64) {
         self.last += 1;
-        self.questions.insert((key, self.last), flight);
-        self.last
+        let id = (key, flight.is_some(), self.last);
+        self.questions.insert(id, flight);
+        id
     }
 
     fn find(&mut self, key: &Key, now: Duration, time: Time) -> Option<Arc<V>> {
@@ -214,8 +216,7 @@ pub(super) enum Found<V: Keep> {
 /// A question under way. Its answer is kept only if the token was not forgotten meanwhile.
 pub(super) struct Question<V: Keep> {
     cache: Arc<Cache<V>>,
-    key: Key,
-    number: u64,
+    id: (Key, bool, u64),
     asked_at: Duration,
     time: Time,
 }
@@ -226,7 +227,7 @@ impl<V: Keep> Question<V> {
         let answer = asking.await.map(Arc::new);
         match &answer {
             Ok(value) => self.keep(value),
-            Err(denial) if denial.reason().is_about_the_token() => self.cache.forget(&self.key),
+            Err(denial) if denial.reason().is_about_the_token() => self.cache.forget(&self.id.0),
             Err(_) => {}
         }
         answer
@@ -240,8 +241,9 @@ impl<V: Keep> Question<V> {
         });
         let age = life.unwrap_or(Duration::MAX).min(bounds.max_age);
         let mut state = self.cache.state();
-        if state.questions.contains_key(&(self.key, self.number)) && !age.is_zero() {
-            state.insert(self.key, self.number, value.clone(), self.asked_at + age, bounds);
+        if state.questions.contains_key(&self.id) && !age.is_zero() {
+            let (key, _, number) = self.id;
+            state.insert(key, number, value.clone(), self.asked_at + age, bounds);
         }
     }
 }
@@ -249,7 +251,7 @@ impl<V: Keep> Question<V> {
 /// However the question ends, also by a cancelled task: nobody joins it any more.
 impl<V: Keep> Drop for Question<V> {
     fn drop(&mut self) {
-        self.cache.state().questions.remove(&(self.key, self.number));
+        self.cache.state().questions.remove(&self.id);
     }
 }
 

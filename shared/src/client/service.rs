@@ -59,6 +59,7 @@ pub struct Builder {
     service: Option<String>,
     service_token: Option<Secret>,
     deadline: Duration,
+    login_deadline: Duration,
     most_asks: usize,
     bounds: Bounds,
     is_insecure: bool,
@@ -89,6 +90,13 @@ impl Builder {
         self
     }
 
+    /// The same for a login; ten seconds unless set, because passwords are hashed slowly on purpose.
+    #[must_use]
+    pub fn login_deadline(mut self, deadline: Duration) -> Self {
+        self.login_deadline = deadline;
+        self
+    }
+
     /// How much is remembered, and for how long.
     #[must_use]
     pub fn bounds(mut self, bounds: Bounds) -> Self {
@@ -116,7 +124,7 @@ impl Builder {
             return Err(format!("{} is plain HTTP to another machine: use https, or allow it", self.endpoint));
         }
         // The deadline of the whole question comes first.
-        let longest = self.deadline.max(LOGIN_DEADLINE).saturating_mul(2);
+        let longest = self.deadline.max(self.login_deadline).saturating_mul(2);
         Ok(Authd(Arc::new(Inner {
             client: Client::new(self.endpoint.clone()).with_timeout(longest),
             turns: Semaphore::new(self.most_asks.clamp(1, Semaphore::MAX_PERMITS)),
@@ -157,6 +165,7 @@ impl Authd {
             service: None,
             service_token: None,
             deadline: DEADLINE,
+            login_deadline: LOGIN_DEADLINE,
             most_asks: MOST_ASKS,
             bounds: Bounds::default(),
             is_insecure: false,
@@ -188,7 +197,7 @@ impl Authd {
     /// Signs a person in. `address` is where they are: authd counts failures by it when it trusts this machine as a
     /// proxy, and by this machine's own address otherwise. It is sent again only if nothing was sent before.
     pub async fn login(&self, login: &Login, address: Option<IpAddr>) -> Result<LoggedIn, Denial> {
-        let answer = self.call(&self.0.client, login, address, Repeat::Unsent, LOGIN_DEADLINE).await;
+        let answer = self.call(&self.0.client, login, address, Repeat::Unsent, self.0.settings.login_deadline).await;
         answer.map_err(|failure| failure.map_or_else(Denial::timed_out, Denial::because_of_login))
     }
 
@@ -207,6 +216,13 @@ impl Authd {
             Err(Some(Error::Refused(problem))) if problem.status == 401 => Ok(()),
             Err(failure) => Err(failure.map_or_else(Denial::timed_out, Denial::because)),
         }
+    }
+
+    /// Forgets what is remembered of a token of either kind, so that its next use asks authd.
+    pub fn forget(&self, token: &Secret) {
+        let key = Key::new(token.expose(), None);
+        self.0.tokens.forget(&key);
+        self.0.sessions.forget(&key);
     }
 
     pub fn stats(&self) -> Stats {

@@ -247,6 +247,19 @@ async fn a_refusal_evicts_and_is_not_remembered_itself() {
 }
 
 #[tokio::test]
+async fn a_forgotten_token_is_asked_about_again() {
+    let peer = Peer::start(|_, _| Act::Answer(valid(&["read"]))).await;
+    let authd = peer.authd().build().unwrap();
+    for _ in 0..2 {
+        assert_eq!(reason(&authd, NONE, Use::Read).await, None);
+        assert_eq!(peer.count(), 1);
+    }
+    authd.forget(&token());
+    assert_eq!(reason(&authd, NONE, Use::Read).await, None);
+    assert_eq!(peer.count(), 2);
+}
+
+#[tokio::test]
 async fn an_overloaded_authd_is_asked_again_when_it_says() {
     let peer = Peer::start(|number, _| match number {
         0 => Act::Problem(503, Some(1)),
