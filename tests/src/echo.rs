@@ -56,13 +56,14 @@ impl Echo {
     /// Answers every request with this status, at this port.
     ///
     /// # Panics
-    /// When the port is taken.
+    /// When the port stays taken: a child that another test starts has the last listener too, until it executes.
     pub fn instead(port: u16, status: u16) -> Self {
         Self::serve(port, status)
     }
 
     fn serve(port: u16, status: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("the port is free");
+        let listener =
+            crate::until(crate::TIMEOUT, "a free port", || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
         let port = listener.local_addr().expect("it is bound").port();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stopping = Arc::new(AtomicBool::new(false));
