@@ -7,7 +7,7 @@ use shared::time::Time;
 
 use crate::base::Base;
 use crate::call::Call;
-use crate::db::{Query, Row};
+use crate::db::{Cursor, Query, Row};
 use crate::error::{Error, Result};
 use crate::page::Page;
 use crate::registry::Registry;
@@ -49,10 +49,10 @@ fn read(row: &Row) -> Result<(i64, AuditEntry)> {
         at: Time::from_millis(row.int()?),
         actor: row.string()?,
         action: row.string()?,
-        subject: row.opt_string()?,
+        subject: row.opt(Cursor::string)?,
         outcome: row.string()?,
-        address: row.opt_string()?,
-        request_id: row.opt_string()?,
+        address: row.opt(Cursor::string)?,
+        request_id: row.opt(Cursor::string)?,
         detail: serde_json::from_str(row.text()?).map_err(Error::internal)?,
     };
     Ok((seq, entry))

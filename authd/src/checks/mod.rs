@@ -22,7 +22,7 @@ use crate::cache::Cached;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
-use crate::rbac::{Access, Rbac, Service};
+use crate::rbac::{InService, Rbac, Service};
 use crate::registry::Registry;
 use crate::sessions::{self, Found, Sessions};
 use crate::tokens::Tokens;
@@ -48,9 +48,6 @@ fn presented(op: &CheckToken) -> Result<(&str, Option<&str>)> {
         (None, None) => Err(Error::field("token", "expected here, in a header token, or as Authorization: Bearer")),
     }
 }
-
-/// A service, and what the session's user may do there.
-type InService = (Cached<Service>, Cached<Access>);
 
 /// The service that a question names, if it names one; a fault: there is none of that name, or it is not active.
 type NamedService = Result<Option<Cached<Service>>, SessionFault>;
@@ -130,11 +127,7 @@ impl Checks {
         let live = self.sessions.recall(token)?;
         let asked = match &op.service_id {
             None => None,
-            Some(service) => {
-                let service = self.rbac.recall_service(service.as_str())?;
-                let access = self.rbac.recall(live.user_id, service.id)?;
-                Some((service, access))
-            }
+            Some(service) => Some(self.rbac.recall(service.as_str(), live.user_id)?),
         };
         Some(Ok(decide(op.user_id, live, false, asked)))
     }

@@ -18,7 +18,7 @@ use tokio_postgres::error::SqlState;
 use super::migrate::{self, Engine, Migration};
 use super::postgres_tls::Tls;
 use super::postgres_value::{borrowed, failed, is_refusal, is_stale, no_connection, row, told};
-use super::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Outcome, Query, Row, Statement, Value};
+use super::{Batch, BoxFuture, Committed, Cursor, Db, DbError, LostCommit, Outcome, Query, Row, Statement, Value};
 use crate::env::Millis;
 
 /// Bounds of the connection to PostgreSQL.
@@ -327,7 +327,7 @@ impl Db for Postgres {
                 }
                 answer => answer?,
             };
-            match rows.first().map(|row| row.cursor().opt_text()).transpose()?.flatten() {
+            match rows.first().map(|row| row.cursor().opt(Cursor::text)).transpose()?.flatten() {
                 Some("in progress") => Ok(None),
                 Some("committed") => Ok(Some(true)),
                 // So old that the server has forgotten it, it ended long ago: whoever asks has to read what holds.

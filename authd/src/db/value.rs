@@ -100,10 +100,6 @@ impl<'a> Cursor<'a> {
         self.next("an integer", |value| if let Value::Int(value) = value { Some(*value) } else { None })
     }
 
-    pub fn opt_int(&mut self) -> Result<Option<i64>, DbError> {
-        self.opt(Self::int)
-    }
-
     /// Stored as 0 or 1.
     pub fn bool(&mut self) -> Result<bool, DbError> {
         Ok(self.int()? != 0)
@@ -117,32 +113,17 @@ impl<'a> Cursor<'a> {
         self.text().map(str::to_owned)
     }
 
-    pub fn opt_text(&mut self) -> Result<Option<&'a str>, DbError> {
-        self.opt(Self::text)
-    }
-
-    pub fn opt_string(&mut self) -> Result<Option<String>, DbError> {
-        self.opt(Self::string)
-    }
-
     pub fn id<T: FromStr>(&mut self) -> Result<T, DbError> {
         let column = self.column;
         self.text()?.parse().map_err(|_| DbError::shape(column, "an id"))
-    }
-
-    pub fn opt_id<T: FromStr>(&mut self) -> Result<Option<T>, DbError> {
-        self.opt(Self::id)
     }
 
     pub fn bytes(&mut self) -> Result<&'a [u8], DbError> {
         self.next("bytes", |value| if let Value::Bytes(value) = value { Some(value.as_slice()) } else { None })
     }
 
-    pub fn opt_bytes(&mut self) -> Result<Option<&'a [u8]>, DbError> {
-        self.opt(Self::bytes)
-    }
-
-    fn opt<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, DbError>) -> Result<Option<T>, DbError> {
+    /// A value that may be NULL: `row.opt(Cursor::int)`.
+    pub fn opt<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, DbError>) -> Result<Option<T>, DbError> {
         if self.values.get(self.column) == Some(&Value::Null) {
             self.column += 1;
             return Ok(None);

@@ -20,11 +20,10 @@ use shared::problem::Code;
 use uuid::Uuid;
 
 use crate::base::Base;
-use crate::cache::Cached;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
-use crate::rbac::{Access, Named, Rbac, Service};
+use crate::rbac::{Access, InService, Named, Rbac, Service};
 use crate::registry::Registry;
 use crate::sessions::model::seconds;
 use crate::sessions::{self, LiveSession, Sessions};
@@ -40,9 +39,6 @@ pub struct Introspection {
     sessions: Arc<Sessions>,
     rbac: Arc<Rbac>,
 }
-
-/// The service that an answer about a session is for, and what its user may do there.
-type InService = (Cached<Service>, Cached<Access>);
 
 /// The answer to [`Introspect`]: the JSON of a [`shared::api::introspection::Introspection`].
 #[derive(Debug)]
@@ -125,11 +121,7 @@ impl Introspection {
         }
         let live = self.sessions.recall(token)?;
         let asked = match named_service(call, op) {
-            Some(named) => {
-                let service = self.rbac.recall_service(named)?;
-                let access = self.rbac.recall(live.user_id, service.id)?;
-                Some((service, access))
-            }
+            Some(named) => Some(self.rbac.recall(named, live.user_id)?),
             None => None,
         };
         Some(self.judge_session(call, live, asked))

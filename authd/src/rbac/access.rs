@@ -30,6 +30,9 @@ pub struct Access {
     pub scope: String,
 }
 
+/// A service, active or not, and what a person may do there.
+pub type InService = (Cached<Service>, Cached<Access>);
+
 impl Access {
     pub fn new(mut roles: Vec<String>, mut permissions: Vec<String>) -> Result<Self> {
         roles.sort_unstable();
@@ -109,11 +112,6 @@ impl Named<'_> {
 }
 
 impl Rbac {
-    /// What a person may do in a service, if that is known without the database.
-    pub fn recall(&self, user: UserId, service: ServiceId) -> Option<Cached<Access>> {
-        self.access.find(&access_key(user, service), self.base.now())
-    }
-
     /// What a person may do in a service: nothing, if either is not there or not active.
     pub async fn access(&self, user: UserId, service: ServiceId) -> Result<Cached<Access>> {
         let read = async { store::access::find(self.base.db.as_ref(), user, service).await.map(Some) };
@@ -121,9 +119,12 @@ impl Rbac {
         access.ok_or_else(|| Error::internal("access is always found"))
     }
 
-    /// A service by id or name, if that is known without the database.
-    pub fn recall_service<'a>(&self, named: impl Into<Named<'a>>) -> Option<Cached<Service>> {
-        self.services.find(&named.into().key(), self.base.now())
+    /// A service by id or name, and what a person may do there, if both are cached.
+    pub fn recall<'a>(&self, named: impl Into<Named<'a>>, user: UserId) -> Option<InService> {
+        let now = self.base.now();
+        let service = self.services.find(&named.into().key(), now)?;
+        let access = self.access.find(&access_key(user, service.id), now)?;
+        Some((service, access))
     }
 
     /// A service by id or name, active or not; `None` when there is none.

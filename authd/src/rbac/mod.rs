@@ -21,7 +21,7 @@ use std::sync::Arc;
 use shared::id::RoleId;
 use uuid::Uuid;
 
-pub use self::access::{Access, Named, Service};
+pub use self::access::{Access, InService, Named, Service};
 pub use self::change::Guard;
 pub use self::seed::seed;
 use crate::base::Base;

@@ -7,7 +7,7 @@ use shared::time::Time;
 use super::lookup::LiveSession;
 use super::model::{Attributes, DeviceSession};
 use crate::cache::Hash;
-use crate::db::{Db, Query, Row, Statement, Value};
+use crate::db::{Cursor, Db, Query, Row, Statement, Value};
 use crate::env::{MINUTE, Millis};
 use crate::error::{Error, Result};
 use crate::page::Page;
@@ -188,7 +188,7 @@ pub fn slide(live: &LiveSession, now: Millis, idle_expires_at: Millis) -> Statem
 pub async fn find_login(db: &dyn Db, id: SessionId) -> Result<Option<(UserId, Option<Millis>)>> {
     let read = |row: &Row| {
         let mut row = row.cursor();
-        Ok((row.id()?, row.opt_int()?))
+        Ok((row.id()?, row.opt(Cursor::int)?))
     };
     db.query(Query::point(FIND_LOGIN, [id.into()])).await?.first().map(read).transpose()
 }
@@ -350,7 +350,7 @@ fn describe(row: &Row) -> Result<Session> {
     let mut row = row.cursor();
     let id = row.id()?;
     let is_device = row.text()? == "device";
-    let (user_id, username) = (row.opt_id()?, row.opt_string()?);
+    let (user_id, username) = (row.opt(Cursor::id)?, row.opt(Cursor::string)?);
     let (created_at, last_used_at) = (row.int()?, row.int()?);
     let (idle_expires_at, expires_at) = (row.int()?, row.int()?);
     let session = Session {
@@ -362,12 +362,12 @@ fn describe(row: &Row) -> Result<Session> {
         last_used_at: Time::from_millis(last_used_at),
         idle_expires_at: Time::from_millis(idle_expires_at.min(expires_at)),
         expires_at: Time::from_millis(expires_at),
-        ended_at: row.opt_int()?.map(Time::from_millis),
-        end_reason: row.opt_string()?,
-        provider: row.opt_string()?,
-        device_name: row.opt_string()?,
-        os: row.opt_string()?,
-        address: row.opt_string()?,
+        ended_at: row.opt(Cursor::int)?.map(Time::from_millis),
+        end_reason: row.opt(Cursor::string)?,
+        provider: row.opt(Cursor::string)?,
+        device_name: row.opt(Cursor::string)?,
+        os: row.opt(Cursor::string)?,
+        address: row.opt(Cursor::string)?,
     };
     if !is_device {
         return Ok(session);
@@ -384,13 +384,13 @@ fn read(row: &Row) -> Result<DeviceSession> {
         created_at: row.int()?,
         idle_expires_at: row.int()?,
         absolute_expires_at: row.int()?,
-        ended_at: row.opt_int()?,
-        provider: row.opt_string()?.unwrap_or_default(),
-        device_name: row.opt_string()?,
-        os: row.opt_string()?,
-        client_version: row.opt_string()?,
-        address: row.opt_string()?,
-        sealed: row.opt_bytes()?.map(<[u8]>::to_vec),
+        ended_at: row.opt(Cursor::int)?,
+        provider: row.opt(Cursor::string)?.unwrap_or_default(),
+        device_name: row.opt(Cursor::string)?,
+        os: row.opt(Cursor::string)?,
+        client_version: row.opt(Cursor::string)?,
+        address: row.opt(Cursor::string)?,
+        sealed: row.opt(Cursor::bytes)?.map(<[u8]>::to_vec),
         attributes: serde_json::from_str(row.text()?).map_err(Error::internal)?,
     })
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::model::CachedToken;
 use super::scope_sets::ScopeSets;
 use crate::cache::Hash;
-use crate::db::{Batch, Db, Query, Row, Statement, Value, split_hash};
+use crate::db::{Batch, Cursor, Db, Query, Row, Statement, Value, split_hash};
 use crate::env::{DAY, Millis};
 use crate::error::{Error, Result};
 use crate::page::Page;
@@ -34,7 +34,7 @@ pub async fn find_secret(db: &dyn Db, sets: &ScopeSets, hash: &Hash) -> Result<O
             name: row.text()?.into(),
             scopes: sets.intern(row.text()?)?,
             cidrs: json(row.text()?)?,
-            expires_at: row.opt_int()?.unwrap_or(Millis::MAX).min(row.opt_int()?.unwrap_or(Millis::MAX)),
+            expires_at: row.opt(Cursor::int)?.unwrap_or(Millis::MAX).min(row.opt(Cursor::int)?.unwrap_or(Millis::MAX)),
             revoked: row.bool()?,
             marked: AtomicU32::new(0),
         })
@@ -94,10 +94,10 @@ fn read(row: &Row) -> Result<Token> {
         scopes: json(row.text()?)?,
         created_at: Time::from_millis(row.int()?),
         created_by: row.string()?,
-        expires_at: row.opt_int()?.map(Time::from_millis),
-        revoked_at: row.opt_int()?.map(Time::from_millis),
-        revoke_reason: row.opt_string()?,
-        last_used_at: row.opt_int()?.map(Time::from_millis),
+        expires_at: row.opt(Cursor::int)?.map(Time::from_millis),
+        revoked_at: row.opt(Cursor::int)?.map(Time::from_millis),
+        revoke_reason: row.opt(Cursor::string)?,
+        last_used_at: row.opt(Cursor::int)?.map(Time::from_millis),
         metadata: json(row.text()?)?,
         cidrs: json(row.text()?)?,
     })

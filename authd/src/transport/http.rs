@@ -14,7 +14,7 @@ use ::http::header::{
 use ::http::{Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use shared::op::{Access, Info};
 use shared::problem::{Code, OAuthError};
 use shared::wire::Parts;
@@ -50,6 +50,21 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(2);
 const REPEAT_LIMIT: Duration = Duration::from_secs(5);
 
 pub type Body = Full<Bytes>;
+
+/// The length in bytes from which on a slow reader could take longer for an answer than a connection may be idle.
+const LONG: u64 = 64 << 10;
+
+/// A long answer. Its connection counts as used until it is written.
+struct Unwritten {
+    body: Bytes,
+    _connection: Arc<Connection>,
+}
+
+impl AsRef<[u8]> for Unwritten {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
 
 /// Where a request came in.
 #[derive(Debug)]
@@ -186,6 +201,12 @@ impl Http {
             response.headers_mut().insert(ALLOW, found.value.allow.clone());
         }
         counts.answered(response.status().as_u16());
+        if response.body().size_hint().lower() > LONG {
+            response = response.map(|body| {
+                let body = body.into_inner().unwrap_or_default();
+                Full::new(Bytes::from_owner(Unwritten { body, _connection: connection }))
+            });
+        }
         Ok(response)
     }
 

@@ -208,16 +208,17 @@ async fn serve_http1<IO: AsyncRead + AsyncWrite + Send + 'static>(
     http: &Arc<Http>,
     watcher: Watcher,
 ) -> hyper::Result<()> {
-    // hyper's own bound of 100 headers stays: another one would cost a list on the heap for each request.
+    // hyper's own bound of 100 headers stays: another one would cost a list on the heap for each request. Its timer for
+    // heads costs more than that, since it is made and cancelled for each request; `while_used` costs nothing there.
     let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(http.config.head_timeout())
-        .max_buf_size(MAX_HEADER_BYTES)
-        .pipeline_flush(true);
-    let connection = Arc::new(connection);
-    let service = service_fn(|request| http.clone().respond(connection.clone(), request));
-    watcher.watch(builder.serve_connection(io, service)).await
+    builder.header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES).pipeline_flush(true);
+    let (connection, began) = (Arc::new(connection), AtomicU64::new(0));
+    let service = service_fn(|request| {
+        began.fetch_add(1, Ordering::Relaxed);
+        http.clone().respond(connection.clone(), request)
+    });
+    while_used(watcher.watch(builder.serve_connection(io, service)), http.config.head_timeout(), &connection, &began)
+        .await
 }
 
 async fn serve_http2(
@@ -236,34 +237,39 @@ async fn serve_http2(
         .initial_connection_window_size(256 << 10)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG);
-    let connection = Arc::new(connection);
-    // Each request that is being answered holds `running`, even when its client goes away.
-    let (began, running) = (AtomicU64::new(0), Arc::new(()));
+    // Answering pings is no reason to hold one of the connections that others wait for.
+    let (connection, began) = (Arc::new(connection), AtomicU64::new(0));
     let service = service_fn(|request| {
         began.fetch_add(1, Ordering::Relaxed);
-        let (turn, answer) = (running.clone(), http.clone().respond(connection.clone(), request));
-        async move {
-            let answer = answer.await;
-            drop(turn);
-            answer
-        }
+        http.clone().respond(connection.clone(), request)
     });
-    // Answering pings is no reason to hold one of the connections that others wait for.
+    while_used(watcher.watch(builder.serve_connection(io, service)), http.config.head_timeout(), &connection, &began)
+        .await
+}
+
+/// Serves a connection until its end, or until no request was under way and no head arrived for this long, and up to a
+/// quarter longer. A request holds the connection until it is answered, a long answer until it is written.
+async fn while_used(
+    serving: impl Future<Output = hyper::Result<()>>,
+    limit: Duration,
+    connection: &Arc<Connection>,
+    began: &AtomicU64,
+) -> hyper::Result<()> {
     let idle = async {
-        let mut seen = 0;
-        loop {
-            tokio::time::sleep(http.config.head_timeout()).await;
-            let now = began.load(Ordering::Relaxed);
-            if now == seen && Arc::strong_count(&running) == 1 {
-                return;
-            }
-            seen = now;
+        let (mut seen, mut quarters) = (0, 0);
+        while quarters < 4 {
+            tokio::time::sleep(limit / 4).await;
+            // A request under way may end just after this look: the quarter after it does not count either.
+            let is_busy = Arc::strong_count(connection) > 1;
+            let now = if is_busy { u64::MAX } else { began.load(Ordering::Relaxed) };
+            (seen, quarters) = (now, if is_busy || now != seen { 0 } else { quarters + 1 });
         }
     };
     tokio::select! {
-        served = watcher.watch(builder.serve_connection(io, service)) => served,
+        biased;
+        served = serving => served,
         () = idle => {
-            debug!("a connection that asked nothing was closed");
+            debug!("an idle connection was closed");
             Ok(())
         }
     }
@@ -274,6 +280,31 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_without_requests_and_unwritten_answers() {
+        let connection = Arc::new(Connection::Public(std::net::Ipv4Addr::LOCALHOST.into()));
+        let (began, limit) = (AtomicU64::new(0), Duration::from_secs(8));
+        let served = async |is_busy: bool, seconds: u64| {
+            let held = is_busy.then(|| connection.clone());
+            let begin = tokio::time::Instant::now();
+            let work = async {
+                // It asks every seven seconds, or is busy with one answer.
+                for _ in 0..seconds / 7 {
+                    tokio::time::sleep(Duration::from_secs(7)).await;
+                    began.fetch_add(u64::from(!is_busy), Ordering::Relaxed);
+                }
+                drop(held);
+                std::future::pending().await
+            };
+            while_used(work, limit, &connection, &began).await.unwrap();
+            begin.elapsed().as_secs()
+        };
+        for (is_busy, seconds) in [(false, 0), (false, 70), (true, 70)] {
+            let end = served(is_busy, seconds).await;
+            assert!((seconds + 8..=seconds + 10).contains(&end), "{seconds}: {end}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_never_reads_is_given_up() {

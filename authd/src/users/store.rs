@@ -4,7 +4,7 @@ use shared::api::users::{DocumentType, PersonType, Status, UpdateUser, User};
 use shared::id::UserId;
 use shared::time::Time;
 
-use crate::db::{Db, Query, Row, Statement};
+use crate::db::{Cursor, Db, Query, Row, Statement};
 use crate::entities::{Entity, Sql, sql};
 use crate::env::Millis;
 use crate::error::{Error, Result};
@@ -49,11 +49,11 @@ impl Entity for User {
             status: status(row.text()?),
             has_password: row.bool()?,
             person_type: row
-                .opt_text()?
+                .opt(Cursor::text)?
                 .map(|text| one_of([PersonType::N, PersonType::J], person_type, text))
                 .transpose()?,
-            document_type: row.opt_text()?.map(|text| one_of(documents, document_type, text)).transpose()?,
-            document_number: row.opt_string()?,
+            document_type: row.opt(Cursor::text)?.map(|text| one_of(documents, document_type, text)).transpose()?,
+            document_number: row.opt(Cursor::string)?,
             created_at: Time::from_millis(row.int()?),
             updated_at: Time::from_millis(row.int()?),
         })
@@ -208,7 +208,7 @@ fn read_login(row: &Row) -> Result<Login> {
         username: row.string()?,
         name: row.string()?,
         is_active: row.text()? == "active",
-        password_hash: row.opt_string()?,
-        password_changed_at: row.opt_int()?.unwrap_or_default(),
+        password_hash: row.opt(Cursor::string)?,
+        password_changed_at: row.opt(Cursor::int)?.unwrap_or_default(),
     })
 }

@@ -7,7 +7,7 @@ use shared::api::rbac::Grant;
 use shared::id::{PermissionId, ServiceId, UserId};
 use shared::time::Time;
 
-use crate::db::{Db, Query, Row};
+use crate::db::{Cursor, Db, Query, Row};
 use crate::env::Millis;
 use crate::error::Result;
 use crate::page::Page;
@@ -89,8 +89,8 @@ pub async fn list(
             username: row.string()?,
             service_id: row.id()?,
             service: row.string()?,
-            role: row.opt_string()?,
-            permission: row.opt_string()?,
+            role: row.opt(Cursor::string)?,
+            permission: row.opt(Cursor::string)?,
             created_at: Time::from_millis(row.int()?),
         };
         Ok((GrantKey(row.string()?), grant))
