@@ -1,4 +1,4 @@
-//! What both command-line programs have in common: exit codes, formats of output, and how people read times.
+//! What both command-line programs share: exit codes, output formats, tables, and times for people.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -12,15 +12,15 @@ use crate::time::Time;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Ok = 0,
-    /// The daemon, or this program, said no.
+    /// The daemon or this program refused.
     Refused = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// No session, or credentials that are not good.
+    /// No session, or credentials that were not accepted.
     NotAuthenticated = 3,
-    /// Nobody answers.
+    /// The daemon does not answer.
     Unreachable = 4,
-    /// What was compared is not the same; only where that was asked for.
+    /// The compared things differ; only for commands that were asked to report it.
     Different = 5,
 }
 
@@ -43,7 +43,7 @@ impl From<&crate::client::Error> for Exit {
 }
 
 /// How an answer is printed, `-o`: as a table for people, or as the API's own object.
-// Comments of the variants would stand in the help.
+// Doc comments on the variants would appear in the help.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     #[default]
@@ -52,8 +52,8 @@ pub enum Format {
     Yaml,
 }
 
-/// Writes an object of the API as JSON or YAML. In the table format it writes nothing and answers `false`: the caller
-/// knows what a person wants to see.
+/// Writes an object of the API as JSON or YAML. In the table format it writes nothing and returns `false`; the caller
+/// writes the table.
 pub fn write_object(out: &mut dyn Write, format: Format, object: &impl Serialize) -> io::Result<bool> {
     let text = match format {
         Format::Table => return Ok(false),
@@ -64,8 +64,8 @@ pub fn write_object(out: &mut dyn Write, format: Format, object: &impl Serialize
     Ok(true)
 }
 
-/// Text that somebody else wrote (a device's name, a reason) without what could move the cursor, recolour the screen or
-/// turn the direction of writing: such characters are shown as `\u{…}`.
+/// Escapes untrusted text (a device's name, a reason) for a terminal: characters that could move the cursor, change
+/// colours or reverse the text direction are shown as `\u{…}`.
 pub fn clean(text: &str) -> Cow<'_, str> {
     let unsafe_to_show = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -77,13 +77,13 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown.collect())
 }
 
-/// How far a moment is from now, rounded to its largest unit: `in 29 days`, `3 minutes ago`, `now`.
+/// The distance of a time from now, rounded to its largest unit: `in 29 days`, `3 minutes ago`, `now`.
 pub fn relative(now: Time, then: Time) -> String {
     const UNITS: [(&str, i64); 5] =
         [("year", 365 * 86_400), ("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)];
     let millis = then.millis() - now.millis();
     let seconds = (millis.abs() + 500) / 1_000;
-    // A unit is used from two of the next larger one: "in 29 hours" says more than "in 1 day".
+    // Below two of the next larger unit, the smaller one is used: "in 29 hours" is more precise than "in 1 day".
     let unit = UNITS.into_iter().find(|(_, size)| if *size == 1 { seconds >= 1 } else { seconds >= 2 * size });
     let Some((name, size)) = unit else { return "now".to_owned() };
     let count = (seconds + size / 2) / size;
@@ -91,7 +91,7 @@ pub fn relative(now: Time, then: Time) -> String {
     if millis > 0 { format!("in {count} {name}{plural}") } else { format!("{count} {name}{plural} ago") }
 }
 
-/// A moment for people: how far it is, and when exactly, to the second in UTC.
+/// A time for people: its distance from now, and the exact time in UTC, to the second.
 pub fn moment(now: Time, then: Time) -> String {
     format!("{} ({})", relative(now, then), Time::from_millis(then.millis().div_euclid(1_000) * 1_000))
 }
@@ -103,7 +103,7 @@ pub enum Column {
     Whole(&'static str),
     /// Wrapped when the terminal is too narrow: names, scopes.
     Wrapped(&'static str),
-    /// Never wrapped, and left out when the terminal is too narrow: what a person can ask for elsewhere.
+    /// Never wrapped, and left out when the terminal is too narrow: details that another command shows.
     Spare(&'static str),
 }
 
@@ -115,8 +115,8 @@ impl Column {
     }
 }
 
-/// A table that fits the terminal: no lines, columns two spaces apart; where even wrapping cannot make it fit, one
-/// block of lines for each row. Cells are cleaned (see [`clean`]).
+/// A table that fits the terminal: no borders, columns two spaces apart. If wrapping is not enough,
+/// each row becomes a block of lines. Cells are cleaned (see [`clean`]).
 #[derive(Debug)]
 pub struct Grid {
     columns: Vec<Column>,
@@ -131,12 +131,12 @@ impl Grid {
         Self { columns: columns.into(), rows: Vec::new() }
     }
 
-    /// A row has one cell for each column.
+    /// Adds a row, with one cell for each column.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| clean(&cell).into_owned()).collect());
     }
 
-    /// For a terminal of this width; without a width (a pipe, a file) nothing is wrapped.
+    /// Renders for a terminal of this width; without a width (a pipe, a file) nothing is wrapped.
     pub fn render(&self, width: Option<u16>) -> String {
         let fits = |with_spare: &bool| width.is_none_or(|width| self.narrowest(*with_spare) <= usize::from(width));
         match [true, false].into_iter().find(fits) {
@@ -145,7 +145,7 @@ impl Grid {
         }
     }
 
-    /// The columns to show, with their places in a row.
+    /// The columns to show, with their indexes in a row.
     fn shown(&self, with_spare: bool) -> impl Iterator<Item = (usize, &Column)> {
         self.columns.iter().enumerate().filter(move |(_, column)| with_spare || !matches!(column, Column::Spare(_)))
     }

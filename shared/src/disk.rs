@@ -1,4 +1,4 @@
-//! Files that are never seen half-written, and folders that only their owner sees.
+//! Atomic file replacement, and folders that only their owner can read.
 //!
 //! Write beside, fsync, rename, fsync the folder. Writing in place was refused: a full disk or a kill in the middle
 //! leaves every AWS tool on the machine with a truncated file.
@@ -11,11 +11,11 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-/// Permission bits of a file that its owner alone may read.
+/// Permission bits of a file that only its owner may read.
 const PRIVATE: u32 = 0o600;
 
-/// Replaces (or makes) a file as a whole; mode, user and group of the old one stay, and a new one is readable by its owner
-/// alone. The caller has resolved symlinks: a rename would replace the link itself.
+/// Replaces or creates a whole file. An old file keeps its mode, user and group; a new one is readable only by its
+/// owner. The caller has resolved symlinks: a rename would replace the link itself.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let Ok(old) = std::fs::metadata(path) else { return replace_private(path, bytes) };
     let (beside, dir) = write_beside(path, bytes)?;
@@ -26,13 +26,13 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     persist(beside, old.mode() & 0o7777, path, dir)
 }
 
-/// Replaces (or makes) a file as a whole, readable by its owner alone.
+/// Replaces or creates a whole file, readable only by its owner.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (beside, dir) = write_beside(path, bytes)?;
     persist(beside, PRIVATE, path, dir)
 }
 
-/// Makes a file that must not be there yet; `false` if it is.
+/// Creates a file; `false` if it exists already.
 pub fn create_once(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let (beside, dir) = write_beside(path, bytes)?;
     beside.as_file().sync_all()?;
@@ -44,7 +44,7 @@ pub fn create_once(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 }
 
 fn write_beside<'a>(path: &'a Path, bytes: &[u8]) -> io::Result<(NamedTempFile, &'a Path)> {
-    let dir = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
+    let dir = path.parent().ok_or_else(|| io::Error::other("the path has no folder"))?;
     let private = Permissions::from_mode(PRIVATE);
     let mut beside = tempfile::Builder::new().prefix(".authd-").permissions(private).tempfile_in(dir)?;
     beside.write_all(bytes)?;
@@ -58,7 +58,7 @@ fn persist(beside: NamedTempFile, mode: u32, path: &Path, dir: &Path) -> io::Res
     sync_dir(dir)
 }
 
-/// Removes a file; one that is not there is removed already.
+/// Removes a file, if it exists.
 pub fn remove(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -69,7 +69,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// Reads a file of at most `limit` bytes; `None` if there is none.
 pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     match std::fs::metadata(path) {
-        // A pipe or a device under this name would wait or never end.
+        // Reading a pipe or a device could block or never end.
         Ok(metadata) if !metadata.is_file() => return Err(io::Error::other("it is not a regular file")),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -90,7 +90,7 @@ pub fn fingerprint(text: &str) -> String {
     hex::encode(&hash[..16])
 }
 
-/// Makes a folder and its parents, for their owner alone; an existing folder stays as it is.
+/// Creates a folder and its parents, for their owner only; an existing folder stays as it is.
 pub fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

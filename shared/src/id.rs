@@ -1,6 +1,6 @@
-//! Typed ids: UUIDs that cannot be mistaken for one another.
+//! Typed ids: UUIDs of different kinds are different types.
 
-/// Declares an id of its own type.
+/// Declares the types of ids.
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
@@ -31,13 +31,13 @@ macro_rules! ids {
 }
 
 ids! {
-    /// An API token. Not a secret: it names the token in lists and logs.
+    /// An API token. Not a secret: it identifies the token in lists and logs.
     TokenId;
-    /// A session of any kind: a device, a login, and later a browser.
+    /// A session of any kind.
     SessionId;
     /// A person.
     UserId;
-    /// A service that people use.
+    /// A service.
     ServiceId;
     /// A role.
     RoleId;

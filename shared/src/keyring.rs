@@ -1,8 +1,8 @@
-//! The desktop's keyring, which may be absent, locked, or never answer.
+//! The desktop's keyring, which may be absent, locked or unresponsive.
 //!
-//! Every call runs on a plain thread of its own with a deadline. Calling it on the runtime was refused: the D-Bus
-//! client starts a runtime itself, and a keyring that waits for somebody to unlock it would freeze everything.
-//! The errors say in one clause what the keyring did; the program adds what to do.
+//! Every call runs on a separate thread with a deadline. Calls on the async runtime were rejected: the D-Bus client
+//! starts a runtime itself, and a keyring that waits to be unlocked would block the program.
+//! The errors are one clause about the keyring; the program adds what to do.
 
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::secret::Secret;
 
-/// Long enough for a person to unlock it at a sign-in.
+/// Long enough for a person to unlock the keyring at a sign-in.
 const STORE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Without a person who could unlock it: a tool waits for the answer.
+/// Short, because no person may be there to unlock the keyring, and a tool waits for the answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a program stores the token of a session. The names stand in files.
+/// Where a program stores the token of a session. The names are stored in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -50,7 +50,7 @@ impl Keyring {
         Self { program }
     }
 
-    /// Where a token is to be stored: as wanted, else in the keyring if it works. The text says why it is not, or nothing.
+    /// Where to store a token: as wanted, else in the keyring if it works. The text says why it does not, or is empty.
     pub fn choose(self, wanted: Option<TokenStore>, random: &[u8]) -> Result<(TokenStore, String), String> {
         if wanted == Some(TokenStore::File) {
             return Ok((TokenStore::File, String::new()));
@@ -64,8 +64,8 @@ impl Keyring {
         }
     }
 
-    /// Whether the keyring stores and returns what it is given; why not, if not.
-    /// The entry's name is of `random`, so that two probes at once do not take each other's away.
+    /// Checks that the keyring stores and returns a value.
+    /// The entry's name is random, so that concurrent probes do not remove each other's entry.
     fn probe(self, random: &[u8]) -> Result<(), String> {
         let name = format!("probe-{}", hex::encode(random));
         let stored = bounded(STORE_TIMEOUT, move || {
@@ -75,10 +75,10 @@ impl Keyring {
             entry.delete_credential()?;
             back
         })?;
-        if stored == "probe" { Ok(()) } else { Err("it does not return what it was given".to_owned()) }
+        if stored == "probe" { Ok(()) } else { Err("it does not return the value that was stored".to_owned()) }
     }
 
-    /// The secret under this name; `None` only from a keyring that answers that it has none.
+    /// The secret under this name; `None` only if the keyring answers that it has no such entry.
     pub fn find(self, name: &str) -> Result<Option<Secret>, String> {
         let name = name.to_owned();
         let found = bounded(READ_TIMEOUT, move || match Entry::new(self.program, &name)?.get_password() {
@@ -93,7 +93,7 @@ impl Keyring {
         bounded(STORE_TIMEOUT, move || Entry::new(self.program, &name)?.set_password(secret.expose()))
     }
 
-    /// Forgets a secret; one that is not there is forgotten.
+    /// Removes a secret, if it exists.
     pub fn remove(self, name: &str) -> Result<(), String> {
         let name = name.to_owned();
         bounded(READ_TIMEOUT, move || match Entry::new(self.program, &name)?.delete_credential() {
@@ -103,7 +103,7 @@ impl Keyring {
     }
 }
 
-/// Runs on a thread that is left behind when it takes too long; the process ends without it.
+/// Runs on a thread that is abandoned when it takes too long; the process exits without it.
 fn bounded<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> keyring::v1::Result<T> + Send + 'static,
@@ -116,12 +116,12 @@ fn bounded<T: Send + 'static>(
 }
 
 fn describe(error: &KeyringError) -> String {
-    // Without a service there is no store; why not, the library says elsewhere.
+    // Without a keyring service there is no store; `store_status` has the reason.
     let reason = match (error, Entry::store_status()) {
         (KeyringError::NoDefaultStore, Err(reason)) => reason,
         _ => error,
     };
-    // Some of its errors run over many lines.
+    // Some errors have several lines.
     let text = reason.to_string();
     let line = text.lines().next().unwrap_or_default();
     format!("the keyring said: {line}")

@@ -1,8 +1,8 @@
-//! The vocabulary of authd, authctl and auth-login.
+//! The types and operations that authd, authctl and auth-login share.
 //!
 //! An operation is declared once, in a line of its module's table under [`api`]: the server's router, the typed client,
-//! the OpenAPI document, the audit name and the metrics label all come from that line. There is no tokio here unless
-//! the feature `client` is on.
+//! the OpenAPI document, the audit name and the metrics label all come from that line. tokio is used only with
+//! the feature `client`.
 
 pub mod api;
 pub mod id;

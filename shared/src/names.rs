@@ -1,25 +1,24 @@
-//! Names that people type: of users, services, roles and permissions. Variants of a name are one name.
+//! Names of users, services, roles and permissions. Spellings that fold to the same text are one name.
 
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
-/// Characters of a name, at most.
+/// Maximum number of characters in a name.
 pub const MAX: usize = 128;
 
-/// The form by which names are compared: compatibility forms, case and space at the ends do not count. It is applied
-/// once, before the name becomes a key of anything: two look-ups that normalised differently were two lock-out
-/// counters for one account elsewhere.
+/// The form in which names are compared: NFKC, lower case, trimmed. It is applied once, before the name becomes a key:
+/// in other systems, two look-ups that normalised differently led to two lock-out counters for one account.
 pub fn fold(name: &str) -> String {
-    // Lower-casing may undo normalisation (İ), so once more. Bounded: nobody's name is longer than this.
-    // PostgreSQL cannot keep a NUL, and nobody's name has one.
+    // Lower-casing may undo normalisation (İ), so normalise again. The length is bounded.
+    // PostgreSQL cannot store a NUL character.
     let visible = |c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c };
     let bounded: String = name.trim().chars().map(visible).take(4 * MAX).collect();
     let lower: String = bounded.nfkc().flat_map(char::to_lowercase).collect();
     lower.nfkc().collect::<String>().trim().to_owned()
 }
 
-/// A name that may be given to something, in its folded form: 1 to 128 characters, none of them control or invisible,
-/// no space at the ends, and not the form of an id, since either may stand in a path. The error says what is expected.
+/// Checks a new name and returns its folded form: 1 to 128 characters, none of them control or invisible, no space at
+/// the ends, and not like an id, since a path may have either. The error says what is expected.
 pub fn check(name: &str) -> Result<String, String> {
     let folded = fold(name);
     let is_bad = |c: char| c.is_control() || is_invisible(c);
@@ -32,7 +31,7 @@ pub fn check(name: &str) -> Result<String, String> {
     Ok(folded)
 }
 
-/// Characters that show nothing, or that change how others are shown: two names that look the same must be the same.
+/// Characters that are invisible or change how others are shown: names that look the same must be the same.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'

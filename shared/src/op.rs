@@ -1,4 +1,4 @@
-//! What an operation is: the request struct is the operation, and one line of a table says the rest.
+//! Operations: the request struct is the operation, and one line of a table declares the rest.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,7 +35,7 @@ pub struct Info {
 }
 
 impl Info {
-    /// The permission of the service `authd` that the operation demands of its caller.
+    /// The permission of the service `authd` that the caller needs.
     pub const fn permission(&self) -> Option<Permission> {
         match self.access {
             Access::Permission(permission) => Some(permission),
@@ -77,15 +77,15 @@ impl Method {
 /// Who may call an operation. Anybody else is refused before the body is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody: the answer gives away nothing that the caller does not have.
+    /// Anybody: the answer reveals nothing that the caller does not have.
     Public,
-    /// Anybody who can prove, inside the request, to be its subject (a poll secret, a refresh token).
+    /// Anybody who proves in the request to be its subject (a poll secret, a refresh token).
     SelfProving,
     /// A caller who holds this permission of the built-in service `authd`.
     Permission(Permission),
     /// A person, by their session.
     User,
-    /// Anybody with good credentials of any kind. What exactly they may ask is decided by the operation, since it
+    /// Anybody with valid credentials of any kind. The operation decides what they may ask, since that
     /// depends on the object: a service may ask about its own users, a person about themselves.
     Authenticated,
 }
@@ -117,7 +117,7 @@ permissions! {
     Admin = "admin";
     /// List and show API tokens (never their secrets).
     TokensRead = "tokens.read";
-    /// Mint, extend, rotate and revoke API tokens.
+    /// Create, extend, rotate and revoke API tokens.
     TokensWrite = "tokens.write";
     /// List sessions.
     SessionsRead = "sessions.read";
@@ -129,29 +129,29 @@ permissions! {
     UsersWrite = "users.write";
     /// List services, roles, permissions and grants, and ask about anybody's access.
     AccessRead = "access.read";
-    /// Change services, roles, permissions and grants, and mint the tokens of services.
+    /// Change services, roles, permissions and grants, and create the tokens of services.
     AccessWrite = "access.write";
-    /// Ask what any token is good for (RFC 7662).
+    /// Introspect any token (RFC 7662).
     TokensIntrospect = "tokens.introspect";
     /// Read the audit log.
     AuditRead = "audit.read";
-    /// See the daemon's state.
+    /// Show the daemon's state.
     SystemRead = "system.read";
 }
 
 impl Permission {
-    /// From its own name, as configuration writes it.
+    /// Parses the name that the configuration uses.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|permission| permission.as_str() == text)
     }
 
-    /// From a scope of the reserved form `authd:<permission>`.
+    /// Parses a scope of the reserved form `authd:<permission>`.
     pub fn from_scope(scope: &str) -> Option<Self> {
         Self::parse(scope.strip_prefix(SCOPE_PREFIX)?)
     }
 }
 
-/// Scopes that begin with this are authd's own; every other scope is the services' business.
+/// The prefix of authd's own scopes; services define the meaning of all other scopes.
 pub const SCOPE_PREFIX: &str = "authd:";
 
 /// The table of a module: implements [`Operation`] for each request and lists the module's operations.

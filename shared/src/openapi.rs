@@ -8,7 +8,7 @@ use crate::api;
 use crate::op::{Access, Info, Operation};
 use crate::problem::{OAuthError, Problem};
 
-/// An operation with the schemas of what goes in and what comes out.
+/// An operation with the schemas of its request and response.
 #[derive(Debug)]
 pub struct Described {
     pub info: &'static Info,
@@ -21,7 +21,7 @@ impl Described {
     where
         Op::Response: JsonSchema,
     {
-        // The request is taken apart into parameters and body, so it must not be a reference.
+        // The request is split into parameters and body, so its schema must not be a reference.
         Self {
             info: &Op::INFO,
             request: Op::json_schema(generator),
@@ -107,7 +107,7 @@ pub fn document(version: &str) -> Value {
         "info": {
             "title": "authd",
             "version": version,
-            "description": "API tokens, users with their roles and sessions, and the browser login that ends in AWS credentials.",
+            "description": "API tokens, users with their roles and sessions, and the browser login for AWS.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "paths": paths,

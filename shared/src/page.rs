@@ -1,9 +1,9 @@
-//! Pages of a list. Every list answers `next_cursor`, which asks for the rest; it is opaque.
+//! Pages of a list. Every list returns an opaque `next_cursor`, with which the client requests the next page.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// How many entries of a list to answer: 1 to [`Limit::MAX`].
+/// The maximum number of entries in a page: 1 to [`Limit::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline, schema_with = "schema", description = "")]

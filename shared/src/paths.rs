@@ -1,4 +1,4 @@
-//! Where things are when nobody says: the same answer for the daemon and for its clients.
+//! Default paths and addresses, the same for the daemon and its clients.
 
 use std::env;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// A variable that holds an absolute path. Relative ones are ignored, as the XDG Base Directory Specification demands.
+/// A variable that holds an absolute path. Relative ones are ignored, as the XDG Base Directory Specification requires.
 pub fn absolute(env: impl Fn(&str) -> Option<OsString>, variable: &str) -> Option<PathBuf> {
     env(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }
@@ -27,7 +27,7 @@ fn runtime_dir() -> Option<PathBuf> {
     absolute(|name| env::var_os(name), "XDG_RUNTIME_DIR").map(|path| path.join("authd"))
 }
 
-/// The first of a list that systemd may have set to several directories separated by colons.
+/// The first directory of a systemd variable, which may list several separated by colons.
 fn systemd_dir(name: &str) -> Option<PathBuf> {
     let value = env::var(name).ok()?;
     value.split(':').map(PathBuf::from).find(|path| path.is_absolute())
@@ -51,7 +51,7 @@ pub fn admin_socket(data_dir: &Path) -> PathBuf {
         .join(SOCKET_NAME)
 }
 
-/// Every place where a client looks for the admin socket, in order.
+/// The paths where a client looks for the admin socket, in order.
 pub fn admin_socket_candidates() -> Vec<PathBuf> {
     let dirs = [systemd_dir("RUNTIME_DIRECTORY"), Some(PathBuf::from("/run/authd")), runtime_dir(), data_dir()];
     let mut candidates: Vec<_> = dirs.into_iter().flatten().map(|path| path.join(SOCKET_NAME)).collect();

@@ -1,4 +1,4 @@
-//! The one shape of an error: `application/problem+json` (RFC 9457) with a stable code.
+//! The format of all errors: `application/problem+json` (RFC 9457) with a stable code.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ macro_rules! codes {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $text)] $variant,)*
-            /// A code of a newer daemon.
+            /// A code that only a newer daemon knows.
             #[serde(other, rename = "unknown")]
             Unknown,
         }
@@ -20,17 +20,17 @@ macro_rules! codes {
             /// Every code that this version knows.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// As in the member `error` of a problem.
+            /// The text of the member `error` of a problem.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* Self::Unknown => "unknown" }
             }
 
-            /// The HTTP status it travels with.
+            /// The HTTP status of the code.
             pub const fn status(self) -> u16 {
                 match self { $(Self::$variant => $http,)* Self::Unknown => 500 }
             }
 
-            /// The gRPC status it travels with (the number of `google.rpc.Code`).
+            /// The gRPC status of the code (the number of `google.rpc.Code`).
             pub const fn grpc(self) -> i32 {
                 match self { $(Self::$variant => $grpc,)* Self::Unknown => 2 }
             }
@@ -48,27 +48,27 @@ codes! {
     MalformedRequest = "malformed_request", 400, 3, "Malformed request";
     /// No credentials.
     Unauthenticated = "unauthenticated", 401, 16, "Not authenticated";
-    /// Credentials that are not good: unknown, revoked, expired, from another address.
+    /// Invalid credentials: unknown, revoked, expired, or used from another address.
     InvalidToken = "invalid_token", 401, 16, "Credentials not accepted";
-    /// A login that is not accepted; why is not told.
+    /// The login is not accepted; the reason is not disclosed.
     InvalidCredentials = "invalid_credentials", 401, 16, "Login not accepted";
     /// The session has ended.
     SessionEnded = "session_ended", 401, 16, "Session ended";
-    /// Known, but not allowed.
+    /// The caller is known, but not allowed.
     Forbidden = "forbidden", 403, 7, "Not allowed";
-    /// There is no such thing.
+    /// The object does not exist.
     NotFound = "not_found", 404, 5, "Not found";
-    /// The path exists, with other methods.
+    /// The path exists, but not with this method.
     MethodNotAllowed = "method_not_allowed", 405, 12, "Method not allowed";
     /// The request did not arrive in time.
     RequestTimeout = "request_timeout", 408, 4, "Request took too long";
-    /// It contradicts what is there.
+    /// The request conflicts with the current state.
     Conflict = "conflict", 409, 9, "Conflict";
-    /// The name belongs to something else that is alive.
+    /// The name belongs to another live object.
     NameTaken = "name_taken", 409, 6, "Name taken";
-    /// The body is larger than this path takes.
+    /// The body is larger than this path accepts.
     PayloadTooLarge = "payload_too_large", 413, 11, "Payload too large";
-    /// The body is not of a type that this path takes.
+    /// The body is not of a type that this path accepts.
     UnsupportedMediaType = "unsupported_media_type", 415, 3, "Unsupported media type";
     /// A field is missing, unknown, or outside what is allowed; `fields` names it.
     ValidationFailed = "validation_failed", 422, 3, "Validation failed";
@@ -76,13 +76,13 @@ codes! {
     IdempotencyKeyReused = "idempotency_key_reused", 422, 3, "Idempotency key reused";
     /// Too many requests; `retry_after` says when to come back.
     RateLimited = "rate_limited", 429, 8, "Too many requests";
-    /// A defect of the daemon. The log has the rest, under the request id.
+    /// A defect of the daemon. The log has the details, under the request id.
     Internal = "internal", 500, 13, "Internal error";
-    /// An identity provider or AWS refused, or answered what cannot be used.
+    /// An identity provider or AWS refused, or sent an unusable answer.
     UpstreamFailed = "upstream_failed", 502, 9, "Upstream refused";
     /// A dependency is busy or down.
     Unavailable = "unavailable", 503, 14, "Temporarily unavailable";
-    /// What the answer depends on did not answer in time.
+    /// A dependency did not answer in time.
     UpstreamTimeout = "upstream_timeout", 504, 4, "Upstream took too long";
 }
 
@@ -103,7 +103,7 @@ pub struct Problem {
     pub error: Code,
     /// Finds this request in the daemon's log.
     pub request_id: Option<String>,
-    /// What is wrong with which field.
+    /// The faulty fields.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<FieldProblem>,
     /// Seconds after which a retry may succeed.
@@ -150,7 +150,7 @@ impl From<&Problem> for OAuthError {
             429 | 502 | 503 => "temporarily_unavailable",
             _ => "server_error",
         };
-        // RFC 6749 leaves these characters for the description: others would need an escape.
+        // RFC 6749 allows only these characters in the description.
         let is_plain = |c: &char| matches!(c, ' '..='!' | '#'..='[' | ']'..='~');
         Self { error: error.to_owned(), error_description: problem.detail.chars().filter(is_plain).collect() }
     }

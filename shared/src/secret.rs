@@ -1,4 +1,4 @@
-//! Strings that must not be seen: wiped when dropped, redacted in `Debug`, compared in constant time.
+//! Secret strings: wiped when dropped, redacted in `Debug`, compared in constant time.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// A secret on its way between two programs. `Serialize` writes it in clear, since the wire is where it belongs;
-/// nothing else does.
+/// A secret that is sent between programs. `Serialize` writes it in clear, for the wire; nothing else
+/// does.
 #[derive(Clone, Default, JsonSchema)]
 #[schemars(inline, with = "String", description = "", extend("format" = "password"))]
 pub struct Secret(Zeroizing<String>);
@@ -19,7 +19,7 @@ impl Secret {
         Self(Zeroizing::new(value.into()))
     }
 
-    /// The secret in clear. Each call is a place to look at in review.
+    /// The secret in clear. Check each call in review.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -29,10 +29,10 @@ impl Secret {
     }
 }
 
-/// Serializes an optional secret (serde hands it by reference) for people to see, with `#[serde(serialize_with = "redacted")]`.
+/// Serializes an optional secret (serde passes a reference) as redacted text, with `#[serde(serialize_with = "redacted")]`.
 ///
 /// # Errors
-/// Those of the serializer.
+/// Returns the serializer's errors.
 pub fn redacted<S: Serializer>(_: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str("[redacted]")
 }
@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for Secret {
                 f.write_str("a string")
             }
 
-            // serde's own refusal would quote the value.
+            // serde's own error would quote the value.
             fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {
                 Err(E::custom("expected a string"))
             }
@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for Secret {
             }
         }
 
-        // Not deserialize_string: serde_json would refuse a number by itself, and quote it.
+        // Not deserialize_string: serde_json would reject a number itself and quote it.
         deserializer.deserialize_any(SecretVisitor)
     }
 }

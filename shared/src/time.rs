@@ -1,4 +1,4 @@
-//! Times of the API: milliseconds since the Unix epoch inside, RFC 3339 in JSON.
+//! Times of the API: milliseconds since the Unix epoch in memory, RFC 3339 in JSON.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Time(i64);
 
 impl Time {
-    /// Moments that RFC 3339 cannot say (before the year 1 or after 9999) become the nearest that it can.
+    /// Times that RFC 3339 cannot express (before the year 1 or after 9999) become the nearest possible time.
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(Timestamp::MIN.as_millisecond(), Timestamp::MAX.as_millisecond()))
     }

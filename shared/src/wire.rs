@@ -1,8 +1,8 @@
 //! An operation as an HTTP request, both ways: the only place that maps fields to path, query, headers and body.
 //!
-//! Reading goes straight into the request struct through one [`Deserializer`] that chains the parameters and then the
-//! body. Merging them in a JSON map first was refused: there a repeated name wins silently. Here serde's own check
-//! for duplicate fields covers path, query, headers and body together, and a JSON array is never taken for a struct.
+//! One [`Deserializer`], which chains the parameters and then the body, reads directly into the request struct. Merging
+//! them in a JSON map first was rejected: there the last of repeated names wins silently. Here serde's check for
+//! duplicate fields covers path, query, headers and body together, and a JSON array is not accepted as a struct.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -14,16 +14,16 @@ use serde_json::{Map, Value};
 
 use crate::op::{Info, Operation};
 
-/// At most this many query parameters are read.
+/// Maximum number of query parameters.
 const MAX_PARAMS: usize = 64;
 
 /// A request that cannot become an operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// It cannot be read at all (400).
+    /// The request cannot be read (400).
     #[error("{0}")]
     Malformed(String),
-    /// It can be read, and a field is not as it must be (422).
+    /// The request can be read, but a field is invalid (422).
     #[error("{detail}")]
     Invalid { field: Option<String>, detail: String },
 }
@@ -32,18 +32,18 @@ fn malformed(detail: impl Into<String>) -> WireError {
     WireError::Malformed(detail.into())
 }
 
-/// The pieces of an HTTP request that hold an operation's fields.
+/// The parts of an HTTP request that hold an operation's fields.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Parts<'a> {
     /// Path parameters by name, still percent-encoded.
     pub path: &'a [(&'a str, &'a str)],
     pub query: Option<&'a str>,
-    /// Fields that came as headers, by field name.
+    /// Fields sent as headers, by field name.
     pub headers: &'a [(&'a str, &'a str)],
     pub body: &'a [u8],
 }
 
-/// Reads an operation from its pieces.
+/// Reads an operation from the parts of a request.
 pub fn decode<Op: Operation>(parts: Parts<'_>) -> Result<Op, WireError> {
     let mut params = params(&Op::INFO, parts)?;
     let body = if Op::INFO.oauth {
@@ -57,7 +57,7 @@ pub fn decode<Op: Operation>(parts: Parts<'_>) -> Result<Op, WireError> {
     Op::deserialize(reader.clone()).map_err(|error| explain::<Op>(reader, &error))
 }
 
-/// Reads once more, this time keeping track of where the error is: only refused requests pay for that.
+/// Reads again and tracks where the error is; only refused requests pay for that.
 fn explain<Op: Operation>(reader: Reader<'_>, error: &serde_json::Error) -> WireError {
     let mut detail = error.to_string();
     if error.line() > 0 && !error.is_data() {
@@ -85,9 +85,9 @@ fn params<'a>(info: &Info, parts: Parts<'a>) -> Result<Vec<Param<'a>>, WireError
             return Err(malformed("this operation takes its fields in the body, not in the query"));
         }
         read_pairs(query, parts.path.len(), &mut params)?;
-        // A field that travels as a header must not come in by the query: URLs end up in logs.
+        // A header field is not accepted in the query, because URLs are logged.
         if let Some((field, header)) = info.headers.iter().find(|(field, _)| params.iter().any(|p| p.name == *field)) {
-            return Err(malformed(format!("{field} travels in the header {header}, never in a URL")));
+            return Err(malformed(format!("send {field} in the header {header}, never in a URL")));
         }
     }
     for &(name, value) in parts.headers {
@@ -96,8 +96,8 @@ fn params<'a>(info: &Info, parts: Parts<'a>) -> Result<Vec<Param<'a>>, WireError
     Ok(params)
 }
 
-/// Appends the pairs of a query or a form. A name that comes again, after the first `skip` parameters, is one with
-/// several values.
+/// Appends the pairs of a query or a form. A name that is repeated, after the first `skip` parameters, has several
+/// values.
 fn read_pairs<'a>(text: &'a str, skip: usize, params: &mut Vec<Param<'a>>) -> Result<(), WireError> {
     for pair in decode_pairs(text) {
         let (name, value) = pair?;
@@ -120,14 +120,14 @@ pub fn decode_pairs(text: &str) -> impl Iterator<Item = Result<(Cow<'_, str>, Co
     })
 }
 
-/// Undoes percent-encoding; a broken escape is refused.
+/// Decodes percent-encoding; a broken escape is refused.
 pub fn percent_decode(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, WireError> {
     if !text.bytes().any(|byte| matches!(byte, b'%' | b'+' | 0)) {
         return Ok(Cow::Borrowed(text));
     }
     if text.contains('\0') || text.contains("%00") {
-        // PostgreSQL cannot keep it, and nothing that a person names has it.
-        return Err(malformed("the URL holds a NUL"));
+        // PostgreSQL cannot store it, and no valid name contains it.
+        return Err(malformed("the URL contains a NUL character"));
     }
     let digit = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut decoded = Vec::with_capacity(text.len());
@@ -145,7 +145,7 @@ pub fn percent_decode(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, W
     String::from_utf8(decoded).map(Cow::Owned).map_err(|_| malformed("the URL is not UTF-8"))
 }
 
-/// The text so that it can stand in a query or a form (RFC 3986 unreserved characters stay).
+/// Encodes text for a query or a form (RFC 3986 unreserved characters stay).
 pub fn percent_encode(text: &str) -> impl fmt::Display {
     fmt::from_fn(move |f| {
         text.bytes().try_for_each(|byte| {
@@ -158,7 +158,7 @@ pub fn percent_encode(text: &str) -> impl fmt::Display {
     })
 }
 
-/// `name=value` pairs as a query or a form.
+/// Encodes `name=value` pairs as a query or a form.
 pub fn encode_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, impl AsRef<str>)>) -> String {
     let mut encoded = String::new();
     for (name, value) in pairs {
@@ -169,7 +169,7 @@ pub fn encode_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, impl AsRef<str
     encoded
 }
 
-/// A parameter with every value that was given for it.
+/// A parameter with all its values.
 #[derive(Clone)]
 struct Param<'a> {
     name: Cow<'a, str>,
@@ -187,7 +187,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     type Error = serde_json::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        // No body says nothing, as an empty object does.
+        // No body is the same as an empty object.
         let mut json = serde_json::Deserializer::from_slice(if self.body.is_empty() { b"{}" } else { self.body });
         let value = (&mut json).deserialize_map(Merge { params: self.params.into_iter(), visitor })?;
         json.end()?;
@@ -200,7 +200,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 }
 
-/// Takes the body's object and hands the request's own visitor the chain.
+/// Takes the body's object and passes the chain to the request's visitor.
 struct Merge<'de, V> {
     params: std::vec::IntoIter<Param<'de>>,
     visitor: V,
@@ -245,7 +245,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Chained<'de, A> {
     }
 }
 
-/// A parameter's text as whatever type the field has.
+/// Deserializes a parameter's text as the type of the field.
 struct ParamDeserializer<'de, E> {
     values: Vec<Cow<'de, str>>,
     error: PhantomData<E>,
@@ -315,18 +315,18 @@ impl<'de, E: de::Error> Deserializer<'de> for ParamDeserializer<'de, E> {
     }
 }
 
-/// An operation on its way out.
+/// An operation encoded as a request.
 #[derive(Debug)]
 pub struct Encoded {
     /// Path and query.
     pub target: String,
     /// (header, value); values may be secret.
     pub headers: Vec<(&'static str, String)>,
-    /// JSON, or a form where the operation is OAuth's; for methods that have a body.
+    /// JSON, or a form for an OAuth operation; only for methods that have a body.
     pub body: Option<Vec<u8>>,
 }
 
-/// Writes an operation as a request.
+/// Encodes an operation as a request.
 pub fn encode<Op: Operation>(op: &Op) -> Result<Encoded, serde_json::Error> {
     let mut fields = match serde_json::to_value(op)? {
         Value::Object(fields) => fields,
@@ -364,7 +364,7 @@ pub fn encode<Op: Operation>(op: &Op) -> Result<Encoded, serde_json::Error> {
     Ok(Encoded { target, headers, body })
 }
 
-/// Fields as a query or a form; those of a list one by one.
+/// Fields as a query or a form; list elements become separate pairs.
 fn query(fields: &Map<String, Value>) -> String {
     let pairs = fields.iter().flat_map(|(name, value)| {
         let values = match value {

@@ -23,7 +23,7 @@ pub struct ListAudit {
     pub cursor: Option<String>,
     /// Only this operation, such as `tokens.revoke`.
     pub action: Option<String>,
-    /// Only what was done to this id.
+    /// Only entries about this id.
     pub subject: Option<String>,
 }
 
@@ -38,7 +38,7 @@ pub struct AuditList {
 pub struct AuditEntry {
     pub id: AuditId,
     pub at: Time,
-    /// Who: `socket:alice(1000)`, `admin-token`, `token:<id>`, `user:<e-mail>`.
+    /// The caller: `socket:alice(1000)`, `admin-token`, `token:<id>`, `user:<e-mail>`.
     pub actor: String,
     /// The operation's name.
     pub action: String,

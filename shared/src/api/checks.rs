@@ -1,4 +1,4 @@
-//! What services ask about sessions and people: is a session good, what may its user do, and why.
+//! Checks for services: whether a session is valid, what its user may do, and why.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,8 +25,8 @@ operations! {
     ExplainPermission => "sessions.explain_permission", Get "/explain-permission", Access::Permission(Permission::AccessRead), 200 ExplainedPermission;
 }
 
-/// Asks about a session's token, which comes in the field `token`, in a header `token`, or as the bearer. A service
-/// may send its own token as the bearer beside it: then only its own users are answered.
+/// Checks a session token, sent in the field `token`, in the header `token`, or as the bearer. A service may also send
+/// its own token as the bearer; it then gets answers about its own users only.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -42,32 +42,32 @@ pub struct CheckToken {
     pub user_id: Option<UserId>,
 }
 
-/// What a session is good for, or why it is not.
+/// The user and the end of a valid session, or the fault.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckedToken {
     pub valid: bool,
     pub payload: Option<Payload>,
-    /// This very call renewed the session.
+    /// Whether this call renewed the session.
     pub renewed: Option<bool>,
     /// Epoch seconds.
     pub expires_at: Option<i64>,
     pub error: Option<SessionFault>,
 }
 
-/// Why a session is not good.
+/// Why a session is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionFault {
-    /// No session is known by this token: it never was one, has ended, or has expired.
+    /// No live session has this token: it is unknown, or the session has ended or expired.
     InvalidToken,
     /// The token belongs to another user.
     UserMismatch,
-    /// The user has no access to this service, or there is no such service, or it is not active.
+    /// The user has no access to this service, or the service is unknown or inactive.
     NoAccess,
 }
 
-/// As [`CheckToken`], with a service. A service that sends its own token as the bearer need not name itself.
+/// Like [`CheckToken`], for one service. A service that sends its own token as the bearer need not name itself.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -105,7 +105,7 @@ pub struct ServiceAccess {
     pub expires_at: i64,
 }
 
-/// Ids or names. People may ask about themselves, services about their own users, and whoever holds `access.read`
+/// Ids or names. A person may ask about themselves, a service about its own users, and a caller with `access.read`
 /// about anybody.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -141,13 +141,13 @@ pub struct ExplainPermission {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExplainedPermission {
     pub has_permission: bool,
-    /// Every way by which the person has it.
+    /// Every grant that gives the person the permission.
     pub because: Vec<Reason>,
-    /// Why it does not work: what is missing or inactive, in words, with names.
+    /// What is missing or inactive, as text that includes the names.
     pub obstacles: Vec<String>,
 }
 
-/// One way by which a person has a permission.
+/// One grant that gives a person a permission.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {

@@ -27,13 +27,13 @@ pub struct StartLogin {
     pub device_name: Option<String>,
     pub os: Option<String>,
     pub cli_version: Option<String>,
-    /// Which identity provider; the default is the only one, or the one named in the configuration.
+    /// The identity provider; the default is the only one, or the one set in the configuration.
     pub provider: Option<String>,
-    /// Which AWS role; the default is the first that the person may use.
+    /// The AWS role; the default is the first that the person may use.
     pub role: Option<String>,
-    /// base64url(SHA-256(poll secret)), unpadded: 43 characters. Binds the status to who started the login.
+    /// base64url(SHA-256(poll secret)), unpadded: 43 characters. Binds the status to the client that started the login.
     pub poll_challenge: Option<String>,
-    /// Where the caller listens on its own 127.0.0.1 for the release; without it the page shows the release to paste.
+    /// The port on 127.0.0.1 where the client waits for the release; without it the page shows the release to paste.
     pub loopback_port: Option<u16>,
 }
 
@@ -41,9 +41,9 @@ pub struct StartLogin {
 pub struct StartedLogin {
     /// Open this in a browser.
     pub auth_url: String,
-    /// Names this login. Worth nothing without the poll secret.
+    /// Identifies this login. Useless without the poll secret.
     pub state: String,
-    /// Seconds until the login ends by itself.
+    /// Seconds until the login expires.
     pub expires_in: u64,
     /// Seconds to wait between two polls.
     pub interval: u64,
@@ -56,25 +56,25 @@ pub struct LoginStatus {
     pub state: String,
     /// The preimage of `poll_challenge`.
     pub poll_secret: Option<Secret>,
-    /// The one-time value that the browser brought (loopback) or showed (paste).
+    /// The one-time value that the browser delivered (loopback) or showed (paste).
     pub release: Option<Secret>,
 }
 
-/// How far a login is.
+/// The state of a login.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "status", rename_all = "UPPERCASE")]
 pub enum LoginAnswer {
     /// Nobody has signed in yet, or the release is missing.
     Pending,
-    /// It took too long, was used up, or never was.
+    /// The login expired, was used, or never existed.
     Expired,
-    /// The person, or the provider, said no.
+    /// The person or the provider denied the login.
     Denied,
     /// Signed in.
     Authorized(Box<Authorized>),
 }
 
-/// Working AWS credentials, and the token that fetches the next ones.
+/// AWS credentials, and the token that renews them.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Authorized {
     pub access_key_id: String,
@@ -82,9 +82,9 @@ pub struct Authorized {
     pub session_token: Secret,
     /// When the credentials end, in seconds since the Unix epoch.
     pub expires_at: i64,
-    /// authd's own, for `/auth/cli/renew`. Each answer brings a new one; the first use of it retires its predecessor.
+    /// authd's own token for `/auth/cli/renew`. Each answer has a new one; its first use invalidates the one before.
     pub refresh_token: Secret,
-    /// When the session of this device ends in any case, in seconds since the Unix epoch.
+    /// The absolute end of this device's session, in seconds since the Unix epoch.
     #[serde(default)]
     pub session_expires_at: i64,
     /// The name of the AWS role, as configured.
@@ -93,25 +93,25 @@ pub struct Authorized {
     /// The role's ARN.
     #[serde(default)]
     pub role_arn: String,
-    /// Who signed in.
+    /// The person who signed in.
     #[serde(default)]
     pub user: String,
-    /// Every role that this person may ask for.
+    /// Every role that this person may use.
     #[serde(default)]
     pub roles: Vec<String>,
 }
 
-/// Answers `AUTHORIZED`, or `EXPIRED` (200) when the session of a genuine token has ended or expired: sign in again.
-/// 401 `invalid_token` for a token that authd has not made, 401 `session_ended` for one that was replaced (its reuse ends
-/// the session): sign in again. 403 for a role that the person may not use (any more). 502 and 503, when the provider or
-/// AWS fails, leave the session as it is: try again with the same token.
+/// Returns `AUTHORIZED`, or `EXPIRED` (200) when the session of a genuine token has ended or expired: sign in again.
+/// 401 `invalid_token` for a token that authd did not issue, 401 `session_ended` for a replaced one (its reuse ends the
+/// session): sign in again. 403 for a role that the person may not use. 502 and 503 mean that the provider or AWS
+/// failed; the session stays as it is: try again with the same token.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RenewLogin {
     pub refresh_token: Secret,
     pub role: Option<String>,
-    /// 900 to 43,200; at most what is configured for the role, which is also the default.
+    /// Seconds, 900 to 43,200; the limit configured for the role is the maximum and the default.
     pub duration_seconds: Option<u32>,
 }
 
@@ -125,7 +125,7 @@ pub struct EndLogin {
 pub struct EndedLogin {
     /// Always `logged_out`.
     pub status: String,
-    /// Until when credentials that were handed out before may still work (epoch seconds): AWS does not take them back.
+    /// Until when credentials issued before may still work (epoch seconds): AWS cannot revoke them.
     #[serde(default)]
     pub credentials_until: Option<i64>,
 }

@@ -1,5 +1,5 @@
-//! The standard ways to ask about a token and to give one back: RFC 7662 and RFC 7009, for API tokens and session
-//! tokens alike. Requests are forms, errors are OAuth's.
+//! Token introspection (RFC 7662) and revocation (RFC 7009), for API tokens and session tokens. Requests are forms,
+//! errors are OAuth errors.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,15 +16,15 @@ operations! {
     Revoke => "introspection.revoke", Post "/revoke", Access::Authenticated, 200 Revoked, oauth true;
 }
 
-/// Who holds `tokens.introspect` may ask about every token; a service's own token about the sessions of its users;
-/// everybody about the token they call with.
+/// A caller with `tokens.introspect` may ask about every token, a service token about the sessions of its users, and
+/// every caller about the token it presents.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Introspect {
     pub token: Secret,
-    /// Taken and not needed: the form of a token tells what it is.
+    /// Accepted and ignored: the form of a token determines its type.
     pub token_type_hint: Option<String>,
-    /// Of a session: the service, by id or name, whose roles and permissions the answer holds. A service's own token
+    /// For a session: the service, by id or name, whose roles and permissions the answer holds. A service token
     /// implies it.
     pub service_id: Option<String>,
 }
@@ -34,7 +34,7 @@ pub struct Introspect {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Introspection {
     pub active: bool,
-    /// Separated by spaces; of a session the permissions in the service that asks.
+    /// Separated by spaces; for a session, the permissions in the calling service.
     pub scope: Option<String>,
     /// `api_token` or `session`.
     pub token_type: Option<String>,
@@ -44,26 +44,26 @@ pub struct Introspection {
     pub username: Option<String>,
     /// Epoch seconds.
     pub exp: Option<i64>,
-    /// Epoch seconds; of a session.
+    /// Epoch seconds; only for a session.
     pub iat: Option<i64>,
     /// authd's public URL.
     pub iss: Option<String>,
     /// The service that `scope` and `roles` are about.
     pub aud: Option<ServiceId>,
-    /// Of a session: the names of the roles in that service.
+    /// For a session: the names of the roles in that service.
     pub roles: Option<Vec<String>>,
 }
 
-/// Whoever has a session's token may give it back. An API token is given back by itself, or by whoever holds
+/// The holder of a session token may revoke it. An API token may be revoked by its holder or by a caller with
 /// `tokens.write`.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Revoke {
     pub token: Secret,
-    /// Taken and not needed.
+    /// Accepted and ignored.
     pub token_type_hint: Option<String>,
 }
 
-/// Nothing: a token that was not known is as good as revoked (RFC 7009 §2.2).
+/// Empty: an unknown token counts as revoked (RFC 7009 §2.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Revoked {}

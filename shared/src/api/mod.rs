@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::op::Info;
 use crate::openapi::Described;
 
-/// It is done, and there is nothing else to tell.
+/// Success, without further data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     /// `success`.
@@ -31,7 +31,7 @@ impl Default for Done {
 
 type Schemas = fn(&mut SchemaGenerator) -> Vec<Described>;
 
-/// The operations of each module, and what describes them.
+/// The operations and schemas of each module.
 static MODULES: [(&[&Info], Schemas); 9] = [
     (tokens::OPERATIONS, tokens::schemas),
     (introspection::OPERATIONS, introspection::schemas),
@@ -44,7 +44,7 @@ static MODULES: [(&[&Info], Schemas); 9] = [
     (system::OPERATIONS, system::schemas),
 ];
 
-/// Every operation there is.
+/// Every operation of the API.
 pub fn operations() -> impl Iterator<Item = &'static Info> {
     MODULES.iter().flat_map(|(operations, _)| operations.iter().copied())
 }

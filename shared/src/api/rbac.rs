@@ -1,8 +1,8 @@
-//! Services, roles, permissions, and who has which where.
+//! Services, roles, permissions and grants.
 //!
-//! A permission works for a person in a service when the person was given it there directly, or holds a role there
-//! that has it; the role counts only if the service has that role, and person, service and role are active. Wherever
-//! an id is asked for, the name does as well.
+//! A permission works for a person in a service when it was granted directly, or through a role there that has
+//! it. The role counts only if the service has that role. Person, service and role must be active. A name is accepted
+//! wherever an id is.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ operations! {
     UpdateService => "services.update", Put "/services/{id}", Access::Permission(Authd::AccessWrite), 200 Service;
     /// Delete a service, its grants and its tokens
     DeleteService => "services.delete", Delete "/services/{id}", Access::Permission(Authd::AccessWrite), 200 Done;
-    /// Create a token with which a service asks about its own users
+    /// Create a token with which a service queries its own users
     CreateServiceToken => "services.create_token", Post "/services/{id}/token", Access::Permission(Authd::AccessWrite), 201 ServiceToken;
     /// List the tokens of a service
     ListServiceTokens => "services.list_tokens", Get "/services/{id}/token", Access::Permission(Authd::AccessRead), 200 super::tokens::TokenList;
@@ -77,17 +77,17 @@ operations! {
     GrantPermission => "grants.add_permission", Post "/person-service-permissions", Access::Permission(Authd::AccessWrite), 200 Done;
     /// Revoke a permission in a service from a person
     UngrantPermission => "grants.remove_permission", Delete "/person-service-permissions", Access::Permission(Authd::AccessWrite), 200 Done;
-    /// List grants, of all or of one person or service
+    /// List grants, optionally of one person or service
     ListGrants => "grants.list", Get "/grants", Access::Permission(Authd::AccessRead), 200 GrantList;
     /// List the roles that a person was granted in a service
     ListPersonRoles => "grants.list_roles", Get "/people/{id}/services/{service_id}/roles", Access::Permission(Authd::AccessRead), 200 RoleList;
     /// List the people who were granted a role in a service
     ListRolePeople => "grants.list_people", Get "/services/{id}/roles/{role_id}/people", Access::Permission(Authd::AccessRead), 200 super::users::UserList;
-    /// List the services in which a person was granted anything
+    /// List the services in which a person has a grant
     ListPersonServices => "grants.list_services", Get "/people/{id}/services", Access::Permission(Authd::AccessRead), 200 ServiceList;
 }
 
-/// Declares the requests that hold nothing but ids.
+/// Declares the requests that hold only ids.
 macro_rules! by_ids {
     ($($name:ident { $($field:ident),* })*) => {$(
         /// The ids may be names.
@@ -116,7 +116,7 @@ by_ids! {
     UngrantPermission { person_id, service_id, permission_id }
 }
 
-/// Declares the requests for a page of everything, or of what belongs to these ids.
+/// Declares the requests for a page of all entries, or of those that belong to these ids.
 macro_rules! pages {
     ($($name:ident { $($field:ident),* })*) => {$(
         /// A page, oldest first. The ids may be names.
@@ -143,7 +143,7 @@ pages! {
     ListPersonServices { id }
 }
 
-/// Something that people use and that asks what they may do.
+/// An application that asks authd what its users may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Service {
     pub id: ServiceId,
@@ -190,13 +190,13 @@ pub struct ServiceList {
 pub struct CreateServiceToken {
     /// The service's id or name.
     pub id: String,
-    /// How lists call the token; made from the service's name if absent.
+    /// The token's name; derived from the service's name if absent.
     pub name: Option<String>,
-    /// Days until it expires, 1 to 36,500; absent: never.
+    /// Days until it expires, 1 to 36,500; if absent, it does not expire.
     pub ttl_days: Option<u32>,
 }
 
-/// A service's token with its secret, shown this once.
+/// A service token with its secret, which is shown only once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceToken {
     pub token: Secret,
@@ -250,8 +250,8 @@ pub struct RoleList {
     pub next_cursor: Option<String>,
 }
 
-/// Something that may be done, by a name that the services give a meaning to. In the built-in service `authd` the
-/// names are authd's own, such as `tokens.write`.
+/// The name of an action; each service defines what it means. In the built-in service `authd` the names are authd's
+/// own, such as `tokens.write`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Permission {
     pub id: PermissionId,
@@ -301,7 +301,7 @@ pub struct GrantList {
     pub next_cursor: Option<String>,
 }
 
-/// What a person was given in a service: exactly one of a role and a permission.
+/// What a person was granted in a service: either a role or a permission.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Grant {

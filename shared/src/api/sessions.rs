@@ -1,4 +1,4 @@
-//! Sessions: who is signed in, and from where.
+//! Sessions: sign-in, sign-out, and the sessions of each user.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,13 +18,13 @@ operations! {
     /// Show who is signed in; renews the session
     ShowProfile => "sessions.profile", Get "/auth/profile", Access::User, 200 Profile,
         headers &[("header_token", "token"), ("bearer", "authorization")];
-    /// Change one's own password; every other session ends
+    /// Change your own password and end your other sessions
     ChangePassword => "sessions.change_password", Put "/auth/password", Access::User, 200 super::Done;
-    /// List one's own sessions
+    /// List your own sessions
     ListOwnSessions => "sessions.list_own", Get "/auth/sessions", Access::User, 200 SessionList;
-    /// End one of one's own sessions
+    /// End one of your own sessions
     EndOwnSession => "sessions.end_own", Delete "/auth/sessions/{id}", Access::User, 200 EndedSession;
-    /// Show who calls, and their permissions on authd
+    /// Show the caller's identity and permissions on authd
     WhoAmI => "sessions.whoami", Get "/auth/whoami", Access::Authenticated, 200 Identity;
     /// End all sessions of a user
     EndUserSessions => "sessions.end_all", Delete "/users/{id}/sessions", Access::Permission(Permission::SessionsWrite), 200 EndedSessions;
@@ -40,12 +40,12 @@ operations! {
 pub struct ListSessions {
     pub limit: Option<Limit>,
     pub cursor: Option<String>,
-    /// Ended and expired ones too.
+    /// Include ended and expired sessions.
     #[serde(default)]
     pub include_ended: bool,
-    /// Only this kind.
+    /// Only sessions of this kind.
     pub kind: Option<SessionKind>,
-    /// Only those of a user of authd, by id or name.
+    /// Only sessions of this user, by id or name.
     pub user: Option<String>,
 }
 
@@ -56,7 +56,7 @@ pub struct SessionList {
     pub next_cursor: Option<String>,
 }
 
-/// What kind of session; each has its own limits.
+/// The kind of a session; each has its own limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionKind {
@@ -70,7 +70,7 @@ pub enum SessionKind {
 pub struct Session {
     pub id: SessionId,
     pub kind: SessionKind,
-    /// Who signed in: a user name, or as the provider says an e-mail address or a subject.
+    /// The user name, or the e-mail address or subject from the provider.
     pub user: String,
     /// The user of authd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,14 +81,14 @@ pub struct Session {
     pub device_name: Option<String>,
     #[serde(default)]
     pub os: Option<String>,
-    /// The address it was started from.
+    /// The client address at sign-in.
     #[serde(default)]
     pub address: Option<String>,
     pub created_at: Time,
     pub last_used_at: Time,
-    /// When it ends by itself, unless it is used before.
+    /// When it expires unless it is used before.
     pub idle_expires_at: Time,
-    /// When it ends in any case.
+    /// When it expires even if it is used.
     pub expires_at: Time,
     #[serde(default)]
     pub ended_at: Option<Time>,
@@ -102,17 +102,17 @@ pub struct EndSession {
     pub id: SessionId,
 }
 
-/// Of a session that had ended before, the first time stands.
+/// The end of a session; repeating the call keeps the first time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EndedSession {
     pub id: SessionId,
     pub ended_at: Time,
-    /// Until when AWS credentials that were handed out before may still work: ending a session does not revoke them.
+    /// Until when AWS credentials issued before may still work: ending a session does not revoke them.
     #[serde(default)]
     pub credentials_until: Option<Time>,
 }
 
-/// Signs in. `user` and `pass` are taken as well as `username` and `password`.
+/// Signs in. `user` and `pass` are aliases of `username` and `password`.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -121,11 +121,11 @@ pub struct Login {
     pub username: String,
     #[serde(alias = "pass")]
     pub password: Secret,
-    /// The code of a second factor, for users who have one.
+    /// The TOTP code, for users with a second factor.
     pub totp: Option<Secret>,
 }
 
-/// A session's token, shown this once. It is good until `expires_at` (epoch seconds) and slides with use.
+/// A session token, shown only once. It is valid until `expires_at` (epoch seconds); use extends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LoggedIn {
     pub token: Secret,
@@ -134,7 +134,7 @@ pub struct LoggedIn {
     pub payload: Payload,
 }
 
-/// Who a session belongs to, and with a service named, what they may do there.
+/// The user of a session and, if a service is named, what the user may do there.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Payload {
@@ -171,7 +171,7 @@ pub struct ShowProfile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Profile {
     pub payload: Payload,
-    /// This very call renewed the session.
+    /// Whether this call renewed the session.
     pub renewed: bool,
     /// Epoch seconds.
     pub expires_at: i64,
@@ -180,7 +180,7 @@ pub struct Profile {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
-    /// The one that holds until now.
+    /// The current password.
     pub password: Secret,
     pub new_password: Secret,
 }
@@ -208,7 +208,7 @@ pub struct EndUserSessions {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EndedSessions {
-    /// How many were alive.
+    /// The number of sessions that were live.
     pub ended: u64,
 }
 
@@ -216,15 +216,15 @@ pub struct EndedSessions {
 #[serde(deny_unknown_fields)]
 pub struct WhoAmI {}
 
-/// Who the daemon takes the caller for.
+/// The caller as the daemon identifies it.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Identity {
-    /// As the audit log names the caller.
+    /// The caller's name in the audit log.
     pub caller: String,
-    /// The person, when the caller is one.
+    /// The person, if the caller is one.
     pub user: Option<Payload>,
-    /// The service, when the caller is one.
+    /// The service, if the caller is one.
     pub service_id: Option<ServiceId>,
     /// What the caller may do on authd itself; `admin` is everything.
     pub permissions: Vec<String>,

@@ -30,9 +30,9 @@ empty_requests!(CheckHealth, CheckLive, CheckReady, ShowStatus);
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
     Healthy,
-    /// Answers are still true, but something is slower or refused: Redis is down.
+    /// Redis is down: answers are correct, but some requests are slower or refused.
     Degraded,
-    /// Answers would not be true: the database is down.
+    /// The database is down: requests cannot be answered correctly.
     Unhealthy,
 }
 
@@ -71,7 +71,7 @@ pub struct Status {
     pub version: String,
     pub started_at: Time,
     pub public_url: String,
-    /// Where it listens.
+    /// The addresses it listens on.
     pub listen: Vec<String>,
     /// `sqlite` or `postgres`.
     pub database: String,
@@ -84,6 +84,6 @@ pub struct Status {
     pub providers: Vec<String>,
     /// The AWS roles that a login can end in.
     pub roles: Vec<String>,
-    /// Who the daemon thinks is asking.
+    /// The caller as the daemon identifies it.
     pub caller: String,
 }

@@ -15,9 +15,9 @@ use crate::secret::Secret;
 use crate::time::Time;
 
 operations! {
-    /// Validate a token: whether it is good, and its scopes
+    /// Validate a token and return its scopes
     ValidateToken => "tokens.validate", Post "/auth/validate", Access::Public, 200 Validation;
-    /// Create a token; its secret is shown only in this answer
+    /// Create a token and return its secret, which is shown only once
     CreateToken => "tokens.create", Post "/auth/tokens", Access::Permission(Permission::TokensWrite), 201 CreatedToken,
         headers &[("idempotency_key", "idempotency-key")];
     /// List tokens, newest first
@@ -26,45 +26,45 @@ operations! {
     ShowToken => "tokens.show", Get "/auth/tokens/{id}", Access::Permission(Permission::TokensRead), 200 Token;
     /// Revoke a token
     RevokeToken => "tokens.revoke", Post "/auth/tokens/{id}/revoke", Access::Permission(Permission::TokensWrite), 200 RevokedToken;
-    /// Extend the life of a token
+    /// Extend the lifetime of a token
     ExtendToken => "tokens.extend", Post "/auth/tokens/{id}/extend", Access::Permission(Permission::TokensWrite), 200 Token;
     /// Rotate the secret of a token; the old one works until the grace period ends
     RotateToken => "tokens.rotate", Post "/auth/tokens/{id}/rotate", Access::Permission(Permission::TokensWrite), 200 RotatedToken,
         headers &[("idempotency_key", "idempotency-key")];
 }
 
-/// Asks about a token. The answer is always 200.
+/// Validates a token. The status is always 200.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ValidateToken {
     pub token: Secret,
-    /// All of them must be held.
+    /// The token must have all of them.
     pub required_scopes: Option<Vec<String>>,
     /// The address of the service's own client; compared with the token's `cidrs`.
     pub client_ip: Option<IpAddr>,
-    /// Who asks, for the log and the metrics only.
+    /// The calling service, for the log and the metrics only.
     pub service_name: Option<String>,
-    /// What for, for the log only.
+    /// The action, for the log only.
     pub action_name: Option<String>,
 }
 
-/// What a token is good for, or why it is not.
+/// The scopes of a valid token, or the fault.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Validation {
     pub valid: bool,
-    /// Everything the token may do; empty when it is not valid.
+    /// All scopes of the token; empty when it is not valid.
     pub scopes: Vec<String>,
     pub token_id: Option<TokenId>,
     pub name: Option<String>,
-    /// When it ends, if it does: nobody may believe a remembered answer for longer.
+    /// When the token expires, if it does; a client must not cache the answer for longer.
     pub expires_at: Option<Time>,
     pub error: Option<TokenFault>,
     pub detail: Option<String>,
 }
 
-/// Why a token is not good.
+/// Why a token is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenFault {
@@ -75,29 +75,29 @@ pub enum TokenFault {
     AddressNotAllowed,
 }
 
-/// Asks for a new token. At most one of `ttl_days` and `expires_at`; with neither it does not expire.
+/// Creates a token. At most one of `ttl_days` and `expires_at`; with neither it does not expire.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateToken {
-    /// Unique among the tokens that are alive; 1 to 128 characters.
+    /// Unique among live tokens; 1 to 128 characters.
     pub name: String,
     /// 1 to 64 scopes of 1 to 128 characters each (RFC 6749 §3.3).
     pub scopes: Vec<String>,
     /// Days until it expires, 1 to 36,500.
     pub ttl_days: Option<u32>,
     pub expires_at: Option<Time>,
-    /// Anything the operator wants to keep beside it: at most 4 KiB of JSON.
+    /// Data that the operator stores with the token: at most 4 KiB of JSON.
     pub metadata: Option<Map<String, Value>>,
-    /// The only networks it may be used from; empty is anywhere.
+    /// The networks it may be used from; empty means any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]
     pub cidrs: Vec<IpNet>,
-    /// A retry with the same key gets the same answer, secret included; 1 to 255 characters.
+    /// A retry with the same key returns the same answer and secret; 1 to 255 characters.
     pub idempotency_key: Option<String>,
 }
 
-/// A token with its secret, shown this once.
+/// A token with its secret, which is shown only once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedToken {
     pub token: Secret,
@@ -115,21 +115,21 @@ pub struct CreatedToken {
 pub struct ListTokens {
     pub limit: Option<Limit>,
     pub cursor: Option<String>,
-    /// Revoked ones too.
+    /// Include revoked tokens.
     #[serde(default)]
     pub include_revoked: bool,
-    /// Only the tokens of exactly this name.
+    /// Only tokens with exactly this name.
     pub name: Option<String>,
-    /// Only the tokens that hold this scope.
+    /// Only tokens with this scope.
     pub scope: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenList {
     pub tokens: Vec<Token>,
-    /// How many there are in all; with a filter, counted to 10,000.
+    /// The number of matching tokens; with a filter, counted up to 10,000.
     pub total: u64,
-    /// There are more than `total` says.
+    /// Whether there are more tokens than `total`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub total_capped: bool,
     #[serde(default)]
@@ -148,7 +148,7 @@ pub struct Token {
     pub revoked_at: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoke_reason: Option<String>,
-    /// To the minute, and written a little later.
+    /// Accurate to a minute; updated with a short delay.
     pub last_used_at: Option<Time>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
@@ -170,11 +170,11 @@ pub struct ShowToken {
 #[serde(deny_unknown_fields)]
 pub struct RevokeToken {
     pub id: String,
-    /// For the list and the audit log; at most 500 characters.
+    /// The reason, shown in lists and in the audit log; at most 500 characters.
     pub reason: Option<String>,
 }
 
-/// Of a token that was revoked before, the first time stands.
+/// The revocation; repeating the call keeps the first time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevokedToken {
     pub success: bool,
@@ -182,13 +182,13 @@ pub struct RevokedToken {
     pub revoked_at: Time,
 }
 
-/// Adds to what is left, or to now when it has expired.
+/// Adds days to the expiry time, or to the current time if the token has expired.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendToken {
     /// A token id, or the name of a live token.
     pub id: String,
-    /// 1 to 36,500.
+    /// Days, 1 to 36,500.
     pub extend_days: u32,
 }
 
@@ -200,11 +200,11 @@ pub struct RotateToken {
     pub id: String,
     /// Seconds for which the old secret still works: 0 to 2,592,000 (30 days), default 0.
     pub grace_seconds: Option<u32>,
-    /// A retry with the same key gets the same answer, secret included; 1 to 255 characters.
+    /// A retry with the same key returns the same answer and secret; 1 to 255 characters.
     pub idempotency_key: Option<String>,
 }
 
-/// The new secret, shown this once, under the same token id.
+/// The new secret, which is shown only once. The token id stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RotatedToken {
     pub token: Secret,
@@ -212,6 +212,6 @@ pub struct RotatedToken {
     pub name: String,
     pub scopes: Vec<String>,
     pub expires_at: Option<Time>,
-    /// Until when the secrets before this one still work.
+    /// Until when the earlier secrets still work.
     pub previous_expires_at: Time,
 }

@@ -1,4 +1,4 @@
-//! Users: the people who sign in. Deleting one frees the name and ends every session; the id stays taken.
+//! Users: the people who sign in. Deleting a user frees the name and ends every session; the id is never reused.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ operations! {
     ClearLockout => "lockouts.clear", Delete "/lockouts/{id}", Access::Permission(Permission::UsersWrite), 200 super::Done;
 }
 
-/// Whether something works at the moment. What is inactive counts for nothing until it is active again.
+/// Whether an object is in effect. An inactive one has no effect until it is active again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -52,7 +52,7 @@ pub enum PersonType {
     J,
 }
 
-/// What a document number is a number of.
+/// The kind of an identity document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum DocumentType {
@@ -61,12 +61,12 @@ pub enum DocumentType {
     Ruc,
 }
 
-/// A user, without anything secret.
+/// A user, without secrets.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct User {
     pub id: UserId,
-    /// As it was typed; compared without regard to case and Unicode form.
+    /// As it was typed; comparison ignores case and Unicode form.
     pub username: String,
     pub name: String,
     pub status: Status,
@@ -80,16 +80,16 @@ pub struct User {
     pub updated_at: Time,
 }
 
-/// Asks for a new user.
+/// Creates a user.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateUser {
-    /// 1 to 128 characters; unique among the users that are not deleted, without regard to case and Unicode form.
+    /// 1 to 128 characters; unique among the users that are not deleted, ignoring case and Unicode form.
     pub username: String,
-    /// 8 to 1,024 characters, not one of the commonest. Absent: no login by password.
+    /// 8 to 1,024 characters, and not a common password. If absent, the user cannot sign in by password.
     pub password: Option<Secret>,
-    /// What to call the person; the user name if absent.
+    /// The person's name; the user name if absent.
     pub name: Option<String>,
     pub status: Option<Status>,
     pub person_type: Option<PersonType>,
@@ -120,7 +120,7 @@ pub struct ShowUser {
     pub id: String,
 }
 
-/// Changes what is given. A new password or another status than active ends the user's sessions.
+/// Changes the given fields. A new password or a status other than active ends the user's sessions.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -143,14 +143,14 @@ pub struct DeleteUser {
     pub id: String,
 }
 
-/// A page of names and addresses with failed logins, the latest first.
+/// A page of names and addresses with failed logins, newest first.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListLockouts {
     pub limit: Option<Limit>,
     pub cursor: Option<String>,
-    /// Those that are not locked out at the moment, too.
+    /// Include those that are not locked out.
     #[serde(default)]
     pub all: bool,
 }
@@ -166,12 +166,12 @@ pub struct LockoutList {
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lockout {
-    /// `name:alice` or `address:192.0.2.7`; of IPv6 the /64 network.
+    /// `name:alice` or `address:192.0.2.7`; for IPv6 the /64 network.
     pub id: String,
-    /// Failed logins since the last good one (name), or of the current window (address).
+    /// Failed logins since the last success (name), or in the current window (address).
     pub failures: u32,
     pub last_at: Time,
-    /// Until when no login is let through; absent when it is not locked.
+    /// Until when logins are refused; absent when it is not locked.
     pub locked_until: Option<Time>,
 }
 

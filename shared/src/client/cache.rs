@@ -1,10 +1,10 @@
-//! What authd has said about a token, for at most a minute: bounded in entries and bytes, keyed by the token's hash.
+//! Cache of authd's answers about tokens, for at most a minute. It is bounded in entries and bytes; keys are hashes.
 //!
-//! Only identities are kept, never decisions: whether the scopes suffice is decided at every use. Refusals are not
-//! kept at all, so a token that was just made works at once, and no flood of bad ones pushes good ones out.
+//! Only identities are cached, never decisions: whether the scopes suffice is decided at every use. Refusals are not
+//! cached, so a new token works at once, and a flood of invalid tokens cannot evict valid ones.
 //!
-//! Two things must not bring a forgotten token back: an answer that was under way when it was forgotten (its
-//! [`Question`] is forgotten too), and an older answer that comes after a newer one (the questions are numbered).
+//! Two things must not restore a removed token: an answer that was under way at the removal (its [`Question`] is
+//! removed too), and an older answer that arrives after a newer one (the questions are numbered).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,18 +20,18 @@ use tokio::sync::watch;
 use super::denial::Denial;
 use crate::time::Time;
 
-/// The longest time for which anything is believed.
+/// The longest time for which an answer is cached.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How much is remembered, and for how long.
+/// The limits of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// How long an answer may be used for reads, counted from the moment of the question; more than a minute is taken
-    /// as a minute, and zero remembers nothing.
+    /// How long an answer may be used for reads, counted from the start of the question. The maximum is a minute; zero
+    /// disables the cache.
     pub max_age: Duration,
-    /// Of API tokens, and as many of sessions.
+    /// Maximum number of API tokens; the same number of sessions is allowed.
     pub max_entries: usize,
-    /// Bytes that they may take, bookkeeping included; for API tokens and for sessions each.
+    /// Maximum size in bytes, bookkeeping included; for API tokens and for sessions each.
     pub max_bytes: usize,
 }
 
@@ -41,7 +41,7 @@ impl Default for Bounds {
     }
 }
 
-/// A token, used from an address where the service passes it on. authd's answer is about both.
+/// A token and the client address, if the service passes it on. authd's answer depends on both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
     /// SHA-256 of the token.
@@ -54,26 +54,26 @@ impl Key {
         Self { digest: Sha256::digest(token).into(), address: address.map(|address| address.to_canonical()) }
     }
 
-    /// Every key of the same token, from whatever address it is used.
+    /// All keys of the same token, with any address.
     fn of_any_address(self) -> RangeInclusive<Self> {
         let last = IpAddr::V6(Ipv6Addr::from_bits(u128::MAX));
         Self { address: None, ..self }..=Self { address: Some(last), ..self }
     }
 }
 
-/// What can be kept.
+/// A value that can be cached.
 pub(super) trait Keep: fmt::Debug + Send + Sync + 'static {
-    /// An answer may be believed for one of so many parts of the life that the token has left.
+    /// An answer is cached for at most the remaining life of the token divided by this.
     const PARTS_OF_LIFE: u32;
 
-    /// Bytes on the heap, roughly.
+    /// Approximate bytes on the heap.
     fn heap_bytes(&self) -> usize;
 
-    /// When the token ends by itself.
+    /// When the token expires.
     fn expires_at(&self) -> Option<Time>;
 }
 
-/// What a question under way will end in; everybody who has the same one waits for it.
+/// The future result of a question under way, shared by all who wait for it.
 pub(super) type Flight<V> = watch::Receiver<Option<Result<Arc<V>, Denial>>>;
 
 pub(super) struct Cache<V> {
@@ -95,7 +95,7 @@ struct State<V> {
 struct Entry<V> {
     value: Arc<V>,
     until: Duration,
-    /// Of the question that it answers.
+    /// The number of the question that it answers.
     number: u64,
     bytes: usize,
 }
@@ -113,7 +113,7 @@ impl<V: Keep> Cache<V> {
         Arc::new(Self { bounds, state: Mutex::new(State { entries, order, bytes: 0, last: 0, questions }) })
     }
 
-    /// Nothing in here can panic half-way, so a poisoned lock is as good as any.
+    /// No critical section can panic half-way, so a poisoned lock is still consistent.
     fn state(&self) -> MutexGuard<'_, State<V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,13 +122,13 @@ impl<V: Keep> Cache<V> {
         self.state().entries.len()
     }
 
-    /// What may still be believed, now.
+    /// The cached value, if it is still valid now.
     #[cfg(test)]
     fn find(&self, key: &Key, now: Duration, time: Time) -> Option<Arc<V>> {
         self.state().find(key, now, time)
     }
 
-    /// What may still be believed, else the question that is under way, else a new one that others may join.
+    /// The cached value if it is still valid, else the question under way, else a new question that others may join.
     pub(super) fn find_or_ask(self: &Arc<Self>, key: Key, now: Duration, time: Time) -> Found<V> {
         let mut state = self.state();
         if let Some(value) = state.find(&key, now, time) {
@@ -143,14 +143,14 @@ impl<V: Keep> Cache<V> {
         Found::New(Question { cache: self.clone(), id, asked_at: now, time }, sender)
     }
 
-    /// A question that nobody joins.
+    /// Starts a question that others cannot join.
     pub(super) fn ask(self: &Arc<Self>, key: Key, now: Duration, time: Time) -> Question<V> {
         let id = self.state().ask(key, None);
         Question { cache: self.clone(), id, asked_at: now, time }
     }
 
-    /// Forgets a token, from whatever address it was used. Answers that are under way are not kept, and nobody who
-    /// comes later joins a question that was asked before.
+    /// Removes a token with all its addresses. Answers that are under way are not cached, and later callers do not join
+    /// a question that was asked before.
     pub(super) fn forget(&self, key: &Key) {
         let mut state = self.state();
         let keys = key.of_any_address();
@@ -171,7 +171,7 @@ impl<V: Keep> State<V> {
 
     fn find(&mut self, key: &Key, now: Duration, time: Time) -> Option<Arc<V>> {
         let entry = self.entries.get(key)?;
-        // The wall's clock too: the other one may have stood still while the machine slept.
+        // Checks the wall clock too: the monotonic clock may stop while the machine sleeps.
         if now < entry.until && entry.value.expires_at().is_none_or(|end| time < end) {
             return Some(entry.value.clone());
         }
@@ -203,17 +203,17 @@ impl<V: Keep> State<V> {
     }
 }
 
-/// What an entry takes beside its value: the key twice, the tree nodes, the counters of its `Arc`.
+/// Bytes of an entry besides its value: the key twice, the tree nodes, the counters of its `Arc`.
 const ENTRY: usize = 2 * (size_of::<Key>() + 24) + size_of::<Entry<()>>() + 32;
 
-/// The answer, where it will arrive, or who is to bring it.
+/// The answer, the flight that will deliver it, or the question to ask.
 pub(super) enum Found<V: Keep> {
     Value(Arc<V>),
     Joined(Flight<V>),
     New(Question<V>, watch::Sender<Option<Result<Arc<V>, Denial>>>),
 }
 
-/// A question under way. Its answer is kept only if the token was not forgotten meanwhile.
+/// A question under way. Its answer is cached only if the token was not removed meanwhile.
 pub(super) struct Question<V: Keep> {
     cache: Arc<Cache<V>>,
     id: (Key, bool, u64),
@@ -222,7 +222,7 @@ pub(super) struct Question<V: Keep> {
 }
 
 impl<V: Keep> Question<V> {
-    /// Keeps the answer, or forgets what it refutes.
+    /// Caches the answer, or removes the entry that a denial refutes.
     pub(super) async fn answer(self, asking: impl Future<Output = Result<V, Denial>>) -> Result<Arc<V>, Denial> {
         let answer = asking.await.map(Arc::new);
         match &answer {
@@ -248,7 +248,7 @@ impl<V: Keep> Question<V> {
     }
 }
 
-/// However the question ends, also by a cancelled task: nobody joins it any more.
+/// Ends the question, also when its task is cancelled: later callers do not join it.
 impl<V: Keep> Drop for Question<V> {
     fn drop(&mut self) {
         self.cache.state().questions.remove(&self.id);

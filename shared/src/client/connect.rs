@@ -25,7 +25,7 @@ pub(super) enum Connector {
     Socket(PathBuf),
     Plain(HttpConnector),
     Tls(HttpsConnector<HttpConnector>),
-    /// TLS cannot be set up on this machine; said when it is needed.
+    /// TLS cannot be set up on this machine; the error is returned when TLS is needed.
     Broken(String),
 }
 
@@ -39,7 +39,7 @@ impl Connector {
             Endpoint::Socket(path) => Self::Socket(path.clone()),
             Endpoint::Url(uri) if uri.scheme_str() == Some("http") => Self::Plain(tcp),
             Endpoint::Url(_) => {
-                // Named here, not taken from the process: a service may have installed another one, or none.
+                // Named here, not taken from the process: a service may have installed another provider, or none.
                 let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
                 match HttpsConnectorBuilder::new().with_provider_and_native_roots(provider) {
                     Ok(builder) => Self::Tls(builder.https_only().enable_http1().wrap_connector(tcp)),
@@ -55,7 +55,7 @@ impl Service<Uri> for Connector {
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Stream, Self::Error>> + Send>>;
 
-    /// Always: the resolver below runs on threads, and needs no room in advance.
+    /// Always ready: the resolver below runs on threads, and needs no capacity in advance.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
@@ -79,7 +79,7 @@ impl Service<Uri> for Connector {
 /// A connection of any kind.
 pub(super) type Stream = Box<dyn Duplex>;
 
-/// What a connection can do.
+/// The traits of a connection.
 pub(super) trait Duplex: Read + Write + Send + Unpin {}
 impl<T: Read + Write + Send + Unpin> Duplex for T {}
 

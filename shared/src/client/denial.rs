@@ -1,4 +1,4 @@
-//! Why a request is not let through. Whatever goes wrong is a denial: there is no answer but an identity or this.
+//! Why a request is denied. Every failure is a denial: the result is either an identity or this.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use http_body_util::Full;
 use super::Error;
 use crate::problem::{Code, Problem};
 
-/// Why, for machines.
+/// The reason, for machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// 401: no token.
     Missing,
     /// 401: two tokens, or a header that cannot be read.
     Malformed,
-    /// 401: nobody has minted this token, or its session has ended or expired.
+    /// 401: the token is unknown, or its session has ended or expired.
     Unknown,
-    /// 401: an API token past its end.
+    /// 401: an API token that has expired.
     Expired,
     /// 401: an API token that was revoked.
     Revoked,
@@ -28,24 +28,24 @@ pub enum Reason {
     AddressNotAllowed,
     /// 401: user name, password or code are not accepted.
     LoginRefused,
-    /// 403: the API token is good, but not for this.
+    /// 403: the API token is valid, but lacks a required scope.
     InsufficientScope,
-    /// 403: the person is signed in, but may not do this here.
+    /// 403: the person is signed in, but lacks the required permission.
     NotPermitted,
-    /// 429: too many logins were tried.
+    /// 429: too many login attempts.
     Throttled,
-    /// 503: nobody answers where authd should be.
+    /// 503: the connection to authd failed.
     Unreachable,
-    /// 503: authd, or something between, cannot answer now.
+    /// 503: authd, or a proxy in front of it, cannot answer now.
     Unavailable,
-    /// 503: authd does not accept this service's own token, or does not understand the question.
+    /// 503: authd does not accept this service's own token or request.
     Misconfigured,
     /// 504: authd did not answer in time.
     TimedOut,
 }
 
 impl Reason {
-    /// The stable code, from which HTTP and gRPC status follow.
+    /// The stable code, which determines the HTTP and gRPC status.
     pub const fn code(self) -> Code {
         match self {
             Self::Missing => Code::Unauthenticated,
@@ -60,14 +60,14 @@ impl Reason {
         }
     }
 
-    /// Whether it says something about the token itself: then what was remembered about it is forgotten.
+    /// Whether it is about the token itself; then the cached answer about the token is removed.
     pub(super) const fn is_about_the_token(self) -> bool {
         matches!(self.code(), Code::InvalidToken | Code::Forbidden)
     }
 }
 
-/// Why a request is not let through: an HTTP answer, or a gRPC status, in the making. Its `Display` adds the cause, for
-/// the log; the caller of the service gets [`Denial::detail`].
+/// Why a request is denied; converts to an HTTP response or a gRPC status. Its `Display` adds the cause, for the log;
+/// the caller of the service gets [`Denial::detail`].
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{detail}{}", .source.as_ref().map(|source| format!(" ({source})")).unwrap_or_default())]
 pub struct Denial {
@@ -97,26 +97,26 @@ impl Denial {
     }
 
     pub(super) fn cancelled() -> Self {
-        Self::new(Reason::Unavailable, "the question was given up before it was answered; try again")
+        Self::new(Reason::Unavailable, "the request was cancelled before it was answered; try again")
     }
 
-    /// Names what was required, for `WWW-Authenticate`.
+    /// Adds what was required, for `WWW-Authenticate`.
     pub(super) fn requiring<'a>(mut self, names: impl Iterator<Item = &'a str>) -> Self {
-        // RFC 6749 §3.3: what else a name contains has no place in a quoted list separated by spaces.
+        // RFC 6749 §3.3: other characters are not allowed in a quoted list separated by spaces.
         let is_plain = |name: &&str| name.bytes().all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'));
         let list: Vec<_> = names.filter(is_plain).collect();
         self.required = (!list.is_empty()).then(|| list.join(" "));
         self
     }
 
-    /// Why authd's answer to a question about a token could not be had. What it says is for the caller of the
-    /// service, who should not learn where authd is: that is in the source, for the log.
+    /// A failed question about a token. The detail is for the caller of the service and does not name authd's address;
+    /// the source does, for the log.
     pub(super) fn because(error: Error) -> Self {
         let (reason, detail, seconds) = match &error {
             Error::Unreachable { .. } => {
                 (Reason::Unreachable, "the authentication service cannot be reached; try again", Some(1))
             }
-            Error::NoAnswer { .. } => (Reason::Unavailable, "the authentication service broke off; try again", Some(1)),
+            Error::NoAnswer { .. } => (Reason::Unavailable, "the authentication service failed; try again", Some(1)),
             Error::Refused(problem) if matches!(problem.status, 429 | 500..) => {
                 let seconds = problem.retry_after.unwrap_or(1);
                 (Reason::Unavailable, "the authentication service cannot answer now; try again", Some(seconds))
@@ -125,14 +125,14 @@ impl Denial {
                 (Reason::Misconfigured, "the authentication service does not accept this service's question", None)
             }
             Error::NotAuthd { .. } => {
-                (Reason::Misconfigured, "what answers as the authentication service is something else", None)
+                (Reason::Misconfigured, "the server at the authentication service's address is not authd", None)
             }
         };
         let retry_after = seconds.map(Duration::from_secs);
         Self { retry_after, source: Some(Arc::new(error)), ..Self::new(reason, detail) }
     }
 
-    /// The same for a login, whose refusal is the person's own.
+    /// The same for a login, where a refusal is about the person's credentials.
     pub(super) fn because_of_login(error: Error) -> Self {
         match error {
             Error::Refused(problem) if problem.status == 429 => {
@@ -170,7 +170,7 @@ impl Denial {
         Problem { retry_after, ..Problem::new(self.reason.code(), self.detail()) }
     }
 
-    /// The challenge of a 401 or 403 (RFC 6750 §3). Without a token there is no error in it.
+    /// The challenge of a 401 or 403 (RFC 6750 §3). Without a token it has no `error`.
     pub fn www_authenticate(&self) -> Option<String> {
         let error = match (self.status().as_u16(), self.reason) {
             (401, Reason::Missing | Reason::LoginRefused) => return Some("Bearer".to_owned()),
@@ -184,7 +184,7 @@ impl Denial {
         Some(format!("Bearer error=\"{error}\", error_description=\"{plain}\"{scope}"))
     }
 
-    /// The whole HTTP answer. The denial itself is among its extensions, for whoever writes the log.
+    /// The complete HTTP response. Its extensions hold the denial, for the log.
     pub fn response(&self) -> Response<Full<Bytes>> {
         // A struct of strings cannot fail to serialize.
         let body = serde_json::to_vec(&self.problem()).unwrap_or_default();
@@ -203,7 +203,7 @@ impl Denial {
         response
     }
 
-    /// The whole gRPC answer: the trailers alone, as headers.
+    /// The complete gRPC response: only trailers, sent as headers.
     pub fn grpc_response(&self) -> Response<Full<Bytes>> {
         const STATUS: HeaderName = HeaderName::from_static("grpc-status");
         const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -219,7 +219,7 @@ impl Denial {
     }
 }
 
-/// As `grpc-message` wants it.
+/// Encodes a `grpc-message` value.
 fn percent_encode(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b' '..=b'$' | b'&'..=b'~' => char::from(byte).to_string(),
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
     use crate::client::Endpoint;
 
-    /// Everything that can go wrong, as HTTP and gRPC say it. There is no row that lets a request through.
+    /// Every failure, as HTTP and gRPC report it. No row lets a request through.
     #[test]
     fn every_failure_is_a_denial_with_the_right_status() {
         let endpoint = || Endpoint::url("http://127.0.0.1:1").unwrap();
@@ -293,7 +293,7 @@ mod tests {
             (refused(Code::RateLimited, None), 503, 14, "", Some(1)),
             (refused(Code::Internal, None), 503, 14, "", Some(1)),
             (refused(Code::Unknown, None), 503, 14, "", Some(1)),
-            // About this service's own token: no fault of whoever called it.
+            // About this service's own token: not the caller's fault.
             (refused(Code::InvalidToken, None), 503, 14, "", None),
             (refused(Code::Forbidden, None), 503, 14, "", None),
             (refused(Code::ValidationFailed, None), 503, 14, "", None),

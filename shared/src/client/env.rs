@@ -1,4 +1,4 @@
-//! Time and randomness of the client library, as an argument: tests move the clock.
+//! Time and randomness of the client library, passed as an argument so that tests can move the clock.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use crate::time::Time;
 
 pub(super) trait Env: fmt::Debug + Send + Sync + 'static {
-    /// Since a moment that never changes. It never steps back, but may stand still while the machine sleeps.
+    /// Monotonic time since a fixed moment; it may stop while the machine sleeps.
     fn now(&self) -> Duration;
 
-    /// What the clock on the wall says.
+    /// The wall clock.
     fn time(&self) -> Time;
 
-    /// For spreading retries; nothing secret is made of it.
+    /// For spreading retries; not used for secrets.
     fn random(&self) -> u64;
 }
 
-/// The machine's own.
+/// The clock and randomness of the machine.
 #[derive(Debug)]
 pub(super) struct Machine {
     start: Instant,

@@ -1,5 +1,5 @@
-//! Layers for tower, and so for axum, tonic, hyper and others: nothing reaches the service behind them without a
-//! token that is good for it.
+//! Tower layers, for axum, tonic, hyper and others: a request reaches the service behind them only with a token that
+//! meets the requirement.
 
 use std::fmt;
 use std::future::Future;
@@ -21,18 +21,18 @@ use super::{Authd, Denial, Required, TokenIdentity, Use, UserIdentity, presented
 type AddressOf = Arc<dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync>;
 type UseOf = Arc<dyn Fn(&Parts) -> Use + Send + Sync>;
 
-/// Lets a request through whose API token holds all of the scopes. The handler finds an `Arc<`[`TokenIdentity`]`>`
-/// among the request's extensions.
+/// Lets a request through if its API token has all of the scopes. The request's extensions hold an
+/// `Arc<`[`TokenIdentity`]`>`.
 pub type RequireScopes = Require<Arc<[String]>>;
 
-/// Lets a request through whose session is that of a person who holds what is required in this service. The handler
-/// finds an `Arc<`[`UserIdentity`]`>` among the request's extensions.
+/// Lets a request through if the person of its session has what is required in this service. The request's extensions
+/// hold an `Arc<`[`UserIdentity`]`>`.
 pub type RequirePermission = Require<Arc<Required>>;
 
 /// A layer of guards.
 ///
-/// GET, HEAD and OPTIONS are reads, everything else is a write, and so every gRPC call, unless [`Require::reads`] says
-/// otherwise. A refusal is `application/problem+json`, or to gRPC a gRPC status.
+/// GET, HEAD and OPTIONS are reads. Every other method is a write, so every gRPC call is one, unless [`Require::reads`]
+/// says otherwise. A refusal is `application/problem+json`, or a gRPC status for gRPC.
 #[derive(Clone)]
 pub struct Require<C> {
     authd: Authd,
@@ -46,8 +46,8 @@ impl RequireScopes {
         Self::with(authd, scopes.into_iter().map(Into::into).collect())
     }
 
-    /// Where a request comes from, for tokens that may be used from some networks only; without this they are
-    /// refused. Take it from the connection or a trusted proxy, never from what a client can write.
+    /// The client address of a request, for tokens that are limited to networks; without this they are refused. Take it
+    /// from the connection or a trusted proxy, never from a value that the client controls.
     #[must_use]
     pub fn address(mut self, address_of: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
         self.address_of = Arc::new(address_of);
@@ -80,9 +80,9 @@ impl<C: fmt::Debug> fmt::Debug for Require<C> {
     }
 }
 
-/// What a guard asks before it lets a request through.
+/// The check of a guard before it lets a request through.
 trait Check: Clone + Send + Sync + 'static {
-    /// Puts the identity into the extensions.
+    /// Checks the request and puts the identity into its extensions.
     fn check(&self, parts: &mut Parts) -> impl Future<Output = Result<(), Denial>> + Send;
 }
 
@@ -137,7 +137,7 @@ where
     }
 
     fn call(&mut self, request: Request<In>) -> Self::Future {
-        // The one that is ready serves this request, and its clone the next.
+        // The service that is ready serves this request, its clone the next one.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let check = self.check.clone();

@@ -1,4 +1,4 @@
-//! Whose token it is, what a request needs, and where a request carries its token.
+//! Identities, what a request requires of them, and how a request carries its token.
 
 use http::{HeaderMap, HeaderValue, Method, header};
 
@@ -10,8 +10,8 @@ use crate::id::{ServiceId, TokenId, UserId};
 use crate::secret::Secret;
 use crate::time::Time;
 
-/// Whether a request only reads. A read may be answered by what authd has said within the last minute; a write asks
-/// afresh, every time.
+/// Whether a request only reads. A read may use an answer of the last minute from the cache; a write asks authd every
+/// time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Use {
     Read,
@@ -28,14 +28,14 @@ impl Use {
     }
 }
 
-/// An API token that is good.
+/// A valid API token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenIdentity {
     pub token_id: TokenId,
     pub name: String,
-    /// Everything it may do.
+    /// All scopes of the token.
     pub scopes: Vec<String>,
-    /// When it ends, if it does.
+    /// When it expires, if it does.
     pub expires_at: Option<Time>,
 }
 
@@ -53,7 +53,7 @@ impl TokenIdentity {
             Some(TokenFault::AddressNotAllowed) => {
                 (Reason::AddressNotAllowed, "the token may not be used from this address")
             }
-            Some(TokenFault::InsufficientScopes) => (Reason::InsufficientScope, "the token is not for this"),
+            Some(TokenFault::InsufficientScopes) => (Reason::InsufficientScope, "the token lacks a required scope"),
             Some(TokenFault::TokenNotFound) | None => return Err(Denial::unknown()),
         };
         Err(Denial::new(reason, detail))
@@ -114,13 +114,13 @@ impl UserIdentity {
             (false, _, _, Some(SessionFault::NoAccess)) => {
                 Err(Denial::new(Reason::NotPermitted, "no access to this service"))
             }
-            (false, ..) => Err(Denial::new(Reason::Unknown, "the session is not known, or has ended")),
+            (false, ..) => Err(Denial::new(Reason::Unknown, "the session is unknown or has ended")),
         }
     }
 
     pub(super) fn decide(&self, required: &Required) -> Result<(), Denial> {
         if self.service_id.is_none() && !required.is_nothing() {
-            let detail = "this service has not told its authd client which service it is";
+            let detail = "the authd client of this service is not configured with a service";
             return Err(Denial::new(Reason::Misconfigured, detail));
         }
         let lacks = |held: &[String], name: &String| !held.contains(name);
@@ -136,7 +136,7 @@ impl UserIdentity {
 }
 
 impl Keep for UserIdentity {
-    /// Only authd sees that a session is used, and pushes its end back: so it is asked again while there is time.
+    /// Only a call to authd extends a session, so the library asks again halfway to its end.
     const PARTS_OF_LIFE: u32 = 2;
 
     fn heap_bytes(&self) -> usize {
@@ -152,12 +152,12 @@ fn incomplete() -> Denial {
     Denial::new(Reason::Misconfigured, "the authentication service's answer is not whole")
 }
 
-/// The allocator's rounding included.
+/// Includes the allocator's rounding.
 fn text_bytes(texts: &[String]) -> usize {
     texts.iter().map(|text| size_of::<String>() + text.len().next_multiple_of(16)).sum()
 }
 
-/// What a person must hold in this service: all of it.
+/// What a person must have in this service: all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Required {
     permissions: Vec<String>,
@@ -195,11 +195,11 @@ impl Required {
     }
 }
 
-/// Longer ones are none of authd's.
+/// The longest token that is sent to authd, in bytes.
 const MAX_TOKEN: usize = 4096;
 
-/// The token of a request: from `Authorization: Bearer` or from the header `token`. Two of them are refused, since
-/// what stands before the service may have looked at the other one.
+/// The token of a request: from `Authorization: Bearer` or from the header `token`. Two tokens are refused, since
+/// a proxy in front of the service may have checked the other one.
 pub fn presented(headers: &HeaderMap) -> Result<Secret, Denial> {
     let malformed = || Denial::new(Reason::Malformed, "the token's header cannot be read");
     let ambiguous = || Denial::new(Reason::Malformed, "the request carries more than one token; send one");
@@ -210,7 +210,7 @@ pub fn presented(headers: &HeaderMap) -> Result<Secret, Denial> {
             return Err(ambiguous());
         }
         let text = value.to_str().map_err(|_| malformed())?;
-        // Another scheme is somebody else's business, such as a proxy's password.
+        // Other schemes are ignored, for example a proxy's password.
         if let Some((scheme, token)) = text.split_once(' ')
             && scheme.eq_ignore_ascii_case("Bearer")
         {
@@ -228,7 +228,7 @@ pub fn presented(headers: &HeaderMap) -> Result<Secret, Denial> {
     Ok(Secret::new(token))
 }
 
-/// What cannot be a token is not asked about.
+/// Refuses text that cannot be a token without asking authd.
 pub(super) fn check_form(token: &str) -> Result<(), Denial> {
     if token.is_empty() {
         return Err(Denial::missing());

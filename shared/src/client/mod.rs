@@ -1,5 +1,5 @@
-//! The clients: [`Client`], typed, with one call for every operation over the admin socket or HTTP, which both
-//! command-line programs use; and on top of it [`Authd`], for services that ask about the tokens of their own callers.
+//! The clients. [`Client`] is typed, calls every operation over the admin socket or HTTP, and serves both command-line
+//! programs. [`Authd`] builds on it, for services that check the tokens of their own callers.
 
 mod cache;
 mod connect;
@@ -40,7 +40,7 @@ use crate::wire;
 const MAX_ANSWER: usize = 8 << 20;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where a daemon is.
+/// The address of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// Its admin socket.
@@ -50,7 +50,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// From a URL that a person typed; the error says what is wrong with it.
+    /// Parses a URL that a person typed; the error says what is wrong with it.
     pub fn url(text: &str) -> Result<Self, String> {
         let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| format!("{text:?} is not a URL"))?;
         match (uri.scheme_str(), uri.host(), uri.query()) {
@@ -84,24 +84,24 @@ impl fmt::Display for Endpoint {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a call has no answer.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody answers there; nothing was sent.
+    /// The connection failed; nothing was sent.
     #[error("cannot reach authd at {endpoint}: {source}")]
     Unreachable { endpoint: Endpoint, source: BoxError },
-    /// It took too long, or the connection broke: the operation may have happened.
+    /// The call timed out or the connection broke: the operation may have happened.
     #[error("authd at {endpoint} did not answer: {detail}")]
     NoAnswer { endpoint: Endpoint, detail: String },
-    /// The daemon said no.
+    /// The daemon refused.
     #[error("{}", .0.detail)]
     Refused(Box<Problem>),
-    /// Whatever answered does not speak as authd does.
-    #[error("{endpoint} does not answer as authd does: {detail}")]
+    /// The answer is not one of authd.
+    #[error("{endpoint} did not send a valid answer of authd: {detail}")]
     NotAuthd { endpoint: Endpoint, detail: String },
 }
 
-/// A connection to a daemon; connections are kept and used again.
+/// A client of one daemon; it keeps and reuses connections.
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
@@ -128,7 +128,7 @@ impl Client {
         self
     }
 
-    /// How long a call may take in all; 30 seconds unless said.
+    /// Time limit of a call in all; the default is 30 seconds.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -144,12 +144,12 @@ impl Client {
         self.call_for(op, None).await
     }
 
-    /// Calls an operation on behalf of a client at this address. authd believes it when it trusts this machine as a
-    /// proxy (`AUTHD_TRUSTED_PROXIES`).
+    /// Calls an operation on behalf of a client at this address. authd uses the address if it trusts this machine as
+    /// a proxy (`AUTHD_TRUSTED_PROXIES`).
     pub async fn call_for<Op: Operation>(&self, op: &Op, address: Option<IpAddr>) -> Result<Op::Response, Error> {
         match tokio::time::timeout(self.timeout, self.exchange(op, address)).await {
             Ok(answer) => answer,
-            Err(_) => Err(self.no_answer(format!("nothing came within {} s", self.timeout.as_secs()))),
+            Err(_) => Err(self.no_answer(format!("timed out after {} s", self.timeout.as_secs()))),
         }
     }
 
@@ -174,11 +174,11 @@ impl Client {
         let body = body.map_err(|error| self.no_answer(error.to_string()))?.to_bytes();
         let problem: Problem = match overload(status) {
             _ if is_problem => serde_json::from_slice(&body).map_err(|error| self.not_authd(&error))?,
-            Some(code) => Problem::new(code, format!("what stands before authd answered HTTP status {status}")),
+            Some(code) => Problem::new(code, format!("a proxy in front of authd answered HTTP status {status}")),
             None if status.is_success() => {
                 return serde_json::from_slice(&body).map_err(|error| self.not_authd(&error));
             }
-            // Whoever refuses in words of their own may use ours by chance.
+            // Other servers may use the same status codes, so only a problem document counts as authd's refusal.
             None => return Err(self.not_authd(&format!("HTTP status {status}"))),
         };
         let retry_after = problem.retry_after.or(retry_after);
@@ -220,7 +220,7 @@ impl Client {
     }
 }
 
-/// What a proxy says in its own words when authd is down or overloaded behind it.
+/// The code for a proxy's own error when authd behind it is down or overloaded.
 fn overload(status: StatusCode) -> Option<Code> {
     match status {
         StatusCode::TOO_MANY_REQUESTS => Some(Code::RateLimited),

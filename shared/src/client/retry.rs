@@ -1,25 +1,25 @@
-//! What is tried again, and when.
+//! Retries: which calls are repeated, and when.
 
 use std::time::Duration;
 
 use super::Error;
 
-/// Tries in all.
+/// The number of tries in all.
 const TRIES: u32 = 5;
 const FIRST: Duration = Duration::from_millis(30);
 
 /// Whether an operation may be sent twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeat {
-    /// A question, or something that is the same when it happens twice.
+    /// A read, or an idempotent operation.
     Safe,
     /// Only if nothing was sent.
     Unsent,
 }
 
-/// How long to wait before the next try, after `tries` failed ones of which this was the last; `None` gives up. The
-/// back-off doubles, and half of it is random, so that those who failed together do not come back together. What
-/// `Retry-After` says is the least.
+/// The wait before the next try, after `tries` failed ones, the last with this error; `None` gives up. The back-off
+/// doubles, and half of it is random, so that clients that failed together do not retry together. `Retry-After` is the
+/// minimum.
 pub(super) fn wait(error: &Error, repeat: Repeat, tries: u32, random: u64) -> Option<Duration> {
     let least = match (error, repeat) {
         (Error::Unreachable { .. }, _) | (Error::NoAnswer { .. }, Repeat::Safe) => Duration::ZERO,

@@ -1,4 +1,4 @@
-//! What a service asks authd about its own callers: is this token good, whose is it, and for what?
+//! How a service asks authd about its own callers: whether a token is valid, whose it is, and what it permits.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -21,22 +21,22 @@ use crate::api::tokens::ValidateToken;
 use crate::op::Operation;
 use crate::secret::Secret;
 
-/// How long a question may take in all, retries included.
+/// Time limit of a question in all, retries included.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// The same for a login: passwords are hashed slowly on purpose, and wait for a core.
+/// The same for a login: password hashing is slow on purpose and waits for a core.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
-/// Questions to authd at the same time.
+/// Maximum number of concurrent questions to authd.
 const MOST_ASKS: usize = 64;
 
-/// A service's line to authd. It is cheap to clone, and every clone shares connections and memory.
+/// A service's client of authd. It is cheap to clone; clones share connections and cache.
 ///
-/// Every question has one of three ends: an identity, a [`Denial`] that is about the token, or a [`Denial`] that is
-/// about authd. There is no way through but the first.
+/// Every question has one of three results: an identity, a [`Denial`] that is about the token, or a [`Denial`] that is
+/// about authd. Only an identity lets a request through.
 ///
-/// For **reads** an identity is remembered for at most a minute, and never past the token's own end (of a session,
-/// half-way to it: authd has to see that it is used). While authd is down, a read may be answered so, and only so.
-/// A **write** asks afresh every time. What the token may do is decided at every use, from the identity; refusals are
-/// not remembered. Reads of the same token that come together ask once.
+/// For **reads** an identity is cached for at most a minute, and never past the token's expiry (for a session, halfway
+/// to it, because only a call to authd extends it). While authd is down, only the cache can answer a read.
+/// A **write** asks authd every time. What the token may do is decided at every use, from the identity; refusals are
+/// not cached. Concurrent reads of the same token send one request.
 #[derive(Clone, Debug)]
 pub struct Authd(Arc<Inner>);
 
@@ -52,7 +52,7 @@ struct Inner {
     joined: AtomicU64,
 }
 
-/// How the line is to be.
+/// The settings of an [`Authd`] client.
 #[derive(Debug)]
 pub struct Builder {
     endpoint: Endpoint,
@@ -67,15 +67,15 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// This service's own token (`authctl service token create`): authd then answers about the users of this service
-    /// alone, with their roles and permissions in it.
+    /// This service's own token (`authctl service token create`): authd then answers only about the users of this
+    /// service, with their roles and permissions in it.
     #[must_use]
     pub fn service_token(mut self, token: Secret) -> Self {
         self.service_token = Some(token);
         self
     }
 
-    /// Which service this is, by id or name, where it has no token of its own. For API tokens it is only a name in
+    /// The service's id or name, if it has no token of its own. For API tokens it is only a name in
     /// authd's log.
     #[must_use]
     pub fn service(mut self, id_or_name: impl Into<String>) -> Self {
@@ -83,7 +83,7 @@ impl Builder {
         self
     }
 
-    /// How long a question may take in all, retries included; two seconds unless said.
+    /// Time limit of a question in all, retries included; the default is two seconds.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -104,24 +104,24 @@ impl Builder {
         self
     }
 
-    /// How many questions may be under way at the same time, 64 unless said; others wait, within their deadline.
+    /// Maximum number of concurrent questions; the default is 64. Others wait, within their deadline.
     #[must_use]
     pub fn most_asks(mut self, most: usize) -> Self {
         self.most_asks = most;
         self
     }
 
-    /// Sends tokens over plain HTTP to another machine: for networks that encrypt by themselves.
+    /// Allows tokens over plain HTTP to another machine, for networks that encrypt by themselves.
     #[must_use]
     pub fn insecure(mut self) -> Self {
         self.is_insecure = true;
         self
     }
 
-    /// Connects to nobody yet. Fails when tokens would travel in clear.
+    /// Builds the client without connecting. Fails if tokens would be sent unencrypted.
     pub fn build(self) -> Result<Authd, String> {
         if !self.is_insecure && !self.endpoint.is_private() {
-            return Err(format!("{} is plain HTTP to another machine: use https, or allow it", self.endpoint));
+            return Err(format!("{} is plain HTTP to another machine: use https, or call insecure()", self.endpoint));
         }
         // The deadline of the whole question comes first.
         let longest = self.deadline.max(self.login_deadline).saturating_mul(2);
@@ -144,21 +144,21 @@ impl Builder {
     }
 }
 
-/// What has happened so far, for metrics.
+/// Counters since the start, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Requests sent to authd, retries included.
     pub asked: u64,
-    /// Reads that were answered by what authd had said before.
+    /// Reads that were answered from the cache.
     pub remembered: u64,
-    /// Reads that waited for a question that was under way.
+    /// Reads that waited for a question already under way.
     pub joined: u64,
-    /// Identities in memory.
+    /// Identities in the cache.
     pub entries: usize,
 }
 
 impl Authd {
-    /// authd's address: its public URL, or its admin socket.
+    /// Configures a client for authd at its public URL or admin socket.
     pub fn at(endpoint: Endpoint) -> Builder {
         Builder {
             endpoint,
@@ -173,8 +173,8 @@ impl Authd {
         }
     }
 
-    /// Is this API token good, and does it hold all of these scopes? `address` is the address of whoever sent it, for
-    /// tokens that may be used from some networks only: without it those are refused.
+    /// Checks that an API token is valid and has all of these scopes. `address` is the sender's address; without it,
+    /// tokens that are limited to networks are refused.
     pub async fn validate<S: AsRef<str>>(
         &self,
         token: &Secret,
@@ -187,29 +187,29 @@ impl Authd {
         Ok(identity)
     }
 
-    /// Is this session good, has its user access to this service, and do they hold what is required there?
+    /// Checks that a session is valid and that its user has access to this service and what is required there.
     pub async fn check(&self, token: &Secret, required: &Required, usage: Use) -> Result<Arc<UserIdentity>, Denial> {
         let identity = self.identify(&self.0.sessions, token, None, usage, Self::ask_about_session).await?;
         identity.decide(required)?;
         Ok(identity)
     }
 
-    /// Signs a person in. `address` is where they are: authd counts failures by it when it trusts this machine as a
-    /// proxy, and by this machine's own address otherwise. It is sent again only if nothing was sent before.
+    /// Signs a person in. authd counts failures by the client's `address` if it trusts this machine as a proxy, and by
+    /// this machine's own address otherwise. The login is retried only if nothing was sent.
     pub async fn login(&self, login: &Login, address: Option<IpAddr>) -> Result<LoggedIn, Denial> {
         let answer = self.call(&self.0.client, login, address, Repeat::Unsent, self.0.settings.login_deadline).await;
         answer.map_err(|failure| failure.map_or_else(Denial::timed_out, Denial::because_of_login))
     }
 
-    /// Ends a session. It is forgotten here whatever authd says; one that has ended before is as good as ended now.
-    /// Other processes that use this library may believe it for reads until their minute is over.
+    /// Ends a session. It is removed from this cache whatever authd answers. Ending an ended session succeeds.
+    /// Other processes that use this library may accept it for reads for up to a minute.
     pub async fn logout(&self, token: &Secret) -> Result<(), Denial> {
         identity::check_form(token.expose())?;
         let key = Key::new(token.expose(), None);
         self.0.sessions.forget(&key);
         let client = self.0.client.clone().with_bearer(token.clone());
         let answer = self.call(&client, &Logout {}, None, Repeat::Safe, self.0.settings.deadline).await;
-        // Again: a read may have asked in between.
+        // Again: a read may have asked authd in between.
         self.0.sessions.forget(&key);
         match answer {
             Ok(_) => Ok(()),
@@ -235,7 +235,7 @@ impl Authd {
         }
     }
 
-    /// From memory where that is allowed, else from authd.
+    /// From the cache if that is allowed, else from authd.
     async fn identify<V: Keep, F>(
         &self,
         cache: &Arc<Cache<V>>,
@@ -252,7 +252,7 @@ impl Authd {
         let Inner { settings: Builder { env, .. }, remembered, joined, .. } = &*self.0;
         let asking = || ask(self.clone(), token.clone(), address);
         if usage == Use::Write {
-            // A question that was asked before this write came would not be afresh: no joining here.
+            // A write does not join an earlier question: its answer could be older than the write.
             return cache.ask(key, env.now(), env.time()).answer(asking()).await;
         }
         let mut flight = match cache.find_or_ask(key, env.now(), env.time()) {
@@ -267,7 +267,7 @@ impl Authd {
             Found::New(question, sender) => {
                 let flight = sender.subscribe();
                 let answering = question.answer(asking());
-                // A task of its own: whoever asked first may go away, and the others still want the answer.
+                // A separate task: if the first caller is cancelled, the others still get the answer.
                 tokio::spawn(async move { sender.send_replace(Some(answering.await)) });
                 flight
             }
@@ -292,7 +292,7 @@ impl Authd {
         let names_service = op.bearer.is_some() || op.service_id.is_some();
         let identity = UserIdentity::new(self.ask(&op).await?)?;
         if names_service && identity.service_id.is_none() {
-            return Err(Denial::new(Reason::Misconfigured, "the authentication service left the question open"));
+            return Err(Denial::new(Reason::Misconfigured, "the authentication service named no service"));
         }
         Ok(identity)
     }
@@ -302,7 +302,7 @@ impl Authd {
         answer.map_err(|failure| failure.map_or_else(Denial::timed_out, Denial::because))
     }
 
-    /// Tries until there is an answer, trying is over, or the deadline has come; the last is `Err(None)`.
+    /// Tries until there is an answer, the retries are used up, or the deadline has passed; the last is `Err(None)`.
     async fn call<Op: Operation + Sync>(
         &self,
         client: &Client,
@@ -313,7 +313,7 @@ impl Authd {
     ) -> Result<Op::Response, Option<Error>> {
         let deadline = Instant::now() + deadline;
         let trying = async {
-            // Never closed.
+            // The semaphore is never closed.
             let _turn = self.0.turns.acquire().await;
             let mut tries = 0;
             loop {
@@ -324,7 +324,7 @@ impl Authd {
                 };
                 tries += 1;
                 let wait = retry::wait(&error, repeat, tries, self.0.settings.env.random());
-                // What would come too late is not waited for: the reason at hand says more than a time-out.
+                // A retry after the deadline is useless, and this error says more than a time-out.
                 let Some(next) = wait.and_then(|wait| Instant::now().checked_add(wait)).filter(|next| *next < deadline)
                 else {
                     return Err(Some(error));
