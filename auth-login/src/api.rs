@@ -1,4 +1,4 @@
-//! The four calls to authd, and what their failures mean for a person.
+//! The four calls to authd, and the errors that a person sees when they fail.
 
 use std::fmt::Write;
 
@@ -12,15 +12,15 @@ use shared::secret::Secret;
 
 use crate::error::Error;
 
-/// A server that may be talked to: TLS, this machine itself, or explicitly allowed. Secrets go over no network in clear.
+/// Parses a server's URL: https, this machine, or explicitly allowed. Secrets are never sent in clear by accident.
 pub fn parse_server(url: &str, insecure: bool) -> Result<Endpoint, Error> {
     let endpoint = Endpoint::url(url).map_err(Error::usage)?;
     if endpoint.is_private() || insecure {
         return Ok(endpoint);
     }
     Err(Error::usage(format!(
-        "{endpoint} is not encrypted: whoever is on the way could take your keys. Use https, or --insecure if you know the \
-         network"
+        "{endpoint} is not encrypted: others on the network could read your keys. Use https, or --insecure for a \
+         network that you trust"
     )))
 }
 
@@ -30,12 +30,12 @@ pub struct Api {
     client: Client,
 }
 
-/// Why a renewal brought no keys.
+/// Why a renewal failed.
 #[derive(Debug)]
 pub enum NoRenewal {
-    /// The session is over: only a new sign-in helps.
+    /// The session has ended; a new sign-in is required.
     Ended(String),
-    /// It may work another time; the token is as good as before.
+    /// It may work later; the token is still valid.
     Failed(Error),
 }
 
@@ -68,7 +68,7 @@ impl Api {
         }
     }
 
-    /// `None`: there was no such session any more.
+    /// Ends the session; `None` if it had ended before.
     pub async fn logout(&self, token: Secret) -> Result<Option<EndedLogin>, Error> {
         match self.client.call(&EndLogin { refresh_token: token }).await {
             Ok(ended) => Ok(Some(ended)),
@@ -78,10 +78,10 @@ impl Api {
     }
 }
 
-/// Whether the same question may be answered a little later.
+/// Whether the error is temporary, so that the same call may succeed later.
 pub fn is_passing(error: &CallError) -> bool {
     match error {
-        // The login was started there, so what is not authd is a proxy before it that has a bad moment.
+        // The login was started there, so an answer that is not authd's is a temporary one of a proxy in front of it.
         CallError::Unreachable { .. } | CallError::NoAnswer { .. } | CallError::NotAuthd { .. } => true,
         CallError::Refused(problem) => matches!(problem.status, 429 | 503),
     }
@@ -90,8 +90,8 @@ pub fn is_passing(error: &CallError) -> bool {
 impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
         let hint = match &error {
-            CallError::Unreachable { .. } => ". Is authd running there? Say where it is with --server URL",
-            CallError::NotAuthd { .. } => ". Say where authd is with --server URL",
+            CallError::Unreachable { .. } => ". Is authd running there? If not, name its address with --server URL",
+            CallError::NotAuthd { .. } => ". Name authd's address with --server URL",
             CallError::NoAnswer { .. } => ". Try again",
             CallError::Refused(_) => "",
         };
@@ -103,7 +103,7 @@ impl From<CallError> for Error {
         if let Some(request_id) = &problem.request_id {
             let _ = write!(detail, " (request {request_id})");
         }
-        // A daemon that cannot do its work now is, for a script, like one that is not there.
+        // For a script, a daemon that is unavailable is the same as one that is unreachable.
         let exit = if problem.status == 503 { Exit::Unreachable } else { Exit::from(&error) };
         Self::new(exit, detail)
     }

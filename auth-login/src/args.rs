@@ -18,7 +18,7 @@ pub struct Args {
     pub command: Option<Command>,
 }
 
-/// Which session is meant.
+/// The session to use.
 #[derive(Clone, Debug, Default, Flags)]
 pub struct Target {
     /// authd's address [default: that of the profile, else of the first sign-in, else http://127.0.0.1:8080]
@@ -100,9 +100,9 @@ pub enum Output {
 }
 
 impl LoginFlags {
-    /// Whether any was given.
+    /// Whether no flag was given.
     pub fn is_empty(&self) -> bool {
-        // The store may come from the environment, where it means no particular command.
+        // The store is not counted: it may come from the environment, which applies to every command.
         !self.no_browser && !self.force && !self.again && self.provider.is_none()
     }
 

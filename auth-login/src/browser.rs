@@ -1,6 +1,6 @@
-//! Opening the browser: the commands in `BROWSER`, else whatever the desktop prefers.
+//! Opens the browser: with the commands in `BROWSER`, else with the desktop's default.
 //!
-//! No shell sees the URL: `BROWSER` is split at white space, so nothing in a URL can become a command.
+//! No shell is involved: `BROWSER` is split at white space, so a URL cannot inject a command.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use crate::io::Io;
 
-/// A launcher that still runs after this long has handed the URL over, or is the browser itself.
+/// A launcher that still runs after this time has passed the URL on, or is the browser itself.
 const HANDED_OVER: Duration = Duration::from_secs(2);
 
-/// Whether a person at this machine could see a browser: not so in a plain SSH session.
+/// Whether a browser can be shown on this machine; it cannot in a plain SSH session.
 pub fn is_likely(io: &Io) -> bool {
     let remote = io.var("SSH_CONNECTION").is_some() || io.var("SSH_TTY").is_some();
     let desktop = ["BROWSER", "DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| io.var(name).is_some());
     desktop || !remote
 }
 
-/// What may open the URL, in order.
+/// The commands that may open the URL, in order.
 pub fn commands(io: &Io, url: &str) -> Vec<Command> {
     match io.var("BROWSER").and_then(|value| value.to_str()) {
         Some(browser) => browser.split(':').filter_map(|entry| command(entry, url)).collect(),
@@ -27,7 +27,7 @@ pub fn commands(io: &Io, url: &str) -> Vec<Command> {
     }
 }
 
-/// One entry of `BROWSER`: a program with arguments, `%s` standing for the URL, which else comes last.
+/// One entry of `BROWSER`: a program with arguments. The URL replaces `%s`, or is appended.
 fn command(entry: &str, url: &str) -> Option<Command> {
     let words: Vec<&str> =
         if Path::new(entry).is_file() { vec![entry] } else { entry.split_ascii_whitespace().collect() };
@@ -40,9 +40,9 @@ fn command(entry: &str, url: &str) -> Option<Command> {
     Some(command)
 }
 
-/// Starts a browser, and tells whether that worked. Takes up to two seconds.
+/// Starts a browser and returns whether that worked. Takes up to two seconds.
 pub fn launch(mut command: Command) -> bool {
-    // Its own group: Ctrl-C in this terminal is not meant for the browser.
+    // A separate process group: Ctrl-C in this terminal must not stop the browser.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let Ok(mut child) = command.spawn() else { return false };

@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked, for a person to read and a script to branch on.
+//! The failure of a command, for a person to read and a script to branch on.
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use shared::cli::Exit;
 /// A failure with its exit code. The text says what to do next and never holds a secret.
 #[derive(Debug)]
 pub struct Error {
-    /// One of the codes that both programs share, or what shells say of a command that does not start (`exec`).
+    /// One of the codes that both programs share, or the shell's code for a command that does not start (`exec`).
     pub exit: ExitCode,
     detail: String,
 }
@@ -19,12 +19,12 @@ impl Error {
         Self { exit: exit.into(), detail: detail.into() }
     }
 
-    /// This program, or authd, said no.
+    /// This program or authd refused.
     pub fn refused(detail: impl Into<String>) -> Self {
         Self::new(Exit::Refused, detail)
     }
 
-    /// The command line asks for what cannot be.
+    /// The command line is invalid.
     pub fn usage(detail: impl Into<String>) -> Self {
         Self::new(Exit::Usage, detail)
     }
@@ -34,12 +34,12 @@ impl Error {
         Self::new(Exit::NotAuthenticated, detail)
     }
 
-    /// Nobody answers.
+    /// The server does not answer.
     pub fn unreachable(detail: impl Into<String>) -> Self {
         Self::new(Exit::Unreachable, detail)
     }
 
-    /// Something about a file went wrong.
+    /// A file operation failed.
     pub fn file(what: &str, path: &Path, error: impl fmt::Display) -> Self {
         Self::refused(format!("cannot {what} {}: {error}", path.display()))
     }

@@ -1,4 +1,4 @@
-//! What this program takes from outside: streams and environment variables, which a test replaces, time and randomness.
+//! The environment of the program: streams and variables, which a test replaces, time and randomness.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -7,7 +7,7 @@ use std::io::Write;
 
 use crate::error::Error;
 
-/// What a command may touch besides files and the network.
+/// What a command may use besides files and the network.
 pub struct Io {
     out: Box<dyn Write>,
     err: Box<dyn Write>,
@@ -21,7 +21,7 @@ impl fmt::Debug for Io {
 }
 
 impl Io {
-    /// The process's own.
+    /// The streams and the environment of the process.
     pub fn real() -> Self {
         Self {
             out: Box::new(anstream::stdout()),
@@ -30,7 +30,7 @@ impl Io {
         }
     }
 
-    /// Streams into the given writers, and nothing in the environment but what is given.
+    /// The given writers and environment, and nothing else.
     #[cfg(test)]
     pub fn fake(out: Box<dyn Write>, err: Box<dyn Write>, env: &[(&str, &str)]) -> Self {
         let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
@@ -43,13 +43,13 @@ impl Io {
         written.map_err(|error| Error::refused(format!("cannot write the result: {error}")))
     }
 
-    /// Says a line to the person, if there is one.
+    /// Prints a line on standard error, for the person.
     pub fn say(&mut self, line: impl fmt::Display) {
-        // Nobody to tell is no reason to stop.
+        // Errors are ignored: nobody may be reading.
         let _ = writeln!(self.err, "{line}").and_then(|()| self.err.flush());
     }
 
-    /// Says something without ending the line.
+    /// Prints a prompt without a line end.
     pub fn ask(&mut self, text: impl fmt::Display) {
         let _ = write!(self.err, "{text}").and_then(|()| self.err.flush());
     }
@@ -64,8 +64,8 @@ impl Io {
     #[expect(clippy::disallowed_methods, reason = "the one place where this program asks for randomness")]
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
-        // Without randomness there is no login that would be safe.
-        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        // Without randomness no login is safe.
+        getrandom::fill(&mut bytes).expect("the operating system provides random bytes");
         bytes
     }
 

@@ -1,7 +1,7 @@
-//! The developer's program: a browser sign-in that ends in working, self-renewing AWS credentials.
+//! The developer's program: a browser sign-in that provides AWS credentials and renews them.
 //!
-//! `aws_files` knows the files of the AWS tools, `cache` what this machine remembers, `api` the daemon; the commands
-//! put them together, one file each.
+//! `aws_files` handles the files of the AWS tools, `cache` the data stored on this machine, `api` the daemon. Each
+//! command has its own file.
 
 pub mod api;
 pub mod args;
@@ -25,9 +25,9 @@ use args::Args;
 use error::Error;
 use io::Io;
 
-/// Runs a command; says on standard error what went wrong.
+/// Runs a command; prints errors on standard error.
 pub fn run(args: Args, io: &mut Io) -> ExitCode {
-    // Already installed by a test in the same process: as good.
+    // A test in the same process may have installed it already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -37,7 +37,7 @@ pub fn run(args: Args, io: &mut Io) -> ExitCode {
         }
     };
     let ended = runtime.block_on(until_signal(args, io));
-    // A thread that reads the terminal or waits for a lock must not keep the process.
+    // A thread that reads the terminal or waits for a lock must not keep the process alive.
     runtime.shutdown_background();
     ended.unwrap_or_else(|error| {
         io.say(format!("auth-login: {error}"));
@@ -45,8 +45,8 @@ pub fn run(args: Args, io: &mut Io) -> ExitCode {
     })
 }
 
-/// Dropping the command's future where it waits is what leaves nothing behind: its locks, listener and notes go with
-/// it, and a file is written between two waits, never across one.
+/// A signal drops the command's future where it waits. This releases its locks, listener and notes; a file is written
+/// between two waits, never across one.
 async fn until_signal(args: Args, io: &mut Io) -> Result<ExitCode, Error> {
     let stops_well = matches!(args.command, Some(args::Command::Agent { .. }));
     let listen = |kind| signal(kind).map_err(|error| Error::refused(error.to_string()));
@@ -56,6 +56,6 @@ async fn until_signal(args: Args, io: &mut Io) -> Result<ExitCode, Error> {
         _ = interrupt.recv() => 2,
         _ = terminate.recv() => 15,
     };
-    // The agent is meant to be stopped this way. Otherwise 128 and the signal's number, as shells say it.
+    // A signal is the normal end of the agent. Otherwise 128 plus the signal's number, as in shells.
     Ok(if stops_well { ExitCode::SUCCESS } else { ExitCode::from(128 + number) })
 }

@@ -1,8 +1,8 @@
-//! The listener on 127.0.0.1 that the browser is sent to with the release.
+//! The listener on 127.0.0.1, to which the browser is redirected with the release.
 //!
 //! It answers one request: `GET /?state=…&release=…` with the state of this login. Anything else is 404, so that a page
-//! in the same browser learns nothing. It listens on an address, not on a name, and checks `Host`: a name could be
-//! made to point here.
+//! in the same browser learns nothing. It listens on an address and checks `Host`, because a foreign name could resolve
+//! to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use tokio::task::JoinSet;
 
 use crate::error::Error;
 
-/// A browser's request line with its headers, cookies of other ports included.
+/// Bytes of a browser's request line and headers, which include cookies of other ports.
 const MAX_HEAD: usize = 16 << 10;
-/// Browsers open connections ahead and send nothing for a while; they wait in parallel, and not for ever.
+/// Browsers open connections ahead and send nothing for a while; these wait in parallel, for this long.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 16;
-/// A browser on this machine has read its page long before.
+/// A browser on this machine reads its page in far less time.
 const PAGE_TIME: Duration = Duration::from_secs(1);
-/// Longer than any release.
+/// Bytes; longer than any release.
 const MAX_RELEASE: usize = 256;
 
 /// A bound port of 127.0.0.1.
@@ -49,7 +49,7 @@ impl Loopback {
         self.port
     }
 
-    /// Held from before a release is handed over until its page is written, or the time for that is up.
+    /// Locked from before a release is passed on until its page is written or its time limit has passed.
     pub fn page(&self) -> Arc<Mutex<()>> {
         self.page.clone()
     }
@@ -61,7 +61,7 @@ impl Loopback {
             while connections.len() >= MAX_CONNECTIONS {
                 connections.join_next().await;
             }
-            // Out of file descriptors, or a connection that is gone already: the next one may do.
+            // No free file descriptor, or the connection is closed already: the next one may succeed.
             let Ok((stream, _)) = self.listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -100,8 +100,8 @@ async fn answer(
     };
     let Some(release) = release else { return write().await };
     let _writing = writing.lock().await;
-    // First: a browser that has gone away must not cost the sign-in. A full channel holds releases that were not looked
-    // at yet; a flood of them is not from authd.
+    // Before the answer: if the browser has disconnected, the sign-in must still succeed. If the channel is full,
+    // the release is dropped: authd does not send so many.
     let _ = releases.try_send(release);
     tokio::time::timeout(PAGE_TIME, write()).await?
 }
@@ -122,7 +122,7 @@ fn release(head: &[u8], state: &str, port: u16) -> Option<Secret> {
         values.next().is_none().then_some(value)
     };
     let release = one("release")?;
-    // base64url and hex need no escapes, and what does is not from authd.
+    // base64url and hex need no escapes; a value with escapes is not from authd.
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte));
     let good = one("state")? == state && !release.is_empty() && release.len() <= MAX_RELEASE && plain(release);
     good.then(|| Secret::new(release))
@@ -132,7 +132,7 @@ fn page(found: bool) -> String {
     let (status, title, text) = if found {
         ("200 OK", "You are signed in", "You can close this window and go back to the terminal.")
     } else {
-        ("404 Not Found", "Not found", "There is nothing here.")
+        ("404 Not Found", "Not found", "This page does not exist.")
     };
     let body = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\

@@ -1,4 +1,4 @@
-//! auth-login: sign in once in the browser, and every AWS tool works and keeps working.
+//! auth-login: signs in through the browser and keeps AWS credentials valid for every AWS tool.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Where everything is on this machine.
+//! The files and folders on this machine.
 
 use std::path::PathBuf;
 
@@ -24,13 +24,13 @@ impl Paths {
     pub fn find(io: &Io) -> Result<Self, Error> {
         let variable = |name: &str| io.var(name).cloned();
         let home = absolute(variable, "HOME");
-        let no_home = |or: &str| Error::usage(format!("there is no home: set HOME, or {or}"));
+        let no_home = |or: &str| Error::usage(format!("there is no home directory: set HOME, or {or}"));
         let under = |xdg: &str, default: &str| {
             xdg_dir(variable, xdg, default).ok_or_else(|| no_home(&format!("{xdg}, to an absolute path")))
         };
         let aws = |name: &str, default: &str| match (io.var(name), &home) {
             (Some(path), home) => {
-                // The AWS tools expand a tilde here, though no shell did.
+                // The AWS tools expand a tilde here, without a shell.
                 let below_home = path.to_str().and_then(|path| path.strip_prefix("~/")).zip(home.as_ref());
                 Ok(below_home.map_or_else(|| PathBuf::from(path), |(rest, home)| home.join(rest)))
             }

@@ -1,10 +1,10 @@
-//! Reading what a person types or pastes, while something else goes on.
+//! Reads lines that a person types or pastes, concurrently with other work.
 
 use std::io::{BufRead, Read};
 
 use tokio::sync::mpsc::{Receiver, channel};
 
-/// More than anything that is asked for.
+/// Bytes; longer than any expected input.
 const MAX_LINE: u64 = 4096;
 
 /// The lines of standard input, trimmed, one at a time; the channel closes at its end. A thread reads: a read from a

@@ -1,4 +1,4 @@
-//! `$XDG_CONFIG_HOME/auth-login/config.toml`: what a person set, and what the first sign-in remembered for them.
+//! `$XDG_CONFIG_HOME/auth-login/config.toml`: settings of the person, and choices saved at the first sign-in.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,18 +17,18 @@ const MAX_BYTES: u64 = 256 << 10;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The server when neither flag, environment nor profile names one.
+    /// The server if neither flag, environment nor profile names one.
     pub server: Option<String>,
-    /// Where device tokens live.
+    /// Where device tokens are stored.
     pub token_store: Option<TokenStore>,
-    /// What belongs to one profile.
+    /// Settings of one profile.
     #[serde(default)]
     pub profiles: BTreeMap<String, ProfileSettings>,
     #[serde(skip)]
     path: PathBuf,
 }
 
-/// How a profile was signed in.
+/// The choices of a profile's sign-in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileSettings {
@@ -38,7 +38,7 @@ pub struct ProfileSettings {
 }
 
 impl Settings {
-    /// Reads the file; one that is not there is empty.
+    /// Reads the file; a missing file is empty.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = read_text(path)?;
         let settings: Self = toml::from_str(&text).map_err(|error| {
@@ -55,7 +55,7 @@ impl Settings {
         self.profiles.get(name.as_str()).cloned().unwrap_or_default()
     }
 
-    /// Remembers where device tokens live.
+    /// Saves where device tokens are stored.
     pub fn remember_token_store(&self, store: TokenStore) -> Result<(), Error> {
         if self.token_store == Some(store) {
             return Ok(());
@@ -69,7 +69,7 @@ impl Settings {
         })
     }
 
-    /// Remembers how a profile was signed in; the first server becomes the default one.
+    /// Saves the choices of a profile's sign-in; the first server becomes the default.
     pub fn remember_profile(&self, name: &ProfileName, profile: &ProfileSettings) -> Result<(), Error> {
         if self.server.is_some() && self.profile(name) == *profile {
             return Ok(());
@@ -100,7 +100,7 @@ impl Settings {
         let mut document: DocumentMut = read_text(&path)?.parse().map_err(|error| Error::file("read", &path, error))?;
         change(&mut document);
         if let Some(dir) = path.parent() {
-            disk::make_dir(dir).map_err(|error| Error::file("make the folder", dir, error))?;
+            disk::make_dir(dir).map_err(|error| Error::file("create the folder", dir, error))?;
         }
         disk::replace(&path, document.to_string().as_bytes()).map_err(|error| Error::file("write", &path, error))
     }

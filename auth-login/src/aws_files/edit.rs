@@ -1,10 +1,10 @@
-//! Changing one section of an AWS file, and nothing else: every line that is not ours stays byte for byte.
+//! Changes one section of an AWS file. Every line that is not ours stays byte for byte.
 
 use std::collections::HashMap;
 
 use super::syntax::{Document, Kind, is_space};
 
-/// What becomes of one section.
+/// The change of one section.
 #[derive(Debug, Default)]
 pub struct Change<'a> {
     /// Keys in lower case, with values of one line.
@@ -15,14 +15,14 @@ pub struct Change<'a> {
 /// Why nothing was changed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The result would not read back as intended. Seen only in files that are indented in odd ways.
+    /// The result would not read back as intended. This happens only in files with unusual indentation.
     WouldNotReadBack,
     /// A section name, key or value that cannot be written on one line.
     Unwritable(String),
 }
 
 impl Document {
-    /// Applies a change to a section, which is made at the end of the file if it is not there.
+    /// Applies a change to a section; a missing section is added at the end of the file.
     pub fn changed(&self, section: &str, change: &Change<'_>) -> Result<Self, Refused> {
         writable(section, change)?;
         let text = match self.section(section) {
@@ -67,12 +67,12 @@ impl Document {
 
     fn with_section_changed(&self, section: &str, change: &Change<'_>) -> String {
         let range = self.section(section).unwrap_or_default();
-        // New lines end as the one before them does: after another end, a lone \n that follows could be taken for half
-        // of a \r\n.
+        // New lines have the line end of the line before them: after another one, a following lone \n could be read as
+        // half of a \r\n.
         let mut end = self.line_end();
         let mut missing: Vec<&(&str, &str)> = change.set.iter().collect();
         let mut text = self.text()[..self.lines()[range.start].span.start].to_owned();
-        // Where new keys go: after the last line that means something, before the comments of whatever follows.
+        // New keys go after the last line that is not blank or a comment, before the comments of the next section.
         let mut insert_at = text.len();
         let mut dropping = false;
         for line in &self.lines()[range.clone()] {
@@ -113,8 +113,8 @@ impl Document {
         text
     }
 
-    /// The deepest indentation that starts no continuation: that of the section's last line that is none itself, or
-    /// of the next header, which must not become a continuation of ours.
+    /// The deepest indentation that does not start a continuation: that of the section's last line that is not a
+    /// continuation, or of the next header, which must not become a continuation of our line.
     fn indent_for_new_keys(&self, range: &std::ops::Range<usize>) -> &str {
         let structural = |kind: &Kind| matches!(kind, Kind::Option { .. } | Kind::Section(_));
         let last = self.lines()[range.clone()].iter().rev().find(|line| structural(&line.kind));
@@ -126,7 +126,7 @@ impl Document {
         last.into_iter().chain(next).map(indent).max_by_key(|indent| indent.chars().count()).unwrap_or_default()
     }
 
-    /// The proof that an edit did what it should: the same sections and values but for what was asked.
+    /// Verifies an edit: the sections and values are the same except for the requested change.
     fn differs_only_by(&self, section: &str, change: &Change<'_>, changed: &Self) -> bool {
         let is_new = self.section(section).is_none() && !change.set.is_empty();
         let is_in_order = self.sections().chain(is_new.then_some(section)).eq(changed.sections());
@@ -144,7 +144,7 @@ impl Document {
     }
 }
 
-/// Appends what is kept. A lone `\r` before it must not become half of a `\r\n` because the lines between are gone.
+/// Appends a kept line. A lone `\r` before it must not become half of a `\r\n` when the lines between are removed.
 fn push_line(text: &mut String, line: &str) {
     if text.ends_with('\r') && line.starts_with('\n') {
         text.push('\r');
@@ -152,7 +152,7 @@ fn push_line(text: &mut String, line: &str) {
     text.push_str(line);
 }
 
-/// One key a line, one line a value, and nothing that a parser of another language would read differently.
+/// Checks that each value fits on one line and that parsers in other languages would not read it differently.
 fn writable(section: &str, change: &Change<'_>) -> Result<(), Refused> {
     let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
     if !plain(section) || section.contains([']', '#', ';']) {

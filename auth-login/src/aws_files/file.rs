@@ -13,11 +13,11 @@ use super::syntax::Document;
 use crate::cache::lock;
 use crate::error::Error;
 
-/// The largest file that is read or written. Real ones have a few kilobytes.
+/// The largest file that is read or written, in bytes. Typical files have a few kilobytes.
 const MAX_BYTES: u64 = 1 << 20;
-/// How long another auth-login may hold the file: it needs milliseconds.
+/// How long another auth-login may hold the lock of the file; it needs milliseconds.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
-/// How often an edit starts again because a program that knows no lock changed the file meanwhile.
+/// How often an edit is retried because a program that ignores the lock changed the file meanwhile.
 const ATTEMPTS: usize = 5;
 
 /// A path as the AWS tools name it; symlinks are followed when it is used.
@@ -35,21 +35,21 @@ impl AwsFile {
         &self.path
     }
 
-    /// Reads the file; one that is not there is empty.
+    /// Reads the file; a missing file is empty.
     pub fn read(&self) -> Result<Document, Error> {
         read(&self.resolved()?)
     }
 
-    /// Who may read the file, if it is more than its owner.
+    /// Whether users other than the owner may read the file.
     pub fn is_open_to_others(&self) -> bool {
         std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.mode() & 0o077 != 0)
     }
 
-    /// Changes the file under its lock. The edit may run again if somebody else changed the file meanwhile.
+    /// Changes the file under its lock. The edit may run again if another program changed the file meanwhile.
     pub fn edit(&self, edit: impl Fn(&Document) -> Result<Document, Error>) -> Result<(), Error> {
         let path = self.resolved()?;
         if let Some(dir) = path.parent() {
-            disk::make_dir(dir).map_err(|error| Error::file("make the folder", dir, error))?;
+            disk::make_dir(dir).map_err(|error| Error::file("create the folder", dir, error))?;
         }
         let _lock = take_lock(&path)?;
         for _ in 0..ATTEMPTS {
@@ -58,7 +58,7 @@ impl AwsFile {
             if after.text() == before.text() {
                 return Ok(());
             }
-            // Once we have written to it, a copy would only keep keys beyond their removal.
+            // After our first write, a copy would only keep keys that are later removed.
             if !before.text().is_empty() && !before.text().contains(profile::MARK) {
                 let beside = sibling(&path, ".auth-login.bak");
                 let kept = disk::create_once(&beside, before.text().as_bytes());
@@ -74,22 +74,22 @@ impl AwsFile {
     /// The file behind all symlinks, whether it exists or not.
     fn resolved(&self) -> Result<PathBuf, Error> {
         let mut path = std::path::absolute(&self.path).map_err(|error| Error::file("find", &self.path, error))?;
-        // As many as Linux follows itself.
+        // As many as Linux follows.
         for _ in 0..40 {
             match std::fs::read_link(&path) {
                 Ok(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
-                // Not a symlink, or nothing there: this is the file. Its folder may be reached through links: fine.
+                // Not a symlink, or no such file: this is the path. Symlinks in its folder are allowed.
                 Err(_) => return Ok(path),
             }
         }
-        Err(Error::refused(format!("{} is a symlink that leads nowhere", self.path.display())))
+        Err(Error::refused(format!("{} is a symlink that cannot be resolved", self.path.display())))
     }
 }
 
 fn read(path: &Path) -> Result<Document, Error> {
     let unreadable = |what: String| {
         Error::refused(format!(
-            "{}: {what}. The AWS tools cannot read this file either; nothing was changed. Mend that line, then try again",
+            "{}: {what}. The AWS tools cannot read this file either; nothing was changed. Fix that line, then try again",
             path.display()
         ))
     };
@@ -104,7 +104,7 @@ fn read(path: &Path) -> Result<Document, Error> {
 fn replace(path: &Path, text: &str) -> Result<(), Error> {
     disk::replace(path, text.as_bytes()).map_err(|error| match error.kind() {
         io::ErrorKind::ResourceBusy => Error::refused(format!(
-            "{} is a mount of its own and cannot be replaced; mount the folder it is in instead, or use `auth-login \
+            "{} is a mount point and cannot be replaced; mount its folder instead, or use `auth-login \
              credential-process`",
             path.display()
         )),

@@ -1,7 +1,7 @@
 //! `~/.aws/credentials` and `~/.aws/config`: found, read as the AWS tools read them, changed line by line.
 //!
-//! Invariants: a file that the tools cannot read is never touched; whatever is not ours stays byte for byte; nobody
-//! ever sees half a file; a profile that somebody else wrote is overwritten only when asked to.
+//! Invariants: a file that the tools cannot read is never changed; lines that are not ours stay byte for byte; files
+//! are replaced atomically; a profile that another program wrote is overwritten only with --force.
 
 mod edit;
 mod file;
@@ -30,12 +30,12 @@ impl AwsFiles {
         Self { credentials: AwsFile::at(paths.aws_credentials.clone()), config: AwsFile::at(paths.aws_config.clone()) }
     }
 
-    /// Whose the profile in the credentials file is.
+    /// The owner of the profile in the credentials file.
     pub fn owner(&self, profile: &ProfileName) -> Result<Owner, Error> {
         Ok(profile::owner(&self.credentials.read()?, profile))
     }
 
-    /// Fails if the profile may not be written: to be asked before a person is sent to a browser for nothing.
+    /// Fails if the profile may not be written; to be called before a person signs in in the browser.
     pub fn check_writable(&self, profile: &ProfileName, force: bool) -> Result<(), Error> {
         self.check(&self.credentials.read()?, profile, force)
     }
@@ -43,7 +43,7 @@ impl AwsFiles {
     fn check(&self, credentials: &Document, profile: &ProfileName, force: bool) -> Result<(), Error> {
         match profile::owner(credentials, profile) {
             Owner::Other(key) if !force => Err(Error::refused(format!(
-                "the profile {profile} in {} was written by somebody else (it has {key}). Choose another one with \
+                "the profile {profile} in {} was written by another program (it has {key}). Choose another one with \
                  --profile NAME, or overwrite it with --force",
                 self.credentials.path().display()
             ))),
@@ -59,7 +59,7 @@ impl AwsFiles {
         })
     }
 
-    /// Takes our keys out of the profile; `false` if there were none.
+    /// Removes our keys from the profile; `false` if there were none.
     pub fn remove(&self, profile: &ProfileName) -> Result<bool, Error> {
         if self.owner(profile)? != Owner::Ours {
             return Ok(false);
@@ -71,14 +71,14 @@ impl AwsFiles {
         Ok(true)
     }
 
-    /// Whether the config file sends this profile to `auth-login credential-process`; keys in the credentials file
-    /// would hide that.
+    /// Whether the config file takes this profile's keys from `auth-login credential-process`; keys in the credentials
+    /// file would take precedence.
     pub fn asks_us(&self, profile: &ProfileName) -> Result<bool, Error> {
         let command = self.config.read()?.value(&profile.in_config(), "credential_process");
         Ok(command.is_some_and(|command| command.contains("auth-login") && command.contains("credential-process")))
     }
 
-    /// Makes the config file send this profile to a command.
+    /// Sets the command in the config file that returns this profile's keys.
     pub fn set_credential_process(&self, profile: &ProfileName, command: &str, force: bool) -> Result<(), Error> {
         let section = profile.in_config();
         let key = "credential_process";
@@ -91,7 +91,7 @@ impl AwsFiles {
         })
     }
 
-    /// What keeps the profile from working as one would think, in sentences.
+    /// Conflicts that keep the profile from working as expected, in sentences.
     pub fn obstacles(&self, profile: &ProfileName) -> Result<Vec<String>, Error> {
         let mut found = profile::obstacles(&self.credentials.read()?, &self.config.read()?, profile);
         if self.credentials.is_open_to_others() {

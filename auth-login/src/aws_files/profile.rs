@@ -1,9 +1,9 @@
-//! What a profile holds, whose it is, and what stands in its way.
+//! The content of a profile, its owner, and what conflicts with it.
 //!
 //! **The mark.** A profile that this program wrote carries `auth_login_key`, the id of the access key that it wrote,
-//! and `auth_login_expires`. AWS tools ignore keys that they do not know. A comment as the mark was refused: it says
-//! nothing about whether somebody has since put keys of their own below it. So a profile is ours only while the mark
-//! equals the `aws_access_key_id` beside it.
+//! and `auth_login_expires`. AWS tools ignore keys that they do not know. A comment as the mark was rejected: it does
+//! not show whether another program has since replaced the keys below it. A profile is ours only while the mark equals
+//! its `aws_access_key_id`.
 
 use std::fmt;
 
@@ -14,9 +14,9 @@ use crate::cache::Credentials;
 const ACCESS_KEY: &str = "aws_access_key_id";
 const SECRET_KEY: &str = "aws_secret_access_key";
 const SESSION_TOKEN: &str = "aws_session_token";
-/// The old name of the session token; where both stand, some tools take this one.
+/// The old name of the session token; if both are set, some tools use this one.
 const SECURITY_TOKEN: &str = "aws_security_token";
-/// Holds the id of the key that we wrote.
+/// Has the id of the access key that we wrote.
 pub const MARK: &str = "auth_login_key";
 const EXPIRES: &str = "auth_login_expires";
 
@@ -31,24 +31,24 @@ const SOURCES: [&str; 6] =
 pub struct ProfileName(String);
 
 impl ProfileName {
-    /// Letters, digits and `_-/.%@:+`, at most 128 of them; `DEFAULT` in capitals means something else to Python.
+    /// Letters, digits and `_-/.%@:+`, at most 128 of them; `DEFAULT` in capitals has a special meaning in Python.
     pub fn parse(name: &str) -> Result<Self, String> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-/.%@:+".contains(&b);
         if name.is_empty() || name.len() > 128 || !name.bytes().all(allowed) {
             return Err(format!("{name:?} is not a profile name: letters, digits and _ - / . % @ : + (at most 128)"));
         }
         if name == "DEFAULT" {
-            return Err("the profile DEFAULT, in capitals, would leak into every other; use default".to_owned());
+            return Err("the profile DEFAULT, in capitals, would apply to every other profile; use default".to_owned());
         }
         Ok(Self(name.to_owned()))
     }
 
-    /// It is also its section in the credentials file.
+    /// The name, which is also the section in the credentials file.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Its section in the config file.
+    /// The section in the config file.
     pub fn in_config(&self) -> String {
         if self.0 == "default" { self.0.clone() } else { format!("profile {}", self.0) }
     }
@@ -63,14 +63,14 @@ impl fmt::Display for ProfileName {
 /// Who wrote the profile in the credentials file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// There are no credentials in it.
+    /// The profile has no credentials.
     Nobody,
     Ours,
-    /// Somebody else; the key that shows it.
+    /// Another program; the key that shows it.
     Other(&'static str),
 }
 
-/// Looks at the profile in a credentials file.
+/// Finds the owner of the profile in a credentials file.
 pub fn owner(credentials: &Document, profile: &ProfileName) -> Owner {
     let value = |key| credentials.value(profile.as_str(), key);
     if let Some(source) = SOURCES.into_iter().find(|key| value(key).is_some()) {
@@ -83,7 +83,7 @@ pub fn owner(credentials: &Document, profile: &ProfileName) -> Owner {
     }
 }
 
-/// Puts keys into the profile.
+/// Writes keys into the profile.
 pub fn write(credentials: &Document, profile: &ProfileName, keys: &Credentials) -> Result<Document, Refused> {
     // For people to read.
     let expires = keys.expiration();
@@ -97,12 +97,12 @@ pub fn write(credentials: &Document, profile: &ProfileName, keys: &Credentials) 
     credentials.changed(profile.as_str(), &Change { set: &set, remove: &[SECURITY_TOKEN] })
 }
 
-/// Takes what is ours out of the profile.
+/// Removes our keys from the profile.
 pub fn remove(credentials: &Document, profile: &ProfileName) -> Result<Document, Refused> {
     credentials.without(profile.as_str(), &OURS)
 }
 
-/// What keeps a profile from working as one would think.
+/// Conflicts that keep a profile from working as expected.
 pub fn obstacles(credentials: &Document, config: &Document, profile: &ProfileName) -> Vec<String> {
     let mut found = Vec::new();
     let section = profile.in_config();
@@ -117,11 +117,11 @@ pub fn obstacles(credentials: &Document, config: &Document, profile: &ProfileNam
     for (document, name, file) in [(credentials, profile.as_str(), "credentials"), (config, section.as_str(), "config")]
     {
         if let Some(key) = stronger.clone().find(|key| document.value(name, key).is_some()) {
-            found.push(format!("{key} of [{name}] in the {file} file comes before keys: most tools follow it instead"));
+            found.push(format!("{key} of [{name}] in the {file} file takes precedence over the keys in most tools"));
         }
     }
     if config.section("DEFAULT").is_some() || credentials.section("DEFAULT").is_some() {
-        found.push("a [DEFAULT] section, in capitals, leaks into every profile in older tools".to_owned());
+        found.push("older tools apply the section [DEFAULT], in capitals, to every profile".to_owned());
     }
     found
 }

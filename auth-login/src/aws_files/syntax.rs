@@ -1,15 +1,15 @@
-//! How the AWS files are read: exactly as Python's `configparser` reads them, line by line.
+//! The parser of the AWS files, which reads them line by line exactly like Python's `configparser`.
 //!
 //! The AWS CLI and boto3 read `~/.aws/credentials` and `~/.aws/config` with `RawConfigParser(default_section=None)`,
-//! which refuses the *whole* file for one bad line. So what this parser takes is what that parser takes, no more and
-//! no less (a test asks the real one); anything else would let this program write a file that blinds every tool.
-//! A parsed tree that is written back was refused: it loses comments, order, and what other tools put there.
+//! which refuses the *whole* file for one bad line. This parser accepts exactly what that parser
+//! accepts (a test compares the two); otherwise this program could write a file that no tool can read.
+//! Writing back a parsed tree was rejected: it loses comments, order, and the keys of other tools.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
-/// What one line is.
+/// The kind of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// White space only.
@@ -20,28 +20,28 @@ pub enum Kind {
     Section(String),
     /// `key = value`, the key in lower case, the value from this byte of the line on.
     Option { key: String, value_at: usize },
-    /// More of the value above: indented deeper than the line where it began.
+    /// The continuation of a value: indented deeper than the line where the value began.
     Continuation,
 }
 
-/// A line, with its end.
+/// A line, with its line end.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Its bytes in the text, the line end included.
+    /// The bytes of the line in the text, including the line end.
     pub span: Range<usize>,
-    /// Where the line end begins.
+    /// The offset of the line end.
     pub end: usize,
     pub kind: Kind,
 }
 
-/// A file that can be read; the text is kept as it is.
+/// A parsed file; its text is kept unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct Document {
     text: String,
     lines: Vec<Line>,
 }
 
-/// Why a file cannot be read. Python's parser stops there too, so no AWS tool gets anything out of such a file.
+/// Why a file cannot be read. Python's parser stops there too, so no AWS tool can use such a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// Counted from 1.
@@ -96,12 +96,12 @@ impl Document {
         &self.text[line.span.start..line.end]
     }
 
-    /// The line end of this file: that of its first line.
+    /// The line end of the first line, used for the whole file.
     pub fn line_end(&self) -> &str {
         self.lines.first().map(|line| &self.text[line.end..line.span.end]).filter(|end| !end.is_empty()).unwrap_or("\n")
     }
 
-    /// The line numbers (from 0) of a section, its header first; `None` if it is not there.
+    /// The line numbers (from 0) of a section, including its header; `None` if there is none.
     pub fn section(&self, name: &str) -> Option<Range<usize>> {
         let is_header = |line: &Line| matches!(&line.kind, Kind::Section(_));
         let start = self.lines.iter().position(|line| matches!(&line.kind, Kind::Section(found) if found == name))?;
@@ -147,7 +147,7 @@ impl Document {
     }
 }
 
-/// Spans of lines with where their end begins. Python's universal newlines: `\n`, `\r\n` and a lone `\r`.
+/// The span and the offset of the line end of each line. Python's universal newlines: `\n`, `\r\n` and a lone `\r`.
 fn split_lines(text: &str) -> impl Iterator<Item = (Range<usize>, usize)> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -164,11 +164,11 @@ fn split_lines(text: &str) -> impl Iterator<Item = (Range<usize>, usize)> {
     })
 }
 
-/// What must be remembered from line to line.
+/// The parser's state between lines.
 #[derive(Default)]
 struct Reader {
     sections: HashSet<String>,
-    /// The keys of the present section.
+    /// The keys of the current section.
     keys: HashSet<String>,
     in_option: bool,
     /// The indentation, in characters, of the last line that was no continuation.
@@ -221,7 +221,7 @@ impl Reader {
     }
 }
 
-/// From `[` to the *last* `]`, at least one character between; what follows is ignored, as Python does.
+/// From `[` to the *last* `]`, with at least one character between; text after it is ignored, as in Python.
 fn section_name(text: &str) -> Option<&str> {
     let inner = text.strip_prefix('[')?;
     let name = &inner[..inner.rfind(']')?];

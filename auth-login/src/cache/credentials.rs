@@ -1,18 +1,18 @@
-//! Temporary AWS keys, and how long they are good enough to hand out.
+//! Temporary AWS keys, and whether they are valid long enough to use.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use shared::api::cli_login::Authorized;
 use shared::secret::Secret;
 
-/// SDKs refresh from 15 minutes before expiry on, at every use; keys that are handed out must outlive that.
+/// Seconds. SDKs refresh at every use from 15 minutes before expiry on, so returned keys must be valid for longer.
 const MARGIN: i64 = 20 * 60;
-/// With less than this left, a tool that is handed the keys now is refused before it has done anything.
+/// Seconds. With less than this left, the keys expire before a tool can use them.
 const LEAST: i64 = 5;
-/// A clock that jumped back by more than this makes stored times worthless.
+/// Seconds. If the clock jumped back by more than this, stored times are not trusted.
 const CLOCK_JUMP: i64 = 5 * 60;
 
-/// Keys of one role, with when they came.
+/// Keys of one role, and when they were obtained.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Credentials {
     pub access_key_id: String,
@@ -40,42 +40,42 @@ impl Credentials {
         }
     }
 
-    /// Seconds from when they came to when they end.
+    /// Lifetime in seconds.
     fn life(&self) -> i64 {
         (self.expires_at - self.obtained_at).max(0)
     }
 
-    /// Seconds that are left, by the clock of this machine.
+    /// Seconds until they expire, by the clock of this machine.
     pub fn remaining(&self, now: i64) -> i64 {
         self.expires_at - now
     }
 
-    /// Whether they may be handed out: 20 minutes are left, or half of a life that was never that long.
+    /// Whether they may be used: 20 minutes are left, or half of the lifetime if that is shorter.
     pub fn is_fresh(&self, now: i64) -> bool {
         let margin = if self.life() < MARGIN { (self.life() / 2).max(LEAST) } else { MARGIN };
-        // After a jump back the keys seem to have more time than they do.
+        // After the clock jumped back, the keys seem to be valid for longer than they are.
         let clock_is_sane = now >= self.obtained_at - CLOCK_JUMP;
         clock_is_sane && self.remaining(now) >= margin
     }
 
-    /// When a supervised renewal is due: after two thirds of their life. If a renewal brings the same keys again, the
-    /// next one comes after two thirds of what is left.
+    /// When the agent renews them: after two thirds of their lifetime. If a renewal returns the same keys, the next one
+    /// is due after two thirds of the time left.
     pub fn renewal_due_at(&self) -> i64 {
         self.obtained_at + (self.life() * 2 / 3).max(1)
     }
 
-    /// Whether they had expired when they came: then this machine's clock is ahead.
+    /// Whether they were expired when obtained, which means that this machine's clock is ahead.
     pub fn came_expired(&self) -> bool {
         self.expires_at <= self.obtained_at
     }
 
-    /// When they end, RFC 3339 in UTC.
+    /// The expiry time, RFC 3339 in UTC.
     pub fn expiration(&self) -> String {
         rfc3339(self.expires_at)
     }
 }
 
-/// Epoch seconds as RFC 3339 in UTC. What no calendar holds becomes the epoch: expired.
+/// Epoch seconds as RFC 3339 in UTC. Times out of range become the epoch, which counts as expired.
 pub fn rfc3339(seconds: i64) -> String {
     Timestamp::from_second(seconds).unwrap_or_default().to_string()
 }

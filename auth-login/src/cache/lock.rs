@@ -1,7 +1,7 @@
 //! Locks between processes, with a deadline.
 //!
-//! The kernel drops them when their holder dies, so a crash leaves nothing to clean up. Polling was refused: twenty
-//! waiters would wake all the time, and who is first would be chance.
+//! The kernel releases them when their holder dies, so a crash leaves nothing to clean up. Polling was rejected: many
+//! waiters would wake all the time, and in random order.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -18,12 +18,12 @@ pub struct Held(#[expect(dead_code, reason = "dropping the file releases the loc
 #[derive(Debug)]
 pub struct Waiting(Receiver<io::Result<File>>);
 
-/// Opens the file of a lock, for its owner alone. It stays on disk: removing it would let two processes lock two files.
+/// Opens the lock file, for its owner only. It stays on disk: removing it would let two processes lock two files.
 pub fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
-/// Takes the lock if nobody has it.
+/// Takes the lock if it is free.
 pub fn try_now(file: File) -> io::Result<Option<Held>> {
     match file.try_lock() {
         Ok(()) => Ok(Some(Held(file))),
@@ -42,7 +42,7 @@ pub fn queue(file: File) -> io::Result<Waiting> {
 }
 
 impl Waiting {
-    /// Waits for at most this long; `None` means not yet.
+    /// Waits for at most this long; `None` if the lock is still taken.
     pub fn wait(&self, at_most: Duration) -> io::Result<Option<Held>> {
         match self.0.recv_timeout(at_most) {
             Ok(file) => Ok(Some(Held(file?))),

@@ -1,8 +1,8 @@
-//! What this machine remembers of a sign-in: the session with its device token, and the AWS keys until they expire.
+//! What this machine stores of a sign-in: the session with its device token, and the AWS keys until they expire.
 //!
-//! One folder for its owner alone, one small JSON file a session, one for the keys of each of its roles. The device
-//! token is in the session's file or in the keyring, as was chosen at the first sign-in. A new token is on disk
-//! *before* the keys that came with it are used: authd takes the old one only until then.
+//! One folder for its owner only, with a small JSON file for each session and one for the keys of each role. The device
+//! token is in the session's file or in the keyring, as chosen at the first sign-in. A new token is stored *before* the
+//! keys that came with it are used: authd accepts the old one only until then.
 
 pub mod credentials;
 pub mod lock;
@@ -21,23 +21,23 @@ pub use shared::keyring::TokenStore;
 use crate::aws_files::ProfileName;
 use crate::error::Error;
 
-/// No file of ours comes near this.
+/// The largest file that is read, in bytes; our files are far smaller.
 const MAX_BYTES: u64 = 256 << 10;
 
-/// What is remembered for one server and profile.
+/// The stored data of one server and profile.
 #[derive(Clone, Debug)]
 pub struct Cache {
     dir: PathBuf,
-    /// Begins the names of its files.
+    /// The prefix of its file names.
     key: String,
 }
 
 impl Cache {
-    /// Opens the folder, making it if need be.
+    /// Opens the folder, and creates it if it is missing.
     pub fn open(dir: &Path, server: &str, profile: &ProfileName) -> Result<Self, Error> {
         for name in ["sessions", "credentials", "locks", "logins"] {
             let path = dir.join(name);
-            disk::make_dir(&path).map_err(|error| Error::file("make the folder", &path, error))?;
+            disk::make_dir(&path).map_err(|error| Error::file("create the folder", &path, error))?;
         }
         Ok(Self { dir: dir.to_owned(), key: fingerprint(&format!("{server}\n{profile}")) })
     }
@@ -62,19 +62,19 @@ impl Cache {
         self.path("logins", ".json")
     }
 
-    /// The lock under which the session's token and keys change.
+    /// The lock that guards changes of the session's token and keys.
     pub fn session_lock(&self) -> Result<std::fs::File, Error> {
         self.lock(".session")
     }
 
-    /// The lock that is held from opening the browser to the end of the sign-in.
+    /// The lock that is held from the start to the end of a sign-in.
     pub fn login_lock(&self) -> Result<std::fs::File, Error> {
         self.lock(".login")
     }
 
     fn lock(&self, suffix: &str) -> Result<std::fs::File, Error> {
         let path = self.path("locks", suffix);
-        lock::open(&path).map_err(|error| Error::file("make the lock", &path, error))
+        lock::open(&path).map_err(|error| Error::file("create the lock", &path, error))
     }
 
     /// The session, with or without its token (see [`Session::token`]).
@@ -82,20 +82,20 @@ impl Cache {
         read(&self.session_path())
     }
 
-    /// Stores the session; on disk, or in the keyring, when this returns.
+    /// Stores the session durably, on disk or in the keyring.
     pub fn save_session(&self, session: &Session) -> Result<(), Error> {
         let record = session.stored_elsewhere()?;
         write(&self.session_path(), record.as_ref().unwrap_or(session))
     }
 
-    /// Forgets the session and every key that came from it.
+    /// Removes the session and all its keys.
     pub fn remove_session(&self, session: &Session) -> Result<(), Error> {
         remove(&self.session_path())?;
         self.remove_credentials()?;
         session.forget_token()
     }
 
-    /// The keys for a role (`None`: the default one). Keys that cannot be read are keys that are not there.
+    /// The keys for a role (`None`: the default one). Unreadable keys count as missing.
     pub fn find_credentials(&self, role: Option<&str>) -> Option<Credentials> {
         read(&self.credentials_path(role)).ok().flatten()
     }
@@ -109,7 +109,7 @@ impl Cache {
         self.credentials_paths().filter_map(|path| read(&path).ok().flatten()).collect()
     }
 
-    /// Forgets every role's keys.
+    /// Removes the keys of every role.
     pub fn remove_credentials(&self) -> Result<(), Error> {
         self.credentials_paths().try_for_each(|path| remove(&path))
     }
@@ -120,7 +120,7 @@ impl Cache {
         ours.map(|entry| entry.path())
     }
 
-    /// What those who wait for somebody else's sign-in should know of it.
+    /// The pending sign-in of another process.
     pub fn find_login(&self) -> Option<PendingLogin> {
         read(&self.login_path()).ok().flatten()
     }
@@ -130,7 +130,7 @@ impl Cache {
     }
 
     pub fn remove_login(&self) {
-        // It only informs; a stale one is overwritten by the next sign-in.
+        // Errors are ignored: the note only informs, and the next sign-in overwrites a stale one.
         let _ = remove(&self.login_path());
     }
 }
@@ -140,7 +140,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
         return Ok(None);
     };
     serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-        // The position says enough; the text around it may be a token.
+        // Only the position is reported; the text around it may be a token.
         let (line, column) = (error.line(), error.column());
         Error::not_authenticated(format!(
             "cannot read {} (line {line}, column {column}); remove it and sign in again with: auth-login",

@@ -1,4 +1,4 @@
-//! A signed-in device, as this machine remembers it.
+//! A signed-in device, as stored on this machine.
 
 use serde::{Deserialize, Serialize};
 use shared::keyring::{Keyring, TokenStore};
@@ -13,18 +13,18 @@ pub const KEYRING: Keyring = Keyring::of("auth-login");
 pub struct Session {
     pub server: String,
     pub profile: String,
-    /// Who signed in, as the server says.
+    /// The person who signed in, as the server reports.
     pub user: String,
     /// The role that was asked for; `None` is the server's default.
     pub role: Option<String>,
     /// The identity provider that was asked for.
     pub provider: Option<String>,
-    /// Every role that this person may ask for.
+    /// Every role that this person may use.
     #[serde(default)]
     pub roles: Vec<String>,
     /// Epoch seconds.
     pub signed_in_at: i64,
-    /// When the session ends in any case, in epoch seconds; 0 when the server did not say.
+    /// The absolute end of the session, in epoch seconds; 0 if the server did not report it.
     pub session_expires_at: i64,
     pub store: TokenStore,
     /// The device token, unless the keyring has it.
@@ -32,17 +32,17 @@ pub struct Session {
     pub token: Option<Secret>,
 }
 
-/// A sign-in that is under way, for those who wait for it. Nothing in it is secret: who has the URL alone gets nothing.
+/// A sign-in that is under way, for processes that wait for it. It has no secrets: the URL alone is useless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingLogin {
     pub auth_url: String,
-    /// Why it ended without a session, if it did.
+    /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
 
 impl Session {
-    /// The device token, wherever it is. Only a keyring that answers that it has none means that nobody is signed in.
+    /// The device token, from the file or the keyring. Only a keyring without the entry means that nobody is signed in.
     pub fn token(&self) -> Result<Secret, Error> {
         if let Some(token) = &self.token {
             return Ok(token.clone());
@@ -53,16 +53,16 @@ impl Session {
         match KEYRING.find(&self.keyring_name()) {
             Ok(Some(token)) => Ok(token),
             Ok(None) => Err(Error::not_authenticated(
-                "the device token is not in the keyring any more; sign in again with: auth-login",
+                "the device token is no longer in the keyring; sign in again with: auth-login",
             )),
             Err(problem) => Err(Error::unreachable(format!(
-                "the device token is in the keyring, and {problem}. Unlock it and try again, or sign in anew and keep the \
-                 token in a file: auth-login --again --token-store file"
+                "the device token is in the keyring, and {problem}. Unlock it and try again, or sign in again and keep \
+                 the token in a file: auth-login --again --token-store file"
             ))),
         }
     }
 
-    /// Puts the token into the keyring if that is its place; what is left is for the file.
+    /// Stores the token in the keyring if that was chosen, and returns the session without it, for the file.
     pub(super) fn stored_elsewhere(&self) -> Result<Option<Self>, Error> {
         let (Some(token), TokenStore::Keyring) = (&self.token, self.store) else { return Ok(None) };
         KEYRING.save(&self.keyring_name(), token).map_err(|problem| {
@@ -74,7 +74,7 @@ impl Session {
         Ok(Some(Self { token: None, ..self.clone() }))
     }
 
-    /// Takes the token out of the keyring, if it is there.
+    /// Removes the token from the keyring, if it is there.
     pub fn forget_token(&self) -> Result<(), Error> {
         match self.store {
             TokenStore::Keyring => KEYRING

@@ -1,7 +1,7 @@
 //! `auth-login agent`: in the foreground, keeps the credentials file fresh until it is stopped.
 //!
-//! It looks at the wall clock often instead of sleeping until a renewal is due: a laptop that slept would be late by
-//! the time it slept. For programs that never read the file again there is credential-process.
+//! It checks the wall clock often instead of sleeping until a renewal is due: after a suspend, a long sleep would end
+//! too late. Programs that read the file only once can use credential-process.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use super::{Context, Written, duration};
 use crate::cache::Credentials;
 use crate::error::Error;
 
-/// The longest sleep between two looks at the clock.
+/// The longest sleep between two checks of the clock.
 const TICK: Duration = Duration::from_secs(20);
-/// After a failure: this long, then twice as long each time, up to the tick.
+/// The first pause after a failure; it doubles each time, up to the tick.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 pub async fn run(context: &mut Context<'_>, force: bool) -> Result<(), Error> {
@@ -22,13 +22,13 @@ pub async fn run(context: &mut Context<'_>, force: bool) -> Result<(), Error> {
     let mut keys = loop {
         match renewal::obtain(context, Need::Fresh).await {
             Ok(obtained) => break obtained.credentials,
-            // At the start of a machine the agent may be up before its network.
+            // When a machine boots, the agent may start before the network.
             Err(error) if error.is_unreachable() => retry = pause(context, &error, retry).await,
             Err(error) => return Err(error),
         }
     };
     if let Written::NotNeeded = context.write_profile(&keys, force)? {
-        context.io.say("The config file asks credential-process for this profile; its cache is kept fresh instead.");
+        context.io.say("The config file uses credential-process for this profile; its cache is kept fresh instead.");
     }
     context.warn_of_obstacles()?;
     context.io.say(format!("Keeping the keys of the profile {} fresh; stop with Ctrl-C.", context.profile));
@@ -46,7 +46,7 @@ pub async fn run(context: &mut Context<'_>, force: bool) -> Result<(), Error> {
                 say_fresh(context, &keys);
                 retry = FIRST_RETRY;
                 if keys.came_expired() {
-                    // The next ones would be no better until somebody sets the clock.
+                    // New keys would also be expired until the clock is set.
                     tokio::time::sleep(TICK).await;
                 }
             }
@@ -56,7 +56,7 @@ pub async fn run(context: &mut Context<'_>, force: bool) -> Result<(), Error> {
     }
 }
 
-/// Says what is wrong and waits; answers how long to wait the next time.
+/// Reports the error and waits; returns how long to wait the next time.
 async fn pause(context: &mut Context<'_>, error: &Error, retry: Duration) -> Duration {
     context.io.say(format!("auth-login: {error}; trying again in {} s", retry.as_secs()));
     tokio::time::sleep(retry).await;
@@ -64,7 +64,7 @@ async fn pause(context: &mut Context<'_>, error: &Error, retry: Duration) -> Dur
 }
 
 async fn renew(context: &mut Context<'_>, force: bool) -> Result<Credentials, Error> {
-    // Another process may have renewed just now; then its keys do.
+    // Another process may have just renewed them.
     let known = context.credentials().filter(|keys| keys.renewal_due_at() > context.io.now());
     let keys = match known {
         Some(keys) => keys,

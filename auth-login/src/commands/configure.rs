@@ -1,11 +1,11 @@
-//! `auth-login configure`: makes the AWS config file ask this program for the profile's keys.
+//! `auth-login configure`: sets this program as the credential_process of the profile in the AWS config file.
 
 use super::Context;
 use crate::aws_files::Owner;
 use crate::error::Error;
 
 pub fn run(context: &mut Context<'_>, force: bool) -> Result<(), Error> {
-    // Our own keys in the credentials file would hide the command; somebody else's are theirs to remove.
+    // Keys in the credentials file hide the command. Our own are removed; the user must remove those of others.
     if let Owner::Other(key) = context.files.owner(&context.profile)? {
         return Err(Error::refused(format!(
             "[{}] in {} has {key}, which hides credential_process; choose another --profile, or remove those keys",
@@ -13,9 +13,9 @@ pub fn run(context: &mut Context<'_>, force: bool) -> Result<(), Error> {
             context.files.credentials.path().display()
         )));
     }
-    // An absolute path: tools start it from any folder, and expand nothing.
+    // An absolute path: tools start it from any folder and do not expand variables.
     let program = std::env::current_exe();
-    let program = program.map_err(|error| Error::refused(format!("cannot find this program: {error}")))?;
+    let program = program.map_err(|error| Error::refused(format!("cannot find the path of this program: {error}")))?;
     let command = command(&program.to_string_lossy(), context)?;
     context.files.set_credential_process(&context.profile, &command, force)?;
     context.files.remove(&context.profile)?;

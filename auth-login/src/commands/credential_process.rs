@@ -1,6 +1,6 @@
-//! `auth-login credential-process`: keys for an AWS tool, as it asks for them in `credential_process`.
+//! `auth-login credential-process`: prints keys in the format of `credential_process`.
 //!
-//! The tool captures both streams, so nothing is ever asked here and no browser opens.
+//! The tool captures both streams, so this command never prompts and never opens a browser.
 //! Source of the format: AWS SDKs reference, "Process credential provider".
 
 use serde_json::json;

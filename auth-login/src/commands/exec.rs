@@ -1,4 +1,4 @@
-//! `auth-login exec -- COMMAND`: becomes the command, with fresh keys in its environment and no other source of keys.
+//! `auth-login exec -- COMMAND`: runs the command with fresh keys, and no other source of keys, in its environment.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -7,7 +7,7 @@ use std::process::Command;
 use super::{Context, renewal};
 use crate::error::Error;
 
-/// Whatever an SDK could take instead of, or together with, the keys that are set.
+/// Variables that an SDK could use instead of, or together with, the keys that are set.
 const UNSET: [&str; 14] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -42,7 +42,7 @@ pub async fn run(context: &mut Context<'_>, command: &[OsString]) -> Result<(), 
         .env("AWS_CREDENTIAL_EXPIRATION", keys.expiration());
     // Returns only if it failed; the locks and sockets of this process are closed on exec.
     let error = child.exec();
-    // As shells say it.
+    // The exit codes of shells.
     let code: u8 = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
     Err(Error::new(code, format!("cannot run {}: {error}", program.to_string_lossy())))
 }

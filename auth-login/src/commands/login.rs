@@ -1,7 +1,7 @@
-//! `auth-login login`: signs in through the browser unless the session still lives, and writes the profile.
+//! `auth-login login`: signs in through the browser unless there is a live session, and writes the profile.
 //!
-//! However many are started at once, one opens the browser: the others show the same URL, wait for its lock, and use
-//! what it stored. Its lock is another one than the renewals': a tool that asks for keys must not wait for a person.
+//! Of several started at once, one opens the browser; the others show the same URL, wait for its lock, and use its
+//! result. Renewals have a separate lock: a tool that asks for keys must not wait for a person.
 
 use std::time::Duration;
 
@@ -16,22 +16,22 @@ use crate::cache::{Credentials, KEYRING, PendingLogin, Session, TokenStore};
 use crate::error::Error;
 use crate::settings::{ProfileSettings, Settings};
 
-/// Longer than any sign-in lives.
+/// Longer than the lifetime of any sign-in.
 const LOGIN_WAIT: Duration = Duration::from_mins(15);
-/// How soon a waiter shows the URL after it is known.
+/// How often a waiter checks for the URL.
 const URL_LOOK: Duration = Duration::from_millis(200);
 
 pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Error> {
-    // Before a person is sent to a browser for nothing.
+    // Checked first, so that a person does not sign in for nothing.
     context.check_profile(flags.force)?;
     let before = stored_session(context);
     let (_lock, has_waited) = login_lock(context).await?;
     if has_waited {
-        // Whoever signed in has also chosen what is remembered.
+        // The other process has also changed the settings.
         context.settings = Settings::read(context.settings.path())?;
     }
     let provider = flags.provider.clone().or_else(|| context.settings.profile(&context.profile).provider);
-    // Of a process that was killed.
+    // The note of a process that was killed.
     context.cache.remove_login();
     let present = stored_session(context);
     if has_waited && present.is_some() && present != before {
@@ -44,11 +44,11 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
                 if let Some(store) = flags.token_store {
                     move_token(context, store).await?;
                 }
-                context.io.say(format!("Still signed in as {}; auth-login login --again signs in anew.", session.user));
+                context.io.say(format!("Still signed in as {}; sign in again with: auth-login --again", session.user));
                 return finish(context, &obtained.credentials, provider, flags.force);
             }
             Err(error) if error.is_not_authenticated() => {
-                context.io.say("The session of this machine is of no use any more; signing in again.");
+                context.io.say("The session of this machine has ended; signing in again.");
             }
             Err(error) => return Err(error),
         }
@@ -71,18 +71,18 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
     };
     let old_token = present.as_ref().filter(|_| flags.again).and_then(|session| session.token().ok());
     if let Err(error) = save(context, &session, &keys).await {
-        // Nobody has its token but this process: it must not live on at authd.
+        // Only this process has its token, so the session must end at authd.
         if let Some(token) = session.token {
             let _ = Api::new(&context.server).logout(token).await;
         }
         return Err(error);
     }
     if let Some(old) = present.filter(|old| old.store != store) {
-        // A keyring that is out of reach keeps a token that authd will not take for long.
+        // If the keyring is unreachable, it keeps a token that authd accepts only for a short time.
         let _ = old.forget_token();
     }
     if let Some(token) = old_token {
-        // It ends by itself if this fails.
+        // If this fails, the session expires.
         let _ = Api::new(&context.server).logout(token).await;
     }
     context.io.say(format!("Signed in as {} at {}.", session.user, context.server));
@@ -92,7 +92,7 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
     finish(context, &keys, provider, flags.force)
 }
 
-/// Stores a new sign-in. Whoever was signed in before may have been somebody else: none of those keys stays.
+/// Stores a new sign-in. All earlier keys are removed: they may belong to another person.
 async fn save(context: &Context<'_>, session: &Session, keys: &Credentials) -> Result<(), Error> {
     let _lock = renewal::session_lock(context).await?;
     context.cache.remove_credentials()?;
@@ -100,12 +100,12 @@ async fn save(context: &Context<'_>, session: &Session, keys: &Credentials) -> R
     context.cache.save_credentials(context.role.as_deref(), keys)
 }
 
-/// The stored session. One that cannot be read is replaced by this sign-in.
+/// The stored session. An unreadable one is replaced by this sign-in.
 fn stored_session(context: &Context<'_>) -> Option<Session> {
     context.cache.find_session().ok().flatten()
 }
 
-/// Moves the device token of a living session to where the person wants it now.
+/// Moves the device token of a live session to the requested store.
 async fn move_token(context: &mut Context<'_>, store: TokenStore) -> Result<(), Error> {
     let _lock = renewal::session_lock(context).await?;
     let session = context.session()?;
@@ -118,12 +118,12 @@ async fn move_token(context: &mut Context<'_>, store: TokenStore) -> Result<(), 
     session.forget_token()
 }
 
-/// Writes the profile, remembers the choices, and says how to go on.
+/// Writes the profile, stores the choices, and prints the next steps.
 fn finish(context: &mut Context<'_>, keys: &Credentials, provider: Option<String>, force: bool) -> Result<(), Error> {
     let written = context.write_profile(keys, force)?;
     let settings = ProfileSettings { server: Some(context.server.to_string()), role: context.role.clone(), provider };
     if let Err(error) = context.settings.remember_profile(&context.profile, &settings) {
-        context.io.say(format!("warning: the settings are not remembered: {error}"));
+        context.io.say(format!("warning: the settings could not be saved: {error}"));
     }
     context.warn_of_obstacles()?;
     let left = duration(keys.remaining(context.io.now()));
@@ -136,13 +136,13 @@ fn finish(context: &mut Context<'_>, keys: &Credentials, provider: Option<String
             Ok(())
         }
         Written::NotNeeded => {
-            let line = format!("The profile {} asks credential-process; its keys renew themselves.", context.profile);
+            let line = format!("The profile {} uses credential-process, which renews its keys.", context.profile);
             context.io.print(line)
         }
     }
 }
 
-/// Takes the lock of this sign-in, and whether somebody else had it before. Shows the URL of who has it.
+/// Takes the lock of this sign-in; returns whether another process had it, whose URL is shown meanwhile.
 async fn login_lock(context: &mut Context<'_>) -> Result<(Held, bool), Error> {
     let failed = |error: std::io::Error| Error::refused(format!("cannot lock the sign-in: {error}"));
     if let Some(held) = lock::try_now(context.cache.login_lock()?).map_err(failed)? {
@@ -153,7 +153,7 @@ async fn login_lock(context: &mut Context<'_>) -> Result<(Held, bool), Error> {
     let deadline = Instant::now() + LOGIN_WAIT;
     let mut shown: Option<PendingLogin> = None;
     while Instant::now() < deadline {
-        // A blocking wait in slices: on its own thread, so that Ctrl-C works.
+        // Waits in slices on a separate thread, so that Ctrl-C works.
         let slice = tokio::task::spawn_blocking(move || {
             let held = waiting.wait(URL_LOOK);
             (waiting, held)
@@ -176,18 +176,18 @@ async fn login_lock(context: &mut Context<'_>) -> Result<(Held, bool), Error> {
     Err(Error::refused("the other auth-login is still signing in; end it and try again"))
 }
 
-/// Where the device token goes: as asked, as ever, or a keyring if there is one. Said aloud when it is decided.
+/// Chooses the store of the device token: as asked, as before, or the keyring if there is one. Prints a new choice.
 fn token_store(context: &mut Context<'_>, asked: Option<TokenStore>) -> Result<TokenStore, Error> {
     let remembered = context.settings.token_store;
-    // Before a person signs in for a token that could not be stored.
+    // Checked first, so that a person does not sign in for a token that cannot be stored.
     let (store, why) = KEYRING.choose(asked.or(remembered), &context.io.random::<8>()).map_err(Error::refused)?;
     if remembered == Some(store) {
         return Ok(store);
     }
     let place = store.place(context.cache.dir());
-    context.io.say(format!("The device token is kept {place}{why}. To change that: --token-store"));
+    context.io.say(format!("The device token is stored {place}{why}. To change that: --token-store"));
     if let Err(error) = context.settings.remember_token_store(store) {
-        context.io.say(format!("warning: this choice is not remembered: {error}"));
+        context.io.say(format!("warning: this choice could not be saved: {error}"));
     }
     Ok(store)
 }

@@ -1,4 +1,4 @@
-//! One file a command; what they share is the context here and `renewal`.
+//! The commands, one file each. They share the context here and `renewal`.
 
 mod agent;
 mod configure;
@@ -24,22 +24,22 @@ use crate::io::Io;
 use crate::paths::Paths;
 use crate::settings::Settings;
 
-/// Where a person is sent who said nothing.
+/// The server if none is configured.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 
-/// What every command knows.
+/// The context of every command.
 struct Context<'a> {
     io: &'a mut Io,
     server: Endpoint,
     profile: ProfileName,
-    /// As asked for, now or at the sign-in; `None` is the server's default.
+    /// As requested, now or at the sign-in; `None` is the server's default.
     role: Option<String>,
     settings: Settings,
     cache: Cache,
     files: AwsFiles,
 }
 
-/// Runs the command that was asked for.
+/// Runs the requested command.
 pub async fn run(args: Args, io: &mut Io) -> Result<(), Error> {
     let Args { target, login, command } = args;
     if !login.is_empty() && !matches!(command, None | Some(Command::Login(_))) {
@@ -72,7 +72,7 @@ impl<'a> Context<'a> {
         Ok(Self { io, server, profile, role, settings, cache, files: AwsFiles::at(&paths) })
     }
 
-    /// The session, or what to run to get one.
+    /// The session; the error says how to sign in.
     fn session(&self) -> Result<Session, Error> {
         self.cache.find_session()?.ok_or_else(|| {
             Error::not_authenticated(format!(
@@ -88,7 +88,7 @@ impl<'a> Context<'a> {
         self.cache.find_credentials(self.role.as_deref())
     }
 
-    /// What a person types to sign in as this context is.
+    /// The command line that signs in to this context.
     fn login_command(&self) -> String {
         let mut words = vec!["auth-login login".to_owned()];
         let default = self.settings.profile(&self.profile).server.or_else(|| self.settings.server.clone());
@@ -101,7 +101,7 @@ impl<'a> Context<'a> {
         words.join(" ")
     }
 
-    /// Writes the keys into the credentials file, unless the config file sends the profile to us anyway.
+    /// Writes the keys into the credentials file, unless the config file has this program as the profile's source.
     fn write_profile(&mut self, credentials: &Credentials, force: bool) -> Result<Written, Error> {
         if self.files.asks_us(&self.profile)? {
             return Ok(Written::NotNeeded);
@@ -110,7 +110,7 @@ impl<'a> Context<'a> {
         Ok(Written::File)
     }
 
-    /// Fails if [`Self::write_profile`] would.
+    /// Fails if [`Self::write_profile`] would fail.
     fn check_profile(&self, force: bool) -> Result<(), Error> {
         if self.files.asks_us(&self.profile)? { Ok(()) } else { self.files.check_writable(&self.profile, force) }
     }
@@ -123,15 +123,15 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Where a profile's keys are.
+/// Where the AWS tools find a profile's keys.
 enum Written {
     /// In the credentials file.
     File,
-    /// The tools ask `credential-process`; keys in the file would hide that.
+    /// The tools run `credential-process`; keys in the file would take precedence.
     NotNeeded,
 }
 
-/// Seconds in words, as roughly as people count.
+/// Seconds in words, rounded.
 fn duration(seconds: i64) -> String {
     let (count, unit) = match seconds {
         ..=0 => return "no time".to_owned(),

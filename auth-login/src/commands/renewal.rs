@@ -1,4 +1,4 @@
-//! Keys for whoever needs them: from the cache, or renewed by one process for all.
+//! Obtains keys: from the cache, or renewed by one process for all.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::error::Error;
 /// A renewal is one call of authd, which calls a provider and AWS; this covers all their time limits.
 const LOCK_WAIT: Duration = Duration::from_mins(1);
 
-/// How new the keys must be.
+/// How recent the keys must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Fresh enough to hand out.
+    /// Valid for long enough to use.
     Fresh,
     /// Fetched since the command began.
     New,
@@ -28,8 +28,8 @@ pub struct Obtained {
     pub warning: Option<String>,
 }
 
-/// Finds or fetches keys. Of N processes that need them at once one calls authd; the others wait for its lock, up to a
-/// deadline, and read what it stored.
+/// Finds or fetches keys. Of several processes that need them at once, one calls authd; the others wait for its lock,
+/// up to a deadline, and read what it stored.
 pub async fn obtain(context: &Context<'_>, need: Need) -> Result<Obtained, Error> {
     context.session()?;
     let before = context.credentials();
@@ -37,11 +37,11 @@ pub async fn obtain(context: &Context<'_>, need: Need) -> Result<Obtained, Error
         return Ok(Obtained { credentials: keys.clone(), warning: None });
     }
     let _lock = session_lock(context).await?;
-    // Whoever held the lock before may have renewed, or ended the session.
+    // The previous holder of the lock may have renewed or ended the session.
     let session = context.session()?;
     if let Some(keys) = context.credentials() {
         let is_another = before.is_none_or(|before| before.access_key_id != keys.access_key_id);
-        // Keys that came while this process waited are as new as any, however short their life is.
+        // Keys that another process fetched meanwhile are new, however short their lifetime is.
         let is_new = is_another && keys.remaining(context.io.now()) > 0;
         if is_new || (need == Need::Fresh && keys.is_fresh(context.io.now())) {
             return Ok(Obtained { credentials: keys, warning: None });
@@ -50,7 +50,7 @@ pub async fn obtain(context: &Context<'_>, need: Need) -> Result<Obtained, Error
     renew(context, session, need).await
 }
 
-/// Keys for a tool, which gets the warning beside what it says itself.
+/// Keys for a tool; a warning is printed.
 pub async fn hand_out(context: &mut Context<'_>) -> Result<Credentials, Error> {
     let obtained = obtain(context, Need::Fresh).await?;
     if let Some(warning) = obtained.warning {
@@ -59,7 +59,7 @@ pub async fn hand_out(context: &mut Context<'_>) -> Result<Credentials, Error> {
     Ok(obtained.credentials)
 }
 
-/// The lock of the session, waited for without blocking signals.
+/// Takes the lock of the session without blocking signals.
 pub async fn session_lock(context: &Context<'_>) -> Result<Held, Error> {
     let file = context.cache.session_lock()?;
     let waited = tokio::task::spawn_blocking(move || lock::queue(file)?.wait(LOCK_WAIT)).await;
@@ -86,24 +86,24 @@ async fn renew(context: &Context<'_>, session: Session, need: Need) -> Result<Ob
                 session_expires_at: answer.session_expires_at,
                 ..session
             };
-            // The token first: with the keys in use and the token lost, the next renewal would come with a
-            // predecessor, and authd ends a session whose old token comes back.
+            // The token is saved first: if the keys were used and the token was lost, the next renewal would send an
+            // older token, and authd ends a session whose old token is reused.
             context.cache.save_session(&session)?;
             context.cache.save_credentials(context.role.as_deref(), &credentials)?;
             Ok(Obtained { warning: clock_warning(&credentials), credentials })
         }
         Err(NoRenewal::Ended(detail)) => {
-            // Whatever cannot be removed is of no use any more; that the session has ended is what must be said.
+            // Errors are ignored: the files are useless now, and the end of the session must be reported.
             let _ = context.cache.remove_session(&session);
             Err(Error::not_authenticated(format!("{detail}; run: {}", context.login_command())))
         }
         Err(NoRenewal::Failed(error)) => {
-            // Keys that still work are better than none while authd is away.
+            // Keys that still work are used while authd is unavailable.
             let usable = context.credentials().filter(|keys| keys.remaining(context.io.now()) > 0);
             match usable {
                 Some(credentials) if need == Need::Fresh => {
                     let left = duration(credentials.remaining(context.io.now()));
-                    let warning = Some(format!("{error}. The present keys still work for {left}"));
+                    let warning = Some(format!("{error}. The current keys still work for {left}"));
                     Ok(Obtained { credentials, warning })
                 }
                 _ => Err(error),
@@ -112,7 +112,7 @@ async fn renew(context: &Context<'_>, session: Session, need: Need) -> Result<Ob
     }
 }
 
-/// Says so when keys seem to have expired on arrival.
+/// The warning if the keys seem to be expired when obtained.
 pub fn clock_warning(credentials: &Credentials) -> Option<String> {
     let text =
         "the new keys have expired by this machine's clock: it seems to be ahead; set it, or AWS will refuse them";

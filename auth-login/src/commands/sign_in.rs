@@ -1,7 +1,7 @@
 //! The sign-in itself: start, browser, release, poll.
 //!
-//! Two things prove that the keys go to whoever started this: the poll secret, which never leaves this process but to
-//! authd, and the release, which the browser brings back to this machine or the person pastes here.
+//! Two secrets ensure that only the process that started the sign-in gets the keys: the poll secret, which is sent only
+//! to authd, and the release, which the browser delivers to this machine or the person pastes here.
 
 use std::time::Duration;
 
@@ -23,15 +23,15 @@ use crate::{browser, prompt};
 
 /// authd ends a login after this many wrong releases.
 const MAX_RELEASES: usize = 5;
-/// How often a release is presented that came to the listener: once more than should be needed, since a replica may not
-/// have heard of it yet; not for ever, since somebody who knows the state may have made it up.
+/// How often a release from the listener is presented: once more than should be needed, since a replica may not know it
+/// yet; not more often, since an attacker who knows the state may have invented it.
 const PRESENTED: u8 = 2;
-/// A sign-in that came back from the provider at the last moment is still completed: authd says when it has ended.
+/// A sign-in that returns from the provider at the last moment is still completed: authd reports the end.
 const GRACE: Duration = Duration::from_secs(150);
-/// Clocks that run fast, as in some virtual machines, would poll too often: a fifth more than asked.
+/// Polls a fifth more slowly than asked, because fast clocks, as in some virtual machines, would poll too often.
 const SLOWER: f64 = 1.2;
 
-/// The note for those who wait; gone with this process's sign-in unless it says why that failed.
+/// The note for waiting processes; removed at the end of the sign-in unless it says why that failed.
 struct Note<'a> {
     cache: &'a Cache,
     keep: bool,
@@ -45,7 +45,7 @@ impl Drop for Note<'_> {
     }
 }
 
-/// Signs in, or says why not.
+/// Signs in; the error says why it failed.
 pub async fn run(context: &mut Context<'_>, no_browser: bool, provider: Option<String>) -> Result<Authorized, Error> {
     let api = Api::new(&context.server);
     let poll_secret = Secret::new(URL_SAFE_NO_PAD.encode(context.io.random::<32>()));
@@ -80,7 +80,7 @@ pub async fn run(context: &mut Context<'_>, no_browser: bool, provider: Option<S
     signed_in
 }
 
-/// The browser is on this machine: it comes back to our own listener.
+/// Signs in with a browser on this machine, which is redirected to our listener.
 async fn here(
     context: &mut Context<'_>,
     api: &Api,
@@ -91,7 +91,7 @@ async fn here(
     let commands = browser::commands(context.io, &started.auth_url);
     context.io.say(format!("Sign in here:\n\n  {}\n", started.auth_url));
     context.io.say("(A browser on another device? Press Ctrl-C and run: auth-login --no-browser)");
-    // It shows itself on a terminal alone.
+    // The spinner is shown only on a terminal.
     let spinner = ProgressBar::new_spinner().with_message("waiting for the sign-in in the browser");
     spinner.enable_steady_tick(Duration::from_millis(120));
     let (sender, mut releases) = channel(MAX_RELEASES);
@@ -102,7 +102,7 @@ async fn here(
     let opening = async {
         let launching = tokio::task::spawn_blocking(|| commands.into_iter().any(browser::launch));
         if !launching.await.unwrap_or_default() {
-            spinner.suspend(|| context.io.say("No browser could be opened here; open the link yourself."));
+            spinner.suspend(|| context.io.say("No browser could be opened here; open the link manually."));
         }
         while let Some(trouble) = troubles.recv().await {
             spinner.suspend(|| context.io.say(format!("{trouble}; still trying")));
@@ -114,12 +114,12 @@ async fn here(
         () = opening => Err(Error::refused("the browser ended")),
     };
     spinner.finish_and_clear();
-    // The page may still be on its way to the browser; its own deadline is sooner.
+    // The page may still be in transit to the browser; its own deadline is sooner.
     let _ = page.lock().await;
     answer
 }
 
-/// The browser is elsewhere: the person brings the release.
+/// Signs in with a browser on another device: the person pastes the release.
 async fn elsewhere(
     context: &mut Context<'_>,
     api: &Api,
@@ -131,7 +131,7 @@ async fn elsewhere(
     context.io.ask("Code: ");
     let mut lines = prompt::lines();
     let (mut poll, mut troubles) = Poll::new(api, started, poll_secret);
-    // The code comes by the terminal alone.
+    // The code comes only from the terminal.
     let (_sender, mut releases) = channel(1);
     let mut tries = 0;
     loop {
@@ -148,7 +148,7 @@ async fn elsewhere(
                 "standard input ended before the code came; run auth-login --no-browser in a terminal",
             ));
         };
-        // Pages and terminals break long values.
+        // Pages and terminals wrap long values.
         let line: String = line.split_whitespace().collect();
         if line.is_empty() || line.len() > 256 || !line.bytes().all(|byte| byte.is_ascii_graphic()) {
             context.io.ask("That is not the code the page shows. Code: ");
@@ -159,7 +159,7 @@ async fn elsewhere(
             return Ok(answer);
         }
         if poll.in_trouble {
-            // It is presented again as soon as authd can say.
+            // It is presented again when authd is reachable.
             continue;
         }
         if tries == MAX_RELEASES {
@@ -169,7 +169,7 @@ async fn elsewhere(
     }
 }
 
-/// Asks authd how far the login is, until it ends one way or the other.
+/// Polls the status of the login until the login ends.
 struct Poll<'a> {
     api: &'a Api,
     request: LoginStatus,
@@ -177,9 +177,9 @@ struct Poll<'a> {
     deadline: Instant,
     lives: Duration,
     next: Instant,
-    /// How often the present release may still be presented.
+    /// How often the current release may still be presented.
     presentations: u8,
-    /// The first trouble of several goes here, for the person.
+    /// Receives the first of several consecutive errors, for the person.
     trouble: Sender<String>,
     in_trouble: bool,
 }
@@ -188,7 +188,7 @@ impl<'a> Poll<'a> {
     fn new(api: &'a Api, started: &StartedLogin, poll_secret: Secret) -> (Self, Receiver<String>) {
         let pause = Duration::from_secs(started.interval.clamp(1, 30)).mul_f64(SLOWER);
         let lives = Duration::from_secs(started.expires_in.clamp(1, 3600));
-        // Of the monotonic clock: neither sleep nor a corrected clock ends it early.
+        // The monotonic clock: neither suspend nor a corrected clock ends it early.
         let now = Instant::now();
         let request = LoginStatus { state: started.state.clone(), poll_secret: Some(poll_secret), release: None };
         let (trouble, troubles) = channel(1);
@@ -223,7 +223,7 @@ impl<'a> Poll<'a> {
         }
     }
 
-    /// Asks now, with a release that is presented this once.
+    /// Polls now and presents a release once.
     async fn present(&mut self, release: Secret) -> Result<Option<Authorized>, Error> {
         (self.request.release, self.presentations) = (Some(release), 1);
         self.ask().await
@@ -264,7 +264,7 @@ impl<'a> Poll<'a> {
     }
 }
 
-/// What a terminal shows and a browser opens must be a plain web address.
+/// Checks that the URL for the terminal and the browser is a plain web address.
 fn check_url(url: &str) -> Result<(), Error> {
     let is_web = url.starts_with("https://") || url.starts_with("http://");
     if is_web && url.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -273,7 +273,7 @@ fn check_url(url: &str) -> Result<(), Error> {
     Err(Error::refused("the server sent something that is not a web address to sign in at; is it authd?"))
 }
 
-/// The name that the person sees when they are asked whether to let this device in.
+/// The device name that the person sees in the browser.
 fn device_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     name.chars().filter(char::is_ascii_graphic).take(128).collect()

@@ -1,4 +1,4 @@
-//! `auth-login status`: who is signed in, how long the keys work, and what is in the way. Asks nobody but this machine.
+//! `auth-login status`: who is signed in, how long the keys work, and conflicts. It makes no network call.
 
 use serde_json::json;
 
@@ -44,7 +44,7 @@ fn text(context: &mut Context<'_>, session: &Session, keys: Option<&Credentials>
         _ if asks_us => "the config file asks auth-login credential-process".to_owned(),
         Ok(Owner::Ours) => format!("[{profile}] in {path}"),
         Ok(Owner::Nobody) => format!("no keys in [{profile}] of {path}; auth-login renew writes them"),
-        Ok(Owner::Other(key)) => format!("[{profile}] in {path} has {key} of somebody else"),
+        Ok(Owner::Other(key)) => format!("[{profile}] in {path} has {key} of another program"),
         Err(_) => format!("{path} cannot be read"),
     };
     let keys_line = match keys {
@@ -55,7 +55,7 @@ fn text(context: &mut Context<'_>, session: &Session, keys: Option<&Credentials>
         None => "none yet; the next use fetches them".to_owned(),
     };
     let session_line = match session.session_expires_at {
-        ..=0 => "as long as it is used".to_owned(),
+        ..=0 => "valid while it is used".to_owned(),
         at if at > now => format!("ends in {} at the latest ({})", duration(at - now), rfc3339(at)),
         _ => format!("has ended; run: {}", context.login_command()),
     };
@@ -74,7 +74,7 @@ fn text(context: &mut Context<'_>, session: &Session, keys: Option<&Credentials>
     for (name, text) in lines.iter().filter(|(_, text)| !text.is_empty()) {
         context.io.print(format!("{name:8} {text}"))?;
     }
-    // A file that cannot be read is no failure of this command: it is what the person wants to know.
+    // A file that cannot be read is a result of this command, not a failure.
     match context.warn_of_obstacles() {
         Ok(()) => {}
         Err(error) => context.io.say(format!("warning: {error}")),
