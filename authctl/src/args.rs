@@ -1,5 +1,5 @@
-//! The command line: what every command takes. A command's own arguments stand beside it, in `commands`. Everything
-//! that can be wrong with an argument is reported here and there, before any call.
+//! The command line: the arguments of every command. A command's own arguments are next to it, in `commands`. All
+//! errors in arguments are reported before any call.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ Exit codes: 0 done, 1 refused, 2 wrong command line, 3 not authenticated, 4 no a
 Without --server, authctl talks to the daemon on this machine through its admin socket, where the kernel identifies you.
 `authctl user create --help` shows how to create the first administrator.";
 
-/// How the first administrator is created: shown wherever somebody may look for a default password.
+/// How to create the first administrator; shown where a user may look for a default password.
 pub const FIRST_ADMIN: &str = "\
 Create the first administrator on the machine where authd runs, as root or as authd's own user:
   authctl user create alice
@@ -37,7 +37,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What every command takes.
+/// The arguments of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
@@ -134,7 +134,7 @@ pub struct Consent {
     pub yes: bool,
 }
 
-/// Something that is done only after a yes.
+/// A command that requires confirmation.
 #[derive(Debug, Args)]
 pub struct Confirmed<T: Args> {
     #[command(flatten)]
@@ -143,7 +143,7 @@ pub struct Confirmed<T: Args> {
     pub consent: Consent,
 }
 
-/// Something of whose parts a list is shown.
+/// An object whose parts are listed.
 #[derive(Debug, Args)]
 pub struct PartsOf<T: Args> {
     #[command(flatten)]
@@ -160,7 +160,7 @@ pub fn name(text: &str) -> Result<String, String> {
     shared::names::check(text).map(|_| text.to_owned())
 }
 
-/// A value of one of the API's enums, by the API's own words.
+/// Parses a value of an API enum by its name in the API.
 pub fn word<T>(words: impl Into<PossibleValuesParser>) -> impl TypedValueParser<Value = T>
 where
     T: DeserializeOwned + Clone + Send + Sync + 'static,

@@ -1,5 +1,5 @@
 //! Finds the daemon by `--server`, `--socket`, `AUTHCTL_SERVER` or `AUTHD_ADMIN_SOCKET`, else by the paths where authd
-//! creates its admin socket, skipping dead ones; and chooses the credentials to send.
+//! creates its admin socket, skipping dead ones. Chooses the credentials to send.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -16,7 +16,7 @@ use crate::args::Global;
 use crate::error::Error;
 use crate::session_store;
 
-/// A daemon that accepts is on the same machine; its kernel answers at once unless the queue of callers is full.
+/// The daemon is on the same machine; the kernel answers at once unless the queue of connections is full.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The credentials of a caller.
@@ -32,11 +32,11 @@ pub(crate) enum Credentials {
     Session,
 }
 
-/// A client of the daemon that the arguments, the environment or the machine name, and what it shows.
+/// A client of the daemon from the arguments, the environment or the default paths, and its credentials.
 pub(crate) async fn connect(global: &Global, io: &mut Io<'_>) -> Result<(Client, Credentials), Error> {
     let endpoint = choose(global, io).await?;
     if let Endpoint::Socket(_) = endpoint {
-        // The socket's caller is who the kernel says; a token for some server has no business there.
+        // On a socket the kernel identifies the caller; a token for a server is not sent there.
         let client = Client::new(endpoint).with_timeout(Duration::from_secs(global.timeout));
         return Ok((client, Credentials::Peer));
     }
@@ -51,12 +51,12 @@ pub(crate) async fn connect(global: &Global, io: &mut Io<'_>) -> Result<(Client,
     Ok((over_http(endpoint, global).with_bearer(token), credentials))
 }
 
-/// A client of the server that a session is to begin or to end at; it shows nothing.
+/// A client of the server at which a session begins or ends; it sends no credentials.
 pub(crate) fn without_session(global: &Global, io: &Io<'_>) -> Result<Client, Error> {
     let endpoint = named_server(global, io)?.ok_or_else(|| {
         Error::Usage(
             "a session is for HTTP: name the server with --server URL, or in AUTHCTL_SERVER. On the admin socket the \
-             kernel says who you are"
+            kernel identifies you"
                 .to_owned(),
         )
     })?;
@@ -65,7 +65,7 @@ pub(crate) fn without_session(global: &Global, io: &Io<'_>) -> Result<Client, Er
 }
 
 fn over_http(endpoint: Endpoint, global: &Global) -> Client {
-    // The only place with TLS; an error says that a provider is there already.
+    // The only place with TLS; an error means that a provider is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Client::new(endpoint).with_timeout(Duration::from_secs(global.timeout))
 }
@@ -75,11 +75,11 @@ fn check_private(endpoint: &Endpoint, global: &Global, what: &str) -> Result<(),
         return Ok(());
     }
     Err(Error::Usage(format!(
-        "{endpoint} is http on another machine: {what} would be readable on the way. Use https, or --insecure"
+        "{endpoint} is http on another machine: {what} would be sent unencrypted. Use https, or --insecure"
     )))
 }
 
-/// The server that the arguments name, else the environment; a socket among the arguments goes before the environment.
+/// The server that the arguments name, else the environment; a socket in the arguments comes before the environment.
 fn named_server(global: &Global, io: &Io<'_>) -> Result<Option<Endpoint>, Error> {
     if global.server.is_some() || global.socket.is_some() {
         return Ok(global.server.clone());
@@ -103,7 +103,7 @@ async fn find_socket(candidates: Vec<PathBuf>, io: &mut Io<'_>) -> Result<Endpoi
     for path in candidates {
         let Err(error) = probe(&path).await else {
             for (closed, _) in tried.iter().filter(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied) {
-                writeln!(io.err, "note: {} is closed to you; using {}", closed.display(), path.display())?;
+                writeln!(io.err, "note: you may not open {}; using {}", closed.display(), path.display())?;
             }
             return Ok(Endpoint::Socket(path));
         };
@@ -121,7 +121,7 @@ async fn probe(path: &Path) -> io::Result<()> {
     })
 }
 
-/// The token of the environment, or of the file that it names, as secrets are handed to services.
+/// The token of the environment, or of the file that it names.
 fn token(io: &Io<'_>) -> Result<Option<Secret>, Error> {
     let Some((name, value)) = token_variable(io) else { return Ok(None) };
     if !name.ends_with("_FILE") {
@@ -132,13 +132,13 @@ fn token(io: &Io<'_>) -> Result<Option<Secret>, Error> {
     Ok(Some(text.trim_end().into()))
 }
 
-/// The variable that a token is taken from, and its value: the operator's own token before the daemon's.
+/// The variable with the token, and its value: the operator's own token before the daemon's.
 pub(crate) fn token_variable(io: &Io<'_>) -> Option<(&'static str, String)> {
     let names = ["AUTHCTL_TOKEN", "AUTHCTL_TOKEN_FILE", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE"];
     names.into_iter().find_map(|name| Some((name, variable(io, name)?)))
 }
 
-/// The token of the session that `authctl login` began there.
+/// The token of the session that `authctl login` started there.
 fn session_token(endpoint: &Endpoint, io: &Io<'_>) -> Result<Option<Secret>, Error> {
     let Some(folder) = session_store::Folder::find(io) else { return Ok(None) };
     folder.session(&session_store::name(endpoint))?.map_or(Ok(None), |session| session.token())

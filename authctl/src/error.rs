@@ -1,4 +1,4 @@
-//! Why a command did not do what it was told to.
+//! Why a command failed.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,32 +8,32 @@ use shared::client::{self, Endpoint};
 
 use crate::connect::Credentials;
 
-/// Each says what happened; [`crate::output::show_error`] adds what to do next.
+/// Each variant says what happened; [`crate::output::show_error`] adds what to do next.
 #[derive(Debug)]
 pub(crate) enum Error {
-    /// The command line asks for what cannot be.
+    /// The command line is invalid.
     Usage(String),
-    /// It cannot be done, and why; nobody was asked, or their answers rule it out.
+    /// The command cannot be done, for this reason; no call failed.
     Refused(String),
-    /// There is no session that could be used.
+    /// There is no usable session.
     NotAuthenticated(String),
-    /// No admin socket answers: those that were tried, and why each is none.
+    /// No admin socket answers: the paths that were tried, with the error of each.
     NoSocket(Vec<(PathBuf, io::Error)>),
-    /// The person said no.
+    /// The person declined.
     Declined,
     /// A call that may have happened without its answer; the key asks for the same answer again.
     Unanswered { key: String, call: Box<FailedCall> },
-    /// A secret was made but could not be printed; how to have it again, or to be rid of it.
+    /// A secret was created but could not be printed; how to get it again, or to revoke it.
     Unshown { advice: String, source: io::Error },
-    /// Some of the changes of a file were made, then one was not.
+    /// Some of the changes of a file were made, then one failed.
     Stopped { done: usize, of: usize, step: String, call: Box<FailedCall> },
-    /// Everything else that a call can run into.
+    /// Any other failure of a call.
     Call(Box<FailedCall>),
     /// Reading stdin or writing stdout.
     Output(io::Error),
 }
 
-/// A call without the answer that was hoped for, and what the advice depends on.
+/// A failed call, and the data that the advice depends on.
 #[derive(Debug)]
 pub(crate) struct FailedCall {
     pub source: client::Error,
@@ -61,7 +61,7 @@ impl Error {
         }
     }
 
-    /// The answer that could not be printed held a secret.
+    /// Adds advice if the answer that could not be printed has a secret.
     pub(crate) fn with_advice(self, advice: String) -> Self {
         match self {
             Self::Output(source) => Self::Unshown { advice, source },

@@ -1,7 +1,7 @@
 //! The operator's tool. It speaks the API like any other client and never opens the database.
 //!
-//! Invariants: a secret is never taken from the command line and never printed but as the answer that brought it;
-//! nothing is destroyed without a yes, from the person or as `--yes`; what other people wrote cannot drive the terminal.
+//! Invariants: a secret is never read from the command line, and printed only as the result that has it; nothing is
+//! destroyed without a yes, from the person or as `--yes`; text of other people is escaped for the terminal.
 
 mod apply;
 mod args;
@@ -24,32 +24,32 @@ use crate::args::Cli;
 use crate::connect::Credentials;
 use crate::error::Error;
 
-/// Somebody at the terminal, who can be asked.
+/// A person at the terminal, who can be asked.
 pub trait Person {
-    /// Yes or no.
+    /// Asks a yes-or-no question.
     fn confirm(&self, question: &str) -> io::Result<bool>;
-    /// A line; the default is the answer to nothing.
+    /// Asks for a line; an empty answer means the default.
     fn line(&self, prompt: &str, default: Option<&str>) -> io::Result<String>;
-    /// Something that is not shown while it is typed.
+    /// Asks for a secret, which is not shown while it is typed.
     fn secret(&self, prompt: &str) -> io::Result<Secret>;
 }
 
-/// What this program touches besides the daemon.
+/// The environment of this program besides the daemon.
 pub struct Io<'a> {
     pub out: &'a mut dyn Write,
     pub err: &'a mut dyn Write,
     /// Whether `out` and `err` take colours.
     pub colour: bool,
     pub colour_errors: bool,
-    /// Columns of the terminal that `out` is; `None` when it is not one.
+    /// Columns of the terminal; `None` if `out` is not one.
     pub width: Option<u16>,
     pub env: &'a dyn Fn(&str) -> Option<String>,
     pub now: &'a dyn Fn() -> Time,
-    /// A fresh `Idempotency-Key`; nobody can guess the next.
+    /// Creates an unpredictable `Idempotency-Key`.
     pub new_key: &'a dyn Fn() -> String,
-    /// `None` where nobody is at a terminal.
+    /// `None` without a terminal.
     pub person: Option<&'a dyn Person>,
-    /// Reads stdin to its end, but not more than this many bytes.
+    /// Reads stdin to its end, but at most this many bytes.
     pub read_stdin: &'a dyn Fn(u64) -> io::Result<Vec<u8>>,
 }
 
@@ -59,9 +59,9 @@ impl fmt::Debug for Io<'_> {
     }
 }
 
-/// Does what the arguments say (the first is the program's name) and answers the exit code.
+/// Runs the command of the arguments (the first is the program's name) and returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, io: &mut Io<'_>) -> Exit {
-    // Without a terminal the help is as wide as a page.
+    // Without a terminal the help has 100 columns.
     let command = Cli::command().term_width(usize::from(io.width.unwrap_or(100)));
     let parsed = command.try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
@@ -70,7 +70,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, io: &mut Io<'_>) -> Exit {
     };
     match execute(cli, io) {
         Ok(exit) => exit,
-        // The reader has seen enough, as in `authctl list | head`.
+        // The reader closed the pipe, as in `authctl list | head`.
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
         Err(error) => {
             output::show_error(&error, io);
@@ -83,7 +83,7 @@ fn show_usage(error: &clap::Error, io: &mut Io<'_>) -> Exit {
     let is_error = error.use_stderr();
     let (stream, colour) = if is_error { (&mut io.err, io.colour_errors) } else { (&mut io.out, io.colour) };
     let text = error.render();
-    // Nobody is left to tell when this cannot be written.
+    // An error here cannot be reported.
     let _ = if colour { write!(stream, "{}", text.ansi()) } else { write!(stream, "{text}") };
     if is_error { Exit::Usage } else { Exit::Ok }
 }
@@ -98,7 +98,7 @@ fn execute(cli: Cli, io: &mut Io<'_>) -> Result<Exit, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let Cli { global, command } = cli;
-        // These two make and end what the others connect with.
+        // These two create and end the session that the others use.
         let (client, credentials) = match &command {
             args::Command::Login(_) | args::Command::Logout => {
                 (connect::without_session(&global, io)?, Credentials::None)

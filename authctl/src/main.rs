@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         read_stdin: &read_stdin,
     };
     let exit = authctl::run(std::env::args_os(), &mut io);
-    // What cannot be flushed has nobody to read it.
+    // A failed flush means that there is no reader.
     let _ = io.out.flush();
     exit.into()
 }

@@ -1,4 +1,4 @@
-//! Errors as people see them: what happened, and what to do next.
+//! Error messages: what happened, and what to do next.
 
 use std::fmt::Write as _;
 use std::io;
@@ -14,10 +14,10 @@ use crate::Io;
 use crate::connect::Credentials;
 use crate::error::{Error, FailedCall};
 
-/// Says on stderr what went wrong and what to do next.
+/// Prints on stderr what went wrong and what to do next.
 pub(crate) fn show_error(error: &Error, io: &mut Io<'_>) {
     let label = if io.colour_errors { "error:".red().bold().to_string() } else { "error:".to_owned() };
-    // Nobody is left to tell when this cannot be written.
+    // An error here cannot be reported.
     let _ = writeln!(io.err, "{label} {}", explain(error).trim_end());
 }
 
@@ -32,10 +32,10 @@ fn explain(error: &Error) -> String {
             explain_call(call)
         ),
         Error::Unshown { advice, source } => {
-            format!("the token was made, but it could not be printed: {source}\n{advice}")
+            format!("the token was created, but it could not be printed: {source}\n{advice}")
         }
         Error::Stopped { done, of, step, call } => format!(
-            "{}\n{done} of {of} changes were made and stay; this one was not: {}\nRun the command again to go on from there",
+            "{}\n{done} of {of} changes were made and stay; this one was not: {}\nRun the command again to resume",
             explain_call(call),
             clean(step)
         ),
@@ -43,12 +43,12 @@ fn explain(error: &Error) -> String {
     }
 }
 
-/// The one sentence that says how to start a daemon here.
+/// How to start a daemon on this machine.
 fn start_hint() -> &'static str {
     if has_unit() { "Start it with `systemctl start authd`" } else { "Start it with `authd`" }
 }
 
-/// Whether systemd knows authd here, so that it is systemd that should start it.
+/// Whether systemd has a unit for authd on this machine.
 fn has_unit() -> bool {
     let folders = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
     Path::new("/run/systemd/system").is_dir()
@@ -61,7 +61,7 @@ fn no_socket(tried: &[(PathBuf, io::Error)]) -> String {
         let told = match error.kind() {
             io::ErrorKind::NotFound => "there is no such socket".to_owned(),
             io::ErrorKind::ConnectionRefused => {
-                "a socket that nobody listens on, left by a daemon that is gone".to_owned()
+                "no process listens on this socket; it is left over from a stopped daemon".to_owned()
             }
             io::ErrorKind::PermissionDenied => format!("you ({}) may not open it", user()),
             _ => error.to_string(),
@@ -73,12 +73,12 @@ fn no_socket(tried: &[(PathBuf, io::Error)]) -> String {
                  or use --server URL with AUTHCTL_TOKEN";
     } else {
         let hint = start_hint();
-        let _ = write!(text, "\n{hint}; if it runs elsewhere, say where with --socket PATH or --server URL");
+        let _ = write!(text, "\n{hint}; if it runs elsewhere, use --socket PATH or --server URL");
     }
     text
 }
 
-/// Who this process is, as the daemon's kernel sees it.
+/// The user of this process, as the daemon sees it.
 fn user() -> String {
     format!("uid {}", rustix::process::geteuid().as_raw())
 }
@@ -93,7 +93,7 @@ fn explain_call(call: &FailedCall) -> String {
         ),
         client::Error::Unreachable { .. } => format!("{error}\n{}", start_hint()),
         client::Error::NoAnswer { .. } => {
-            format!("{error}\n`--timeout SECONDS` waits longer; authd's log may say more")
+            format!("{error}\n`--timeout SECONDS` waits longer; authd's log may have details")
         }
         client::Error::NotAuthd { .. } => format!("{error}\nIs this authd's address, and as new as authctl?"),
     }
@@ -103,7 +103,7 @@ fn refused(problem: &Problem, call: &FailedCall) -> String {
     let mut text = clean(&problem.detail).into_owned();
     for field in &problem.fields {
         let told = format!("{}: {}", clean(&field.field), clean(&field.detail));
-        // With one field the detail says it already.
+        // With one field the detail already says it.
         if !text.contains(&told) {
             let _ = write!(text, "\n  {told}");
         }
@@ -113,14 +113,14 @@ fn refused(problem: &Problem, call: &FailedCall) -> String {
     }
     text += &advice(problem, call);
     if let Some(id) = problem.request_id.as_ref().filter(|_| problem.status >= 500) {
-        let _ = write!(text, "\nauthd's log has the rest under request id {}", clean(id));
+        let _ = write!(text, "\nauthd's log has the details under request id {}", clean(id));
     }
     text
 }
 
 fn advice(problem: &Problem, call: &FailedCall) -> String {
     match (problem.status, call.credentials) {
-        // The password was wrong, not what was shown beside it.
+        // The password was wrong, not the credentials of the call.
         (401, _) if problem.error == Code::InvalidCredentials => String::new(),
         (401 | 403, Credentials::Peer) => {
             format!("\nYou are {}; an administrator allows users and groups by [[admin.peer]] in authd.toml", user())
@@ -136,7 +136,7 @@ fn advice(problem: &Problem, call: &FailedCall) -> String {
         (401, Credentials::Session) => {
             format!("\nYour session is over: run authctl login --server {}", call.endpoint)
         }
-        (403, Credentials::Session) => "\n`authctl whoami` says what you may do".to_owned(),
+        (403, Credentials::Session) => "\n`authctl whoami` shows your permissions".to_owned(),
         _ => String::new(),
     }
 }

@@ -1,5 +1,5 @@
 //! Stored sessions of `authctl login`: for each server one small file for its owner alone, in
-//! `$XDG_STATE_HOME/authctl`. The session's token is in that file or in the keyring; each sign-in tells which.
+//! `$XDG_STATE_HOME/authctl`. The session's token is in that file or in the keyring; each sign-in prints which.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::Io;
 use crate::error::Error;
 
 pub(crate) const KEYRING: Keyring = Keyring::of("authctl");
-/// No file of ours comes near this.
+/// The largest file that is read, in bytes; our files are far smaller.
 const MAX_BYTES: u64 = 64 << 10;
 
 /// A session at one server.
@@ -30,7 +30,7 @@ pub(crate) struct StoredSession {
 }
 
 impl StoredSession {
-    /// The session's token, wherever it is; `None` when nobody has it any more.
+    /// The session's token, from the file or the keyring; `None` if it is in neither.
     pub(crate) fn token(&self) -> Result<Option<Secret>, Error> {
         if self.token.is_some() || self.store == TokenStore::File {
             return Ok(self.token.clone());
@@ -69,16 +69,16 @@ impl Folder {
         let advice = format!("remove the file and sign in again: authctl login --server {server}");
         let read = disk::read(&path, MAX_BYTES).map_err(|error| failed("read", &path, error))?;
         let Some(bytes) = read else { return Ok(None) };
-        // What is wrong with it is not told: the text around may be the token.
+        // The parser's error is not shown: it may quote the token.
         let stored: StoredSession = serde_json::from_slice(&bytes)
-            .map_err(|_| Error::NotAuthenticated(format!("{} is not as authctl wrote it; {advice}", path.display())))?;
+            .map_err(|_| Error::NotAuthenticated(format!("{} is not a session file; {advice}", path.display())))?;
         Ok(Some(stored).filter(|stored| stored.server == server))
     }
 
-    /// Stores a session; on disk, or in the keyring, when this returns.
+    /// Stores a session durably, on disk or in the keyring.
     pub(crate) fn save(&self, mut session: StoredSession) -> Result<(), Error> {
         let path = self.file(&session.server);
-        disk::make_dir(&self.0).map_err(|error| failed("make the folder", &self.0, error))?;
+        disk::make_dir(&self.0).map_err(|error| failed("create the folder", &self.0, error))?;
         if session.store == TokenStore::Keyring
             && let Some(token) = session.token.take()
         {
@@ -92,7 +92,7 @@ impl Folder {
         disk::replace_private(&path, &bytes).map_err(|error| failed("write", &path, error))
     }
 
-    /// Forgets a session: its file first, so that nothing goes on using it.
+    /// Removes a session: its file first, so that nothing uses it any more.
     pub(crate) fn remove(&self, session: &StoredSession) -> Result<(), Error> {
         let path = self.file(&session.server);
         disk::remove(&path).map_err(|error| failed("remove", &path, error))?;
@@ -108,7 +108,7 @@ fn failed(what: &str, path: &Path, error: std::io::Error) -> Error {
     Error::Refused(format!("cannot {what} {}: {error}", path.display()))
 }
 
-/// How a server is named on this machine: spellings of its host in other letters are the same.
+/// The name of a server on this machine: upper and lower case in its host are the same.
 pub(crate) fn name(server: &Endpoint) -> String {
     let text = server.to_string();
     let path = text.match_indices('/').nth(2).map_or(text.len(), |(at, _)| at);

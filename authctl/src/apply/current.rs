@@ -1,4 +1,4 @@
-//! What there is at the daemon, as far as it matters to a file.
+//! The current state of the daemon that is relevant to a file.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use shared::api::rbac::Grant;
 use shared::api::users::Status;
 use shared::names::fold;
 
-/// What there is, by folded names. Of roles and services that the file does not name, only that they are there.
+/// The current state, by folded names. For roles and services that the file does not name, only their names.
 #[derive(Debug, Default)]
 pub(crate) struct Current {
-    /// Names as they are spelled.
+    /// Names by folded name.
     pub permissions: BTreeMap<String, String>,
     pub roles: BTreeMap<String, Held>,
     pub services: BTreeMap<String, Held>,
-    /// (user, service) -> roles and permissions. Of people whom the file does not name only when pruning.
+    /// (user, service) -> roles and permissions. Includes people whom the file does not name only when pruning.
     pub grants: BTreeMap<(String, String), Granted>,
 }
 
@@ -23,11 +23,11 @@ pub(crate) struct Held {
     pub name: String,
     pub description: String,
     pub status: Status,
-    /// Folded -> as it is spelled.
+    /// Folded name -> original spelling.
     pub holds: BTreeMap<String, String>,
 }
 
-/// What a person was given in a service; names by their folded form.
+/// What a person was granted in a service, by folded names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Granted {
     pub user: String,
@@ -37,7 +37,7 @@ pub(crate) struct Granted {
 }
 
 impl Current {
-    /// Notes grants, once each however often they come.
+    /// Adds grants; duplicates are merged.
     pub(crate) fn add_grants(&mut self, grants: Vec<Grant>) {
         for grant in grants {
             let pair = (fold(&grant.username), fold(&grant.service));

@@ -1,4 +1,4 @@
-//! The file: services, roles, permissions and grants as somebody wants them, and what is wrong with it, line by line.
+//! The file: the wanted services, roles, permissions and grants, and its faults, line by line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -12,11 +12,11 @@ use super::locate::{FailAt, Way};
 use super::{AUTHD, AUTHD_ADMIN, Kind};
 use crate::commands::apply::FileFormat;
 
-/// The largest file that is read: some ten thousand grants.
+/// The largest file that is read, in bytes: about ten thousand grants.
 pub(crate) const MAX_BYTES: u64 = 1 << 20;
-/// Characters of a description, at most, as the daemon takes them.
+/// Maximum number of characters in a description, as in the daemon.
 const MAX_DESCRIPTION: usize = 1_000;
-/// At most this many faults are told.
+/// Maximum number of faults that are reported.
 const MAX_FAULTS: usize = 20;
 
 const PERMISSIONS: Way = Way::Key(&["permissions"]);
@@ -28,7 +28,7 @@ const USER: Way = Way::Key(&["user"]);
 const SERVICE: Way = Way::Key(&["service"]);
 const HELD: Way = Way::Key(&["roles"]);
 
-/// What is wanted. What a table does not say is what a new one has: active, without a description, with nothing.
+/// The wanted state. Absent keys have the values of a new object: active, no description, empty lists.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Wanted {
@@ -55,7 +55,7 @@ pub(crate) struct Role {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Service {
     pub name: String,
-    /// Of the built-in service only the roles are the file's business.
+    /// For the built-in service, the file can set only the roles.
     pub description: Option<String>,
     pub status: Option<Status>,
     #[serde(default)]
@@ -73,20 +73,20 @@ pub(crate) struct Grant {
     pub permissions: Vec<String>,
 }
 
-/// A name in the file, of something that it declares or refers to.
+/// A name in the file, of an object that it declares or refers to.
 #[derive(Debug)]
 pub(crate) struct Named<'f> {
     pub kind: Kind,
     pub name: &'f str,
-    /// Of what a person is given: where.
+    /// The service of a grant.
     pub of_service: Option<&'f str>,
     pub way: Vec<Way>,
 }
 
-/// A file that has been read.
+/// A parsed file.
 #[derive(Debug)]
 pub(crate) struct File {
-    /// As the person knows it.
+    /// The file's name in messages.
     shown: String,
     format: FileFormat,
     text: String,
@@ -94,7 +94,7 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// Reads it; the error tells every fault with its line.
+    /// Parses the file; the error lists every fault with its line.
     pub(crate) fn parse(shown: String, format: FileFormat, text: String) -> Result<Self, String> {
         let read = match format {
             FileFormat::Yaml if text.trim().is_empty() => Ok(Wanted::default()),
@@ -124,7 +124,7 @@ impl File {
     }
 }
 
-/// What a text says, or what is wrong with it and in which line.
+/// Parses a text; the error has a line and a detail.
 fn read<'t, S: DeserializeSeed<'t>>(format: FileFormat, text: &'t str, seed: S) -> Result<S::Value, (usize, String)> {
     match format {
         FileFormat::Toml => toml::Deserializer::parse(text).and_then(|top| seed.deserialize(top)).map_err(|error| {
@@ -133,7 +133,7 @@ fn read<'t, S: DeserializeSeed<'t>>(format: FileFormat, text: &'t str, seed: S) 
         }),
         FileFormat::Yaml => seed.deserialize(serde_norway::Deserializer::from_str(text)).map_err(|error| {
             let told = error.to_string();
-            // The line is told once, before.
+            // The line is reported once, in front.
             let told = told.rsplit_once(" at line ").map_or(told.as_str(), |(told, _)| told);
             (error.location().map_or(1, |location| location.line()), told.to_owned())
         }),
@@ -141,7 +141,7 @@ fn read<'t, S: DeserializeSeed<'t>>(format: FileFormat, text: &'t str, seed: S) 
 }
 
 impl Wanted {
-    /// Everything that is wrong with it by itself.
+    /// The faults that do not depend on the daemon's state.
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         check_names(&mut faults, self.declarations());
@@ -196,7 +196,7 @@ impl Wanted {
         items(Kind::Permission, [PERMISSIONS], &self.permissions).chain(roles).chain(services)
     }
 
-    /// Every name that must be in the file or at the daemon.
+    /// Every name that must exist in the file or at the daemon.
     pub(crate) fn references(&self) -> Vec<Named<'_>> {
         let mut all = Vec::new();
         for (index, role) in self.roles.iter().enumerate() {
@@ -216,7 +216,7 @@ impl Wanted {
         all
     }
 
-    /// Every person with grants, by the folded name: as the file spells it, and where first.
+    /// Every person with grants, by folded name: the file's spelling and the first position.
     pub(crate) fn users(&self) -> BTreeMap<String, (&str, Vec<Way>)> {
         let mut users = BTreeMap::new();
         for (index, grant) in self.grants.iter().enumerate() {
@@ -239,7 +239,7 @@ impl<'f> Named<'f> {
         Self { kind, name, of_service: None, way: way.into() }
     }
 
-    /// What it is the name of, however it is written.
+    /// The kind and the folded name.
     pub(crate) fn key(&self) -> (Kind, String) {
         (self.kind, names::fold(self.name))
     }
@@ -251,10 +251,10 @@ fn items<const N: usize>(kind: Kind, list: [Way; N], names: &[String]) -> impl I
     names.iter().enumerate().map(move |(index, name)| Named::new(kind, name, way(index)))
 }
 
-/// What is wrong, and where.
+/// A fault: its position and the detail.
 pub(crate) type Fault = (Vec<Way>, String);
 
-/// Each as a name must be, and none of a kind twice, however it is written.
+/// Checks that each name is valid and that none of a kind occurs twice, compared by folded name.
 fn check_names<'f>(faults: &mut Vec<Fault>, names: impl Iterator<Item = Named<'f>>) {
     let mut seen: BTreeMap<(Kind, String), &str> = BTreeMap::new();
     for Named { kind, name, way, .. } in names {

@@ -1,11 +1,11 @@
-//! In which line of a file a value is. The formats tell the place of an *error*: so the file is read once more, by a
-//! reader that fails at that value. A parser with positions was refused: there would be one more for each format.
+//! Finds the line of a value in a file. The parsers report the position of an *error*, so the file is read again by a
+//! reader that fails at that value. A parser with positions was rejected: it would be needed for each format.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A step of the way from the top of a file to a value.
+/// A step of the path from the top of a file to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// The key of a table, by all its names.
@@ -14,7 +14,7 @@ pub(crate) enum Way {
     Item(usize),
 }
 
-/// Reads lists and tables, and fails at the end of the way.
+/// Reads lists and tables, and fails at the end of the path.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FailAt<'w>(pub &'w [Way]);
 
@@ -26,7 +26,7 @@ impl<'de> DeserializeSeed<'de> for FailAt<'_> {
     }
 }
 
-/// What a visitor has no function for is a value that it does not expect: at any but a list or a table it fails by itself.
+/// A visitor without a function for a type rejects it, so it fails at every value that is not a list or a table.
 impl<'de> Visitor<'de> for FailAt<'_> {
     type Value = ();
 

@@ -1,8 +1,8 @@
-//! What a file says about access, what there is, and the difference: no I/O here, see `commands/apply.rs`.
+//! The access in a file, the current state, and the difference. No I/O here; see `commands/apply.rs`.
 //!
-//! Invariants: nothing is asked of the daemon while the file has a fault; a plan refers to nothing that neither is nor
-//! is made before; what a plan takes away comes after what it gives, and what it lets work again comes after both;
-//! what authd brings itself is never taken away.
+//! Invariants: the daemon is not called while the file has a fault; a step of a plan refers only to objects that exist
+//! or are created before; removals come after additions, and activations after both; authd's built-in objects are never
+//! removed.
 
 mod current;
 mod file;
@@ -24,10 +24,10 @@ pub(crate) use step::Step;
 
 /// The built-in service, whose permissions are authd's own.
 pub(crate) const AUTHD: &str = "authd";
-/// The built-in role, which has all of them.
+/// The built-in role, which has all permissions.
 pub(crate) const AUTHD_ADMIN: &str = "authd-admin";
 
-/// What a file can name.
+/// The kinds of objects in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {

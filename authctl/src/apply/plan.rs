@@ -17,7 +17,7 @@ use super::file::{Fault, Grant, Named, Role, Service, Wanted};
 use super::step::{Detail, Step};
 use super::{AUTHD, AUTHD_ADMIN, Kind};
 
-/// What happens to one thing.
+/// The action on one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Action {
@@ -26,7 +26,7 @@ pub(crate) enum Action {
     Remove,
 }
 
-/// One thing that the plan changes.
+/// One object that the plan changes.
 #[derive(Debug, Serialize)]
 pub(crate) struct Change {
     pub action: Action,
@@ -37,16 +37,16 @@ pub(crate) struct Change {
     pub steps: Vec<Step>,
 }
 
-/// Everything that is to be done.
+/// All changes to make.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Plan {
     pub changes: Vec<Change>,
-    /// Whether it was carried out.
+    /// Whether the plan was applied.
     pub applied: bool,
 }
 
 impl Plan {
-    /// The difference; or each reference of the file to what neither it nor the daemon has.
+    /// The difference, or the references of the file to objects that neither it nor the daemon has.
     pub(crate) fn new(wanted: &Wanted, current: &Current, prune: bool) -> Result<Self, Vec<Fault>> {
         let faults = missing(wanted, current);
         if !faults.is_empty() {
@@ -78,7 +78,7 @@ impl Plan {
         self.changes.is_empty()
     }
 
-    /// Every step, in an order in which none needs a later one.
+    /// All steps, ordered so that none depends on a later one.
     pub(crate) fn steps(&self) -> Vec<(&Change, &Step)> {
         let steps = self.changes.iter().flat_map(|change| change.steps.iter().map(move |step| (change, step)));
         let mut steps: Vec<_> = steps.collect();
@@ -86,7 +86,7 @@ impl Plan {
         steps
     }
 
-    /// Adds the change of one thing, if it takes any step.
+    /// Adds the change of one object, if it needs any step.
     fn push(
         &mut self,
         action: Action,
@@ -124,7 +124,7 @@ impl Plan {
         let before = current.cloned().unwrap_or_default();
         let name = current.map_or(&wanted.name, |service| &service.name);
         let (mut description, mut status) = (None, None);
-        // Of the built-in service the rest is authd's own.
+        // The other properties of the built-in service cannot be changed.
         if !wanted.is_builtin() {
             description = Some(wanted.description.clone().unwrap_or_default()).filter(|to| *to != before.description);
             status = Some(wanted.status.unwrap_or_default()).filter(|to| *to != before.status);
@@ -170,8 +170,8 @@ impl Plan {
         self.push(action, Kind::Grant, &format!("{} in {}", wanted.user, wanted.service), None, steps);
     }
 
-    /// What the file names nowhere goes, but for what authd brings itself, the grants on authd, and the roles that count
-    /// there: nobody prunes the last administrator away.
+    /// Removes what the file does not name, except built-in objects, the grants on authd, and the roles that count
+    /// there, so that the last administrator is not removed.
     fn prune(&mut self, wanted: &Wanted, current: &Current) {
         let named: BTreeSet<(Kind, String)> =
             wanted.declarations().chain(wanted.references()).map(|named| named.key()).collect();
@@ -184,7 +184,7 @@ impl Plan {
         let of_authd: BTreeSet<&String> =
             counting.into_iter().chain(given.map(|(_, granted)| &granted.roles)).flat_map(BTreeMap::keys).collect();
         for (pair, granted) in &current.grants {
-            // The grants in a service that goes, go with it.
+            // The grants in a removed service are removed with it.
             if pairs.contains(pair) || pair.1 == AUTHD || goes(Kind::Service, &pair.1) {
                 continue;
             }
@@ -211,7 +211,7 @@ fn set_status(from: Status, to: Status) -> Detail {
     Detail::Set { field: "status", from: from.as_str().to_owned(), to: to.as_str().to_owned() }
 }
 
-/// What is to be added, as the file spells it, and what is to be removed, as it is spelled.
+/// The names to add, in the file's spelling, and the names to remove, in the daemon's spelling.
 fn difference(wanted: &[String], held: &BTreeMap<String, String>) -> (Vec<String>, Vec<String>) {
     let folded: BTreeSet<String> = wanted.iter().map(|name| fold(name)).collect();
     let add = wanted.iter().filter(|name| !held.contains_key(&fold(name))).cloned();
@@ -228,8 +228,8 @@ fn is_builtin(kind: Kind, folded: &str) -> bool {
     }
 }
 
-/// Roles that the file gives to somebody in a service that does not have them: such a role does nothing. Not a fault,
-/// since the service may get it by another file; said aloud, since it is mostly forgotten.
+/// Roles that the file grants in a service that does not have them: such a role has no effect. Not a fault, since
+/// another file may add it to the service; reported, since it is mostly forgotten.
 pub(crate) fn idle(wanted: &Wanted, current: &Current) -> Vec<Fault> {
     let declared: BTreeMap<String, BTreeSet<String>> = wanted
         .services
@@ -249,7 +249,7 @@ pub(crate) fn idle(wanted: &Wanted, current: &Current) -> Vec<Fault> {
     told.collect()
 }
 
-/// References to what neither the file nor the daemon has.
+/// References to objects that neither the file nor the daemon has.
 fn missing(wanted: &Wanted, current: &Current) -> Vec<Fault> {
     let declared: BTreeSet<(Kind, String)> = wanted.declarations().map(|named| named.key()).collect();
     let is_there = |kind: Kind, folded: &str| match kind {
@@ -263,7 +263,7 @@ fn missing(wanted: &Wanted, current: &Current) -> Vec<Fault> {
         !is_there(key.0, &key.1) && !declared.contains(&key)
     });
     let told = missing.map(|Named { kind, name, way, .. }| {
-        (way, format!("there is no {kind} {name:?}, here or at authd; the file must declare it"))
+        (way, format!("there is no {kind} {name:?} in the file or at authd; the file must declare it"))
     });
     told.collect()
 }

@@ -1,4 +1,4 @@
-//! A plan, for people: a line for each thing, a line for each of its details.
+//! A plan as text: a line for each object, and a line for each of its details.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use super::plan::{Action, Plan};
 use super::step::Detail;
 
 impl Plan {
-    /// As text, in colour or not.
+    /// The plan as text, with or without colour.
     pub(crate) fn render(&self, colour: bool) -> String {
         let mut text = String::new();
         for change in &self.changes {
@@ -23,7 +23,7 @@ impl Plan {
         text
     }
 
-    /// `2 to create, 1 to change, 0 to remove`; after it was done in the past tense.
+    /// `2 to create, 1 to change, 0 to remove`; after it was applied, in the past tense.
     pub(crate) fn summary(&self, is_done: bool) -> String {
         let [create, change, remove] = [Action::Create, Action::Change, Action::Remove]
             .map(|action| self.changes.iter().filter(|change| change.action == action).count());

@@ -1,4 +1,4 @@
-//! One change as a call of the daemon, which comes before which, and what a person reads of it.
+//! One change as a call of the daemon, its place in the order, and its text for people.
 
 use serde::Serialize;
 use shared::api::rbac;
@@ -6,7 +6,7 @@ use shared::api::users::Status;
 
 use super::Kind;
 
-/// What changes of a thing.
+/// The part of an object that changes.
 #[derive(Debug, Serialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub(crate) enum Detail {
@@ -37,8 +37,8 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// Its place in the order of all. What is switched off goes before everything that could give it to somebody, what
-    /// is switched on after everything that is taken from it.
+    /// Its place in the order of all steps. Deactivations come before all grants, activations after
+    /// all removals.
     pub(super) fn phase(&self) -> u8 {
         let is_on = |status: &Option<Status>| *status == Some(Status::Active);
         match self {
@@ -60,7 +60,7 @@ impl Step {
         }
     }
 
-    /// What its thing gets or loses by it.
+    /// What the object gains or loses.
     pub(super) fn detail(&self) -> Option<Detail> {
         let add = |kind, name: &String| Some(Detail::Add { kind, name: name.clone() });
         let remove = |kind, name: &String| Some(Detail::Remove { kind, name: name.clone() });
@@ -77,7 +77,7 @@ impl Step {
         }
     }
 
-    /// What it does to its thing, for the error that says where it stopped.
+    /// What the step does, for the error that says where the plan stopped.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::CreatePermission(_) | Self::CreateRole(_) | Self::CreateService(_) => "create".to_owned(),

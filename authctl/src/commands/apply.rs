@@ -20,10 +20,10 @@ use crate::apply::{AUTHD, Current, Fault, File, Held, MAX_BYTES, Plan, Step, idl
 use crate::args::Consent;
 use crate::error::Error;
 
-/// A file of many thousand entries takes some tenths of a second.
+/// A file with many thousand entries takes a few tenths of a second.
 const PARSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the help says below the options: the whole format, by an example.
+/// The file format as an example, shown in the help below the options.
 pub const FILE_FORMAT: &str = "\
 The file in TOML (YAML has the same keys; `roles`, `services` and `grants` also name the repeated tables):
   permissions = [\"orders.read\", \"orders.write\"]
@@ -88,11 +88,11 @@ pub(super) async fn run(args: Apply, context: &mut Context<'_, '_>) -> Result<Ex
     };
     let notes = file.tell(&idle(&file.wanted, &current));
     if !notes.is_empty() {
-        // Names cannot drive the terminal; the lines stay lines.
+        // Names are escaped for the terminal; line breaks stay.
         writeln!(context.io.err, "note: {}", notes.lines().map(clean).collect::<Vec<_>>().join("\n"))?;
     }
     if plan.is_empty() {
-        return context.tell(&plan, || "Nothing to do: everything is as the file says".to_owned());
+        return context.tell(&plan, || "Nothing to do: the current state matches the file".to_owned());
     }
     if args.dry_run {
         if !context.print_object(&plan)? {
@@ -101,13 +101,13 @@ pub(super) async fn run(args: Apply, context: &mut Context<'_, '_>) -> Result<Ex
         return Ok(if args.exit_code { Exit::Different } else { Exit::Ok });
     }
     show(&plan, context)?;
-    context.ask(args.consent, async || Ok(format!("Make it so ({})?", plan.summary(false)))).await?;
+    context.ask(args.consent, async || Ok(format!("Apply the changes ({})?", plan.summary(false)))).await?;
     make(&plan, context).await?;
     plan.applied = true;
     context.tell(&plan, || format!("Done: {}", plan.summary(true)))
 }
 
-/// To stdout; where that is for an object, to stderr, and only for a person who will be asked.
+/// Prints the plan to stdout; if stdout is for an object, to stderr, and only for a person who will be asked.
 fn show(plan: &Plan, context: &mut Context<'_, '_>) -> Result<(), Error> {
     let io = &mut *context.io;
     if context.format == Format::Table {
@@ -119,7 +119,7 @@ fn show(plan: &Plan, context: &mut Context<'_, '_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads the file, and everything that can be said about it without asking anybody.
+/// Reads the file and checks it without calling the daemon.
 fn read(args: &Apply, io: &Io<'_>) -> Result<File, Error> {
     let is_stdin = args.file == Path::new("-");
     let shown = if is_stdin { "stdin".to_owned() } else { args.file.display().to_string() };
@@ -146,19 +146,19 @@ fn read(args: &Apply, io: &Io<'_>) -> Result<File, Error> {
     let text = String::from_utf8(bytes).map_err(|_| Error::Usage(format!("{shown} is not UTF-8")))?;
     let told = shown.clone();
     within(PARSE_TIMEOUT, move || File::parse(shown, format, text))
-        .unwrap_or_else(|| Err(format!("{told} cannot be read in {} s", PARSE_TIMEOUT.as_secs())))
+        .unwrap_or_else(|| Err(format!("{told} cannot be parsed in {} s", PARSE_TIMEOUT.as_secs())))
         .map_err(Error::Usage)
 }
 
-/// Runs on a thread that is left behind when it takes too long; the process ends without it. The YAML parser takes
-/// minutes for a megabyte of open brackets before it says that this is too deep.
+/// Runs on a thread that is abandoned when it takes too long; the process exits without it. The YAML parser takes
+/// minutes for a megabyte of open brackets before it rejects them as too deep.
 fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || sender.send(work()));
     receiver.recv_timeout(limit).ok()
 }
 
-/// Asks for everything that the difference depends on. The faults are people who are not there.
+/// Fetches the state that the difference depends on. The faults are unknown people.
 async fn current(file: &File, prune: bool, context: &Context<'_, '_>) -> Result<(Current, Vec<Fault>), Error> {
     let mut current = Current::default();
     let permissions = context.all(ListPermissions::default()).await?;
@@ -177,7 +177,7 @@ async fn current(file: &File, prune: bool, context: &Context<'_, '_>) -> Result<
             role.holds = by_name(permissions.into_iter().map(|permission| permission.name));
         }
     }
-    // Those in which somebody is given something, too: whether it counts there depends on them.
+    // Includes services in which the file grants roles: whether a role counts depends on the service.
     let declared = file.wanted.services.iter().map(|service| &service.name);
     let given = file.wanted.grants.iter().map(|grant| &grant.service);
     let mut services: BTreeSet<String> = declared.chain(given).map(|name| fold(name)).collect();
@@ -201,7 +201,7 @@ fn by_name(names: impl Iterator<Item = String>) -> BTreeMap<String, String> {
     names.map(|name| (fold(&name), name)).collect()
 }
 
-/// The grants of everybody whom the file names. This also tells who is not there, and needs no leave to read users.
+/// The grants of all people whom the file names. This also finds unknown people, without permission to read users.
 async fn grants(file: &File, current: &mut Current, context: &Context<'_, '_>) -> Result<Vec<Fault>, Error> {
     let mut unknown = Vec::new();
     for (name, way) in file.wanted.users().into_values() {
@@ -209,7 +209,7 @@ async fn grants(file: &File, current: &mut Current, context: &Context<'_, '_>) -
         match context.all(request).await {
             Ok(grants) => current.add_grants(grants),
             Err(error) if error.status() == Some(404) => {
-                unknown.push((way, format!("there is no user {name:?}; `authctl user create` makes one")));
+                unknown.push((way, format!("there is no user {name:?}; create it: `authctl user create`")));
             }
             Err(error) => return Err(error),
         }
@@ -217,7 +217,7 @@ async fn grants(file: &File, current: &mut Current, context: &Context<'_, '_>) -
     Ok(unknown)
 }
 
-/// Makes the changes, one after another, until all are made or one fails.
+/// Applies the changes one after another, until all are done or one fails.
 async fn make(plan: &Plan, context: &Context<'_, '_>) -> Result<(), Error> {
     let steps = plan.steps();
     for (done, (change, step)) in steps.iter().enumerate() {

@@ -68,13 +68,13 @@ pub(super) async fn grant(args: Grant, context: &mut Context<'_, '_>) -> Result<
     Ok(exit)
 }
 
-/// Says of roles that were given in a service that does not have them that they do nothing there.
+/// Prints a note if the service does not have a granted role, which then has no effect.
 async fn note_idle(service: &str, roles: &[String], context: &mut Context<'_, '_>) -> Result<(), Error> {
     if roles.is_empty() {
         return Ok(());
     }
     let request = ListServiceRoles { id: service.to_owned(), ..ListServiceRoles::default() };
-    // The grant is made; a hint that cannot be had is none.
+    // The grant is made; if this call fails, there is no note.
     let Ok(counting) = context.all(request).await else { return Ok(()) };
     for role in roles {
         let is_this = |known: &Role| known.id.to_string() == *role || fold(&known.name) == fold(role);
@@ -92,11 +92,11 @@ async fn note_idle(service: &str, roles: &[String], context: &mut Context<'_, '_
 pub(super) async fn ungrant(args: Grant, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let Grant { user, roles, permissions, service } = args;
     let request = |role_id| UngrantRole { person_id: user.clone(), service_id: service.clone(), role_id };
-    let line = |role: &str| format!("{user} does not have the role {role} in {service} any more");
+    let line = |role: &str| format!("{user} no longer has the role {role} in {service}");
     context.call_for_each(roles, request, line).await?;
     let request =
         |permission_id| UngrantPermission { person_id: user.clone(), service_id: service.clone(), permission_id };
-    let line = |name: &str| format!("{user} was granted {name} in {service}, and is not any more");
+    let line = |name: &str| format!("the grant of {name} to {user} in {service} is removed");
     context.call_for_each(permissions, request, line).await?;
     context.done()
 }
@@ -108,7 +108,7 @@ pub(super) async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Ex
         let (role, permission) = (grant.role.unwrap_or_default(), grant.permission.unwrap_or_default());
         [grant.username, grant.service, role, permission, relative(now, grant.created_at)]
     };
-    let empty = "No grants. `authctl grant USER ROLE --service SERVICE` makes one";
+    let empty = "No grants. Create one: `authctl grant USER ROLE --service SERVICE`";
     context.list(request, args.limit, empty, columns, row).await
 }
 
@@ -117,7 +117,7 @@ pub(super) async fn can(args: Can, context: &mut Context<'_, '_>) -> Result<Exit
     let request = ExplainPermission { person_id, service_id, permission_name: args.permission.clone() };
     let (has_permission, is_printed, explained) = match context.call(&request).await {
         Ok(explained) => (explained.has_permission, context.print_object(&explained)?, Some(explained)),
-        // Why is for whoever may read all access; people may still ask whether, about themselves.
+        // The reasons require access.read; without it, a person may still check their own access.
         Err(error) if error.status() == Some(403) => {
             let ExplainPermission { person_id, service_id, permission_name } = request;
             let checked = context.call(&CheckPermission { person_id, service_id, permission_name }).await?;
@@ -134,7 +134,7 @@ pub(super) async fn can(args: Can, context: &mut Context<'_, '_>) -> Result<Exit
     writeln!(context.io.out, "{answer}: {user} {has} {permission} in {service}")?;
     match explained {
         Some(explained) => explain(&explained, context)?,
-        None => writeln!(context.io.err, "The reasons are shown to those who have access.read in authd")?,
+        None => writeln!(context.io.err, "The reasons require the permission access.read in authd")?,
     }
     Ok(exit)
 }

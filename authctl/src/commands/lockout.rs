@@ -1,4 +1,4 @@
-//! Lockouts: names and addresses that may not sign in for a while.
+//! Lockouts: names and addresses that are temporarily refused at sign-in.
 
 use std::net::IpAddr;
 
@@ -58,7 +58,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
                 Some(address) => (format!("address:{address}"), address.to_string()),
                 None => (format!("name:{}", name.as_deref().unwrap_or_default()), name.unwrap_or_default()),
             };
-            context.call_and_tell(&ClearLockout { id }, |_| format!("Forgot the failed logins of {who}")).await
+            context.call_and_tell(&ClearLockout { id }, |_| format!("Cleared the failed logins of {who}")).await
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Signing in to a server, signing out, and who one is.
+//! Sign-in to a server, sign-out, and the caller's identity.
 
 use clap::Args;
 use shared::api::sessions::{self, ChangePassword, LoggedIn, Logout, WhoAmI};
@@ -41,19 +41,19 @@ fn folder(context: &Context<'_, '_>) -> Result<Folder, Error> {
 pub(super) async fn login(args: Login, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let folder = folder(context)?;
     let server = session_store::name(context.client.endpoint());
-    // One that cannot be read is replaced by this sign-in.
+    // An unreadable session is replaced by this sign-in.
     let before = folder.session(&server).ok().flatten();
     let username = match (args.user, context.io.person) {
         (Some(user), _) => user,
         (None, Some(person)) => person.line("User", before.as_ref().map(|session| session.user.as_str()))?,
         (None, None) => {
-            let detail = "there is no terminal to ask for the user name on: say --user NAME and --password-stdin";
+            let detail = "there is no terminal to prompt for the user name: use --user NAME and --password-stdin";
             return Err(Error::Usage(detail.to_owned()));
         }
     };
     let prompt = format!("Password of {} at {server} (not shown)", clean(&username));
     let password = password::existing(args.password, &prompt, context.io)?;
-    // Before somebody signs in for a token that could not be kept.
+    // Checked first, so that a person does not sign in for a token that cannot be stored.
     let wanted = args.token_store.or_else(|| before.as_ref().map(|session| session.store));
     let (store, why) = KEYRING.choose(wanted, (context.io.new_key)().as_bytes()).map_err(Error::Refused)?;
     let answer = context.call(&sessions::Login { username, password, totp: None }).await?;
@@ -61,37 +61,37 @@ pub(super) async fn login(args: Login, context: &mut Context<'_, '_>) -> Result<
     let session = StoredSession { server: server.clone(), user, store, token: Some(answer.token.clone()) };
     let old = before.as_ref().and_then(|session| session.token().ok().flatten());
     if let Err(error) = folder.save(session) {
-        // Nobody has its token but this process: it must not live on at authd.
+        // Only this process has its token, so the session must end at authd.
         end_session(answer.token, context).await.ok();
         return Err(error);
     }
     if before.is_some_and(|before| before.store == TokenStore::Keyring && store == TokenStore::File) {
-        // A keyring that is out of reach keeps a token that authd will not take for long.
+        // If the keyring is unreachable, it keeps a token that authd accepts only for a short time.
         KEYRING.remove(&server).ok();
     }
     if let Some(old) = old {
-        // It ends by itself if this fails.
+        // If this fails, the session expires.
         end_session(old, context).await.ok();
     }
     tell_login(&answer, &server, &(store.place(folder.path()) + &why), context)
 }
 
 fn tell_login(answer: &LoggedIn, server: &str, place: &str, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    writeln!(context.io.err, "The session's token is kept {}", clean(place))?;
+    writeln!(context.io.err, "The session's token is stored {}", clean(place))?;
     if let Some((variable, _)) = connect::token_variable(context.io) {
-        writeln!(context.io.err, "note: {variable} is set, and goes before the session")?;
+        writeln!(context.io.err, "note: {variable} is set and takes precedence over the session")?;
     }
-    // The API's own object is the token itself, which is kept and not shown.
+    // The API's own object has the token, which is stored and not shown.
     if context.print_object(&answer.payload)? {
         return Ok(Exit::Ok);
     }
     let end = moment(context.now(), Time::from_millis(answer.expires_at.saturating_mul(1_000)));
     let user = clean(&answer.payload.username);
-    writeln!(context.io.out, "Signed in to {server} as {user}. Unless it is used, the session ends {end}")?;
+    writeln!(context.io.out, "Signed in to {server} as {user}. If unused, the session ends {end}")?;
     Ok(Exit::Ok)
 }
 
-/// Ends the session of a token, whatever this client shows otherwise.
+/// Ends the session of a token, instead of the client's own credentials.
 async fn end_session(token: Secret, context: &Context<'_, '_>) -> Result<(), Error> {
     let client = context.client.clone().with_bearer(token);
     client.call(&Logout {}).await.map(drop).map_err(|source| context.failed(source))
@@ -103,7 +103,7 @@ pub(super) async fn logout(context: &mut Context<'_, '_>) -> Result<Exit, Error>
     let Some(session) = folder.session(&server)? else {
         return Err(Error::NotAuthenticated(format!("you are not signed in to {server}")));
     };
-    // Neither a keyring nor a daemon that does not answer may keep the token on this machine.
+    // The token is removed even if the keyring or the daemon does not answer.
     let token = session.token();
     let removed = folder.remove(&session);
     let ended = match token {
@@ -112,26 +112,26 @@ pub(super) async fn logout(context: &mut Context<'_, '_>) -> Result<Exit, Error>
         Err(error) => Err(error),
     };
     removed?;
-    // With 401 it was over already.
+    // 401 means that the session has ended already.
     if let Err(error) = ended
         && error.status() != Some(401)
     {
-        writeln!(context.io.err, "This machine has forgotten the session; at authd it ends by itself")?;
+        writeln!(context.io.err, "The session is removed from this machine; at authd it expires by itself")?;
         return Err(error);
     }
     writeln!(context.io.out, "Signed out of {server}")?;
     Ok(Exit::Ok)
 }
 
-/// Changes the password of whoever the session belongs to.
+/// Changes the password of the session's user.
 pub(super) async fn passwd(args: OwnPassword, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     if context.credentials == Credentials::Peer {
-        let detail = "this is for people: sign in with authctl login, and name the server. An administrator sets somebody's \
-                      password with authctl user passwd USER";
+        let detail = "this needs a user's session: sign in with authctl login, and name the server. For other users, \
+                      an administrator uses authctl user passwd USER";
         return Err(Error::Usage(detail.to_owned()));
     }
     let (password, new_password) = password::change(args.password_stdin, context.io)?;
-    let line = "Your password is changed; every other session of yours has ended";
+    let line = "Your password is changed; all your other sessions have ended";
     context.call_and_tell(&ChangePassword { password, new_password }, |_| line.to_owned()).await
 }
 
@@ -144,7 +144,7 @@ pub(super) async fn whoami(context: &mut Context<'_, '_>) -> Result<Exit, Error>
         some => some.join(", "),
     };
     let shown = match context.credentials {
-        Credentials::Peer => "the kernel's word on the admin socket",
+        Credentials::Peer => "the user id of this process on the admin socket",
         Credentials::None => "nothing",
         Credentials::Token => "the token in AUTHCTL_TOKEN or ADMIN_TOKEN",
         Credentials::Session => "the session of `authctl login`",

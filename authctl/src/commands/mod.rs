@@ -1,4 +1,4 @@
-//! One file for each module of the API: its arguments, and one function for each operation.
+//! The commands, one file for each module of the API: its arguments, and one function for each operation.
 
 pub(crate) mod apply;
 pub(crate) mod audit;
@@ -30,12 +30,12 @@ use crate::args::{Command, Consent, Limit};
 use crate::connect::Credentials;
 use crate::error::{Error, FailedCall};
 
-/// Between a call that got no answer and its only retry: a daemon that restarts is back by then.
+/// The pause between a call without an answer and its only retry: long enough for a daemon to restart.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Entries that are asked for at once: of the longest ones, these still fit into an answer.
+/// Entries per request: even the longest ones fit into one answer.
 const PAGE: u32 = 200;
 
-/// What every command works with.
+/// The context of every command.
 pub(crate) struct Context<'c, 'io> {
     pub client: Client,
     pub credentials: Credentials,
@@ -80,8 +80,8 @@ impl Context<'_, '_> {
         self.client.call(op).await.map_err(|source| self.failed(source))
     }
 
-    /// Calls an operation that carries this idempotency key; once more when there is no answer, since the key makes
-    /// that safe.
+    /// Calls an operation that carries this idempotency key; retries once if there is no answer, which the key makes
+    /// safe.
     async fn call_with_key<Op: Operation>(&self, op: &Op, key: &str) -> Result<Op::Response, Error> {
         match self.client.call(op).await {
             Err(client::Error::NoAnswer { .. }) => {}
@@ -102,28 +102,28 @@ impl Context<'_, '_> {
         FailedCall { source, credentials: self.credentials, endpoint: self.client.endpoint().clone() }
     }
 
-    /// Prints the API's own object; `false` when a person wants to see something else.
+    /// Prints the API's own object; `false` in the table format, where it prints nothing.
     fn print_object(&mut self, object: &impl Serialize) -> Result<bool, Error> {
         let is_printed = shared::cli::write_object(self.io.out, self.format, object)?;
         self.io.out.flush()?;
         Ok(is_printed)
     }
 
-    /// Goes on only with a yes: from the command line, or from the person at the terminal. The question is made when
-    /// it is needed.
+    /// Continues only after a yes, from the command line or from the person at the terminal. The question is built only
+    /// when it is needed.
     async fn ask(&self, consent: Consent, question: impl AsyncFnOnce() -> Result<String, Error>) -> Result<(), Error> {
         if consent.yes {
             return Ok(());
         }
         let Some(person) = self.io.person else {
-            return Err(Error::Usage("there is no terminal to ask on: repeat the command with --yes".to_owned()));
+            return Err(Error::Usage("there is no terminal to confirm at: repeat the command with --yes".to_owned()));
         };
-        // Ctrl-C is a no.
+        // Ctrl-C counts as no.
         if person.confirm(&question().await?).unwrap_or(false) { Ok(()) } else { Err(Error::Declined) }
     }
 
-    /// Asks before a thing that was named is destroyed. Answers its id and name, as they were when it was asked about:
-    /// a name can go to another thing, so the call must go by the id.
+    /// Asks before an object is deleted. Returns the id and name that were shown: another object can take the name, so
+    /// the call must use the id.
     async fn ask_about<Show: Operation>(
         &self,
         consent: Consent,
@@ -142,7 +142,7 @@ impl Context<'_, '_> {
         Ok(found)
     }
 
-    /// Calls an operation, and tells in a line what was done.
+    /// Calls an operation and prints a line about the result.
     async fn call_and_tell<Op: Operation>(
         &mut self,
         op: &Op,
@@ -152,7 +152,7 @@ impl Context<'_, '_> {
         self.tell(&answer, || line(&answer))
     }
 
-    /// Calls an operation once for each name, and tells each in a line.
+    /// Calls an operation once for each name, and prints a line for each.
     async fn call_for_each<Op: Operation>(
         &mut self,
         names: Vec<String>,
@@ -168,7 +168,7 @@ impl Context<'_, '_> {
         Ok(())
     }
 
-    /// Follows the cursors, in pages that are never too long to be read, until there are `limit` entries or no more.
+    /// Follows the cursors, in pages of bounded size, until there are `limit` entries or no more.
     async fn pages<L: Listing>(&self, mut request: L, limit: u64) -> Result<L::Response, Error> {
         let size = |left: u64| page::Limit::new(u32::try_from(left).unwrap_or(u32::MAX).min(PAGE));
         request.set_page(size(limit), None);
@@ -197,8 +197,8 @@ impl Context<'_, '_> {
         Ok(std::mem::take(L::parts(&mut list).0))
     }
 
-    /// The names in a list, for the record of the thing that it belongs to. Nobody is asked for what is not shown: the
-    /// API's own object of the thing does not have them.
+    /// The names in a list, for the record of the object that they belong to. Skipped if they are not shown: the API's
+    /// own object does not have them.
     async fn names<L: Listing>(&self, request: L, name: impl Fn(L::Entry) -> String) -> Result<String, Error> {
         if self.format != Format::Table {
             return Ok(String::new());
@@ -207,7 +207,7 @@ impl Context<'_, '_> {
         Ok(if names.is_empty() { "none".to_owned() } else { names.join(", ") })
     }
 
-    /// Prints a list: the API's own object, or a table; one that is empty says so on stderr.
+    /// Prints a list: the API's own object, or a table; for an empty list, a message on stderr.
     async fn list<L: Listing, const N: usize>(
         &mut self,
         request: L,
@@ -236,7 +236,7 @@ impl Context<'_, '_> {
         Ok(Exit::Ok)
     }
 
-    /// Prints one thing: the API's own object, or a record of titles and values, where empty values are left out.
+    /// Prints one object: the API's own form, or a record of titles and values without the empty ones.
     fn show(&mut self, object: &impl Serialize, fields: &[(&str, String)]) -> Result<Exit, Error> {
         if self.print_object(object)? {
             return Ok(Exit::Ok);
@@ -249,7 +249,7 @@ impl Context<'_, '_> {
         Ok(Exit::Ok)
     }
 
-    /// Tells in a line what was done, unless the API's own object was asked for.
+    /// Prints a line about the result, or the API's own object if it was requested.
     fn tell(&mut self, object: &impl Serialize, line: impl FnOnce() -> String) -> Result<Exit, Error> {
         if !self.print_object(object)? {
             writeln!(self.io.out, "{}", clean(&line()))?;
@@ -257,7 +257,7 @@ impl Context<'_, '_> {
         Ok(Exit::Ok)
     }
 
-    /// Prints the API's object for success, after several calls that were told in lines.
+    /// Prints the API's object for success, after several calls.
     fn done(&mut self) -> Result<Exit, Error> {
         self.print_object(&Done::default())?;
         Ok(Exit::Ok)
@@ -278,7 +278,7 @@ trait Listing: Operation {
     /// The entries, and the cursor of the next page.
     fn parts(list: &mut Self::Response) -> (&mut Vec<Self::Entry>, &mut Option<String>);
 
-    /// How many there are in all, if the answer says so.
+    /// The total number of entries, if the answer has it.
     fn total(_list: &Self::Response) -> Option<String> {
         None
     }

@@ -1,4 +1,4 @@
-//! Reading what must not be seen: hidden at a terminal, else from stdin; never from an argument.
+//! Reads secrets: hidden at a terminal, else from stdin; never from an argument.
 
 use std::io::Write;
 
@@ -9,9 +9,9 @@ use shared::secret::Secret;
 use crate::error::Error;
 use crate::{Io, Person};
 
-/// More than the longest password in bytes; a token is far shorter.
+/// Bytes; longer than the longest password or token.
 const MAX_STDIN: u64 = 8 << 10;
-/// How often somebody may mistype the repetition.
+/// Tries to type the repetition correctly.
 const TRIES: usize = 3;
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -27,11 +27,11 @@ pub(super) fn token(io: &Io<'_>) -> Result<Secret, Error> {
         return Ok(person.secret("Token (not shown)")?);
     }
     let text = String::from_utf8((io.read_stdin)(MAX_STDIN)?);
-    let text = text.map_err(|_| Error::Usage("stdin holds no text".to_owned()))?;
+    let text = text.map_err(|_| Error::Usage("stdin is not UTF-8 text".to_owned()))?;
     Ok(text.trim().into())
 }
 
-/// A password that is there already.
+/// Reads an existing password.
 pub(super) fn existing(args: NewPassword, prompt: &str, io: &Io<'_>) -> Result<Secret, Error> {
     match io.person {
         Some(person) => Ok(person.secret(prompt)?),
@@ -39,7 +39,7 @@ pub(super) fn existing(args: NewPassword, prompt: &str, io: &Io<'_>) -> Result<S
     }
 }
 
-/// A password to be set: whoever cannot see what they type types it twice.
+/// Reads a new password. At a terminal, where it is hidden, it is typed twice.
 pub(super) fn new(args: NewPassword, user: &str, without: &str, io: &mut Io<'_>) -> Result<Secret, Error> {
     match io.person {
         Some(person) => typed_twice(person, user, io.err),
@@ -50,7 +50,7 @@ pub(super) fn new(args: NewPassword, user: &str, without: &str, io: &mut Io<'_>)
 fn typed_twice(person: &dyn Person, user: &str, err: &mut dyn Write) -> Result<Secret, Error> {
     for _ in 0..TRIES {
         let first = person.secret(&format!("Password for {} (8 characters or more, not shown)", clean(user)))?;
-        if first == person.secret("The same again")? {
+        if first == person.secret("Repeat the password")? {
             return Ok(first);
         }
         writeln!(err, "They are not the same")?;
@@ -58,10 +58,10 @@ fn typed_twice(person: &dyn Person, user: &str, err: &mut dyn Write) -> Result<S
     Err(Error::Declined)
 }
 
-/// The password that holds until now, and the one to be set.
+/// Reads the current password and the new one.
 pub(super) fn change(is_on_stdin: bool, io: &mut Io<'_>) -> Result<(Secret, Secret), Error> {
     if let Some(person) = io.person {
-        let old = person.secret("Your password until now (not shown)")?;
+        let old = person.secret("Your current password (not shown)")?;
         return Ok((old, typed_twice(person, "you from now on", io.err)?));
     }
     let both = lines(is_on_stdin, "--password-stdin", io)?;
@@ -69,23 +69,23 @@ pub(super) fn change(is_on_stdin: bool, io: &mut Io<'_>) -> Result<(Secret, Secr
         Some((old, new)) if !old.is_empty() && !new.is_empty() && !new.contains('\n') => {
             Ok((old.trim_end_matches('\r').into(), new.into()))
         }
-        _ => Err(Error::Usage("expected two lines on stdin: the password until now, and the new one".to_owned())),
+        _ => Err(Error::Usage("expected two lines on stdin: the current password and the new one".to_owned())),
     }
 }
 
-/// One line; its end does not belong to the password, anything else does.
+/// One line; its line end is not part of the password.
 fn from_stdin(args: NewPassword, ways: &str, io: &Io<'_>) -> Result<Secret, Error> {
     let password = lines(args.password_stdin, ways, io)?;
     if password.expose().contains('\n') {
-        return Err(Error::Usage("stdin holds more than one line: a password is one".to_owned()));
+        return Err(Error::Usage("stdin has more than one line: expected one password".to_owned()));
     }
     Ok(password)
 }
 
-/// Everything on stdin but the end of its last line.
+/// Everything on stdin except the last line end.
 fn lines(is_on_stdin: bool, ways: &str, io: &Io<'_>) -> Result<Secret, Error> {
     if !is_on_stdin {
-        let detail = format!("there is no terminal to ask for the password on: repeat the command with {ways}");
+        let detail = format!("there is no terminal to prompt for the password: repeat the command with {ways}");
         return Err(Error::Usage(detail));
     }
     let Ok(mut text) = String::from_utf8((io.read_stdin)(MAX_STDIN)?) else {

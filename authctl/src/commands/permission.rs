@@ -46,7 +46,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
     match command {
         Command::Create { names } => {
             let line = |name: &str| format!("Created the permission {name}");
-            // One is printed as the API's own object, several only as done.
+            // A single one is printed as the API's own object, several only as success.
             if let [name] = names.as_slice() {
                 let request = CreatePermission { name: name.clone() };
                 return context.call_and_tell(&request, |created| line(&created.name)).await;
@@ -55,7 +55,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             context.done()
         }
         Command::List(limit) => {
-            let empty = "No permissions. `authctl permission create NAME` makes one";
+            let empty = "No permissions. Create one: `authctl permission create NAME`";
             list_permissions(ListPermissions::default(), limit, empty, context).await
         }
         Command::Rename { permission, name } => {

@@ -83,7 +83,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             Ok(exit)
         }
         Command::List(limit) => {
-            list_roles(ListRoles::default(), limit, "No roles. `authctl role create NAME` makes one", context).await
+            list_roles(ListRoles::default(), limit, "No roles. Create one: `authctl role create NAME`", context).await
         }
         Command::Show(Named { role: id }) => show(&ShowRole { id }, context).await,
         Command::Update { role, name } => {
@@ -104,13 +104,13 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         }
         Command::Deny(Permissions { role: Named { role }, permissions }) => {
             let request = |permission_id| RemoveRolePermission { role_id: role.clone(), permission_id };
-            let line = |permission: &str| format!("The role {role} does not have {permission} any more");
+            let line = |permission: &str| format!("The role {role} no longer has {permission}");
             context.call_for_each(permissions, request, line).await?;
             context.done()
         }
         Command::Permissions(PartsOf { whole, limit }) => {
             let request = ListRolePermissions { id: whole.role, ..ListRolePermissions::default() };
-            let empty = "The role has no permission. `authctl role allow ROLE PERMISSION` gives it one";
+            let empty = "The role has no permission. Add one: `authctl role allow ROLE PERMISSION`";
             list_permissions(request, limit, empty, context).await
         }
     }

@@ -131,7 +131,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             let row = |_, service: Service| {
                 [service.name, service.status.as_str().to_owned(), service.description, service.id.to_string()]
             };
-            let empty = "No services. `authctl service create NAME` makes one";
+            let empty = "No services. Create one: `authctl service create NAME`";
             context.list(ListServices::default(), limit, empty, columns, row).await
         }
         Command::Show(Named { service: id }) => show(&ShowService { id }, context).await,
@@ -194,7 +194,7 @@ async fn token(command: TokenCommand, context: &mut Context<'_, '_>) -> Result<E
         }
         TokenCommand::List(PartsOf { whole, limit }) => {
             let request = ListServiceTokens { id: whole.service, ..ListServiceTokens::default() };
-            let empty = "The service has no token. `authctl service token create SERVICE` mints one";
+            let empty = "The service has no token. Create one: `authctl service token create SERVICE`";
             let columns = [Whole("ID"), Wrapped("NAME"), Whole("EXPIRES"), Spare("LAST USED")];
             let row = |now, token: Token| {
                 let (end, used) = (end_of(now, &token), last_used(now, &token));
@@ -218,12 +218,12 @@ async fn roles(command: RolesCommand, context: &mut Context<'_, '_>) -> Result<E
         }
         RolesCommand::Remove(Roles { service: Named { service }, roles }) => {
             let request = |role_id| RemoveServiceRole { service_id: service.clone(), role_id };
-            let line = |role: &str| format!("The role {role} does not count in {service} any more");
+            let line = |role: &str| format!("The role {role} no longer counts in {service}");
             context.call_for_each(roles, request, line).await?;
         }
         RolesCommand::List(PartsOf { whole, limit }) => {
             let request = ListServiceRoles { id: whole.service, ..ListServiceRoles::default() };
-            let empty = "No role counts in this service. `authctl service roles add SERVICE ROLE` adds one";
+            let empty = "No role counts in this service. Add one: `authctl service roles add SERVICE ROLE`";
             return list_roles(request, limit, empty, context).await;
         }
     }

@@ -8,7 +8,7 @@ use crate::error::Error;
 
 pub(super) async fn status(context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let status = context.call(&ShowStatus {}).await?;
-    // Degraded is still 0: what it answers is true.
+    // Degraded is still 0: its answers are correct.
     let (health, exit) = match status.health.status {
         HealthStatus::Healthy => ("healthy", Exit::Ok),
         HealthStatus::Degraded => ("degraded", Exit::Ok),

@@ -123,7 +123,7 @@ pub struct Revoke {
 }
 
 fn time(text: &str) -> Result<Time, String> {
-    // A date's own parser would take a local time and drop it without a word.
+    // The parser of dates would accept a local time and silently ignore it.
     let is_date = text.len() == "2027-01-31".len();
     let first_moment = |date: jiff::civil::Date| date.to_zoned(jiff::tz::TimeZone::UTC).map(|zoned| zoned.timestamp());
     let timestamp = if is_date { text.parse().and_then(first_moment) } else { text.parse() };
@@ -158,7 +158,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             let request = RotateToken { id: token.id, grace_seconds: Some(grace), idempotency_key };
             let rotated = context.call_with_key(&request, &key).await?;
             let previous = match grace {
-                0 => "does not work any more".to_owned(),
+                0 => "no longer works".to_owned(),
                 _ => format!("stops working {}", moment(context.now(), rotated.previous_expires_at)),
             };
             let about = format!("Rotated {}, id {}. The old secret {previous}.", rotated.name, rotated.token_id);
@@ -193,7 +193,7 @@ async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Err
     let created = context.call_with_key(&request, &key).await?;
     let (name, id, scopes) = (&created.name, created.token_id, created.scopes.join(" "));
     let expires = expiry(context.now(), created.expires_at, moment);
-    let about = format!("Minted {name}, id {id}, scopes {scopes}, expires: {expires}.");
+    let about = format!("Created {name}, id {id}, scopes {scopes}, expires: {expires}.");
     show_secret(context, &created, &about, &created.token).map_err(|error| error.with_advice(again(&key)))
 }
 
@@ -201,7 +201,7 @@ fn again(key: &str) -> String {
     format!("Repeat the command with `--idempotency-key {key}` to get the same one")
 }
 
-/// The secret goes to stdout alone, the words around it to stderr: the same command works for eyes and for `$(…)`.
+/// Only the secret goes to stdout, other text to stderr: the command works for people and in `$(…)`.
 pub(super) fn show_secret(
     context: &mut Context<'_, '_>,
     object: &impl Serialize,
@@ -225,7 +225,7 @@ async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> 
         let (end, used) = (end_of(now, &token), last_used(now, &token));
         [token.token_id.to_string(), token.name, token.scopes.join(" "), end, used]
     };
-    let empty = "No tokens. `authctl create NAME --scopes SCOPE` mints one";
+    let empty = "No tokens. Create one: `authctl create NAME --scopes SCOPE`";
     context.list(request, args.limit, empty, columns, row).await
 }
 
@@ -255,11 +255,11 @@ async fn revoke(args: Revoke, context: &mut Context<'_, '_>) -> Result<Exit, Err
     let question = |id: &str, name: &str| format!("Revoke {name} ({id})? It cannot be undone");
     let show = |id| ShowToken { id };
     let (mut id, _) = context.ask_about(args.consent, args.token.id, show, identify, question).await?;
-    // A name can go to another token, so that a call by name must not be repeated.
+    // Another token can take the name, so a call by name must not be repeated.
     if id.parse::<TokenId>().is_err() {
         match context.call(&show(id.clone())).await {
             Ok(found) => id = found.token_id.to_string(),
-            // Who may revoke but not read still can.
+            // A caller who may revoke but not read can still revoke.
             Err(error) if error.status() == Some(403) => {}
             Err(error) => return Err(error),
         }
@@ -286,7 +286,7 @@ async fn validate(request: &ValidateToken, context: &mut Context<'_, '_>) -> Res
     }
 }
 
-/// When something ends by itself, or when it did.
+/// When something expires, or expired.
 pub(super) fn expiry(now: Time, expires_at: Option<Time>, tell: fn(Time, Time) -> String) -> String {
     match expires_at {
         None => "never".to_owned(),
@@ -295,7 +295,7 @@ pub(super) fn expiry(now: Time, expires_at: Option<Time>, tell: fn(Time, Time) -
     }
 }
 
-/// When it ends, or how it ended.
+/// When a token expires, or how it ended.
 pub(super) fn end_of(now: Time, token: &Token) -> String {
     match token.revoked_at {
         Some(at) => format!("revoked {}", relative(now, at)),

@@ -109,7 +109,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
                 };
                 [user.username, user.name, status.to_owned(), relative(now, user.created_at), user.id.to_string()]
             };
-            let empty = "No users. `authctl user create NAME` makes one";
+            let empty = "No users. Create one: `authctl user create NAME`";
             context.list(ListUsers::default(), limit, empty, columns, row).await
         }
         Command::Show(Named { user: id }) => show(&ShowUser { id }, context).await,
@@ -173,7 +173,7 @@ async fn show(op: &impl Operation<Response = User>, context: &mut Context<'_, '_
         ("User", user.username.clone()),
         ("Name", user.name.clone()),
         ("Status", user.status.as_str().to_owned()),
-        ("Password", if user.has_password { "set" } else { "none: cannot sign in by one" }.to_owned()),
+        ("Password", if user.has_password { "set" } else { "none: cannot sign in by password" }.to_owned()),
         ("Person", person.unwrap_or_default().to_owned()),
         ("Document", document.join(" ")),
         ("Created", moment(now, user.created_at)),
