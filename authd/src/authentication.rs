@@ -1,4 +1,4 @@
-//! Who presents a token: whichever kind it is, an API token's, a session's, or `ADMIN_TOKEN`.
+//! Authentication of a token of any kind: an API token, a session token, or `ADMIN_TOKEN`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,9 +32,9 @@ impl Authentication {
         Arc::new(Self { admin_token, tokens, sessions, rbac })
     }
 
-    /// Who holds this token; 401 if nobody does. `renews`: a person's session slides by being used.
+    /// The holder of this token; 401 if it is not valid. With `renews`, a person's session is extended.
     pub async fn authenticate(&self, token: &str, address: Option<IpAddr>, renews: bool) -> Result<Caller> {
-        // How long the secret is may be learnt from the time that this takes, and nothing else.
+        // The time that this takes reveals only the length of the secret.
         let is_admins = |expected: &Secret| -> bool { expected.expose().as_bytes().ct_eq(token.as_bytes()).into() };
         if self.admin_token.as_ref().is_some_and(is_admins) {
             return Ok(Caller::AdminToken);

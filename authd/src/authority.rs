@@ -1,11 +1,11 @@
-//! The proof, as a part of every change, that its caller may still make it: between the moment when a request is judged
-//! and its commit the caller's token may be revoked, their session ended, their permission taken.
+//! The proof, as a part of every change, that its caller may still make it: between the authorization of a request and
+//! its commit, the caller's token may be revoked, the session ended, or the permission removed.
 //!
-//! The proof reads the caller's own rows, so callers who change different things never wait for one another: the presented
-//! secret is good (by its hash: a secret that was rotated out may not commit, though its token lives), session and user
-//! are live, and the permissions that were judged are granted. An API token's scopes never change. The holder of
-//! `ADMIN_TOKEN`, peers of the admin socket and the daemon itself have no row. The SQL here is over tables of several
-//! modules, the one exception to the rule that each module's SQL stands in its own store.
+//! The proof reads the caller's own rows, so changes of different callers never wait for one another: the presented
+//! secret is valid (by its hash: a secret that was rotated out may not commit, though its token is live), session and
+//! user are live, and the checked permissions are granted. An API token's scopes never change. The holder of
+//! `ADMIN_TOKEN`, peers of the admin socket and the daemon itself have no row. The SQL here reads tables of several
+//! modules, the one exception to the rule that each module's SQL is in its own store.
 
 use shared::op::Permission;
 
@@ -46,7 +46,7 @@ pub fn proof(caller: &Caller, permissions: impl IntoIterator<Item = Permission>,
             });
             std::iter::once(session).chain(granted).collect()
         }
-        // A device's changes say themselves what must hold of its session.
+        // A device's changes check its session in their own statements.
         Caller::Anonymous | Caller::AdminToken | Caller::Peer { .. } | Caller::Device { .. } | Caller::System => {
             Batch::new()
         }

@@ -1,4 +1,4 @@
-//! What every module stands on.
+//! The parts that every module uses.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::ephemeral::Ephemeral;
 use crate::keys::KeyRing;
 use crate::ledger::Ledger;
 
-/// What every module stands on. Cheap to clone.
+/// The parts that every module uses. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Base {
     pub env: Env,

@@ -1,9 +1,9 @@
-//! A bounded cache in front of the database, by the hash of what somebody presents: a token, a session's secret.
+//! A bounded cache in front of the database, keyed by the hash of a presented secret: a token or a session token.
 //!
-//! Invariants: what a change has removed cannot come back by a refill that read the database before. Each shard has a
-//! generation: [`Cache::forget`] raises it, and a refill that started under an older one is not stored. The check and
-//! the store are under the generation's lock, which hits never take. Where other nodes share the database, whose changes
-//! do not reach this cache yet, a value is used for a few seconds only.
+//! Invariants: a refill that read the database before a change cannot restore the value that the change removed. Each
+//! shard has a generation: [`Cache::forget`] raises it, and a refill that started under an older one is not stored. The
+//! check and the store are under the generation's lock, which hits never take. If other nodes share the database, whose
+//! changes do not reach this cache yet, a value is used for a few seconds only.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ use crate::keyed_mutex::{KeyGuard, KeyedMutex};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Its bound, in bytes.
+    /// Its maximum size, in bytes.
     pub max_bytes: u64,
 }
 
@@ -33,28 +33,28 @@ impl Default for Config {
     }
 }
 
-/// SHA-256 of what is looked up.
+/// SHA-256 of the secret that is looked up.
 pub type Hash = [u8; 32];
 
 const SHARDS: usize = 64;
-/// Unknown hashes that are remembered, so that asking again about one costs no look-up.
+/// Number of unknown hashes that are cached, so that a repeated look-up of one reads nothing.
 const UNKNOWN: usize = 4096;
 
-/// For how long a cached value is used where other nodes share the database.
+/// How long a cached value is used if other nodes share the database.
 const MAX_STALENESS: Millis = 5 * SECOND;
 
 /// How long a read waits for its turn.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What an allocation takes beside its bytes.
+/// Overhead of an allocation, in bytes.
 pub const ALLOCATION: usize = 16;
-/// What an entry takes beside its value: key, pointer, the cache's bookkeeping; counters and head of the allocation.
+/// Overhead of an entry, in bytes: key, pointer, the cache's bookkeeping; counters and header of the allocation.
 const SLOT: usize = size_of::<Hash>() + size_of::<Arc<()>>() + 32 + ALLOCATION;
 
 #[derive(Debug)]
 pub struct Entry<T> {
     value: T,
-    /// Taken before the read.
+    /// When the read began.
     read_at: Millis,
 }
 
@@ -66,7 +66,7 @@ impl<T> Deref for Entry<T> {
     }
 }
 
-/// A value that is cached, or was just read.
+/// A value that is cached or was just read.
 pub type Cached<T> = Arc<Entry<T>>;
 
 /// Weighs an entry by the bytes of its allocations.
@@ -90,11 +90,11 @@ impl<T> Weighter<Hash, Cached<T>> for Bytes<T> {
 pub struct CacheTrust {
     /// Other nodes may change what is kept here.
     is_shared: bool,
-    /// How many commits there are whose outcome is not known.
+    /// The number of commits whose outcome is unknown.
     suspensions: Arc<AtomicUsize>,
 }
 
-/// No cached value is used while this lives.
+/// While this exists, no cached value is used.
 #[derive(Debug)]
 pub struct Suspension(Arc<AtomicUsize>);
 
@@ -103,7 +103,7 @@ impl CacheTrust {
         Self { is_shared, suspensions: Arc::default() }
     }
 
-    /// To be held until the outcome of a commit is known, and what it changed is forgotten.
+    /// To be held until the outcome of a commit is known and the cached values that it changed are removed.
     pub fn suspend(&self) -> Suspension {
         self.suspensions.fetch_add(1, Ordering::SeqCst);
         Suspension(self.suspensions.clone())
@@ -120,41 +120,41 @@ impl Drop for Suspension {
     }
 }
 
-/// Proof that a refill began before its database read: under which generation, and when.
+/// The generation and the time at the start of a refill, before its database read.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp {
     generation: u64,
     read_at: Millis,
 }
 
-/// Values by hash, bounded in bytes, with the generations that keep out what is old.
+/// Values by hash, bounded in bytes, with the generations that reject old refills.
 #[derive(Debug)]
 pub struct Cache<T> {
     values: sync::Cache<Hash, Cached<T>, Bytes<T>>,
     trust: CacheTrust,
     unknown: sync::Cache<Hash, ()>,
     generations: [Mutex<u64>; SHARDS],
-    /// Misses of the same key wait for one another.
+    /// Serializes misses of the same key.
     keys: KeyedMutex<Hash>,
     reads: Semaphore,
 }
 
-/// The turn to read one key: the key, and one of the reads that may run at the same time.
+/// The right to read one key: the lock of the key, and one permit of the concurrent reads.
 pub type Turn<'a> = (KeyGuard<'a, Hash>, Option<SemaphorePermit<'a>>);
 
 impl<T> Cache<T> {
-    /// Holds at most this many bytes; `heap_bytes` tells what the allocations of a value take, beside itself. At most
-    /// `reads` different keys are read at the same time, so that a flood of unknown ones leaves the database to others.
+    /// A cache of at most this many bytes; `heap_bytes` returns the bytes of a value's allocations, without the value.
+    /// At most `reads` different keys are read at the same time, so that a flood of unknown ones cannot block others.
     pub fn new(max_bytes: u64, trust: CacheTrust, reads: usize, heap_bytes: fn(&T) -> usize) -> Self {
         let items = usize::try_from(max_bytes).unwrap_or(usize::MAX) / (SLOT + size_of::<Entry<T>>());
-        // The estimate sizes bookkeeping that is allocated at once: a daemon that starts small stays small.
+        // The estimate sizes the initial bookkeeping; a small one keeps an idle daemon small.
         let values = sync::Cache::with_weighter(items.min(1_024), max_bytes, Bytes(heap_bytes));
         let generations = std::array::from_fn(|_| Mutex::new(0));
         let (unknown, reads) = (sync::Cache::new(UNKNOWN), Semaphore::new(reads));
         Self { values, trust, unknown, generations, keys: KeyedMutex::default(), reads }
     }
 
-    /// The cached value, or what `read` finds in the database: one read at a time for each key.
+    /// The cached value, or the result of `read` from the database, with one read at a time for each key.
     pub async fn get_or_read(
         &self,
         hash: Hash,
@@ -186,41 +186,41 @@ impl<T> Cache<T> {
     }
 
     pub async fn turn(&self, hash: Hash) -> Result<Turn<'_>> {
-        // A semaphore that is never closed always gives.
+        // The semaphore is never closed, so acquiring succeeds.
         let turn = async { (self.keys.lock(hash).await, self.reads.acquire().await.ok()) };
         tokio::time::timeout(READ_TIMEOUT, turn)
             .await
-            .map_err(|late| Error::unavailable("too much is being looked up; try again", late))
+            .map_err(|late| Error::unavailable("too many look-ups at the same time; try again", late))
     }
 
-    /// What is cached and may still be used.
+    /// The cached value, if it may still be used.
     pub fn find(&self, hash: &Hash, now: Millis) -> Option<Cached<T>> {
         if self.trust.is_suspended() {
             return None;
         }
-        // An age below zero is of a clock that was set back: nobody knows how old the value is.
+        // A negative age means that the clock was set back: the age of the value is unknown.
         let is_fresh = |read_at: Millis| (0..MAX_STALENESS).contains(&(now - read_at));
         self.values.get(hash).filter(|entry| !self.trust.is_shared || is_fresh(entry.read_at))
     }
 
-    /// Whether the database was asked about this hash lately and did not know it.
+    /// Whether the database recently had no row for this hash.
     pub fn is_unknown(&self, hash: &Hash) -> bool {
         !self.trust.is_shared && !self.trust.is_suspended() && self.unknown.get(hash).is_some()
     }
 
-    /// To be taken before the database is read.
+    /// Takes a stamp; to be called before the database is read.
     pub fn stamp(&self, hash: &Hash, now: Millis) -> Stamp {
         Stamp { generation: *self.generation(hash), read_at: now }
     }
 
-    /// Stores what was read, unless it was forgotten meanwhile, and answers it.
+    /// Stores the value that was read, unless it was removed meanwhile, and returns it.
     pub fn refill(&self, stamp: Stamp, hash: Hash, value: T) -> Cached<T> {
         let entry = Arc::new(Entry { value, read_at: stamp.read_at });
         self.unless_forgotten(stamp, &hash, || self.values.insert(hash, entry.clone()));
         entry
     }
 
-    /// Remembers that the database does not know this hash, unless it was forgotten meanwhile.
+    /// Caches that the database has no row for this hash, unless the hash was removed meanwhile.
     pub fn refill_unknown(&self, stamp: Stamp, hash: Hash) {
         self.unless_forgotten(stamp, &hash, || self.unknown.insert(hash, ()));
     }
@@ -232,7 +232,7 @@ impl<T> Cache<T> {
         }
     }
 
-    /// Forgets one value: when this returns, nobody finds what was cached of it before.
+    /// Removes one value: after this returns, no reader finds the old value.
     pub fn forget(&self, hash: &Hash) {
         let mut generation = self.generation(hash);
         *generation += 1;
@@ -240,7 +240,7 @@ impl<T> Cache<T> {
         self.unknown.remove(hash);
     }
 
-    /// Forgets everything: for when it is not known what changed.
+    /// Removes all values, for when it is unknown what changed.
     pub fn forget_all(&self) {
         let mut all: Vec<MutexGuard<'_, u64>> =
             self.generations.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner)).collect();

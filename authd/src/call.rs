@@ -1,4 +1,4 @@
-//! One call of an operation: who calls, from where, under which id.
+//! One call of an operation: the caller, the address and the request id.
 
 use std::net::IpAddr;
 
@@ -10,23 +10,23 @@ use crate::caller::Caller;
 #[derive(Clone, Debug)]
 pub struct Call {
     pub caller: Caller,
-    /// The client's address, as far as trusted proxies tell; none on the admin socket.
+    /// The client's address, from trusted proxies if there are any; none on the admin socket.
     pub address: Option<IpAddr>,
     pub request_id: RequestId,
-    /// The permission of the service `authd` that the operation demands of its caller.
+    /// The permission of the service `authd` that the operation requires.
     pub permission: Option<Permission>,
 }
 
 impl Call {
-    /// The same call by somebody else, for what the daemon does in their name.
+    /// The same call by another caller, for actions of the daemon on their behalf.
     #[must_use]
     pub fn of(&self, caller: Caller) -> Self {
         Self { caller, ..self.clone() }
     }
 }
 
-/// Finds one request in the log: a number unique in this process, written with the process' start so that it is
-/// unique across restarts. Text is made only when somebody reads it.
+/// Identifies a request in the log: a number unique in this process, written with the process' start so that it is
+/// unique across restarts. The text is built only when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId {
     pub process: u32,

@@ -1,4 +1,4 @@
-//! Who is asking: one value, built once by the transport, that travels to the operation and to the audit log.
+//! The caller: one value, built once by the transport, that is passed to the operation and to the audit log.
 
 use std::fmt;
 
@@ -9,40 +9,40 @@ use uuid::Uuid;
 /// The built-in service, whose permissions are authd's own ([`Permission`]).
 pub const AUTHD: ServiceId = ServiceId(Uuid::from_u128(0x0000_0000_0000_7000_8000_6175_7468_6400));
 
-/// Who is asking.
+/// The caller of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// Nobody we know.
+    /// A caller without credentials.
     Anonymous,
-    /// Whoever holds `ADMIN_TOKEN`.
+    /// The holder of `ADMIN_TOKEN`.
     AdminToken,
-    /// An API token, with the SHA-256 of the secret that was presented and what it may do to authd itself.
+    /// An API token, with the SHA-256 of the presented secret and its permissions on authd.
     Token { id: TokenId, hash: [u8; 32], permissions: Permissions },
     /// A person, by a login session.
     User { id: UserId, username: String, session: SessionId, permissions: Permissions },
-    /// A service, by a token of its own (`hash`: the SHA-256 of the secret that was presented): it may ask about its
-    /// users, and nothing else.
+    /// A service, by its own token (`hash`: the SHA-256 of the presented secret). It may only ask about its
+    /// users.
     Service { token: TokenId, hash: [u8; 32], service: ServiceId },
-    /// A process on this machine, by the kernel's word, over the admin socket.
+    /// A process on this machine over the admin socket, identified by the kernel.
     Peer { uid: u32, user: String, permissions: Permissions },
-    /// A person's device session, inside the CLI login; it may do nothing else.
+    /// A person's device session, only inside the CLI login.
     Device { user: String },
     /// The daemon itself.
     System,
 }
 
 impl Caller {
-    /// Whether the caller holds the permission of the built-in service `authd`.
+    /// Whether the caller has this permission of the built-in service `authd`.
     pub fn can(&self, permission: Permission) -> bool {
         self.permissions().contain(permission)
     }
 
-    /// Whether the caller is the holder of this API token, a service's own ones included.
+    /// Whether the caller is this API token, including service tokens.
     pub fn is_token(&self, token: TokenId) -> bool {
         matches!(self, Self::Token { id, .. } | Self::Service { token: id, .. } if *id == token)
     }
 
-    /// Everything that the caller holds of the built-in service `authd`.
+    /// All permissions of the caller on the built-in service `authd`.
     pub fn permissions(&self) -> Permissions {
         match self {
             Self::AdminToken | Self::System => Permissions::ALL,
@@ -54,7 +54,7 @@ impl Caller {
     }
 }
 
-/// As the audit log names it.
+/// The name of the caller in the audit log.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -84,7 +84,7 @@ impl Permissions {
         self.0 & bits != 0
     }
 
-    /// Each permission that was given; `admin` stands for all.
+    /// Each permission of the set; `admin` stands for all.
     pub fn iter(self) -> impl Iterator<Item = Permission> {
         Permission::ALL.iter().copied().filter(move |permission| self.0 & (1 << *permission as u32) != 0)
     }

@@ -1,4 +1,4 @@
-//! What has to be done now and then: rows that have ended are swept, a bounded number at a time.
+//! The periodic cleanup: expired rows are deleted, a bounded number at a time.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::env::{DAY, HOUR};
 use crate::{accounts, ephemeral, sessions, tokens};
 
 const PAUSE: Duration = Duration::from_secs(60);
-/// Pause after a turn that left something: no flood of rows outruns the sweep for long.
+/// Pause after a turn that left rows, so that the sweep keeps up with a flood of rows.
 const HURRY: Duration = Duration::from_secs(1);
-/// Rows per kind and turn.
+/// Maximum number of rows per kind and turn.
 const ROWS: u64 = 5_000;
-/// How long other nodes have to read an invalidation.
+/// How long an invalidation is kept for other nodes to read.
 const INVALIDATION_LIFE: i64 = HOUR;
-/// How long lists still show sessions that expired.
+/// How long lists show expired sessions.
 const SESSION_LIFE: i64 = 30 * DAY;
 
 /// Sweeps once a minute, more often while there is more, until `stop` resolves.
@@ -51,7 +51,7 @@ pub async fn run(base: Base, stop: impl Future<Output = ()>) {
                 PAUSE
             }
             Err(error) => {
-                warn!(%error, "rows that have ended could not be swept; the next turn tries again");
+                warn!(%error, "expired rows could not be deleted; the next turn tries again");
                 PAUSE
             }
         };

@@ -107,7 +107,7 @@ impl Modules {
         registry
     }
 
-    /// What answers requests.
+    /// Builds the HTTP service.
     pub fn http(&self, config: &Config) -> anyhow::Result<Http> {
         let public_url = config.server.public_url.clone();
         Http::new(
@@ -122,7 +122,7 @@ impl Modules {
     }
 }
 
-/// The life of the daemon: open what it stands on, bind, build, say so, serve until `stop`, drain, write what is left.
+/// Runs the daemon: open database and keys, bind, build, report, serve until `stop`, drain, write what is left.
 /// `ready` is called when both sockets listen, with the configuration as it is in effect.
 pub async fn run(
     mut config: Config,
@@ -132,7 +132,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let _lock = claim(&config)?;
     let base = open(&config, env).await?;
-    // Before anything is built: port 0 asks the system for one, and pages and redirects have to name that one.
+    // Before the modules are built: with port 0 the system chooses the port, which pages and redirects must name.
     let listeners = Listeners::bind(&config.server, &config.admin).await?;
     config.bound_to(listeners.public.local_addr()?);
     let modules = Modules::new(&config, base, Aws::new(&config.aws, &config.roles));
@@ -157,7 +157,7 @@ pub async fn run(
         let _ = task.await;
     }
     if let Err(error) = db.close().await {
-        tracing::warn!(%error, "the database's log stays beside it: copy and replace both together");
+        tracing::warn!(%error, "the database's log was not emptied: copy and replace database and log together");
     }
     Ok(())
 }
@@ -166,13 +166,13 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Opens the database and everything that stands on it.
+/// Opens the database and everything that depends on it.
 async fn open(config: &Config, env: Env) -> anyhow::Result<Base> {
     let db = db::open(&config.database_url()?, config.database.max_connections, env.now()).await;
     base(config, env, db.map_err(told)?).await
 }
 
-/// Opens the key ring and the store of what may vanish.
+/// Opens the key ring and the ephemeral store.
 pub async fn base(config: &Config, env: Env, db: Arc<dyn Db>) -> anyhow::Result<Base> {
     rbac::seed(db.as_ref(), &env).await.map_err(told)?;
     let root = config.keys.root.as_ref().map(|root| root.expose().as_bytes());
@@ -190,15 +190,15 @@ fn told(error: impl std::error::Error + 'static) -> anyhow::Error {
     anyhow::anyhow!("{}", Chain(&error))
 }
 
-/// The data directory, private, and with SQLite claimed by this process: a second daemon on the same file would
-/// serve tokens from its cache that the first has revoked. The claim ends with the process, however it ends.
+/// Creates the private data directory, and locks it with SQLite: a second daemon on the same file would serve tokens
+/// from its cache that the first has revoked. The lock ends with the process.
 fn claim(config: &Config) -> anyhow::Result<Option<fs::File>> {
     let dir = &config.data_dir;
     make_private(dir)
         .with_context(|| format!("cannot use the data directory {}: set AUTHD_DATA_DIR", dir.display()))?;
     let DatabaseUrl::Sqlite(database) = config.database_url()? else { return Ok(None) };
     if let Some(folder) = database.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
     let path = database.with_extension("lock");
     let file = fs::OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(&path);

@@ -1,5 +1,5 @@
-//! Users, services, roles and permissions: what has an id and a name. What their tables have in common is said
-//! here once; the columns of their own stand in their stores. A deleted row stays for the audit log, without a name.
+//! Entities with an id and a name: users, services, roles and permissions. The SQL that their tables share is here;
+//! their own columns are in their stores. A deleted row stays for the audit log, without a name.
 
 use std::str::FromStr;
 
@@ -12,21 +12,21 @@ use crate::error::{Error, Result};
 use crate::names;
 use crate::page::{Listed, Page};
 
-/// A thing of this kind.
+/// An entity.
 pub trait Entity: Sized {
     type Id: Copy + FromStr + ToString + Into<Value>;
 
-    /// What errors call it, and the name of every statement that says that it is there, or writes its row.
+    /// The kind in errors, and the name of every statement that requires or writes its row.
     const KIND: &'static str;
     const SQL: Sql;
 
     fn id(&self) -> Self::Id;
 
-    /// From the columns that [`sql`] was given.
+    /// Reads the columns that [`sql`] was given.
     fn read(row: &Row) -> Result<Self>;
 }
 
-/// The statements of a kind that differ from those of others by table and columns alone: see [`sql`].
+/// The statements that differ between kinds only by table and columns: see [`sql`].
 #[derive(Debug)]
 pub struct Sql {
     pub find_by_id: &'static str,
@@ -36,7 +36,7 @@ pub struct Sql {
     pub delete: &'static str,
 }
 
-/// The [`Sql`] of a table, put together by the compiler since the text of a statement is static.
+/// The [`Sql`] of a table, built at compile time since the text of a statement is static.
 macro_rules! sql {
     ($table:literal, $columns:literal) => {
         Sql {
@@ -61,7 +61,7 @@ macro_rules! sql {
 }
 pub(crate) use sql;
 
-/// By id or name.
+/// Finds an entity by id or name.
 pub async fn find<T: Entity>(db: &dyn Db, id_or_name: &str) -> Result<Option<T>> {
     let query = match id_or_name.parse::<T::Id>() {
         Ok(id) => Query::point(T::SQL.find_by_id, [id.into()]),
@@ -70,7 +70,7 @@ pub async fn find<T: Entity>(db: &dyn Db, id_or_name: &str) -> Result<Option<T>>
     db.query(query).await?.first().map(T::read).transpose()
 }
 
-/// By id or name; 404 when there is none.
+/// Finds an entity by id or name; 404 if there is none.
 pub async fn stored<T: Entity>(db: &dyn Db, id_or_name: &str) -> Result<T> {
     find(db, id_or_name).await?.ok_or_else(|| Error::not_found(T::KIND))
 }
@@ -80,7 +80,7 @@ pub async fn list<T: Entity>(db: &dyn Db, cursor: Option<&str>, limit: Option<Li
     list_by(db, T::SQL.list, &Page::new(cursor, limit)?, []).await
 }
 
-/// A page of those that `sql` finds. Its first parameters are the cursor and the number of rows.
+/// A page of the entities that `sql` finds. Its first parameters are the cursor and the number of rows.
 pub async fn list_by<T: Entity, const N: usize>(
     db: &dyn Db,
     sql: &'static str,
@@ -92,12 +92,12 @@ pub async fn list_by<T: Entity, const N: usize>(
     Ok(page.cut(things, T::id))
 }
 
-/// Fails when it has been deleted.
+/// Fails if it is deleted.
 pub fn alive<T: Entity>(id: T::Id) -> Statement {
     Statement::exists(T::KIND, T::SQL.alive, [id.into()])
 }
 
-/// Frees the name; fails when it has been deleted before.
+/// Deletes an entity and frees its name; fails if it is already deleted.
 pub fn delete<T: Entity>(id: T::Id, now: Millis) -> Statement {
     Statement::one(T::KIND, T::SQL.delete, [id.into(), now.into()])
 }

@@ -1,7 +1,7 @@
-//! Time and randomness as arguments: whoever needs either takes it from an [`Env`].
+//! Time and randomness as arguments, from an [`Env`].
 //!
-//! Two implementations are real: the operating system's for the daemon, and a fixed one for tests, so that whole
-//! answers compare. The linter forbids the global clock and the global randomness everywhere else.
+//! There are two implementations: the operating system's for the daemon, and a fixed one for tests, so that whole
+//! answers can be compared. The linter forbids the global clock and randomness everywhere else.
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 #[cfg(test)]
 pub use self::fixed::FixedClock;
 
-/// Milliseconds since the Unix epoch: the one representation of time inside authd.
+/// Milliseconds since the Unix epoch, the representation of time inside authd.
 pub type Millis = i64;
 
 /// One second, minute, hour and day in [`Millis`].
@@ -21,8 +21,8 @@ pub const MINUTE: Millis = 60 * SECOND;
 pub const HOUR: Millis = 60 * MINUTE;
 pub const DAY: Millis = 24 * HOUR;
 
-/// Whether what was learnt at `at` is younger than `limit`. A time further ahead than a request takes is of a clock that
-/// was set back since: nobody knows how old that is.
+/// Whether data of the time `at` is younger than `limit`. If `at` is further in the future than a request takes, the
+/// clock was set back and the age is unknown.
 pub fn is_younger(at: Millis, now: Millis, limit: Millis) -> bool {
     (-MINUTE..limit).contains(&(now - at))
 }
@@ -35,7 +35,7 @@ pub trait Clock: Debug + Send + Sync {
 pub trait Random: Debug + Send + Sync {
     fn fill(&self, bytes: &mut [u8]);
 
-    /// For what is no secret, such as ids: may be taken from a store.
+    /// For values that are not secret, such as ids; may be taken from a buffer.
     fn id_bytes(&self) -> [u8; 10] {
         let mut bytes = [0; 10];
         self.fill(&mut bytes);
@@ -69,7 +69,7 @@ impl Env {
         bytes
     }
 
-    /// A UUIDv7: ids sort by the time they were made (RFC 9562 §5.7).
+    /// A UUIDv7: ids sort by their time of creation (RFC 9562 §5.7).
     pub fn uuid(&self) -> Uuid {
         let millis = u64::try_from(self.now()).unwrap_or_default();
         uuid::Builder::from_unix_timestamp_millis(millis, &self.random.id_bytes()).into_uuid()
@@ -80,7 +80,7 @@ impl Env {
 struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place where time comes in")]
+    #[expect(clippy::disallowed_methods, reason = "the one place where authd reads the clock")]
     fn now(&self) -> Millis {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Millis::try_from(since_epoch.as_millis()).unwrap_or(Millis::MAX)
@@ -91,13 +91,13 @@ impl Clock for SystemClock {
 struct SystemRandom;
 
 impl Random for SystemRandom {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place where randomness comes in")]
+    #[expect(clippy::disallowed_methods, reason = "the one place where authd gets randomness")]
     fn fill(&self, bytes: &mut [u8]) {
-        // A machine without randomness cannot make a secret: stopping is the only safe answer.
+        // Without randomness no secret can be created: stopping is the only safe reaction.
         getrandom::fill(bytes).expect("the operating system provides randomness");
     }
 
-    /// One call of the kernel for 16 ids of this thread.
+    /// One system call for 16 ids of this thread.
     fn id_bytes(&self) -> [u8; 10] {
         thread_local! {
             static STORE: Cell<([[u8; 10]; 16], usize)> = const { Cell::new(([[0; 10]; 16], 0)) };
@@ -113,7 +113,7 @@ impl Random for SystemRandom {
     }
 }
 
-/// What tests take instead, so that whole answers compare. Not a part of the daemon: its bytes can be predicted.
+/// The implementation for tests, so that whole answers can be compared. Not part of the daemon: it is predictable.
 #[cfg(test)]
 mod fixed {
     use std::sync::Arc;
@@ -124,7 +124,7 @@ mod fixed {
     use super::{Clock, Env, Millis, Random};
 
     impl Env {
-        /// A clock that stands still until it is moved, and a reproducible stream of bytes.
+        /// A clock that moves only by hand, and a reproducible stream of bytes.
         pub fn fixed(now: Millis) -> (Self, Arc<FixedClock>) {
             let clock = Arc::new(FixedClock(AtomicI64::new(now)));
             (Self::new(clock.clone(), Arc::new(SeededRandom(AtomicU64::new(0)))), clock)

@@ -1,8 +1,8 @@
 //! Failed logins, counted per name and per address, in the database: they survive a restart and hold on every node.
 //!
-//! Invariant: an attempt is counted before anything is hashed, in one statement that also tells whether it may go on,
-//! so that guesses sent at the same time cannot outrun the lock. Whether a name is locked, or known at all, is never
-//! told; that an address sends too much is (429).
+//! Invariant: an attempt is counted before hashing, in one statement that also returns whether it may continue, so that
+//! concurrent guesses cannot evade the lock. Whether a name is locked or known is never disclosed; that an address
+//! sends too many attempts is (429).
 
 use std::net::IpAddr;
 
@@ -24,15 +24,15 @@ use crate::page::Page;
 
 /// After this many failures in a row a name stays locked until an operator clears it (NIST SP 800-63B §3.2.2).
 pub const MAX_FAILURES: i64 = 100;
-/// As good as for ever: the last moment of the year 9999.
+/// Effectively for ever: the last millisecond-precise second of the year 9999.
 const FOREVER: Millis = 253_402_300_799_000;
-/// How long failures are remembered after the last one.
+/// How long failures are kept after the last one.
 const KEPT: Millis = 30 * DAY;
 
-/// For the sweep: the statement takes the moment and how many at most.
+/// For the sweep: the statement's parameters are the time and the maximum number of rows.
 pub const SWEEP_ATTEMPTS: (&str, Millis) = (store::SWEEP, KEPT);
 
-/// One attempt: whom it is about.
+/// One attempt, by name and address.
 #[derive(Debug)]
 pub struct LoginAttempt {
     name: String,
@@ -40,9 +40,9 @@ pub struct LoginAttempt {
 }
 
 impl LoginAttempt {
-    /// `folded` is the name in the one form in which names are compared.
+    /// `folded` is the folded name.
     pub fn new(folded: &str, address: Option<IpAddr>) -> Self {
-        // No user has a name that long: all of them share a counter, and none fills the table.
+        // No user has a name that long: all such names share one counter, so that they cannot fill the table.
         let folded = if folded.chars().count() > names::MAX { "" } else { folded };
         Self {
             name: format!("name:{folded}"),
@@ -50,8 +50,8 @@ impl LoginAttempt {
         }
     }
 
-    /// Counts the attempt before anything else is done. The answer says whether the name is open; `Err` with
-    /// [`Code::RateLimited`] that the address has to wait.
+    /// Counts the attempt before anything else. Returns whether the name is unlocked, or [`Code::RateLimited`] if the
+    /// address has to wait.
     pub async fn count(&self, base: &Base, limits: &Config) -> Result<bool> {
         let now = base.now();
         let lock = Millis::from(limits.lock_seconds) * SECOND;
@@ -73,15 +73,15 @@ impl LoginAttempt {
         Ok(is_open)
     }
 
-    /// What a good login takes back: all of its name, and its own of its address, since one account must not wash away
-    /// guesses at others.
+    /// Resets the counters after a successful login: all attempts of the name, but only its own of the address, since
+    /// one account must not clear guesses at others.
     pub fn forgive(&self) -> Vec<Statement> {
         let mut batch = vec![store::clear(&self.name)];
         batch.extend(self.address.as_deref().map(store::take_back));
         batch
     }
 
-    /// What an attempt takes back at which no password was tried.
+    /// Uncounts an attempt at which no password was tried.
     pub fn take_back(&self) -> Vec<Statement> {
         let keys = std::iter::once(&self.name).chain(&self.address);
         keys.map(|key| store::take_back(key)).collect()

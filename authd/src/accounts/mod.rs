@@ -1,7 +1,7 @@
-//! People's accounts: the operations on users, signing in, and who is locked out.
+//! User accounts: the operations on users, sign-in, and lockouts.
 //!
-//! Invariants: every sign-in that fails looks and takes the same; attempts are counted before anything is hashed; what
-//! ends a user's access ends their sessions in the same commit.
+//! Invariants: failed sign-ins are indistinguishable by answer and time; attempts are counted before hashing; a change
+//! that ends a user's access ends their sessions in the same commit.
 
 mod lockout;
 mod model;
@@ -28,7 +28,7 @@ use crate::users::Users;
 pub struct Config {
     /// Failures in a row after which a name is locked, 3 to 100; each further lock is longer.
     pub max_failures: u32,
-    /// Failures from one address (of IPv6 its /64) within `lock_seconds` after which it has to wait.
+    /// Failures from one address (for IPv6 its /64) within `lock_seconds` after which it has to wait.
     pub max_failures_per_address: u32,
     /// Seconds of the first lock, and of the window of an address, 1 to 86,400.
     pub lock_seconds: u32,

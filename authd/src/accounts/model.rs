@@ -1,20 +1,20 @@
-//! Rules about what is known of a user: no I/O, no clock.
+//! Rules about a user's data: no I/O, no clock.
 
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::names;
 
-/// Characters of a document number.
+/// Maximum number of characters in a document number.
 const MAX_DOCUMENT: usize = 32;
 
-/// What people are called: 1 to 128 visible characters. Not unique.
+/// Checks a display name: 1 to 128 visible characters. Not unique.
 pub fn check_display_name(field: &str, name: &str) -> Result<()> {
-    // An id's form is fine here: nothing is looked up by this.
+    // A name that looks like an id is allowed: nothing is looked up by it.
     if Uuid::try_parse(name).is_ok() { Ok(()) } else { names::check(field, name).map(drop) }
 }
 
-/// 1 to 32 visible characters without space at the ends.
+/// Checks a document number: 1 to 32 visible characters without space at the ends.
 pub fn check_document_number(number: &str) -> Result<()> {
     let is_long = number.chars().count() > MAX_DOCUMENT;
     if is_long || (Uuid::try_parse(number).is_err() && names::check("document_number", number).is_err()) {

@@ -1,4 +1,4 @@
-//! Signing in with a password, and changing it.
+//! Sign-in with a password, and password changes.
 //!
 //! Invariant: an unknown user, a wrong password, a locked name and a disabled user do the same work and get the same
 //! answer: one look-up, one counted attempt, one hash, one audit row.
@@ -26,10 +26,10 @@ use crate::sessions::store::NewLogin;
 use crate::sessions::{self, lookup};
 use crate::users::store as users;
 
-/// Live sessions of one user: a login beyond them ends those that would end first. Far more than anybody has, and few
-/// enough that what is done to all of them stays quick.
+/// Maximum number of live sessions of one user: a login beyond it ends those that would expire first. It is far above
+/// usual numbers, and low enough that operations on all of them stay fast.
 const MOST: i64 = 256;
-/// Characters of a user name in the audit log.
+/// Maximum number of characters of a user name in the audit log.
 const SHOWN: usize = 64;
 
 impl Accounts {
@@ -64,7 +64,7 @@ impl Accounts {
             password_changed_at: person.password_changed_at,
         };
         let as_user = call.of(caller(&person, session.id));
-        // The statement that makes the session says what must hold of the user.
+        // The statement that inserts the session checks the user's state.
         let change = Change::new(Login::INFO.name, session.id)
             .with([sessions::store::insert_login(&session)])
             .with(sessions::store::end_oldest(person.id, MOST, now))
@@ -73,7 +73,7 @@ impl Accounts {
             .self_proving();
         match self.base.ledger.commit(&as_user, change).await {
             Ok(_) => {}
-            // Disabled, deleted, or the password changed, while it was being verified.
+            // The user was disabled or deleted, or the password changed, during the verification.
             Err(Refused::ExpectationFailed(sessions::store::NEW_LOGIN)) => {
                 return Err(self.refuse(&call, &op.username).await?);
             }
@@ -90,7 +90,7 @@ impl Accounts {
         Ok(LoggedIn { token, expires_at: sessions::model::seconds(session.idle_expires_at), payload })
     }
 
-    /// Takes an attempt back that came to no answer: who met a storm of logins is not locked out for it.
+    /// Uncounts an attempt that got no answer, so that an overload of logins does not lock a user out.
     async fn tried<T>(&self, attempt: &LoginAttempt, answer: Result<T>) -> Result<T> {
         if answer.is_err() {
             self.base.db.commit(attempt.take_back()).await?;
@@ -98,7 +98,7 @@ impl Accounts {
         answer
     }
 
-    /// The one answer to every login that is not accepted, after the audit log has it.
+    /// Writes the refusal to the audit log and returns the same error for every refused login.
     async fn refuse(&self, call: &Call, username: &str) -> Result<Error> {
         let shown: String = username.chars().take(SHOWN).collect();
         let detail = [("username", Some(json!(shown)))];
@@ -106,15 +106,15 @@ impl Accounts {
         Ok(Error::new(Code::InvalidCredentials, "user name and password do not go together"))
     }
 
-    /// Stores the password anew with today's parameters. Somebody else may have been first.
+    /// Stores a new hash of the password with the current parameters. Another login may have been first.
     async fn upgrade(&self, person: &users::Login, password: &Secret) -> Result<()> {
         let hash = self.users.hash(password).await?;
         self.base.db.commit(vec![users::upgrade(person, hash)]).await?;
         Ok(())
     }
 
-    /// 64 hexadecimal digits of a SHA-256 over a secret of the key ring, randomness and the time: even a guessed state of
-    /// the random source gives no token away.
+    /// 64 hexadecimal digits of a SHA-256 over a secret of the key ring, randomness and the time, so that even a known
+    /// state of the random source reveals no token.
     fn new_token(&self) -> Result<Secret> {
         let random = self.base.env.bytes::<32>();
         let (_, mac) = self.base.keys.mac(Purpose::Session, None, &[&random, &self.base.now().to_be_bytes()])?;
@@ -125,7 +125,7 @@ impl Accounts {
         let (user, session) = sessions::person(&call)?;
         let person = users::find_login(self.base.db.as_ref(), user).await?.ok_or_else(|| Error::not_found("user"))?;
         let folded = names::fold(&person.username);
-        // First, so that whoever looks for a password that is good enough has failed at nothing.
+        // Checked first, so that a rejected new password does not count as a failed login.
         passwords::check("new_password", &op.new_password, &folded)?;
         if op.new_password == op.password {
             return Err(Error::field("new_password", "this is the password that you have"));

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::page::Page;
 
 // $1 key, $2 now, $3 failures until a lock (more than one), $4 milliseconds of the first lock (each further one is
-// longer by as much), $7 the key of the address: one that has to wait counts against no name.
+// longer by as much), $7 the key of the address; an attempt from an address that has to wait is not counted.
 const COUNT_NAME: &str = "\
     INSERT INTO login_attempts AS a (key, failures, window_start, locked_until, blocked, last_at) \
     SELECT CAST($1 AS TEXT), 1, CAST($2 AS BIGINT), 0, 0, CAST($2 AS BIGINT) \
@@ -40,18 +40,18 @@ const TAKE_BACK: &str = "UPDATE login_attempts SET failures = failures - 1, lock
 const LIST: &str = "SELECT key, failures, last_at, locked_until FROM login_attempts \
      WHERE failures > 0 AND key > $1 AND ($2 = 1 OR locked_until > $3) ORDER BY key LIMIT $4";
 const CLEAR: &str = "DELETE FROM login_attempts WHERE key = $1";
-/// Takes the moment, and how many at most.
+/// Its parameters are the time and the maximum number of rows.
 pub const SWEEP: &str = "DELETE FROM login_attempts WHERE key IN \
      (SELECT key FROM login_attempts WHERE last_at <= $1 AND locked_until <= $1 ORDER BY last_at LIMIT $2)";
 
-/// Names of statements whose outcome is read.
+/// Names of the statements whose outcome is read.
 pub const NAME: &str = "count_name";
 pub const ADDRESS: &str = "count_address";
 /// Clears the attempts of a key.
 pub const CLEARED: &str = "clear_attempts";
 
 /// Counts an attempt at a name, unless its address has to wait. `most` failures lock it for `lock`, longer each time,
-/// `forever_at` of them until `forever`. For [`read_count`].
+/// and `forever_at` failures until `forever`. For [`read_count`].
 pub fn count_name(
     key: &str,
     address: &str,
@@ -78,25 +78,25 @@ pub fn count_address(key: &str, now: Millis, most: u32, window: Millis) -> State
     Statement::any(ADDRESS, COUNT_ADDRESS, [key.into(), now.into(), i64::from(most).into(), window.into()])
 }
 
-/// What counting by the statement of this name answered: whether the key is open, and until when it is locked. `None`: it
-/// was not counted.
+/// The outcome of the counting statement of this name: whether the key is unlocked, and until when it is locked. `None`
+/// if it was not counted.
 pub fn read_count(committed: &Committed, name: &str) -> Result<Option<(bool, Millis)>> {
     let Some(row) = committed.rows(name).first() else { return Ok(None) };
     let mut row = row.cursor();
     Ok(Some((row.int()? == 0, row.int()?)))
 }
 
-/// Takes one attempt back.
+/// Uncounts one attempt.
 pub fn take_back(key: &str) -> Statement {
     Statement::any("take_back", TAKE_BACK, [key.into()])
 }
 
-/// Forgets all attempts of a key.
+/// Removes all attempts of a key.
 pub fn clear(key: &str) -> Statement {
     Statement::any(CLEARED, CLEAR, [key.into()])
 }
 
-/// Attempts by key; those that are not locked now too, if `all`.
+/// Attempts by key; with `all`, including those that are not locked now.
 pub async fn list(db: &dyn Db, page: &Page<String>, all: bool, now: Millis) -> Result<Vec<Lockout>> {
     let query = Query::new(LIST, [page.after_or(""), i64::from(all).into(), now.into(), page.rows()]);
     db.query(query).await?.iter().map(|row| read(row, now)).collect()

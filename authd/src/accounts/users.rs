@@ -69,7 +69,7 @@ impl Accounts {
         };
         let mut guard = None;
         if op.username.is_some() || password.is_some() || op.status.is_some() {
-            // Whoever sets the password of somebody mightier, or takes over their name, is as mighty.
+            // Setting a user's password or taking over their name gives their permissions: the caller must have them.
             let guard = guard.insert(Guard::new(self.base.db.as_ref(), &call.caller).await?);
             guard.check_held(rbac::store::on_authd(self.base.db.as_ref(), user.id).await?)?;
         }
@@ -91,7 +91,7 @@ impl Accounts {
         let change = Change::new(UpdateUser::INFO.name, user.id)
             .with([store::update(user.id, &op, password.as_ref(), now)])
             .with(end_sessions)
-            // Cached sessions hold the names.
+            // Cached sessions contain the names.
             .invalidates(Invalidation::sessions(user.id))
             .detail([
                 ("username", Some(json!(op.username.as_ref().unwrap_or(&user.username)))),

@@ -1,14 +1,14 @@
-//! What AWS's refusals mean, and what to do about them. Pure.
+//! Explains AWS's refusals and what to do about them. Pure functions.
 
 use shared::problem::Code;
 
 use super::{Role, RoleMethod};
 use crate::error::Error;
 
-/// As much of AWS's own words as is shown.
+/// Maximum number of characters of AWS's message that are shown.
 const MAX_QUOTE: usize = 400;
 
-/// An error of STS (its code and message) for the person who asked for the role.
+/// Explains an error of STS (its code and message) to the person who requested the role.
 pub fn explain(role: &Role, duration_seconds: u32, code: &str, message: &str) -> Error {
     let name = &role.name;
     let says = |words: &str| message.contains(words);
@@ -51,14 +51,14 @@ pub fn explain(role: &Role, duration_seconds: u32, code: &str, message: &str) ->
             return unavailable(format!("AWS cannot reach the identity provider's keys for the role {name}; try again{}", quote(message)));
         }
         "RegionDisabledException" => {
-            "STS is switched off in this region for the account: switch it on, or set aws.region to another one".to_owned()
+            "STS is disabled in this region for the account: enable it, or set aws.region to another one".to_owned()
         }
         "PackedPolicyTooLarge" | "PackedPolicyTooLargeException" => "the session tags are too large together".to_owned(),
         "Throttling" | "ThrottlingException" | "ServiceUnavailable" | "InternalFailure" | "InternalError" | "RequestTimeout" => {
             return unavailable(format!("AWS STS is busy or has a failure of its own ({code}); try again"));
         }
-        // Whatever has no code did not come from STS itself.
-        "" => return unavailable("AWS STS, or something in front of it, answered what cannot be read; try again".to_owned()),
+        // An error without a code did not come from STS.
+        "" => return unavailable("AWS STS, or a proxy in front of it, sent an unreadable answer; try again".to_owned()),
         _ => "see the AWS documentation of AssumeRole".to_owned(),
     };
     Error::new(Code::UpstreamFailed, format!("AWS refused the role {name} ({code}): {advice}{}", quote(message)))
@@ -68,7 +68,7 @@ fn unavailable(detail: String) -> Error {
     Error::new(Code::Unavailable, detail).retry_after(5)
 }
 
-/// AWS's own words, where it has any: they name identities and ARNs, never secrets.
+/// AWS's own message, if any: it names identities and ARNs, never secrets.
 fn quote(message: &str) -> String {
     let words: String = message.chars().filter(|c| !c.is_control()).take(MAX_QUOTE).collect();
     if words.is_empty() { words } else { format!(". AWS says: {words}") }

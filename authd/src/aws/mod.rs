@@ -1,7 +1,7 @@
 //! AWS credentials from STS.
 //!
-//! Invariants: the SDK is loaded at the first use, once (it walks files, environment and the instance's metadata); every
-//! call has a deadline; an answer of AWS that a person can do something about says what.
+//! Invariants: the SDK is loaded once, at the first use (it reads files, environment and the instance's metadata);
+//! every call has a deadline; an AWS error that a person can fix says how.
 
 mod explain;
 
@@ -22,12 +22,12 @@ use tokio::sync::OnceCell;
 use crate::env::{Millis, SECOND};
 use crate::error::{Chain, Error, Result};
 
-/// One call, its retry included.
+/// Time limit of one call, its retry included.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// `[aws]`: what holds for every role.
+/// `[aws]`: settings for every role.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -36,15 +36,15 @@ pub struct Config {
     /// `STS_EXTERNAL_ID`: the external id of that role.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "redacted")]
     pub external_id: Option<Secret>,
-    /// Where STS is called; empty: as the AWS SDK finds it (`AWS_REGION`, its files, the instance).
+    /// The region of STS; if empty, as the AWS SDK finds it (`AWS_REGION`, its files, the instance).
     pub region: String,
 }
 
-/// An AWS role that a login can end in.
+/// An AWS role whose credentials a login can get.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Role {
-    /// How logins name it.
+    /// The name of the role in logins.
     pub name: String,
     pub arn: String,
     #[serde(default)]
@@ -52,16 +52,16 @@ pub struct Role {
     /// The trust policy's `sts:ExternalId`.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "redacted")]
     pub external_id: Option<Secret>,
-    /// Seconds that credentials live, 900 to 43,200; at most the role's own maximum.
+    /// Lifetime of credentials in seconds, 900 to 43,200; at most the role's own maximum.
     #[serde(default = "default_duration")]
     pub duration_seconds: u32,
-    /// Who may use it: members of any of these groups. Empty: everybody who signs in.
+    /// Only members of any of these groups may use it. Empty: everybody who signs in.
     #[serde(default)]
     pub groups: Vec<String>,
     /// Only people who signed in with one of these providers. Empty: any.
     #[serde(default)]
     pub providers: Vec<String>,
-    /// Tell AWS who it is by session tags (the trust policy must allow `sts:TagSession`).
+    /// Send the person's identity to AWS as session tags (the trust policy must allow `sts:TagSession`).
     #[serde(default)]
     pub session_tags: bool,
 }
@@ -77,14 +77,14 @@ pub enum RoleMethod {
     /// authd's own AWS identity assumes the role.
     #[default]
     AssumeRole,
-    /// The person's ID token does: the provider must be an identity provider of the AWS account.
+    /// The person's ID token assumes the role: the provider must be an identity provider of the AWS account.
     WebIdentity,
 }
 
 /// The AWS module's state: the SDK client, made at its first use.
 pub struct Aws {
     region: String,
-    /// Where STS is when nobody says: it follows from the roles' partition.
+    /// The region of STS if none is configured, by the roles' partition.
     fallback_region: &'static str,
     client: OnceCell<Client>,
 }
@@ -117,7 +117,7 @@ impl Aws {
         Self { region: config.region.clone(), fallback_region, client: OnceCell::new() }
     }
 
-    /// With STS at a given place and made-up credentials.
+    /// With STS at a given address and fake credentials.
     #[cfg(test)]
     pub fn at(endpoint: &str) -> Self {
         let config = aws_sdk_sts::Config::builder()
@@ -146,9 +146,9 @@ impl Aws {
         Client::new(&sdk)
     }
 
-    /// Credentials of a role for 900 to 43,200 seconds, by the method that is configured for it. `session_name`
-    /// (RoleSessionName) has 2 to 64 of `[\w+=,.@-]`; at most 50 `tags` are sent where the role says so; the ID token is
-    /// for AssumeRoleWithWebIdentity.
+    /// Credentials of a role for 900 to 43,200 seconds, by the method configured for it. `session_name`
+    /// (RoleSessionName) has 2 to 64 of `[\w+=,.@-]`; at most 50 `tags` are sent if the role has session_tags; the ID
+    /// token is for AssumeRoleWithWebIdentity.
     pub async fn assume(
         &self,
         role: &Role,
@@ -174,7 +174,7 @@ impl Aws {
                 let answer = call.send().await.map_err(|error| refused(role, duration_seconds, error))?;
                 answer.credentials
             }
-            // Unsigned: no credentials of ours are looked for.
+            // The request is unsigned, so authd's own credentials are not loaded.
             RoleMethod::WebIdentity => {
                 let call = client
                     .assume_role_with_web_identity()
@@ -186,14 +186,14 @@ impl Aws {
                 answer.credentials
             }
         };
-        // The SDK reads an answer that was cut off as one with empty fields.
+        // The SDK parses a truncated answer as one with empty fields.
         let is_whole = |found: &aws_sdk_sts::types::Credentials| {
             let parts = [&found.access_key_id, &found.secret_access_key, &found.session_token];
             parts.iter().all(|part| !part.is_empty()) && found.expiration().secs() > 0
         };
         let found = answered
             .filter(is_whole)
-            .ok_or_else(|| Error::new(Code::UpstreamFailed, "AWS STS answered without whole credentials; try again"))?;
+            .ok_or_else(|| Error::new(Code::UpstreamFailed, "AWS STS returned incomplete credentials; try again"))?;
         Ok(Credentials {
             expires_at: found.expiration().secs().saturating_mul(SECOND),
             access_key_id: found.access_key_id,
@@ -211,7 +211,7 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// What the caller learns of a call that failed.
+/// The error that the caller gets for a failed call.
 fn refused<E, R>(role: &Role, duration_seconds: u32, error: SdkError<E, R>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -227,10 +227,10 @@ where
             "authd has no AWS credentials of its own to ask for the role with: give it AWS_ACCESS_KEY_ID and \
              AWS_SECRET_ACCESS_KEY, a profile, or a role of the machine it runs on",
         ),
-        SdkError::ResponseError(_) => Error::new(Code::UpstreamFailed, "AWS STS answered what cannot be read"),
+        SdkError::ResponseError(_) => Error::new(Code::UpstreamFailed, "AWS STS sent an unreadable answer"),
         _ => Error::new(Code::Unavailable, "AWS STS does not answer; try again").retry_after(5),
     };
-    // Only what the layers of the error say of themselves. The SDK's own way to print it quotes the raw answer, and an
-    // answer that could not be read may still hold credentials.
+    // Only the text of each layer of the error. The SDK's own `Debug` quotes the raw answer, and an answer that could
+    // not be read may still contain credentials.
     refusal.because(Chain(&error).to_string())
 }

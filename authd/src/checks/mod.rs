@@ -1,6 +1,6 @@
-//! What services ask about a session: whether it is good, whose it is, what its user may do.
+//! Checks of sessions for services: whether a session is valid, whose it is, and what its user may do.
 //!
-//! A check that nothing has to be read for is answered without a future of its own.
+//! A check that needs no database read is answered without a future.
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +27,7 @@ use crate::registry::Registry;
 use crate::sessions::{self, Found, Sessions};
 use crate::tokens::Tokens;
 
-/// Questions about sessions and people.
+/// The checks of sessions and people.
 #[derive(Debug)]
 pub struct Checks {
     tokens: Arc<Tokens>,
@@ -35,8 +35,8 @@ pub struct Checks {
     rbac: Arc<Rbac>,
 }
 
-/// Finds the session's token: in the field, else in the header `token`, else it is the bearer. A bearer beside another
-/// token is the asking service's own.
+/// Finds the session token: the field, else the header `token`, else the bearer. If one of the first two is present,
+/// the bearer is the calling service's own token.
 fn presented(op: &CheckToken) -> Result<(&str, Option<&str>)> {
     let header_token = op.header_token.as_ref();
     match (op.token.as_ref().or(header_token), op.bearer.as_ref()) {
@@ -115,7 +115,7 @@ impl Checks {
         registry.add(self, Self::query_permission);
     }
 
-    /// The answer when nothing has to be read for it.
+    /// The answer, if it needs no database read.
     fn check_token_now(&self, _: &Call, op: &CheckToken) -> Option<Result<CheckedTokenView>> {
         let (token, asker) = presented(op).ok()?;
         if asker.is_some() {
@@ -138,7 +138,7 @@ impl Checks {
         self.check(token, named, op.user_id).await
     }
 
-    /// Checks a session, and renews it when it is time. `user`: it must be theirs.
+    /// Checks a session, and renews it when it is due. `user` is the required owner.
     async fn check(&self, token: &str, named: NamedService, user: Option<UserId>) -> Result<CheckedTokenView> {
         let Some((live, renewed)) = self.sessions.touch(token).await? else {
             return Ok(CheckedTokenView::Invalid(SessionFault::InvalidToken));
@@ -184,7 +184,7 @@ impl Checks {
         })
     }
 
-    /// The service that a question is about. A service that asks with its own token can ask about itself alone.
+    /// The service that the request is about. A service token can ask only about its own service.
     async fn named_service(&self, call: &Call, asker: Option<&str>, named: Option<&str>) -> Result<NamedService> {
         let service = match named {
             Some(named) => Some(self.rbac.service(named).await?),

@@ -1,4 +1,4 @@
-//! What happens when the browser comes back from the provider. Called by the pages, not by an operation.
+//! Handles the browser's return from the provider. Called by the pages, not by an operation.
 
 use std::sync::Arc;
 
@@ -12,46 +12,46 @@ use crate::env::{MINUTE, Millis};
 use crate::error::Result;
 use crate::oidc_client::ProviderError;
 
-/// How often the provider may fail before it took the code; then the login ends.
+/// How often the provider may fail before it accepts the code; then the login ends.
 const MAX_FAILURES: u32 = 8;
-/// What a login has left at least when the browser is back, for the provider's answers and the terminal's question.
+/// Minimum time that a login has left when the browser returns, for the provider's answers and the terminal's request.
 const COMPLETION: Millis = 2 * MINUTE;
 
-/// What the provider sent the browser back with.
+/// The parameters with which the provider redirected the browser.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub state: String,
     pub result: Result<Secret, String>,
-    /// The provider's issuer, where it says so (RFC 9207).
+    /// The provider's issuer, if it sends it (RFC 9207).
     pub issuer: Option<String>,
 }
 
-/// What the person gets to see.
+/// The result that the page shows.
 #[derive(Debug)]
 pub enum Outcome {
-    /// No login waits for this: it has ended, was used, or never was.
+    /// No login is pending for this: it ended, was used, or never existed.
     Gone,
-    /// The person said no: the device gets nothing more.
+    /// The person denied the login: the device gets nothing more.
     Denied {
-        /// Until when AWS takes the credentials that it was given before, if it was.
+        /// Until when credentials that the device got before are valid, if any.
         credentials_until: Option<Millis>,
     },
-    /// The provider failed before anything was spent: the same page can be loaded again.
+    /// The provider failed before the code was used: the same page can be loaded again.
     TryAgain(String),
-    /// The provider sent the browser back without a code: only another sign-in there helps.
+    /// The provider redirected the browser without a code: another sign-in there is required.
     SignInAgain(String),
-    /// This login is lost; start again.
+    /// This login failed; start again.
     Failed(String),
-    /// The release goes to the device's own loopback.
+    /// The browser is redirected to the device's loopback listener with the release.
     ToDevice { port: u16, release: Secret },
-    /// The person carries the release to the terminal.
+    /// The page shows the release, and the person pastes it into the terminal.
     ToPerson { device: Device, started_at: Millis, user: String, release: Secret },
-    /// Nothing to carry: the device asks by state alone, as the configuration allows.
+    /// No release: the device polls with only the state, as the configuration allows.
     Done,
 }
 
 impl CliLogin {
-    /// Completes a login. It runs to its end even when the browser goes away, since a code can be spent only once.
+    /// Completes a login. It continues even if the browser disconnects, since a code can be used only once.
     pub async fn complete(self: Arc<Self>, call: Call, answer: Answer) -> Result<Outcome> {
         to_its_end(async move { self.run_callback(call, answer).await }).await
     }
@@ -63,7 +63,7 @@ impl CliLogin {
         }
         let provider = self.known_provider(&login.provider)?;
         let name = login.provider.clone();
-        // An answer that says it is another provider's was mixed up on purpose (RFC 9207 §2.4).
+        // An answer with another provider's issuer is a mix-up attack (RFC 9207 §2.4).
         if answer.issuer.is_some_and(|issuer| issuer != provider.config.issuer) {
             return Ok(Outcome::SignInAgain(format!("this answer is not from the identity provider {name}")));
         }
@@ -77,14 +77,14 @@ impl CliLogin {
                 return Ok(Outcome::Denied { credentials_until: None });
             }
             Err(error) => {
-                tracing::warn!(provider = name, error, "the provider sent somebody back without a code");
+                tracing::warn!(provider = name, error, "the provider redirected a browser without a code");
                 let reason = format!("the identity provider {name} could not sign you in ({error})");
                 return Ok(Outcome::SignInAgain(reason));
             }
         };
         let now = self.base.now();
         let is_late = login.ends_at < now + COMPLETION;
-        // Before the claim, which must hold as long as the login lives.
+        // Before the claim, which must last as long as the login.
         login.ends_at = login.ends_at.max(now + COMPLETION);
         if !self.claim_login(&answer.state, &login).await? {
             return Ok(Outcome::Gone);
@@ -94,7 +94,7 @@ impl CliLogin {
         }
         let granted = match provider.ready(now).await {
             Ok(()) => provider.exchange(&code, &login.verifier, &login.nonce, now).await,
-            // Nothing was spent yet, so even nonsense may pass.
+            // The code was not used yet, so a retry may succeed even after an unusable answer.
             Err(ProviderError::Unusable(reason)) => Err(ProviderError::Unavailable(reason)),
             Err(error) => Err(error),
         };
@@ -110,12 +110,12 @@ impl CliLogin {
                     "a sign-in failed"
                 );
                 if may_pass {
-                    // The next number is a new claim: the browser may come again.
+                    // The next number is a new claim, so that the browser can try again.
                     login.failures += 1;
                     self.save_login(&answer.state, &login).await?;
                     return Ok(Outcome::TryAgain(error.detail));
                 }
-                self.end_pending(&call, &answer.state, &mut login, Phase::Ended, "the provider's answer was of no use")
+                self.end_pending(&call, &answer.state, &mut login, Phase::Ended, "the provider's answer was unusable")
                     .await?;
                 return Ok(Outcome::Failed(error.detail));
             }
@@ -139,7 +139,7 @@ impl CliLogin {
         })
     }
 
-    /// The person pressed Deny: only who was shown the release can. A session that began meanwhile ends.
+    /// The person pressed Deny, which requires the release. A session that began meanwhile ends.
     pub async fn deny(&self, call: Call, state: &str, release: &Secret) -> Result<Outcome> {
         let Some(mut login) = self.find_login(state).await? else { return Ok(Outcome::Gone) };
         let (session, call) = match &login.phase {
@@ -149,15 +149,15 @@ impl CliLogin {
             Phase::Denied => return Ok(Outcome::Denied { credentials_until: None }),
             Phase::SignedIn(_) | Phase::Waiting | Phase::Ended => return Ok(Outcome::Gone),
         };
-        // First the login, then the session: whoever is being authorized looks at the login once more after the session
-        // exists, so one of the two sees the other.
+        // First the login, then the session: the authorization reads the login again after it created the session, so
+        // one of the two sees the other.
         self.end_pending(&call, state, &mut login, Phase::Denied, "denied on the page").await?;
         let session = self.sessions.end_device(&call, session, "cli_login.deny", "denied").await?;
         let credentials_until = session.and_then(|session| session.credentials_until(self.base.now()));
         Ok(Outcome::Denied { credentials_until })
     }
 
-    /// Ends a login before anybody got credentials, and remembers why.
+    /// Ends a login before credentials were issued, and records why.
     async fn end_pending(&self, call: &Call, state: &str, login: &mut Login, phase: Phase, why: &str) -> Result<()> {
         login.phase = phase;
         self.save_login(state, login).await?;

@@ -1,4 +1,4 @@
-//! STS's answers, kept per device session and role until they are too short.
+//! STS credentials, cached per device session and role while they are valid for long enough.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -13,12 +13,12 @@ use crate::env::{MINUTE, Millis, SECOND};
 use crate::error::{Error, Result};
 use crate::oidc_client::Identity;
 
-/// Tools begin to renew fifteen minutes before the end: what has less left would be asked for over and over.
+/// Tools begin to renew fifteen minutes before expiry: credentials with less left would be requested repeatedly.
 const ENOUGH: Millis = 20 * MINUTE;
-/// auth-login does not hand out what has less left either.
+/// auth-login does not use credentials with less left either.
 const USELESS: Millis = 5 * SECOND;
 
-/// Which credentials: of a session, in a role, for so long.
+/// The wanted credentials: session, role and duration.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     pub session: SessionId,
@@ -33,7 +33,7 @@ struct Kept {
 }
 
 impl Wanted<'_> {
-    /// Changes with everything that AWS is asked with, so that a new configuration is obeyed at once.
+    /// The cache key. It depends on every parameter of the call to AWS, so that a new configuration applies at once.
     fn key(&self) -> String {
         let role = self.role;
         let external_id = role.external_id.as_ref().map(Secret::expose);
@@ -44,12 +44,12 @@ impl Wanted<'_> {
 }
 
 impl CliLogin {
-    /// What AWS answered before, if it still lives long enough.
+    /// The cached credentials, if they are valid for long enough.
     pub(super) async fn find_credentials(&self, wanted: Wanted<'_>) -> Result<Option<Credentials>> {
         let key = wanted.key();
         let sealed = self.base.ephemeral.get(&key).await.unwrap_or_else(|error| {
-            // Slower, but not less: AWS is asked instead.
-            tracing::warn!(%error, "AWS credentials that were made before cannot be looked up");
+            // The cache is optional: AWS is called instead.
+            tracing::warn!(%error, "cached AWS credentials cannot be read");
             None
         });
         let Some(sealed) = sealed else { return Ok(None) };
@@ -58,7 +58,7 @@ impl CliLogin {
         Ok(is_enough(kept.made_at, kept.credentials.expires_at, self.base.now()).then_some(kept.credentials))
     }
 
-    /// Asks AWS, and keeps the answer.
+    /// Requests credentials from AWS, and caches them.
     pub(super) async fn make_credentials(
         &self,
         wanted: Wanted<'_>,
@@ -73,15 +73,15 @@ impl CliLogin {
         let key = wanted.key();
         let sealed = seal(&self.base.keys, &key, &kept)?;
         let ttl = (kept.credentials.expires_at - kept.made_at).max(1);
-        // What cannot be kept is asked for again next time.
+        // Credentials that cannot be cached are requested again next time.
         if let Err(error) = self.base.ephemeral.put(&key, &sealed, ttl).await {
-            tracing::warn!(%error, "AWS credentials could not be kept for the next caller");
+            tracing::warn!(%error, "AWS credentials could not be cached");
         }
         Ok(kept.credentials)
     }
 }
 
-/// Twenty minutes, or half of a life that is shorter than forty, but never what ends before it can be used.
+/// Whether twenty minutes are left, or half of a lifetime below forty, and never too little time to use them.
 fn is_enough(made_at: Millis, expires_at: Millis, now: Millis) -> bool {
     expires_at - now >= ENOUGH.min((expires_at - made_at) / 2).max(USELESS)
 }

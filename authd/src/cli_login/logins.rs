@@ -1,4 +1,4 @@
-//! Where pending logins are kept: sealed, in what may vanish, until they end by themselves.
+//! The store of pending logins: sealed, in the ephemeral store, until they expire.
 
 use super::model::{self, Login};
 use super::{CliLogin, seal};
@@ -6,7 +6,7 @@ use crate::env::Millis;
 use crate::error::{Error, Result};
 
 impl CliLogin {
-    /// The login of a state, unless it has ended. What does not open is not ours and counts as ended.
+    /// The login of a state, unless it has ended. A value that cannot be opened is not ours and counts as ended.
     pub(super) async fn find_login(&self, state: &str) -> Result<Option<Login>> {
         if !model::is_token(state) {
             return Ok(None);
@@ -31,13 +31,13 @@ impl CliLogin {
         Ok(())
     }
 
-    /// Of any number of callbacks exactly one may go on, until the provider has failed once more.
+    /// Claims a login: of concurrent callbacks exactly one may continue, until the provider fails again.
     pub(super) async fn claim_login(&self, state: &str, login: &Login) -> Result<bool> {
         let key = format!("{}:claim:{}", model::key(state), login.failures);
         Ok(self.base.ephemeral.increment(&key, self.left(login)).await? == 1)
     }
 
-    /// Counts a wrong release and answers how many there were.
+    /// Counts a wrong release and returns the number of wrong ones.
     pub(super) async fn count_wrong_release(&self, state: &str, login: &Login) -> Result<i64> {
         let key = format!("{}:wrong", model::key(state));
         Ok(self.base.ephemeral.increment(&key, self.left(login)).await?)

@@ -1,9 +1,9 @@
-//! The browser login that ends in AWS credentials.
+//! The browser login that provides AWS credentials.
 //!
-//! Invariants: the state is checked before anybody is talked to and is used once; who
-//! collects the credentials holds the poll secret (started the login) *and* the release (sat at the browser's terminal);
-//! the provider's tokens never leave authd and are sealed wherever they lie; nothing is handed out that was not
-//! committed; only the provider's clear no ends a session, an outage never does.
+//! Invariants: the state is checked before any request to a provider and is used once; the
+//! client that gets the credentials has the poll secret (it started the login) *and* the release (from the browser);
+//! the provider's tokens never leave authd and are sealed in every store; nothing is returned that was not
+//! committed; only a definite refusal of the provider ends a session, an outage never does.
 
 mod callback;
 mod credentials;
@@ -38,22 +38,22 @@ use crate::registry::Registry;
 use crate::sessions::model::DeviceSession;
 use crate::sessions::{self, Sessions};
 
-/// How long one renewal of a device waits for the others: longer than a renewal can take, unless several fail before.
+/// How long a renewal of a device waits for others: longer than one renewal can take, unless several fail before it.
 const TURN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// `[cli]`: the CLI login.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Serve clients that know only `state`. Whoever learns a login's URL can then collect the credentials.
+    /// Serve clients that know only `state`. Anybody who learns a login's URL can then get the credentials.
     pub allow_unbound_polling: bool,
     /// Seconds from start to credentials, 60 to 900.
     pub login_seconds: u64,
-    /// The provider of a login that names none; empty: the first.
+    /// The provider of a login that names none; if empty, the first.
     pub default_provider: String,
     /// Days without use after which a device has to sign in again, 1 to 90.
     pub idle_days: u32,
-    /// Days after which a device has to sign in again in any case, 1 to 365.
+    /// Days after which a device has to sign in again even if it is used, 1 to 365.
     pub max_days: u32,
 }
 
@@ -69,12 +69,12 @@ impl Default for Config {
     }
 }
 
-/// The CLI login: providers with their keys, the roles, and who is renewing.
+/// The CLI login: providers with their keys, the roles, and the locks of renewals.
 #[derive(Debug)]
 pub struct CliLogin {
     base: Base,
     config: Config,
-    /// Most wanted first.
+    /// In order of preference.
     roles: Vec<Role>,
     providers: Vec<Client>,
     sessions: Arc<Sessions>,
@@ -93,7 +93,7 @@ impl CliLogin {
         aws: Arc<Aws>,
     ) -> Arc<Self> {
         if config.allow_unbound_polling {
-            tracing::warn!("cli.allow_unbound_polling is on: whoever learns a login's URL can collect its credentials");
+            tracing::warn!("cli.allow_unbound_polling is on: anybody who learns a login's URL can get its credentials");
         }
         let http = Arc::new(Http::default());
         let providers = providers.into_iter().map(|provider| Client::new(provider, http.clone())).collect();
@@ -102,7 +102,7 @@ impl CliLogin {
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
-        // Those that run to their end when their caller goes away need an owner.
+        // Operations that continue after their caller disconnects need an owned handle.
         let owner = Arc::new(self.clone());
         registry.add(self, Self::start);
         registry.add(&owner, Self::status);
@@ -115,7 +115,7 @@ impl CliLogin {
         self.providers.iter().find(|provider| provider.config.name == name)
     }
 
-    /// The provider of a session or login that exists.
+    /// The provider of an existing session or login.
     fn known_provider(&self, name: &str) -> Result<&Client> {
         self.provider(name).ok_or_else(|| {
             let detail = format!("the identity provider {name:?} is not configured any more; sign in with another one");
@@ -123,12 +123,10 @@ impl CliLogin {
         })
     }
 
-    /// Waits for the turn of a session.
+    /// Waits for the lock of a session.
     async fn turn(&self, session: SessionId) -> Result<KeyGuard<'_, SessionId>> {
         let waiting = tokio::time::timeout(TURN_TIMEOUT, self.renewals.lock(session)).await;
-        waiting.map_err(|late| {
-            Error::unavailable("this device is being renewed already and it takes long; try again", late)
-        })
+        waiting.map_err(|late| Error::unavailable("another renewal of this device takes too long; try again", late))
     }
 
     /// The session of a device, unless it has ended or expired.
@@ -137,7 +135,7 @@ impl CliLogin {
         Ok(found.filter(|session| session.is_live(self.base.now())))
     }
 
-    /// Commits a statement that proves itself (see [`crate::ledger`]). False when it did not find what it expects.
+    /// Commits a self-proving statement (see [`crate::ledger`]). False if its expectation was not met.
     async fn try_commit(&self, statement: Statement) -> Result<bool, DbError> {
         match self.base.db.commit(vec![statement]).await {
             Ok(_) => Ok(true),
@@ -152,7 +150,7 @@ fn by_device(call: &Call, identity: &Identity) -> Call {
     call.of(Caller::Device { user: identity.display().to_owned() })
 }
 
-/// Runs something to its end even when the caller goes away.
+/// Runs a future to its end even if the caller disconnects.
 async fn to_its_end<T: Send + 'static>(running: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     tokio::spawn(running).await.map_err(Error::internal)?
 }

@@ -1,4 +1,4 @@
-//! Types and pure rules of the CLI login: what a login is, what its secrets look like, who may use which role.
+//! Types and pure rules of the CLI login: logins, their secrets, and who may use which role.
 
 use std::net::IpAddr;
 
@@ -17,16 +17,16 @@ use crate::env::{Env, Millis};
 use crate::error::{Error, Result};
 use crate::oidc_client::{Identity, ProviderTokens};
 
-/// The longest text that a device says about itself, in characters.
+/// Maximum length of a text that a device sends about itself, in characters.
 const MAX_LABEL: usize = 128;
 
-/// A login on its way. Sealed wherever it is kept.
+/// A pending login. Sealed in every store.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Login {
     pub provider: String,
     /// The role that was asked for.
     pub role: Option<String>,
-    /// Ours for the provider (RFC 7636); the device never has it.
+    /// authd's PKCE verifier for the provider (RFC 7636); the device never gets it.
     pub verifier: Secret,
     pub nonce: Secret,
     /// SHA-256 of the poll secret in base64url; absent in an unbound login.
@@ -35,12 +35,12 @@ pub struct Login {
     pub device: Device,
     pub started_at: Millis,
     pub ends_at: Millis,
-    /// How often the provider failed before it took the code.
+    /// How often the provider failed before it accepted the code.
     pub failures: u32,
     pub phase: Phase,
 }
 
-/// What the device said about itself, and where it called from.
+/// The device's description of itself, and its address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     pub name: Option<String>,
@@ -49,17 +49,17 @@ pub struct Device {
     pub address: Option<IpAddr>,
 }
 
-/// How far a login is.
+/// The phase of a login.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Phase {
     Waiting,
     SignedIn(Box<SignedIn>),
     Denied,
-    /// It cannot succeed any more: the code was spent in vain, or the release was guessed at.
+    /// It cannot succeed: the code was used without success, or there were too many wrong releases.
     Ended,
 }
 
-/// A person has signed in; the device has not proved yet that it is the one that started.
+/// A person has signed in; the device has not yet proved that it started the login.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SignedIn {
     pub identity: Identity,
@@ -67,19 +67,19 @@ pub struct SignedIn {
     pub tokens: ProviderTokens,
     /// SHA-256 of the release; absent in an unbound login.
     pub release: Option<[u8; 32]>,
-    /// The session that this login will become, chosen now so that it becomes one at most.
+    /// The id of the session that this login creates, chosen now so that it creates at most one.
     pub session: SessionId,
 }
 
 impl SignedIn {
-    /// Whether it is the release of this login, however it was typed.
+    /// Whether it is the release of this login; spaces, hyphens and case do not matter.
     pub fn is_release(&self, given: &Secret) -> bool {
         self.release.is_some_and(|release| release_hash(given).as_slice().ct_eq(&release).into())
     }
 }
 
 impl Device {
-    /// From what a device says about itself: short, and nothing that would deceive who reads it on a page.
+    /// Parses a device's description of itself: short, and without characters that could mislead a reader of the page.
     pub fn parse(start: &StartLogin, address: Option<IpAddr>) -> Result<Self> {
         Ok(Self {
             name: label("device_name", start.device_name.as_deref())?,
@@ -92,7 +92,7 @@ impl Device {
 
 fn label(field: &str, text: Option<&str>) -> Result<Option<String>> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
-    // Direction marks and other invisible characters can make a name read as another one.
+    // Direction marks and other invisible characters can make a name look like another one.
     let is_invisible = |c: char| {
         c.is_control()
             || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
@@ -118,7 +118,7 @@ pub fn challenge(text: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(text))
 }
 
-/// Under which key a login is kept. The state itself is not written anywhere.
+/// The key of a login in the store. The state itself is not stored.
 pub fn key(state: &str) -> String {
     format!("login:{}", hex::encode(Sha256::digest(state)))
 }
@@ -142,10 +142,10 @@ pub fn release(env: &Env) -> Secret {
     Secret::new(text)
 }
 
-/// The hash by which a release is compared: of its 32 characters, however they were typed.
+/// The hash by which a release is compared, of its 32 characters without spaces and hyphens.
 pub fn release_hash(release: &Secret) -> [u8; 32] {
     let mut hash = Sha256::new();
-    // More than a release can have is nonsense; the rest of it need not be read.
+    // The input is cut to more than the length of any release.
     for c in release.expose().chars().take(128).filter(|c| !c.is_whitespace() && *c != '-') {
         let c = match c.to_ascii_uppercase() {
             'O' => '0',
@@ -157,23 +157,23 @@ pub fn release_hash(release: &Secret) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// What a refresh token says once it is verified: a session, and which of its answers the token came with.
+/// The content of a verified refresh token: the session and the generation of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Presented {
     pub session: SessionId,
     pub generation: u32,
 }
 
-/// What a presented generation means, given the last one that was acknowledged.
+/// The meaning of a presented generation, given the last acknowledged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefreshTokenUse {
-    /// The newest token, used for the first time: its predecessor is retired now.
+    /// The newest token, used for the first time: its predecessor becomes invalid.
     First,
-    /// The newest acknowledged one again: the answer was lost.
+    /// The newest acknowledged token again: the answer was lost.
     Again,
-    /// One that was retired: two parties hold this session's tokens.
+    /// A replaced token: two parties have this session's tokens.
     Reused,
-    /// One that was never given out, as far as this database knows.
+    /// A token that was never issued, according to this database.
     Unknown,
 }
 
@@ -189,8 +189,8 @@ impl RefreshTokenUse {
     }
 }
 
-/// The role to use: the one that was asked for, else the one of before, else the first that the person may use. Asked
-/// anew each time, since groups and configuration change.
+/// The role to use: the requested one, else the previous one, else the first that the person may use. Checked at every
+/// call, since groups and configuration change.
 pub fn choose_role<'a>(
     roles: &'a [Role],
     provider: &str,
@@ -217,7 +217,7 @@ pub fn choose_role<'a>(
     })
 }
 
-/// Every role that the person may use, most wanted first.
+/// Every role that the person may use, in order of preference.
 pub fn permitted_roles<'a>(roles: &'a [Role], provider: &str, identity: &Identity) -> Vec<&'a Role> {
     let permits = |role: &&Role| {
         (role.providers.is_empty() || role.providers.iter().any(|name| name == provider))
@@ -234,14 +234,14 @@ pub fn session_name(identity: &Identity) -> String {
     if kept == identity.subject && name.len() <= 64 {
         return name;
     }
-    // Dropping characters may make two people one: the hash keeps them apart.
+    // Without the dropped characters, two people could have the same name; the hash keeps them distinct.
     let hash = Sha256::digest(format!("{} {}", identity.issuer, identity.subject));
     let hash = &BASE64_URL_SAFE_NO_PAD.encode(hash).replace(['-', '_'], "0")[..8];
     format!("{}-{hash}", &name[..name.len().min(64 - 9)])
 }
 
-/// Session tags that tell AWS who it is: only what the provider vouches for, and only as it is. What has other
-/// characters than AWS takes is left out, since without them it could be somebody else's; of the subject there is a
+/// Session tags that identify the person to AWS: only values that the provider verified, unchanged. A value with
+/// characters that AWS does not accept is left out, since without them it could be another person's; the subject has a
 /// stable substitute.
 pub fn session_tags(identity: &Identity, provider: &str) -> Vec<(&'static str, String)> {
     let whole = |text: &str| {

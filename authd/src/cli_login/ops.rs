@@ -1,4 +1,4 @@
-//! Start a login, and ask how far it is.
+//! Starts a login, and reports its status.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::sessions::model::{Attributes, DeviceSession, seconds};
 
 /// Seconds between two polls.
 const INTERVAL: u64 = 2;
-/// Logins that one address may start within a minute: an office behind one address still can.
+/// Maximum number of logins that one address may start within a minute: enough for an office behind one address.
 const STARTS_PER_MINUTE: i64 = 30;
 /// The wrong release that ends a login.
 const WRONG_RELEASES: i64 = 5;
@@ -61,7 +61,7 @@ impl CliLogin {
                 return Ok(LoginAnswer::Expired);
             }
         }
-        // The answer can be asked for again.
+        // The answer can be requested again.
         let this = self.clone();
         to_its_end(async move { this.authorize(call, op.state, login).await }).await
     }
@@ -126,7 +126,7 @@ impl CliLogin {
         })
     }
 
-    /// Each start costs a row and perhaps a call to the provider: an address has only so many.
+    /// Each start costs a row and perhaps a call to the provider, so the number per address is limited.
     async fn limit(&self, address: Option<IpAddr>) -> Result<()> {
         let Some(address) = address else { return Ok(()) };
         let network = network::of(address);
@@ -138,13 +138,13 @@ impl CliLogin {
         Ok(())
     }
 
-    /// Makes the device session, once, and answers credentials.
+    /// Creates the device session once, and returns credentials.
     async fn authorize(&self, call: Call, state: String, login: Login) -> Result<LoginAnswer> {
         let Phase::SignedIn(signed_in) = &login.phase else { return Ok(LoginAnswer::Pending) };
         let call = by_device(&call, &signed_in.identity);
         let _turn = self.turn(signed_in.session).await?;
         let existing = sessions::store::find(self.base.db.as_ref(), signed_in.session).await?;
-        // Once the device has used its refresh token, the login is over.
+        // After the device has used its refresh token, the login has ended.
         if existing.as_ref().is_some_and(|session| !session.is_live(self.base.now()) || session.generation > 0) {
             return Ok(LoginAnswer::Expired);
         }
@@ -153,13 +153,13 @@ impl CliLogin {
             let (name, days) = (&login.provider, self.config.max_days);
             let detail = format!(
                 "the identity provider {name} still had a sign-in from more than {days} days ago (cli.max_days); sign \
-                 out there, start again and sign in anew"
+                 out there, then start again"
             );
             return Err(Error::new(Code::Forbidden, detail));
         }
         let role = model::choose_role(&self.roles, &login.provider, &signed_in.identity, login.role.as_deref(), None)?;
         let wanted = Wanted { session: signed_in.session, role, duration_seconds: role.duration_seconds };
-        // AWS first: a login that cannot end in credentials leaves no session behind.
+        // AWS is called first: a login that cannot get credentials creates no session.
         let credentials = match self.find_credentials(wanted).await? {
             Some(credentials) => credentials,
             None => {
@@ -170,7 +170,7 @@ impl CliLogin {
             Some(session) => session,
             None => self.begin(&call, &login, signed_in, role, credentials.expires_at).await?,
         };
-        // Somebody may have pressed Deny while this ran.
+        // The person may have pressed Deny meanwhile.
         if let Some(Login { phase: Phase::Denied, .. }) = self.find_login(&state).await? {
             self.sessions.end_device(&call, session.id, "cli_login.deny", "denied").await?;
             return Ok(LoginAnswer::Denied);
@@ -178,7 +178,7 @@ impl CliLogin {
         self.answer(&session, role, credentials, 1)
     }
 
-    /// Commits the session with its identity and its line in the audit log.
+    /// Commits the session with its identity and its audit row.
     async fn begin(
         &self,
         call: &Call,
@@ -217,7 +217,7 @@ impl CliLogin {
             ]);
         match self.base.ledger.commit(call, change).await {
             Ok(_) => Ok(session),
-            // Another node was first with the same login.
+            // Another node created the session of the same login first.
             Err(Refused::Duplicate(_)) => {
                 let session = sessions::store::find(self.base.db.as_ref(), session.id).await?;
                 session.ok_or_else(|| Error::not_found("session"))
@@ -226,17 +226,17 @@ impl CliLogin {
         }
     }
 
-    /// When a device that is used now has to sign in again, unless it is used before.
+    /// The idle end of a device that is used now.
     pub(super) fn idle_end(&self, now: Millis) -> Millis {
         now + Millis::from(self.config.idle_days) * DAY
     }
 
-    /// When a device has to sign in again in any case: counted from when the person last proved who they are.
+    /// The absolute end of a device's session, counted from the person's last authentication at the provider.
     pub(super) fn absolute_end(&self, created_at: Millis, auth_time: Option<Millis>) -> Millis {
         auth_time.unwrap_or(created_at).min(created_at) + Millis::from(self.config.max_days) * DAY
     }
 
-    /// Credentials, with the refresh token of this generation.
+    /// Builds the answer: credentials, with the refresh token of this generation.
     pub(super) fn answer(
         &self,
         session: &DeviceSession,
@@ -261,7 +261,7 @@ impl CliLogin {
     }
 }
 
-/// Who may use a role is decided after the sign-in; that it exists can be said before.
+/// Checks that the role exists. Whether the person may use it is decided after the sign-in.
 fn check_role(roles: &[Role], asked: Option<&str>) -> Result<()> {
     if roles.is_empty() {
         let detail = "no AWS role is configured: set STS_ROLE_ARN, or a [[role]] in authd.toml";

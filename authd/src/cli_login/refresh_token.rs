@@ -1,8 +1,8 @@
 //! The device's refresh token: `adr_` and base64url of key id (16 bytes), session id (16), generation (4, big-endian)
 //! and HMAC-SHA-256 over the last two (32).
 //!
-//! It is derived, so nothing of it is stored, and an answer that was lost can be given again. A forged one is refused
-//! without any look-up.
+//! It is derived, so nothing of it is stored, and a lost answer can be repeated. A forged one is refused without a
+//! look-up.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -19,7 +19,7 @@ use crate::keys::{KeyError, KeyRing, Purpose};
 const PREFIX: &str = "adr_";
 const LENGTH: usize = 16 + 16 + 4 + 32;
 
-/// The token of one generation of a session.
+/// Derives the token of one generation of a session.
 pub fn issue(keys: &KeyRing, session: SessionId, generation: u32) -> Result<Secret> {
     let parts: [&[u8]; 2] = [session.0.as_bytes(), &generation.to_be_bytes()];
     let (key_id, mac) = keys.mac(Purpose::Device, None, &parts).map_err(Error::internal)?;
@@ -28,9 +28,9 @@ pub fn issue(keys: &KeyRing, session: SessionId, generation: u32) -> Result<Secr
     Ok(Secret::new(format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))))
 }
 
-/// What a token says, if this ring has made it.
+/// Verifies a token that this key ring issued, and returns its content.
 pub fn verify(keys: &KeyRing, token: &Secret) -> Result<Presented> {
-    let refused = || Error::new(Code::InvalidToken, "this refresh token is not one of ours; sign in again");
+    let refused = || Error::new(Code::InvalidToken, "this refresh token was not issued by this authd; sign in again");
     let encoded = token.expose().trim().strip_prefix(PREFIX).filter(|encoded| encoded.len() <= 2 * LENGTH);
     let bytes = encoded.and_then(|encoded| BASE64_URL_SAFE_NO_PAD.decode(encoded).ok()).ok_or_else(refused)?;
     let bytes: [u8; LENGTH] = bytes.try_into().map_err(|_| refused())?;

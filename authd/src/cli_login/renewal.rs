@@ -1,4 +1,4 @@
-//! Renew a device's credentials, and sign it out.
+//! Renews a device's credentials, and signs it out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,34 +22,34 @@ use crate::sessions;
 use crate::sessions::model::{DeviceSession, seconds};
 use crate::sessions::store::EndedDevice;
 
-/// How long one node may take for a renewal before another one tries: provider, AWS and database together.
+/// The lease of a node on a renewal, before another node tries: longer than provider, AWS and database together.
 const LEASE: Millis = 90 * SECOND;
-/// How long a node waits for another one's renewal, in steps.
+/// The interval at which a node checks for another node's renewal.
 const WAIT_STEP: Duration = Duration::from_millis(250);
 const WAIT_STEPS: u32 = 32;
 
-/// Pauses between two attempts to keep a token that the provider rotated: the first, doubled up to the longest.
+/// Pauses between attempts to store a token that the provider rotated: the first, doubled up to the longest.
 const KEEP_FIRST: Duration = Duration::from_millis(100);
 const KEEP_LONGEST: Duration = Duration::from_millis(800);
 
-/// How many ended sessions providers are told of at once, and how often the outbox is looked at.
+/// How many ended sessions are reported to providers at once, and how often the outbox is read.
 const TELL_AT_ONCE: i64 = 50;
 const TELL_PAUSE: Duration = Duration::from_secs(60);
-/// Pauses between two attempts at one session: the first, doubled up to the longest; and how many attempts there are,
-/// about a week of them.
+/// Pauses between attempts for one session: the first, doubled up to the longest; and the number of attempts, for about
+/// a week.
 const TELL_FIRST: Millis = MINUTE;
 const TELL_LONGEST: Millis = 2 * HOUR;
 const TELL_ATTEMPTS: i64 = 90;
 
-/// What the provider's tokens of a session are sealed for: its row.
+/// The sealing context of a session's provider tokens: its row.
 pub fn context(session: SessionId) -> String {
     format!("sessions.sealed:{session}")
 }
 
-/// What cannot be opened was sealed under keys that are lost: the person signs in again.
+/// Opens the provider's tokens. If they cannot be opened, their keys are lost, and the person has to sign in again.
 fn open_tokens(keys: &KeyRing, session: SessionId, sealed: &[u8]) -> Result<ProviderTokens> {
     let opened = keys.open(&context(session), sealed);
-    let clear = opened.map_err(|error| ended("its sealed tokens do not open").because(error))?;
+    let clear = opened.map_err(|error| ended("its sealed tokens cannot be opened").because(error))?;
     serde_json::from_slice(&clear).map_err(Error::internal)
 }
 
@@ -63,7 +63,7 @@ impl CliLogin {
             return Err(Error::field("duration_seconds", "from 900 to 43200"));
         }
         let presented = refresh_token::verify(&self.base.keys, &op.refresh_token)?;
-        // What the provider rotates must be kept.
+        // A rotated token of the provider must be stored, even if the caller disconnects.
         let this = self.clone();
         to_its_end(async move { this.run_renewal(call, op, presented).await }).await
     }
@@ -84,7 +84,7 @@ impl CliLogin {
         }
         let renewed = self.refresh(&call, session, &op, until).await;
         if !matches!(renewed, Ok(Some(_))) {
-            // The lease would end by itself; whoever comes next need not wait for that.
+            // The lease would expire; releasing it lets the next renewal start at once.
             self.base.db.commit(vec![sessions::store::release(presented.session, until)]).await.ok();
         }
         match renewed? {
@@ -93,9 +93,9 @@ impl CliLogin {
         }
     }
 
-    /// The session of a token, its predecessors retired; `None` when it has ended or expired.
+    /// Acknowledges a token, which invalidates older ones, and returns its session; `None` if it has ended or expired.
     async fn acknowledge(&self, call: &Call, presented: Presented) -> Result<Option<DeviceSession>> {
-        // Another node may acknowledge the same token at the same moment: the second look treats it as a repeat.
+        // Another node may acknowledge the same token concurrently: the next attempt treats it as a repeat.
         for _ in 0..3 {
             let Some(mut session) = self.find_live(presented.session).await? else { return Ok(None) };
             match RefreshTokenUse::of(presented.generation, session.generation) {
@@ -112,18 +112,18 @@ impl CliLogin {
                 }
                 RefreshTokenUse::Reused => {
                     let call = by_device(call, &session.attributes.identity);
-                    tracing::warn!(session = %session.id, "a retired refresh token was used: the session ends");
+                    tracing::warn!(session = %session.id, "a replaced refresh token was used: the session ends");
                     self.sessions.end_device(&call, session.id, RenewLogin::INFO.name, "refresh_token_reused").await?;
-                    return Err(ended("a refresh token was used that had been replaced, perhaps by somebody else"));
+                    return Err(ended("a replaced refresh token was used, perhaps by somebody else"));
                 }
                 RefreshTokenUse::Unknown => return Err(ended("its refresh token is newer than the database")),
             }
         }
-        Err(Error::new(Code::Unavailable, "this device is being renewed by others; try again").retry_after(1))
+        Err(Error::new(Code::Unavailable, "other renewals of this device are under way; try again").retry_after(1))
     }
 
-    /// What a renewal asks AWS for: the role and its life, at most as long as is configured, for a longer one is the
-    /// administrator's to grant. Groups and configuration are looked at each time, whether AWS is asked or not.
+    /// The credentials that a renewal requests: role and lifetime, limited by the configuration. Groups and
+    /// configuration are checked at every renewal, even if cached credentials are used.
     fn wanted(&self, session: &DeviceSession, op: &RenewLogin) -> Result<Wanted<'_>> {
         let DeviceSession { id, provider, attributes, .. } = session;
         let (asked, before) = (op.role.as_deref(), Some(attributes.role.as_str()));
@@ -137,7 +137,7 @@ impl CliLogin {
         Ok(Wanted { session: *id, role, duration_seconds })
     }
 
-    /// Another node renews this session: its answer will be there soon.
+    /// Waits for another node's renewal of this session.
     async fn wait(&self, wanted: Wanted<'_>, generation: u32) -> Result<LoginAnswer> {
         for _ in 0..WAIT_STEPS {
             let Some(session) = self.find_live(wanted.session).await? else { return Ok(LoginAnswer::Expired) };
@@ -146,10 +146,10 @@ impl CliLogin {
             }
             tokio::time::sleep(WAIT_STEP).await;
         }
-        Err(Error::new(Code::Unavailable, "this device is being renewed already; try again").retry_after(2))
+        Err(Error::new(Code::Unavailable, "another renewal of this device is under way; try again").retry_after(2))
     }
 
-    /// Asks provider and AWS anew. `None` when the session has ended over it.
+    /// Requests new tokens from the provider and credentials from AWS. `None` if the session has ended meanwhile.
     async fn refresh(
         &self,
         call: &Call,
@@ -181,7 +181,7 @@ impl CliLogin {
                 let (identity, expires_at) =
                     provider.verify(&id_token, None, self.base.now()).await.map_err(|error| error.explain(&name))?;
                 if identity.subject != session.attributes.identity.subject {
-                    let detail = format!("the identity provider {name} answered for somebody else");
+                    let detail = format!("the identity provider {name} returned another person's tokens");
                     return Err(Error::new(Code::UpstreamFailed, detail));
                 }
                 session.attributes.identity = identity;
@@ -189,7 +189,7 @@ impl CliLogin {
             }
         }
         if !is_vouched && tokens.id_expires_at <= self.base.now() {
-            // A provider that gives no new ID token vouches only as long as its last one says.
+            // Without a new ID token, the provider's last one is valid only until it expires.
             self.sessions.end_device(call, session.id, RenewLogin::INFO.name, "sign_in_expired").await?;
             return Ok(None);
         }
@@ -208,7 +208,7 @@ impl CliLogin {
         match self.base.ledger.commit(call, change).await {
             Ok(_) => Ok(Some((session, wanted.role, credentials))),
             Err(Refused::ExpectationFailed(sessions::store::LIVE)) if self.find_live(session.id).await?.is_some() => {
-                let detail = "this renewal took so long that another one began; try again";
+                let detail = "this renewal took too long and another one began; try again";
                 Err(Error::new(Code::Unavailable, detail).retry_after(1))
             }
             Err(Refused::ExpectationFailed(sessions::store::LIVE)) => Ok(None),
@@ -216,8 +216,8 @@ impl CliLogin {
         }
     }
 
-    /// Keeps a rotated token before anything else happens: the old one is dead in seconds. Tries hard, since the only
-    /// copy is in our hands. False when the session has ended.
+    /// Stores a rotated token before any other step: the old one becomes invalid in seconds. Retries, since this is the
+    /// only copy. False if the session has ended.
     async fn keep(&self, session: SessionId, tokens: &ProviderTokens) -> Result<bool> {
         let sealed = seal(&self.base.keys, &context(session), tokens)?;
         let mut pause = KEEP_FIRST;
@@ -232,7 +232,7 @@ impl CliLogin {
         }
     }
 
-    /// Ends the device's session, however old the token is: whoever has it had the session.
+    /// Ends the device's session, however old the token is: every holder of one had the session.
     pub(super) async fn logout(&self, call: Call, op: EndLogin) -> Result<EndedLogin> {
         let presented = refresh_token::verify(&self.base.keys, &op.refresh_token)?;
         let mut credentials_until = None;
@@ -244,14 +244,14 @@ impl CliLogin {
         Ok(EndedLogin { status: "logged_out".into(), credentials_until })
     }
 
-    /// Tells providers of sessions that have ended, so that they forget the refresh token, until `stop` resolves. What
-    /// was not told yet stays in the outbox.
+    /// Reports ended sessions to providers, so that they revoke the refresh token, until `stop` resolves. Unreported
+    /// sessions stay in the outbox.
     pub async fn tell_providers(&self, stop: impl Future<Output = ()>) {
         let telling = async {
             loop {
                 let may_be_more = self.tell_due().await.unwrap_or_else(|error| {
                     let source = error.source_text().map(|text| text.to_string());
-                    tracing::warn!(source, "what providers are to be told could not be read or written");
+                    tracing::warn!(source, "the outbox for providers could not be read or written");
                     false
                 });
                 if may_be_more {
@@ -266,7 +266,7 @@ impl CliLogin {
         }
     }
 
-    /// Tells what is due, a bounded number of rows. Whether there may be more.
+    /// Reports a bounded number of due rows. Returns whether there may be more.
     async fn tell_due(&self) -> Result<bool> {
         let (db, now) = (self.base.db.as_ref(), self.base.now());
         let due = sessions::store::list_outbox(db, now, TELL_LONGEST, TELL_AT_ONCE).await?;
@@ -276,7 +276,7 @@ impl CliLogin {
             if !self.try_commit(sessions::store::claim_outbox(device, self.base.now() + pause)).await? {
                 continue;
             }
-            // A provider that does not answer must not keep the others waiting.
+            // A provider that does not answer must not delay the others.
             let is_told = !silent.contains(&device.provider) && self.tell(device, &mut silent).await;
             if is_told || device.attempts >= TELL_ATTEMPTS {
                 db.commit(vec![sessions::store::delete_outbox(device)]).await?;
@@ -285,9 +285,9 @@ impl CliLogin {
         Ok(due.len() == usize::try_from(TELL_AT_ONCE).unwrap_or_default())
     }
 
-    /// Asks the provider to forget the refresh token of a session that has ended. Whether that is done, or never will
-    /// be: a provider or a key that this node does not know may be known to another one, and what is refused to a client
-    /// whose secret is wrong may be taken once it is right.
+    /// Asks the provider to revoke the refresh token of an ended session. Returns whether the row is finished, by
+    /// success or for good: another node may know a provider or key that this node does not, and a refusal because of a
+    /// wrong client secret may be temporary.
     async fn tell(&self, device: &EndedDevice, silent: &mut Vec<String>) -> bool {
         let Ok(tokens) = open_tokens(&self.base.keys, device.id, &device.sealed) else { return false };
         let Some(token) = tokens.refresh_token else { return true };

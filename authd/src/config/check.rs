@@ -1,4 +1,4 @@
-//! What follows from other settings is filled in, and what cannot work is refused.
+//! Completes settings that follow from others, and refuses settings that cannot work.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -12,13 +12,13 @@ use crate::db::DatabaseUrl;
 use crate::forward_auth;
 
 impl Config {
-    /// Where rows are kept.
+    /// The database.
     pub fn database_url(&self) -> Result<DatabaseUrl, ConfigError> {
         self.database.place(&self.data_dir).map_err(ConfigError)
     }
 
-    /// The public listener is bound to this address. Where its port was left to the system, what was made of the
-    /// address names the port too.
+    /// Sets the address to which the public listener is bound. If the system chose the port, URLs derived from the
+    /// address get that port.
     pub fn bound_to(&mut self, bound: SocketAddr) {
         let asked = format!("http://{}", self.server.addr);
         self.server.addr = bound;
@@ -31,11 +31,11 @@ impl Config {
         }
     }
 
-    /// Fills in what follows from other settings and refuses what cannot work.
+    /// Completes settings that follow from others, and refuses settings that cannot work.
     pub(super) fn finish(mut self) -> Result<Self, ConfigError> {
         if self.data_dir.as_os_str().is_empty() {
             self.data_dir = paths::data_dir().ok_or_else(|| {
-                ConfigError("there is no HOME to put the data directory in: set AUTHD_DATA_DIR".into())
+                ConfigError("there is no home directory for the data directory: set AUTHD_DATA_DIR".into())
             })?;
         }
         if self.admin.socket.as_os_str().is_empty() {
@@ -196,7 +196,7 @@ impl Config {
     }
 }
 
-/// Whether it is 1 to 32 letters, digits and what else is allowed.
+/// Whether it has 1 to 32 letters, digits or the other allowed character.
 fn is_name(text: &str, other: char) -> bool {
     (1..=32).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == other)
 }

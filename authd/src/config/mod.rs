@@ -1,4 +1,4 @@
-//! Configuration: flags > environment > file > defaults, into one typed value that the rest of the daemon trusts.
+//! Configuration: flags > environment > file > defaults, merged into one typed and validated value.
 //!
 //! The file is TOML; every environment variable is a line of `VARIABLES` in source.rs that names the key it sets, so the
 //! two cannot drift apart. Secrets are also read from `<VARIABLE>_FILE` and from systemd credentials. Unknown keys
@@ -18,7 +18,7 @@ use crate::{
     accounts, aws, cache, cli_login, db, ephemeral, forward_auth, keys, oidc_client, sessions, tokens, transport,
 };
 
-/// What is wrong with the configuration, for the person who wrote it.
+/// An error in the configuration, for the person who wrote it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(pub String);
@@ -31,7 +31,7 @@ fn refuse<T>(detail: impl Into<String>) -> Result<T, ConfigError> {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where the SQLite file and the root key live.
+    /// The directory of the SQLite file and the root key.
     pub data_dir: PathBuf,
     pub server: transport::Config,
     pub admin: transport::Admin,
@@ -46,14 +46,14 @@ pub struct Config {
     pub log: Log,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cognito: Option<oidc_client::Cognito>,
-    /// OpenID providers. The Cognito settings become the one named `cognito`, in front.
+    /// OpenID providers. The Cognito settings become the first one, named `cognito`.
     #[serde(rename = "provider")]
     pub providers: Vec<oidc_client::Config>,
     pub aws: aws::Config,
-    /// AWS roles, most wanted first. `STS_ROLE_ARN` becomes the one named `default`, in front.
+    /// AWS roles, in order of preference. `STS_ROLE_ARN` becomes the first one, named `default`.
     #[serde(rename = "role")]
     pub roles: Vec<aws::Role>,
-    /// What proxies ask for at `/auth/forward/{policy}`.
+    /// The policies of `/auth/forward/{policy}`.
     #[serde(rename = "policy")]
     pub policies: Vec<forward_auth::Policy>,
 }
@@ -62,7 +62,7 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     pub format: LogFormat,
-    /// As `RUST_LOG` writes it: `info`, `authd=debug`.
+    /// In the syntax of `RUST_LOG`: `info`, `authd=debug`.
     pub level: String,
 }
 
@@ -75,7 +75,7 @@ impl Default for Log {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// Human on a terminal, JSON elsewhere.
+    /// Text on a terminal, JSON elsewhere.
     Auto,
     Human,
     Json,

@@ -1,4 +1,4 @@
-//! Where settings come from, and how they are laid over one another.
+//! The sources of settings, and their precedence.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Text,
-    /// Text that must not be seen; also read from `<VARIABLE>_FILE` and from a systemd credential.
+    /// A secret; also read from `<VARIABLE>_FILE` and from a systemd credential.
     Secret,
     Int,
     Bool,
@@ -54,21 +54,21 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
 /// The process' environment, as a value.
 pub type Environment = BTreeMap<String, String>;
 
-/// What a configuration is made from.
+/// The sources of a configuration.
 #[derive(Clone, Default)]
 #[expect(missing_debug_implementations, reason = "the environment holds secrets")]
 pub struct Sources {
-    /// `--config`; a file that is named must exist.
+    /// `--config`; the file must exist.
     pub file: Option<PathBuf>,
-    /// The file that is read when it exists and none is named.
+    /// The file that is read if it exists and none is named.
     pub default_file: Option<PathBuf>,
     pub environment: Environment,
-    /// Flags: (key, value) laid over everything else.
+    /// Flags: (key, value), which override everything else.
     pub flags: Vec<(&'static str, String)>,
 }
 
 impl Sources {
-    /// Reads, lays over, checks.
+    /// Reads the sources, merges and checks them.
     pub fn load(&self) -> Result<Config, ConfigError> {
         let mut table = self.read_file()?;
         for &(variable, key, kind) in VARIABLES {
@@ -97,13 +97,13 @@ impl Sources {
             _ => return Ok(Table::new()),
         };
         let text = read_bounded(path)?;
-        // Never the line itself: it may hold a secret.
+        // Never the text of the line: it may contain a secret.
         let refused = |error: toml::de::Error| {
             let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             ConfigError(format!("{}, line {line}: {}", path.display(), hint(error.message())))
         };
         let table: Table = text.parse().map_err(refused)?;
-        // Read into the typed form once by itself, so that an error can point at the line.
+        // The file is parsed separately into the typed form, so that an error can name the line.
         toml::from_str::<Config>(&text).map_err(refused)?;
         Ok(table)
     }
@@ -146,7 +146,7 @@ fn parse(variable: &str, text: &str, kind: Kind) -> Result<Value, ConfigError> {
         Kind::Int => {
             text.parse().map(Value::Integer).or_else(|_| refuse(format!("{variable}: {text:?} is not a number")))
         }
-        Kind::Bool => text.parse().map(Value::Boolean).or_else(|_| refuse(format!("{variable}: say true or false"))),
+        Kind::Bool => text.parse().map(Value::Boolean).or_else(|_| refuse(format!("{variable}: use true or false"))),
         Kind::List => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Ok(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
@@ -154,7 +154,7 @@ fn parse(variable: &str, text: &str, kind: Kind) -> Result<Value, ConfigError> {
     }
 }
 
-/// Sets `a.b` in the table, making `a` where it is missing.
+/// Sets `a.b` in the table, and creates `a` if it is missing.
 fn set(table: &mut Table, key: &str, value: Value) -> Result<(), ConfigError> {
     let (table, key) = match key.split_once('.') {
         None => (table, key),
@@ -183,7 +183,7 @@ fn hint(message: &str) -> String {
     }
 }
 
-/// Levenshtein's distance.
+/// The Levenshtein distance.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (i, x) in a.chars().enumerate() {

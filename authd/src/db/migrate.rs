@@ -1,16 +1,16 @@
 //! The schema, forward only. Each migration is a file in `migrations/`, embedded in the binary; one text serves both
-//! engines, words in braces being replaced, except where an engine needs words of its own (triggers).
+//! engines, with words in braces replaced, except where an engine needs different SQL (triggers).
 //!
-//! What was applied is remembered by the SHA-256 of its source. A text that was edited afterwards, or a database from
-//! a newer release, stops the start: guessing what such a schema looks like would put data at risk. There is no way
-//! back down; the backup taken before an upgrade is.
+//! Applied migrations are recorded by the SHA-256 of their source. A text that was edited afterwards, or a database
+//! from a newer release, stops the start: guessing such a schema would put data at risk. There are no downgrades; the
+//! backup taken before an upgrade replaces them.
 
 use sha2::{Digest, Sha256};
 
 use super::{DbError, Row, Value};
 use crate::env::Millis;
 
-/// Which dialect a migration is rendered for.
+/// The engine whose dialect a migration is rendered in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     Sqlite,
@@ -26,7 +26,7 @@ pub struct Migration {
     postgres: &'static str,
 }
 
-/// Every step, oldest first, numbered from 1 without gaps. Add at the end; never edit one that was released.
+/// All steps, oldest first, numbered from 1 without gaps. Add new ones at the end; never edit a released one.
 pub const ALL: &[Migration] = &[
     Migration::shared(1, "start", include_str!("migrations/0001_start.sql")),
     Migration {
@@ -53,7 +53,7 @@ pub const ALL: &[Migration] = &[
     Migration::shared(8, "outbox", include_str!("migrations/0008_outbox.sql")),
 ];
 
-/// Where each engine remembers what was applied; `hash` is hexadecimal.
+/// The table of applied migrations; `hash` is hexadecimal.
 pub(super) const REMEMBER: &str = "CREATE TABLE IF NOT EXISTS migrations (
     number BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, hash TEXT NOT NULL, applied_at BIGINT NOT NULL)";
 pub(super) const APPLIED: &str = "SELECT number, name, hash FROM migrations ORDER BY number";
@@ -72,7 +72,7 @@ impl Migration {
         }
     }
 
-    /// The SHA-256 of the source as written in the file, hexadecimal: a changed replacement is not a changed source.
+    /// The SHA-256 of the source in the file, hexadecimal; replacements do not change it.
     fn hash(&self, engine: Engine) -> String {
         hex::encode(Sha256::digest(self.source(engine)))
     }
@@ -81,7 +81,7 @@ impl Migration {
         [self.number.into(), self.name.into(), self.hash(engine).into(), now.into()]
     }
 
-    /// The statements in the engine's words.
+    /// The statements in the engine's dialect.
     pub fn sql(&self, engine: Engine) -> String {
         let (bytes, serial, without_rowid) = match engine {
             Engine::Sqlite => ("BLOB", "INTEGER PRIMARY KEY AUTOINCREMENT", "WITHOUT ROWID"),
@@ -94,8 +94,7 @@ impl Migration {
     }
 }
 
-/// The migrations still to be applied after those in the rows of [`APPLIED`], or why this binary must not touch this
-/// database.
+/// The migrations to apply after those in the rows of [`APPLIED`], or why this binary must not use this database.
 pub(super) fn pending<'a>(known: &'a [Migration], applied: &[Row], engine: Engine) -> Result<&'a [Migration], DbError> {
     let refuse = |message: String| Err(DbError::Defect(message.into()));
     for (index, row) in applied.iter().enumerate() {

@@ -1,11 +1,11 @@
-//! The truth, and small: [`Db::query`] reads rows, [`Db::commit`] applies a [`Batch`] atomically or not at all.
+//! The database, with a small interface: [`Db::query`] reads rows, [`Db::commit`] applies a [`Batch`] atomically.
 //!
-//! A batch is data: a list of statements, each with the outcome it expects. That is what lets one text of SQL serve
-//! SQLite and every PostgreSQL-wire engine, lets SQLite commit many callers' batches in one fsync, and lets PostgreSQL
-//! repeat a batch by itself after a serialization conflict. Interactive transactions were refused for that reason.
+//! A batch is data: a list of statements, each with the outcome it expects. So one text of SQL serves SQLite
+//! and every PostgreSQL-wire engine, SQLite commits many callers' batches in one fsync, and PostgreSQL repeats a batch
+//! after a serialization conflict. Interactive transactions were rejected for that reason.
 //!
 //! SQL uses `$1` parameters, `BIGINT`/`TEXT`/bytes only; times are [`Millis`](crate::env::Millis), ids UUIDv7 text,
-//! hashes bytes. SQL stands in the modules' stores, and beside the code of the few that have a statement or two.
+//! hashes bytes. SQL is in the modules' stores, or beside the code in modules with one or two statements.
 
 use std::fmt;
 use std::future::Future;
@@ -55,7 +55,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Where rows are kept. `data_dir` is where SQLite's file is, unless it says otherwise.
+    /// The database's address. `data_dir` is the default directory of SQLite's file.
     pub fn place(&self, data_dir: &Path) -> Result<DatabaseUrl, String> {
         let url = self.url.as_ref().map_or("sqlite:", Secret::expose);
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
@@ -70,7 +70,7 @@ impl Config {
     }
 }
 
-/// Where rows are kept.
+/// The database's address.
 #[derive(Clone, Debug)]
 pub enum DatabaseUrl {
     Sqlite(PathBuf),
@@ -79,12 +79,12 @@ pub enum DatabaseUrl {
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A statement that reads.
+/// A read statement.
 #[derive(Clone, Debug)]
 pub struct Query {
     pub sql: &'static str,
     pub params: Vec<Value>,
-    /// At most one row, found by a unique key: so cheap that SQLite answers it on the calling thread.
+    /// At most one row, found by a unique key: cheap enough for SQLite to run it on the calling thread.
     pub point: bool,
 }
 
@@ -100,10 +100,10 @@ impl Query {
     }
 }
 
-/// What must be true of a statement's outcome for its batch to be applied.
+/// What a statement's outcome must be for its batch to be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// Whatever happens, short of an error.
+    /// Any outcome except an error.
     Any,
     /// Exactly this many rows affected.
     Rows(u64),
@@ -111,16 +111,16 @@ pub enum Expect {
     Exists,
     /// A `SELECT` that must find none.
     Absent,
-    /// Nothing: its only parameter is a number that it adds somewhere, and an engine that commits several batches
-    /// together may run it once, with the sum, after all of them. It counts no rows.
+    /// Any outcome. Its only parameter is a number that it adds to a value; an engine that commits several batches
+    /// together may run it once, with the sum, after all of them. Its rows are not counted.
     Added,
 }
 
 /// A statement of a batch, with what it expects.
 #[derive(Clone, Debug)]
 pub struct Statement {
-    /// What a failed expectation, a broken uniqueness and the outcome are reported by: unique within its batch where
-    /// somebody asks for it.
+    /// The name in reports of a failed expectation, a duplicate and the outcome; unique within its batch if the
+    /// outcome is read.
     pub name: &'static str,
     pub sql: &'static str,
     pub params: Vec<Value>,
@@ -142,7 +142,7 @@ impl Statement {
         Self::new(name, sql, params, Expect::Any)
     }
 
-    /// An `UPDATE` that adds `$1` to something that many batches count: see [`Expect::Added`].
+    /// An `UPDATE` that adds `$1` to a counter of many batches: see [`Expect::Added`].
     pub fn add(name: &'static str, sql: &'static str, number: i64) -> Self {
         Self::new(name, sql, [number.into()], Expect::Added)
     }
@@ -183,7 +183,7 @@ pub struct Outcome {
 }
 
 impl Committed {
-    /// The outcome of the statement of this name, the first one if there are several; `None`: there is none.
+    /// The outcome of the statement of this name, the first one if there are several; `None` if there is none.
     pub fn find(&self, name: &str) -> Option<&Outcome> {
         self.0.iter().find(|outcome| outcome.name == name)
     }
@@ -199,35 +199,35 @@ impl Committed {
     }
 }
 
-/// Why the database did not do what was asked. After any of these nothing of the batch was applied, but for
-/// [`DbError::Late`] and [`DbError::Lost`], which tell that the outcome is not known yet.
+/// Why a database call failed. The batch was not applied, except with [`DbError::Late`] and [`DbError::Lost`], whose
+/// outcome is not known yet.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
     #[error("the statement {0} did not find what it expects")]
     ExpectationFailed(&'static str),
     #[error("the statement {0} broke a unique constraint")]
     Duplicate(&'static str),
-    /// Busy, full or down: the caller may try again later (503). A commit whose sync failed may be found applied when the
-    /// file is opened again, before this is told.
+    /// Busy, full or down: the caller may try again later (503). A commit whose sync failed may turn out to be
+    /// applied when the file is reopened, before this is returned.
     #[error("the database is not available: {0}")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The call did not end within its deadline. What it was to commit may be applied later, or not at all.
+    /// The call did not end within its deadline. Its batch may be applied later, or not at all.
     #[error("the database is not available: {0} took too long")]
     Late(&'static str),
     /// The connection was lost while it committed, and [`Db::settle`] can learn the outcome.
     #[error("the database is not available: the connection was lost during a commit: {}", .0.reason)]
     Lost(LostCommit),
-    /// A defect of ours: SQL that does not fit the schema, a row of another shape (500).
+    /// A defect of authd: SQL that does not match the schema, or a row of another shape (500).
     #[error("the database refused our statement: {0}")]
     Defect(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A transaction whose `COMMIT` was sent and not answered.
+/// A transaction whose `COMMIT` was sent but not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostCommit {
-    /// As the database numbers it.
+    /// The database's number of the transaction.
     pub transaction: i64,
-    /// Why the answer did not come.
+    /// Why there is no answer.
     pub reason: String,
 }
 
@@ -236,14 +236,14 @@ impl DbError {
         Self::Defect(format!("column {column} of a row is not {wanted}").into())
     }
 
-    /// Whether the caller may try again later: the fault is not in what was asked.
+    /// Whether the caller may try again later, because the fault is not in the request.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Late(_) | Self::Lost(_))
     }
 }
 
-/// A database error that no operation gave a meaning to: busy and down are 503, anything else is a defect. It is
-/// never an answer about a token.
+/// A database error that an operation does not handle: busy and down are 503, anything else is a defect. It is never
+/// an answer about a token.
 impl From<DbError> for Error {
     fn from(error: DbError) -> Self {
         if error.is_unavailable() {
@@ -254,32 +254,32 @@ impl From<DbError> for Error {
     }
 }
 
-/// A database that keeps what was committed.
+/// A database with durable commits.
 pub trait Db: Send + Sync {
-    /// Rows of one reading statement, from a state that includes every commit answered before.
+    /// Runs a read statement on a state that includes every commit that was answered before.
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, DbError>>;
 
-    /// Applies the batch durably (on disk when this resolves), or nothing of it, and tells what its statements
-    /// returned: `UPDATE … RETURNING` tells the value that this very batch has written.
+    /// Applies the whole batch durably (on disk when this resolves) or nothing, and returns the outcomes of its
+    /// statements: `UPDATE … RETURNING` returns the value that this batch wrote.
     ///
-    /// Resolves at the end of the batch, however late that is, and the batch goes on when the future is dropped. What
-    /// was not begun within [`Db::deadline`] is not begun at all ([`DbError::Late`]). Never another [`DbError::Late`]:
-    /// an end that cannot be learnt here is [`DbError::Lost`].
+    /// Resolves at the end of the batch, however late; the batch continues if the future is dropped. A batch that is
+    /// not started within [`Db::deadline`] is not started at all ([`DbError::Late`]). There is no other
+    /// [`DbError::Late`]: an unknown outcome is [`DbError::Lost`].
     fn submit(&self, batch: Batch) -> BoxFuture<'static, Result<Committed, DbError>>;
 
-    /// Whether a lost commit was applied; `None` while it still may be.
+    /// Whether a lost commit was applied; `None` while it is undecided.
     fn settle(&self, lost: LostCommit) -> BoxFuture<'_, Result<Option<bool>, DbError>>;
 
     /// How long a caller waits for an answer.
     fn deadline(&self) -> Duration;
 
-    /// [`Db::submit`] for those who need not hear of an end that comes after the deadline: it is [`DbError::Late`].
+    /// [`Db::submit`] for callers that do not need an outcome after the deadline, which is [`DbError::Late`].
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, DbError>> {
         let (end, deadline) = (self.submit(batch), self.deadline());
         Box::pin(async move { tokio::time::timeout(deadline, end).await.unwrap_or(Err(DbError::Late("a commit"))) })
     }
 
-    /// Leaves the stored files as a backup wants them. To be called at the end; the database can still be used.
+    /// Prepares the stored files for a backup. To be called at the end; the database can still be used.
     fn close(&self) -> BoxFuture<'_, Result<(), DbError>> {
         Box::pin(std::future::ready(Ok(())))
     }
@@ -294,7 +294,7 @@ impl fmt::Debug for dyn Db {
     }
 }
 
-/// Opens what `DATABASE_URL` names and brings its schema up to date. For `postgres://` URLs see [`postgres::Postgres`].
+/// Opens the database of `DATABASE_URL` and migrates its schema. For `postgres://` URLs see [`postgres::Postgres`].
 pub async fn open(url: &DatabaseUrl, max_connections: Option<usize>, now: Millis) -> Result<Arc<dyn Db>, DbError> {
     match url {
         DatabaseUrl::Sqlite(path) => Ok(Arc::new(sqlite::Sqlite::open(path, sqlite::Settings::default(), now)?)),

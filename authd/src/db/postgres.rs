@@ -1,10 +1,10 @@
-//! PostgreSQL and what speaks its protocol, for more than one machine.
+//! PostgreSQL and compatible databases, for more than one machine.
 //!
-//! Every batch runs at SERIALIZABLE: what a batch expects of rows that it only reads (`Exists`, `Absent`) then holds
-//! at its commit too, as it does with SQLite's single writer. READ COMMITTED was refused for that reason; it would be
-//! enough for conditional updates alone. A conflict (40001, 40P01) is repeated here, since a batch is data. The first
-//! try runs beside others, the repetitions alone within this process, so that a row everybody changes (a counter)
-//! costs one wasted try and not one per neighbour.
+//! Every batch runs at SERIALIZABLE: the expectations on rows that a batch only reads (`Exists`, `Absent`) then hold at
+//! its commit too, as with SQLite's single writer. READ COMMITTED was rejected for that reason; it would be enough only
+//! for conditional updates. After a conflict (40001, 40P01) the batch is repeated here, since a batch is data. First
+//! tries run concurrently, repetitions alone within this process, so that a row that all batches change (a counter)
+//! costs one wasted try.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +21,11 @@ use super::postgres_value::{borrowed, failed, is_refusal, is_stale, no_connectio
 use super::{Batch, BoxFuture, Committed, Cursor, Db, DbError, LostCommit, Outcome, Query, Row, Statement, Value};
 use crate::env::Millis;
 
-/// Bounds of the connection to PostgreSQL.
+/// Limits of the connections to PostgreSQL.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub connections: usize,
-    /// How long a caller waits for an answer, everything included.
+    /// How long a caller waits for an answer in all.
     pub deadline: Duration,
     pub migrations: &'static [Migration],
 }
@@ -39,30 +39,30 @@ impl Default for Settings {
 /// How often a batch is repeated after a conflict.
 const REPEATS: u32 = 12;
 
-/// How long another process may be migrating.
+/// How long to wait for the migration of another process.
 const MIGRATION_WAIT: Duration = Duration::from_mins(1);
 
-/// Any number, as long as every authd takes the same.
+/// An arbitrary number that every authd uses.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7163384699739279460)";
 
-/// Also asks for the transaction's number, by which its outcome can be learnt after the connection was lost. The first
-/// statement of the batch is not sent along, though that would save a round trip: should BEGIN alone be refused, the
-/// statement would commit by itself.
+/// Also reads the transaction's number, to find its outcome after the connection was lost. The first statement of the
+/// batch is not sent along, although that would save a round trip: if only BEGIN failed, the statement would commit by
+/// itself.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT txid_current()";
 
-/// How long the answer to a COMMIT is waited for. Only a server that stands still takes longer than the deadline.
+/// How long to wait for the answer to a COMMIT. Only a stalled server takes longer than the deadline.
 const COMMIT_LIMIT: Duration = Duration::from_mins(10);
 
-/// What the statements around a batch are reported by.
+/// The name in reports of the statements around a batch.
 const TRANSACTION: &str = "transaction";
 
-/// A PostgreSQL database, its connections made when they are needed. Cheap to clone.
+/// A PostgreSQL database that connects when needed. Cheap to clone.
 #[derive(Clone)]
 pub struct Postgres {
     pool: Pool,
     /// Held shared by first tries, exclusively by repetitions.
     turns: Arc<RwLock<()>>,
-    /// Half of the connections: commits that a server does not answer leave the others to reads.
+    /// Half of the connections, so that unanswered commits leave the others for reads.
     writes: Arc<Semaphore>,
     settings: Settings,
 }
@@ -75,9 +75,9 @@ impl std::fmt::Debug for Postgres {
 
 /// Why one try of a batch ended.
 enum Failure {
-    /// Another transaction was in the way: try again.
+    /// A conflict with another transaction: try again.
     Conflict(DbError),
-    /// The connection's prepared statements no longer hold: try again on another one.
+    /// The connection's prepared statements are stale: try again on another connection.
     Stale(DbError),
     Final(DbError),
 }
@@ -89,10 +89,10 @@ impl From<DbError> for Failure {
 }
 
 impl Postgres {
-    /// Connects once, to bring the schema up to date. The URL is libpq's; for `sslmode` see [`super::postgres_tls`].
+    /// Connects once, to migrate the schema. The URL is libpq's; for `sslmode` see [`super::postgres_tls`].
     pub async fn open(url: &str, settings: Settings, now: Millis) -> Result<Self, DbError> {
         let (url, tls) = Tls::from_url(url)?;
-        // The driver's message names the part that is wrong, never the password.
+        // The driver's message names the faulty part, never the password.
         let mut config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| {
             DbError::Defect(format!("DATABASE_URL: {}", told(&error)).into())
         })?;
@@ -121,10 +121,10 @@ impl Postgres {
         Ok(db)
     }
 
-    /// In one transaction and under a lock that a second process waits for, then finds everything done.
+    /// Migrates in one transaction under a lock; a second process waits for it, then has nothing to do.
     async fn migrate(&self, now: Millis) -> Result<(), DbError> {
         let fail = |error: tokio_postgres::Error| failed(&error, "migration");
-        // Not given back to the pool: its time-outs are other ones.
+        // Not returned to the pool: it has other time-outs.
         let client = Object::take(self.pool.get().await.map_err(|error| no_connection(&error))?);
         let begin = format!(
             "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; BEGIN; SET LOCAL lock_timeout = {}",
@@ -145,7 +145,7 @@ impl Postgres {
 
     async fn read(&self, query: &Query) -> Result<Vec<Row>, DbError> {
         let mut last = None;
-        // A connection that turns out stale is closed, and the next one may be stale as well, but not all of them.
+        // A stale connection is closed. The next one may be stale too, but not all of them.
         for _ in 0..=self.settings.connections {
             let client = Connection::from(&self.pool).await?;
             let answer = match client.run("query", query.sql, &query.params).await {
@@ -182,8 +182,8 @@ impl Postgres {
                     Err(Failure::Final(error)) => return Err(error),
                     Err(Failure::Conflict(error) | Failure::Stale(error)) => last = error,
                 }
-                // Only other processes are in the way now: 1, 2, 4 … 64 ms. No randomness is needed to part two of
-                // them, for of two that conflict the server lets one win.
+                // Only other processes can conflict now: wait 1, 2, 4 … 64 ms. Randomness is not needed, since the
+                // server lets one of two conflicting transactions win.
                 tokio::time::sleep(Duration::from_millis(1 << repeat.min(6))).await;
             }
             Err(last)
@@ -191,7 +191,7 @@ impl Postgres {
         held_until(end, alone, repeats).await
     }
 
-    /// One try. Everything before COMMIT must end by `end`, after which the caller has gone.
+    /// One try. Everything before COMMIT must end by `end`, when the caller stops waiting.
     async fn attempt(&self, batch: &[Statement], end: Instant) -> Result<Committed, Failure> {
         let late = |_| DbError::Late("a commit");
         let begun = async {
@@ -207,9 +207,9 @@ impl Postgres {
         };
         let is_clean = match &ended {
             Ok(_) => true,
-            // Undone by the connection's end, if it can be undone.
+            // Rolled back by closing the connection, if possible.
             Err(Failure::Stale(_) | Failure::Final(DbError::Lost(_))) => false,
-            // What the server refused is undone by one more round trip.
+            // A refused transaction is rolled back by one more round trip.
             Err(_) => {
                 let undoing = client.client().batch_execute("ROLLBACK");
                 matches!(tokio::time::timeout(self.settings.deadline, undoing).await, Ok(Ok(())))
@@ -222,8 +222,8 @@ impl Postgres {
     }
 }
 
-/// Runs this to its end, however late, under a guard that is given back at `end` at the latest: a COMMIT that a server
-/// does not answer must not stand in the way of others.
+/// Runs this to its end, however late, under a guard that is released at `end` at the latest: an unanswered COMMIT must
+/// not block others.
 async fn held_until<T>(end: Instant, guard: impl Sized, run: impl Future<Output = T>) -> T {
     tokio::pin!(run);
     if let Ok(done) = tokio::time::timeout_at(end, &mut run).await {
@@ -233,8 +233,8 @@ async fn held_until<T>(end: Instant, guard: impl Sized, run: impl Future<Output 
     run.await
 }
 
-/// A pooled connection that goes back only when it is known to be clean: dropped, it is closed, and the server rolls
-/// back. A caller's time-out may drop it anywhere.
+/// A pooled connection that is returned only when it is known to be clean. If dropped, it is closed and the server
+/// rolls back; a caller's time-out may drop it anywhere.
 struct Connection(Option<Object>);
 
 impl Connection {
@@ -250,14 +250,14 @@ impl Connection {
         drop(self.0.take());
     }
 
-    /// Begins a transaction and runs the batch in it. Answers the transaction's number too.
+    /// Begins a transaction and runs the batch in it. Returns the transaction's number too.
     async fn apply(&self, batch: &[Statement]) -> Result<(i64, Committed), Failure> {
         let begun = self.client().simple_query(BEGIN).await.map_err(|error| failure(&error, TRANSACTION))?;
         let number = begun.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
             _ => None,
         });
-        let number = number.ok_or_else(|| DbError::Defect("txid_current() answered no number".into()))?;
+        let number = number.ok_or_else(|| DbError::Defect("txid_current() returned no number".into()))?;
         let mut outcomes = Vec::with_capacity(batch.len());
         for statement in batch {
             let outcome = self.run(statement.name, statement.sql, &statement.params).await?;
@@ -267,7 +267,7 @@ impl Connection {
         Ok((number, Committed(outcomes)))
     }
 
-    /// Commits. What is not answered by the server itself may have happened.
+    /// Commits. Without an answer of the server, the commit may have happened.
     async fn commit(&self, transaction: i64) -> Result<(), Failure> {
         let lost = |reason: String| Failure::Final(DbError::Lost(LostCommit { transaction, reason }));
         match tokio::time::timeout(COMMIT_LIMIT, self.client().batch_execute("COMMIT")).await {
@@ -313,7 +313,7 @@ impl Db for Postgres {
 
     fn submit(&self, batch: Batch) -> BoxFuture<'static, Result<Committed, DbError>> {
         let db = self.clone();
-        // A task of its own: dropped in the middle of COMMIT, the end would never be known.
+        // A separate task: if it were dropped during COMMIT, the outcome would never be known.
         let writing = tokio::spawn(async move { db.write(&batch).await });
         Box::pin(async move { writing.await.unwrap_or_else(|error| Err(DbError::Defect(error.into()))) })
     }
@@ -321,7 +321,7 @@ impl Db for Postgres {
     fn settle(&self, lost: LostCommit) -> BoxFuture<'_, Result<Option<bool>, DbError>> {
         Box::pin(async move {
             let rows = match self.query(Query::new("SELECT txid_status($1)", [lost.transaction.into()])).await {
-                // Another server took over, and has not given this number out yet: `invalid_parameter_value`.
+                // After a failover, the new server has not reached this number yet: `invalid_parameter_value`.
                 Err(DbError::Defect(source)) if source.to_string().contains("(22023)") => {
                     return Ok(Some(false));
                 }
@@ -330,7 +330,7 @@ impl Db for Postgres {
             match rows.first().map(|row| row.cursor().opt(Cursor::text)).transpose()?.flatten() {
                 Some("in progress") => Ok(None),
                 Some("committed") => Ok(Some(true)),
-                // So old that the server has forgotten it, it ended long ago: whoever asks has to read what holds.
+                // The server no longer knows it, so it ended long ago; the caller has to read the current state.
                 _ => Ok(Some(false)),
             }
         })
@@ -345,7 +345,7 @@ impl Db for Postgres {
     }
 }
 
-/// What an error of the statement of this name means for this try.
+/// Classifies an error of the statement of this name.
 fn failure(error: &tokio_postgres::Error, name: &'static str) -> Failure {
     let meaning = failed(error, name);
     if matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED)) {

@@ -1,7 +1,7 @@
-//! TLS to PostgreSQL, as libpq's `sslmode` says it: `disable`, `prefer` and `require` as the driver does them,
-//! `verify-ca` and `verify-full` here, because the driver does not know them.
+//! TLS to PostgreSQL by libpq's `sslmode`: the driver implements `disable`, `prefer` and `require`. `verify-ca` and
+//! `verify-full` are implemented here, because the driver does not know them.
 //!
-//! As in libpq, `prefer` and `require` encrypt without asking who answers, unless `sslrootcert` names a CA.
+//! As in libpq, `prefer` and `require` encrypt without verifying the server, unless `sslrootcert` names a CA.
 //! Across a network use `verify-full`.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::DbError;
 
-/// How much of the server's certificate must be right.
+/// What to verify in the server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verify {
     Nothing,
@@ -33,7 +33,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Takes out of the URL what the driver would refuse, and answers the URL that it accepts.
+    /// Removes the parameters that the driver would refuse, and returns the URL that it accepts.
     pub fn from_url(url: &str) -> Result<(String, Self), DbError> {
         let mut tls = Self { verify: Verify::Nothing, root_file: None };
         let Some((base, query)) = url.split_once('?') else { return Ok((url.to_owned(), tls)) };
@@ -53,7 +53,7 @@ impl Tls {
             }
         }
         if tls.verify == Verify::Nothing && tls.root_file.is_some() {
-            // libpq does the same: naming a CA means wanting it checked.
+            // As in libpq, a named CA is verified.
             tls.verify = Verify::Issuer;
         }
         let url = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
@@ -67,7 +67,7 @@ impl Tls {
             (Verify::Nothing, _) => None,
             (Verify::Issuer, None) => return Err(refuse("sslmode=verify-ca needs sslrootcert=FILE")),
             (Verify::IssuerAndName, None) => {
-                // The connector takes the process' provider; whoever was first has installed the same one.
+                // The connector uses the process' provider; an earlier call has installed the same one.
                 rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
                 let native = MakeRustlsConnect::with_native_certs();
                 return native.map(|(connector, _)| connector).map_err(|_| {
@@ -105,7 +105,7 @@ fn refuse(message: &str) -> DbError {
     DbError::Defect(format!("DATABASE_URL: {message}").into())
 }
 
-/// Checks the signatures of the handshake always, the certificate as far as `verify` says.
+/// Always checks the signatures of the handshake, and the certificate as far as `verify` says.
 #[derive(Debug)]
 struct Verifier {
     verify: Verify,
@@ -124,7 +124,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(inner) = &self.inner else { return Ok(ServerCertVerified::assertion()) };
         match inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // webpki looks at the name last: a wrong one means that the chain was right.
+            // webpki checks the name last: a wrong name means that the chain is valid.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.verify == Verify::Issuer => Ok(ServerCertVerified::assertion()),

@@ -1,4 +1,4 @@
-//! Our values on PostgreSQL's wire, and what its errors mean.
+//! Conversion of values for PostgreSQL, and the meaning of its errors.
 
 use std::error::Error;
 
@@ -24,7 +24,7 @@ impl ToSql for Value {
             (Self::Int(value), &Type::INT4) => i32::try_from(*value)?.to_sql(ty, out),
             (Self::Text(value), _) if <String as ToSql>::accepts(ty) => value.to_sql(ty, out),
             (Self::Bytes(value), &Type::BYTEA) => value.to_sql(ty, out),
-            // The kinds are told, never the value.
+            // The messages name the types, never the value.
             (Self::Int(_), _) => Err(format!("an integer where the statement wants {ty}").into()),
             (Self::Text(_), _) => Err(format!("text where the statement wants {ty}").into()),
             (Self::Bytes(_), _) => Err(format!("bytes where the statement wants {ty}").into()),
@@ -64,8 +64,8 @@ pub(super) fn row(found: &tokio_postgres::Row) -> Result<Row, DbError> {
     values.collect::<Result<_, _>>().map(Row)
 }
 
-/// Whether the connection's prepared statements are no longer what we think: after a migration by a newer authd, or
-/// behind a pooler that gives each transaction another server connection.
+/// Whether the connection's prepared statements are stale: after a migration by a newer authd, or behind a pooler that
+/// gives each transaction another server connection.
 pub(super) fn is_stale(error: &tokio_postgres::Error) -> bool {
     match error.as_db_error() {
         Some(cause) if *cause.code() == SqlState::INVALID_SQL_STATEMENT_NAME => true,
@@ -76,13 +76,13 @@ pub(super) fn is_stale(error: &tokio_postgres::Error) -> bool {
     }
 }
 
-/// Whether it is the server's own answer that the statement failed, after which the session goes on: not the end of the
-/// session, and not a connection that broke.
+/// Whether the server answered that the statement failed and the session continues; not the end of the session or a
+/// broken connection.
 pub(super) fn is_refusal(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|cause| cause.parsed_severity() == Some(Severity::Error))
 }
 
-/// What PostgreSQL's error means to the caller of the statement of this name.
+/// Converts PostgreSQL's error for the caller of the statement of this name.
 pub(super) fn failed(error: &tokio_postgres::Error, name: &'static str) -> DbError {
     let Some(code) = error.code() else {
         let broken = error.is_closed() || error.source().is_some_and(<dyn Error>::is::<std::io::Error>);
@@ -109,7 +109,7 @@ pub(super) fn no_connection(error: &PoolError) -> DbError {
     })
 }
 
-/// The error in words for the log: code and message, but not DETAIL, which quotes values of rows.
+/// The error for the log: code and message, but not DETAIL, which quotes values of rows.
 pub(super) fn told(error: &tokio_postgres::Error) -> String {
     if let Some(cause) = error.as_db_error() {
         return format!("{} ({})", cause.message(), cause.code().code());

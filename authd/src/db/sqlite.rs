@@ -1,12 +1,12 @@
 //! The embedded default: SQLite with write-ahead logging, one writer thread and several readers.
 //!
-//! The writer takes all batches that are waiting, commits them together and answers only then: one fsync carries many
-//! callers. When a batch fails they are applied again, each in a savepoint, so that it takes nobody with it. A pool of writing
-//! connections was refused: SQLite has one write lock, so they would only wait for each other, with an fsync each.
+//! The writer takes all waiting batches, commits them together and answers only then: one fsync serves many callers.
+//! When a batch fails they are applied again, each in a savepoint, so that only that one fails. A pool of writing
+//! connections was rejected: SQLite has one write lock, so they would only wait for each other, with an fsync each.
 //!
-//! Reads run on reader threads; a point read costs less than handing it over, so it runs where it is asked for.
-//! Every queue is bounded, and everything has a deadline before which it must begin. A commit that has begun ends when
-//! the disk says so, and its end is always told.
+//! Reads run on reader threads; a point read costs less than handing it over, so it runs on the calling thread. Every
+//! queue is bounded, and every job has a deadline for its start. A commit that has started ends when the disk answers,
+//! and its outcome is always reported.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,20 +24,20 @@ use super::sqlite_writer::{Write, write_all};
 use super::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row};
 use crate::env::Millis;
 
-/// Bounds of the embedded database. The defaults suit every machine; tests make them small.
+/// Limits of the embedded database. The defaults suit every machine; tests make them small.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Reader threads, and half as many connections for point reads.
     pub readers: usize,
-    /// Batches, and likewise reads, that may wait.
+    /// Maximum number of waiting batches; the same for reads.
     pub queue: usize,
-    /// Batches committed by one fsync at most.
+    /// Maximum number of batches committed by one fsync.
     pub group: usize,
     /// How long a caller waits for an answer.
     pub deadline: Duration,
-    /// How long a lock of another process is waited for.
+    /// How long to wait for a lock of another process.
     pub busy: Duration,
-    /// The file's largest size in pages of 4 KiB: how a test fills the disk.
+    /// The file's maximum size in pages of 4 KiB, with which a test simulates a full disk.
     pub max_pages: Option<u32>,
     pub migrations: &'static [Migration],
 }
@@ -57,12 +57,12 @@ impl Default for Settings {
     }
 }
 
-/// Page caches in KiB: the writer's, a reader thread's, a point reader's. Small, for the daemon's memory is promised.
+/// Page caches in KiB: the writer's, a reader thread's, a point reader's. Small, since the daemon's memory is limited.
 const WRITER_CACHE: u32 = 4096;
 const READER_CACHE: u32 = 1024;
 const POINT_CACHE: u32 = 2048;
 
-/// A point read waits on a thread that serves requests, so it waits for almost nothing.
+/// A point read blocks a thread that serves requests, so it waits only briefly.
 const POINT_BUSY: Duration = Duration::from_millis(50);
 
 const THREAD_STACK: usize = 256 * 1024;
@@ -89,7 +89,7 @@ struct Read {
 }
 
 impl Sqlite {
-    /// Opens the file, made private, and brings its schema up to date. `now` is what the table of migrations remembers.
+    /// Opens the file, makes it private, and migrates its schema. `now` is recorded in the table of migrations.
     pub fn open(path: &Path, settings: Settings, now: Millis) -> Result<Self, DbError> {
         sqlite_conn::make_file(path)?;
         let opener = |cache_kib, busy, is_writer| Opener {
@@ -107,7 +107,7 @@ impl Sqlite {
         };
         let reading = Arc::new(Reading {
             threads: readers(settings.readers, READER_CACHE, settings.busy)?,
-            // Few with a cache each that holds the inner pages of a table of a million rows by integer key: under 1 MiB.
+            // Few, each with a cache for the inner pages of a table of a million rows by integer key: under 1 MiB.
             points: readers(settings.readers.div_ceil(2), POINT_CACHE, POINT_BUSY)?,
             failed_at: Mutex::default(),
         });
@@ -122,13 +122,13 @@ impl Sqlite {
         Ok(Self { writer: write, readers: read, reading, opener: opener(READER_CACHE, settings.busy, true), settings })
     }
 
-    /// Answers on this thread if a connection is free.
+    /// Runs the query on this thread if a connection is free.
     fn point(&self, query: &Query) -> Option<Result<Vec<Row>, DbError>> {
         let start = SLOT.with(|slot| *slot);
         let points = &self.reading.points;
         let mut free = (0..points.len()).find_map(|place| match points[(start + place) % points.len()].try_lock() {
             Ok(slot) => Some(slot),
-            // A panic while reading leaves nothing half done.
+            // A panic during a read leaves no partial change.
             Err(TryLockError::Poisoned(slot)) => Some(slot.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         })?;
@@ -139,7 +139,7 @@ impl Sqlite {
 static NEXT_SLOT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// Each thread starts looking at another connection, and comes back to the one whose pages it has warmed.
+    /// Each thread prefers another connection, whose page cache it then reuses.
     static SLOT: usize = NEXT_SLOT.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -171,7 +171,7 @@ impl Db for Sqlite {
         self.settings.deadline
     }
 
-    /// Empties the log: the file alone is then the whole database, and may be copied or replaced.
+    /// Empties the log, so that the file alone is the whole database and can be copied or replaced.
     fn close(&self) -> BoxFuture<'_, Result<(), DbError>> {
         let (opener, deadline) = (self.opener.clone(), self.settings.deadline);
         Box::pin(async move {
@@ -184,7 +184,7 @@ impl Db for Sqlite {
             let emptied = emptied.map_err(|_| DbError::Late("emptying the log"))?;
             match emptied.map_err(|error| DbError::Unavailable(error.into()))?? {
                 0 => Ok(()),
-                _ => Err(DbError::Unavailable("somebody else reads it".into())),
+                _ => Err(DbError::Unavailable("another process reads it".into())),
             }
         })
     }
@@ -194,7 +194,7 @@ impl Db for Sqlite {
     }
 }
 
-/// What a thread answers to a question, which is in its queue when this returns.
+/// Queues a request to a thread; the returned future is the thread's answer.
 fn asked<Q, A>(
     queue: &SyncSender<Q>,
     question: Q,
@@ -216,7 +216,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), DbError>
     thread.spawn(run).map(|_| ()).map_err(|error| DbError::Unavailable(error.into()))
 }
 
-/// The life of a reader thread: ends when the database is dropped.
+/// Runs a reader thread until the database is dropped.
 fn read_all(reading: &Reading, number: usize, reads: &Mutex<Receiver<Read>>, settings: Settings) {
     loop {
         let next = reads.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -228,7 +228,7 @@ fn read_all(reading: &Reading, number: usize, reads: &Mutex<Receiver<Read>>, set
         let mut slot = reading.threads[number].lock().unwrap_or_else(PoisonError::into_inner);
         let answer = reading.query(&mut slot, &read.query, time);
         drop(slot);
-        // Nobody is left to hear it if the caller has gone meanwhile.
+        // This fails if the caller has stopped waiting.
         read.answer.send(answer).ok();
     }
 }

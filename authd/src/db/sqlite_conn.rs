@@ -1,4 +1,4 @@
-//! One connection to SQLite: how it is opened, how a statement runs on it, what its errors mean.
+//! One connection to SQLite: opening it, running statements on it, and the meaning of its errors.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,18 +24,18 @@ pub(super) struct Conn {
     opened: Instant,
     /// Milliseconds after `opened` at which a running statement is interrupted.
     deadline: Arc<AtomicU64>,
-    /// Statements in SQLite's words, by their own text: `$1` becomes `?1`, which SQLite takes for the number that it is.
+    /// Translated statements by their text: `$1` becomes `?1`, which SQLite treats as a number.
     translated: RefCell<HashMap<&'static str, Box<str>>>,
 }
 
-/// Statements that add, each with the sum of what batches add by it.
+/// Adding statements, each with the sum over all batches.
 pub(super) type Sums = Vec<(&'static str, i64)>;
 
-/// What statements outside of a batch are reported by.
+/// The name in reports of statements outside of a batch.
 const CONNECTION: &str = "connection";
 const MIGRATION: &str = "migration";
 
-/// How many steps of SQLite's virtual machine pass between two looks at the clock: well under a millisecond.
+/// Steps of SQLite's virtual machine between two checks of the clock: well under a millisecond.
 const STEPS: i32 = 5_000;
 
 /// How a connection of one kind is opened.
@@ -45,7 +45,7 @@ pub(super) struct Opener {
     /// Bounds the page cache.
     pub(super) cache_kib: u32,
     pub(super) busy: Duration,
-    /// On another connection every write is an error.
+    /// On other connections every write is an error.
     pub(super) is_writer: bool,
     pub(super) max_pages: Option<u32>,
 }
@@ -66,13 +66,13 @@ impl Conn {
 
     /// The connection, and the mode of its journal.
     fn prepare(opener: &Opener) -> rusqlite::Result<(Self, String)> {
-        // Without CREATE: a file that somebody has moved away must not come back empty.
+        // Without CREATE: a file that was moved away must not be recreated empty.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let mut sqlite = Connection::open_with_flags(&opener.path, flags)?;
         sqlite.busy_timeout(opener.busy)?;
-        // FULL: with NORMAL a power cut may take back commits that were answered. No mmap: mapped pages count as RSS.
-        // 4000 pages of the log between two checkpoints, about its size limit: a page that many commits change is then
-        // written to the file once for all of them.
+        // FULL: with NORMAL a power failure may undo commits that were answered. No mmap: mapped pages count as RSS.
+        // 4000 pages of the log between two checkpoints, about its size limit, so that a page that many commits change
+        // is written to the file once.
         sqlite.execute_batch(&format!(
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON;
              PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
@@ -80,7 +80,7 @@ impl Conn {
              PRAGMA wal_autocheckpoint = 4000;",
             opener.cache_kib
         ))?;
-        // A statement is planned once, whatever values it is given.
+        // A statement is planned once, independently of its values.
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         sqlite.set_prepared_statement_cache_capacity(128);
         let opened = Instant::now();
@@ -97,7 +97,7 @@ impl Conn {
         Ok((Self { sqlite, opened, deadline, translated: RefCell::default() }, mode))
     }
 
-    /// From now on statements may run this long altogether.
+    /// Sets how long all following statements together may run.
     pub(super) fn allow(&self, time: Duration) {
         let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.deadline.store(elapsed(self.opened).saturating_add(time), Ordering::Relaxed);
@@ -109,19 +109,19 @@ impl Conn {
         done.map(drop).map_err(|error| failed(error, CONNECTION))
     }
 
-    /// A `PRAGMA` that answers a number.
+    /// A `PRAGMA` that returns a number.
     pub(super) fn control_value(&self, sql: &str) -> Result<i64, DbError> {
         self.sqlite.query_row(sql, [], |row| row.get(0)).map_err(|error| failed(error, CONNECTION))
     }
 
-    /// Reads, for at most this long.
+    /// Runs a query for at most this long.
     pub(super) fn query(&self, query: &Query, time: Duration) -> Result<Vec<Row>, DbError> {
         self.allow(time);
         Ok(self.run("query", query.sql, &query.params)?.rows)
     }
 
-    /// Runs the statements in order, each checked against what it expects, inside the caller's transaction. What is
-    /// only added goes to `sums`, for [`Conn::add`].
+    /// Runs the statements in order inside the caller's transaction, and checks their expectations. Additions are
+    /// collected in `sums`, for [`Conn::add`].
     pub(super) fn apply(&self, batch: &[Statement], sums: &mut Sums) -> Result<Committed, DbError> {
         let mut outcomes = Vec::with_capacity(batch.len());
         for statement in batch {
@@ -140,7 +140,7 @@ impl Conn {
         Ok(Committed(outcomes))
     }
 
-    /// Runs each statement that adds, once.
+    /// Runs each adding statement once.
     pub(super) fn add(&self, sums: &Sums) -> Result<(), DbError> {
         sums.iter().try_for_each(|(sql, sum)| self.run("add", sql, &[Value::Int(*sum)]).map(drop))
     }
@@ -172,10 +172,10 @@ impl Conn {
         Ok(Outcome { name, affected: rows.len() as u64, rows })
     }
 
-    /// Brings the schema up to date in one transaction, alone: a second process waits, then finds it done.
+    /// Migrates the schema in one exclusive transaction; a second process waits for it, then has nothing to do.
     pub(super) fn migrate(&self, known: &[Migration], now: Millis) -> Result<(), DbError> {
         let fail = |error: rusqlite::Error| failed(error, MIGRATION);
-        // Dropped before its commit, it is rolled back.
+        // It is rolled back if dropped before its commit.
         let transaction = Transaction::new_unchecked(&self.sqlite, TransactionBehavior::Exclusive).map_err(fail)?;
         self.sqlite.execute_batch(migrate::REMEMBER).map_err(fail)?;
         let applied = self.run(MIGRATION, migrate::APPLIED, &[])?.rows;
@@ -205,12 +205,12 @@ fn value(value: ValueRef<'_>) -> Result<Value, DbError> {
         ValueRef::Text(value) => Ok(Value::Text(String::from_utf8_lossy(value).into_owned())),
         ValueRef::Blob(value) => Ok(Value::Bytes(value.to_vec())),
         ValueRef::Real(_) => {
-            Err(DbError::Defect("a floating-point column: only BIGINT, TEXT and bytes are ours".into()))
+            Err(DbError::Defect("a floating-point column: only BIGINT, TEXT and bytes are allowed".into()))
         }
     }
 }
 
-/// What SQLite's error means to the caller of the statement of this name.
+/// Converts SQLite's error for the caller of the statement of this name.
 fn failed(error: rusqlite::Error, name: &'static str) -> DbError {
     if let Some(ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID) =
         error.sqlite_extended_error_code()
@@ -236,12 +236,12 @@ fn failed(error: rusqlite::Error, name: &'static str) -> DbError {
     }
 }
 
-/// A failure that is not the statement's own.
+/// A failure that the statement did not cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Failure(rusqlite::Error);
 
-/// SQLite's code of a failure that is not the statement's own.
+/// SQLite's code of a failure that the statement did not cause.
 pub(super) fn code(error: &DbError) -> Option<ErrorCode> {
     let DbError::Unavailable(source) = error else { return None };
     source.downcast_ref::<Failure>()?.0.sqlite_error_code()
@@ -251,7 +251,7 @@ fn elapsed(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Makes the database file if it is missing, 0600 in a folder made 0700, and tightens the mode of one that is there. To
+/// Creates the database file if it is missing, 0600 in a folder made 0700, and tightens the mode of an existing one. To
 /// be called before the first connection: closing any descriptor of a file drops every POSIX lock that the process
 /// holds on it, SQLite's too, so nothing but SQLite may open the file once a connection exists. An existing file is
 /// therefore not opened at all. SQLite gives its `-wal` and `-shm` files the mode of the main file.

@@ -1,8 +1,8 @@
-//! The connections of the embedded database, and how they are replaced after they have failed.
+//! The connections of the embedded database, and their replacement after failures.
 //!
-//! After an error that is not the statement's own (a lock that the system refused, a failed read) connections may be of
-//! no use for good: a lock that could not be given back is held by the process, and SQLite takes it for another
-//! connection's. Such a lock goes only when every connection of the process is closed, so all are opened anew.
+//! After an error that the statement did not cause (a lock that the system refused, a failed read) connections may be
+//! permanently unusable: a lock that could not be released is held by the process, and SQLite treats it as another
+//! connection's. Such a lock is released only when every connection of the process is closed, so all are reopened.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::sqlite_conn::{self, Conn, Opener};
 use super::{DbError, Query, Row};
 
-/// A failure is over when none has followed it for this long.
+/// A failure is over when no other follows for this long.
 const QUIET: Duration = Duration::from_millis(1500);
 
 /// The connections that read.
@@ -19,7 +19,7 @@ pub(super) struct Reading {
     pub(super) threads: Vec<Mutex<Slot>>,
     /// Those of point reads.
     pub(super) points: Vec<Mutex<Slot>>,
-    /// When a connection failed last; `None` when all have been opened anew since that was over.
+    /// When a connection failed last; `None` if all were reopened since that failure was over.
     pub(super) failed_at: Mutex<Option<Instant>>,
 }
 
@@ -41,9 +41,9 @@ impl Reading {
         *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Copies the log into the file, so that the next commit begins it anew; whether all of it was. Whoever still reads
-    /// from the log is not waited for: the next idle moment will do. The log keeps its length: writing where the file
-    /// system has blocks already takes a third less time than making it longer.
+    /// Copies the log into the file, so that the next commit restarts the log; returns whether all of it was copied. It
+    /// does not wait for readers of the log: the next idle time will do. The log keeps its length: overwriting
+    /// allocated blocks takes a third less time than extending the file.
     pub(super) fn checkpoint(&self, writer: &mut Slot) -> bool {
         let busy = writer.opener.busy;
         let unfinished = writer.conn().and_then(|conn| {
@@ -59,7 +59,7 @@ impl Reading {
         unfinished.is_ok_and(|unfinished| unfinished == 0)
     }
 
-    /// Once more when the failure is over: of a lock that could not be given back nobody is told.
+    /// Reopens all connections when a failure is over: a lock that could not be released is not reported.
     pub(super) fn open_anew_after_failure(&self, writer: &mut Slot) {
         if self.failed_at().is_some_and(|at| at.elapsed() >= QUIET) {
             let is_open = self.open_anew(writer);
@@ -67,14 +67,14 @@ impl Reading {
         }
     }
 
-    /// Closes all connections before any is opened again, then opens the writer's; whether that worked. Waits for the
-    /// reads that are under way, each of which has a deadline.
+    /// Closes all connections, then opens the writer's; returns whether that worked. Waits for the reads under way,
+    /// each of which has a deadline.
     pub(super) fn open_anew(&self, writer: &mut Slot) -> bool {
         let slots = self.threads.iter().chain(&self.points);
         close(slots.map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).collect(), writer)
     }
 
-    /// [`Reading::open_anew`], if nobody reads at the moment.
+    /// [`Reading::open_anew`], if there are no reads under way.
     pub(super) fn open_anew_unless_read(&self, writer: &mut Slot) {
         let slots = self.threads.iter().chain(&self.points);
         if let Ok(slots) = slots.map(Mutex::try_lock).collect() {
@@ -83,7 +83,7 @@ impl Reading {
     }
 }
 
-/// Closes these connections and the writer's, and opens the writer's; whether that worked.
+/// Closes these connections and the writer's, and reopens the writer's; returns whether that worked.
 fn close(mut slots: Vec<MutexGuard<'_, Slot>>, writer: &mut Slot) -> bool {
     slots.iter_mut().for_each(|slot| slot.conn = None);
     writer.conn = None;
@@ -102,7 +102,7 @@ impl Slot {
         Ok(Self { opener, conn })
     }
 
-    /// The connection, opened anew if the last one had to be given up.
+    /// The connection, reopened if the last one was closed after a failure.
     pub(super) fn conn(&mut self) -> Result<&Conn, DbError> {
         let conn = match self.conn.take() {
             Some(conn) => conn,

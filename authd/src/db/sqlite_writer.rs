@@ -1,4 +1,4 @@
-//! The writer thread: groups of batches, each group with one sync, and the log copied into the file when it is quiet.
+//! The writer thread: commits groups of batches with one sync each, and copies the log into the file when idle.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -15,8 +15,8 @@ use super::{Batch, Committed, DbError};
 /// After this long without a batch the writer copies the log back into the database file.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// After this many attempts in vain to copy the log, and after twice, four times … as many, all connections are opened
-/// anew.
+/// After this many failed attempts to copy the log, and after twice, four times … as many, all connections are
+/// reopened.
 const FAILED_CHECKPOINTS: u32 = 4;
 
 pub(super) struct Write {
@@ -26,13 +26,13 @@ pub(super) struct Write {
 }
 
 impl Write {
-    /// Too late to begin: the caller has been told so, or is about to be.
+    /// Whether it is too late to start: the caller has got a time-out, or is about to.
     fn is_late(&self) -> bool {
         Instant::now() >= self.begin_by
     }
 }
 
-/// The life of the writer thread: ends when the database is dropped and all that was queued is answered.
+/// Runs the writer thread until the database is dropped and all queued batches are answered.
 pub(super) fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Write>, settings: Settings) {
     let mut checkpointed = true;
     let mut failed_checkpoints = 0_u32;
@@ -47,7 +47,7 @@ pub(super) fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Wri
                 if !checkpointed {
                     checkpointed = reading.checkpoint(&mut slot);
                     failed_checkpoints = if checkpointed { 0 } else { failed_checkpoints + 1 };
-                    // A long read of somebody else's, or a lock of our own that could not be given back.
+                    // A long read of another process, or our own lock that could not be released.
                     if failed_checkpoints >= FAILED_CHECKPOINTS && failed_checkpoints.is_power_of_two() {
                         reading.open_anew(&mut slot);
                     }
@@ -66,18 +66,18 @@ pub(super) fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Wri
             Ok(answers) => {
                 busy = 0;
                 for (write, answer) in group.into_iter().zip(answers) {
-                    // Nobody is left to hear it if the caller has gone.
+                    // This fails if the caller has stopped waiting.
                     write.answer.send(answer).ok();
                 }
                 log.bound(&mut slot, reading);
             }
             Err(error) => {
-                // Closing it rolls back what it has begun.
+                // Closing the connection rolls back its transaction.
                 slot.conn = None;
                 match sqlite_conn::code(&error) {
                     None | Some(ErrorCode::DiskFull) => {}
-                    // Somebody else's lock, which passes; or one of our own, which does not. No read waits for that the
-                    // first time.
+                    // Another process' lock, which is temporary, or our own, which is not. The first time, this does
+                    // not wait for reads.
                     Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
                         if busy == 0 && reading.failed_at().is_none() =>
                     {
@@ -100,8 +100,8 @@ pub(super) fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Wri
     }
 }
 
-/// Copies the whole log into the file, and syncs both. To be done before anything is committed after a failure: a sync
-/// that failed may have left a gap in the log, and a later commit would stand behind it.
+/// Copies the whole log into the file, and syncs both. Required before the next commit after a failure: a failed sync
+/// may have left a gap in the log, and a later commit would follow that gap.
 fn copy_log(slot: &mut Slot, settings: Settings) -> Result<(), DbError> {
     let conn = slot.conn()?;
     conn.allow(settings.deadline);
@@ -111,20 +111,20 @@ fn copy_log(slot: &mut Slot, settings: Settings) -> Result<(), DbError> {
     }
 }
 
-/// The log's file, which must not grow for good: on a daemon that is never idle, a lock of our own that could not be given
-/// back shows by nothing else.
+/// The log's file, whose growth is bounded: on a daemon that is never idle, growth is the only sign of our own lock
+/// that could not be released.
 struct Log {
     path: PathBuf,
-    /// Bytes after which the log is to be begun anew, by a new set of connections if it cannot be otherwise.
+    /// Bytes after which the log is restarted, by reopening all connections if necessary.
     most: u64,
     looked_at: Instant,
 }
 
 impl Log {
-    /// Twice the size that SQLite cuts it to.
+    /// Twice the size to which SQLite truncates it.
     const MOST: u64 = 32 << 20;
-    /// Time between two looks: after each the kernel stamps the file's next write with a time of its own, at a sixth of
-    /// the cost of a small commit.
+    /// Time between two checks: after each, the kernel updates the file's time stamp at the next write, which costs a
+    /// sixth of a small commit.
     const PAUSE: Duration = Duration::from_secs(1);
 
     fn new(database: &Path) -> Self {
@@ -133,7 +133,7 @@ impl Log {
         Self { path: path.into(), most: Self::MOST, looked_at: Instant::now() }
     }
 
-    /// Looks at its size now and then, and does not open it.
+    /// Checks the file's size periodically, without opening it.
     fn bound(&mut self, writer: &mut Slot, reading: &Reading) {
         if self.looked_at.elapsed() < Self::PAUSE {
             return;
@@ -143,7 +143,7 @@ impl Log {
         if size <= Self::MOST {
             self.most = Self::MOST;
         } else if size > self.most {
-            // A long read may be what it waits for: then the next attempt is at twice the size.
+            // A long read may be the cause: the next attempt is at twice the size.
             self.most = size * 2;
             if !reading.checkpoint(writer) {
                 reading.open_anew(writer);
@@ -152,8 +152,8 @@ impl Log {
     }
 }
 
-/// All of the group in one transaction. Statements and locks that fail for reasons outside of a batch (disk, lock, time)
-/// end the whole group, because SQLite may already have rolled it back.
+/// Commits the group in one transaction. Failures that the batch did not cause (disk, lock, time) end the whole group,
+/// because SQLite may already have rolled it back.
 fn commit_group(slot: &mut Slot, group: &[Write], settings: Settings) -> Result<Answers, DbError> {
     let conn = slot.conn()?;
     conn.allow(settings.deadline);
@@ -162,7 +162,7 @@ fn commit_group(slot: &mut Slot, group: &[Write], settings: Settings) -> Result<
     let answers = if let Some(answers) = apply_all(conn, group, &mut sums)? {
         answers
     } else {
-        // A batch failed, and took with it what was applied so far: once more, each within its own bounds.
+        // A batch failed, which rolled back the whole group: apply again, each batch in a savepoint.
         begin(conn)?;
         sums.clear();
         group.iter().map(|write| apply(conn, write, &mut sums)).collect::<Result<Vec<_>, _>>()?
@@ -180,11 +180,11 @@ fn begin(conn: &Conn) -> Result<(), DbError> {
     conn.control("BEGIN IMMEDIATE")
 }
 
-/// What each batch of a group answers.
+/// The outcome of each batch of a group.
 type Answers = Vec<Result<Committed, DbError>>;
 
-/// All batches without a savepoint between them, or none: `None` when one failed. Nearly all groups pass, and each
-/// savepoint would copy every page that its batch touches: a third of the writer's work for a new token.
+/// Applies all batches without savepoints; `None` when one failed. Nearly all groups succeed, and a savepoint would
+/// copy every page that its batch touches: a third of the writer's work for a new token.
 fn apply_all(conn: &Conn, group: &[Write], sums: &mut Sums) -> Result<Option<Answers>, DbError> {
     let mut done = Vec::with_capacity(group.len());
     for write in group {
@@ -201,7 +201,7 @@ fn apply_all(conn: &Conn, group: &[Write], sums: &mut Sums) -> Result<Option<Ans
     Ok(Some(done))
 }
 
-/// One batch in a savepoint: the outer result is the group's, the inner one the batch's.
+/// Applies one batch in a savepoint; the outer result is the group's, the inner one the batch's.
 fn apply(conn: &Conn, write: &Write, sums: &mut Sums) -> Result<Result<Committed, DbError>, DbError> {
     if write.is_late() {
         return Ok(Err(DbError::Late("a commit")));

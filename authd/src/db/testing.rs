@@ -10,7 +10,7 @@ use super::sqlite::{self, Sqlite};
 use super::{Db, DbError};
 use crate::env::Env;
 
-/// A new SQLite database with the whole schema, gone with the folder.
+/// A new SQLite database with the whole schema, deleted with the folder.
 pub fn sqlite() -> (Arc<dyn Db>, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let db = sqlite_in(folder.path(), sqlite::Settings { readers: 2, ..Default::default() }).expect("it opens");
@@ -22,7 +22,7 @@ pub(super) fn sqlite_in(folder: &Path, settings: sqlite::Settings) -> Result<Sql
 }
 
 /// A schema of its own on the server that `AUTHD_TEST_POSTGRES_URL` names, and its URL; `None` without a server.
-/// It stays there until the server goes, so that a failed test can be looked at.
+/// It is not deleted, so that a failed test can be examined.
 pub async fn postgres_url() -> Option<String> {
     let url = std::env::var("AUTHD_TEST_POSTGRES_URL").ok()?;
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("the server is there");

@@ -1,4 +1,4 @@
-//! What goes into a statement and comes out of it: values, and rows of them.
+//! The values of parameters and of result rows.
 
 use std::str::FromStr;
 
@@ -65,7 +65,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// A hash as the table of secrets has it: its first eight bytes are the key, the others are compared.
+/// A hash as in the table of secrets: its first eight bytes are the key, the others are compared.
 pub fn split_hash(hash: &[u8; 32]) -> (Value, Value) {
     let (slot, rest) = hash.split_at(8);
     (Value::Int(i64::from_be_bytes(slot.try_into().unwrap_or_default())), rest.to_vec().into())
@@ -82,7 +82,7 @@ impl Row {
     }
 }
 
-/// Reads the columns of a row one after the other, each as what it is.
+/// Reads the columns of a row one after the other, each by its type.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
     values: &'a [Value],

@@ -122,9 +122,9 @@ async fn aws_that_fails_leaves_the_login_askable_and_no_session() {
     for (status, body, code, hint) in [
         (403, refusal, 502, "sts:TagSession"),
         (503, "", 503, "try again"),
-        (200, "<html>", 503, "cannot be read"),
-        (200, "", 503, "cannot be read"),
-        (200, "<AssumeRoleResponse><AssumeRoleResult><Credentials><SecretAccessKey>canary", 502, "without whole"),
+        (200, "<html>", 503, "unreadable"),
+        (200, "", 503, "unreadable"),
+        (200, "<AssumeRoleResponse><AssumeRoleResult><Credentials><SecretAccessKey>canary", 502, "incomplete"),
     ] {
         service.peer.set(|script| script.sts = Some((status, body.into())));
         let error = service.poll(&started.state, Some(SECRET), Some(&release)).await.unwrap_err();
