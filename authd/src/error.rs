@@ -24,7 +24,7 @@ impl Error {
         Self { code, detail: detail.into(), fields: Vec::new(), retry_after: None, source: None }
     }
 
-    /// One field is not as it must be (422).
+    /// One field is invalid (422).
     pub fn field(field: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         let mut error = Self::new(Code::ValidationFailed, format!("{field}: {detail}"));
@@ -36,9 +36,9 @@ impl Error {
         Self::new(Code::NotFound, format!("there is no such {what}"))
     }
 
-    /// A defect of ours (500): the caller learns nothing but the request id.
+    /// A defect of authd (500): the caller gets only the request id.
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::new(Code::Internal, "something went wrong inside authd; its log has the rest under the request id")
+        Self::new(Code::Internal, "something went wrong inside authd; its log has the details under the request id")
             .because(source)
     }
 
@@ -57,7 +57,7 @@ impl Error {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// As it is sent.
+    /// Converts the error for the client.
     pub fn into_problem(self, request_id: Option<String>) -> Problem {
         let Self { code, detail, fields, retry_after, .. } = self;
         Problem { request_id, fields, retry_after, ..Problem::new(code, detail) }
@@ -69,7 +69,7 @@ impl Error {
     }
 }
 
-/// An error and what lies below it, in one line. Each layer is written once, since some layers already quote the next.
+/// An error and its sources, in one line. A layer that the layer above already quotes is left out.
 #[derive(Debug)]
 pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
 

@@ -1,4 +1,4 @@
-//! One holder at a time for each key.
+//! A mutex for each key.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,7 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 
 type Locks<K> = HashMap<K, Arc<tokio::sync::Mutex<()>>>;
 
-/// A mutex for each key that somebody holds or waits for.
+/// A set of mutexes, one for each key that is held or waited for.
 #[derive(Debug)]
 pub struct KeyedMutex<K>(Mutex<Locks<K>>);
 
@@ -18,7 +18,7 @@ impl<K> Default for KeyedMutex<K> {
     }
 }
 
-/// Holds a key, or waits for it. The key is free again when this is dropped.
+/// Holds a key, or waits for it. Dropping it releases the key.
 #[derive(Debug)]
 pub struct KeyGuard<'a, K: Eq + Hash> {
     owner: &'a KeyedMutex<K>,

@@ -1,15 +1,15 @@
-//! The one way to change anything: [`Ledger::commit`].
+//! The ledger, through which every change is committed: [`Ledger::commit`].
 //!
-//! It does, in this order and for everybody: adds the proof that the caller may still do this, the audit row and the
-//! invalidation rows to the batch; commits; and makes this node forget what the change invalidates before the change is
-//! answered. It sees each batch to its end, however late and whether anybody still waits, so that no cache keeps what a
-//! stalled disk wrote after its caller was told 503.
+//! For every change, it adds the proof that the caller may still do this, the audit row and the invalidation rows to
+//! the batch, commits, and removes the invalidated values from this node's caches before the change is answered. It
+//! follows each batch to its end, even after the caller stopped waiting, so that no cache keeps values that a stalled
+//! disk changed after its caller got a 503.
 //!
-//! Beside the ledger write only: last-used marks, sliding renewals, the acknowledgement of a refresh token, hash upgrades
-//! (each is a hint, or is conditional on the row that it changes); attempt counters and refusal rows (whoever causes them
-//! has no authority to prove); leases and kept provider tokens (of a renewal, which ends in a change); the outbox, once
-//! its rows are there (the end that they tell of is committed); the seed and the key ring (there is no caller yet); sweeps
-//! (what they remove is invisible already); health (it changes nothing); `ephemeral` (it may vanish).
+//! Only these write without the ledger: last-used marks, sliding renewals, the acknowledgement of a refresh token, hash
+//! upgrades (each is a hint, or conditional on the row that it changes); attempt counters and refusal rows (their
+//! caller has no authority to prove); leases and stored provider tokens (of a renewal, which ends in a change); updates
+//! of outbox rows (the end that they report is committed); the seed and the key ring (there is no caller yet); sweeps
+//! (the rows are already invisible); health (it changes nothing); `ephemeral` (its loss is allowed).
 
 mod audit_row;
 
@@ -35,13 +35,13 @@ use crate::error::Error;
 /// The name of the statement that writes the audit row of a change.
 pub const AUDIT_ROW: &str = "audit";
 
-/// How often a change is judged and tried again while others keep changing what its caller may.
+/// How often a change is authorized and tried again while the caller's permissions keep changing.
 pub const TRIES: usize = 8;
 
-/// Pauses between two questions after the outcome of a lost commit: the first, doubled up to the longest.
+/// Pauses between queries for the outcome of a lost commit: the first, doubled up to the longest.
 const SETTLE_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// What must be forgotten after a change, by every node. The kinds and subjects are stored.
+/// The cached values that every node must remove after a change. The kinds and subjects are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Invalidation {
     /// One subject of a kind. The ledger writes its row.
@@ -61,7 +61,7 @@ impl Invalidation {
         Self::One(TOKEN, id.to_string())
     }
 
-    /// The sessions of a user have changed, or what they tell of the user.
+    /// The sessions of a user have changed, or the user's data in them.
     pub fn sessions(user: UserId) -> Self {
         Self::One(SESSIONS, user.to_string())
     }
@@ -71,7 +71,7 @@ impl Invalidation {
         Self::One(ACCESS, subject.to_string())
     }
 
-    /// What the caches hold of a caller.
+    /// The cached values of a caller.
     fn of_caller(caller: &Caller) -> Vec<Self> {
         match caller {
             Caller::Token { id, .. } => vec![Self::token(*id)],
@@ -89,7 +89,7 @@ impl Invalidation {
         }
     }
 
-    /// The statement that tells other nodes.
+    /// The statement that informs other nodes.
     pub fn row(&self, now: Millis) -> Option<Statement> {
         let Self::One(kind, subject) = self else { return None };
         Some(Statement::one(
@@ -100,19 +100,19 @@ impl Invalidation {
     }
 }
 
-/// A module that caches what others may change.
+/// A module that caches values that others may change.
 pub trait Subscriber: Send + Sync {
-    /// The kind of invalidation that it hears of.
+    /// The kind of invalidation that it subscribes to.
     fn kind(&self) -> &'static str;
 
-    /// Forgets what it knows of a subject that was changed at `now`: when this returns, nobody is answered by what held
-    /// before.
+    /// Removes the cached values of a subject that was changed at `now`: after this returns, no answer uses the old
+    /// values.
     fn forget<'a>(&'a self, db: &'a dyn Db, now: Millis, subject: &'a str) -> BoxFuture<'a, ()>;
 
     fn forget_all(&self);
 }
 
-/// What is about to be committed.
+/// A change to commit.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Change {
@@ -126,7 +126,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// A change that the audit log names by its operation. `subject` is what is changed.
+    /// A change with its operation as the audit action. `subject` is the id of the changed object.
     pub fn new(action: &'static str, subject: impl ToString) -> Self {
         Self { action, subject: subject.to_string(), ..Self::default() }
     }
@@ -135,7 +135,7 @@ impl Change {
         &self.subject
     }
 
-    /// What the audit log says beside operation and subject; no secret.
+    /// Adds details to the audit row; no secrets.
     pub fn detail<const N: usize>(mut self, pairs: [(&str, Option<Json>); N]) -> Self {
         self.detail = audit_row::detail(pairs);
         self
@@ -151,13 +151,13 @@ impl Change {
         self
     }
 
-    /// The caller must hold these at the commit too, beside the permission of the operation.
+    /// Requires these permissions at the commit too, besides that of the operation.
     pub fn requires(mut self, permissions: impl IntoIterator<Item = Permission>) -> Self {
         self.requires.extend(permissions);
         self
     }
 
-    /// The change needs no proof: the caller ends themselves, or the batch says what must hold of them.
+    /// The change needs no proof: the caller ends their own session or token, or the batch checks the caller.
     pub fn self_proving(mut self) -> Self {
         self.is_self_proving = true;
         self
@@ -167,9 +167,9 @@ impl Change {
 /// Why a change was not committed.
 #[derive(Debug)]
 pub enum Refused {
-    /// The statement of this name did not find what it expects.
+    /// The expectation of the statement of this name was not met.
     ExpectationFailed(&'static str),
-    /// The statement of this name would repeat something unique.
+    /// The statement of this name violates a unique constraint.
     Duplicate(&'static str),
     Other(Error),
 }
@@ -190,8 +190,8 @@ impl From<Refused> for Error {
     }
 }
 
-/// A commit that goes on, on a task of its own, when its caller goes away or waits no longer. A task from the start would
-/// cost every change two more hand-overs between threads.
+/// A commit that continues on a separate task when its caller stops waiting. A task from the start would cost every
+/// change two more hand-overs between threads.
 struct Outliving(Option<BoxFuture<'static, Result<Committed, DbError>>>);
 
 impl Future for Outliving {
@@ -215,12 +215,12 @@ impl Drop for Outliving {
     }
 }
 
-/// What the caller was judged by no longer holds. Found by [`is_overtaken`].
+/// The caller's authority changed before the commit. Detected by [`is_overtaken`].
 #[derive(Debug, thiserror::Error)]
-#[error("what the caller was judged by was changed before the commit")]
+#[error("the caller's authority changed before the commit")]
 struct Overtaken;
 
-/// Whether the caller is to be authenticated and judged again, and the call repeated: see [`TRIES`].
+/// Whether to authenticate and authorize the caller again and repeat the call: see [`TRIES`].
 pub fn is_overtaken(error: &Error) -> bool {
     error.source.as_ref().is_some_and(|source| source.is::<Overtaken>())
 }
@@ -230,7 +230,7 @@ pub struct Ledger {
     db: Arc<dyn Db>,
     env: Env,
     trust: CacheTrust,
-    /// Weak, since each of them has the ledger.
+    /// Weak, since each of them has a reference to the ledger.
     subscribers: RwLock<Vec<Weak<dyn Subscriber>>>,
 }
 
@@ -239,12 +239,12 @@ impl Ledger {
         Self { db, env, trust, subscribers: RwLock::default() }
     }
 
-    /// Whether cached values may be used: for the caches of the subscribers.
+    /// The shared switch of the subscribers' caches.
     pub fn trust(&self) -> CacheTrust {
         self.trust.clone()
     }
 
-    /// From now on this module hears what it must forget.
+    /// Subscribes a module to invalidations.
     pub fn subscribe<S: Subscriber + 'static>(&self, subscriber: &Arc<S>) {
         let subscriber: Weak<S> = Arc::downgrade(subscriber);
         self.subscribers.write().unwrap_or_else(PoisonError::into_inner).push(subscriber);
@@ -255,8 +255,8 @@ impl Ledger {
         subscribers.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Commits a change of this caller, and forgets what it invalidates before it returns. An answer that could not wait
-    /// for the outcome is 503; the change may be committed later, and what it invalidates is forgotten then.
+    /// Commits a change of this caller, and removes the invalidated values from the caches before it returns. After the
+    /// deadline it returns 503; the change may be committed later, and the caches are invalidated then.
     pub async fn commit(self: &Arc<Self>, call: &Call, change: Change) -> Result<Committed, Refused> {
         let now = self.env.now();
         let mut batch = if change.is_self_proving {
@@ -278,9 +278,9 @@ impl Ledger {
         };
         Err(match error {
             DbError::ExpectationFailed(authority::PROOF) => {
-                // Another node may have changed it: the next judgement reads it.
+                // Another node may have changed it: the next authorization reads it again.
                 self.forget(&Invalidation::of_caller(&call.caller)).await;
-                let detail = "what you may do was changed at the same time; try again";
+                let detail = "your permissions were changed at the same time; try again";
                 Refused::Other(Error::new(Code::Conflict, detail).retry_after(1).because(Overtaken))
             }
             DbError::ExpectationFailed(name) => Refused::ExpectationFailed(name),
@@ -289,7 +289,7 @@ impl Ledger {
         })
     }
 
-    /// Writes down that a call was refused: nothing is changed by it, so nothing has to be proved.
+    /// Writes the audit row of a refused call, which changes nothing and so needs no proof.
     pub async fn refuse<const N: usize>(
         &self,
         call: &Call,
@@ -302,7 +302,7 @@ impl Ledger {
         self.db.commit(vec![row]).await.map(drop)
     }
 
-    /// Sees a batch to its end, whoever still waits.
+    /// Follows a batch to its end, even if the caller stopped waiting.
     async fn run(
         self: Arc<Self>,
         now: Millis,
@@ -322,7 +322,7 @@ impl Ledger {
         let nothing = Committed::default();
         let committed = match &end {
             Ok(committed) => Some(committed),
-            // The database opened its file anew, and may have found there what it had not been able to sync.
+            // The database reopened its file, and may have found the batch that it had failed to sync.
             Err(DbError::Unavailable(_)) => None,
             Err(_) => Some(&nothing),
         };
@@ -330,12 +330,12 @@ impl Ledger {
         end
     }
 
-    /// Waits until a lost commit has happened or cannot any more.
+    /// Waits until the outcome of a lost commit is known.
     async fn settled(&self, lost: LostCommit) {
         let (mut pause, longest) = SETTLE_PAUSE;
         tracing::warn!(
             reason = lost.reason,
-            "the outcome of a commit is not known; the caches are not used until it is"
+            "the outcome of a commit is unknown; the caches are not used until it is known"
         );
         loop {
             match self.db.settle(lost.clone()).await {
@@ -344,25 +344,25 @@ impl Ledger {
                     return;
                 }
                 Ok(None) => {}
-                Err(error) => tracing::debug!(%error, "the outcome of a commit cannot be asked for yet"),
+                Err(error) => tracing::debug!(%error, "the outcome of a commit cannot be queried yet"),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(longest);
         }
     }
 
-    /// Forgets on this node what somebody else is seen to have changed.
+    /// Removes values from this node's caches that another caller has changed.
     pub async fn forget(&self, invalidations: &[Invalidation]) {
         self.forget_after(self.env.now(), invalidations, None).await;
     }
 
-    /// `now` is when the change was made, `committed` what it did; `None`: that is not known.
+    /// `now` is the time of the change, `committed` its outcome; `None` if that is unknown.
     async fn forget_after(&self, now: Millis, invalidates: &[Invalidation], committed: Option<&Committed>) {
         let subscribers = if invalidates.is_empty() { Vec::new() } else { self.subscribers() };
         for invalidation in invalidates {
             let subject = |row: &Row| row.cursor().string().ok();
             let subjects: Option<Vec<String>> = match invalidation {
-                // Of a refused change too: whoever was first may not have come to forget yet.
+                // Also for a refused change: the other change may not have invalidated the caches yet.
                 Invalidation::One(_, subject) => Some(vec![subject.clone()]),
                 Invalidation::Returned(_, statement) => {
                     committed.and_then(|committed| committed.rows(statement).iter().map(subject).collect())

@@ -1,6 +1,6 @@
-//! authd: one small daemon that holds all the auth logic of a team.
+//! authd: a small daemon for the authentication and authorization of a team.
 //!
-//! Data flows one way: transport -> operation -> model -> store. SQL never meets HTTP.
+//! Data flows one way: transport -> operation -> model -> store. No module mixes SQL and HTTP.
 
 pub mod accounts;
 pub mod audit;

@@ -1,4 +1,4 @@
-//! Arguments and exit code; everything else is in the library.
+//! Arguments and exit code; the rest is in the library.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -53,7 +53,7 @@ enum Verb {
     Check,
 }
 
-/// Set for the process that was started anew with the variables of the environment file.
+/// Set for the process that was restarted with the variables of the environment file.
 const LOADED: &str = "AUTHD_ENV_FILE_LOADED";
 
 fn main() -> ExitCode {
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("authd: {error:#}");
-            // The same as a wrong command line: a supervisor need not try again.
+            // The same exit code as a wrong command line: a supervisor need not restart.
             if error.is::<ConfigError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
@@ -110,7 +110,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
     })
 }
 
-/// Tells systemd, the log, and a person at a terminal that authd is ready.
+/// Reports to systemd, the log, and a person at a terminal that authd is ready.
 fn announce(config: &Config, db: &dyn Db) {
     tracing::info!(
         version = authd::system::VERSION,
@@ -142,7 +142,7 @@ fn announce(config: &Config, db: &dyn Db) {
 }
 
 fn log(config: &Log) -> anyhow::Result<()> {
-    // Not EnvFilter: its regular expressions are half a megabyte of an idle daemon's memory.
+    // Not EnvFilter: its regular expressions take half a megabyte of an idle daemon's memory.
     let filter: Targets = config.level.parse().with_context(|| format!("log.level {:?}", config.level))?;
     let human = match config.format {
         LogFormat::Human => true,
@@ -159,8 +159,8 @@ fn log(config: &Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts this program anew with the variables of the environment file added, so that the AWS SDK sees them too:
-/// changing the environment of a running process is not safe. What is set already wins.
+/// Restarts this program with the variables of the environment file added, so that the AWS SDK sees them too: changing
+/// the environment of a running process is unsafe. Variables that are already set take precedence.
 fn load_env_file(args: &Args) -> anyhow::Result<()> {
     let by_hand = std::env::var_os("INVOCATION_ID").is_none();
     let path = match &args.env_file {
@@ -176,7 +176,7 @@ fn load_env_file(args: &Args) -> anyhow::Result<()> {
     let missing = variables.into_iter().filter(|(name, _)| std::env::var_os(name).is_none());
     let error =
         Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).envs(missing).env(LOADED, "1").exec();
-    Err(error).context("cannot start with the variables of the environment file")
+    Err(error).context("cannot restart with the variables of the environment file")
 }
 
 /// `NAME=value` lines: comments, an `export` in front and quotes around the value are allowed.
@@ -192,7 +192,7 @@ fn parse_env(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
             line.split_once('=').with_context(|| format!("line {}: expected NAME=value", number + 1))?;
         let (name, value) = (name.trim(), value.trim());
         let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        anyhow::ensure!(is_name, "line {}: {name:?} is not a variable's name", number + 1);
+        anyhow::ensure!(is_name, "line {}: {name:?} is not the name of a variable", number + 1);
         let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
         variables.insert(name.to_owned(), unquoted.unwrap_or(value).to_owned());
     }

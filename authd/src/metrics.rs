@@ -1,6 +1,6 @@
 //! Counters in Prometheus' text format, on the admin socket.
 //!
-//! The hot path adds to a counter of its own thread: one that all threads share would bounce between their caches.
+//! The hot path adds to a counter of its own thread: a counter shared by all threads would cause cache contention.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 const SHARDS: usize = 8;
 
-/// A counter in pieces, each on a cache line of its own.
+/// A counter split into shards, each on its own cache line.
 #[derive(Debug, Default)]
 pub struct Sharded([Line; SHARDS]);
 
@@ -65,7 +65,7 @@ impl RouteCounts {
     }
 }
 
-/// Everything that is counted. Modules make their own counters at the start.
+/// All metrics. Modules create their own counters at the start.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -85,7 +85,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The counters of an operation, or of another kind of request.
+    /// The counters of an operation or of another kind of request.
     pub fn requests(&self, operation: &'static str) -> RouteCounts {
         let count = |outcome| self.requests.get_or_create(&[("operation", operation), ("outcome", outcome)]).clone();
         RouteCounts(["ok", "refused", "failed"].map(count))

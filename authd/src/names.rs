@@ -1,4 +1,4 @@
-//! Names that people type, as [`shared::names`] has them, with the errors of this daemon.
+//! Checks of names, as in [`shared::names`], with authd's errors.
 
 use std::fmt::Write as _;
 
@@ -7,18 +7,18 @@ use shared::problem::Code;
 
 use crate::error::{Error, Result};
 
-/// A name that may be given to something, in its folded form (see [`shared::names::check`]).
+/// Checks a new name and returns its folded form (see [`shared::names::check`]).
 pub fn check(field: &str, name: &str) -> Result<String> {
     shared::names::check(name).map_err(|detail| Error::field(field, detail))
 }
 
-/// Somebody else has the name.
+/// The error if the name is taken.
 pub fn taken(what: &str, name: &str) -> Error {
     Error::new(Code::NameTaken, format!("there is already a {what} named {name:?}"))
 }
 
-/// Appends a name so that it can stand in a header or in a list that spaces separate: what no scope may hold (RFC
-/// 6749 §3.3) is percent-encoded, and so is `%`, so that it can be undone.
+/// Appends a name encoded for a header or a list separated by spaces: characters that a scope may not contain (RFC 6749
+/// §3.3) and `%` are percent-encoded, so that the encoding is reversible.
 pub fn encode(name: &str, out: &mut String) {
     for byte in name.bytes() {
         if matches!(byte, 0x21 | 0x23 | 0x24 | 0x26..=0x5b | 0x5d..=0x7e) {
@@ -30,7 +30,7 @@ pub fn encode(name: &str, out: &mut String) {
     }
 }
 
-/// Names in one text, each encoded, with spaces between.
+/// Encoded names, separated by spaces.
 pub fn encode_list(names: &[String]) -> String {
     let mut text = String::with_capacity(names.iter().map(|name| name.len() + 1).sum());
     for (index, name) in names.iter().enumerate() {

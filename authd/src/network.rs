@@ -1,8 +1,8 @@
-//! What one household or host has of addresses.
+//! The network of one household or host.
 
 use std::net::IpAddr;
 
-/// An IPv4 address, or the /64 that an IPv6 address is from: who has one has all of it.
+/// An IPv4 address, or the /64 of an IPv6 address, which usually belongs to one host.
 pub fn of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::from((u128::from(address) & !u128::from(u64::MAX)).to_be_bytes()),

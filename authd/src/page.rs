@@ -1,4 +1,4 @@
-//! Pages of a list: one more row than is asked for is read, to know whether there is more.
+//! Pages of a list: one more row than requested is read, to know whether there is a next page.
 
 use std::str::FromStr;
 
@@ -7,19 +7,19 @@ use shared::page::Limit;
 use crate::db::Value;
 use crate::error::{Error, Result};
 
-/// The entries of a page, and the cursor of the next one if there is more.
+/// The entries of a page, and the cursor of the next page if there is one.
 pub type Listed<T> = (Vec<T>, Option<String>);
 
-/// Which part of a list is asked for.
+/// The requested part of a list.
 #[derive(Debug)]
 pub struct Page<Cursor> {
-    /// The last entry of the page before.
+    /// The last entry of the previous page.
     pub after: Option<Cursor>,
     limit: usize,
 }
 
 impl<Cursor: FromStr> Page<Cursor> {
-    /// 422 for a cursor that no list answered.
+    /// 422 for a cursor that no list returned.
     pub fn new(cursor: Option<&str>, limit: Option<Limit>) -> Result<Self> {
         let after = cursor.map(|cursor| cursor.parse().map_err(|_| not_a_cursor())).transpose()?;
         Ok(Self { after, limit: limit.unwrap_or_default().rows() })
@@ -32,7 +32,7 @@ impl<Cursor> Page<Cursor> {
         Value::Int(i64::try_from(self.limit + 1).unwrap_or(i64::MAX))
     }
 
-    /// Leaves out the row that is read only to know whether there is more.
+    /// Removes the additional row, and returns the entries with the next cursor.
     pub fn cut<T, C: ToString>(&self, mut entries: Vec<T>, cursor: impl Fn(&T) -> C) -> Listed<T> {
         let next = (entries.len() > self.limit).then(|| cursor(&entries[self.limit - 1]).to_string());
         entries.truncate(self.limit);
@@ -41,14 +41,14 @@ impl<Cursor> Page<Cursor> {
 }
 
 impl<Cursor: ToString> Page<Cursor> {
-    /// The cursor as a parameter, or what stands before or behind every entry.
+    /// The cursor as a parameter, or a value that sorts before or after every entry.
     pub fn after_or(&self, start: &str) -> Value {
         self.after.as_ref().map_or_else(|| start.into(), |after| after.to_string().into())
     }
 }
 
 pub fn not_a_cursor() -> Error {
-    Error::field("cursor", "not a cursor that a list answered")
+    Error::field("cursor", "not a cursor that a list returned")
 }
 
 #[cfg(test)]

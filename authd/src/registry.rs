@@ -1,7 +1,7 @@
-//! Handlers by operation, and the access check. It knows no HTTP: the transport hands in the pieces of a request and
-//! gets back a status and bytes.
+//! Handlers by operation, and the access check. It does not depend on HTTP: the transport passes the parts of a request
+//! and gets a status and bytes.
 //!
-//! A module registers its methods `async fn(&self, Call, Request) -> Result<Response>`; the request's own type supplies
+//! A module registers its methods `async fn(&self, Call, Request) -> Result<Response>`; the request's type determines
 //! name, path, access and wire format. Access is checked here, from the table, before the body is read.
 
 use std::future::Future;
@@ -19,7 +19,7 @@ use crate::caller::Caller;
 use crate::db::BoxFuture;
 use crate::error::{Error, Result};
 
-/// Most answers are not longer, in bytes.
+/// The usual maximum of answers, in bytes.
 const USUAL_BODY: usize = 256;
 
 /// A successful answer: an HTTP status and JSON.
@@ -56,13 +56,13 @@ where
     }
 }
 
-/// What calling a handler gives at once: the request is decoded while its pieces are still borrowed.
+/// The immediate result of calling a handler: the request is decoded while its parts are still borrowed.
 enum Called<'a> {
     Ready(Reply),
     Running(BoxFuture<'a, Result<Reply>>),
 }
 
-/// A handler with its module, whatever their types.
+/// A handler with its module, with erased types.
 trait Bound: Send + Sync {
     fn call<'a>(&'a self, call: Call, parts: Parts<'_>) -> Result<Called<'a>>;
 }
@@ -95,7 +95,7 @@ where
     }
 }
 
-/// Refuses who may not call this operation, whatever the request says.
+/// Refuses callers who may not call this operation, independently of the request.
 pub fn authorize(info: &Info, caller: &Caller) -> Result<()> {
     match info.access {
         Access::Permission(permission) if caller.can(permission) => Ok(()),
@@ -107,7 +107,7 @@ pub fn authorize(info: &Info, caller: &Caller) -> Result<()> {
             Err(Error::new(Code::Forbidden, format!("{caller} is not a person; sign in with POST /auth/login")))
         }
         Access::Authenticated if matches!(caller, Caller::Device { .. }) => {
-            Err(Error::new(Code::Forbidden, "a device's session is for AWS credentials, and nothing else"))
+            Err(Error::new(Code::Forbidden, "a device's session is only for AWS credentials"))
         }
         Access::Public | Access::SelfProving | Access::Authenticated => Ok(()),
         Access::Permission(permission) => {
@@ -130,7 +130,7 @@ impl std::fmt::Debug for Route {
 }
 
 impl Route {
-    /// Decodes and runs. The caller must have been authorized.
+    /// Decodes the request and runs the handler. The caller must have been authorized.
     pub async fn call(&self, call: Call, parts: Parts<'_>) -> Result<Reply> {
         match self.handler.call(call, parts)? {
             Called::Ready(reply) => Ok(reply),
@@ -159,8 +159,8 @@ impl Registry {
         self.routes.push(Route { info: &Op::INFO, handler: Box::new(bound) });
     }
 
-    /// Registers the handler of a hot operation: `now` answers what it can without a future of its own. Both answer a
-    /// view of what is cached, which has the JSON of the operation's response, and 200.
+    /// Registers the handler of a hot operation: `now` answers without a future if it can. Both return a view of cached
+    /// data, which has the JSON of the operation's response, with 200.
     pub fn add_hot<Module, Op, View, Now, H>(&mut self, module: &Arc<Module>, now: Now, handler: H)
     where
         Module: Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! The daemon itself: its health, and what runs here.
+//! The daemon itself: health and status.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const HEALTHY: &str = "healthy";
 const UNHEALTHY: &str = "unhealthy";
 
-/// For how long it is remembered whether the database could write: asking costs a commit.
+/// How long the result of the database's write check is cached: the check costs a commit.
 const REMEMBERED: Millis = 5 * SECOND;
 
-/// What the daemon tells of its configuration.
+/// The configuration that the status shows.
 #[derive(Clone, Debug, Default)]
 pub struct About {
     pub public_url: String,
@@ -39,7 +39,7 @@ pub struct System {
     base: Base,
     about: About,
     started_at: Millis,
-    /// Whether the database could write when it was asked last.
+    /// The result of the last write check of the database.
     writes: Mutex<Option<(Millis, bool)>>,
 }
 
@@ -78,8 +78,8 @@ impl System {
         worked
     }
 
-    /// Asks every part. The database down is unhealthy, since answers would not be true. What cannot write still answers
-    /// truly, and without Redis only logins are refused: degraded.
+    /// Checks every component. Without the database it is unhealthy, since requests cannot be answered. A read-only
+    /// database still answers correctly, and without Redis only logins are refused: degraded.
     async fn examine(&self) -> Health {
         let database = if self.live_tokens().await.is_ok() { HEALTHY } else { UNHEALTHY };
         let redis = match self.base.ephemeral.engine() {

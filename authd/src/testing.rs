@@ -1,5 +1,5 @@
-//! A daemon without sockets for the modules' tests: in front the registry, below a real database (SQLite in a temporary
-//! folder, or PostgreSQL), and a clock that stands still.
+//! A daemon without sockets for the modules' tests: the registry, a real database (SQLite in a temporary folder, or
+//! PostgreSQL), and a clock that moves only by hand.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

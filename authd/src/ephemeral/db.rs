@@ -1,4 +1,4 @@
-//! Ephemeral rows in the database: what a single authd needs to be complete without Redis.
+//! The ephemeral store in the database, for a single authd without Redis.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ const PUT: &str = "INSERT INTO ephemeral (key, value, count, expires_at) VALUES 
      ON CONFLICT (key) DO UPDATE SET value = excluded.value, count = 0, expires_at = excluded.expires_at";
 const FIND: &str = "SELECT value FROM ephemeral WHERE key = $1 AND expires_at > $2 AND value IS NOT NULL";
 const TAKE: &str = "DELETE FROM ephemeral WHERE key = $1 AND expires_at > $2 AND value IS NOT NULL RETURNING value";
-/// A counter that has ended starts again; one that has not keeps its end.
+/// An expired counter starts again; a live one keeps its expiry.
 const INCREMENT: &str = "INSERT INTO ephemeral (key, value, count, expires_at) VALUES ($1, NULL, 1, $2) \
      ON CONFLICT (key) DO UPDATE SET \
        count = CASE WHEN ephemeral.expires_at > $3 THEN ephemeral.count + 1 ELSE 1 END, \
        expires_at = CASE WHEN ephemeral.expires_at > $3 THEN ephemeral.expires_at ELSE excluded.expires_at END \
      RETURNING count";
-/// Removes what has ended: for [`crate::db::sweep::expired`].
+/// Deletes expired rows: for [`crate::db::sweep::expired`].
 pub const SWEEP: &str = "DELETE FROM ephemeral WHERE key IN \
      (SELECT key FROM ephemeral WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
 
-/// [`Ephemeral`] in the table of that name. Time is authd's own clock's.
+/// [`Ephemeral`] in the table of that name. Expiry uses authd's clock.
 #[derive(Debug)]
 pub struct DbEphemeral {
     db: Arc<dyn Db>,
@@ -58,7 +58,7 @@ impl Ephemeral for DbEphemeral {
 
     fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>> {
         Box::pin(async move {
-            // Asking for what is not there is a read, so that guesses at keys cost no write.
+            // Checks first with a read, so that guesses at keys cost no write.
             if self.get(key).await?.is_none() {
                 return Ok(None);
             }

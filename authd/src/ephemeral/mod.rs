@@ -1,7 +1,7 @@
-//! What may vanish: pending logins, rate-limit buckets, hints. Backed by Db, or by Redis when `REDIS_URL` is set.
+//! The ephemeral store: pending logins, rate-limit buckets, hints. In the database, or in Redis if `REDIS_URL` is set.
 //!
-//! Losing all of it must never log anybody out and never make anything valid. Values are sealed by the caller when
-//! they are secret; keys never contain a secret (hash it first).
+//! Its loss must never log anybody out or make anything valid. The caller seals secret values; keys never
+//! contain a secret (hash it first).
 
 use std::fmt;
 
@@ -31,18 +31,18 @@ pub struct Config {
 #[error("the ephemeral store is not available: {0}")]
 pub struct EphemeralError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// Values with an end, atomic one by one. Time to live is in milliseconds.
+/// Expiring values; each operation is atomic. Time to live is in milliseconds.
 pub trait Ephemeral: Send + Sync {
-    /// Stores the value until `ttl` has passed, replacing what was there.
+    /// Stores the value until `ttl` has passed, and replaces an old one.
     fn put<'a>(&'a self, key: &'a str, value: &'a [u8], ttl: Millis) -> BoxFuture<'a, Result<(), EphemeralError>>;
 
-    /// The value, unless it has ended.
+    /// The value, unless it has expired.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>>;
 
-    /// The value, removed: of any number of callers exactly one gets it.
+    /// Removes and returns the value: of concurrent callers exactly one gets it.
     fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>>;
 
-    /// Adds one and answers the sum. The first call starts the time to live; later calls do not prolong it.
+    /// Adds one and returns the sum. The first call starts the time to live; later calls do not prolong it.
     fn increment<'a>(&'a self, key: &'a str, ttl: Millis) -> BoxFuture<'a, Result<i64, EphemeralError>>;
 
     /// Whether the store answers, for `/health`.

@@ -1,8 +1,8 @@
-//! Ephemeral values in Redis, shared by replicas. All calls to the crate are in this file.
+//! The ephemeral store in Redis, shared by replicas. All calls to the crate are in this file.
 //!
 //! authd starts whether Redis answers or not, and reconnects by itself; meanwhile every call fails within about a
-//! second. Nothing is repeated here: the answer to a `take` or `increment` that was lost may have been carried out,
-//! and the caller decides what that means (a login starts again, a limit has counted one more).
+//! second. Calls are not retried here: a `take` or `increment` without an answer may have been executed, and
+//! the caller decides what that means (a login starts again, a limit has counted one more).
 
 use std::fmt;
 use std::time::Duration;
@@ -17,17 +17,17 @@ use super::{Ephemeral, EphemeralError};
 use crate::db::BoxFuture;
 use crate::env::Millis;
 
-/// What all keys begin with: the Redis may be shared, and an ACL can be as narrow as `~authd:*`.
+/// The prefix of all keys: the Redis may be shared, and an ACL can be restricted to `~authd:*`.
 const PREFIX: &str = "authd:";
 
-/// How long Redis may take to answer, and how long it may take to connect.
+/// Time limits of an answer and of a connection.
 const RESPONSE: Duration = Duration::from_millis(500);
 const CONNECT: Duration = Duration::from_secs(1);
-/// Connecting and answering, everything included.
+/// Time limit of a call in all.
 const DEADLINE: Duration = Duration::from_millis(1500);
 
-/// The time to live begins with the first increment, in the same step: a counter without an end would never be
-/// forgotten. One that somehow has none gets one.
+/// The first increment sets the time to live atomically: a counter without one would never expire. A counter that has
+/// none gets one.
 const INCREMENT: &str = "local sum = redis.call('INCR', KEYS[1]) \
     if sum == 1 or redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end return sum";
 
@@ -35,7 +35,7 @@ const INCREMENT: &str = "local sum = redis.call('INCR', KEYS[1]) \
 pub enum RedisEphemeral {
     /// Connects on first use and again after each loss.
     One(ConnectionManager),
-    /// Finds its nodes when it is built, so it is built on first use. Follows moved slots by itself from then on.
+    /// Finds its nodes when it is built, so it is built on first use. It follows moved slots itself.
     Cluster(Box<ClusterClient>, OnceCell<ClusterConnection>),
 }
 
@@ -51,7 +51,7 @@ impl RedisEphemeral {
     /// be called inside the runtime.
     pub fn open(url: &str) -> Result<Self, EphemeralError> {
         if url.contains("rediss:") {
-            // The crate takes the process' provider; whoever was first has installed the same one.
+            // The crate uses the process' provider; an earlier call has installed the same one.
             rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         }
         let urls: Vec<&str> = url.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
@@ -98,7 +98,7 @@ fn command(name: &str, key: &str) -> Cmd {
     command
 }
 
-/// `SET`, with a time to live. Redis has none of zero or less: what has ended already lives for a millisecond.
+/// `SET`, with a time to live. Redis accepts none of zero or less, so an expired value lives for a millisecond.
 fn set(key: &str, value: &[u8], ttl: Millis) -> Cmd {
     let mut command = command("SET", key);
     command.arg(value).arg("PX").arg(ttl.max(1));
@@ -110,7 +110,7 @@ fn wrong(error: &RedisError) -> EphemeralError {
     EphemeralError(format!("REDIS_URL: {}", told(error)).into())
 }
 
-/// What went wrong, for the log. A server's message may quote arguments, so of those only the code is told.
+/// The error for the log. A server's message may quote arguments, so only its code is included.
 fn told(error: &RedisError) -> String {
     match (error.kind(), error.code()) {
         (ErrorKind::Server(_) | ErrorKind::Extension, Some(code)) => format!("Redis refused: {code}"),
@@ -138,7 +138,7 @@ impl Ephemeral for RedisEphemeral {
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), EphemeralError>> {
-        // Not PING alone: a Redis that answers but cannot write (a replica, a full one) is of no use here.
+        // Not only PING: a Redis that answers but cannot write (a replica, a full one) is useless here.
         Box::pin(self.ask(set("check", b"1", 1000)))
     }
 

@@ -1,6 +1,6 @@
-//! May this request pass? Asked by a proxy for each request, decided by a policy of the configuration.
+//! Authorization of requests for a proxy, by the policies of the configuration.
 //!
-//! Invariants: nothing that a client sends chooses or weakens a policy, and what cannot be parsed is denied.
+//! Invariants: a client's input never selects or weakens a policy, and requests that cannot be parsed are denied.
 
 pub mod model;
 mod policy;
@@ -19,7 +19,7 @@ use crate::sessions::{self, Sessions};
 use crate::tokens::Tokens;
 use crate::tokens::model::CachedToken;
 
-/// The policies that proxies ask for.
+/// The policies of forward authentication.
 #[derive(Debug)]
 pub struct ForwardAuth {
     policies: Vec<Policy>,
@@ -28,17 +28,17 @@ pub struct ForwardAuth {
     rbac: Arc<Rbac>,
 }
 
-/// Who makes a request that may pass, as the service behind the proxy is told: visible ASCII and spaces. What does
-/// not apply is empty.
+/// The identity of an allowed request, for the service behind the proxy: visible ASCII and spaces. Fields that do not
+/// apply are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The id of the API token, or of the user.
     pub subject: String,
     /// The name of the API token, or of the user; percent-encoded.
     pub name: String,
-    /// Of an API token, separated by spaces.
+    /// The scopes of an API token, separated by spaces.
     pub scopes: String,
-    /// Of a person in the policy's service, percent-encoded, separated by spaces.
+    /// The roles of a person in the policy's service, percent-encoded, separated by spaces.
     pub roles: String,
     pub permissions: String,
     pub token_id: String,
@@ -54,8 +54,8 @@ impl ForwardAuth {
         self.policies.iter().find(|policy| policy.name == name)
     }
 
-    /// Decides by the first rule that fits; how the credential could not be read is told only where one is needed.
-    /// `address` is the client's, as far as trusted proxies tell.
+    /// Decides by the first rule that matches; an unreadable credential is an error only if the rule needs one.
+    /// `address` is the client's, if a trusted proxy sent it.
     pub async fn decide(
         &self,
         policy: &Policy,
@@ -80,7 +80,7 @@ impl ForwardAuth {
     }
 
     async fn api_token(&self, rule: &Rule, token: &str, address: Option<IpAddr>) -> Result<Identity> {
-        // A service's own token asks about others; it is nobody's identity.
+        // A service token is only for checks of others; it is no identity.
         let admit = |token: &CachedToken| {
             if token.scopes.service.is_none() && rule.admits_token(&token.scopes.list) {
                 return Ok(());

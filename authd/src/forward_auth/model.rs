@@ -1,29 +1,29 @@
-//! What a proxied request asks for, and which rule of a policy it meets: no I/O, no clock.
+//! Parsing of proxied requests and matching of rules: no I/O, no clock.
 //!
-//! A path is decoded once and compared as it is then. Whatever two programs could read in two ways is refused, since
-//! the service behind the proxy may read it in the other one.
+//! A path is decoded once and then compared. An ambiguous path is refused, since the service behind the proxy may
+//! interpret it differently.
 
 use serde::{Deserialize, Serialize};
 
 use super::policy::{Policy, Rule};
 use crate::rbac::Access;
 
-/// The longest URI that is looked at, in bytes.
+/// The longest URI that is accepted, in bytes.
 pub const MAX_URI: usize = 8 << 10;
 const MAX_METHOD: usize = 32;
 
-/// A request that a proxy asks about: the method as it is, the path decoded.
+/// A request that a proxy asks about: the method unchanged, the path decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardedRequest {
     pub method: String,
     pub path: String,
 }
 
-/// A place of a service as a rule names it: `/x` is that path alone, `/x/*` that path and everything below.
+/// The path of a rule: `/x` matches only that path, `/x/*` that path and everything below.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PathPattern {
-    /// Decoded; of `/*` empty.
+    /// Decoded; empty for `/*`.
     path: String,
     with_below: bool,
 }
@@ -48,7 +48,7 @@ impl TryFrom<String> for PathPattern {
         };
         let fault = |why: &str| format!("path {text:?}: {why}");
         if path.contains('*') {
-            return Err(fault("a * stands only at the end, behind a slash: \"/api/*\""));
+            return Err(fault("a * is allowed only at the end, after a slash: \"/api/*\""));
         }
         if path.bytes().any(|byte| b"%\\;?#".contains(&byte)) || path.chars().any(char::is_control) {
             return Err(fault("write it decoded; % \\ ; ? # do not occur in paths that are let through"));
@@ -93,7 +93,7 @@ pub fn path_of(uri: &[u8]) -> Result<String, &'static str> {
     decode(path)
 }
 
-/// What stands behind scheme and host.
+/// The part after scheme and host.
 fn without_authority(uri: &str) -> Result<&str, &'static str> {
     let (scheme, rest) = uri.split_once("://").ok_or("the URI has neither a path nor a scheme")?;
     if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
@@ -110,8 +110,8 @@ fn without_authority(uri: &str) -> Result<&str, &'static str> {
 
 const CONTROL: &str = "the path has a control character";
 
-/// Undoes percent-encoding, once. Refused are characters that no path has unencoded (RFC 3986 §3.3), and escapes of
-/// those that mean something else to whoever decodes earlier, later or twice.
+/// Decodes percent-encoding once. Refuses characters that must be encoded in a path (RFC 3986 §3.3), and escapes of
+/// characters that another decoder could interpret differently.
 fn decode(path: &str) -> Result<String, &'static str> {
     let digit = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut decoded = Vec::with_capacity(path.len());
@@ -134,7 +134,7 @@ fn decode(path: &str) -> Result<String, &'static str> {
             b'/' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'='
             | b':' | b'@' => byte,
             _ if byte.is_ascii_alphanumeric() => byte,
-            // A semicolon begins parameters in some services, and is a letter in others.
+            // A semicolon begins parameters in some services, and is an ordinary character in others.
             _ => return Err("the path has a character that must be encoded"),
         });
     }
@@ -146,8 +146,8 @@ fn decode(path: &str) -> Result<String, &'static str> {
     Ok(path)
 }
 
-/// Empty segments, `.` and `..` (with blanks or more dots around, which some services strip) are read in many ways.
-/// One slash at the end is fine.
+/// Refuses empty segments, `.` and `..` (also with blanks or more dots, which some services strip), which services
+/// interpret differently. One slash at the end is allowed.
 fn check_segments(path: &str) -> Result<(), &'static str> {
     let rest = path.strip_prefix('/').ok_or("it does not begin with a slash")?;
     let mut segments = rest.split('/').peekable();
@@ -164,7 +164,7 @@ fn check_segments(path: &str) -> Result<(), &'static str> {
 }
 
 impl Policy {
-    /// The rule that decides: the first that fits. `None`: nobody may.
+    /// The first rule that matches; `None` if the request is denied.
     pub fn rule(&self, request: &ForwardedRequest) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.fits(request))
     }
@@ -176,12 +176,12 @@ impl Rule {
         self.methods.as_ref().is_none_or(is_method) && self.paths.iter().any(|pattern| pattern.covers(&request.path))
     }
 
-    /// Whether an API token with these scopes may.
+    /// Whether the rule allows an API token with these scopes.
     pub fn admits_token(&self, scopes: &[String]) -> bool {
         self.scopes.as_ref().is_some_and(|needed| needed.iter().all(|scope| scopes.contains(scope)))
     }
 
-    /// Whether a person with this access to the policy's service may.
+    /// Whether the rule allows a person with this access to the policy's service.
     pub fn admits_person(&self, access: &Access) -> bool {
         self.permissions.as_ref().is_some_and(|needed| needed.iter().all(|name| access.contains(name)))
     }

@@ -1,19 +1,19 @@
-//! `[[policy]]`: what `/auth/forward/{policy}` requires of a request that a proxy asks about.
+//! `[[policy]]`: the requirements of `/auth/forward/{policy}` on a proxied request.
 
 use serde::{Deserialize, Serialize};
 
 use super::model::{self, PathPattern};
 use crate::tokens::model::check_scopes;
 
-/// A policy has no more rules, and a rule names no more of anything.
+/// Maximum number of rules in a policy, and of entries in each list of a rule.
 const MAX_RULES: usize = 256;
 const MAX_NAME: usize = 64;
 
-/// What a proxy's requests must fulfil. The first rule that fits a request decides; without one it is refused.
+/// The rules for a proxy's requests. The first rule that matches decides; without one the request is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// As proxies ask for it: `/auth/forward/{name}`.
+    /// The name in `/auth/forward/{name}`.
     pub name: String,
     /// The service, by id or name, whose roles and permissions count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,39 +23,39 @@ pub struct Policy {
     pub rules: Vec<Rule>,
 }
 
-/// Where method and URI of the request come from: one place for each policy. Whatever else a request names is a
-/// client's word.
+/// The source of a request's method and URI, one for each policy. All other sources could be set by the
+/// client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// `X-Forwarded-Method` and `X-Forwarded-Uri`, as Caddy and Traefik write them.
+    /// `X-Forwarded-Method` and `X-Forwarded-Uri`, as sent by Caddy and Traefik.
     Forwarded,
-    /// `X-Original-Method` and `X-Original-URI`, as configurations of nginx do.
+    /// `X-Original-Method` and `X-Original-URI`, as usual in configurations of nginx.
     Original,
-    /// The request's own method, and its path below the policy, as Envoy asks.
+    /// The request's own method, and its path below the policy, as sent by Envoy.
     Path,
 }
 
-/// Which requests, and who may make them: API tokens that hold all the scopes, people who hold all the permissions.
+/// The requests that a rule matches, and who may make them: API tokens with all scopes, people with all permissions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Absent: any.
+    /// If absent, any method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<String>>,
     pub paths: Vec<PathPattern>,
-    /// Absent: no API token may.
+    /// If absent, no API token is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
-    /// Absent: no person may.
+    /// If absent, no person is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Vec<String>>,
-    /// Anybody may, and is not asked who they are.
+    /// Allows everybody without credentials.
     #[serde(default)]
     pub public: bool,
 }
 
-/// Refuses policies that cannot be asked for, or whose rules do not say what they mean.
+/// Refuses policies with invalid names or ambiguous rules.
 pub fn check(policies: &[Policy]) -> Result<(), String> {
     for (index, policy) in policies.iter().enumerate() {
         let name = &policy.name;
@@ -82,7 +82,7 @@ fn check_rule(policy: &Policy, rule: &Rule) -> Result<(), String> {
     let lists = [("methods", &rule.methods), ("scopes", &rule.scopes), ("permissions", &rule.permissions)];
     for (what, list) in lists {
         match list.as_ref().map(Vec::len) {
-            // It reads like "nobody", and by the rule "all of them" would let everybody in.
+            // An empty list looks like "nobody", but would allow everybody.
             Some(0) => return Err(format!("{what} is empty; name some, or leave it out")),
             Some(length) if length > MAX_RULES => return Err(format!("more than {MAX_RULES} {what}")),
             _ => {}

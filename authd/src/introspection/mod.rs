@@ -1,9 +1,9 @@
-//! How others ask about tokens, API tokens and session tokens alike (RFC 7662), and give them back (RFC 7009).
+//! Introspection (RFC 7662) and revocation (RFC 7009) of API tokens and session tokens.
 //!
-//! Invariants: an answer about a token is decided anew each time, of an identity that may come from a cache; storage
-//! that fails is never an answer about a token; nobody learns about a token that they may not ask about.
+//! Invariants: every answer is decided anew, from an identity that may be cached; a storage failure is never an answer
+//! about a token; callers learn nothing about tokens that they may not ask about.
 //!
-//! Services ask with every request, so an answer that nothing has to be read for is made without a future of its own.
+//! Services ask with every request, so an answer that needs no database read is built without a future.
 
 mod revoke;
 #[cfg(test)]
@@ -29,7 +29,7 @@ use crate::sessions::model::seconds;
 use crate::sessions::{self, LiveSession, Sessions};
 use crate::tokens::{self, Recalled, Tokens};
 
-/// Questions about tokens of every kind.
+/// Introspection and revocation of tokens of every kind.
 #[derive(Debug)]
 pub struct Introspection {
     base: Base,
@@ -109,7 +109,7 @@ impl Introspection {
         registry.add(self, Self::revoke);
     }
 
-    /// The answer when nothing has to be read for it.
+    /// The answer, if it needs no database read.
     fn introspect_now(&self, call: &Call, op: &Introspect) -> Option<Result<IntrospectionView>> {
         let token = op.token.expose();
         if !sessions::is_token(token) {
@@ -127,7 +127,7 @@ impl Introspection {
         Some(self.judge_session(call, live, asked))
     }
 
-    /// The answer, after reading what it needs. A session that is due is renewed: a service that asks is a use.
+    /// The answer, with database reads. A session that is due is renewed: introspection by a service counts as use.
     async fn introspect(&self, call: Call, op: Introspect) -> Result<IntrospectionView> {
         let token = op.token.expose();
         if !sessions::is_token(token) {
@@ -173,7 +173,7 @@ impl Introspection {
         }
         may_ask(call, is_own)?;
         let now = self.base.now();
-        // Where a service's client is, the service does not tell; where the token itself comes from is known.
+        // The address of a service's client is unknown; that of a token that introspects itself is known.
         let address = if is_own { call.address } else { None };
         if token.judge(now, &[], address).is_err() {
             return Ok(IntrospectionView::Inactive);
@@ -192,7 +192,7 @@ impl Introspection {
     }
 }
 
-/// The service that an answer about a session is for: the one that is named, else the one that asks.
+/// The service of an answer about a session: the named one, else the calling one.
 fn named_service<'a>(call: &Call, op: &'a Introspect) -> Option<Named<'a>> {
     match (&op.service_id, &call.caller) {
         (Some(named), _) => Some(Named::from(named.as_str())),
@@ -201,7 +201,7 @@ fn named_service<'a>(call: &Call, op: &'a Introspect) -> Option<Named<'a>> {
     }
 }
 
-/// A service that asks can name no other.
+/// A calling service cannot name another one.
 fn may_name(call: &Call, named: Option<ServiceId>) -> Result<()> {
     match call.caller {
         Caller::Service { service: own, .. } if named != Some(own) => {
@@ -227,7 +227,7 @@ fn judge_unknown(call: &Call) -> Result<IntrospectionView> {
     may_ask(call, is_service(call)).map(|()| IntrospectionView::Inactive)
 }
 
-/// A service may ask about every session, and is told of none but its users'.
+/// A service may ask about every session, but gets answers only about its users'.
 fn may_ask_about(call: &Call, live: &LiveSession) -> Result<()> {
     let is_own = matches!(call.caller, Caller::User { session, .. } if session == live.id);
     may_ask(call, is_own || is_service(call))

@@ -1,4 +1,4 @@
-//! Gives a token back (RFC 7009).
+//! Revokes a token (RFC 7009).
 
 use shared::api::introspection::{Revoke, Revoked};
 use shared::api::tokens::RevokeToken;
@@ -11,18 +11,18 @@ use crate::cli_login::refresh_token;
 use crate::error::{Error, Result};
 use crate::sessions;
 
-/// What an audit row of either kind of token is named.
+/// The action in the audit log, for both kinds of tokens.
 const ACTION: &str = Revoke::INFO.name;
-/// Why the token ended, as its owner is told.
+/// The reason that the owner of the token sees.
 const REASON: &str = "revoked";
 
 impl Introspection {
-    /// Whoever has a session's token may end the session. What is not known is as good as revoked; what could not be
-    /// looked up or written is an error, never a success.
+    /// The holder of a session token may end the session. An unknown token counts as revoked; a failed read or write is
+    /// an error, never a success.
     pub(super) async fn revoke(&self, call: Call, op: Revoke) -> Result<Revoked> {
         let token = op.token.expose();
         if sessions::is_token(token) {
-            // The first end stands.
+            // An earlier end is kept.
             if let Some(live) = self.sessions.find(token).await? {
                 self.sessions.end_login(&call, live.id, live.user_id, ACTION, REASON).await?;
             }
@@ -30,15 +30,15 @@ impl Introspection {
         }
         let Some(found) = self.tokens.find(token).await? else {
             if refresh_token::verify(&self.base.keys, &op.token).is_ok() {
-                // RFC 7009 §2.2.1, unsupported_token_type: a 200 would say that it is over.
-                let detail = "this is the refresh token of a device: it is given back at /auth/cli/logout";
+                // RFC 7009 §2.2.1, unsupported_token_type: a 200 would mean that the token is revoked.
+                let detail = "this is the refresh token of a device: revoke it at /auth/cli/logout";
                 return Err(Error::new(Code::MalformedRequest, detail));
             }
             return Ok(Revoked {});
         };
         let id = found.token_id;
         if !call.caller.is_token(id) && !call.caller.can(Permission::TokensWrite) {
-            let detail = "an API token is revoked by itself, or by whoever holds the permission tokens.write";
+            let detail = "an API token can be revoked by itself or with the permission tokens.write";
             return Err(Error::new(Code::Forbidden, detail));
         }
         let call = Call { permission: Some(Permission::TokensWrite), ..call };

@@ -1,10 +1,10 @@
-//! The key ring: the keys that seal what authd keeps for others and derive what it must be able to tell again.
+//! The key ring: the keys that seal stored secrets and derive tokens that can be repeated.
 //!
-//! Its keys live in the database, so that replicas share them and they can rotate, each sealed under the root key,
-//! which never does. Losing the root key loses what was sealed (provider tokens: people sign in again) and never
-//! makes anything valid; so a missing or wrong one stops the start, and is never silently replaced.
+//! Its keys are in the database, so that replicas share them and they can rotate. Each is sealed under the root key,
+//! which never rotates. Without the root key the sealed values are lost (provider tokens: people sign in again), but
+//! nothing becomes valid; so a missing or wrong one stops the start, and is never silently replaced.
 //!
-//! A rotated key stays: what it sealed still opens, what it derived can be derived again.
+//! A rotated key is kept: its sealed values can be opened, and its tokens derived again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,16 +38,16 @@ pub struct Config {
     pub root: Option<shared::secret::Secret>,
 }
 
-/// What a key of the ring is for. Keys of one purpose are never used for another.
+/// The purpose of a key. Keys of one purpose are never used for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Seals values at rest: AES-256-GCM.
     Seal,
-    /// Derives the secrets of API tokens that are minted with an `Idempotency-Key`: HMAC-SHA-256.
+    /// Derives the secrets of API tokens created with an `Idempotency-Key`: HMAC-SHA-256.
     Mint,
     /// Derives the refresh tokens of device sessions: HMAC-SHA-256.
     Device,
-    /// Goes into the tokens of login sessions: HMAC-SHA-256.
+    /// Part of the tokens of login sessions: HMAC-SHA-256.
     Session,
 }
 
@@ -64,23 +64,23 @@ impl Purpose {
     }
 }
 
-/// Why a key could not be used. Tells what to do next where there is something to do.
+/// Why a key could not be used, and what to do if possible.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The root key is missing, unreadable, or not the one that this ring was sealed under.
+    /// The root key is missing, unreadable, or not the one of this ring.
     #[error("{0}")]
     Root(String),
-    /// This ring does not know the key: another replica has made it since. [`KeyRing::reload`], then try again.
+    /// The key is unknown: another replica has created it since. [`KeyRing::reload`], then try again.
     #[error("the key ring has no key {0}")]
     Unknown(String),
-    /// Sealed for another context, or altered, or not sealed by us at all.
-    #[error("a sealed value does not open: it was altered, or sealed for another place")]
+    /// The value was sealed for another context, altered, or not sealed by authd.
+    #[error("a sealed value cannot be opened: it was altered, or sealed for another context")]
     Broken,
     #[error("{0}")]
     Db(#[from] DbError),
 }
 
-/// None of these is the caller's fault; only a database that is down may pass by itself.
+/// None of these is the caller's fault; only a database failure can be temporary.
 impl From<KeyError> for Error {
     fn from(error: KeyError) -> Self {
         match error {
@@ -96,13 +96,13 @@ const INSERT: &str = "INSERT INTO key_ring (id, purpose, sealed, created_at) VAL
 const RETIRE: &str = "UPDATE key_ring SET retired_at = $2 WHERE purpose = $1 AND retired_at IS NULL";
 const FORGET: &str = "INSERT INTO invalidations (kind, subject, at) VALUES ($1, $2, $3)";
 
-/// The `kind` of the invalidation that [`KeyRing::rotate`] writes: whoever reads one reloads the ring.
+/// The `kind` of the invalidation that [`KeyRing::rotate`] writes; a node that reads one reloads the ring.
 pub const INVALIDATION: &str = "keys";
 
-/// First byte of everything sealed.
+/// The first byte of every sealed value.
 const VERSION: u8 = 1;
 
-/// The keys, loaded. One per process, shared.
+/// The loaded keys. One per process, shared.
 pub struct KeyRing {
     db: Arc<dyn Db>,
     env: Env,
@@ -110,7 +110,7 @@ pub struct KeyRing {
     keys: RwLock<Arc<Keys>>,
 }
 
-/// By id. Ids sort by creation, so that the last of a purpose is its current one.
+/// Keys by id. Ids sort by creation, so the last one of a purpose is the current one.
 #[derive(Default)]
 struct Keys(BTreeMap<Uuid, (Purpose, Secret)>);
 
@@ -121,7 +121,7 @@ impl fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// Loads the ring, making what is missing: a root key only together with the very first ring.
+    /// Loads the ring, and creates missing keys; a root key only together with the first ring.
     ///
     /// `configured` is the value of `AUTHD_ROOT_KEY`, its file or its credential, as text; without it the root key is
     /// the file [`FILE`] in the data dir.
@@ -143,7 +143,7 @@ impl KeyRing {
             root::read(&path)?.ok_or_else(|| {
                 KeyError::Root(format!(
                     "the keys in the database are sealed under a root key that is not here: set AUTHD_ROOT_KEY or \
-                     AUTHD_ROOT_KEY_FILE to the one of the other replicas, or put it back from the backup as {}",
+                     AUTHD_ROOT_KEY_FILE to the one of the other replicas, or restore it from the backup as {}",
                     path.display()
                 ))
             })?
@@ -151,18 +151,18 @@ impl KeyRing {
         let ring = Self { db, env, root, keys: RwLock::default() };
         let loaded = ring.complete(&rows).await;
         if is_new && matches!(loaded, Err(KeyError::Root(_))) {
-            // Another replica was first, with its own root key: ours has sealed nothing, and would only mislead.
+            // Another replica was first, with its own root key: ours is unused and would be misleading.
             std::fs::remove_file(&path).ok();
         }
         loaded.map(|()| ring)
     }
 
-    /// Makes the keys of purposes that have none, unless a replica does so at the same moment.
+    /// Creates the missing keys, unless another replica does so concurrently.
     async fn complete(&self, rows: &[Row]) -> Result<(), KeyError> {
         self.load(rows)?;
         let known = self.keys();
         let missing = Purpose::ALL.into_iter().filter(|purpose| known.find(*purpose, None).is_err());
-        // In one batch: of two replicas that start together with a root key each, one makes the whole ring.
+        // In one batch: of two replicas that start with different root keys, one creates the whole ring.
         let none = missing.clone().map(|purpose| Ok(Statement::absent("no_key", NONE_FOR, [purpose.name().into()])));
         let batch = none.chain(missing.map(|purpose| self.insert(purpose))).collect::<Result<Vec<_>, KeyError>>()?;
         if batch.is_empty() {
@@ -186,7 +186,7 @@ impl KeyRing {
             let mut row = row.cursor();
             let (id, name) = (row.text()?, row.text()?);
             let Some(purpose) = Purpose::ALL.into_iter().find(|purpose| purpose.name() == name) else {
-                // A newer release's purpose: not ours to use.
+                // A purpose of a newer release: ignored.
                 continue;
             };
             let secret = seal::open(&self.root, &root_context(purpose, id), row.bytes()?).map_err(|_| {
@@ -217,8 +217,8 @@ impl KeyRing {
         Ok(Statement::one("insert_key", INSERT, row))
     }
 
-    /// Adds a key that is used from now on; the old ones still open and verify. Other replicas learn of it from the
-    /// invalidation written along.
+    /// Adds a key that is used from now on; the old ones still open and verify. The invalidation in the same batch
+    /// informs other replicas.
     pub async fn rotate(&self, purpose: Purpose) -> Result<(), KeyError> {
         let now = self.env.now();
         let batch = vec![
@@ -238,7 +238,7 @@ impl KeyRing {
         Ok([&[VERSION], id.as_bytes().as_slice(), &sealed].concat())
     }
 
-    /// What was sealed for this context.
+    /// Opens a value that was sealed for this context.
     pub fn open(&self, context: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let Some((&[VERSION], rest)) = sealed.split_first_chunk::<1>() else { return Err(KeyError::Broken) };
         let (id, rest) = rest.split_first_chunk::<16>().ok_or(KeyError::Broken)?;
@@ -248,7 +248,7 @@ impl KeyRing {
     }
 
     /// HMAC-SHA-256 over the parts, each prefixed by its length, so that no two lists of parts are the same message.
-    /// Answers the id of the key too, which tells it again later; `None` takes the current one.
+    /// Also returns the id of the key, with which the value can be repeated; `None` takes the current key.
     pub fn mac(
         &self,
         purpose: Purpose,

@@ -1,4 +1,4 @@
-//! The root key: 32 bytes outside of the database, under which the key ring inside of it is sealed.
+//! The root key: 32 bytes outside of the database, which seal the key ring in the database.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -29,7 +29,7 @@ pub(super) fn parse(text: &[u8], place: &str) -> Result<Secret, KeyError> {
     let secret = decoded.and_then(|bytes| bytes.as_slice().try_into().map(Zeroizing::new).ok());
     secret.ok_or_else(|| {
         KeyError::Root(format!(
-            "{place} must be 32 random bytes as 64 hexadecimal digits or base64: `openssl rand -hex 32` makes one"
+            "{place} must be 32 random bytes as 64 hexadecimal digits or base64: create one with `openssl rand -hex 32`"
         ))
     })
 }
@@ -44,9 +44,9 @@ pub(super) fn read(path: &Path) -> Result<Option<Secret>, KeyError> {
     }
 }
 
-/// Makes the file, readable by its owner alone and on disk when this returns. Written beside and then linked, so that
-/// a crash leaves no empty key, and of two that start together both use the one that was first. Answers whether this
-/// one was.
+/// Creates the file durably, readable only by its owner. It is written under another name and then linked, so that a
+/// crash leaves no empty key and concurrent processes use the same key. Returns whether this process created
+/// it.
 pub(super) fn create(path: &Path, env: &Env) -> Result<bool, KeyError> {
     let fail = |error: std::io::Error| unusable(path, &error);
     let secret = Zeroizing::new(env.bytes::<32>());

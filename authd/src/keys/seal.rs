@@ -1,4 +1,4 @@
-//! AES-256-GCM with a context: what was sealed for one purpose and place does not open for another.
+//! AES-256-GCM with a context: a value sealed for one context cannot be opened for another.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
@@ -10,7 +10,7 @@ use crate::env::Env;
 pub(super) type Secret = Zeroizing<[u8; 32]>;
 
 fn cipher(key: &Secret) -> Result<LessSafeKey, KeyError> {
-    // "Less safe" because nonces are the caller's: ours are random, and a key seals far less than 2^32 values.
+    // "Less safe" because the caller chooses nonces: ours are random, and a key seals far fewer than 2^32 values.
     UnboundKey::new(&AES_256_GCM, key.as_slice()).map(LessSafeKey::new).map_err(|_| KeyError::Broken)
 }
 
@@ -24,7 +24,7 @@ pub(super) fn seal(key: &Secret, context: &[u8], plaintext: &[u8], env: &Env) ->
     Ok([&nonce, text.as_slice(), tag.as_ref()].concat())
 }
 
-/// The plaintext of what [`seal`] answered, if key and context are the same.
+/// The plaintext of a result of [`seal`], if key and context are the same.
 pub(super) fn open(key: &Secret, context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(KeyError::Broken)?;
     let mut text = Zeroizing::new(text.to_vec());

@@ -1,4 +1,4 @@
-//! The row of the audit log, in the same batch as the change that it tells of, so that neither exists without the other.
+//! The row of the audit log, in the same batch as its change, so that neither exists without the other.
 
 use serde_json::{Map, Value as Json};
 
@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::db::Statement;
 
 impl Ledger {
-    /// The statement, of this name, that tells of a call. `detail` must hold no secret.
+    /// The statement, of this name, that records a call. `detail` must have no secrets.
     pub(super) fn audit_row(
         &self,
         name: &'static str,
@@ -36,7 +36,7 @@ impl Ledger {
     }
 }
 
-/// Details of an audit row from pairs; absent values are left out.
+/// Builds the details of an audit row from pairs; absent values are left out.
 pub fn detail<const N: usize>(pairs: [(&str, Option<Json>); N]) -> Map<String, Json> {
     pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

@@ -5,7 +5,7 @@ use shared::secret::{Secret, redacted};
 
 use super::Config;
 
-/// AWS Cognito, by the names that its console uses.
+/// The settings of AWS Cognito, with the names of its console.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cognito {
@@ -14,23 +14,23 @@ pub struct Cognito {
     pub client_id: String,
     #[serde(serialize_with = "redacted", skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<Secret>,
-    /// As registered with the app client. Empty: `/auth/cli/callback` below the public URL.
+    /// As registered with the app client. If empty, `/auth/cli/callback` below the public URL.
     pub redirect_uri: String,
     pub user_pool_id: String,
-    /// Empty: what stands before the `_` of the pool id.
+    /// If empty, the part before the `_` of the pool id.
     pub region: String,
-    /// Empty: `https://cognito-idp.{region}.amazonaws.com/{pool}`.
+    /// If empty, `https://cognito-idp.{region}.amazonaws.com/{pool}`.
     pub issuer: String,
 }
 
 impl Cognito {
-    /// Where its pages and endpoints are.
+    /// The base URL of its pages and endpoints.
     pub fn url(&self) -> String {
         let domain = self.domain.trim_end_matches('/');
         if domain.contains("://") { domain.to_owned() } else { format!("https://{domain}") }
     }
 
-    /// As a provider; an error says what is missing.
+    /// Converts the settings to a provider; an error says what is missing.
     pub fn into_provider(self) -> Result<Config, String> {
         let needed = [
             (&self.domain, "COGNITO_DOMAIN"),

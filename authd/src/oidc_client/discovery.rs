@@ -1,5 +1,5 @@
-//! Where a provider's endpoints are: from the configuration, else from its discovery document (OpenID Connect
-//! Discovery §4), fetched at the first use.
+//! A provider's endpoints: from the configuration, else from its discovery document (OpenID Connect Discovery §4),
+//! fetched at the first use.
 
 use serde::Deserialize;
 
@@ -22,7 +22,7 @@ pub async fn endpoints(http: &Http, provider: &Config) -> Result<Endpoints, Prov
         let document = http.get(&uri).await?;
         read(&document, &provider.issuer).map_err(|reason| ProviderError::Unusable(format!("{uri}: {reason}")))?
     } else {
-        // Cognito's endpoints all lie in one folder of the domain.
+        // Cognito's endpoints are all in one folder of the domain.
         let domain = provider.token_endpoint.strip_suffix("/oauth2/token").filter(|_| provider.require_token_use);
         Endpoints {
             revocation_endpoint: domain.map(|domain| format!("{domain}/oauth2/revoke")),
@@ -46,10 +46,10 @@ fn read(body: &[u8], issuer: &str) -> Result<Endpoints, String> {
     }
     let document: Document =
         serde_json::from_slice(body).map_err(|_| "it is not an OpenID discovery document".to_owned())?;
-    // An issuer that speaks for another one could sign in anybody (RFC 9700 §4.4).
+    // A document of another issuer could sign in anybody (RFC 9700 §4.4).
     if document.issuer != issuer {
         let issuer = cut(&document.issuer);
-        return Err(format!("it is of the issuer {issuer:?}; the configuration must say exactly that"));
+        return Err(format!("its issuer is {issuer:?}; the configuration must have exactly that"));
     }
     let endpoints = document.endpoints;
     let plain_is_fine = is_loopback(issuer);
@@ -70,7 +70,7 @@ fn cut(text: &str) -> String {
     text.chars().take(200).collect()
 }
 
-/// Whether it is a plain http URL of this very machine, as a provider under test has.
+/// Whether it is a plain http URL of this machine, as used for a provider in tests.
 fn is_loopback(url: &str) -> bool {
     let Ok(uri) = url.parse::<http::Uri>() else { return false };
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);

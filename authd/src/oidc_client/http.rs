@@ -1,4 +1,4 @@
-//! The HTTPS client that talks to identity providers: bounded in time and size, and it follows no redirect.
+//! The HTTPS client for identity providers: bounded in time and size, without redirects.
 
 use std::error::Error;
 use std::sync::OnceLock;
@@ -20,27 +20,27 @@ use super::ProviderError;
 use crate::error::Chain;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
-/// One whole exchange, connection and body included.
+/// Time limit of one exchange, including connection and body.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest answer that is read; the largest key sets have some tens of kilobytes.
+/// The largest answer that is read, in bytes; large key sets have some tens of kilobytes.
 const MAX_ANSWER: usize = 512 << 10;
 
 type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// Whatever the provider answered, as long as it answered.
+/// An HTTP answer of the provider, with any status.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
     pub body: Bytes,
 }
 
-/// Connections to providers, kept for a while. The certificates of this machine are read at the first use, so that a
-/// daemon that nobody signs in to stays small.
+/// Pooled connections to providers. The certificates of this machine are read at the first use, so that a daemon
+/// without sign-ins stays small.
 #[derive(Debug, Default)]
 pub struct Http(OnceLock<Pool>);
 
 impl Http {
-    /// The document at an address.
+    /// Fetches a document.
     pub async fn get(&self, uri: &str) -> Result<Bytes, ProviderError> {
         let answer = self.send(Request::get(uri), String::new()).await?;
         match answer.status {
@@ -49,7 +49,7 @@ impl Http {
         }
     }
 
-    /// Posts a form: as a confidential client with its secret (RFC 6749 §2.3.1), as a public one by its id.
+    /// Posts a form as a confidential client with its secret (RFC 6749 §2.3.1), or as a public one with its id.
     pub async fn post_form(
         &self,
         uri: &str,
@@ -60,7 +60,7 @@ impl Http {
         let mut request = Request::post(uri).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         let mut form = form.to_vec();
         if let Some(secret) = secret {
-            // Both halves are form-encoded before they are joined: a colon in the id would shift the secret.
+            // Both parts are form-encoded before they are joined: a colon in the id would be read as the separator.
             let pair = format!("{}:{}", percent_encode(client_id), percent_encode(secret.expose()));
             request = request.header(header::AUTHORIZATION, format!("Basic {}", BASE64_STANDARD.encode(pair)));
         } else {
@@ -81,7 +81,7 @@ impl Http {
             })?;
             let status = response.status().as_u16();
             let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-            let body = body.map_err(|error| no_answer("its answer broke off or is too large", error.as_ref()))?;
+            let body = body.map_err(|error| no_answer("its answer was cut off or is too large", error.as_ref()))?;
             Ok(Answer { status, body: body.to_bytes() })
         };
         let answer = tokio::time::timeout(EXCHANGE_TIMEOUT, exchange).await;
@@ -108,7 +108,7 @@ impl Http {
     }
 }
 
-/// Trusts nobody: every https connection fails, plain ones on loopback still work.
+/// Trusts no authority: every https connection fails, plain ones on loopback still work.
 fn without_roots() -> rustls::ClientConfig {
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     rustls::ClientConfig::builder_with_provider(provider)

@@ -1,4 +1,4 @@
-//! What an ID token must say (OpenID Connect Core §3.1.3.7, RFC 8725), and what is read from it.
+//! Checks of an ID token's claims (OpenID Connect Core §3.1.3.7, RFC 8725), and the identity in it.
 //!
 //! Pure: the signature was checked before, the time is an argument.
 
@@ -9,34 +9,34 @@ use subtle::ConstantTimeEq;
 use super::Config;
 use crate::env::{Millis, SECOND};
 
-/// How far the provider's clock may be from ours.
+/// The allowed difference between the provider's clock and ours.
 const LEEWAY: Millis = 30 * SECOND;
 const MAX_GROUPS: usize = 500;
 const MAX_CLAIM: usize = 1024;
 
-/// Who signed in, as the provider says. Made only from a verified token.
+/// The identity of the person who signed in, built only from a verified token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     pub issuer: String,
     pub subject: String,
     pub email: Option<String>,
-    /// Whether the provider vouches for the address; anybody can claim one.
+    /// Whether the provider has verified the address; without that it may be anybody's.
     pub email_verified: bool,
     pub name: Option<String>,
     pub groups: Vec<String>,
-    /// When the person last typed a password at the provider.
+    /// When the person last authenticated at the provider.
     pub auth_time: Option<Millis>,
 }
 
 impl Identity {
-    /// As lists and pages name the person: a verified address, else the subject.
+    /// The name of the person in lists and pages: a verified address, else the subject.
     pub fn display(&self) -> &str {
         self.email.as_deref().filter(|_| self.email_verified).unwrap_or(&self.subject)
     }
 }
 
-/// Checks the claims of a token whose signature holds. `nonce` is ours of this login; a refreshed token need not
-/// carry one. The error says which claim is wrong, never its value.
+/// Checks the claims of a token whose signature is valid. `nonce` is authd's for this login; a refreshed token need not
+/// have one. The error says which claim is wrong, never its value.
 pub fn check(
     provider: &Config,
     claims: &Map<String, Value>,
@@ -69,7 +69,7 @@ pub fn check(
     let subject = text("sub").filter(|subject| !subject.is_empty()).ok_or("sub is missing")?;
     let email_verified = match claims.get("email_verified") {
         Some(Value::Bool(verified)) => *verified,
-        // Cognito says so in some of its answers.
+        // Cognito sends a string in some answers.
         Some(Value::String(verified)) => verified == "true",
         _ => false,
     };
@@ -85,7 +85,7 @@ pub fn check(
     Ok((identity, expires_at))
 }
 
-/// `aud` is us; where it names others too, `azp` must say that the token was made for us.
+/// `aud` must be our client; if it names others too, `azp` must be our client.
 fn check_audience(claims: &Map<String, Value>, client_id: &str) -> Result<(), String> {
     let several = match claims.get("aud") {
         Some(Value::String(audience)) if audience == client_id => false,
@@ -102,7 +102,7 @@ fn check_audience(claims: &Map<String, Value>, client_id: &str) -> Result<(), St
 
 /// A NumericDate (RFC 7519 §2), in milliseconds.
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Millis>, String> {
-    /// The year 9999: later dates are nonsense and would overflow.
+    /// The year 9999: later dates are invalid and would overflow.
     const LAST: Millis = 253_402_300_799;
     let Some(value) = claims.get(name) else { return Ok(None) };
     #[expect(
@@ -116,7 +116,7 @@ fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Millis>, Strin
     }
 }
 
-/// A list of names; one name alone is taken as a list of one.
+/// A list of names; a single name counts as a list of one.
 fn groups(claim: Option<&Value>) -> Result<Vec<String>, String> {
     let names = match claim {
         None | Some(Value::Null) => &[],

@@ -12,11 +12,11 @@ use super::http::Http;
 use super::published::Published;
 use crate::env::{MINUTE, Millis, is_younger};
 
-/// Fetches within a minute: tokens that name unknown keys must not turn us against the provider.
+/// Maximum fetches per minute, so that tokens with unknown keys cannot make authd flood the provider.
 const FETCHES_PER_MINUTE: usize = 5;
 const MAX_KEYS: usize = 64;
 
-/// A key and the one algorithm that it is good for (RFC 8725 §3.1): the token has no say in it.
+/// A key and the one algorithm that it is for (RFC 8725 §3.1): the token cannot choose the algorithm.
 #[derive(Debug)]
 struct Key {
     algorithm: Algorithm,
@@ -36,12 +36,12 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Makes sure that there are keys, before anything that cannot be repeated is done.
+    /// Ensures that there are keys, before a step that cannot be repeated.
     pub async fn ready(&self, http: &Http, uri: &str, now: Millis) -> Result<(), ProviderError> {
         self.set.find(None, now, |now| self.fetch(http, uri, now)).await.map(drop)
     }
 
-    /// The claims of a token whose signature holds.
+    /// Verifies the signature of a token and returns its claims.
     pub async fn verify(
         &self,
         http: &Http,
@@ -53,7 +53,7 @@ impl Keys {
         let header =
             jsonwebtoken::decode_header(token).map_err(|_| unusable("not a signed JWT of a known algorithm"))?;
         if header.crit.is_some() {
-            return Err(unusable("it demands an extension that is not known here"));
+            return Err(unusable("it requires an unknown extension"));
         }
         let kid = header.kid.as_deref().unwrap_or_default();
         let mut set = self.set.find(None, now, |now| self.fetch(http, uri, now)).await?;
@@ -65,12 +65,12 @@ impl Keys {
             return Err(unusable("signed by another algorithm than its key's"));
         }
         let mut validation = Validation::new(key.algorithm);
-        // The claims are checked by id_token::check, with our clock and every claim at one place.
+        // id_token::check checks the claims, with authd's clock and in one place.
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = false;
         let data =
-            jsonwebtoken::decode(token, &key.key, &validation).map_err(|_| unusable("its signature does not hold"))?;
+            jsonwebtoken::decode(token, &key.key, &validation).map_err(|_| unusable("its signature is not valid"))?;
         Ok(data.claims)
     }
 
@@ -82,7 +82,7 @@ impl Keys {
         parse(&document).map_err(|reason| ProviderError::Unusable(format!("its key set is not usable: {reason}")))
     }
 
-    /// Counts a fetch, if there were not too many lately.
+    /// Counts a fetch; returns whether there were too many in the last minute.
     fn is_too_often(&self, now: Millis) -> bool {
         let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
         began.retain(|at| is_younger(*at, now, MINUTE));
@@ -95,7 +95,7 @@ impl Keys {
 }
 
 impl KeySet {
-    /// By its id. A token that names no key is taken only where there is no choice.
+    /// Finds a key by its id. A token that names no key is accepted only if there is one key.
     fn find(&self, kid: &str) -> Option<&Key> {
         match kid {
             "" if self.0.len() == 1 => self.0.values().next(),
@@ -104,7 +104,7 @@ impl KeySet {
     }
 }
 
-/// Every key that can sign; keys of unknown kinds are left out, since providers publish those too.
+/// Parses all keys that can sign; keys of unknown kinds are skipped, since providers publish those too.
 fn parse(body: &[u8]) -> Result<KeySet, &'static str> {
     #[derive(serde::Deserialize)]
     struct Document {
@@ -120,10 +120,10 @@ fn parse(body: &[u8]) -> Result<KeySet, &'static str> {
         Some((jwk.common.key_id.unwrap_or_default(), key))
     });
     let keys: HashMap<String, Key> = known.collect();
-    if keys.is_empty() { Err("it holds no key that can sign ID tokens") } else { Ok(KeySet(keys)) }
+    if keys.is_empty() { Err("it has no key that can sign ID tokens") } else { Ok(KeySet(keys)) }
 }
 
-/// The algorithm by the key's own word, or by its kind; symmetric ones never, whatever the key says.
+/// The algorithm that the key names, or the one of its kind; never a symmetric one.
 fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
     if jwk.common.public_key_use.as_ref().is_some_and(|intended| *intended != PublicKeyUse::Signature) {
         return None;

@@ -1,7 +1,7 @@
-//! One OpenID provider: where people sign in, and the tokens it gives us. No other module speaks OAuth.
+//! The client of an OpenID provider: sign-in and tokens. No other module uses OAuth.
 //!
-//! Written here rather than taken from a library: the flow is four requests, and the libraries for it bring a second
-//! HTTP client and a second cryptography with them.
+//! Not a library: the flow has four requests, and the libraries for it would add a second HTTP client and a second
+//! cryptography library.
 
 mod cognito;
 mod discovery;
@@ -31,44 +31,44 @@ use crate::error::Error;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How logins name it.
+    /// The name of the provider in logins.
     pub name: String,
     /// Its `iss`, exactly; discovery is at `{issuer}/.well-known/openid-configuration`.
     pub issuer: String,
     pub client_id: String,
     #[serde(serialize_with = "redacted", skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<Secret>,
-    /// As registered there. Empty: `/auth/cli/callback` below the public URL.
+    /// As registered at the provider. If empty, `/auth/cli/callback` below the public URL.
     pub redirect_uri: String,
-    /// Empty: `openid email profile`.
+    /// If empty, `openid email profile`.
     pub scopes: Vec<String>,
-    /// The claim that lists the person's groups; empty: `groups`.
+    /// The claim that lists the person's groups; if empty, `groups`.
     pub groups_claim: String,
-    /// Endpoints, where discovery is not to be used.
+    /// Endpoints, to use instead of discovery.
     pub authorization_endpoint: String,
     pub token_endpoint: String,
     pub jwks_uri: String,
-    /// The ID token must say `token_use=id`, as Cognito's does.
+    /// The ID token must have `token_use=id`, as with Cognito.
     pub require_token_use: bool,
 }
 
-/// The largest token that a provider may give us.
+/// The largest token that is accepted from a provider, in bytes.
 const MAX_TOKEN: usize = 32 << 10;
 
-/// Why a provider did not do what was asked.
+/// Why a request to a provider failed.
 #[derive(Clone, Debug)]
 pub enum ProviderError {
-    /// It did not take the request: no connection, no answer in time, a failure of its own. Trying again may help. The
-    /// text is for the log.
+    /// No connection, no answer in time, or a failure of the provider. A retry may succeed. The text is for the
+    /// log.
     Unavailable(String),
-    /// It said no, with an error code of OAuth (RFC 6749 §5.2).
+    /// The provider refused, with an error code of OAuth (RFC 6749 §5.2).
     Refused(String),
-    /// It answered what cannot be used; the text is ours and safe to show.
+    /// The answer is unusable; the text is authd's and safe to show.
     Unusable(String),
 }
 
 impl ProviderError {
-    /// What the caller learns.
+    /// The error for the caller.
     pub fn explain(self, provider: &str) -> Error {
         match self {
             Self::Unavailable(reason) => {
@@ -92,17 +92,17 @@ impl ProviderError {
     }
 }
 
-/// What a provider gives us to keep for a person who signed in. Stored, sealed.
+/// The provider's tokens of a person who signed in. They are stored sealed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProviderTokens {
-    /// As signed, for STS.
+    /// The signed token, for STS.
     pub id_token: Secret,
     pub id_expires_at: Millis,
-    /// Absent where the provider gives none, or keeps the one it gave before.
+    /// Absent if the provider issues none, or does not rotate it.
     pub refresh_token: Option<Secret>,
 }
 
-/// A configured provider with what is known of it.
+/// A configured provider with its cached endpoints and keys.
 #[derive(Debug)]
 pub struct Client {
     pub config: Config,
@@ -120,7 +120,7 @@ impl Client {
         self.endpoints.find(None, now, |_| discovery::endpoints(&self.http, &self.config)).await
     }
 
-    /// Where the person signs in. `challenge` is base64url(SHA-256(verifier)) (RFC 7636).
+    /// The URL where the person signs in. `challenge` is base64url(SHA-256(verifier)) (RFC 7636).
     pub async fn authorize_url(
         &self,
         state: &str,
@@ -145,13 +145,13 @@ impl Client {
         Ok(format!("{endpoint}{separator}{}", encode_pairs(query)))
     }
 
-    /// Makes sure that the provider can be reached and its tokens be verified, before a code is spent.
+    /// Ensures that the provider is reachable and its tokens can be verified, before a code is used.
     pub async fn ready(&self, now: Millis) -> Result<(), ProviderError> {
         let endpoints = self.endpoints(now).await?;
         self.keys.ready(&self.http, &endpoints.jwks_uri, now).await
     }
 
-    /// Trades the code that the browser brought.
+    /// Exchanges the code from the browser for tokens.
     pub async fn exchange(
         &self,
         code: &Secret,
@@ -167,13 +167,13 @@ impl Client {
         ];
         let given = self.token(&fields, now).await?;
         let Some(id_token) = given.id_token else {
-            return Err(ProviderError::Unusable("it gave no ID token; the scope openid must be allowed".into()));
+            return Err(ProviderError::Unusable("it issued no ID token; the scope openid must be allowed".into()));
         };
-        // The code is spent: the same page loaded again could not succeed.
+        // The code is used: loading the same page again cannot succeed.
         let verified = self.verify(&id_token, Some(nonce.expose()), now).await.map_err(|error| match error {
             ProviderError::Unavailable(source) => {
                 tracing::warn!(provider = self.config.name, source, "an ID token could not be verified");
-                ProviderError::Unusable("the keys that its ID token is verified with could not be fetched".into())
+                ProviderError::Unusable("the keys to verify its ID token could not be fetched".into())
             }
             error => error,
         });
@@ -187,7 +187,7 @@ impl Client {
         self.token(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())], now).await
     }
 
-    /// Who the token names and until when it says so, if it holds. `nonce` only right after a sign-in.
+    /// Verifies an ID token; returns the identity and the expiry. `nonce` is given only right after a sign-in.
     pub async fn verify(
         &self,
         id_token: &Secret,
@@ -200,7 +200,7 @@ impl Client {
             .map_err(|reason| ProviderError::Unusable(format!("its ID token is not usable: {reason}")))
     }
 
-    /// Asks the provider to forget a refresh token (RFC 7009); not every provider can.
+    /// Asks the provider to revoke a refresh token (RFC 7009), if it supports that.
     pub async fn revoke(&self, refresh_token: &Secret, now: Millis) -> Result<(), ProviderError> {
         let endpoints = self.endpoints(now).await?;
         let Some(endpoint) = &endpoints.revocation_endpoint else { return Ok(()) };
@@ -218,7 +218,7 @@ impl Client {
         let given: TokenResponse = serde_json::from_slice(&answer.body)
             .map_err(|_| ProviderError::Unusable("its token endpoint answered something else than tokens".into()))?;
         if [&given.id_token, &given.refresh_token].into_iter().flatten().any(|token| token.expose().len() > MAX_TOKEN) {
-            return Err(ProviderError::Unusable("it gave a token of more than 32 KiB".into()));
+            return Err(ProviderError::Unusable("it issued a token of more than 32 KiB".into()));
         }
         Ok(given)
     }
@@ -229,14 +229,14 @@ impl Client {
     }
 }
 
-/// What a token endpoint answered, not verified yet.
+/// The answer of a token endpoint, not verified yet.
 #[derive(Debug, Deserialize)]
 pub struct TokenResponse {
     pub id_token: Option<Secret>,
     pub refresh_token: Option<Secret>,
 }
 
-/// Only a 4xx with an OAuth error is a refusal; anything else may pass.
+/// Only a 4xx with an OAuth error is a refusal; any other error may be temporary.
 fn refusal(answer: &Answer) -> ProviderError {
     #[derive(Deserialize)]
     struct Refusal {

@@ -1,4 +1,4 @@
-//! What a provider publishes about itself (its endpoints, its keys): fetched when it is needed, and kept.
+//! Documents that a provider publishes (endpoints, keys): fetched when needed, and cached.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,19 +8,19 @@ use tokio::time::Instant;
 use super::ProviderError;
 use crate::env::{HOUR, Millis, is_younger};
 
-/// What is older is fetched again, so that a key that the provider took back does not live on here.
+/// Older documents are fetched again, so that a key that the provider removed is not used for longer.
 const MAX_AGE: Millis = HOUR;
-/// While the provider does not answer, what it said before holds this long.
+/// How long a document is used while the provider does not answer.
 const MAX_STALE: Millis = 24 * HOUR;
-/// How long what was fetched before does without another try.
+/// How long an old document is used without another try to fetch.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// One document of a provider.
 #[derive(Debug)]
 pub struct Published<T> {
-    /// With the time when it was fetched.
+    /// The document, and the time when it was fetched.
     kept: Mutex<Option<(Arc<T>, Millis)>>,
-    /// Held while a fetch is under way, so that there is one at a time; how the last one failed, if it did.
+    /// Held during a fetch, so that there is one at a time; contains the failure of the last one, if any.
     fetching: tokio::sync::Mutex<Option<Failure>>,
 }
 
@@ -31,8 +31,8 @@ impl<T> Default for Published<T> {
 }
 
 impl<T> Published<T> {
-    /// What is kept, unless it is old, or is what the caller has seen already; else fetched. `fetch` learns what time it is
-    /// by then.
+    /// The cached document, unless it is old or the caller has seen it already; else a fetched one. `fetch` gets the
+    /// time of its start.
     pub async fn find<F>(
         &self,
         seen: Option<&Arc<T>>,
@@ -79,8 +79,8 @@ impl<T> Published<T> {
     }
 }
 
-/// How the last fetch failed, for those who waited for it: with a provider that does not answer, callers that queue would
-/// else wait its whole time limit one after the other.
+/// The failure of the last fetch, for its waiters: otherwise, if a provider does not answer, queued callers would wait
+/// for the whole time limit one after the other.
 #[derive(Debug)]
 struct Failure {
     at: Instant,
@@ -88,8 +88,8 @@ struct Failure {
 }
 
 impl Failure {
-    /// Whether it holds for a caller who asked at this moment: who waited while it happened shares it. Who comes later
-    /// tries again, unless there is something older to go on with.
+    /// Whether it applies to a caller who asked at this time: callers that waited during the fetch share it. Later
+    /// callers try again, unless there is an older document to use.
     fn answers(&self, asked: Instant, has_stale: bool) -> bool {
         self.at >= asked || (has_stale && self.at.elapsed() < PAUSE)
     }

@@ -1,8 +1,8 @@
-//! Passwords: Argon2id on threads of their own.
+//! Passwords: Argon2id on separate threads.
 //!
-//! Invariants: at most one hash per core is computed at a time, on threads that yield to those that answer requests,
-//! so that a storm of logins delays nothing else; what waits is bounded; a hash costs the same whether there is a
-//! password to compare with or not; a password is in clear only here, and wiped.
+//! Invariants: at most one hash per core is computed at a time, on threads with a lower priority than those that answer
+//! requests, so that many logins delay nothing else; the queue is bounded; a hash costs the same whether a password is
+//! stored or not; a password is in clear only here, and wiped.
 
 use std::sync::OnceLock;
 use std::thread;
@@ -26,41 +26,41 @@ mod policy;
 
 pub use policy::check;
 
-/// OWASP's first choice for Argon2id: 19 MiB, two passes, one lane.
+/// OWASP's recommendation for Argon2id: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const OUTPUT: usize = 32;
 const SALT: usize = 16;
-/// A stored hash that wants more than this is refused: nobody may make us burn a machine for one login.
+/// A stored hash that needs more memory is refused, so that one login cannot overload the machine.
 const MAX_MEMORY_KIB: u32 = 256 * 1024;
 const MAX_PASSES: u32 = 16;
 
-/// Hashes that may wait: some seconds of work.
+/// Maximum number of waiting hashes: some seconds of work.
 const QUEUE: usize = 512;
 /// How long a caller waits for a hash.
 const HASH_TIMEOUT: Duration = Duration::from_secs(15);
-/// A thread without work for this long gives its memory back.
+/// A thread without work for this long frees its memory.
 const LINGER: Duration = Duration::from_secs(2);
-/// Hashing yields to what has the usual priority (0), and still gets its share of a machine that others keep busy: at
-/// 10, a storm of logins beside a compiler took longer than anybody waits.
+/// Hashing has a lower priority than usual (0), but still gets its share of a busy machine: at 10, many logins beside a
+/// compiler took too long.
 const NICENESS: i32 = 5;
 const STACK: usize = 256 * 1024;
 
-/// What a password is worth.
+/// The result of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verified {
     No,
     Yes {
-        /// The stored hash was made with other parameters than today's: it is to be made anew.
+        /// The stored hash has other parameters than the current ones and should be replaced.
         outdated: bool,
     },
 }
 
-/// The threads and what waits for them.
+/// The hashing threads and their queue.
 #[derive(Debug, Default)]
 pub struct Passwords {
-    /// Started with the first password: a daemon without users has none.
+    /// Started with the first password, so a daemon without users has none.
     threads: OnceLock<Sender<Job>>,
 }
 
@@ -73,7 +73,7 @@ struct Job {
 }
 
 impl Passwords {
-    /// The hash to store of a new password, in PHC form, parameters and salt included.
+    /// Hashes a new password, in PHC form with parameters and salt.
     pub async fn hash(&self, env: &Env, password: &Secret) -> Result<String> {
         let salt = env.bytes::<SALT>();
         let output = self.run(password, current(), salt.to_vec()).await?;
@@ -81,8 +81,8 @@ impl Passwords {
         Ok(format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${output}"))
     }
 
-    /// Whether the password is the one that was stored. `None` is a user without a password, or none at all: that
-    /// takes as long, and is no.
+    /// Whether the password matches the stored hash. `None` means that the user has no password or does not exist: that
+    /// takes as long, and is a mismatch.
     pub async fn verify(&self, stored: Option<&str>, password: &Secret) -> Result<Verified> {
         let Some(stored) = stored else {
             self.run(password, current(), vec![0; SALT]).await?;
@@ -96,7 +96,7 @@ impl Passwords {
 
     async fn run(&self, password: &Secret, params: Params, salt: Vec<u8>) -> Result<[u8; OUTPUT]> {
         let busy = |why: &str| Error::unavailable("too many logins at the same time; try again", why.to_owned());
-        // The same password may be typed in several Unicode forms (NIST SP 800-63B §3.1.1.2).
+        // The same password can be typed in several Unicode forms (NIST SP 800-63B §3.1.1.2).
         let mut normal = Zeroizing::new(Vec::with_capacity(4 * policy::MAX));
         for c in password.expose().nfkc().take(policy::MAX) {
             normal.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
@@ -122,7 +122,7 @@ fn current() -> Params {
     Params::new(MEMORY_KIB, PASSES, LANES, Some(OUTPUT)).expect("the parameters are constants within Argon2's limits")
 }
 
-/// A stored hash, taken apart.
+/// A parsed stored hash.
 struct Stored {
     params: Params,
     salt: Vec<u8>,
@@ -139,7 +139,7 @@ impl Stored {
         }
         let params = Params::try_from(&hash).map_err(|error| broken(&error.to_string()))?;
         if params.m_cost() > MAX_MEMORY_KIB || params.t_cost() > MAX_PASSES || params.p_cost() > 16 {
-            return Err(broken("it asks for too much work"));
+            return Err(broken("it needs too much work"));
         }
         let (Some(salt), Some(output)) = (hash.salt.as_ref(), hash.hash.as_ref()) else {
             return Err(broken("salt or hash is missing"));
@@ -152,7 +152,7 @@ impl Stored {
     }
 }
 
-/// Starts a thread for each core. They end when the sender is dropped and nothing waits any more.
+/// Starts a thread for each core. They end when the sender is dropped and the queue is empty.
 fn start() -> Sender<Job> {
     let (jobs, waiting) = crossbeam_channel::bounded(QUEUE);
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -160,7 +160,7 @@ fn start() -> Sender<Job> {
         let waiting = waiting.clone();
         let started = thread::Builder::new().name("hashing".into()).stack_size(STACK).spawn(move || work(&waiting));
         if let Err(error) = started {
-            // With fewer threads, logins are late; with none they are answered 503.
+            // With fewer threads, logins are slower; with none they are answered with 503.
             tracing::warn!(%error, "a hashing thread could not be started");
         }
     }
@@ -190,7 +190,7 @@ fn work(waiting: &Receiver<Job>) {
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, job.params);
         let computed =
             argon2.hash_password_into_with_memory(&job.password, &job.salt, &mut output, &mut memory[..blocks]);
-        // Nobody is left to hear it if the caller has gone meanwhile.
+        // This fails if the caller has stopped waiting.
         let _ = job.answer.send(computed.map(|()| output));
     }
 }

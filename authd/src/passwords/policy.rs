@@ -1,19 +1,19 @@
-//! Which passwords may be chosen: long enough and not what everybody tries first (NIST SP 800-63B §3.1.1.2). There are
-//! no composition rules, which make passwords worse.
+//! The password policy: long enough, and not a common password (NIST SP 800-63B §3.1.1.2). There are no composition
+//! rules, because they lead to worse passwords.
 
 use shared::secret::Secret;
 
 use crate::error::{Error, Result};
 use crate::names;
 
-/// Characters of a password.
+/// Minimum number of characters.
 pub const MIN: usize = 8;
 pub const MAX: usize = 1_024;
 
-/// The commonest passwords of public leaks that are long enough to be chosen here, lower case, one a line.
+/// The most common passwords of public leaks that are long enough for this policy, lower case, one per line.
 const COMMON: &str = include_str!("common.txt");
 
-/// Refuses a password that is too short, too long, or that an attacker tries first for this user.
+/// Refuses a password that is too short, too long, common, or derived from the user name.
 pub fn check(field: &str, password: &Secret, username: &str) -> Result<()> {
     let password = password.expose();
     let length = password.chars().count();
@@ -24,7 +24,7 @@ pub fn check(field: &str, password: &Secret, username: &str) -> Result<()> {
     let is_one_letter = folded.chars().all(|c| folded.starts_with(c));
     let is_run = folded.as_bytes().windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1));
     if is_one_letter || is_run || folded == username || COMMON.lines().any(|common| common == folded) {
-        let detail = "this is one of the first that anybody would guess; choose a longer phrase of your own";
+        let detail = "this password is easy to guess; choose a longer phrase of your own";
         return Err(Error::field(field, detail));
     }
     Ok(())

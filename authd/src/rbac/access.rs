@@ -1,4 +1,4 @@
-//! What a person may do in a service: one query, cached, since every check asks for it.
+//! A person's access to a service: one query, cached, since every check needs it.
 
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
@@ -16,17 +16,17 @@ use crate::error::{Error, Result};
 use crate::ledger::{ACCESS, Subscriber};
 use crate::names;
 
-/// What a person may do in a service, as things are: names, in order.
+/// A person's current access to a service: names, in order.
 #[derive(Debug)]
 pub struct Access {
     pub roles: Vec<String>,
     pub permissions: Vec<String>,
-    /// What that is on authd itself; nothing in any other service.
+    /// The permissions on authd itself; empty for any other service.
     pub authd: Permissions,
-    /// The same lists, ready to be sent.
+    /// The same lists as JSON.
     pub roles_json: Box<RawValue>,
     pub permissions_json: Box<RawValue>,
-    /// The permissions as a scope of OAuth: see [`names::encode_list`].
+    /// The permissions as an OAuth scope: see [`names::encode_list`].
     pub scope: String,
 }
 
@@ -47,7 +47,7 @@ impl Access {
         })
     }
 
-    /// Whether the person has anything to do with the service.
+    /// Whether the person has any role or permission in the service.
     pub fn is_any(&self) -> bool {
         !self.roles.is_empty() || !self.permissions.is_empty()
     }
@@ -77,13 +77,13 @@ pub struct Service {
 
 fn access_key(user: UserId, service: ServiceId) -> Hash {
     let mut key = [0; 32];
-    // Backwards: the first bytes of an id are its time, and tell little apart.
+    // Little-endian: the first bytes of an id are its time, and hardly differ.
     key[..16].copy_from_slice(&user.0.as_u128().to_le_bytes());
     key[16..].copy_from_slice(&service.0.as_u128().to_le_bytes());
     key
 }
 
-/// A service as somebody names it.
+/// A reference to a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named<'a> {
     Id(ServiceId),
@@ -127,14 +127,14 @@ impl Rbac {
         Some((service, access))
     }
 
-    /// A service by id or name, active or not; `None` when there is none.
+    /// A service by id or name, active or not; `None` if there is none.
     pub async fn service<'a>(&self, named: impl Into<Named<'a>>) -> Result<Option<Cached<Service>>> {
         let named = named.into();
         let read = store::access::find_service(self.base.db.as_ref(), named);
         self.services.get_or_read(named.key(), &self.base.env, read).await
     }
 
-    /// The service of a service's own token; the token is as dead as its service.
+    /// The service of a service token; the token is invalid if its service is.
     pub async fn own_service(&self, own: ServiceId) -> Result<Cached<Service>> {
         let service = self.service(own).await?.filter(|service| service.is_active);
         service.ok_or_else(|| Error::new(Code::InvalidToken, "the service of this token is not active"))
@@ -146,8 +146,8 @@ impl Subscriber for Rbac {
         ACCESS
     }
 
-    /// Whatever changed, all of it goes: changes are rare beside checks, and who is affected by a role's permission is
-    /// not quickly told.
+    /// Every change clears the whole cache: changes are rare compared to checks, and the people affected by a role's
+    /// permission are expensive to find.
     fn forget<'a>(&'a self, _: &'a dyn Db, _: Millis, _: &'a str) -> BoxFuture<'a, ()> {
         self.forget_all();
         Box::pin(std::future::ready(()))

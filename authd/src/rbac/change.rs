@@ -1,9 +1,9 @@
-//! What a change that touches authority on authd itself depends on.
+//! The conditions of a change that affects permissions on authd itself.
 //!
-//! Two changes, harmless each, could together give away more than their makers hold: a role is let count on authd while a
-//! permission is added to it. So whoever judges by what others hold on authd reads a counter first, every change of what
-//! anybody holds there counts, and the commit fails when there has been one in between. Changes of anything else depend on
-//! the caller's own rows alone ([`crate::authority`]), and never wait for one another.
+//! Two concurrent changes could together grant more than their callers have: one adds a role to authd while the other
+//! adds a permission to that role. So a change that depends on what others have on authd reads a counter first, every
+//! change of permissions there increments it, and the commit fails if it changed in between. Other changes depend only
+//! on the caller's own rows ([`crate::authority`]), and never wait for one another.
 
 use shared::op::Permission;
 use shared::problem::Code;
@@ -14,25 +14,25 @@ use crate::db::{Db, Statement};
 use crate::error::{Error, Result};
 use crate::ledger::Change;
 
-/// What a change was judged by.
+/// The conditions under which a change was authorized.
 #[derive(Debug)]
 pub struct Guard<'a> {
     caller: &'a Caller,
-    /// How many changes there had been before anything was read. Whoever holds everything can give away nothing that they
-    /// lack, and proves `admin` instead.
+    /// The counter before the first read. A caller with all permissions cannot grant one that they lack, and proves
+    /// `admin` instead.
     seen: Option<i64>,
     held: Permissions,
     counts: bool,
 }
 
 impl<'a> Guard<'a> {
-    /// To be made before anything is read that the change is judged by.
+    /// To be created before the data that the authorization depends on is read.
     pub async fn new(db: &dyn Db, caller: &'a Caller) -> Result<Self> {
         let seen = if caller.can(Permission::Admin) { None } else { Some(store::changes(db).await?) };
         Ok(Self { caller, seen, held: Permissions::NONE, counts: false })
     }
 
-    /// Refuses unless the caller holds all of these on authd, now and at the commit.
+    /// Refuses unless the caller has all of these on authd, now and at the commit.
     pub fn check_held(&mut self, permissions: Permissions) -> Result<()> {
         if let Some(permission) = permissions.iter().find(|permission| !self.caller.can(*permission)) {
             let detail = format!(
@@ -45,13 +45,13 @@ impl<'a> Guard<'a> {
         Ok(())
     }
 
-    /// [`Guard::check_held`] for a change of what somebody holds on authd: others who judge by that begin anew.
+    /// [`Guard::check_held`] for a change of permissions on authd: concurrent changes that depend on them start again.
     pub fn check_changed(&mut self, permissions: Permissions) -> Result<()> {
         self.counts = true;
         self.check_held(permissions)
     }
 
-    /// The change with its conditions.
+    /// Adds the conditions to the change.
     pub fn guard(self, change: Change) -> Change {
         let conditions: Vec<Statement> =
             self.seen.map(store::no_change_since).into_iter().chain(self.counts.then(store::count_change)).collect();

@@ -16,12 +16,12 @@ use crate::env::Millis;
 use crate::error::Result;
 
 impl Rbac {
-    /// The answer itself is the one that every check gives; ways and obstacles are looked up beside it.
+    /// The answer is the same as that of every check; grants and obstacles are looked up in addition.
     pub(super) async fn explain_permission(&self, _: Call, op: ExplainPermission) -> Result<ExplainedPermission> {
         let db = self.base.db.as_ref();
         let person: Option<User> = entities::find(db, &op.person_id).await?;
         let service: Option<Service> = entities::find(db, &op.service_id).await?;
-        // Checks know permissions by name alone, so an id is none.
+        // Checks find permissions only by name, so an id is not accepted.
         let permission: Option<Permission> = match Uuid::try_parse(&op.permission_name) {
             Ok(_) => None,
             Err(_) => entities::find(db, &op.permission_name).await?,
@@ -65,7 +65,7 @@ impl Rbac {
         let asked = Authd::parse(&permission_name).filter(|asked| *asked != Authd::Admin);
         if asked.is_some() && access.authd.contain(Authd::Admin) {
             because.extend(self.ways_of_admin(person.id).await?);
-            // What a role lacks is no obstacle to somebody who may do everything.
+            // A missing permission of a role is no obstacle for a person with `admin`.
             obstacles.clear();
         }
         if !both_active {
@@ -74,7 +74,7 @@ impl Rbac {
         Ok(ExplainedPermission { has_permission, because, obstacles })
     }
 
-    /// On authd, `admin` is every permission: the ways by which a person has it.
+    /// The grants of `admin`, which includes every permission on authd.
     async fn ways_of_admin(&self, person: UserId) -> Result<Vec<Reason>> {
         let db = self.base.db.as_ref();
         let Some(admin) = entities::find::<Permission>(db, Authd::Admin.as_str()).await? else { return Ok(Vec::new()) };
@@ -84,12 +84,12 @@ impl Rbac {
     }
 }
 
-/// What a request names and there is none of.
+/// The obstacle for an unknown name.
 fn missing<T: Entity>(found: Option<&T>, name: &str) -> Option<String> {
     found.is_none().then(|| format!("there is no {} {name:?}", T::KIND))
 }
 
-/// The ways that work: the permission itself, given at this time, and the roles without [`faults`].
+/// The effective grants: the permission itself, granted at this time, and the roles without [`faults`].
 fn reasons(direct: Option<Millis>, given: &[GivenRole]) -> Vec<Reason> {
     let working = given.iter().filter(|role| role.has_permission && role.is_active && role.counts);
     let by_role = working.map(|role| (Some(role.name.clone()), role.granted_at));
@@ -97,7 +97,7 @@ fn reasons(direct: Option<Millis>, given: &[GivenRole]) -> Vec<Reason> {
     ways.map(|(role, at)| Reason { role, granted_at: Time::from_millis(at) }).collect()
 }
 
-/// Why a role that was given does not give the permission.
+/// Why a granted role does not give the permission.
 fn faults(role: &GivenRole, service: &str, permission: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let name = &role.name;

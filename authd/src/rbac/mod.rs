@@ -1,10 +1,10 @@
 //! Users, services, roles, permissions and their relations.
 //!
 //! Invariants: a permission works for a person in a service only while person, service and role are active, and the
-//! role is one of that service's; what a change takes away is gone from this node's next answer before the change is
-//! answered; nobody gives anybody a permission on authd that they do not hold, by whatever route (a role, a role's
-//! permission, a service's role, somebody's password), nor takes one away; names are compared folded, and unique
-//! among the living; a relation is between things that are there.
+//! role is one of that service's; a change is effective on this node before it is answered; a caller can grant or
+//! remove a permission on authd only if they have it, by any route (a role, a role's permission, a service's role, a
+//! user's password); names are compared folded, and unique among objects that are not deleted; a relation is between
+//! existing objects.
 
 pub mod access;
 mod change;
@@ -33,7 +33,7 @@ use crate::users::Users;
 
 /// The name of the built-in service.
 pub const AUTHD_NAME: &str = "authd";
-/// The built-in role that holds `admin` on authd: what the first administrator is granted.
+/// The built-in role with `admin` on authd, which the first administrator is granted.
 pub const ADMIN_ROLE: RoleId = RoleId(Uuid::from_u128(0x0000_0000_0000_7000_8000_6175_7468_6401));
 /// The name of the built-in role.
 pub const ADMIN_ROLE_NAME: &str = "authd-admin";
@@ -41,11 +41,11 @@ pub const ADMIN_ROLE_NAME: &str = "authd-admin";
 /// Bytes of cached access, and of cached services.
 const ACCESS_BYTES: u64 = 16 << 20;
 const SERVICE_BYTES: u64 = 1 << 20;
-/// Reads at the same time, at most, of each kind: anybody may ask about services that are not there, and leaves the
-/// database to others.
+/// Maximum number of concurrent reads of each kind, so that requests about unknown services do not block the
+/// database.
 const READS: usize = 4;
 
-/// Services, roles, permissions and who was given what.
+/// Services, roles, permissions and grants.
 #[derive(Debug)]
 pub struct Rbac {
     base: Base,

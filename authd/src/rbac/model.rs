@@ -6,10 +6,10 @@ use shared::problem::Code;
 use crate::error::{Error, Result};
 use crate::names;
 
-/// Characters of a service's description.
+/// Maximum number of characters in a service's description.
 pub const MAX_DESCRIPTION: usize = 1_000;
 
-/// Any text of bounded length; of control characters only line breaks and tabs.
+/// Checks a description: text of bounded length, without control characters other than line breaks and tabs.
 pub fn check_description(description: &str) -> Result<()> {
     let is_bad = |c: char| c.is_control() && c != '\n' && c != '\t';
     if description.chars().count() > MAX_DESCRIPTION || description.chars().any(is_bad) {
@@ -19,12 +19,12 @@ pub fn check_description(description: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a permission of this name is authd's own, whatever its case.
+/// Whether a permission of this name is authd's own, ignoring case.
 pub fn is_authd_permission(name: &str) -> bool {
     Permission::parse(&names::fold(name)).is_some()
 }
 
-/// What authd stands on stays as it is.
+/// The error for a change of a built-in object.
 pub fn built_in(what: impl std::fmt::Display) -> Error {
     Error::new(Code::Conflict, format!("{what} is built in: it cannot be renamed, deactivated or deleted"))
 }

@@ -1,4 +1,4 @@
-//! What authd itself stands on: the built-in service, its permissions, and the role that holds them all.
+//! The built-in objects: authd's own service, its permissions, and the role that has them all.
 
 use shared::api::users::Status;
 use shared::op::Permission;
@@ -8,7 +8,7 @@ use crate::db::{Batch, Db, DbError, Query, Statement};
 use crate::env::Env;
 use crate::ledger::Invalidation;
 
-// Each half of a relation is named, so that one which was lost is found missing.
+// Both relations of the built-in role are counted, so that a missing one is found.
 const FOUND: &str = "\
     SELECT 'counter' FROM counters WHERE name = $1 \
     UNION ALL SELECT 'service' FROM services WHERE id = $2 \
@@ -34,8 +34,8 @@ const HOLDS: &str = "INSERT INTO role_permissions (role_id, permission_id, creat
 const COUNTS: &str = "INSERT INTO service_roles (service_id, role_id, created_at) VALUES ($1, $2, $3) \
      ON CONFLICT DO NOTHING";
 
-/// Puts in what is missing: everything at the first start, new permissions after an upgrade, nothing otherwise.
-/// Several nodes may do it at the same time.
+/// Inserts missing rows: all at the first start, new permissions after an upgrade, none otherwise.
+/// Several nodes may do it concurrently.
 pub async fn seed(db: &dyn Db, env: &Env) -> Result<(), DbError> {
     let mut missing = Vec::new();
     for permission in Permission::ALL {

@@ -1,7 +1,7 @@
-//! Login sessions as every check sees them: looked up by the hash of their token, cached, and renewed now and then.
+//! Login sessions for checks: looked up by the hash of their token, cached, and renewed periodically.
 //!
-//! A session slides: its idle end is pushed back by one conditional update, at most once in the renewal threshold and
-//! never past the absolute maximum. Of many checks at the same time one renews; the others answer by its row.
+//! Use extends a session: one conditional update moves its idle end, at most once per renewal threshold and never past
+//! the absolute maximum. Of concurrent checks one renews; the others use its row.
 
 use sha2::{Digest, Sha256};
 use shared::id::{SessionId, UserId};
@@ -14,15 +14,15 @@ use crate::env::Millis;
 use crate::error::Result;
 use crate::ledger::{SESSIONS, Subscriber};
 
-/// A session's token is this many lower-case hexadecimal digits.
+/// The number of lower-case hexadecimal digits in a session token.
 pub const TOKEN_LENGTH: usize = 64;
 
-/// Whether the text has the form of a session's token; anything else is none, without a look-up.
+/// Whether the text has the form of a session token; any other text is refused without a look-up.
 pub fn is_token(text: &str) -> bool {
     text.len() == TOKEN_LENGTH && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// What is stored of a session's token.
+/// The stored hash of a session token.
 pub fn hash(token: &str) -> Hash {
     Sha256::digest(token).into()
 }
@@ -40,11 +40,11 @@ pub struct LiveSession {
     pub absolute_expires_at: Millis,
 }
 
-/// A login session that is cached, or was just read.
+/// A login session that is cached or was just read.
 pub type Found = Cached<LiveSession>;
 
 impl LiveSession {
-    /// When it ends by itself, as things are.
+    /// When it expires unless it is renewed.
     pub fn expires_at(&self) -> Millis {
         self.idle_expires_at.min(self.absolute_expires_at)
     }
@@ -56,14 +56,14 @@ impl LiveSession {
 }
 
 impl Sessions {
-    /// The session, if it is known without the database and need not be renewed.
+    /// The cached session, if there is one that need not be renewed.
     pub fn recall(&self, token: &str) -> Option<Found> {
         let now = self.base.now();
         let live = self.cache.find(&hash(token), now)?;
         (now < live.expires_at() && !self.is_due(&live, now)).then_some(live)
     }
 
-    /// The live session of a token; `None`: there is none, it has ended, or it has expired.
+    /// The live session of a token; `None` if it is unknown, ended or expired.
     pub async fn find(&self, token: &str) -> Result<Option<Found>> {
         if !is_token(token) {
             return Ok(None);
@@ -71,14 +71,14 @@ impl Sessions {
         let (hash, now) = (hash(token), self.base.now());
         match self.cache.find(&hash, now) {
             Some(live) if now < live.expires_at() => return Ok(Some(live)),
-            // It may have been renewed by a commit whose outcome came late: the row tells.
+            // A commit with a late outcome may have renewed it: the row is read again.
             Some(_) => self.cache.forget(&hash),
             None => {}
         }
         self.cache.get_or_read(hash, &self.base.env, self.read(&hash)).await
     }
 
-    /// As [`Sessions::find`], and renews it when it is time. The second value says that this very call did.
+    /// Like [`Sessions::find`], and renews it if it is due. The second value is whether this call renewed it.
     pub async fn touch(&self, token: &str) -> Result<Option<(Found, bool)>> {
         let Some(live) = self.find(token).await? else { return Ok(None) };
         if !self.is_due(&live, self.base.now()) {
@@ -98,9 +98,9 @@ impl Sessions {
         let slide = store::slide(&live, now, self.idle_end(&live, now));
         let is_renewed = match self.base.db.commit(vec![slide]).await {
             Ok(_) => true,
-            // Another node was first, or it has ended: the row tells.
+            // Another node was first, or it has ended: the row is read again.
             Err(DbError::ExpectationFailed(_)) => false,
-            // Still good until its end: that it could not be pushed back now is no reason to turn anybody away.
+            // The session is still valid until its end, so a failed renewal is no reason to refuse it.
             Err(error) if error.is_unavailable() => {
                 warn!(%error, session = %live.id, "a session could not be renewed; the next check tries again");
                 return Ok(Some((live, false)));
@@ -115,7 +115,7 @@ impl Sessions {
         store::find_live(self.base.db.as_ref(), hash, self.base.now()).await
     }
 
-    /// Whether it was renewed long enough ago, and can be.
+    /// Whether it is due for renewal and can be renewed.
     fn is_due(&self, live: &LiveSession, now: Millis) -> bool {
         now >= live.renewed_at + self.limits.threshold && self.idle_end(live, now) > live.idle_expires_at
     }
@@ -130,7 +130,7 @@ impl Subscriber for Sessions {
         SESSIONS
     }
 
-    /// Forgets every session of a user.
+    /// Removes every session of a user from the cache.
     fn forget<'a>(&'a self, db: &'a dyn Db, now: Millis, subject: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let Ok(user) = subject.parse() else { return self.cache.forget_all() };

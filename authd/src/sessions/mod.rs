@@ -1,8 +1,8 @@
-//! Sessions: one table with kinds, one of identities.
+//! Sessions: one table for all kinds, and one of identities.
 //!
-//! Invariants: a session that has ended never comes back; whoever changes one says in the same statement that it must
-//! still be alive, so that an end and a renewal cannot both win; ending forgets the provider's tokens at once; of a
-//! session's token only the hash is stored; an end is visible to this node's next check before it is answered.
+//! Invariants: an ended session never becomes live again; every update of a session requires in the same statement that
+//! it is live, so that an end and a renewal cannot both succeed; ending deletes the provider's tokens at once; only the
+//! hash of a session token is stored; an end is visible to this node's next check before it is answered.
 
 pub mod lookup;
 pub mod model;
@@ -24,21 +24,21 @@ use crate::env::{Millis, SECOND};
 use crate::registry::Registry;
 use crate::users::Users;
 
-/// Bytes of cached sessions: 200,000 of them, with names of the usual length.
+/// Bytes of cached sessions: about 200,000, with names of usual length.
 const CACHE_BYTES: u64 = 64 << 20;
-/// Different sessions that are read or renewed at the same time, at most: a flood of unknown tokens leaves the
-/// database to others.
+/// Maximum number of sessions that are read or renewed concurrently, so that a flood of unknown tokens does not block
+/// the database.
 const READS: usize = 64;
 
-/// `[sessions]`: how long login sessions live.
+/// `[sessions]`: lifetimes of login sessions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// `TOKEN_TTL_SECONDS`: a session ends after this long without a check, 10 to 86,400.
     pub ttl_seconds: u32,
-    /// `TOKEN_RENEW_THRESHOLD_SECONDS`: a check renews what was last renewed at least this long ago.
+    /// `TOKEN_RENEW_THRESHOLD_SECONDS`: a check renews a session that was last renewed at least this long ago.
     pub renew_threshold_seconds: u32,
-    /// A session ends after this long in any case.
+    /// A session ends after this long even if it is used.
     pub max_seconds: u32,
 }
 
@@ -61,7 +61,7 @@ pub struct Sessions {
     users: Arc<Users>,
     pub limits: Limits,
     cache: Cache<LiveSession>,
-    /// A device session has ended: there is something in the outbox.
+    /// Notified when a device session has ended and the outbox has a row.
     pub device_ended: Notify,
 }
 

@@ -1,4 +1,4 @@
-//! What a session is, whoever made it.
+//! The types of sessions.
 
 use serde::{Deserialize, Serialize};
 use shared::id::SessionId;
@@ -10,7 +10,7 @@ use crate::oidc_client::Identity;
 #[derive(Clone, Debug)]
 pub struct DeviceSession {
     pub id: SessionId,
-    /// The last refresh token that the device has proved to have: see `cli_login::model::RefreshTokenUse`.
+    /// The generation of the last acknowledged refresh token: see `cli_login::model::RefreshTokenUse`.
     pub generation: i64,
     pub created_at: Millis,
     pub idle_expires_at: Millis,
@@ -21,18 +21,18 @@ pub struct DeviceSession {
     pub os: Option<String>,
     pub client_version: Option<String>,
     pub address: Option<String>,
-    /// The provider's tokens, sealed for this row; gone once the session has ended.
+    /// The provider's tokens, sealed for this row; absent after the session has ended.
     pub sealed: Option<Vec<u8>>,
     pub attributes: Attributes,
 }
 
-/// What else is known of a device session; no secret.
+/// Other data of a device session; no secrets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Attributes {
     pub identity: Identity,
-    /// The role that the login ended in; renewals that name none stay with it.
+    /// The role of the login; the default of renewals.
     pub role: String,
-    /// Until when credentials that were handed out work.
+    /// Until when issued credentials are valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_until: Option<Millis>,
 }
@@ -42,18 +42,18 @@ impl DeviceSession {
         self.ended_at.is_none() && now < self.expires_at()
     }
 
-    /// When it ends by itself, as things are.
+    /// When it expires unless it is renewed.
     pub fn expires_at(&self) -> Millis {
         self.idle_expires_at.min(self.absolute_expires_at)
     }
 
-    /// Until when credentials that were handed out may still work, if that is not past.
+    /// Until when issued credentials may still work, if that is in the future.
     pub fn credentials_until(&self, now: Millis) -> Option<Millis> {
         self.attributes.credentials_until.filter(|until| *until > now)
     }
 }
 
-/// Milliseconds as the API's epoch seconds, never later than they are.
+/// Milliseconds as the API's epoch seconds, rounded down.
 pub fn seconds(millis: Millis) -> i64 {
     millis.div_euclid(SECOND)
 }

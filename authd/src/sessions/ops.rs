@@ -95,7 +95,7 @@ impl Sessions {
         ended.ok_or_else(|| Error::not_found("session"))
     }
 
-    /// Ends a login session, of that user only if one is named: the first end stands. `None`: there is no such session.
+    /// Ends a login session, only of that user if one is given; the first end is kept. `None` if there is none.
     async fn end_one(
         &self,
         call: &Call,
@@ -112,7 +112,7 @@ impl Sessions {
         let now = self.base.now();
         let ended_at = match ended_at {
             Some(at) => {
-                // Whoever ended it may not have come to forget it.
+                // The call that ended it may not have invalidated the cache yet.
                 ledger.forget(&[Invalidation::sessions(user)]).await;
                 at
             }
@@ -122,7 +122,7 @@ impl Sessions {
         Ok(Some(EndedSession { id, ended_at: Time::from_millis(ended_at), credentials_until: None }))
     }
 
-    /// Ends a login session under the audit name of an operation. False when it had ended before.
+    /// Ends a login session with an operation as the audit action. False if it had ended before.
     pub async fn end_login(
         &self,
         call: &Call,
@@ -151,8 +151,8 @@ impl Sessions {
         Ok(EndedSessions { ended: committed.affected(store::ENDED) })
     }
 
-    /// Ends a device session, if it has not ended before: then the first time and reason stand. Answers it as it was
-    /// before, with its end; `None` when there is no such session. Whoever gave it tokens learns of it from the outbox.
+    /// Ends a device session; if it had ended before, the first time and reason are kept. Returns its former state with
+    /// its end; `None` if there is no such session. The provider of its tokens is informed through the outbox.
     pub async fn end_device(
         &self,
         call: &Call,
@@ -177,7 +177,7 @@ impl Sessions {
                 session.ended_at = Some(now);
                 Ok(Some(session))
             }
-            // Somebody else was first.
+            // Another call was first.
             Err(Refused::ExpectationFailed(store::ENDED)) => store::find(db, id).await,
             Err(refused) => Err(refused.into()),
         }
@@ -192,11 +192,11 @@ fn payload(user_id: UserId, username: String, name: String) -> Payload {
 pub fn person(call: &Call) -> Result<(UserId, SessionId)> {
     match call.caller {
         Caller::User { id, session, .. } => Ok((id, session)),
-        _ => Err(Error::new(Code::Forbidden, "this is for people, by their session")),
+        _ => Err(Error::new(Code::Forbidden, "this is only for people, with their session")),
     }
 }
 
-/// Whether there was something to end.
+/// Whether a session was ended.
 fn ended(committed: Result<Committed, Refused>) -> Result<bool> {
     match committed {
         Ok(_) => Ok(true),

@@ -20,7 +20,7 @@ const LIST: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.
      WHERE s.id < $1 AND ($2 = 1 OR (s.ended_at IS NULL AND s.idle_expires_at > $3 AND s.absolute_expires_at > $3)) \
        AND ($4 = '' OR s.kind = $4) \
      ORDER BY s.id DESC LIMIT $5";
-// The same of one user; $3 is before every idle end where ended ones are wanted too.
+// The same for one user; $3 is before every idle end if ended sessions are included.
 const LIST_OF_USER: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.last_used_at, s.idle_expires_at, \
        s.absolute_expires_at, s.ended_at, s.end_reason, s.provider, s.device_name, s.os, s.address, s.attributes \
      FROM sessions s LEFT JOIN users u ON u.id = s.user_id \
@@ -39,13 +39,13 @@ const INSERT_LOGIN: &str = "INSERT INTO sessions (id, kind, user_id, token_hash,
 const SLIDE: &str = "UPDATE sessions SET renewed_at = $2, last_used_at = $2, idle_expires_at = $3 \
      WHERE id = $1 AND renewed_at = $4 AND ended_at IS NULL AND idle_expires_at > $2 AND absolute_expires_at > $2";
 const FIND_LOGIN: &str = "SELECT user_id, ended_at FROM sessions WHERE id = $1 AND kind = 'login'";
-// An end brings the idle end forward, so that the live sessions of a user are a range of the index.
+// Ending sets the idle end, so that the live sessions of a user are a range of the index.
 const END_LOGIN: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, \
        idle_expires_at = CASE WHEN idle_expires_at > $2 THEN $2 ELSE idle_expires_at END \
      WHERE id = $1 AND kind = 'login' AND user_id = $4 AND ended_at IS NULL";
 const END_ALL: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, sealed = NULL, idle_expires_at = $2 \
      WHERE user_id = $1 AND idle_expires_at > $2 AND absolute_expires_at > $2 AND ended_at IS NULL AND id <> $4";
-// Those whose idle end is before that of the one that $3 others outlive; several that end together are all left.
+// Those with an idle end before that of the session at offset $3; sessions with the same idle end are kept.
 const END_OLDEST: &str = "UPDATE sessions SET ended_at = $2, end_reason = 'too_many', idle_expires_at = $2 \
      WHERE user_id = $1 AND idle_expires_at > $2 AND ended_at IS NULL AND idle_expires_at < \
        (SELECT s.idle_expires_at FROM sessions s WHERE s.user_id = $1 AND s.idle_expires_at > $2 \
@@ -76,15 +76,15 @@ const END: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, token_has
 const TO_OUTBOX: &str = "INSERT INTO outbox (kind, subject, detail, payload, created_at, attempts, attempt_after) \
      SELECT 'device_ended', id, provider, sealed, CAST($2 AS BIGINT), 0, CAST($2 AS BIGINT) FROM sessions \
      WHERE id = $1 AND kind = 'device' AND ended_at IS NULL AND sealed IS NOT NULL";
-// Those that are due, and those whose time is so far ahead that a clock which was wrong must have set it.
+// Due rows, and rows whose time is so far in the future that a wrong clock must have set it.
 const OUTBOX: &str = "SELECT seq, subject, detail, payload, attempts, attempt_after FROM outbox \
      WHERE kind = 'device_ended' AND (attempt_after <= $1 OR attempt_after > $2) ORDER BY attempt_after LIMIT $3";
 const CLAIM_OUTBOX: &str =
     "UPDATE outbox SET attempts = attempts + 1, attempt_after = $2 WHERE seq = $1 AND attempt_after = $3";
 const DELETE_OUTBOX: &str = "DELETE FROM outbox WHERE seq = $1";
 
-/// Removes sessions that could not be used any more at a moment: the statement takes it and how many at most. One that
-/// was ended stays until its idle time is over too, so that lists can still tell why.
+/// Deletes sessions that were unusable at a given time; the parameters are the time and the maximum number of rows. An
+/// ended one stays until its idle end, so that lists can show it.
 pub const SWEEP: &str = "DELETE FROM sessions WHERE id IN \
      (SELECT id FROM sessions WHERE idle_expires_at <= $1 ORDER BY idle_expires_at LIMIT $2)";
 
@@ -92,9 +92,9 @@ pub const SWEEP: &str = "DELETE FROM sessions WHERE id IN \
 pub const NEW_LOGIN: &str = "insert_login";
 pub const NEW_DEVICE: &str = "insert_device";
 pub const OLDEST: &str = "end_oldest";
-/// The session had ended before.
+/// The statement that ends a session; it fails if the session had ended before.
 pub const ENDED: &str = "end_session";
-/// The device session has ended, or another node has the lease.
+/// The statement that requires a live device session; it fails if it has ended, or another node has the lease.
 pub const LIVE: &str = "live_session";
 
 /// A device session by its id, ended ones too.
@@ -102,7 +102,7 @@ pub async fn find(db: &dyn Db, id: SessionId) -> Result<Option<DeviceSession>> {
     db.query(Query::point(FIND, [id.into()])).await?.first().map(read).transpose()
 }
 
-/// Newest first; of this user only, if one is named.
+/// Sessions, newest first; only of this user, if one is given.
 pub async fn list(
     db: &dyn Db,
     op: &ListSessions,
@@ -145,7 +145,7 @@ pub async fn find_live(db: &dyn Db, hash: &Hash, now: Millis) -> Result<Option<L
     db.query(Query::point(FIND_LIVE, [(*hash).into(), now.into()])).await?.first().map(read).transpose()
 }
 
-/// What a login session begins with.
+/// A new login session.
 #[derive(Debug)]
 pub struct NewLogin {
     pub id: SessionId,
@@ -155,12 +155,12 @@ pub struct NewLogin {
     pub idle_expires_at: Millis,
     pub absolute_expires_at: Millis,
     pub address: Option<String>,
-    /// When the password that was verified was set.
+    /// When the verified password was set.
     pub password_changed_at: Millis,
 }
 
-/// Makes a login session ([`NEW_LOGIN`]). Fails when the user is not active any more, or the password has been changed since it was
-/// verified.
+/// Inserts a login session ([`NEW_LOGIN`]). Fails if the user is no longer active, or the password was changed after it
+/// was verified.
 pub fn insert_login(login: &NewLogin) -> Statement {
     Statement::one(
         NEW_LOGIN,
@@ -178,13 +178,13 @@ pub fn insert_login(login: &NewLogin) -> Statement {
     )
 }
 
-/// Pushes the idle end of a login session back; fails when somebody else did since it was read, or it has ended.
+/// Extends the idle end of a login session; fails if another call did so since it was read, or it has ended.
 pub fn slide(live: &LiveSession, now: Millis, idle_expires_at: Millis) -> Statement {
     let params = [live.id.into(), now.into(), idle_expires_at.into(), live.renewed_at.into()];
     Statement::one("slide_session", SLIDE, params)
 }
 
-/// Whose a login session is, and when it ended, if it has.
+/// The user of a login session, and when it ended, if it has.
 pub async fn find_login(db: &dyn Db, id: SessionId) -> Result<Option<(UserId, Option<Millis>)>> {
     let read = |row: &Row| {
         let mut row = row.cursor();
@@ -193,20 +193,20 @@ pub async fn find_login(db: &dyn Db, id: SessionId) -> Result<Option<(UserId, Op
     db.query(Query::point(FIND_LOGIN, [id.into()])).await?.first().map(read).transpose()
 }
 
-/// Ends a login session of this user ([`ENDED`]); fails when there is none alive.
+/// Ends a login session of this user ([`ENDED`]); fails if it is not live.
 pub fn end_login(id: SessionId, user: UserId, reason: &str, now: Millis) -> Statement {
     Statement::one(ENDED, END_LOGIN, [id.into(), now.into(), reason.into(), user.into()])
 }
 
-/// Ends every session of a user but one ([`ENDED`]); affects as many as were alive. The change
+/// Ends every session of a user except one ([`ENDED`]); affects the number of live ones. The change
 /// must invalidate [`Invalidation::sessions`](crate::ledger::Invalidation::sessions).
 pub fn end_all(user: UserId, except: Option<SessionId>, reason: &str, now: Millis) -> Statement {
     let except = except.map(|id| id.to_string()).unwrap_or_default();
     Statement::any(ENDED, END_ALL, [user.into(), now.into(), reason.into(), except.into()])
 }
 
-/// Ends the sessions of a user that would end first, but for `most` of them, and writes the invalidation row if there are
-/// more. [`OLDEST`] returns the user's id for each.
+/// Ends the sessions of a user beyond `most`, those that expire first, and writes the invalidation row if there are
+/// any. [`OLDEST`] returns the user's id for each.
 pub fn end_oldest(user: UserId, most: i64, now: Millis) -> [Statement; 2] {
     let params = |offset: i64| [user.into(), now.into(), offset.into()];
     [
@@ -215,13 +215,13 @@ pub fn end_oldest(user: UserId, most: i64, now: Millis) -> [Statement; 2] {
     ]
 }
 
-/// The hashes of the tokens of a user's sessions that are alive, or were a minute ago.
+/// The token hashes of a user's sessions that are live, or were a minute ago.
 pub async fn list_hashes(db: &dyn Db, user: UserId, now: Millis) -> Result<Vec<Hash>> {
     let rows = db.query(Query::new(HASHES, [user.into(), (now - MINUTE).into()])).await?;
     rows.iter().map(|row| row.cursor().bytes()?.try_into().map_err(Error::internal)).collect()
 }
 
-/// The statements that make a session and its identity. A second session of the same id is a duplicate
+/// The statements that insert a session and its identity. A second session with the same id is a duplicate
 /// ([`NEW_DEVICE`]).
 pub fn insert(session: &DeviceSession, identity_id: String) -> Result<Vec<Statement>> {
     let identity = &session.attributes.identity;
@@ -261,28 +261,28 @@ pub fn insert(session: &DeviceSession, identity_id: String) -> Result<Vec<Statem
     Ok(vec![upsert, insert])
 }
 
-/// Retires the tokens before this generation; fails when somebody else did, or the session has ended.
+/// Invalidates the tokens before this generation; fails if another call did so, or the session has ended.
 pub fn acknowledge(id: SessionId, generation: i64, now: Millis, idle_expires_at: Millis) -> Statement {
     Statement::one("acknowledge", ACKNOWLEDGE, [id.into(), generation.into(), now.into(), idle_expires_at.into()])
 }
 
-/// Takes the right to renew until a time; fails while another node has it.
+/// Takes the lease for a renewal until a time; fails while another node has it.
 pub fn lease(id: SessionId, until: Millis, now: Millis) -> Statement {
     Statement::one("lease", LEASE, [id.into(), until.into(), now.into()])
 }
 
-/// Gives a lease back before its end.
+/// Releases a lease before its end.
 pub fn release(id: SessionId, until: Millis) -> Statement {
     Statement::any("release", RELEASE, [id.into(), until.into()])
 }
 
-/// Keeps what the provider rotated, before anything else happens; fails when the session has ended.
+/// Stores a rotated token of the provider, before any other step; fails if the session has ended.
 pub fn keep(id: SessionId, sealed: Vec<u8>) -> Statement {
     Statement::one(LIVE, KEEP, [id.into(), sealed.into()])
 }
 
-/// A finished renewal under the lease until `lease`; it gives that back. Fails when the session has ended meanwhile, or
-/// the lease is over and another node has taken its own.
+/// Stores a renewal under the lease until `lease`, and releases the lease. Fails if the session has ended meanwhile, or
+/// the lease has expired and another node has taken its own.
 pub fn renew(session: &DeviceSession, lease: Millis, now: Millis) -> Result<Statement> {
     let params = [
         session.id.into(),
@@ -296,7 +296,7 @@ pub fn renew(session: &DeviceSession, lease: Millis, now: Millis) -> Result<Stat
     Ok(Statement::one(LIVE, RENEW, params))
 }
 
-/// Ends a device session ([`ENDED`]); fails when it has ended already. The provider's tokens go to the outbox.
+/// Ends a device session ([`ENDED`]); fails if it has ended already. The provider's tokens are moved to the outbox.
 pub fn end(id: SessionId, reason: &str, now: Millis) -> [Statement; 2] {
     [
         Statement::any("outbox", TO_OUTBOX, [id.into(), now.into()]),
@@ -304,7 +304,7 @@ pub fn end(id: SessionId, reason: &str, now: Millis) -> [Statement; 2] {
     ]
 }
 
-/// A device session that has ended, whose provider is still to be told.
+/// An ended device session whose provider has to be informed.
 #[derive(Debug)]
 pub struct EndedDevice {
     seq: i64,
@@ -315,7 +315,7 @@ pub struct EndedDevice {
     attempt_after: Millis,
 }
 
-/// What of the outbox is due, at most `limit` rows. No attempt is ever put off for longer than `longest`.
+/// The due rows of the outbox, at most `limit`. No attempt is delayed for longer than `longest`.
 pub async fn list_outbox(db: &dyn Db, now: Millis, longest: Millis, limit: i64) -> Result<Vec<EndedDevice>> {
     let read = |row: &Row| -> Result<EndedDevice> {
         let mut row = row.cursor();
@@ -332,12 +332,12 @@ pub async fn list_outbox(db: &dyn Db, now: Millis, longest: Millis, limit: i64) 
     db.query(query).await?.iter().map(read).collect()
 }
 
-/// Takes the next attempt, and puts the one after it off; fails when another node has taken it.
+/// Claims the next attempt, and schedules the one after it; fails if another node has claimed it.
 pub fn claim_outbox(device: &EndedDevice, attempt_after: Millis) -> Statement {
     Statement::one("claim_outbox", CLAIM_OUTBOX, [device.seq.into(), attempt_after.into(), device.attempt_after.into()])
 }
 
-/// Takes an ended session from the outbox.
+/// Deletes an ended session from the outbox.
 pub fn delete_outbox(device: &EndedDevice) -> Statement {
     Statement::any("delete_outbox", DELETE_OUTBOX, [Value::from(device.seq)])
 }
@@ -400,7 +400,7 @@ mod tests {
     use super::*;
     use crate::db::testing;
 
-    /// What anybody can ask about themselves must not read what others have.
+    /// Queries that any user can make about themselves must not read the rows of others.
     #[test]
     fn what_is_asked_of_one_user_reads_that_user_alone() {
         let (_db, folder) = testing::sqlite();

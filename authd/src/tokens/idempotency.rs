@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: a retry of a request that mints a secret gets the same answer.
+//! `Idempotency-Key`: a retry of a request that creates a secret gets the same answer.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -18,8 +18,8 @@ use crate::keys::Purpose;
 /// How long a retry with the same `Idempotency-Key` gets the same answer.
 const LIFE: Millis = DAY;
 
-/// A request that mints a secret, made repeatable by its `Idempotency-Key`: the secret is then derived from the key,
-/// so that a retry gets the same one and nothing is stored in clear.
+/// A request that creates a secret, made repeatable by its `Idempotency-Key`: the secret is derived from the key, so
+/// that a retry gets the same one and nothing is stored in clear.
 pub struct IdempotentRequest {
     action: &'static str,
     caller: String,
@@ -29,9 +29,9 @@ pub struct IdempotentRequest {
 /// A caller's `Idempotency-Key`.
 struct Key {
     text: String,
-    /// What names it in the database: of one action and one caller.
+    /// Its key in the database, for one action and one caller.
     hash: [u8; 32],
-    /// SHA-256 of the request, compared with that of the first time.
+    /// SHA-256 of the request, compared with that of the first use.
     request: [u8; 32],
 }
 
@@ -52,7 +52,7 @@ impl IdempotentRequest {
         Ok(Self { action, caller, key: Some(key) })
     }
 
-    /// A new secret, and what has to be remembered to make it again.
+    /// A new secret, and the record to derive it again.
     pub fn secret(&self, tokens: &Tokens, token_id: TokenId, now: Millis) -> Result<(Secret, Option<Used>)> {
         let Some(key) = &self.key else {
             return Ok((model::mint(&tokens.config.prefix, &tokens.base.env.bytes()), None));
@@ -61,13 +61,13 @@ impl IdempotentRequest {
         Ok((secret, Some(Used { request: key.request, token_id, key_id, at: now })))
     }
 
-    /// The statement that remembers the use of the key, if there is one.
+    /// The statement that records the use of the key, if there is one.
     pub fn remember(&self, used: Option<&Used>) -> Option<Statement> {
         let (key, used) = (self.key.as_ref()?, used?);
         Some(store::insert_idempotency(&key.hash, used, used.at + LIFE))
     }
 
-    /// What the key was used for before, if it was.
+    /// The earlier use of the key, if there is one.
     pub async fn find(&self, tokens: &Tokens) -> Result<Option<Used>> {
         let Some(key) = &self.key else { return Ok(None) };
         let used = store::find_idempotency(tokens.base.db.as_ref(), &key.hash, tokens.base.now()).await?;
@@ -78,7 +78,7 @@ impl IdempotentRequest {
         Ok(used)
     }
 
-    /// What the key was used for, once [`IdempotentRequest::remember`] has failed.
+    /// The earlier use of the key, after [`IdempotentRequest::remember`] has failed.
     pub async fn first_use(&self, tokens: &Tokens) -> Result<Used> {
         self.find(tokens).await?.ok_or_else(|| {
             let detail = "the first use of this Idempotency-Key ended just now; try again";
@@ -86,7 +86,7 @@ impl IdempotentRequest {
         })
     }
 
-    /// The secret of the first time, if that was of this token: a name may belong to another one by now.
+    /// The secret of the first use, if that was for this token: its name may now belong to another one.
     pub fn repeat(&self, tokens: &Tokens, used: &Used, token_id: TokenId) -> Result<Secret> {
         if used.token_id != token_id {
             return Err(super::ops::revoked());

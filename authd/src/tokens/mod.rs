@@ -1,8 +1,8 @@
 //! API tokens: scoped, hash-only, validated in microseconds.
 //!
-//! Invariants: of a token only its SHA-256 is stored; a malformed token is refused by its checksum without a look-up;
+//! Invariants: only the SHA-256 of a token is stored; a malformed token is refused by its checksum without a look-up;
 //! a revoke is visible to the next validate on this node before the revoke is answered; a failure of storage is never
-//! an answer about a token; nobody mints, extends or rotates a token that may do more on authd than they may.
+//! an answer about a token; a caller cannot create, extend or rotate a token with permissions on authd that they lack.
 
 mod idempotency;
 pub mod model;
@@ -30,19 +30,19 @@ use crate::base::Base;
 use crate::cache::{self, ALLOCATION, Cache};
 use crate::registry::Registry;
 
-/// Different tokens that are read from the database at the same time, at most: half of the default pool of
-/// PostgreSQL, so that a flood of unknown tokens leaves connections for changes.
+/// Maximum number of tokens that are read from the database concurrently: half of the default pool of PostgreSQL, so
+/// that a flood of unknown tokens leaves connections for changes.
 const READS: usize = 8;
 
 /// `[tokens]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What every token begins with; letters, digits and `_`.
+    /// The prefix of every token; letters, digits and `_`.
     pub prefix: String,
-    /// Look up tokens without a checksum too: those that came from another system.
+    /// Also look up tokens without a checksum, which were imported from another system.
     pub accept_unchecked: bool,
-    /// A token's use is marked at most this often, in seconds.
+    /// Minimum seconds between two updates of a token's last use.
     pub last_used_seconds: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What a token is, and the rules about it: no I/O, no clock.
+//! The types and rules of tokens: no I/O, no clock.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 pub const RANDOM: usize = 28;
 /// Characters after the prefix: base64url of 32 bytes.
 const ENCODED: usize = 43;
-/// No token is longer; what is longer is refused without a look.
+/// Bytes; longer texts are refused without a look-up.
 pub const MAX_TOKEN: usize = 512;
 
 pub const MAX_NAME: usize = 128;
@@ -41,7 +41,7 @@ pub const MAX_REASON: usize = 500;
 pub const MAX_DAYS: u32 = 36_500;
 pub const MAX_GRACE_SECONDS: u32 = 30 * 24 * 3600;
 
-/// SHA-256 of a whole token: all that is ever stored of it.
+/// SHA-256 of a whole token, the only stored form of it.
 pub fn hash(token: &str) -> Hash {
     Sha256::digest(token.as_bytes()).into()
 }
@@ -72,32 +72,32 @@ pub fn is_well_formed(prefix: &str, token: &str) -> bool {
     is_decoded && checksum(prefix, random).to_be_bytes() == crc
 }
 
-/// Scopes as a token holds them: shared by all the cached tokens that hold the same ones.
+/// The scopes of a token, shared by all cached tokens with the same scopes.
 #[derive(Debug)]
 pub struct Scopes {
     pub list: Vec<String>,
-    /// The same as a JSON array, ready to be sent.
+    /// The same as a JSON array.
     pub json: Box<RawValue>,
-    /// The same with spaces between, as OAuth has scopes (RFC 6749 §3.3).
+    /// The same separated by spaces, as an OAuth scope (RFC 6749 §3.3).
     pub text: Box<str>,
-    /// What they allow on authd itself.
+    /// Their permissions on authd itself.
     pub permissions: Permissions,
-    /// Whose token it is, of a service's own: see [`service_scope`].
+    /// The service, if it is a service token: see [`service_scope`].
     pub service: Option<ServiceId>,
 }
 
-/// The one scope of a service's own token. It begins with the prefix that is authd's, so nobody can mint it as any
-/// other scope.
+/// The one scope of a service token. It begins with authd's reserved prefix, so it cannot be requested like other
+/// scopes.
 pub fn service_scope(service: ServiceId) -> String {
     format!("{SCOPE_PREFIX}service:{service}")
 }
 
-/// Whose token a scope makes it, if it is the scope of a service's own.
+/// The service of a scope, if it is the scope of a service token.
 pub fn service_of(scope: &str) -> Option<ServiceId> {
     scope.strip_prefix(SCOPE_PREFIX)?.strip_prefix("service:")?.parse().ok()
 }
 
-/// What whoever hands out a token with this scope must hold on authd.
+/// The permission on authd that is required to create a token with this scope.
 pub fn permission_to_grant(scope: &str) -> Option<Permission> {
     Permission::from_scope(scope).or_else(|| service_of(scope).map(|_| Permission::AccessWrite))
 }
@@ -116,30 +116,30 @@ impl Scopes {
     }
 }
 
-/// A secret of a token with what it is good for, as the cache holds it.
+/// A secret of a token with its scopes and limits, as cached.
 #[derive(Debug)]
 pub struct CachedToken {
     pub token_id: TokenId,
     pub scopes: Arc<Scopes>,
     pub name: Box<str>,
-    /// When the token or this secret of it ends, whichever is first; `Millis::MAX` is never.
+    /// When the token or this secret expires, whichever is first; `Millis::MAX` is never.
     pub expires_at: Millis,
     pub revoked: bool,
-    /// The only networks it may be used from; empty is anywhere.
+    /// The networks it may be used from; empty means any.
     pub cidrs: Box<[IpNet]>,
-    /// The period of time in which its use was noted last.
+    /// The period in which its use was last recorded.
     pub marked: AtomicU32,
 }
 
-/// What speaks against using a token.
+/// Why a token is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     NotFound,
     Revoked,
     Expired,
-    /// The required scopes that it does not hold.
+    /// The required scopes that it lacks.
     Scopes(Vec<String>),
-    /// Used from elsewhere, or the address is not known.
+    /// The address is not allowed or not known.
     Address,
 }
 
@@ -154,7 +154,7 @@ impl Refusal {
         }
     }
 
-    /// For people; safe to show.
+    /// The text for people; safe to show.
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::NotFound => "no token is known by this secret".into(),
@@ -173,7 +173,7 @@ impl From<Refusal> for Error {
 }
 
 impl CachedToken {
-    /// When it ends; `None`: never.
+    /// When it expires; `None` if never.
     pub fn expires_at(&self) -> Option<Millis> {
         (self.expires_at != Millis::MAX).then_some(self.expires_at)
     }
@@ -195,15 +195,15 @@ impl CachedToken {
         Err(Refusal::Scopes(required.iter().filter(|scope| !self.scopes.contain(scope)).cloned().collect()))
     }
 
-    /// An IPv4 address that came in an IPv6 coat is the IPv4 address.
+    /// An IPv4-mapped IPv6 address is compared as the IPv4 address.
     fn covers(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.cidrs.iter().any(|cidr| cidr.contains(&address))
     }
 }
 
-/// A name that a person would type: 1 to 128 characters, none of them control characters, no space at the ends, and
-/// not the form of an id, since either may stand in a path.
+/// Checks a token's name: 1 to 128 characters, no control characters, no space at the ends, and not like an id, since
+/// a path may have either.
 pub fn check_name(name: &str) -> Result<()> {
     if name.trim() != name || name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
         return Err(Error::field("name", format!("expected 1 to {MAX_NAME} characters without space at the ends")));
@@ -214,7 +214,7 @@ pub fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Scope tokens of RFC 6749 §3.3; `authd:` is reserved for authd's own permissions.
+/// Checks scopes: tokens of RFC 6749 §3.3; `authd:` is reserved for authd's own permissions.
 pub fn check_scopes(scopes: &[String]) -> Result<()> {
     if scopes.is_empty() || scopes.len() > MAX_SCOPES {
         return Err(Error::field("scopes", format!("expected 1 to {MAX_SCOPES} scopes")));
@@ -237,7 +237,7 @@ pub fn check_scopes(scopes: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Checks what a new token is beside its name and scopes, and answers when it ends.
+/// Checks a new token except its name and scopes, and returns its expiry.
 pub fn check_terms(op: &CreateToken, now: Millis) -> Result<Option<Millis>> {
     if op.cidrs.len() > MAX_CIDRS {
         return Err(Error::field("cidrs", format!("at most {MAX_CIDRS}")));
@@ -254,7 +254,7 @@ pub fn check_terms(op: &CreateToken, now: Millis) -> Result<Option<Millis>> {
     }
 }
 
-/// `from` and that many days.
+/// Adds days to `from`.
 pub fn after_days(field: &str, from: Millis, days: u32) -> Result<Millis> {
     if !(1..=MAX_DAYS).contains(&days) {
         return Err(Error::field(field, format!("expected a number of days from 1 to {MAX_DAYS}")));

@@ -31,8 +31,8 @@ impl Tokens {
         Ok(self.issue(&call, op, CreateToken::INFO.name, None).await?)
     }
 
-    /// Makes a token whose name and scopes have been checked. `required` is one more thing that must hold when it is
-    /// committed: its failure comes back by its name.
+    /// Creates a token whose name and scopes have been checked. `required` is one more statement of the batch; its
+    /// failure is returned by its name.
     pub(super) async fn issue(
         &self,
         call: &Call,
@@ -42,7 +42,7 @@ impl Tokens {
     ) -> Result<CreatedToken, Refused> {
         let now = self.base.now();
         let expires_at = model::check_terms(&op, now)?;
-        // A retry is rare: that it is one shows when its name or its key is taken.
+        // A retry is rare: it is detected when the name or the key is taken.
         let request = IdempotentRequest::new(&call.caller, action, op.idempotency_key.as_deref(), &op)?;
         let token = Token {
             token_id: TokenId(self.base.env.uuid()),
@@ -59,7 +59,7 @@ impl Tokens {
         };
         let (secret, used) = request.secret(self, token.token_id, now)?;
         let change = |frees_name: bool| -> Result<Change> {
-            // The key first: of several requests with one key those that lose answer by the record of the one that won.
+            // The key first: of concurrent requests with one key, the others use the record of the one that succeeded.
             let change = Change::new(action, token.token_id)
                 .with(request.remember(used.as_ref()))
                 .with(frees_name.then(|| store::free_name(&token.name, now)))
@@ -87,7 +87,7 @@ impl Tokens {
                 let used = request.first_use(self).await?;
                 let token = self.find_stored(&used.token_id.to_string()).await?;
                 if token.revoked_at.is_some() {
-                    let detail = "this Idempotency-Key made a token that is revoked by now: use another key";
+                    let detail = "this Idempotency-Key created a token that is now revoked: use another key";
                     return Err(Error::new(Code::Conflict, detail).into());
                 }
                 let secret = request.repeat(self, &used, token.token_id)?;
@@ -115,7 +115,7 @@ impl Tokens {
         self.revoke_as(call, op, RevokeToken::INFO.name).await
     }
 
-    /// Revokes under the audit name of another operation. Whether the caller may is decided there.
+    /// Revokes with another operation as the audit action, which has authorized the caller.
     pub async fn revoke_as(&self, call: Call, op: RevokeToken, action: &'static str) -> Result<RevokedToken> {
         let now = self.base.now();
         let is_unfit = |text: &str| text.chars().count() > model::MAX_REASON || text.chars().any(char::is_control);
@@ -126,7 +126,7 @@ impl Tokens {
         let token = self.find_stored(&op.id).await?;
         let revoked = |at: Time| RevokedToken { success: true, token_id: token.token_id, revoked_at: at };
         if let Some(at) = token.revoked_at {
-            // Whoever revoked it may not have come to forget it.
+            // The call that revoked it may not have invalidated the cache yet.
             self.base.ledger.forget(&[Invalidation::token(token.token_id)]).await;
             return Ok(revoked(at));
         }
@@ -135,13 +135,13 @@ impl Tokens {
         if self.end(&call, &token, action, reason, now, detail).await? {
             return Ok(revoked(at));
         }
-        // Somebody else was first, and their time stands.
+        // Another call was first, and its time is kept.
         let token = self.find_stored(&token.token_id.to_string()).await?;
         Ok(revoked(token.revoked_at.unwrap_or(at)))
     }
 
-    /// Revokes a token that was just found alive; false: somebody else was first. `detail` stands in the audit log beside
-    /// the name.
+    /// Revokes a token that was just found live; false if another call was first. `detail` goes into the audit
+    /// row beside the name.
     pub(super) async fn end(
         &self,
         call: &Call,
@@ -236,8 +236,8 @@ impl Tokens {
         store::find(self.base.db.as_ref(), id_or_name).await?.ok_or_else(|| Error::not_found("token"))
     }
 
-    /// A token that is not revoked, and that may do no more on authd than the caller: whoever could extend or rotate
-    /// a mightier one would hold what they were not given.
+    /// A token that is not revoked and has no permissions on authd that the caller lacks: extending or rotating such a
+    /// token would give the caller its permissions.
     async fn find_live(&self, call: &Call, id_or_name: &str) -> Result<Token> {
         let token = self.find_stored(id_or_name).await?;
         check_held(&call.caller, &token.scopes)?;
@@ -251,21 +251,21 @@ fn created(token: Token, secret: Secret) -> CreatedToken {
 }
 
 pub(super) fn revoked() -> Error {
-    Error::new(Code::Conflict, "the token is revoked, and that is for good: mint another one")
+    Error::new(Code::Conflict, "the token is revoked permanently: create another one")
 }
 
-/// What a token of these scopes may do on authd: whoever hands it out must hold that.
+/// The permissions on authd of these scopes, which a caller must have to create such a token.
 fn permissions(scopes: &[String]) -> impl Iterator<Item = Permission> {
     scopes.iter().filter_map(|scope| model::permission_to_grant(scope))
 }
 
-/// Nobody hands out a permission on authd that they do not hold.
+/// Refuses to grant a permission on authd that the caller lacks.
 fn check_held(caller: &Caller, scopes: &[String]) -> Result<()> {
     let is_lacked =
         |scope: &&String| model::permission_to_grant(scope).is_some_and(|permission| !caller.can(permission));
     let Some(lacked) = scopes.iter().find(is_lacked) else { return Ok(()) };
     Err(match model::service_of(lacked) {
-        Some(_) => Error::new(Code::Forbidden, "this is a service's own token: it takes the permission access.write"),
+        Some(_) => Error::new(Code::Forbidden, "this is a service's own token: it needs the permission access.write"),
         None => Error::new(Code::Forbidden, format!("you do not hold {lacked} yourself")),
     })
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::model::Scopes;
 use crate::error::Result;
 
-/// Sets are few, but nobody promises that: when these bytes of JSON are taken, further sets are not shared.
+/// Sets are usually few. Beyond this many bytes of JSON, further sets are not shared.
 const MAX_BYTES: usize = 256 << 10;
 
 /// One shared value for each set of scopes.
@@ -20,7 +20,7 @@ struct Sets {
 }
 
 impl ScopeSets {
-    /// From the JSON array that is stored.
+    /// The shared set of a stored JSON array.
     pub fn intern(&self, json: &str) -> Result<Arc<Scopes>> {
         let sets = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(scopes) = sets.by_json.get(json) {

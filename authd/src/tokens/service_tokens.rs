@@ -1,5 +1,5 @@
-//! The tokens of services: API tokens whose one scope says whose they are. What a service is, is the business of the
-//! module of services; it calls these.
+//! The tokens of services: API tokens whose one scope names the service. The module of services
+//! calls these functions.
 
 use serde_json::json;
 use shared::api::rbac::{CreateServiceToken, ListServiceTokens, RevokeServiceToken};
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::ledger::{Invalidation, Refused, TOKEN};
 
 impl Tokens {
-    /// Mints a token of a service. `alive` must find the service when the token is committed, so that no token outlives a
+    /// Creates a token of a service. `alive` must find the service at the commit, so that no token is created for a
     /// service that is being deleted.
     pub async fn create_for_service(
         &self,
@@ -42,7 +42,7 @@ impl Tokens {
         self.list(call, ListTokens { limit, cursor, scope, ..ListTokens::default() }).await
     }
 
-    /// Revokes a token of a service for good; `false`: it has no such token alive.
+    /// Revokes a token of a service permanently; `false` if it has no such live token.
     pub async fn revoke_for_service(&self, call: &Call, service: ServiceId, token_id: TokenId) -> Result<bool> {
         let Some(token) = store::find(self.base.db.as_ref(), &token_id.to_string()).await? else { return Ok(false) };
         if token.scopes != [model::service_scope(service)] || token.revoked_at.is_some() {

@@ -15,7 +15,7 @@ use crate::env::{DAY, Millis};
 use crate::error::{Error, Result};
 use crate::page::Page;
 
-/// A filtered list is counted to here.
+/// The maximum count of a filtered list.
 pub const COUNTED: u32 = 10_000;
 
 fn id_bytes(token_id: TokenId) -> Value {
@@ -42,7 +42,7 @@ pub async fn find_secret(db: &dyn Db, sets: &ScopeSets, hash: &Hash) -> Result<O
     db.query(Query::point(sql, [slot, rest])).await?.first().map(read).transpose()
 }
 
-/// The secrets of a token (`$1`: its id as text, `$2`: as bytes): the newest, and those that it replaced.
+/// The secrets of a token (`$1`: its id as text, `$2`: as bytes): the newest one and the replaced ones.
 macro_rules! of_token {
     ($begin:literal) => {
         concat!(
@@ -56,7 +56,7 @@ fn both_ids(token_id: TokenId) -> [Value; 2] {
     [token_id.into(), id_bytes(token_id)]
 }
 
-/// The hashes of every secret of a token, for those who must forget them.
+/// The hashes of every secret of a token, for invalidation.
 pub async fn list_hashes(db: &dyn Db, token_id: TokenId) -> Result<Vec<Hash>> {
     let rows = db.query(Query::new(of_token!("SELECT slot, rest FROM secrets"), both_ids(token_id))).await?;
     let join = |row: &Row| {
@@ -77,7 +77,7 @@ macro_rules! select_tokens {
     };
 }
 
-/// By id, or by the name of a live token.
+/// Finds a token by id, or a live one by name.
 pub async fn find(db: &dyn Db, id_or_name: &str) -> Result<Option<Token>> {
     let query = match id_or_name.parse::<TokenId>() {
         Ok(id) => Query::point(select_tokens!("WHERE id = $1"), [id.into()]),
@@ -107,15 +107,15 @@ fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(Error::internal)
 }
 
-/// The filter of a list as parameters: a scope is looked for as a JSON string, which cannot occur inside another
-/// one, since a scope holds neither quotes nor backslashes.
+/// The filter of a list as parameters: a scope is searched as a JSON string, which cannot occur inside another one,
+/// since a scope contains neither quotes nor backslashes.
 fn filter(op: &ListTokens) -> (Value, Value) {
     let name = op.name.clone().unwrap_or_default();
     let scope = op.scope.as_ref().map(|scope| format!("\"{scope}\"")).unwrap_or_default();
     (name.into(), scope.into())
 }
 
-/// Newest first, after the token that the cursor names.
+/// Tokens, newest first, after the cursor.
 pub async fn list(db: &dyn Db, op: &ListTokens, page: &Page<TokenId>) -> Result<Vec<Token>> {
     // Every id sorts before "g": UUIDs are lower-case hex.
     let after = page.after_or("g");
@@ -134,7 +134,7 @@ pub async fn list(db: &dyn Db, op: &ListTokens, page: &Page<TokenId>) -> Result<
     db.query(Query::new(sql, [after, name, scope, page.rows()])).await?.iter().map(read).collect()
 }
 
-/// How many tokens a list has: from the kept counter, or counted when there is a filter.
+/// The number of tokens in a list: from the stored counter, or counted if there is a filter.
 pub async fn count(db: &dyn Db, op: &ListTokens) -> Result<u64> {
     let query = if op.name.is_none() && op.scope.is_none() {
         let name = if op.include_revoked { "tokens.all" } else { "tokens.live" };
@@ -152,10 +152,10 @@ pub async fn count(db: &dyn Db, op: &ListTokens) -> Result<u64> {
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
-/// Secrets that a rotation replaced are kept for this long, so that their use can be told from nonsense.
+/// How long replaced secrets are kept, so that their use can be distinguished from an unknown token.
 pub const SECRET_KEPT: Millis = 30 * DAY;
 
-/// Removes secrets that were replaced long ago: the statement takes the moment and how many at most.
+/// Deletes secrets that were replaced long ago; the parameters are the time and the maximum number of rows.
 pub const SWEEP_SECRETS: &str = "DELETE FROM secrets WHERE slot IN \
      (SELECT slot FROM secrets WHERE replaced_until <= $1 ORDER BY replaced_until LIMIT $2)";
 
@@ -169,8 +169,8 @@ pub const ROTATE: &str = "rotate_token";
 /// Returns the ids of the tokens that it has revoked.
 pub const REVOKE_ALL: &str = "revoke_all_tokens";
 
-/// Takes its name from a token that has expired ([`FREE_NAME`] fails when there is none). Not a part of [`insert`]: nearly
-/// every name is free.
+/// Removes the name from an expired token ([`FREE_NAME`] fails if there is none). Not part of [`insert`], because
+/// nearly every name is free.
 pub fn free_name(name: &str, now: Millis) -> Statement {
     Statement::one(
         FREE_NAME,
@@ -179,7 +179,7 @@ pub fn free_name(name: &str, now: Millis) -> Statement {
     )
 }
 
-/// A new token with its secret. [`INSERT_TOKEN`] is a duplicate when a live token has the name.
+/// Inserts a token with its secret. [`INSERT_TOKEN`] is a duplicate if a live token has the name.
 pub fn insert(token: &Token, hash: &Hash) -> Result<Batch> {
     let text = |value: serde_json::Result<String>| value.map(Value::Text).map_err(Error::internal);
     let scopes = text(serde_json::to_string(&token.scopes))?;
@@ -217,7 +217,7 @@ pub fn insert(token: &Token, hash: &Hash) -> Result<Batch> {
     ])
 }
 
-/// Ends the token and frees its name. [`REVOKE`] fails when it is revoked already.
+/// Revokes the token and frees its name. [`REVOKE`] fails if it is revoked already.
 pub fn revoke(token_id: TokenId, reason: Option<&str>, now: Millis) -> Batch {
     vec![
         Statement::one(
@@ -230,8 +230,8 @@ pub fn revoke(token_id: TokenId, reason: Option<&str>, now: Millis) -> Batch {
     ]
 }
 
-/// Ends every token of exactly this set of scopes (a JSON array) and frees their names. [`REVOKE_ALL`] returns the ids
-/// of those that were alive; their invalidation rows are written.
+/// Revokes every token with exactly this set of scopes (a JSON array) and frees their names. [`REVOKE_ALL`] returns the
+/// ids of those that were live; their invalidation rows are written.
 pub fn revoke_all(scopes: &str, reason: &str, now: Millis) -> Batch {
     vec![
         Statement::one(
@@ -246,7 +246,7 @@ pub fn revoke_all(scopes: &str, reason: &str, now: Millis) -> Batch {
              SELECT 'token', id, CAST($2 AS BIGINT) FROM tokens WHERE scopes = $1 AND revoked_at IS NULL",
             [scopes.into(), now.into()],
         ),
-        // Of tokens that were revoked before too: it is the same for them.
+        // This includes tokens that were revoked before, which makes no difference.
         Statement::any(
             "revoke_secrets",
             "UPDATE secrets SET revoked = 1 WHERE slot IN (SELECT secret FROM tokens WHERE scopes = $1) \
@@ -262,8 +262,8 @@ pub fn revoke_all(scopes: &str, reason: &str, now: Millis) -> Batch {
     ]
 }
 
-/// Moves the end of a live token, if it is still where the caller saw it ([`EXTEND`] fails otherwise). A duplicate: the
-/// name of an expired token was given to another one meanwhile.
+/// Changes the expiry of a live token, if it is still the one that the caller read ([`EXTEND`] fails otherwise). It is
+/// a duplicate if another token has taken the name of an expired one.
 pub fn extend(token: &Token, expires_at: Millis) -> Batch {
     let [text, bytes] = both_ids(token.token_id);
     vec![
@@ -281,19 +281,19 @@ pub fn extend(token: &Token, expires_at: Millis) -> Batch {
     ]
 }
 
-/// Adds a secret to a token that is not revoked ([`ROTATE`] fails otherwise); the others end at `previous_end` at the
-/// latest.
+/// Adds a secret to a token that is not revoked ([`ROTATE`] fails otherwise); the others expire at `previous_end` at
+/// the latest.
 pub fn rotate(token_id: TokenId, hash: &Hash, previous_end: Millis) -> Batch {
     let [text, bytes] = both_ids(token_id);
     let (slot, rest) = split_hash(hash);
     vec![
-        // In PostgreSQL it locks the token against other changes until this one is done.
+        // In PostgreSQL this locks the token against other changes until the commit.
         Statement::one(
             ROTATE,
             "UPDATE tokens SET live_name = live_name WHERE id = $1 AND revoked_at IS NULL",
             [text.clone()],
         ),
-        // What is copied from the token is read from the token: it may have been extended meanwhile.
+        // The values are copied from the token's row, since the token may have been extended meanwhile.
         Statement::one(
             "insert_secret",
             "INSERT INTO secrets (slot, rest, token_id, name, scopes, cidrs, expires_at, revoked) \
@@ -311,7 +311,7 @@ pub fn rotate(token_id: TokenId, hash: &Hash, previous_end: Millis) -> Batch {
     ]
 }
 
-/// Marks uses, each to its own moment; a later mark stands.
+/// Records uses, each with its time; a later time is kept.
 pub fn mark_used(uses: impl IntoIterator<Item = (TokenId, Millis)>) -> Batch {
     uses.into_iter()
         .map(|(id, at)| {
@@ -324,14 +324,14 @@ pub fn mark_used(uses: impl IntoIterator<Item = (TokenId, Millis)>) -> Batch {
         .collect()
 }
 
-/// What an `Idempotency-Key` was used for.
+/// The use of an `Idempotency-Key`.
 #[derive(Debug)]
 pub struct Used {
     /// SHA-256 of the request.
     pub request: [u8; 32],
     pub token_id: TokenId,
     pub key_id: String,
-    /// When it was made.
+    /// When the key was used.
     pub at: Millis,
 }
 
@@ -345,7 +345,7 @@ pub async fn find_idempotency(db: &dyn Db, key: &[u8; 32], now: Millis) -> Resul
     db.query(Query::point(sql, [(*key).into(), now.into()])).await?.first().map(read).transpose()
 }
 
-/// Remembers a use, over one that has ended. [`INSERT_IDEMPOTENCY`] fails when there is one that has not.
+/// Records a use, and replaces an expired one. [`INSERT_IDEMPOTENCY`] fails if there is a live one.
 pub fn insert_idempotency(key: &[u8; 32], used: &Used, expires_at: Millis) -> Statement {
     Statement::one(
         INSERT_IDEMPOTENCY,

@@ -1,4 +1,4 @@
-//! When tokens were last used: written off the hot path, a batch at a time, within a budget of writes.
+//! The last uses of tokens, written outside of the hot path in batches, within a budget of writes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use tracing::warn;
 use super::{Tokens, store};
 use crate::env::Millis;
 
-/// Uses that may wait; more are dropped, and noted again at the next use.
+/// Maximum number of waiting uses; others are dropped, and recorded at the next use.
 pub const QUEUE: usize = 2048;
-/// Rows written in one batch, and at most in one [`PAUSE`]: what a flood of different tokens may cost.
+/// Maximum number of rows in a batch and in a [`PAUSE`], which bounds the cost of a flood of different tokens.
 const ROWS: usize = 500;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub type Use = (TokenId, Millis);
 
 impl Tokens {
-    /// Writes last uses until `stop` resolves, then what is left.
+    /// Writes last uses until `stop` resolves, then the remaining ones.
     pub async fn write_last_uses(&self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let mut receiver = self.uses_to_write.lock().await;
@@ -30,7 +30,7 @@ impl Tokens {
                 () = &mut stop => break,
             }
             self.write(&mut uses).await;
-            // Let uses of the next moment gather: one commit then carries many.
+            // A pause collects more uses, so that one commit writes many.
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
                 () = &mut stop => break,
@@ -42,13 +42,13 @@ impl Tokens {
         self.write(&mut uses).await;
     }
 
-    /// How many uses wait to be written.
+    /// The number of waiting uses.
     #[cfg(test)]
     pub fn uses_waiting(&self) -> usize {
         self.uses_to_write.try_lock().unwrap().len()
     }
 
-    /// What cannot be written is lost: it is a hint.
+    /// A failed write loses the uses, which are only hints.
     async fn write(&self, uses: &mut Vec<Use>) {
         if uses.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! The hot path: hash the token, look in the cache, decide, answer.
+//! The hot path: hash the token, look it up in the cache, decide, answer.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -21,16 +21,16 @@ use crate::error::Result;
 use crate::ledger::{Subscriber, TOKEN};
 use crate::metrics::{Count, Metrics};
 
-/// A token that is stored, whatever it is good for: who asks judges it for each use.
+/// A stored token, valid or not: the caller checks it for each use.
 pub type Found = Cached<CachedToken>;
 
-/// What is known of a token without the database.
+/// The result of a look-up without the database.
 #[derive(Debug)]
 pub enum Recalled {
     Found(Found),
     /// There is no such token.
     NotFound,
-    /// The database has to tell.
+    /// The database has to be read.
     Unread,
 }
 
@@ -94,7 +94,7 @@ impl Validations {
 }
 
 impl Tokens {
-    /// What can be answered without the database: nearly everything. `None` is a token that is not in the cache.
+    /// The answer without the database, which is the usual case. `None` if the token is not in the cache.
     pub(super) fn validate_now(&self, _: &Call, op: &ValidateToken) -> Option<Result<ValidationView>> {
         let now = self.base.now();
         Some(Ok(match self.recall(op.token.expose(), now) {
@@ -129,14 +129,14 @@ impl Tokens {
         ValidationView::Refused(refusal)
     }
 
-    /// What is looked up; `None` for a text whose form shows that it is no token of ours.
+    /// The hash to look up; `None` for a text that cannot be a token of authd.
     fn screen(&self, token: &str) -> Option<Hash> {
         let has_form = model::is_well_formed(&self.config.prefix, token);
         let may_be = has_form || (self.config.accept_unchecked && !token.is_empty() && token.len() <= model::MAX_TOKEN);
         may_be.then(|| model::hash(token))
     }
 
-    /// What can be told of a token without the database.
+    /// Looks a token up without the database.
     pub fn recall(&self, token: &str, now: Millis) -> Recalled {
         let Some(hash) = self.screen(token) else { return Recalled::NotFound };
         match self.cache.find(&hash, now) {
@@ -161,7 +161,7 @@ impl Tokens {
         Ok(found)
     }
 
-    /// A token that may be used from this address and for what `admit` lets it, with its hash. The use is marked.
+    /// A token that is valid from this address and that `admit` accepts, with its hash. The use is recorded.
     pub async fn accept(
         &self,
         token: &str,
@@ -178,7 +178,7 @@ impl Tokens {
         Ok((hash, found))
     }
 
-    /// Who holds this token, for requests to authd itself.
+    /// The caller of this token, for requests to authd itself.
     pub async fn authenticate(&self, token: &str, address: Option<IpAddr>) -> Result<Caller> {
         let (hash, found) = self.accept(token, address, |_| Ok(())).await?;
         let id = found.token_id;
@@ -188,7 +188,7 @@ impl Tokens {
         })
     }
 
-    /// Queues that a token was used, once in a while for each token. A full queue drops it: the next use tries again.
+    /// Queues the use of a token, at most once per period. A full queue drops it; the next use tries again.
     pub fn mark_used(&self, token: &CachedToken, now: Millis) {
         let every = i64::try_from(self.config.last_used_seconds.max(1)).unwrap_or(60) * SECOND;
         let period = u32::try_from(now / every).unwrap_or_default();
@@ -206,7 +206,7 @@ impl Subscriber for Tokens {
         TOKEN
     }
 
-    /// Forgets every secret of a token. When it cannot be learnt which those are, forgets everything.
+    /// Removes every secret of a token from the cache; all secrets if the token's cannot be read.
     fn forget<'a>(&'a self, db: &'a dyn Db, _: Millis, subject: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let Ok(token_id) = subject.parse() else { return self.cache.forget_all() };

@@ -1,7 +1,7 @@
-//! Users: who they are, and their passwords.
+//! Users and their passwords.
 //!
-//! Invariants: only this module reads or writes the table `users` for itself (others join it); a user name is compared
-//! in its folded form, and unique among the living; of a password only the hash is stored.
+//! Invariants: only this module reads or writes the table `users` directly (others join it); user names are compared in
+//! their folded form, and unique among users that are not deleted; only the hash of a password is stored.
 
 pub mod store;
 
@@ -46,7 +46,7 @@ impl Users {
         store::find_name(self.base.db.as_ref(), id).await
     }
 
-    /// The hash of a new password that fulfils the policy. `field` names it in the error, `folded` is the user's name.
+    /// Checks a new password against the policy and hashes it. `field` is its name in errors, `folded` the user's name.
     pub async fn hash_new(&self, field: &str, password: &Secret, folded: &str) -> Result<String> {
         passwords::check(field, password, folded)?;
         self.hash(password).await
@@ -56,7 +56,7 @@ impl Users {
         self.passwords.hash(&self.base.env, password).await
     }
 
-    /// Whether the password is the one that is stored: see [`Passwords::verify`].
+    /// Whether the password matches the stored hash: see [`Passwords::verify`].
     pub async fn verify(&self, stored: Option<&str>, password: &Secret) -> Result<Verified> {
         self.passwords.verify(stored, password).await
     }

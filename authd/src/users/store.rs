@@ -13,7 +13,7 @@ use crate::names;
 const INSERT: &str = "INSERT INTO users (id, username, live_name, name, status, password_hash, password_changed_at, \
        person_type, document_type, document_number, created_at, updated_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)";
-// A login that verified the password of before must find another time of change, even within a millisecond.
+// A login that verified the previous password must see another time of change, even within a millisecond.
 const UPDATE: &str = "UPDATE users SET username = COALESCE($2, username), live_name = COALESCE($3, live_name), \
        name = COALESCE($4, name), status = COALESCE($5, status), password_hash = COALESCE($6, password_hash), \
        password_changed_at = CASE WHEN CAST($7 AS BIGINT) < 0 THEN password_changed_at \
@@ -60,12 +60,12 @@ impl Entity for User {
     }
 }
 
-/// From what is stored.
+/// Parses a stored status.
 pub fn status(text: &str) -> Status {
     if text == Status::Active.as_str() { Status::Active } else { Status::Inactive }
 }
 
-/// The one of these that is stored as this text.
+/// The value that is stored as this text.
 fn one_of<T: Copy, const N: usize>(all: [T; N], to_text: fn(T) -> &'static str, text: &str) -> Result<T> {
     let found = all.into_iter().find(|one| to_text(*one) == text);
     found.ok_or_else(|| Error::internal(format!("a user's row has {text}")))
@@ -93,7 +93,7 @@ pub struct Password {
     pub set_at: Millis,
 }
 
-/// Duplicate when the name is taken.
+/// Inserts a user; a duplicate if the name is taken.
 pub fn insert(user: &User, password: Option<&Password>) -> Statement {
     Statement::one(
         User::KIND,
@@ -114,8 +114,8 @@ pub fn insert(user: &User, password: Option<&Password>) -> Statement {
     )
 }
 
-/// Changes what is given, the password to this one, and returns the user as they are now. Fails when there is none,
-/// duplicate when the name is taken.
+/// Changes the given fields and the password, and returns the new state. Fails if there is no such user; a duplicate if
+/// the name is taken.
 pub fn update(user: UserId, changes: &UpdateUser, password: Option<&Password>, now: Millis) -> Statement {
     let username = changes.username.as_deref();
     Statement::one(
@@ -137,12 +137,12 @@ pub fn update(user: UserId, changes: &UpdateUser, password: Option<&Password>, n
     )
 }
 
-/// Of a deleted user nothing is kept that a thief could try guesses on.
+/// Deletes the password hash of a deleted user, so that it cannot be attacked offline.
 pub fn forget_password(user: UserId) -> Statement {
     Statement::one("forget_password", FORGET_PASSWORD, [user.into()])
 }
 
-// Users that are not active are found too: they cost the same as all others.
+// Inactive users are found too, so that a login takes the same time for them.
 const FIND_LOGIN_BY_NAME: &str =
     "SELECT id, username, name, status, password_hash, password_changed_at FROM users WHERE live_name = $1";
 const FIND_LOGIN: &str =
@@ -156,7 +156,7 @@ const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2, password_change
 /// The name of the statement that stores a new password.
 pub const PASSWORD: &str = "set_password";
 
-/// A user as a sign-in sees them.
+/// A user's data for a sign-in.
 #[derive(Debug)]
 pub struct Login {
     pub id: UserId,
@@ -167,7 +167,7 @@ pub struct Login {
     pub password_changed_at: Millis,
 }
 
-/// The user of this folded name, active or not, who is not deleted.
+/// The user with this folded name, active or not, who is not deleted.
 pub async fn find_login_by_name(db: &dyn Db, folded: &str) -> Result<Option<Login>> {
     let rows = db.query(Query::point(FIND_LOGIN_BY_NAME, [folded.into()])).await?;
     rows.first().map(read_login).transpose()
@@ -178,7 +178,7 @@ pub async fn find_login(db: &dyn Db, id: UserId) -> Result<Option<Login>> {
     rows.first().map(read_login).transpose()
 }
 
-/// The id of the user of this name who is not deleted.
+/// The id of the user with this name who is not deleted.
 pub async fn find_id(db: &dyn Db, name: &str) -> Result<Option<UserId>> {
     let rows = db.query(Query::point(FIND_ID, [names::fold(name).into()])).await?;
     Ok(rows.first().map(|row| row.cursor().id()).transpose()?)
@@ -190,12 +190,12 @@ pub async fn find_name(db: &dyn Db, id: UserId) -> Result<Option<String>> {
     Ok(rows.first().map(|row| row.cursor().string()).transpose()?)
 }
 
-/// Stores the same password by another hash, unless somebody was first.
+/// Stores a new hash of the same password, unless another call was first.
 pub fn upgrade(user: &Login, hash: String) -> Statement {
     Statement::any("upgrade_hash", UPGRADE, [user.id.into(), hash.into(), user.password_hash.clone().into()])
 }
 
-/// Stores a new password ([`PASSWORD`]); fails when somebody was first.
+/// Stores a new password ([`PASSWORD`]); fails if another call was first.
 pub fn set_password(user: &Login, hash: String, now: Millis) -> Statement {
     let old = user.password_hash.clone();
     Statement::one(PASSWORD, SET_PASSWORD, [user.id.into(), hash.into(), now.into(), old.into()])

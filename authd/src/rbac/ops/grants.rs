@@ -1,4 +1,4 @@
-//! Who was given what in which service.
+//! Grants of roles and permissions to people in services.
 
 use serde_json::json;
 use shared::api::Done;
@@ -90,7 +90,7 @@ impl Rbac {
         })
     }
 
-    /// Person by person. The cursor is the place of the last grant of the page before.
+    /// Sorted by person. The cursor is the key of the last grant of the previous page.
     pub(in crate::rbac) async fn list_grants(&self, _: Call, op: ListGrants) -> Result<GrantList> {
         let page = Page::<GrantKey>::new(op.cursor.as_deref(), op.limit)?;
         let person = match &op.person_id {

@@ -16,19 +16,19 @@ use crate::ledger::{Change, Invalidation, Refused};
 use crate::names;
 
 impl Rbac {
-    /// Finds a thing by what a request calls it, or says that there is none.
+    /// Finds an entity by id or name; 404 if there is none.
     async fn stored<T: Entity>(&self, id_or_name: &str) -> Result<T> {
         entities::stored(self.base.db.as_ref(), id_or_name).await
     }
 
-    /// Commits a change of people or access. What is cached of access is forgotten whatever it is: who is affected by a
-    /// role's permission is not quickly told.
+    /// Commits a change of people or access. It clears all cached access, because the people affected by a role's
+    /// permission are expensive to find.
     async fn commit(&self, call: &Call, change: Change) -> Result<Committed, Refused> {
         let invalidation = Invalidation::access(change.subject());
         self.base.ledger.commit(call, change.invalidates(invalidation)).await
     }
 
-    /// Commits a change of one thing. `name` is the name that it is given, for the error.
+    /// Commits a change of one entity. `name` is its new name, for the error.
     pub async fn write<T: Entity>(&self, call: &Call, change: Change, name: &str) -> Result<Committed> {
         self.commit(call, change).await.map_err(|refused| match refused {
             Refused::ExpectationFailed(statement) if statement == T::KIND => Error::not_found(T::KIND),
@@ -37,7 +37,7 @@ impl Rbac {
         })
     }
 
-    /// [`Rbac::write`] of an update, which returns the thing as it is now.
+    /// [`Rbac::write`] of an update, which returns the new state of the entity.
     pub async fn update<T: Entity>(&self, call: &Call, change: Change, name: Option<&str>) -> Result<T> {
         let committed = self.write::<T>(call, change, name.unwrap_or_default()).await?;
         T::read(committed.rows(T::KIND).first().ok_or_else(|| Error::internal("an update returned no row"))?)

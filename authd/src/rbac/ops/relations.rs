@@ -1,4 +1,4 @@
-//! Which permissions a role has, and in which services it counts; and how every relation is made and ended.
+//! The permissions of roles, the roles of services, and the code that adds and removes every relation.
 
 use serde_json::json;
 use shared::api::Done;
@@ -20,16 +20,16 @@ use crate::rbac::store::relations::{self as store, Relation};
 use crate::rbac::store::roles;
 use crate::rbac::{ADMIN_ROLE, ADMIN_ROLE_NAME, AUTHD, AUTHD_NAME, Rbac};
 
-/// A relation that a request makes or ends.
+/// A relation that a request adds or removes.
 pub struct RelationChange {
     pub relation: Relation,
-    /// For the audit log; what makes or ends the relation is still to come.
+    /// The change for the audit log, still without the statements of the relation.
     pub change: Change,
-    /// What its permission, if it has one, is worth on authd.
+    /// The permission on authd that the relation grants, if any.
     pub worth: Permissions,
-    /// Why it cannot be made: it is there already.
+    /// The error if the relation exists already.
     pub already: String,
-    /// Why it cannot be ended: it is not there.
+    /// The error if the relation does not exist.
     pub missing: String,
 }
 
@@ -102,7 +102,7 @@ impl Rbac {
         match self.commit_relation(call, relation, worth, change).await {
             Ok(_) => Ok(Done::default()),
             Err(Refused::Duplicate(store::RELATION)) => Err(Error::new(Code::Conflict, already)),
-            // What it is between was there a moment ago, and has been deleted at the same time.
+            // An end of the relation was deleted concurrently.
             Err(Refused::ExpectationFailed(end)) => Err(Error::not_found(end)),
             Err(refused) => Err(refused.into()),
         }
@@ -129,7 +129,7 @@ impl Rbac {
         }
     }
 
-    /// Commits a change of a relation. One that matters on authd is made only by those who hold what it gives or takes.
+    /// Commits a change of a relation. If it affects authd, the caller must have the permissions concerned.
     async fn commit_relation(
         &self,
         call: &Call,
@@ -149,7 +149,7 @@ impl Rbac {
         let db = self.base.db.as_ref();
         let mut guard = Guard::new(db, &call.caller).await?;
         let changed = match relation {
-            // A role that does not count on authd may begin to at the same time: this counts as a change all the same.
+            // A role that does not count on authd may be added there concurrently: this still increments the counter.
             Relation::RolePermission(role, _) if !roles::counts_on_authd(db, role).await? => Permissions::NONE,
             Relation::RolePermission(..) | Relation::PersonPermission(..) => worth,
             Relation::ServiceRole(_, role) | Relation::PersonRole(_, _, role) => roles::on_authd(db, role).await?,
@@ -159,7 +159,7 @@ impl Rbac {
     }
 }
 
-/// What a permission of this name is worth on authd.
+/// The permission of authd with this name.
 pub fn on_authd(permission: &str) -> Permissions {
     Authd::parse(permission).into_iter().collect()
 }

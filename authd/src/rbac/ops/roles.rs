@@ -75,7 +75,7 @@ impl Rbac {
         Ok(Done::default())
     }
 
-    /// A role that counts on authd is changed only by those who hold all that it is worth there.
+    /// A role that counts on authd can be changed only by callers with all its permissions there.
     async fn role_guard<'a>(&self, call: &'a Call, role: RoleId) -> Result<Guard<'a>> {
         let db = self.base.db.as_ref();
         let mut guard = Guard::new(self.base.db.as_ref(), &call.caller).await?;

@@ -1,4 +1,4 @@
-//! The tokens by which services ask about their users.
+//! The tokens with which services query their users.
 
 use shared::api::Done;
 use shared::api::rbac::{CreateServiceToken, ListServiceTokens, RevokeServiceToken, Service, ServiceToken};
@@ -43,7 +43,7 @@ impl Rbac {
         }
     }
 
-    /// The service's name, and something that sets its tokens apart: a service has two while they are exchanged.
+    /// The service's name with a suffix that makes it unique: a service has two tokens while they are exchanged.
     fn default_token_name(&self, service: &str) -> String {
         let start: String = service.chars().take(tokens::model::MAX_NAME - 9).collect();
         format!("{start}-{}", hex::encode(self.base.env.bytes::<4>()))

@@ -66,7 +66,7 @@ impl Rbac {
         self.update(&call, change, op.name.as_deref()).await
     }
 
-    /// Its tokens end with it: they could ask about nobody any more, but would still be good at /auth/validate.
+    /// The service's tokens are revoked too: they would otherwise still be valid at /auth/validate.
     pub(in crate::rbac) async fn delete_service(&self, call: Call, op: DeleteService) -> Result<Done> {
         let service: Service = self.stored(&op.id).await?;
         if service.id == AUTHD {

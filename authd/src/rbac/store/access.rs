@@ -1,4 +1,4 @@
-//! The SQL of what a person may do in a service, and of services as others name them.
+//! The SQL of a person's access to a service, and of services by id or name.
 
 use shared::id::{ServiceId, UserId};
 use shared::op::Permission;
@@ -26,7 +26,7 @@ const ACCESS: &str = "\
 const SERVICE_BY_ID: &str = "SELECT id, name, status FROM services WHERE id = $1 AND deleted_at IS NULL";
 const SERVICE_BY_NAME: &str = "SELECT id, name, status FROM services WHERE live_name = $1";
 
-/// What a person may do in a service: nothing, if either is not there or not active.
+/// A person's access to a service; empty if either does not exist or is not active.
 pub async fn find(db: &dyn Db, user: UserId, service: ServiceId) -> Result<Access> {
     let rows = db.query(Query::new(ACCESS, [user.into(), service.into()])).await?;
     let (mut roles, mut permissions) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! The SQL of what people were given, with the names of everything: for lists and explanations.
+//! The SQL of grants, with all names, for lists and explanations.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,8 +12,8 @@ use crate::env::Millis;
 use crate::error::Result;
 use crate::page::Page;
 
-// Ids have one length, so the keys sort by person, service, kind and what was given. Only the smaller part is sorted
-// at a time: the person of the cursor bounds both halves by their primary keys.
+// Ids have one length, so the keys sort by person, service, kind and role or permission. Only the smaller part is
+// sorted at a time: the person of the cursor bounds both halves by their primary keys.
 const LIST: &str = "\
     SELECT person_id, username, service_id, service, role, permission, created_at, place FROM (\
       SELECT g.person_id AS person_id, u.username AS username, g.service_id AS service_id, s.name AS service, \
@@ -44,7 +44,7 @@ const OTHER_ROLES: &str = "SELECT r.name, r.status FROM service_roles sr JOIN ro
        WHERE g.person_id = $1 AND g.service_id = $2 AND g.role_id = r.id) \
      ORDER BY r.name LIMIT 10";
 
-/// The place of a grant in a list: the ids of person and service, the kind, and the id of what was given.
+/// The sort key of a grant: the ids of person and service, the kind, and the id of the role or permission.
 #[derive(Clone, Debug)]
 pub struct GrantKey(String);
 
@@ -71,7 +71,7 @@ impl fmt::Display for GrantKey {
     }
 }
 
-/// Grants with their places, person by person: all, or those of a person, or in a service.
+/// Grants with their keys, sorted by person: all, or those of a person, or in a service.
 pub async fn list(
     db: &dyn Db,
     person: Option<UserId>,
@@ -98,7 +98,7 @@ pub async fn list(
     db.query(Query::new(LIST, params)).await?.iter().map(read).collect()
 }
 
-/// When a person was given a permission in a service directly.
+/// When a person was granted a permission in a service directly.
 pub async fn find_direct(
     db: &dyn Db,
     person: UserId,
@@ -109,7 +109,7 @@ pub async fn find_direct(
     Ok(db.query(query).await?.first().map(|row| row.cursor().int()).transpose()?)
 }
 
-/// A role that a person was given in a service.
+/// A role that a person was granted in a service.
 #[derive(Debug)]
 pub struct GivenRole {
     pub name: String,
@@ -117,11 +117,11 @@ pub struct GivenRole {
     pub granted_at: Millis,
     /// The service has the role.
     pub counts: bool,
-    /// The role has the permission that was asked about.
+    /// The role has the requested permission.
     pub has_permission: bool,
 }
 
-/// The roles that a person was given in a service, and what they have to do with a permission.
+/// The roles that a person was granted in a service, and whether they give a permission.
 pub async fn list_given_roles(
     db: &dyn Db,
     person: UserId,
@@ -142,7 +142,7 @@ pub async fn list_given_roles(
     db.query(query).await?.iter().map(read).collect()
 }
 
-/// Names of roles that would give the permission in the service, but were not given to the person: ten at most, and
+/// Names of roles that would give the permission in the service, but were not granted to the person: at most ten, and
 /// whether each is active.
 pub async fn list_other_roles(
     db: &dyn Db,

@@ -1,4 +1,4 @@
-//! The SQL of people and access. What is deleted is not there: its row stays for the audit log, without a name.
+//! The SQL of people and access. Deleted rows are not found; they stay for the audit log, without a name.
 
 pub mod access;
 pub mod grants;
@@ -16,30 +16,30 @@ use crate::caller::Permissions;
 use crate::db::{Db, Query, Row, Statement};
 use crate::error::{Error, Result};
 
-/// Counts the changes of what somebody may do on authd: see [`count_change`].
+/// The counter of changes of permissions on authd: see [`count_change`].
 pub const CHANGES: &str = "access.changes";
 
 const COUNT_CHANGE: &str = "UPDATE counters SET value = value + 1 WHERE name = $1";
 const CHANGES_ARE: &str = "SELECT 1 FROM counters WHERE name = $1 AND value = $2";
 
-/// How many changes there have been.
+/// The number of changes.
 pub async fn changes(db: &dyn Db) -> Result<i64> {
     let rows = db.query(Query::point("SELECT value FROM counters WHERE name = $1", [CHANGES.into()])).await?;
     let row = rows.first().ok_or_else(|| Error::internal("the counter of changes of access is missing"))?;
     Ok(row.cursor().int()?)
 }
 
-/// Counts a change of what somebody may do on authd.
+/// Counts a change of permissions on authd.
 pub fn count_change() -> Statement {
     Statement::one("count_change", COUNT_CHANGE, [CHANGES.into()])
 }
 
-/// Fails, as a proof of authority, when there has been another change since `seen` were counted.
+/// Fails, as a proof of authority, if the counter is no longer `seen`.
 pub fn no_change_since(seen: i64) -> Statement {
     Statement::exists(authority::PROOF, CHANGES_ARE, [CHANGES.into(), seen.into()])
 }
 
-/// Permissions of authd, from rows of names. Others that have the name of none are the services' business.
+/// Permissions of authd, from rows of names. Other names are ignored.
 fn of_authd(rows: &[Row]) -> Result<Permissions> {
     let names = rows.iter().map(|row| row.cursor().text()).collect::<Result<Vec<_>, _>>()?;
     Ok(names.into_iter().filter_map(Permission::parse).collect())
@@ -53,7 +53,7 @@ const ON_AUTHD: &str = "\
       JOIN role_permissions rp ON rp.role_id = g.role_id JOIN permissions p ON p.id = rp.permission_id \
      WHERE g.person_id = $1 AND g.service_id = $2";
 
-/// What a user would hold on authd if the user and every role of theirs were active.
+/// The permissions that a user would have on authd if the user and all their roles were active.
 pub async fn on_authd(db: &dyn Db, user: UserId) -> Result<Permissions> {
     of_authd(&db.query(Query::new(ON_AUTHD, [user.into(), AUTHD.into()])).await?)
 }

@@ -37,7 +37,7 @@ impl Entity for Permission {
     }
 }
 
-/// Duplicate when the name is taken.
+/// Inserts a permission; a duplicate if the name is taken.
 pub fn insert(permission: &Permission) -> Statement {
     let folded = names::fold(&permission.name);
     Statement::one(
@@ -47,8 +47,8 @@ pub fn insert(permission: &Permission) -> Statement {
     )
 }
 
-/// Changes what is given, and returns the permission as it is now. Fails when there is none, duplicate when the name is
-/// taken.
+/// Changes the given fields, and returns the new state. Fails if there is no such permission; a duplicate if the name
+/// is taken.
 pub fn update(permission: PermissionId, changes: &UpdatePermission, now: Millis) -> Statement {
     let name = changes.name.as_deref();
     let params = [permission.into(), name.into(), name.map(names::fold).into(), now.into()];

@@ -1,4 +1,4 @@
-//! The SQL of what belongs to what, and of who was given what.
+//! The SQL of relations and grants.
 
 use shared::api::rbac::{Permission, Role, Service};
 use shared::api::users::User;
@@ -11,24 +11,24 @@ use crate::env::Millis;
 use crate::error::Result;
 use crate::page::{Listed, Page};
 
-/// The name of the statement that makes or ends a relation.
+/// The name of the statement that adds or removes a relation.
 pub const RELATION: &str = "relation";
 
-/// A relation by the ids that make it up.
+/// A relation, by its ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
     /// A role has a permission.
     RolePermission(RoleId, PermissionId),
     /// A role counts in a service.
     ServiceRole(ServiceId, RoleId),
-    /// A person was given a role in a service.
+    /// A person was granted a role in a service.
     PersonRole(UserId, ServiceId, RoleId),
-    /// A person was given a permission in a service directly.
+    /// A person was granted a permission in a service directly.
     PersonPermission(UserId, ServiceId, PermissionId),
 }
 
 impl Relation {
-    /// That each of its ends is alive, by the end's id; the insert of these ids and the time; the delete by these ids.
+    /// The statements that require each end to exist; the insert of these ids and the time; the delete by these ids.
     fn sql(self) -> (Vec<Statement>, &'static str, &'static str) {
         match self {
             Self::RolePermission(role, permission) => (
@@ -55,8 +55,8 @@ impl Relation {
         }
     }
 
-    /// The statements that make it: its ends must be alive (the statement of the end's name fails otherwise), and then
-    /// it must not be there already ([`RELATION`] is a duplicate).
+    /// The statements that add it: its ends must exist (the statement of the end's name fails otherwise), and the
+    /// relation must not ([`RELATION`] is a duplicate).
     pub fn insert(self, now: Millis) -> Vec<Statement> {
         let (mut batch, insert, _) = self.sql();
         let params: Vec<Value> = ids(&batch).chain([now.into()]).collect();
@@ -64,7 +64,7 @@ impl Relation {
         batch
     }
 
-    /// Ends it; fails when it is not there.
+    /// Removes it; fails if it does not exist.
     pub fn delete(self) -> Statement {
         let (ends, _, delete) = self.sql();
         Statement::one(RELATION, delete, ids(&ends).collect::<Vec<_>>())
@@ -75,7 +75,7 @@ fn ids(ends: &[Statement]) -> impl Iterator<Item = Value> {
     ends.iter().flat_map(|end| end.params.iter().cloned())
 }
 
-/// What ends with a thing of each kind.
+/// The relations that are deleted with an entity of each kind.
 const DELETE_OF: [(&str, &str); 10] = [
     (User::KIND, "DELETE FROM person_service_roles WHERE person_id = $1"),
     (User::KIND, "DELETE FROM person_service_permissions WHERE person_id = $1"),
@@ -89,7 +89,7 @@ const DELETE_OF: [(&str, &str); 10] = [
     (Permission::KIND, "DELETE FROM person_service_permissions WHERE permission_id = $1"),
 ];
 
-/// Deletes a thing and every relation of it; fails when it has been deleted before.
+/// Deletes an entity and all its relations; fails if it is already deleted.
 pub fn delete_with_relations<T: Entity>(id: T::Id, now: Millis) -> Vec<Statement> {
     let relations = DELETE_OF.iter().filter(|(kind, _)| *kind == T::KIND);
     let deletes = relations.map(|(_, sql)| Statement::any("delete_relations", sql, [id.into()]));

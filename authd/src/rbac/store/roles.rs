@@ -46,7 +46,7 @@ impl Entity for Role {
     }
 }
 
-/// Duplicate when the name is taken.
+/// Inserts a role; a duplicate if the name is taken.
 pub fn insert(role: &Role) -> Statement {
     Statement::one(
         Role::KIND,
@@ -61,14 +61,14 @@ pub fn insert(role: &Role) -> Statement {
     )
 }
 
-/// Changes what is given, and returns the role as it is now. Fails when there is none, duplicate when the name is taken.
+/// Changes the given fields, and returns the new state. Fails if there is no role; a duplicate if the name is taken.
 pub fn update(role: RoleId, changes: &UpdateRole, now: Millis) -> Statement {
     let (name, status) = (changes.name.as_deref(), changes.status.map(Status::as_str));
     let params = [role.into(), name.into(), name.map(names::fold).into(), status.into(), now.into()];
     Statement::one(Role::KIND, UPDATE, params)
 }
 
-/// What a role is worth on authd if it counts there.
+/// The permissions of a role on authd if it counts there.
 pub async fn on_authd(db: &dyn Db, role: RoleId) -> Result<Permissions> {
     of_authd(&db.query(Query::new(ON_AUTHD, [role.into()])).await?)
 }

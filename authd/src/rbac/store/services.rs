@@ -42,7 +42,7 @@ impl Entity for Service {
     }
 }
 
-/// Duplicate when the name is taken.
+/// Inserts a service; a duplicate if the name is taken.
 pub fn insert(service: &Service) -> Statement {
     Statement::one(
         Service::KIND,
@@ -58,7 +58,7 @@ pub fn insert(service: &Service) -> Statement {
     )
 }
 
-/// Changes what is given, and returns the service as it is now. Fails when there is none, duplicate when the name is
+/// Changes the given fields, and returns the new state. Fails if there is no such service; a duplicate if the name is
 /// taken.
 pub fn update(service: ServiceId, changes: &UpdateService, now: Millis) -> Statement {
     let (name, status) = (changes.name.as_deref(), changes.status.map(Status::as_str));
