@@ -1,4 +1,4 @@
-//! The body of a request: of the right media type, within its bounds, in time.
+//! Reads the body of a request, with limits of media type, size and time.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use shared::problem::Code;
 use super::config::Config;
 use crate::error::{Error, Result};
 
-/// The media type of what operations take and answer.
+/// The media type of requests and responses of operations.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
-/// The body that an operation takes, and whether it came later than the head.
+/// Reads the body for an operation; returns whether it arrived later than the head.
 pub async fn read(info: &Info, headers: &HeaderMap, body: Incoming, config: &Config) -> Result<(Bytes, bool)> {
     // The fields of a DELETE may come in the query or, as some clients send them, in a body.
     let is_expected = info.method.has_body() || (info.method == shared::op::Method::Delete && !body.is_end_stream());
@@ -44,8 +44,8 @@ pub async fn read(info: &Info, headers: &HeaderMap, body: Incoming, config: &Con
     collect(body, config).await
 }
 
-/// The whole body, and whether it had to be waited for. Most are there already with the head: the deadline's timer is
-/// set only when one is not.
+/// Reads the whole body; returns whether it had to wait. Most bodies arrive with the head, so the deadline's timer is
+/// set only if one does not.
 pub async fn collect(body: Incoming, config: &Config) -> Result<(Bytes, bool)> {
     let mut gathering = std::pin::pin!(gather(body, config.max_body));
     match std::future::poll_fn(|context| Poll::Ready(gathering.as_mut().poll(context))).await {
@@ -60,12 +60,12 @@ pub async fn collect(body: Incoming, config: &Config) -> Result<(Bytes, bool)> {
     }
 }
 
-/// Frame by frame, never more than `limit` bytes. http-body-util's `Limited` and `collect` do the same with a boxed
-/// error and a list of frames; nearly every body here is one frame, which is passed on as it is.
+/// Reads frame by frame, at most `limit` bytes. http-body-util's `Limited` and `collect` do the same with a boxed error
+/// and a list of frames; nearly every body here is one frame, which is passed on unchanged.
 async fn gather(mut body: Incoming, limit: usize) -> Result<Bytes> {
     let mut whole = Bytes::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Error::new(Code::MalformedRequest, "the body broke off").because(error))?;
+        let frame = frame.map_err(|error| Error::new(Code::MalformedRequest, "the body was cut off").because(error))?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > limit {
             return Err(too_large(limit));
@@ -79,5 +79,5 @@ async fn gather(mut body: Incoming, limit: usize) -> Result<Bytes> {
 }
 
 fn too_large(limit: usize) -> Error {
-    Error::new(Code::PayloadTooLarge, format!("a body has at most {limit} bytes here"))
+    Error::new(Code::PayloadTooLarge, format!("the body may have at most {limit} bytes"))
 }

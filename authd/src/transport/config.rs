@@ -13,21 +13,21 @@ use shared::secret::{Secret, redacted};
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub addr: SocketAddr,
-    /// What redirects and pages are made from; never the Host header. Empty: `http://` and the address.
+    /// The base of redirects and links, never the Host header. If empty, `http://` and the address.
     pub public_url: String,
-    /// Whose `X-Forwarded-For` counts.
+    /// The networks whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Connections held at once, public listener and admin socket each.
+    /// Maximum number of open connections, for the public listener and the admin socket each.
     pub max_connections: usize,
     /// The largest request body, in bytes.
     pub max_body: usize,
     /// Seconds for the first bytes of a connection to arrive.
     pub first_byte_seconds: u64,
-    /// Seconds for a request's head to arrive, idle time before it included.
+    /// Seconds for a request's head to arrive, including idle time before it.
     pub head_seconds: u64,
     /// Seconds for a request's body to arrive.
     pub body_seconds: u64,
-    /// Seconds that requests under way get at shutdown.
+    /// Seconds for requests under way to finish at shutdown.
     pub drain_seconds: u64,
 }
 
@@ -53,21 +53,21 @@ impl Config {
     }
 }
 
-/// The admin socket, and the bearer token that may do the same over HTTP.
+/// The admin socket, and the bearer token with the same permissions over HTTP.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
-    /// Empty: in the runtime directory.
+    /// If empty, a path in the runtime directory.
     pub socket: PathBuf,
     /// `ADMIN_TOKEN`.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "redacted")]
     pub token: Option<Secret>,
-    /// Who may do what over the socket, beside root and the daemon's own user, who may do everything.
+    /// The permissions of users and groups on the socket; root and the daemon's own user have all.
     #[serde(rename = "peer")]
     pub peers: Vec<Peer>,
 }
 
-/// A user or a group of this machine, with what it may do.
+/// A user or a group of this machine, with its permissions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
@@ -77,6 +77,6 @@ pub struct Peer {
     /// A group's name or gid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Such as `tokens.write`; `admin` is everything.
+    /// Permissions such as `tokens.write`; `admin` is all.
     pub permissions: Vec<String>,
 }

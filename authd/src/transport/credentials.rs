@@ -1,4 +1,4 @@
-//! Where a request carries a token.
+//! Reads the token of a request.
 
 use std::borrow::Cow;
 
@@ -9,11 +9,11 @@ use shared::problem::Code;
 
 use crate::error::{Error, Result};
 
-/// Where a session's token may travel, beside `Authorization: Bearer`.
+/// The header for a session token, besides `Authorization: Bearer`.
 const TOKEN: HeaderName = HeaderName::from_static("token");
 
-/// The token of a request: as the bearer or in the header `token`, and for OAuth's endpoints also as the password of
-/// HTTP Basic (RFC 6749 §2.3.1), whatever the user name.
+/// The token of a request: the bearer or the header `token`, and for OAuth endpoints also the password of HTTP Basic
+/// (RFC 6749 §2.3.1), with any user name.
 pub fn token(headers: &HeaderMap, oauth: bool) -> Result<Option<Cow<'_, str>>> {
     let token = match authorization(headers)? {
         Some((scheme, encoded)) if oauth && scheme.eq_ignore_ascii_case("Basic") => {
@@ -25,13 +25,13 @@ pub fn token(headers: &HeaderMap, oauth: bool) -> Result<Option<Cow<'_, str>>> {
     Ok(token.map(Cow::Borrowed))
 }
 
-/// The token of `Authorization: Bearer`. Another scheme is no credential.
+/// The token of `Authorization: Bearer`. Other schemes are ignored.
 pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>> {
     let authorization = authorization(headers)?.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
     Ok(authorization.map(|(_, token)| token.trim()))
 }
 
-/// Scheme and credentials of the header `Authorization`. One that comes twice or cannot be read is malformed.
+/// Scheme and credentials of the header `Authorization`. A repeated or unreadable one is malformed.
 fn authorization(headers: &HeaderMap) -> Result<Option<(&str, &str)>> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -52,7 +52,7 @@ pub fn header_token(headers: &HeaderMap) -> Result<Option<&str>> {
     }
 }
 
-/// The password of `Authorization: Basic`, percent-decoded as RFC 6749 §2.3.1 wants it.
+/// The password of `Authorization: Basic`, percent-decoded according to RFC 6749 §2.3.1.
 fn basic_password(encoded: &str) -> Result<String> {
     let decoded = STANDARD.decode(encoded.trim()).ok().and_then(|decoded| String::from_utf8(decoded).ok());
     let decoded = decoded.ok_or_else(malformed)?;

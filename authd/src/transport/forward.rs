@@ -1,7 +1,7 @@
-//! `/auth/forward/{policy}` and anything below it, by any method: a proxy asks whether a request may pass.
+//! `/auth/forward/{policy}` and all paths below it, with any method: authorizes a request for a proxy.
 //!
-//! The answer is 200 with the identity headers, every one of them each time (what one answer leaves out, some proxies
-//! let the client's own header stand for), else 401, 403, or 503 while storage fails. The body is never read.
+//! The answer is 200 with all identity headers (for a missing one, some proxies pass on the client's own header), else
+//! 401, 403, or 503 while storage fails. The body is never read.
 
 use std::net::IpAddr;
 
@@ -21,12 +21,12 @@ use crate::forward_auth::{ForwardAuth, Identity, Policy, Source};
 
 const PREFIX: &str = "/auth/forward/";
 
-/// Whether a path is one of these.
+/// Whether a path belongs to forward authentication.
 pub(super) fn is_target(path: &str) -> bool {
     path.starts_with(PREFIX)
 }
 
-/// Answers one. Every error is a denial that a proxy understands.
+/// Answers a request. Every error is a denial that a proxy understands.
 pub(super) async fn respond(
     forward_auth: &ForwardAuth,
     trusted: &[IpNet],
@@ -35,7 +35,7 @@ pub(super) async fn respond(
 ) -> Result<Response<Body>> {
     let answering = async {
         if matches!(connection, Connection::Admin(_)) {
-            return Err(forbidden("the admin socket answers no proxy; ask the public listener"));
+            return Err(forbidden("the admin socket does not answer proxies; use the public listener"));
         }
         let rest = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
         let (name, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -65,7 +65,7 @@ fn headers(identity: &Identity) -> [(HeaderName, &str); 7] {
     ]
 }
 
-/// What the proxy asks about, from the one place that the policy names.
+/// The proxied request, from the source of the policy.
 fn forwarded_request(policy: &Policy, head: &request::Parts, below: &str) -> Result<ForwardedRequest, &'static str> {
     let (method, uri) = match policy.source {
         Source::Path => (head.method.as_str().as_bytes(), below.as_bytes()),
@@ -75,7 +75,7 @@ fn forwarded_request(policy: &Policy, head: &request::Parts, below: &str) -> Res
     Ok(ForwardedRequest { method: model::method(method)?.to_owned(), path: model::path_of(uri)? })
 }
 
-/// The only value of a header. Of two, one may be the client's.
+/// The single value of a header. Repeated values are refused: one may be the client's.
 fn the<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a [u8], &'static str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -84,7 +84,7 @@ fn the<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a [u8], &'sta
     }
 }
 
-/// The bearer, or the header `token`. Two that differ are none: who knows which of them the service would believe.
+/// The bearer, or the header `token`. Two that differ are refused: the service may use either.
 fn credential(headers: &HeaderMap) -> Result<Option<&str>> {
     let unreadable = |error: Error| Error::new(Code::InvalidToken, error.detail);
     match (bearer(headers).map_err(unreadable)?, header_token(headers).map_err(unreadable)?) {
@@ -95,7 +95,7 @@ fn credential(headers: &HeaderMap) -> Result<Option<&str>> {
     }
 }
 
-/// The client's address, if a trusted proxy tells it. Whoever asks here is a proxy, so its own address says nothing.
+/// The client's address, if a trusted proxy sends it. The caller here is a proxy, so its own address is not used.
 fn client(trusted: &[IpNet], connection: &Connection, headers: &HeaderMap) -> Option<IpAddr> {
     let Connection::Public(peer) = connection else { return None };
     let is_told = headers.contains_key(FORWARDED_FOR) && forwarded::is_trusted(peer.to_canonical(), trusted);
@@ -106,7 +106,7 @@ fn forbidden(detail: &str) -> Error {
     Error::new(Code::Forbidden, detail)
 }
 
-/// Proxies let pass, send to the sign-in, refuse, or take it for a failure: nothing else has a meaning to them.
+/// Maps an error to a status that proxies understand: 401, 403 or 503.
 fn deny(error: Error) -> Error {
     match error.code {
         Code::Unauthenticated | Code::InvalidToken | Code::Forbidden | Code::Unavailable => error,

@@ -7,12 +7,12 @@ use ipnet::IpNet;
 
 pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Entries of `X-Forwarded-For` that are looked at; a longer list is cut at its untrusted end.
+/// Maximum number of entries of `X-Forwarded-For`; a longer list is cut at its untrusted end.
 const MAX_HOPS: usize = 32;
 
-/// Who is really asking: the connection's peer, or, where that is a trusted proxy, the nearest address in
-/// `X-Forwarded-For` that is not one. What a client wrote in front of that counts for nothing. An entry that cannot
-/// be read ends the search at the last proxy.
+/// The client's address: the connection's peer or, if that is a trusted proxy, the nearest address in
+/// `X-Forwarded-For` that is not one. Entries in front of that are ignored. An unreadable entry ends the search at the
+/// last proxy.
 pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
     if !is_trusted(client, trusted) {
@@ -36,7 +36,7 @@ pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&address))
 }
 
-/// An address, with or without a port, IPv6 with or without brackets.
+/// Parses an address, with or without a port, IPv6 with or without brackets.
 fn parse(hop: &str) -> Option<IpAddr> {
     let address = hop
         .parse::<IpAddr>()

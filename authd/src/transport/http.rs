@@ -41,12 +41,12 @@ pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NOSNIFF: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
-/// The longest path and query that are looked at.
+/// The longest path and query that are accepted, in bytes.
 const MAX_TARGET: usize = 8 << 10;
 
-/// How long a call whose caller's authority was changed waits for its turn to be repeated.
+/// How long a call is delayed before it is repeated because its caller's authority changed.
 const TURN_TIMEOUT: Duration = Duration::from_secs(2);
-/// After this long it is not repeated again.
+/// After this time a call is not repeated again.
 const REPEAT_LIMIT: Duration = Duration::from_secs(5);
 
 pub type Body = Full<Bytes>;
@@ -69,13 +69,13 @@ impl AsRef<[u8]> for Unwritten {
 /// Where a request came in.
 #[derive(Debug)]
 pub enum Connection {
-    /// By the public listener, from this address.
+    /// The public listener, from this address.
     Public(IpAddr),
-    /// By the admin socket: the kernel has said who it is.
+    /// The admin socket, with the caller that the kernel identified.
     Admin(Caller),
 }
 
-/// Everything that a connection needs to answer requests.
+/// The shared state to answer requests.
 #[derive(Debug)]
 pub struct Http {
     pub config: Config,
@@ -89,7 +89,7 @@ pub struct Http {
     counts: Counts,
     process: u32,
     requests: AtomicU64,
-    /// Held by a call that is repeated because its caller's authority was changed before its commit.
+    /// Held by a call that is repeated because its caller's authority changed before its commit.
     overtaken: Mutex<()>,
 }
 
@@ -103,21 +103,21 @@ struct Counts {
     forward: RouteCounts,
 }
 
-/// What answers a path.
+/// The targets of a path.
 #[derive(Debug)]
 struct Resource {
     by_method: Vec<(Method, Target)>,
-    /// The methods, as a header names them.
+    /// The methods, as the value of the header `Allow`.
     allow: HeaderValue,
 }
 
-/// What answers a request.
+/// The target of a request.
 #[derive(Clone, Copy, Debug)]
 enum Target {
     /// The position in the registry.
     Operation(usize),
     Page(Page),
-    /// A proxy's question.
+    /// Forward authentication.
     Forward,
 }
 
@@ -125,7 +125,7 @@ enum Target {
 type Params<'a> = Vec<(&'a str, &'a str)>;
 
 impl Http {
-    /// One table of routes for operations and pages; what proxies ask is below one path, by any method.
+    /// Builds the table of routes for operations and pages; forward authentication is below one path, with any method.
     pub fn new(
         config: Config,
         admin: Admin,
@@ -171,7 +171,7 @@ impl Http {
         })
     }
 
-    /// Answers a request; every failure is an answer too.
+    /// Answers a request; every failure is a response too.
     pub async fn respond(
         self: Arc<Self>,
         connection: Arc<Connection>,
@@ -210,7 +210,7 @@ impl Http {
         Ok(response)
     }
 
-    /// What answers a request, with the raw path parameters.
+    /// The target of a request, with the raw path parameters.
     fn find<'a>(&'a self, uri: &'a Uri, method: &Method) -> Result<(Target, Params<'a>)> {
         let path = uri.path();
         if forward::is_target(path) {
@@ -219,7 +219,7 @@ impl Http {
         if path.len() + uri.query().map_or(0, str::len) > MAX_TARGET {
             return Err(Error::new(Code::MalformedRequest, "the URL is too long"));
         }
-        // HEAD is GET without the body, which hyper leaves away.
+        // HEAD is GET without the body, which hyper omits.
         let method = if *method == Method::HEAD { &Method::GET } else { method };
         let found = self.routes.at(path).map_err(|_| Error::not_found("path; GET /docs lists them"))?;
         let Some((_, target)) = found.value.by_method.iter().find(|(allowed, _)| allowed == method) else {
@@ -243,8 +243,8 @@ impl Http {
         let mut caller = self.caller(connection, info, &head.headers, address).await?;
         let (body, was_late) = body::read(info, &head.headers, body, &self.config).await?;
         if was_late {
-            // What was taken from the caller while the body was on its way is gone: a request that is kept open must
-            // not outlive the token that it began with.
+            // The caller may have lost permissions while the body arrived: a request that is kept open must
+            // not outlive its token.
             caller = self.caller(connection, info, &head.headers, address).await?;
         }
         let (mut fields, count) = ([("", ""); 4], info.headers.len());
@@ -258,8 +258,8 @@ impl Http {
         };
         let mut answer = call(caller).await;
         if answer.as_ref().is_err_and(ledger::is_overtaken) {
-            // Repeated calls take turns, so that they do not keep overtaking one another. A call that gets no turn in time
-            // goes on without.
+            // Repeated calls run one at a time, so that they do not invalidate one another. A call that waits too long
+            // runs anyway.
             let begun = Instant::now();
             let _turn = tokio::time::timeout(TURN_TIMEOUT, self.overtaken.lock()).await;
             for _ in 1..ledger::TRIES {
@@ -272,7 +272,7 @@ impl Http {
         let Reply { status, body } = answer?;
         if let Some(caller) = logged {
             let address = address.map(tracing::field::display);
-            // What changed anything is in the audit log; a line here for each would cost more than the change.
+            // Changes are in the audit log; a log line for each would cost more than the change.
             debug!(request_id = %id, operation = info.name, %caller, address, status, "answered");
         }
         let mut response = Response::new(Full::new(body));
@@ -303,14 +303,14 @@ impl Http {
         self.pages.respond(call, page, head.uri.query(), &body).await
     }
 
-    /// Refuses on the admin socket what a browser sent there, and tells the client's address elsewhere.
+    /// Refuses requests from browsers on the admin socket, and returns the client's address elsewhere.
     fn guard(&self, connection: &Connection, headers: &HeaderMap) -> Result<Option<IpAddr>> {
         match connection {
             Connection::Public(peer) => Ok(Some(forwarded::client(*peer, headers, &self.config.trusted_proxies))),
             Connection::Admin(_) => {
                 let is_browser = headers.contains_key(ORIGIN) || headers.contains_key(REFERER);
                 if is_browser || headers.get(HOST).is_some_and(|host| !host.is_empty() && host != "localhost") {
-                    let detail = "the admin socket takes no requests from browsers, and only the Host localhost";
+                    let detail = "the admin socket accepts no requests from browsers, and only the Host localhost";
                     return Err(Error::new(Code::Forbidden, detail));
                 }
                 Ok(None)
@@ -318,7 +318,7 @@ impl Http {
         }
     }
 
-    /// Who is asking, by whatever this operation accepts, if they may.
+    /// Authenticates the caller with the credentials that this operation accepts, and authorizes them.
     async fn caller(
         &self,
         connection: &Connection,
@@ -328,12 +328,12 @@ impl Http {
     ) -> Result<Caller> {
         let takes_token = match connection {
             Connection::Public(_) => !is_for_anybody(info),
-            // A process on this machine may act for a person whose token it has.
+            // A local process may act for a person whose token it has.
             Connection::Admin(_) => info.access == Access::User,
         };
         let mut caller = Caller::Anonymous;
         if takes_token && let Some(token) = credentials::token(headers, info.oauth)? {
-            // An operation that reads the token itself also renews the session itself.
+            // An operation that reads the token itself also renews the session.
             let renews = !info.headers.iter().any(|(field, _)| *field == "header_token");
             caller = self.authentication.authenticate(&token, address, renews).await?;
         }
@@ -345,19 +345,19 @@ impl Http {
     }
 }
 
-/// Whether it looks at no credentials.
+/// Whether the operation ignores credentials.
 fn is_for_anybody(info: &Info) -> bool {
     matches!(info.access, Access::Public | Access::SelfProving)
 }
 
-/// An error as an answer, and in the log where it is ours.
+/// Converts an error to a response, and logs it if it is authd's.
 fn refuse(id: RequestId, info: Option<&Info>, error: Error) -> Response<Body> {
     let operation = info.map_or("page", |info| info.name);
     let (code, status) = (error.code.as_str(), error.code.status());
     match (error.source_text(), status) {
         (Some(source), 500) => error!(request_id = %id, operation, code, %source, "failed"),
         (Some(source), _) => warn!(request_id = %id, operation, code, %source, "could not answer"),
-        // What anybody can cause must not fill the log.
+        // Errors that anybody can cause must not fill the log.
         (None, _) if info.is_none_or(is_for_anybody) => {
             debug!(request_id = %id, operation, code, "refused");
         }
@@ -394,7 +394,7 @@ fn refuse(id: RequestId, info: Option<&Info>, error: Error) -> Response<Body> {
     response
 }
 
-/// Fields that travel as headers, by field name; how many there are.
+/// Collects the fields sent as headers, by field name; returns their number.
 fn header_fields<'a>(info: &Info, headers: &'a HeaderMap, fields: &mut [(&'a str, &'a str)]) -> Result<usize> {
     let mut count = 0;
     for (field, header) in info.headers {

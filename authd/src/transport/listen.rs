@@ -1,4 +1,4 @@
-//! Sockets: binding them, accepting within bounds, telling HTTP/2 from HTTP/1, draining at the end.
+//! Sockets: binding, bounded accepting, detection of HTTP/2, draining at shutdown.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -24,21 +24,21 @@ use super::config::{Admin, Config};
 use super::http::{Connection, Http};
 use super::peer;
 
-/// What no HTTP/1 request begins with, and every HTTP/2 connection does (RFC 9113 §3.4). It is waited for whole, since
-/// hyper's own wait for it has no deadline.
+/// The start of every HTTP/2 connection, and of no HTTP/1 request (RFC 9113 §3.4). It is read completely before hyper
+/// starts, since hyper's own wait for it has no deadline.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const MAX_HEADER_BYTES: usize = 16 << 10;
 const MAX_STREAMS: u32 = 128;
-/// How often a silent HTTP/2 peer is asked whether it lives, and how long it may take to say so.
+/// The interval of pings to a silent HTTP/2 peer, and the time limit of its answer.
 const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(10);
-/// How long a peer may take to read what was written. hyper has deadlines for reading alone, and a client that asks and
-/// never reads would hold its connection for ever.
+/// How long a peer may take to read written data. hyper has deadlines only for reading, and a client that sends
+/// requests but never reads would hold its connection for ever.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pause after an accept that failed for want of descriptors: trying at once would only spin.
+/// Pause after an accept that failed for lack of descriptors; an immediate retry would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The daemon's sockets, bound.
+/// The daemon's bound sockets.
 #[derive(Debug)]
 pub struct Listeners {
     pub public: TcpListener,
@@ -46,22 +46,22 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds both, or says which one could not be bound and what to do.
+    /// Binds both; the error says which one failed and what to do.
     pub async fn bind(config: &Config, admin: &Admin) -> anyhow::Result<Self> {
         use anyhow::Context;
         let addr = config.addr;
         let public = TcpListener::bind(addr)
             .await
-            .with_context(|| format!("cannot listen on {addr}: choose another address by SERVER_ADDR"))?;
+            .with_context(|| format!("cannot listen on {addr}: choose another address with SERVER_ADDR"))?;
         let path = &admin.socket;
         let admin = bind_admin(admin).await.with_context(|| {
-            format!("cannot make the admin socket {}: choose another path by AUTHD_ADMIN_SOCKET", path.display())
+            format!("cannot create the admin socket {}: choose another path with AUTHD_ADMIN_SOCKET", path.display())
         })?;
         Ok(Self { public, admin })
     }
 }
 
-/// A socket file that nobody listens on any more is replaced; a living one is not.
+/// Binds the admin socket. A socket file without a listener is replaced; a live one is not.
 async fn bind_admin(config: &Admin) -> io::Result<UnixListener> {
     let path = &config.socket;
     let dir = path.parent().unwrap_or(Path::new("/"));
@@ -71,12 +71,12 @@ async fn bind_admin(config: &Admin) -> io::Result<UnixListener> {
     }
     match UnixStream::connect(path).await {
         Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another authd is listening there")),
-        // A file of another kind refuses connections too, and is not ours to remove.
+        // A file of another type refuses connections too, and must not be removed.
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => fs::remove_file(path)?,
         Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;
-    // Who may do what is decided by the peer's credentials; where nobody else may do anything, nobody else connects.
+    // The peer's credentials determine its permissions; without configured peers, no other user may connect.
     let mode = if config.peers.is_empty() { 0o600 } else { 0o666 };
     fs::set_permissions(path, Permissions::from_mode(mode))?;
     Ok(listener)
@@ -86,7 +86,7 @@ fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
-/// Serves until `stop` resolves, then lets requests under way end, within the time that the configuration gives.
+/// Serves until `stop` resolves, then waits for requests under way, up to the configured time.
 pub async fn serve(listeners: Listeners, http: Arc<Http>, stop: impl Future<Output = ()>) {
     let drain = Duration::from_secs(http.config.drain_seconds);
     let graceful = GracefulShutdown::new();
@@ -97,16 +97,16 @@ pub async fn serve(listeners: Listeners, http: Arc<Http>, stop: impl Future<Outp
         () = admin => {}
         () = stop => {}
     }
-    // From here on nobody can connect; the socket file goes, so that clients learn at once.
+    // No more connections are accepted; the socket file is removed, so that clients notice at once.
     let _ = fs::remove_file(&http.admin.socket);
     drop(listeners);
     info!("draining");
     if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
-        warn!("some requests did not end within {} s and are cut off", drain.as_secs());
+        warn!("some requests did not end within {} s and are aborted", drain.as_secs());
     }
 }
 
-/// Serves what connects to one listener. At its connection cap nothing is accepted: new clients wait in the kernel's
+/// Serves the connections of one listener. At its limit no connection is accepted: new clients wait in the kernel's
 /// bounded queue.
 async fn accept<IO, Peer, Next, Serving>(
     http: &Arc<Http>,
@@ -142,7 +142,7 @@ async fn serve_public(stream: TcpStream, peer: SocketAddr, http: Arc<Http>, watc
     let is_http2 = match tokio::time::timeout(first_byte, speaks_http2(&stream)).await {
         Ok(Ok(is_http2)) => is_http2,
         Ok(Err(error)) => return debug!(%error, "a connection ended before its first request"),
-        Err(_) => return debug!("a connection that said nothing was closed"),
+        Err(_) => return debug!("a silent connection was closed"),
     };
     let (io, connection) = (bounded(stream), Connection::Public(peer.ip()));
     if is_http2 {
@@ -152,7 +152,7 @@ async fn serve_public(stream: TcpStream, peer: SocketAddr, http: Arc<Http>, watc
     }
 }
 
-/// Looks at the first bytes without taking them. hyper-util's own detection was refused: it has no deadline.
+/// Peeks at the first bytes. hyper-util's own detection was rejected: it has no deadline.
 async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
     let mut start = [0; PREFACE.len()];
     let mut seen = 0;
@@ -167,7 +167,7 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
         if now == PREFACE.len() {
             return Ok(true);
         }
-        // The peer dribbles: what is there already would be readable again at once.
+        // The peer sends slowly: the bytes already received would be readable again at once.
         if now == seen {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -178,7 +178,7 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
 async fn serve_admin(stream: UnixStream, _: unix::SocketAddr, http: Arc<Http>, watcher: Watcher) {
     let caller = match stream.peer_cred() {
         Ok(credentials) => peer::caller(credentials.uid(), credentials.gid(), &http.admin.peers),
-        Err(error) => return warn!(%error, "the kernel does not say who is at the admin socket"),
+        Err(error) => return warn!(%error, "the kernel did not return the peer's credentials on the admin socket"),
     };
     let (io, connection) = (bounded(stream), Connection::Admin(caller));
     counted(&http, serve_http1(io, connection, &http, watcher)).await;
@@ -193,7 +193,7 @@ fn bounded<IO: AsyncRead + AsyncWrite>(stream: IO) -> Bounded<IO> {
     TokioIo::new(Box::pin(stream))
 }
 
-/// Counts a connection as long as it is served.
+/// Counts a connection while it is served.
 async fn counted(http: &Http, serving: impl Future<Output = hyper::Result<()>>) {
     http.metrics.connections.inc();
     if let Err(error) = serving.await {

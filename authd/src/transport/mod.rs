@@ -1,4 +1,4 @@
-//! From bytes on a socket to a call of an operation, and back.
+//! The transport: from bytes on a socket to a call of an operation, and back.
 
 mod body;
 pub(crate) mod browser;

@@ -1,4 +1,4 @@
-//! The pages: what this is, the API's documentation, the counters, and those of the flows.
+//! The pages: information, the API's documentation, metrics, and those of the login flows.
 
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
@@ -30,7 +30,7 @@ pub enum Page {
     CliDeny,
 }
 
-/// Every page with its method and path. All are for anybody, but for the counters.
+/// Every page with its method and path. All are public except the metrics.
 pub const PAGES: [(Method, &str, Page); 6] = [
     (Method::Get, "/", Page::Information),
     (Method::Get, "/docs", Page::Docs),
@@ -40,7 +40,7 @@ pub const PAGES: [(Method, &str, Page); 6] = [
     (Method::Post, "/auth/cli/deny", Page::CliDeny),
 ];
 
-/// What answers pages.
+/// The state to answer pages.
 #[derive(Debug)]
 pub struct Pages {
     pub public_url: String,
@@ -49,7 +49,7 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Answers a page. `query` and `body` are as they came, still encoded.
+    /// Answers a page. `query` and `body` are still encoded.
     pub async fn respond(&self, call: Call, page: Page, query: Option<&str>, body: &[u8]) -> Result<Response<Body>> {
         static OPENAPI: LazyLock<Value> = LazyLock::new(|| shared::openapi::document(VERSION));
         static OPENAPI_TEXT: LazyLock<Bytes> = LazyLock::new(|| format!("{:#}\n", *OPENAPI).into());
@@ -64,7 +64,7 @@ impl Pages {
         }
     }
 
-    /// Counters are for the admin socket alone: they tell how much is going on.
+    /// Metrics are only on the admin socket: they reveal the activity of the daemon.
     fn metrics(&self, call: &Call) -> Result<Response<Body>> {
         if !matches!(call.caller, Caller::Peer { .. }) {
             let detail = "metrics are on the admin socket: curl --unix-socket PATH http://localhost/metrics";
@@ -108,7 +108,7 @@ fn page(title: &str, body: &str) -> String {
     )
 }
 
-/// Name, version, state and endpoints, as somebody sees who opens the daemon's address.
+/// The information page: name, version, state and endpoints, at the daemon's address.
 fn information(public_url: &str) -> String {
     let url = Escaped(public_url);
     page(
@@ -127,11 +127,11 @@ fn information(public_url: &str) -> String {
     )
 }
 
-/// The OpenAPI document as one page. Swagger UI was refused: megabytes of script for what a table can say.
+/// The OpenAPI document as one page. Swagger UI was rejected: it needs megabytes of script for what a table can show.
 fn docs(document: &Value) -> String {
     let mut body = String::from(
         "<h1>authd API</h1><p class=\"dim\">Errors are <code>application/problem+json</code> (RFC 9457) with a stable \
-         <code>error</code> code. Times are RFC 3339. Lists answer <code>next_cursor</code>.</p>",
+         <code>error</code> code. Times are RFC 3339. Lists return <code>next_cursor</code>.</p>",
     );
     let paths = members(&document["paths"]);
     let mut operations: Vec<_> = paths
@@ -171,7 +171,7 @@ fn members(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
     value.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value))
 }
 
-/// A field: its name, where it stands, whether it is required, its schema.
+/// A field: its name, its location, whether it is required, its schema.
 type Field<'a> = (&'a str, &'a str, bool, &'a Value);
 
 fn describe(body: &mut String, operation: &Value, schemas: &Value) {
@@ -211,12 +211,12 @@ fn table(body: &mut String, title: &str, fields: &[Field<'_>]) {
     body.push_str("</table></div>");
 }
 
-/// What a reference names.
+/// The last part of a reference.
 fn last_part(reference: &str) -> &str {
     reference.rsplit('/').next().unwrap_or_default()
 }
 
-/// A schema's type in a word.
+/// A schema's type as text.
 fn kind(schema: &Value) -> String {
     let either = |kinds: &[Value], name: fn(&Value) -> String| {
         kinds.iter().map(name).filter(|kind| kind != "null").collect::<Vec<_>>().join(" or ")

@@ -1,4 +1,4 @@
-//! Who is at the other end of the admin socket, by the kernel's word.
+//! The caller on the admin socket, identified by the kernel.
 
 use std::fs;
 
@@ -7,11 +7,11 @@ use shared::op::Permission;
 use super::config::Peer;
 use crate::caller::{Caller, Permissions};
 
-/// The largest `/etc/passwd` or `/etc/group` that is read.
+/// The largest `/etc/passwd` or `/etc/group` that is read, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
-/// The caller behind a connection. Root and the daemon's own user may do everything; others what the configuration
-/// says. Group membership is read from `/etc/group`; where users come from a directory service, name their uid.
+/// The caller of a connection. Root and the daemon's own user have all permissions; others have the configured
+/// ones. Group membership is read from `/etc/group`; for users from a directory service, configure their uid.
 pub fn caller(uid: u32, gid: u32, rules: &[Peer]) -> Caller {
     let user = name_of(&read("/etc/passwd"), uid).unwrap_or_else(|| uid.to_string());
     let own = rustix::process::geteuid().as_raw();
@@ -40,7 +40,7 @@ fn read(path: &str) -> String {
     }
 }
 
-/// The user's name in the form of `/etc/passwd`.
+/// The user's name from the text of `/etc/passwd`.
 fn name_of(passwd: &str, uid: u32) -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -49,7 +49,7 @@ fn name_of(passwd: &str, uid: u32) -> Option<String> {
     })
 }
 
-/// Groups in the form of `/etc/group`: the primary one, and those that list the user.
+/// The groups from the text of `/etc/group`: the primary one, and those that list the user.
 fn groups(group: &str, primary: u32, user: &str) -> Vec<(String, u32)> {
     let mut found: Vec<(String, u32)> = group
         .lines()

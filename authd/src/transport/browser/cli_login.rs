@@ -1,4 +1,4 @@
-//! The pages of the CLI login: where the provider sends the browser back to, and the Deny button.
+//! The pages of the CLI login: the callback from the provider, and the Deny button.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ fn draw(state: &str, request_id: RequestId, outcome: Result<Outcome>) -> Page {
             explained(503, "Not signed in yet", &reason, hint)
         }
         Outcome::Failed(reason) => explained(502, "Sign-in failed", &reason, "Start again in the terminal."),
-        // The state is ours and the release is of letters, digits and hyphens: nothing needs to be escaped.
+        // The state is authd's and the release has letters, digits and hyphens: nothing needs to be escaped.
         Outcome::ToDevice { port, release } => {
             redirect(format!("http://127.0.0.1:{port}/?state={state}&release={}", release.expose()))
         }
@@ -71,7 +71,7 @@ fn draw(state: &str, request_id: RequestId, outcome: Result<Outcome>) -> Page {
     }
 }
 
-/// Who is asking, what to paste and what never to do with it, and the way out.
+/// The page with the device, the release to paste, a warning, and the Deny button.
 fn carry(state: &str, device: &Device, started_at: Time, user: &str, release: &Secret) -> Page {
     let unknown = "not said";
     let address = device.address.map_or_else(|| "this machine".to_owned(), |address| address.to_string());
@@ -102,7 +102,7 @@ fn denied(credentials_until: Option<Millis>) -> Page {
     match credentials_until {
         None => text(200, "Denied", Tone::Plain, &["The device that asked gets nothing. You can close this window."]),
         Some(until) => {
-            // The minute after which they surely do not.
+            // The next full minute, when they have expired for certain.
             let until = minute(Time::from_millis(until + MINUTE - 1));
             let given =
                 format!("It was given AWS credentials before; they work until {until} UTC. Tell your administrator.");
@@ -111,7 +111,7 @@ fn denied(credentials_until: Option<Millis>) -> Page {
     }
 }
 
-/// A time to the minute, as people read it.
+/// A time to the minute, for people.
 fn minute(time: Time) -> String {
     time.to_string().chars().take(16).collect::<String>().replace('T', " ")
 }
@@ -131,7 +131,7 @@ fn failure(request_id: RequestId, error: &Error) -> Page {
     explained(error.code.status(), "Something is in the way", &error.detail, &hint)
 }
 
-/// What is wrong, as a sentence, and what to do about it.
+/// A page with the error as a sentence, and what to do about it.
 fn explained(status: u16, title: &str, reason: &str, hint: &str) -> Page {
     let mut chars = reason.chars();
     let first = chars.next().into_iter().flat_map(char::to_uppercase);
@@ -144,7 +144,7 @@ fn text(status: u16, title: &str, tone: Tone, paragraphs: &[&str]) -> Page {
     page(status, title, tone, &body)
 }
 
-/// An error code of OAuth, or what is left of what was sent in its place.
+/// An error code of OAuth; other characters are removed.
 fn error_code(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect()
 }

@@ -2,7 +2,7 @@
 
 use shared::wire::decode_pairs;
 
-/// The longest query or form. A code of some providers has two thousand characters.
+/// The longest query or form, in bytes. The code of some providers has two thousand characters.
 const MAX_LENGTH: usize = 8 << 10;
 const MAX_FIELDS: usize = 24;
 
@@ -11,8 +11,8 @@ const MAX_FIELDS: usize = 24;
 pub struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// `None` when it is too long, has a broken escape, or says a name twice: which of two values counts would then
-    /// depend on who reads it.
+    /// `None` if it is too long, has a broken escape, or repeats a name: parsers differ on which of two values
+    /// counts.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > MAX_LENGTH {
             return None;

@@ -1,4 +1,4 @@
-//! How pages are drawn: one layout, everything escaped, styled by one inline sheet that the policy names by its hash.
+//! The layout of pages: every value is escaped, and one inline style sheet is allowed by its hash in the policy.
 
 use std::fmt::{self, Write};
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Page;
 
-/// Light and dark by the reader's choice, one column, large enough for a phone.
+/// Light or dark by the reader's setting, one column, readable on a phone.
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1c2330;--dim:#5b6472;--paper:#fff;--back:#f3f4f7;--line:#d9dde4;--good:#17733b;--bad:#a3232c}\
 @media(prefers-color-scheme:dark){:root{--ink:#e8eaf0;--dim:#a2abba;--paper:#1b2029;--back:#12151b;--line:#343b48;--good:#63c98c;--bad:#ff8a8f}}\
@@ -23,10 +23,10 @@ font:600 1.05rem/1.4 ui-monospace,monospace;text-align:center;overflow-wrap:anyw
 button{font:inherit;padding:.6rem 1.2rem;border:1px solid var(--bad);border-radius:8px;background:transparent;color:var(--bad);cursor:pointer}\
 small{color:var(--dim)}";
 
-/// Everything is forbidden but this one style sheet and a form that goes back to where it came from.
+/// The policy forbids everything except this style sheet and forms to the same origin.
 static POLICY: LazyLock<String> = LazyLock::new(|| policy(STYLE));
 
-/// The policy of a page whose one style sheet is this.
+/// The policy of a page with this one style sheet.
 pub fn policy(style: &str) -> String {
     let hash = BASE64_STANDARD.encode(Sha256::digest(style));
     format!(
@@ -34,7 +34,7 @@ pub fn policy(style: &str) -> String {
     )
 }
 
-/// Text as it stands in HTML, in content and in quoted attributes.
+/// Text escaped for HTML, in content and in quoted attributes.
 pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -65,7 +65,7 @@ pub fn headers(policy: &str, cache: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A page. `body` is HTML already: every value in it went through [`Escaped`].
+/// A page. `body` is HTML, in which every value is escaped with [`Escaped`].
 pub fn page(status: u16, title: &str, tone: Tone, body: &str) -> Page {
     let class = match tone {
         Tone::Good => " class=\"good\"",
@@ -89,7 +89,7 @@ pub enum Tone {
     Plain,
 }
 
-/// Sends the browser elsewhere by `GET`.
+/// Redirects the browser by `GET`.
 pub fn redirect(location: String) -> Page {
     let mut headers = headers(&POLICY, "no-store");
     headers.push(("location", location));

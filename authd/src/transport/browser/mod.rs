@@ -1,7 +1,7 @@
-//! What a browser gets: pages and redirects, which are not operations.
+//! Pages and redirects for browsers, which are not operations.
 //!
-//! Invariants: no script at all, nothing loaded from anywhere, nothing cached, no referrer; every value is escaped by
-//! [`html`]; what a page does is decided in its module, this one only parses the request and draws the answer.
+//! Invariants: no scripts, no loaded resources, no caching, no referrer; every value is escaped by [`html`]; the module
+//! of a page decides what it does, this one only parses the request and renders the answer.
 
 pub(crate) mod cli_login;
 mod form;
@@ -14,7 +14,7 @@ use http_body_util::Full;
 use super::http::Body;
 use crate::error::{Error, Result};
 
-/// What a browser gets. `headers` holds every header but the length; HTML is UTF-8.
+/// The response to a browser. `headers` has every header except the length; HTML is UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     pub status: u16,
