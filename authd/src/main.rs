@@ -17,9 +17,9 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// API tokens, sessions and the browser login that ends in AWS credentials
+/// API tokens, sessions and the browser login for AWS credentials
 ///
-/// Without anything configured it keeps its data in SQLite and listens on 127.0.0.1:8080 and on an admin socket.
+/// Without configuration it stores its data in SQLite and listens on 127.0.0.1:8080 and on an admin socket.
 #[derive(Parser)]
 #[command(version, about)]
 struct Args {
@@ -38,7 +38,7 @@ struct Args {
     /// Path of the admin socket
     #[arg(long, value_name = "PATH", global = true)]
     admin_socket: Option<String>,
-    /// The URL that people and clients reach authd by
+    /// The URL under which people and clients reach authd
     #[arg(long, value_name = "URL", global = true)]
     public_url: Option<String>,
     #[command(subcommand)]
@@ -49,7 +49,7 @@ struct Args {
 enum Verb {
     /// Run the daemon (the default)
     Run,
-    /// Check the configuration and print what is in effect, secrets redacted
+    /// Check the configuration and print the effective settings, secrets redacted
     Check,
 }
 
@@ -85,7 +85,7 @@ fn start(args: &Args) -> anyhow::Result<()> {
     let config = sources.load()?;
     if let Some(Verb::Check) = args.command {
         print!("{}", toml::to_string(&config)?);
-        eprintln!("the configuration is good");
+        eprintln!("the configuration is valid");
         return Ok(());
     }
     log(&config.log)?;
@@ -133,9 +133,9 @@ fn announce(config: &Config, db: &dyn Db) {
         eprintln!(
             "\nauthd is ready on {url} and keeps its data in {data}\n\n\
              Try it, in another terminal:\n\n  \
-             authctl create demo --scopes read        # mint a token\n  \
+             authctl create demo --scopes read        # create a token\n  \
              curl {url}/auth/validate -H 'Content-Type: application/json' -d '{{\"token\": \"PASTE-IT-HERE\"}}'\n  \
-             authctl revoke demo                      # and it is worth nothing\n",
+             authctl revoke demo                      # revoke it\n",
             data = config.data_dir.display(),
         );
     }

@@ -115,7 +115,7 @@ fn information(public_url: &str) -> String {
         "authd",
         &format!(
             "<h1>authd</h1><p class=\"dim\">Version {VERSION} &middot; running</p>\
-             <p>Sign in from a terminal, and every AWS tool works:</p><pre>auth-login --server {url}</pre>\
+             <p>Sign in from a terminal to get AWS credentials:</p><pre>auth-login --server {url}</pre>\
              <h2>Endpoints</h2><div class=\"wide\"><table>\
              <tr><td><a href=\"/docs\"><code>/docs</code></a></td><td>the API, readable</td></tr>\
              <tr><td><a href=\"/openapi.json\"><code>/openapi.json</code></a></td><td>the API, for machines (OpenAPI 3.1)</td></tr>\
