@@ -1,6 +1,6 @@
 //! Atomic file replacement, and folders that only their owner can read.
 //!
-//! Write beside, fsync, rename, fsync the folder. Writing in place was refused: a full disk or a kill in the middle
+//! Write beside, fsync, rename, fsync the folder. Writing in place was rejected: a full disk or a kill in the middle
 //! leaves every AWS tool on the machine with a truncated file.
 
 use std::fs::{DirBuilder, File, Permissions};

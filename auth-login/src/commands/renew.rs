@@ -17,7 +17,7 @@ pub async fn run(context: &mut Context<'_>, force: bool) -> Result<(), Error> {
     let left = duration(keys.remaining(context.io.now()));
     let place = match written {
         Written::File => format!("in {}", context.files.credentials.path().display()),
-        Written::NotNeeded => "handed out by credential-process".to_owned(),
+        Written::NotNeeded => "available through credential-process".to_owned(),
     };
     let line = format!("The keys of the profile {} are renewed, {place}, and work for {left}.", context.profile);
     context.io.print(line)

@@ -233,7 +233,7 @@ impl<'a> Poll<'a> {
         self.next = Instant::now() + self.pause;
         let expired = || {
             let lives = duration(i64::try_from(self.lives.as_secs()).unwrap_or(i64::MAX));
-            Error::refused(format!("nobody signed in within {lives}, or the link was used up; run auth-login again"))
+            Error::refused(format!("nobody signed in within {lives}, or the link was used; run auth-login again"))
         };
         let is_over = Instant::now() >= self.deadline;
         match self.api.status(&self.request).await {
@@ -270,7 +270,7 @@ fn check_url(url: &str) -> Result<(), Error> {
     if is_web && url.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());
     }
-    Err(Error::refused("the server sent something that is not a web address to sign in at; is it authd?"))
+    Err(Error::refused("the server did not send a web address for the sign-in; is it authd?"))
 }
 
 /// The device name that the person sees in the browser.

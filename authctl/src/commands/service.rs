@@ -188,7 +188,7 @@ async fn token(command: TokenCommand, context: &mut Context<'_, '_>) -> Result<E
             let created = context.call(&request).await?;
             let (name, id) = (&created.name, created.token_id);
             let about =
-                format!("Minted {name}, id {id}, expires: {}.", expiry(context.now(), created.expires_at, moment));
+                format!("Created {name}, id {id}, expires: {}.", expiry(context.now(), created.expires_at, moment));
             let advice = format!("Revoke it with `authctl service token revoke {service} {id}`");
             show_secret(context, &created, &about, &created.token).map_err(|error| error.with_advice(advice))
         }

@@ -103,7 +103,7 @@ impl Accounts {
         let shown: String = username.chars().take(SHOWN).collect();
         let detail = [("username", Some(json!(shown)))];
         self.base.ledger.refuse(call, Login::INFO.name, None, "refused", detail).await?;
-        Ok(Error::new(Code::InvalidCredentials, "user name and password do not go together"))
+        Ok(Error::new(Code::InvalidCredentials, "the user name or the password is wrong"))
     }
 
     /// Stores a new hash of the password with the current parameters. Another login may have been first.
@@ -128,7 +128,7 @@ impl Accounts {
         // Checked first, so that a rejected new password does not count as a failed login.
         passwords::check("new_password", &op.new_password, &folded)?;
         if op.new_password == op.password {
-            return Err(Error::field("new_password", "this is the password that you have"));
+            return Err(Error::field("new_password", "this is your current password"));
         }
         let attempt = LoginAttempt::new(&folded, call.address);
         let is_open = attempt.count(&self.base, &self.config).await?;
@@ -137,7 +137,7 @@ impl Accounts {
         if !is_open || verified == Verified::No {
             let subject = user.to_string();
             self.base.ledger.refuse(&call, ChangePassword::INFO.name, Some(&subject), "refused", []).await?;
-            return Err(Error::field("password", "this is not your password"));
+            return Err(Error::field("password", "the password is wrong"));
         }
         let hash = self.tried(&attempt, self.users.hash(&op.new_password).await).await?;
         let now = self.base.now();

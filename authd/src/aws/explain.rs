@@ -53,9 +53,9 @@ pub fn explain(role: &Role, duration_seconds: u32, code: &str, message: &str) ->
         "RegionDisabledException" => {
             "STS is disabled in this region for the account: enable it, or set aws.region to another one".to_owned()
         }
-        "PackedPolicyTooLarge" | "PackedPolicyTooLargeException" => "the session tags are too large together".to_owned(),
+        "PackedPolicyTooLarge" | "PackedPolicyTooLargeException" => "the session tags are too large in total".to_owned(),
         "Throttling" | "ThrottlingException" | "ServiceUnavailable" | "InternalFailure" | "InternalError" | "RequestTimeout" => {
-            return unavailable(format!("AWS STS is busy or has a failure of its own ({code}); try again"));
+            return unavailable(format!("AWS STS is busy or has failed ({code}); try again"));
         }
         // An error without a code did not come from STS.
         "" => return unavailable("AWS STS, or a proxy in front of it, sent an unreadable answer; try again".to_owned()),

@@ -96,8 +96,8 @@ fn policies_that_do_not_say_what_they_mean_are_refused() {
     let with_rule =
         |rule: &str| format!("[[policy]]\nname = \"a\"\nsource = \"path\"\nservice = \"s\"\nrule = [{{ {rule} }}]");
     for (toml, says) in [
-        (format!("[[policy]]\nname = \"a/b\"\nsource = \"path\"\n{rule}"), "stands in a URL"),
-        (format!("[[policy]]\nname = \"\"\nsource = \"path\"\n{rule}"), "stands in a URL"),
+        (format!("[[policy]]\nname = \"a/b\"\nsource = \"path\"\n{rule}"), "is part of a URL"),
+        (format!("[[policy]]\nname = \"\"\nsource = \"path\"\n{rule}"), "is part of a URL"),
         (format!("[[policy]]\nname = \"a\"\nsource = \"path\"\n{rule}\n").repeat(2), "two policies"),
         (format!("[[policy]]\nname = \"a\"\nsource = \"header\"\n{rule}"), "unknown variant"),
         (format!("[[policy]]\nname = \"a\"\n{rule}"), "missing field `source`"),
@@ -109,8 +109,8 @@ fn policies_that_do_not_say_what_they_mean_are_refused() {
         (with_rule("paths = [\"/a\"], scopes = []"), "scopes is empty"),
         (with_rule("paths = [\"/a\"], scopes = [\"a b\"]"), "printable"),
         (with_rule("paths = [\"/a\"], permissions = [\"\"]"), "not visible"),
-        (with_rule("paths = [\"/a\"]"), "nobody could fulfil it"),
-        (with_rule("paths = [\"/a\"], public = true, scopes = [\"read\"]"), "public lets everybody in"),
+        (with_rule("paths = [\"/a\"]"), "it allows nobody"),
+        (with_rule("paths = [\"/a\"], public = true, scopes = [\"read\"]"), "public allows everybody"),
         (with_rule("paths = [\"/a\"], methods = [\"get\"], public = true"), "capital letters"),
         (with_rule("paths = [\"/a\"], methods = [], public = true"), "methods is empty"),
         (with_rule("paths = [\"/a\"], path = \"/b\", public = true"), "did you mean `paths`"),

@@ -64,7 +64,7 @@ impl ForwardAuth {
         address: Option<IpAddr>,
     ) -> Result<Identity> {
         let Some(rule) = policy.rule(request) else {
-            return Err(Error::new(Code::Forbidden, "no rule lets anybody make this request"));
+            return Err(Error::new(Code::Forbidden, "no rule allows this request"));
         };
         if rule.public {
             return Ok(Identity::default());

@@ -51,7 +51,7 @@ impl TryFrom<String> for PathPattern {
             return Err(fault("a * is allowed only at the end, after a slash: \"/api/*\""));
         }
         if path.bytes().any(|byte| b"%\\;?#".contains(&byte)) || path.chars().any(char::is_control) {
-            return Err(fault("write it decoded; % \\ ; ? # do not occur in paths that are let through"));
+            return Err(fault("write it decoded; % \\ ; ? # are not allowed in paths"));
         }
         if with_below && path.ends_with('/') {
             return Err(fault("it has an empty segment"));
@@ -74,7 +74,7 @@ pub fn method(text: &[u8]) -> Result<&str, &'static str> {
     let is_plain = text.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'-');
     match std::str::from_utf8(text) {
         Ok(method) if is_plain && !text.is_empty() && text.len() <= MAX_METHOD => Ok(method),
-        _ => Err("the method is not of capital letters"),
+        _ => Err("the method is not in capital letters"),
     }
 }
 
@@ -121,11 +121,7 @@ fn decode(path: &str) -> Result<String, &'static str> {
             b'%' => match (digit(bytes.next()), digit(bytes.next())) {
                 (Some(high), Some(low)) => match high << 4 | low {
                     hidden @ (0..=0x1f | 0x7f | b'/' | b'\\' | b'.' | b'%' | b';' | b'?' | b'#') => {
-                        return Err(if hidden < 0x20 {
-                            CONTROL
-                        } else {
-                            "the path has an escape of a sign with a meaning"
-                        });
+                        return Err(if hidden < 0x20 { CONTROL } else { "the path has an encoded special character" });
                     }
                     byte => byte,
                 },

@@ -62,7 +62,7 @@ pub fn check(policies: &[Policy]) -> Result<(), String> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_plain) {
             return Err(format!(
-                "[[policy]]: the name {name:?} stands in a URL: 1 to {MAX_NAME} letters, digits, hyphens or underscores"
+                "[[policy]]: the name {name:?} is part of a URL: 1 to {MAX_NAME} letters, digits, hyphens or underscores"
             ));
         }
         if policies[..index].iter().any(|other| other.name == *name) {
@@ -96,9 +96,9 @@ fn check_rule(policy: &Policy, rule: &Rule) -> Result<(), String> {
     }
     match (rule.public, &rule.scopes, &rule.permissions) {
         (true, None, None) => return Ok(()),
-        (true, ..) => return Err("public lets everybody in: take scopes and permissions away, or public".into()),
+        (true, ..) => return Err("public allows everybody: remove scopes and permissions, or public".into()),
         (false, None, None) => {
-            return Err("nobody could fulfil it: name scopes (of API tokens) or permissions (of people)".into());
+            return Err("it allows nobody: add scopes (of API tokens) or permissions (of people)".into());
         }
         _ => {}
     }
@@ -109,7 +109,7 @@ fn check_rule(policy: &Policy, rule: &Rule) -> Result<(), String> {
         return Err("permissions: a name is empty, too long, or not visible".into());
     }
     if rule.permissions.is_some() && policy.service.as_ref().is_none_or(|service| service.trim().is_empty()) {
-        return Err("permissions are held in a service; add `service = …` to the policy".into());
+        return Err("permissions need a service; add `service = …` to the policy".into());
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Introspection (RFC 7662) and revocation (RFC 7009) of API tokens and session tokens.
 //!
-//! Invariants: every answer is decided anew, from an identity that may be cached; a storage failure is never an answer
-//! about a token; callers learn nothing about tokens that they may not ask about.
+//! Invariants: every answer is decided at each call, from an identity that may be cached; a storage failure is never an
+//! answer about a token; callers learn nothing about tokens that they may not ask about.
 //!
 //! Services ask with every request, so an answer that needs no database read is built without a future.
 

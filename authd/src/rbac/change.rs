@@ -36,7 +36,7 @@ impl<'a> Guard<'a> {
     pub fn check_held(&mut self, permissions: Permissions) -> Result<()> {
         if let Some(permission) = permissions.iter().find(|permission| !self.caller.can(*permission)) {
             let detail = format!(
-                "this would give or take {} on authd, which you do not hold yourself; ask somebody who does",
+                "this would grant or remove {} on authd, which you do not have; ask somebody who has it",
                 permission.as_str()
             );
             return Err(Error::new(Code::Forbidden, detail));

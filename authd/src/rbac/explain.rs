@@ -50,7 +50,7 @@ impl Rbac {
         obstacles.extend(given.iter().flat_map(|role| faults(role, &service.name, &permission_name)));
         if direct.is_none() && given.is_empty() {
             obstacles.push(format!(
-                "{:?} was given nothing that gives it in the service {:?}",
+                "{:?} was granted nothing that includes it in the service {:?}",
                 person.username, service.name
             ));
         }
@@ -102,14 +102,14 @@ fn faults(role: &GivenRole, service: &str, permission: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let name = &role.name;
     if !role.has_permission {
-        return vec![format!("the role {name:?} was given, but does not have the permission {permission:?}")];
+        return vec![format!("the role {name:?} was granted, but does not have the permission {permission:?}")];
     }
     if !role.is_active {
-        faults.push(format!("the role {name:?} was given and has the permission, but is not active"));
+        faults.push(format!("the role {name:?} was granted and has the permission, but is not active"));
     }
     if !role.counts {
         faults.push(format!(
-            "the role {name:?} was given and has the permission, but is none of the service {service:?}"
+            "the role {name:?} was granted and has the permission, but is not in the service {service:?}"
         ));
     }
     faults

@@ -81,7 +81,7 @@ impl IdempotentRequest {
     /// The earlier use of the key, after [`IdempotentRequest::remember`] has failed.
     pub async fn first_use(&self, tokens: &Tokens) -> Result<Used> {
         self.find(tokens).await?.ok_or_else(|| {
-            let detail = "the first use of this Idempotency-Key ended just now; try again";
+            let detail = "the record of this Idempotency-Key has just expired; try again";
             Error::new(Code::Conflict, detail).retry_after(1)
         })
     }

@@ -157,7 +157,7 @@ impl Refusal {
     /// The text for people; safe to show.
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
-            Self::NotFound => "no token is known by this secret".into(),
+            Self::NotFound => "no token has this secret".into(),
             Self::Revoked => "the token has been revoked".into(),
             Self::Expired => "the token, or this secret of it, has expired".into(),
             Self::Scopes(missing) => format!("the token lacks: {}", missing.join(", ")).into(),

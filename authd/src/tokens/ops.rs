@@ -266,6 +266,6 @@ fn check_held(caller: &Caller, scopes: &[String]) -> Result<()> {
     let Some(lacked) = scopes.iter().find(is_lacked) else { return Ok(()) };
     Err(match model::service_of(lacked) {
         Some(_) => Error::new(Code::Forbidden, "this is a service's own token: it needs the permission access.write"),
-        None => Error::new(Code::Forbidden, format!("you do not hold {lacked} yourself")),
+        None => Error::new(Code::Forbidden, format!("you do not have {lacked} yourself")),
     })
 }

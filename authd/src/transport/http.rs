@@ -224,7 +224,7 @@ impl Http {
         let found = self.routes.at(path).map_err(|_| Error::not_found("path; GET /docs lists them"))?;
         let Some((_, target)) = found.value.by_method.iter().find(|(allowed, _)| allowed == method) else {
             let allow = found.value.allow.to_str().unwrap_or_default();
-            return Err(Error::new(Code::MethodNotAllowed, format!("this path takes {allow}")));
+            return Err(Error::new(Code::MethodNotAllowed, format!("this path accepts {allow}")));
         };
         Ok((*target, found.params.iter().collect()))
     }

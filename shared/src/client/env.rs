@@ -53,12 +53,12 @@ pub(super) mod testing {
 
     use super::*;
 
-    /// A clock that stands still until it is moved.
+    /// A clock that moves only by hand.
     #[derive(Debug, Default)]
     pub(in crate::client) struct Still(Mutex<Duration>);
 
     impl Still {
-        /// What the wall's clock says at the start.
+        /// The wall clock at the start.
         pub(in crate::client) const START: i64 = 1_800_000_000_000;
 
         pub(in crate::client) fn pass(&self, time: Duration) {

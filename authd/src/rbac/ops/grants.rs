@@ -51,7 +51,7 @@ impl Rbac {
             ]),
             worth: Permissions::NONE,
             already: format!("{username:?} has the role {role_name:?} in {service_name:?} already"),
-            missing: format!("{username:?} was not given the role {role_name:?} in {service_name:?}"),
+            missing: format!("{username:?} was not granted the role {role_name:?} in {service_name:?}"),
         })
     }
 
@@ -85,8 +85,8 @@ impl Rbac {
                 ("permission", Some(json!(name))),
             ]),
             worth: on_authd(name),
-            already: format!("{username:?} was given {name:?} in {service_name:?} already"),
-            missing: format!("{username:?} was not given {name:?} in {service_name:?} directly"),
+            already: format!("{username:?} was granted {name:?} in {service_name:?} already"),
+            missing: format!("{username:?} was not granted {name:?} in {service_name:?} directly"),
         })
     }
 

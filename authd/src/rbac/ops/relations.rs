@@ -85,7 +85,7 @@ impl Rbac {
                 .detail([("service", Some(json!(service.name))), ("role", Some(json!(role.name)))]),
             worth: Permissions::NONE,
             already: format!("the role {:?} counts in the service {:?} already", role.name, service.name),
-            missing: format!("the role {:?} is none of the service {:?}", role.name, service.name),
+            missing: format!("the role {:?} is not in the service {:?}", role.name, service.name),
         })
     }
 
@@ -120,7 +120,7 @@ impl Rbac {
             _ => None,
         };
         if let Some(what) = built_in {
-            return Err(Error::new(Code::Conflict, format!("{what} is built in: it cannot be taken away")));
+            return Err(Error::new(Code::Conflict, format!("{what} is built in: it cannot be removed")));
         }
         match self.commit_relation(call, relation, worth, change.with([relation.delete()])).await {
             Ok(_) => Ok(Done::default()),

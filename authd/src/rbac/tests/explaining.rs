@@ -41,7 +41,7 @@ async fn every_way_is_told_with_its_time() {
 async fn every_near_miss_is_told() {
     let scene = Scene::furnished().await;
     let none = scene.obstacles().await;
-    assert!(none.contains("given nothing") && none.contains("the role \"editor\" would give it"), "{none}");
+    assert!(none.contains("granted nothing") && none.contains("the role \"editor\" would give it"), "{none}");
     scene.must("grants.add_role", alices_role()).await;
     for (operation, id, told) in [
         ("users.update", "alice", "the user \"alice\" is not active"),
@@ -56,7 +56,7 @@ async fn every_near_miss_is_told() {
     }
     scene.must("services.remove_role", json!({ "service_id": "app", "role_id": "editor" })).await;
     let obstacles = scene.obstacles().await;
-    assert!(obstacles.contains("none of the service \"app\""), "{obstacles}");
+    assert!(obstacles.contains("not in the service \"app\""), "{obstacles}");
     scene.must("services.add_role", json!({ "service_id": "app", "role_id": "editor" })).await;
     scene.must("roles.remove_permission", json!({ "role_id": "editor", "permission_id": "write" })).await;
     let obstacles = scene.obstacles().await;

@@ -100,13 +100,12 @@ fn carry(state: &str, device: &Device, started_at: Time, user: &str, release: &S
 
 fn denied(credentials_until: Option<Millis>) -> Page {
     match credentials_until {
-        None => text(200, "Denied", Tone::Plain, &["The device that asked gets nothing. You can close this window."]),
+        None => text(200, "Denied", Tone::Plain, &["The device gets no credentials. You can close this window."]),
         Some(until) => {
             // The next full minute, when they have expired for certain.
             let until = minute(Time::from_millis(until + MINUTE - 1));
-            let given =
-                format!("It was given AWS credentials before; they work until {until} UTC. Tell your administrator.");
-            text(200, "Denied", Tone::Bad, &["The device that asked gets nothing more.", &given])
+            let given = format!("It got AWS credentials before; they work until {until} UTC. Tell your administrator.");
+            text(200, "Denied", Tone::Bad, &["The device gets no more credentials.", &given])
         }
     }
 }
@@ -117,7 +116,7 @@ fn minute(time: Time) -> String {
 }
 
 fn unreadable() -> Page {
-    text(400, "This link is not complete", Tone::Bad, &["Start again in the terminal."])
+    text(400, "This link is incomplete", Tone::Bad, &["Start again in the terminal."])
 }
 
 fn failure(request_id: RequestId, error: &Error) -> Page {
@@ -128,7 +127,7 @@ fn failure(request_id: RequestId, error: &Error) -> Page {
         "a page of the CLI login failed"
     );
     let hint = format!("Load this page again in a moment. In authd's log this is request {request_id}.");
-    explained(error.code.status(), "Something is in the way", &error.detail, &hint)
+    explained(error.code.status(), "This page is not available", &error.detail, &hint)
 }
 
 /// A page with the error as a sentence, and what to do about it.
