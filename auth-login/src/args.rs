@@ -6,7 +6,7 @@ use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 
 use crate::cache::TokenStore;
 
-/// Sign in once in the browser, and every AWS tool works and keeps working.
+/// Sign in through the browser and keep AWS credentials valid for every AWS tool
 #[derive(Debug, Parser)]
 #[command(name = "auth-login", version, about, after_help = "Without a command: login.")]
 pub struct Args {

@@ -24,7 +24,7 @@ use crate::page::Page;
 
 /// After this many failures in a row a name stays locked until an operator clears it (NIST SP 800-63B §3.2.2).
 pub const MAX_FAILURES: i64 = 100;
-/// Effectively for ever: the last millisecond-precise second of the year 9999.
+/// Effectively for ever: the last second of the year 9999.
 const FOREVER: Millis = 253_402_300_799_000;
 /// How long failures are kept after the last one.
 const KEPT: Millis = 30 * DAY;
@@ -81,7 +81,7 @@ impl LoginAttempt {
         batch
     }
 
-    /// Uncounts an attempt at which no password was tried.
+    /// Reverts the count of an attempt at which no password was tried.
     pub fn take_back(&self) -> Vec<Statement> {
         let keys = std::iter::once(&self.name).chain(&self.address);
         keys.map(|key| store::take_back(key)).collect()

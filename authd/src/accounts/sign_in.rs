@@ -90,7 +90,7 @@ impl Accounts {
         Ok(LoggedIn { token, expires_at: sessions::model::seconds(session.idle_expires_at), payload })
     }
 
-    /// Uncounts an attempt that got no answer, so that an overload of logins does not lock a user out.
+    /// Reverts the count of an attempt that got no answer, so that an overload of logins does not lock a user out.
     async fn tried<T>(&self, attempt: &LoginAttempt, answer: Result<T>) -> Result<T> {
         if answer.is_err() {
             self.base.db.commit(attempt.take_back()).await?;

@@ -86,7 +86,7 @@ pub fn read_count(committed: &Committed, name: &str) -> Result<Option<(bool, Mil
     Ok(Some((row.int()? == 0, row.int()?)))
 }
 
-/// Uncounts one attempt.
+/// Reverts the count of one attempt.
 pub fn take_back(key: &str) -> Statement {
     Statement::any("take_back", TAKE_BACK, [key.into()])
 }

@@ -1,9 +1,9 @@
 //! The browser login that provides AWS credentials.
 //!
-//! Invariants: the state is checked before any request to a provider and is used once; the
-//! client that gets the credentials has the poll secret (it started the login) *and* the release (from the browser);
-//! the provider's tokens never leave authd and are sealed in every store; nothing is returned that was not
-//! committed; only a definite refusal of the provider ends a session, an outage never does.
+//! Invariants: the state is checked before any request to a provider and is used once; the client that gets the
+//! credentials has the poll secret (it started the login) *and* the release (from the browser); the provider's tokens
+//! never leave authd and are sealed in every store; nothing is returned that was not committed; only a definite refusal
+//! of the provider ends a session, an outage never does.
 
 mod callback;
 mod credentials;

@@ -276,7 +276,7 @@ mod tests {
 
     use super::*;
 
-    /// SQLite plans a statement anew when a value that its plan depends on changes: for a look-up of a token that was
+    /// SQLite plans a statement again when a value that its plan depends on changes: for a look-up of a token that was
     /// a third of all the work.
     #[test]
     fn a_plan_does_not_depend_on_values() {

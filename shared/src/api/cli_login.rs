@@ -1,4 +1,4 @@
-//! The browser login that ends in temporary AWS credentials on the developer's machine.
+//! The browser login that provides temporary AWS credentials on the developer's machine.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::op::{Access, operations};
 use crate::secret::Secret;
 
 operations! {
-    /// Start a login: open `auth_url` in a browser, then poll the status
+    /// Start a login: open its auth_url in a browser, then poll the status
     StartLogin => "cli_login.start", Post "/auth/cli/start", Access::Public, 200 StartedLogin;
     /// Show the status of a login; with poll secret and release, the AWS credentials
     LoginStatus => "cli_login.status", Get "/auth/cli/status", Access::SelfProving, 200 LoginAnswer,

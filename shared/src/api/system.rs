@@ -30,7 +30,7 @@ empty_requests!(CheckHealth, CheckLive, CheckReady, ShowStatus);
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
     Healthy,
-    /// Redis is down: answers are correct, but some requests are slower or refused.
+    /// Answers are correct, but some requests are slower or refused, for example because Redis is down.
     Degraded,
     /// The database is down: requests cannot be answered correctly.
     Unhealthy,

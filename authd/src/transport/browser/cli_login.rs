@@ -82,8 +82,8 @@ fn carry(state: &str, device: &Device, started_at: Time, user: &str, release: &S
          <dt>Started</dt><dd>{started} UTC</dd></dl>\
          <p>If you started this sign-in yourself, paste this into the terminal where you started it:</p>\
          <code id=\"release\">{release}</code>\
-         <p><b>Never send it to anybody.</b> Whoever asks you for it, or sent you the link to this page, wants to act as \
-         you. If you did not start this sign-in, press Deny.</p>\
+         <p><b>Never send it to anybody.</b> Anybody who asks you for it, or sent you the link to this page, wants to \
+         act as you. If you did not start this sign-in, press Deny.</p>\
          <form method=\"post\" action=\"/auth/cli/deny\"><input type=\"hidden\" name=\"state\" value=\"{state}\">\
          <input type=\"hidden\" name=\"release\" value=\"{release}\"><button type=\"submit\">Deny</button></form>\
          <p><small>You can close this window once the terminal says that you are signed in.</small></p>",
