@@ -1,5 +1,5 @@
-//! The command line: the arguments of every command. A command's own arguments are next to it, in `commands`. All
-//! errors in arguments are reported before any call.
+//! The command line: the arguments of every command. A command's own arguments are next to it, in `commands`. Errors
+//! in their form are reported before any call; the daemon checks the bounds of texts.
 
 use std::path::PathBuf;
 
