@@ -66,7 +66,7 @@ fn a_wrong_socket_says_what_is_wrong_with_it() {
     std::fs::write(&file, "").unwrap();
     let dead = folder.path().join("dead.sock");
     drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
-    for (path, told) in [(missing, "no such socket"), (file, "a file, not a socket"), (dead, "nobody listens")] {
+    for (path, told) in [(missing, "no such socket"), (file, "a file, not a socket"), (dead, "no process listens")] {
         let path = path.to_str().unwrap();
         for (env, args) in [(&[][..], &["--socket", path, "list"][..]), (&[("AUTHD_ADMIN_SOCKET", path)], &["list"])] {
             let run = Program { env, ..Program::default() }.run(args);

@@ -262,7 +262,7 @@ fn the_keyring_can_keep_the_session() {
     let run = run.env("HOME", &home).env("AUTHCTL_SERVER", authd.url()).env("PASSWORD", PASSWORD);
     let output = run.run(TIMEOUT);
     let said = stdout(&output);
-    assert!(both(&output).contains("kept in the keyring") && said.contains("user:alice"), "{}", both(&output));
+    assert!(both(&output).contains("stored in the keyring") && said.contains("user:alice"), "{}", both(&output));
     assert!(said.contains("Signed out"), "{}", both(&output));
 }
 
