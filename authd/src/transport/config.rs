@@ -23,7 +23,7 @@ pub struct Config {
     pub max_body: usize,
     /// Seconds for the first bytes of a connection to arrive.
     pub first_byte_seconds: u64,
-    /// Seconds for a request's head to arrive, including idle time before it.
+    /// Seconds for a request's head to arrive, including idle time before it; up to a quarter more.
     pub head_seconds: u64,
     /// Seconds for a request's body to arrive.
     pub body_seconds: u64,

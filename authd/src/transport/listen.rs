@@ -209,7 +209,7 @@ async fn serve_http1<IO: AsyncRead + AsyncWrite + Send + 'static>(
     watcher: Watcher,
 ) -> hyper::Result<()> {
     // hyper's own bound of 100 headers stays: another one would cost a list on the heap for each request. Its timer for
-    // heads costs more than that, since it is made and cancelled for each request; `while_used` costs nothing there.
+    // heads costs more than that, because it is created and cancelled for each request; `while_used` keeps one timer.
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES).pipeline_flush(true);
     let (connection, began) = (Arc::new(connection), AtomicU64::new(0));
