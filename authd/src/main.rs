@@ -13,6 +13,7 @@ use authd::db::Db;
 use authd::env::Env;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -97,17 +98,36 @@ fn start(args: &Args) -> anyhow::Result<()> {
 fn serve(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut stopped = signals()?;
         let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            let _ = stopped.recv().await;
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         };
         daemon::run(config, Env::real(), announce, stop).await
     })
+}
+
+/// Receives when the daemon shall drain and stop: at SIGTERM, SIGINT, SIGQUIT, and when its terminal is closed. Other
+/// signals that would end the process at once are ignored with a line in the log.
+fn signals() -> std::io::Result<mpsc::Receiver<()>> {
+    let (stop, stopped) = mpsc::channel(1);
+    let mut ending = vec![SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()];
+    let mut ignored = vec![SignalKind::user_defined1(), SignalKind::user_defined2(), SignalKind::alarm()];
+    if std::io::stdin().is_terminal() { &mut ending } else { &mut ignored }.push(SignalKind::hangup());
+    for kind in ending.iter().chain(&ignored).copied() {
+        let (mut received, stop, stops) = (signal(kind)?, stop.clone(), ending.contains(&kind));
+        tokio::spawn(async move {
+            while received.recv().await.is_some() {
+                if stops {
+                    let _ = stop.try_send(());
+                } else {
+                    let signal = kind.as_raw_value();
+                    tracing::info!(signal, "ignored: the configuration is read at the start; restart to apply changes");
+                }
+            }
+        });
+    }
+    Ok(stopped)
 }
 
 /// Reports to systemd, the log, and a person at a terminal that authd is ready.

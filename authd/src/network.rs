@@ -4,9 +4,18 @@ use std::net::IpAddr;
 
 /// An IPv4 address, or the /64 of an IPv6 address, which usually belongs to one host.
 pub fn of(address: IpAddr) -> IpAddr {
+    masked(address, u32::BITS, 64)
+}
+
+/// The network of an address with this many leading bits, for IPv4 and for IPv6.
+pub fn masked(address: IpAddr, v4: u32, v6: u32) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::from((u128::from(address) & !u128::from(u64::MAX)).to_be_bytes()),
-        address @ IpAddr::V4(_) => address,
+        IpAddr::V4(address) => {
+            IpAddr::from((u32::from(address) & !u32::MAX.checked_shr(v4).unwrap_or(0)).to_be_bytes())
+        }
+        IpAddr::V6(address) => {
+            IpAddr::from((u128::from(address) & !u128::MAX.checked_shr(v6).unwrap_or(0)).to_be_bytes())
+        }
     }
 }
 

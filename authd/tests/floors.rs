@@ -31,7 +31,7 @@ const FLOORS: &[&str] = &[
     "db keyed_mutex",
     "names",
     "error call",
-    "network caller env",
+    "network memory caller env",
 ];
 
 fn floor(module: &str) -> usize {

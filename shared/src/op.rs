@@ -30,6 +30,8 @@ pub struct Info {
     pub headers: &'static [(&'static str, &'static str)],
     /// The body is an HTML form, and errors are OAuth's (RFC 6749 §5.2), as RFC 7662 and RFC 7009 want it.
     pub oauth: bool,
+    /// The body has a password: it must say that it is JSON, which no form of another site can.
+    pub password: bool,
     /// The first line of the operation's documentation.
     pub summary: &'static str,
 }
@@ -159,7 +161,7 @@ macro_rules! operations {
     ($(
         #[doc = $summary:literal]
         $request:ty => $name:literal, $method:ident $path:literal, $access:expr, $status:literal $response:ty
-        $(, headers $headers:expr)? $(, oauth $oauth:literal)? $(, status_by $status_by:path)?;
+        $(, headers $headers:expr)? $(, oauth $oauth:literal)? $(, password $password:literal)? $(, status_by $status_by:path)?;
     )*) => {
         $(impl $crate::op::Operation for $request {
             type Response = $response;
@@ -172,6 +174,7 @@ macro_rules! operations {
                 status: $status,
                 headers: { #[allow(unused_variables)] let headers: &'static [(&'static str, &'static str)] = &[]; $(let headers = $headers;)? headers },
                 oauth: false $(|| $oauth)?,
+                password: false $(|| $password)?,
                 summary: $summary.trim_ascii(),
             };
 

@@ -1,81 +1,198 @@
-//! Reads the body of a request, with limits of media type, size and time.
+//! Reads the body of a request, with limits of media type, size and time; and throws the rest of a refused one away.
 
-use std::task::Poll;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
-use bytes::Bytes;
+use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HeaderMap, HeaderValue, ORIGIN};
+use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use shared::op::Info;
 use shared::problem::Code;
 
 use super::config::Config;
+use super::connections::{Connection, Late};
+use super::socket::{DISCARD_TIMEOUT, MAX_DISCARDED};
 use crate::error::{Error, Result};
 
 /// The media type of requests and responses of operations.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Reads the body for an operation; returns whether it arrived later than the head.
-pub async fn read(info: &Info, headers: &HeaderMap, body: Incoming, config: &Config) -> Result<(Bytes, bool)> {
-    // The fields of a DELETE may come in the query or, as some clients send them, in a body.
-    let is_expected = info.method.has_body() || (info.method == shared::op::Method::Delete && !body.is_end_stream());
-    if !is_expected {
-        return Ok((Bytes::new(), false));
+/// A request's body, as far as nobody has read it.
+pub struct Unread(Option<Incoming>);
+
+impl Unread {
+    pub fn new(body: Incoming) -> Self {
+        Self((!body.is_end_stream()).then_some(body))
     }
-    let media = if info.oauth { &FORM } else { &JSON };
-    let is_media = |value: &HeaderValue| {
-        let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case(media.to_str().unwrap_or_default())
-    };
-    if headers.get(CONTENT_TYPE).is_some_and(|value| value != media && !is_media(value)) {
-        let detail = if info.oauth {
-            "send a form, with the header Content-Type: application/x-www-form-urlencoded"
-        } else {
-            "send JSON, with the header Content-Type: application/json"
-        };
+
+    /// Reads the body for an operation; returns whether it arrived later than the head.
+    pub async fn read(&mut self, info: &Info, headers: &HeaderMap, bounds: &Bounds<'_>) -> Result<(Bytes, bool)> {
+        // The fields of a DELETE may come in the query or, as some clients send them, in a body.
+        if self.0.is_none() || !(info.method.has_body() || info.method == shared::op::Method::Delete) {
+            return Ok((Bytes::new(), false));
+        }
+        check_media(info, headers)?;
+        let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > bounds.config.max_body as u64) {
+            return Err(too_large(bounds.config.max_body));
+        }
+        self.collect(bounds).await
+    }
+
+    /// Reads the whole body; returns whether it had to wait. Most bodies arrive with the head, so that only a late one
+    /// costs a timer and is counted.
+    pub async fn collect(&mut self, bounds: &Bounds<'_>) -> Result<(Bytes, bool)> {
+        let Some(body) = &mut self.0 else { return Ok((Bytes::new(), false)) };
+        let mut gathered = Gathered::default();
+        let limit = bounds.config.max_body;
+        let now = poll_fn(|context| Poll::Ready(gathered.poll(body, limit, None, context))).await;
+        if let Poll::Ready(result) = now {
+            result?;
+            self.0 = None;
+            return Ok((gathered.finish(), false));
+        }
+        let result = Box::pin(late(body, gathered, bounds)).await;
+        if !result.as_ref().is_err_and(|error| error.code == Code::PayloadTooLarge) {
+            // Either it was read, or the client sends too slowly to wait for the rest.
+            self.0 = None;
+        }
+        Ok((result?, true))
+    }
+
+    /// Reads the rest of a request that was refused and throws it away, beside the answer and within bounds: a client that
+    /// is still sending would not read the answer before it is done.
+    pub fn discard(self, headers: &HeaderMap, connection: &Arc<Connection>) {
+        let Some(mut body) = self.0 else { return };
+        connection.discard();
+        if headers.contains_key(EXPECT) {
+            // The client waits for this answer before it sends.
+            return;
+        }
+        tokio::spawn(tokio::time::timeout(DISCARD_TIMEOUT, async move {
+            let mut discarded = 0;
+            while discarded < MAX_DISCARDED
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                discarded += frame.data_ref().map_or(0, Bytes::len);
+            }
+        }));
+    }
+}
+
+/// What bounds a body.
+pub struct Bounds<'a> {
+    pub config: &'a Config,
+    pub connection: &'a Arc<Connection>,
+    /// The client's.
+    pub address: Option<IpAddr>,
+}
+
+fn check_media(info: &Info, headers: &HeaderMap) -> Result<()> {
+    let media = headers.get(CONTENT_TYPE);
+    if info.oauth {
+        if media.is_none_or(|value| is_media(value, |essence| essence.eq_ignore_ascii_case(FORM))) {
+            return Ok(());
+        }
+        let detail = "send a form, with the header Content-Type: application/x-www-form-urlencoded";
         return Err(Error::new(Code::UnsupportedMediaType, detail));
     }
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > config.max_body as u64) {
-        return Err(too_large(config.max_body));
+    // Forms of other sites can send cookies and passwords, but not this media type.
+    let may_be_a_form = info.password || headers.contains_key(COOKIE) || headers.contains_key(ORIGIN);
+    let is_json = match media {
+        Some(value) => *value == JSON || is_media(value, is_json),
+        None => !may_be_a_form,
+    };
+    if is_json {
+        return Ok(());
     }
-    collect(body, config).await
+    Err(Error::new(Code::UnsupportedMediaType, "send JSON, with the header Content-Type: application/json"))
 }
 
-/// Reads the whole body; returns whether it had to wait. Most bodies arrive with the head, so the deadline's timer is
-/// set only if one does not.
-pub async fn collect(body: Incoming, config: &Config) -> Result<(Bytes, bool)> {
-    let mut gathering = std::pin::pin!(gather(body, config.max_body));
-    match std::future::poll_fn(|context| Poll::Ready(gathering.as_mut().poll(context))).await {
-        Poll::Ready(body) => Ok((body?, false)),
-        Poll::Pending => {
-            let seconds = config.body_seconds;
-            let body = tokio::time::timeout(Duration::from_secs(seconds), gathering)
-                .await
-                .map_err(|_| Error::new(Code::RequestTimeout, format!("the body did not arrive within {seconds} s")))?;
-            Ok((body?, true))
-        }
-    }
+fn is_media(value: &HeaderValue, accepts: impl Fn(&str) -> bool) -> bool {
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    accepts(essence.trim())
 }
 
-/// Reads frame by frame, at most `limit` bytes. http-body-util's `Limited` and `collect` do the same with a boxed error
-/// and a list of frames; nearly every body here is one frame, which is passed on unchanged.
-async fn gather(mut body: Incoming, limit: usize) -> Result<Bytes> {
-    let mut whole = Bytes::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Error::new(Code::MalformedRequest, "the body was cut off").because(error))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if whole.len() + data.len() > limit {
-            return Err(too_large(limit));
-        }
-        whole = if whole.is_empty() { data } else { [whole, data].concat().into() };
-        if body.is_end_stream() {
-            break;
+/// `application/json`, and `application/…+json` (RFC 6839 §3.1).
+fn is_json(essence: &str) -> bool {
+    let essence = essence.to_ascii_lowercase();
+    let Some(subtype) = essence.strip_prefix("application/") else { return false };
+    subtype == "json" || subtype.strip_suffix("+json").is_some_and(|prefix| !prefix.is_empty())
+}
+
+/// Waits for the rest of a body, unless it has to give way.
+async fn late(body: &mut Incoming, mut gathered: Gathered, bounds: &Bounds<'_>) -> Result<Bytes> {
+    let late = Late::new(bounds.connection, bounds.address);
+    late.hold(gathered.len());
+    let seconds = bounds.config.body_seconds;
+    let gathering = poll_fn(|context| gathered.poll(body, bounds.config.max_body, Some(&late), context));
+    tokio::select! {
+        gathered = tokio::time::timeout(Duration::from_secs(seconds), gathering) => gathered
+            .map_err(|_| Error::new(Code::RequestTimeout, format!("the body did not arrive within {seconds} s")))??,
+        () = late.gives_way() => {
+            let detail = "the body had not arrived when others needed the room, or authd stops; try again";
+            return Err(Error::new(Code::Unavailable, detail).retry_after(1));
         }
     }
-    Ok(whole)
+    Ok(gathered.finish())
+}
+
+/// The frames of a body in one piece.
+#[derive(Default)]
+struct Gathered {
+    /// The only frame of nearly every body, which is passed on unchanged.
+    first: Bytes,
+    more: BytesMut,
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        self.first.len() + self.more.len()
+    }
+
+    fn finish(self) -> Bytes {
+        if self.more.is_empty() { self.first } else { self.more.freeze() }
+    }
+
+    /// Reads frame by frame, at most `limit` bytes in all. http-body-util's `Limited` and `collect` do the same with a
+    /// boxed error and a list of frames.
+    fn poll(
+        &mut self,
+        body: &mut Incoming,
+        limit: usize,
+        late: Option<&Late>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
+        while let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(context)) {
+            let frame =
+                frame.map_err(|error| Error::new(Code::MalformedRequest, "the body was cut off").because(error))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if self.len() + data.len() > limit {
+                return Poll::Ready(Err(too_large(limit)));
+            }
+            if let Some(late) = late {
+                late.hold(data.len());
+            }
+            if self.len() == 0 {
+                self.first = data;
+            } else {
+                if self.more.is_empty() {
+                    self.more.extend_from_slice(&std::mem::take(&mut self.first));
+                }
+                self.more.extend_from_slice(&data);
+            }
+            if body.is_end_stream() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 fn too_large(limit: usize) -> Error {

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -17,13 +16,15 @@ pub struct Config {
     pub public_url: String,
     /// The networks whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Maximum number of open connections, for the public listener and the admin socket each.
+    /// Maximum number of open connections. Above it those of the network that has most are closed, idle ones first.
     pub max_connections: usize,
+    /// Maximum memory of connections and of requests that are not complete, in bytes, by the same rule.
+    pub max_held: usize,
     /// The largest request body, in bytes.
     pub max_body: usize,
-    /// Seconds for the first bytes of a connection to arrive.
+    /// Seconds for the head of a connection's first request to arrive.
     pub first_byte_seconds: u64,
-    /// Seconds for a request's head to arrive, including idle time before it; up to a quarter more.
+    /// Seconds for the head of every other request to arrive, including idle time before it.
     pub head_seconds: u64,
     /// Seconds for a request's body to arrive.
     pub body_seconds: u64,
@@ -38,18 +39,13 @@ impl Default for Config {
             public_url: String::new(),
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
+            max_held: 192 << 20,
             max_body: 64 << 10,
             first_byte_seconds: 10,
             head_seconds: 75,
             body_seconds: 20,
             drain_seconds: 25,
         }
-    }
-}
-
-impl Config {
-    pub fn head_timeout(&self) -> Duration {
-        Duration::from_secs(self.head_seconds)
     }
 }
 

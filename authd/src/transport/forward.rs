@@ -14,7 +14,7 @@ use shared::problem::Code;
 
 use super::credentials::{bearer, header_token};
 use super::forwarded::{self, FORWARDED_FOR};
-use super::http::{Body, Connection, NO_STORE};
+use super::http::{Body, NO_STORE, Origin};
 use crate::error::{Error, Result};
 use crate::forward_auth::model::{self, ForwardedRequest};
 use crate::forward_auth::{ForwardAuth, Identity, Policy, Source};
@@ -30,18 +30,18 @@ pub(super) fn is_target(path: &str) -> bool {
 pub(super) async fn respond(
     forward_auth: &ForwardAuth,
     trusted: &[IpNet],
-    connection: &Connection,
+    origin: &Origin,
     head: &request::Parts,
 ) -> Result<Response<Body>> {
     let answering = async {
-        if matches!(connection, Connection::Admin(_)) {
+        if matches!(origin, Origin::Admin(_)) {
             return Err(forbidden("the admin socket does not answer proxies; use the public listener"));
         }
         let rest = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
         let (name, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let policy = forward_auth.policy(name).ok_or_else(|| forbidden("no policy of this name is configured"))?;
         let request = forwarded_request(policy, head, below).map_err(forbidden)?;
-        let address = client(trusted, connection, &head.headers);
+        let address = client(trusted, origin, &head.headers);
         let identity = forward_auth.decide(policy, &request, credential(&head.headers), address).await?;
         let mut response = Response::new(Full::new(Bytes::new()));
         for (name, value) in headers(&identity) {
@@ -96,8 +96,8 @@ fn credential(headers: &HeaderMap) -> Result<Option<&str>> {
 }
 
 /// The client's address, if a trusted proxy sends it. The caller here is a proxy, so its own address is not used.
-fn client(trusted: &[IpNet], connection: &Connection, headers: &HeaderMap) -> Option<IpAddr> {
-    let Connection::Public(peer) = connection else { return None };
+fn client(trusted: &[IpNet], origin: &Origin, headers: &HeaderMap) -> Option<IpAddr> {
+    let Origin::Public(peer) = origin else { return None };
     let is_told = headers.contains_key(FORWARDED_FOR) && forwarded::is_trusted(peer.to_canonical(), trusted);
     is_told.then(|| forwarded::client(*peer, headers, trusted))
 }

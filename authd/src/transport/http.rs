@@ -11,18 +11,19 @@ use ::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, REFERER, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
-use ::http::{Method, Request, Response, StatusCode, Uri};
+use ::http::{Method, Request, Response, StatusCode, Uri, Version};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use shared::op::{Access, Info};
 use shared::problem::{Code, OAuthError};
 use shared::wire::Parts;
 use tokio::sync::Mutex;
 use tracing::{debug, error, info, warn};
 
-use super::body::{self, JSON};
+use super::body::{Bounds, JSON, Unread};
 use super::config::{Admin, Config};
+use super::connections::{Connection, Stream};
 use super::credentials::{self, bearer, header_token};
 use super::pages::{PAGES, Page, Pages};
 use super::{forward, forwarded};
@@ -51,16 +52,13 @@ const REPEAT_LIMIT: Duration = Duration::from_secs(5);
 
 pub type Body = Full<Bytes>;
 
-/// The length in bytes from which on a slow reader could take longer for an answer than a connection may be idle.
-const LONG: u64 = 64 << 10;
-
-/// A long answer. Its connection counts as used until it is written.
-struct Unwritten {
+/// An answer on HTTP/2, whose stream counts until the answer is written.
+struct Streamed {
     body: Bytes,
-    _connection: Arc<Connection>,
+    _stream: Stream,
 }
 
-impl AsRef<[u8]> for Unwritten {
+impl AsRef<[u8]> for Streamed {
     fn as_ref(&self) -> &[u8] {
         &self.body
     }
@@ -68,7 +66,7 @@ impl AsRef<[u8]> for Unwritten {
 
 /// Where a request came in.
 #[derive(Debug)]
-pub enum Connection {
+pub enum Origin {
     /// The public listener, from this address.
     Public(IpAddr),
     /// The admin socket, with the caller that the kernel identified.
@@ -178,19 +176,24 @@ impl Http {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         let id = RequestId { process: self.process, number: self.requests.fetch_add(1, Ordering::Relaxed) };
+        let running = connection.begin();
         let (head, body) = request.into_parts();
+        let stream = (head.version == Version::HTTP_2).then(|| Stream::new(&running.connection, &head.headers));
+        let mut body = Unread::new(body);
+        let connection = &running.connection;
         let (counts, info, answer) = match self.find(&head.uri, &head.method) {
             Ok((Target::Operation(index), params)) => {
                 let route = &self.registry.routes()[index];
-                let answer = self.operate(id, &connection, route, &params, &head, body).await;
+                let answer = self.operate(id, connection, route, &params, &head, &mut body).await;
                 (&self.counts.operations[index], Some(route.info), answer)
             }
             Ok((Target::Forward, _)) => {
                 let trusted = &self.config.trusted_proxies;
-                (&self.counts.forward, None, forward::respond(&self.forward_auth, trusted, &connection, &head).await)
+                let answer = forward::respond(&self.forward_auth, trusted, &connection.origin, &head).await;
+                (&self.counts.forward, None, answer)
             }
             Ok((Target::Page(page), _)) => {
-                (&self.counts.pages, None, self.page(id, &connection, page, &head, body).await)
+                (&self.counts.pages, None, self.page(id, connection, page, &head, &mut body).await)
             }
             Err(error) => (&self.counts.pages, None, Err(error)),
         };
@@ -201,10 +204,11 @@ impl Http {
             response.headers_mut().insert(ALLOW, found.value.allow.clone());
         }
         counts.answered(response.status().as_u16());
-        if response.body().size_hint().lower() > LONG {
+        body.discard(&head.headers, connection);
+        if let Some(stream) = stream {
             response = response.map(|body| {
                 let body = body.into_inner().unwrap_or_default();
-                Full::new(Bytes::from_owner(Unwritten { body, _connection: connection }))
+                Full::new(Bytes::from_owner(Streamed { body, _stream: stream }))
             });
         }
         Ok(response)
@@ -232,20 +236,21 @@ impl Http {
     async fn operate(
         &self,
         id: RequestId,
-        connection: &Connection,
+        connection: &Arc<Connection>,
         route: &Route,
         path: &[(&str, &str)],
         head: &::http::request::Parts,
-        body: Incoming,
+        body: &mut Unread,
     ) -> Result<Response<Body>> {
-        let info = route.info;
-        let address = self.guard(connection, &head.headers)?;
-        let mut caller = self.caller(connection, info, &head.headers, address).await?;
-        let (body, was_late) = body::read(info, &head.headers, body, &self.config).await?;
+        let (info, origin) = (route.info, &connection.origin);
+        let address = self.guard(origin, &head.headers)?;
+        let mut caller = self.caller(origin, info, &head.headers, address).await?;
+        let bounds = Bounds { config: &self.config, connection, address };
+        let (body, was_late) = body.read(info, &head.headers, &bounds).await?;
         if was_late {
             // The caller may have lost permissions while the body arrived: a request that is kept open must
             // not outlive its token.
-            caller = self.caller(connection, info, &head.headers, address).await?;
+            caller = self.caller(origin, info, &head.headers, address).await?;
         }
         let (mut fields, count) = ([("", ""); 4], info.headers.len());
         let count = header_fields(info, &head.headers, &mut fields[..count])?;
@@ -263,7 +268,7 @@ impl Http {
             let begun = Instant::now();
             let _turn = tokio::time::timeout(TURN_TIMEOUT, self.overtaken.lock()).await;
             for _ in 1..ledger::TRIES {
-                answer = call(self.caller(connection, info, &head.headers, address).await?).await;
+                answer = call(self.caller(origin, info, &head.headers, address).await?).await;
                 if !answer.as_ref().is_err_and(ledger::is_overtaken) || begun.elapsed() > REPEAT_LIMIT {
                     break;
                 }
@@ -285,29 +290,29 @@ impl Http {
     async fn page(
         &self,
         id: RequestId,
-        connection: &Connection,
+        connection: &Arc<Connection>,
         page: Page,
         head: &::http::request::Parts,
-        body: Incoming,
+        body: &mut Unread,
     ) -> Result<Response<Body>> {
-        let address = self.guard(connection, &head.headers)?;
-        let caller = match connection {
-            Connection::Admin(caller) => caller.clone(),
-            Connection::Public(_) => Caller::Anonymous,
+        let address = self.guard(&connection.origin, &head.headers)?;
+        let caller = match &connection.origin {
+            Origin::Admin(caller) => caller.clone(),
+            Origin::Public(_) => Caller::Anonymous,
         };
         let call = Call { caller, address, request_id: id, permission: None };
         let body = match head.method {
-            Method::POST => body::collect(body, &self.config).await?.0,
+            Method::POST => body.collect(&Bounds { config: &self.config, connection, address }).await?.0,
             _ => Bytes::new(),
         };
         self.pages.respond(call, page, head.uri.query(), &body).await
     }
 
     /// Refuses requests from browsers on the admin socket, and returns the client's address elsewhere.
-    fn guard(&self, connection: &Connection, headers: &HeaderMap) -> Result<Option<IpAddr>> {
-        match connection {
-            Connection::Public(peer) => Ok(Some(forwarded::client(*peer, headers, &self.config.trusted_proxies))),
-            Connection::Admin(_) => {
+    fn guard(&self, origin: &Origin, headers: &HeaderMap) -> Result<Option<IpAddr>> {
+        match origin {
+            Origin::Public(peer) => Ok(Some(forwarded::client(*peer, headers, &self.config.trusted_proxies))),
+            Origin::Admin(_) => {
                 let is_browser = headers.contains_key(ORIGIN) || headers.contains_key(REFERER);
                 if is_browser || headers.get(HOST).is_some_and(|host| !host.is_empty() && host != "localhost") {
                     let detail = "the admin socket accepts no requests from browsers, and only the Host localhost";
@@ -321,15 +326,15 @@ impl Http {
     /// Authenticates the caller with the credentials that this operation accepts, and authorizes them.
     async fn caller(
         &self,
-        connection: &Connection,
+        origin: &Origin,
         info: &Info,
         headers: &HeaderMap,
         address: Option<IpAddr>,
     ) -> Result<Caller> {
-        let takes_token = match connection {
-            Connection::Public(_) => !is_for_anybody(info),
+        let takes_token = match origin {
+            Origin::Public(_) => !is_for_anybody(info),
             // A local process may act for a person whose token it has.
-            Connection::Admin(_) => info.access == Access::User,
+            Origin::Admin(_) => info.access == Access::User,
         };
         let mut caller = Caller::Anonymous;
         if takes_token && let Some(token) = credentials::token(headers, info.oauth)? {
@@ -337,7 +342,7 @@ impl Http {
             let renews = !info.headers.iter().any(|(field, _)| *field == "header_token");
             caller = self.authentication.authenticate(&token, address, renews).await?;
         }
-        if let (Connection::Admin(peer), Caller::Anonymous) = (connection, &caller) {
+        if let (Origin::Admin(peer), Caller::Anonymous) = (origin, &caller) {
             caller = peer.clone();
         }
         authorize(info, &caller)?;

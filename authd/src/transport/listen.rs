@@ -5,36 +5,34 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustix::process::{Resource, Rlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, unix};
-use tokio::sync::Semaphore;
-use tokio_io_timeout::TimeoutWriter;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tracing::{debug, info, warn};
 
 use super::config::{Admin, Config};
-use super::http::{Connection, Http};
+use super::connections::{Connection, Connections};
+use super::http::{Http, Origin};
 use super::peer;
+use super::socket::Socket;
 
 /// The start of every HTTP/2 connection, and of no HTTP/1 request (RFC 9113 §3.4). It is read completely before hyper
 /// starts, since hyper's own wait for it has no deadline.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const MAX_HEADER_BYTES: usize = 16 << 10;
-const MAX_STREAMS: u32 = 128;
-/// The interval of pings to a silent HTTP/2 peer, and the time limit of its answer.
-const PING: Duration = Duration::from_secs(30);
-const PONG: Duration = Duration::from_secs(10);
-/// How long a peer may take to read written data. hyper has deadlines only for reading, and a client that sends
-/// requests but never reads would hold its connection for ever.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest head in bytes: what the usual proxies take.
+const MAX_HEAD: usize = 32 << 10;
+const MAX_STREAMS: u32 = 32;
+/// Files and sockets that are open beside the connections.
+const OTHER_FILES: u64 = 256;
+/// What a connection is told for which there is no place.
+const NO_PLACE: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
 /// Pause after an accept that failed for lack of descriptors; an immediate retry would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -88,46 +86,58 @@ fn is_socket(path: &Path) -> bool {
 
 /// Serves until `stop` resolves, then waits for requests under way, up to the configured time.
 pub async fn serve(listeners: Listeners, http: Arc<Http>, stop: impl Future<Output = ()>) {
-    let drain = Duration::from_secs(http.config.drain_seconds);
-    let graceful = GracefulShutdown::new();
-    let public = accept(&http, &graceful, || listeners.public.accept(), serve_public);
-    let admin = accept(&http, &graceful, || listeners.admin.accept(), serve_admin);
+    let connections = Connections::new(&http.config, possible_connections(http.config.max_connections), &http.metrics);
+    let serving = async {
+        let public =
+            accept(|| listeners.public.accept(), |stream, peer| serve_public(stream, peer, &connections, &http));
+        let admin = accept(|| listeners.admin.accept(), |stream, _| serve_admin(stream, &connections, &http));
+        tokio::select! {
+            () = public => {}
+            () = admin => {}
+            () = stop => {}
+        }
+        // No more connections are accepted; the socket file is removed, so that clients notice at once.
+        let _ = fs::remove_file(&http.admin.socket);
+        info!("draining");
+        connections.stop();
+        let seconds = http.config.drain_seconds;
+        if tokio::time::timeout(Duration::from_secs(seconds), connections.closed()).await.is_err() {
+            warn!("some requests did not end within {seconds} s and are aborted");
+        }
+    };
     tokio::select! {
-        () = public => {}
-        () = admin => {}
-        () = stop => {}
-    }
-    // No more connections are accepted; the socket file is removed, so that clients notice at once.
-    let _ = fs::remove_file(&http.admin.socket);
-    drop(listeners);
-    info!("draining");
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
-        warn!("some requests did not end within {} s and are aborted", drain.as_secs());
+        () = serving => {}
+        () = connections.watch() => {}
     }
 }
 
-/// Serves the connections of one listener. At its limit no connection is accepted: new clients wait in the kernel's
-/// bounded queue.
-async fn accept<IO, Peer, Next, Serving>(
-    http: &Arc<Http>,
-    graceful: &GracefulShutdown,
-    next: impl Fn() -> Next,
-    serve: impl Fn(IO, Peer, Arc<Http>, Watcher) -> Serving,
-) where
+/// How many connections the system allows, at most this many. The limit of open files is raised as far as it can be.
+fn possible_connections(wanted: usize) -> usize {
+    let Rlimit { current, maximum } = rustix::process::getrlimit(Resource::Nofile);
+    let files = wanted as u64 + OTHER_FILES;
+    let Some(current) = current.filter(|current| *current < files) else { return wanted };
+    let raised = maximum.map_or(files, |maximum| maximum.min(files));
+    let result = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
+    let files = if result.is_ok() { raised } else { current };
+    let possible = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(wanted).clamp(1, wanted);
+    if possible < wanted {
+        warn!(
+            wanted,
+            possible,
+            "fewer connections than server.max_connections are possible: raise the limit of open files (ulimit -n)"
+        );
+    }
+    possible
+}
+
+/// Passes the connections of one listener on.
+async fn accept<IO, Peer, Next>(next: impl Fn() -> Next, serve: impl Fn(IO, Peer))
+where
     Next: Future<Output = io::Result<(IO, Peer)>>,
-    Serving: Future<Output = ()> + Send + 'static,
 {
-    let slots = Arc::new(Semaphore::new(http.config.max_connections));
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
         match next().await {
-            Ok((io, peer)) => {
-                let serving = serve(io, peer, http.clone(), graceful.watcher());
-                tokio::spawn(async move {
-                    serving.await;
-                    drop(slot);
-                });
-            }
+            Ok((io, peer)) => serve(io, peer),
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -136,20 +146,36 @@ async fn accept<IO, Peer, Next, Serving>(
     }
 }
 
-async fn serve_public(stream: TcpStream, peer: SocketAddr, http: Arc<Http>, watcher: Watcher) {
-    let _ = stream.set_nodelay(true);
-    let first_byte = Duration::from_secs(http.config.first_byte_seconds);
-    let is_http2 = match tokio::time::timeout(first_byte, speaks_http2(&stream)).await {
-        Ok(Ok(is_http2)) => is_http2,
-        Ok(Err(error)) => return debug!(%error, "a connection ended before its first request"),
-        Err(_) => return debug!("a silent connection was closed"),
+fn serve_public(stream: TcpStream, peer: SocketAddr, connections: &Arc<Connections>, http: &Arc<Http>) {
+    let Some(place) = connections.open(Origin::Public(peer.ip())) else {
+        let _ = stream.try_write(NO_PLACE);
+        return;
     };
-    let (io, connection) = (bounded(stream), Connection::Public(peer.ip()));
-    if is_http2 {
-        counted(&http, serve_http2(io, connection, &http, watcher)).await;
-    } else {
-        counted(&http, serve_http1(io, connection, &http, watcher)).await;
-    }
+    let http = http.clone();
+    tokio::spawn(async move {
+        let _ = stream.set_nodelay(true);
+        let connection = &place.connection;
+        match connection.serve(speaks_http2(&stream), |_| ()).await {
+            Some(Ok(true)) => serve_http2(stream, connection, &http).await,
+            Some(Ok(false)) => serve_http1(stream, connection, &http).await,
+            Some(Err(error)) => debug!(%error, "a connection ended before its first request"),
+            None => debug!("a silent connection was closed"),
+        }
+    });
+}
+
+fn serve_admin(stream: UnixStream, connections: &Arc<Connections>, http: &Arc<Http>) {
+    let (connections, http) = (connections.clone(), http.clone());
+    tokio::spawn(async move {
+        let caller = match stream.peer_cred() {
+            Ok(credentials) => peer::caller(credentials.uid(), credentials.gid(), &http.admin.peers),
+            Err(error) => return warn!(%error, "the kernel did not return the peer's credentials on the admin socket"),
+        };
+        match connections.open(Origin::Admin(caller)) {
+            Some(place) => serve_http1(stream, &place.connection, &http).await,
+            None => drop(stream.try_write(NO_PLACE)),
+        }
+    });
 }
 
 /// Peeks at the first bytes. hyper-util's own detection was rejected: it has no deadline.
@@ -175,143 +201,38 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-async fn serve_admin(stream: UnixStream, _: unix::SocketAddr, http: Arc<Http>, watcher: Watcher) {
-    let caller = match stream.peer_cred() {
-        Ok(credentials) => peer::caller(credentials.uid(), credentials.gid(), &http.admin.peers),
-        Err(error) => return warn!(%error, "the kernel did not return the peer's credentials on the admin socket"),
-    };
-    let (io, connection) = (bounded(stream), Connection::Admin(caller));
-    counted(&http, serve_http1(io, connection, &http, watcher)).await;
-}
-
-/// A stream whose writes have a deadline.
-type Bounded<IO> = TokioIo<Pin<Box<TimeoutWriter<IO>>>>;
-
-fn bounded<IO: AsyncRead + AsyncWrite>(stream: IO) -> Bounded<IO> {
-    let mut stream = TimeoutWriter::new(stream);
-    stream.set_timeout(Some(WRITE_TIMEOUT));
-    TokioIo::new(Box::pin(stream))
-}
-
-/// Counts a connection while it is served.
-async fn counted(http: &Http, serving: impl Future<Output = hyper::Result<()>>) {
-    http.metrics.connections.inc();
-    if let Err(error) = serving.await {
-        debug!(%error, "a connection ended early");
-    }
-    http.metrics.connections.dec();
-}
-
-async fn serve_http1<IO: AsyncRead + AsyncWrite + Send + 'static>(
-    io: Bounded<IO>,
-    connection: Connection,
-    http: &Arc<Http>,
-    watcher: Watcher,
-) -> hyper::Result<()> {
+async fn serve_http1<IO>(io: IO, connection: &Arc<Connection>, http: &Arc<Http>)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     // hyper's own bound of 100 headers stays: another one would cost a list on the heap for each request. Its timer for
-    // heads costs more than that, because it is created and cancelled for each request; `while_used` keeps one timer.
+    // heads costs more than that, because it is created and cancelled for each request; the table has the deadlines.
     let mut builder = http1::Builder::new();
-    builder.header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES).pipeline_flush(true);
-    let (connection, began) = (Arc::new(connection), AtomicU64::new(0));
-    let service = service_fn(|request| {
-        began.fetch_add(1, Ordering::Relaxed);
-        http.clone().respond(connection.clone(), request)
-    });
-    while_used(watcher.watch(builder.serve_connection(io, service)), http.config.head_timeout(), &connection, &began)
-        .await
+    // A client may close its half after the request, as `nc` does.
+    builder.header_read_timeout(None).max_buf_size(MAX_HEAD).half_close(true);
+    let service = service_fn(|request| http.clone().respond(connection.clone(), request));
+    let serving = builder.serve_connection(TokioIo::new(Socket::new(io, connection.clone())), service);
+    ended(connection.serve(serving, http1::Connection::graceful_shutdown).await);
 }
 
-async fn serve_http2(
-    io: Bounded<TcpStream>,
-    connection: Connection,
-    http: &Arc<Http>,
-    watcher: Watcher,
-) -> hyper::Result<()> {
+async fn serve_http2(io: TcpStream, connection: &Arc<Connection>, http: &Arc<Http>) {
+    connection.is_http2();
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
-        .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
         .max_frame_size(16 << 10)
         .initial_stream_window_size(64 << 10)
-        .initial_connection_window_size(256 << 10)
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PONG);
-    // Answering pings is no reason to hold one of the connections that others wait for.
-    let (connection, began) = (Arc::new(connection), AtomicU64::new(0));
-    let service = service_fn(|request| {
-        began.fetch_add(1, Ordering::Relaxed);
-        http.clone().respond(connection.clone(), request)
-    });
-    while_used(watcher.watch(builder.serve_connection(io, service)), http.config.head_timeout(), &connection, &began)
-        .await
+        .initial_connection_window_size(256 << 10);
+    let service = service_fn(|request| http.clone().respond(connection.clone(), request));
+    let serving = builder.serve_connection(TokioIo::new(Socket::new(io, connection.clone())), service);
+    ended(connection.serve(serving, http2::Connection::graceful_shutdown).await);
 }
 
-/// Serves a connection until its end, or until no request was under way and no head arrived for this long, and up to a
-/// quarter longer. A request holds the connection until it is answered, a long answer until it is written.
-async fn while_used(
-    serving: impl Future<Output = hyper::Result<()>>,
-    limit: Duration,
-    connection: &Arc<Connection>,
-    began: &AtomicU64,
-) -> hyper::Result<()> {
-    let idle = async {
-        let (mut seen, mut quarters) = (0, 0);
-        while quarters < 4 {
-            tokio::time::sleep(limit / 4).await;
-            // A request under way may end just after this look: the quarter after it does not count either.
-            let is_busy = Arc::strong_count(connection) > 1;
-            let now = if is_busy { u64::MAX } else { began.load(Ordering::Relaxed) };
-            (seen, quarters) = (now, if is_busy || now != seen { 0 } else { quarters + 1 });
-        }
-    };
-    tokio::select! {
-        biased;
-        served = serving => served,
-        () = idle => {
-            debug!("an idle connection was closed");
-            Ok(())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::AsyncWriteExt;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_is_idle_without_requests_and_unwritten_answers() {
-        let connection = Arc::new(Connection::Public(std::net::Ipv4Addr::LOCALHOST.into()));
-        let (began, limit) = (AtomicU64::new(0), Duration::from_secs(8));
-        let served = async |is_busy: bool, seconds: u64| {
-            let held = is_busy.then(|| connection.clone());
-            let begin = tokio::time::Instant::now();
-            let work = async {
-                // It asks every seven seconds, or is busy with one answer.
-                for _ in 0..seconds / 7 {
-                    tokio::time::sleep(Duration::from_secs(7)).await;
-                    began.fetch_add(u64::from(!is_busy), Ordering::Relaxed);
-                }
-                drop(held);
-                std::future::pending().await
-            };
-            while_used(work, limit, &connection, &began).await.unwrap();
-            begin.elapsed().as_secs()
-        };
-        for (is_busy, seconds) in [(false, 0), (false, 70), (true, 70)] {
-            let end = served(is_busy, seconds).await;
-            assert!((seconds + 8..=seconds + 10).contains(&end), "{seconds}: {end}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_never_reads_is_given_up() {
-        let (ours, _theirs) = tokio::io::duplex(16);
-        let mut stream = bounded(ours).into_inner();
-        stream.write_all(&[0; 16]).await.unwrap();
-        let error = stream.write_all(&[0; 1]).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+fn ended(served: Option<hyper::Result<()>>) {
+    match served {
+        Some(Ok(())) => {}
+        Some(Err(error)) => debug!(%error, "a connection ended early"),
+        None => debug!("a connection was closed"),
     }
 }

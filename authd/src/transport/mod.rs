@@ -3,6 +3,7 @@
 mod body;
 pub(crate) mod browser;
 mod config;
+mod connections;
 mod credentials;
 mod forward;
 mod forwarded;
@@ -10,6 +11,7 @@ pub mod http;
 pub mod listen;
 pub mod pages;
 mod peer;
+mod socket;
 #[cfg(test)]
 mod tests;
 

@@ -12,14 +12,14 @@ use crate::time::Time;
 
 operations! {
     /// Sign in with a password
-    Login => "sessions.login", Post "/auth/login", Access::Public, 200 LoggedIn;
+    Login => "sessions.login", Post "/auth/login", Access::Public, 200 LoggedIn, password true;
     /// Sign out: end the session
     Logout => "sessions.logout", Post "/auth/logout", Access::User, 200 LoggedOut;
     /// Show who is signed in; renews the session
     ShowProfile => "sessions.profile", Get "/auth/profile", Access::User, 200 Profile,
         headers &[("header_token", "token"), ("bearer", "authorization")];
     /// Change your own password and end your other sessions
-    ChangePassword => "sessions.change_password", Put "/auth/password", Access::User, 200 super::Done;
+    ChangePassword => "sessions.change_password", Put "/auth/password", Access::User, 200 super::Done, password true;
     /// List your own sessions
     ListOwnSessions => "sessions.list_own", Get "/auth/sessions", Access::User, 200 SessionList;
     /// End one of your own sessions

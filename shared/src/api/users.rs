@@ -12,13 +12,13 @@ use crate::time::Time;
 
 operations! {
     /// Create a user
-    CreateUser => "users.create", Post "/users", Access::Permission(Permission::UsersWrite), 201 User;
+    CreateUser => "users.create", Post "/users", Access::Permission(Permission::UsersWrite), 201 User, password true;
     /// List users by name
     ListUsers => "users.list", Get "/users", Access::Permission(Permission::UsersRead), 200 UserList;
     /// Show one user
     ShowUser => "users.show", Get "/users/{id}", Access::Permission(Permission::UsersRead), 200 User;
     /// Change a user; fields that are absent stay as they are
-    UpdateUser => "users.update", Put "/users/{id}", Access::Permission(Permission::UsersWrite), 200 User;
+    UpdateUser => "users.update", Put "/users/{id}", Access::Permission(Permission::UsersWrite), 200 User, password true;
     /// Delete a user and end their sessions
     DeleteUser => "users.delete", Delete "/users/{id}", Access::Permission(Permission::UsersWrite), 200 super::Done;
     /// List names and addresses with failed logins

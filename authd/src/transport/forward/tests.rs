@@ -39,7 +39,7 @@ source = "path"
 rule = [{ paths = ["/*"], permissions = ["orders.read"] }]
 "#;
 
-const PROXY: Connection = Connection::Public(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)));
+const PROXY: Origin = Origin::Public(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)));
 
 impl Shop {
     /// What a proxy is answered.
@@ -49,7 +49,7 @@ impl Shop {
 
     async fn ask_from(
         &self,
-        connection: &Connection,
+        origin: &Origin,
         method: &str,
         target: &str,
         headers: &[(&str, &str)],
@@ -59,7 +59,7 @@ impl Shop {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        respond(&self.app.modules.forward_auth, &self.app.config.server.trusted_proxies, connection, &head).await
+        respond(&self.app.modules.forward_auth, &self.app.config.server.trusted_proxies, origin, &head).await
     }
 
     /// The status that a proxy is answered with.
@@ -244,7 +244,7 @@ async fn a_network_is_judged_by_what_trusted_proxies_tell() {
     let shop = Shop::with(POLICIES).await;
     let fields = json!({ "name": "ci", "scopes": ["read"], "cidrs": ["192.0.2.0/24", "10.0.0.0/8"] });
     let (token, _) = shop.mint(fields).await;
-    let stranger = Connection::Public([10, 0, 0, 2].into());
+    let stranger = Origin::Public([10, 0, 0, 2].into());
     for (connection, forwarded_for, expected) in [
         (&PROXY, Some("192.0.2.7"), true),
         (&PROXY, Some("203.0.113.1, 192.0.2.7"), true),
@@ -302,7 +302,7 @@ async fn a_services_own_token_is_nobodys_identity() {
 async fn the_admin_socket_answers_no_proxy() {
     let shop = Shop::with(POLICIES).await;
     let (token, _) = shop.mint(json!({ "name": "ci", "scopes": ["read"] })).await;
-    let socket = Connection::Admin(Caller::System);
+    let socket = Origin::Admin(Caller::System);
     let answer = shop.ask_from(&socket, "GET", "/auth/forward/by-path/api/a", &[("token", &token)]).await;
     assert_eq!(answer.unwrap_err().code, Code::Forbidden);
 }

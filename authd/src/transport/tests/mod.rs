@@ -1,7 +1,11 @@
 //! The daemon whole, on sockets of its own: who may call what, and what happens to requests that are not as they
 //! should be.
 
-use std::time::{Duration, Instant};
+mod answers;
+mod budgets;
+mod stopping;
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::op::{Access, Info, Permission};
@@ -347,28 +351,6 @@ async fn pages_are_there_and_cannot_be_framed_or_scripted() {
     assert_eq!(document.body["openapi"], "3.1.0");
     let head = daemon.send(&request("HEAD", "/health", "", "")).await;
     assert_eq!((head.status, head.body), (200, Value::Null));
-}
-
-#[tokio::test]
-async fn a_request_under_way_is_answered_before_the_end() {
-    let mut daemon = Daemon::start("").await;
-    let mut stream = daemon.tcp().await;
-    let body = "{\"token\":\"x\"}";
-    let request = post("/auth/validate", "", body);
-    let (first, rest) = request.split_at(request.len() - 5);
-    stream.write_all(first.as_bytes()).await.unwrap();
-    // The daemon has seen the request once it has answered another one that came later.
-    daemon.send(&super::tests::request("GET", "/health/live", "", "")).await;
-    daemon.stop.take().unwrap().send(()).unwrap();
-    let begun = Instant::now();
-    while TcpStream::connect(daemon.addr).await.is_ok() {
-        assert!(begun.elapsed() < DEADLINE, "nobody new is let in");
-        tokio::task::yield_now().await;
-    }
-    let answer = exchange(stream, rest).await;
-    assert_eq!((answer.status, &answer.body["error"]), (200, &json!("token_not_found")));
-    tokio::time::timeout(DEADLINE, daemon.running).await.unwrap().unwrap().unwrap();
-    assert!(!daemon.folder.path().join("admin.sock").exists());
 }
 
 #[tokio::test]
