@@ -337,3 +337,16 @@ async fn uses_are_marked_once_a_minute() {
     let used = app.call("tokens.show", json!({ "id": id })).await.unwrap()["last_used_at"].clone();
     assert_eq!(used, json!(shared::time::Time::from_millis(first + 61 * SECOND)));
 }
+
+#[tokio::test]
+async fn a_full_queue_of_uses_drops_and_counts_them_and_delays_nothing() {
+    let app = TestApp::new().await;
+    let (token, _) = mint(&app, "demo", json!({})).await;
+    for _ in 0..super::usage::QUEUE + 3 {
+        fault(&app, &token).await;
+        app.clock.advance(61 * SECOND);
+    }
+    assert_eq!(app.marks_waiting(), super::usage::QUEUE);
+    let metrics = app.modules.metrics.encode();
+    assert!(metrics.contains("authd_last_uses_dropped_total 3\n"), "{metrics}");
+}

@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 use super::config::{Admin, Config};
 use super::http::{Connection, Http};
 use super::peer;
+use crate::log::caused;
 
 /// The start of every HTTP/2 connection, and of no HTTP/1 request (RFC 9113 §3.4). It is read completely before hyper
 /// starts, since hyper's own wait for it has no deadline.
@@ -129,7 +130,7 @@ async fn accept<IO, Peer, Next, Serving>(
                 });
             }
             Err(error) => {
-                warn!(%error, "a connection could not be accepted");
+                caused!(None, warn, %error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -83,7 +83,7 @@ fn another_systems_program_reads_a_list_and_a_token() {
         authd.admin().post(&format!("/auth/tokens/{id}/revoke"), &json!({})).expect("it answers").expect(200);
         let get = |path: &str| authd.admin().get(path).expect("it answers").expect(200).to_string();
         let input = [get("/auth/tokens?include_revoked=true"), get(&format!("/auth/tokens/{id}"))].join("\n");
-        let read = stdout(&Spec::new("python3").arg("-c").arg(READER).stdin(&input).run(TIMEOUT));
+        let read = stdout(&Spec::new("python3").arg("-c").arg(READER).stdin(input).run(TIMEOUT));
         let states: Vec<_> = read.lines().filter_map(|line| line.split(' ').nth(3)).collect();
         assert_eq!(states, ["live", "revoked", "revoked"], "{engine}: {read}");
     }
