@@ -67,7 +67,8 @@ impl CliLogin {
         identity: &Identity,
         id_token: &Secret,
     ) -> Result<Credentials> {
-        let (session_name, tags) = (model::session_name(identity), model::session_tags(identity, provider));
+        let ambiguous = (self.providers.len() > 1).then_some(provider);
+        let (session_name, tags) = (model::session_name(identity, ambiguous), model::session_tags(identity, provider));
         let Wanted { role, duration_seconds, .. } = wanted;
         let credentials = self.aws.assume(role, duration_seconds, &session_name, &tags, id_token).await?;
         let kept = Kept { credentials, made_at: self.base.now() };

@@ -57,6 +57,7 @@ pub const ALL: &[Migration] = &[
         sqlite: include_str!("migrations/0009_refusals_are_swept.sqlite.sql"),
         postgres: include_str!("migrations/0009_refusals_are_swept.postgres.sql"),
     },
+    Migration::shared(10, "introduced_permissions", include_str!("migrations/0010_introduced_permissions.sql")),
 ];
 
 /// The table of applied migrations; `hash` is hexadecimal.

@@ -171,3 +171,21 @@ impl Ephemeral for RedisEphemeral {
         "redis"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_increment_that_reaches_the_server_too_late_counts_nothing() {
+        let Ok(url) = std::env::var("AUTHD_TEST_REDIS_URL") else { return };
+        let redis = RedisEphemeral::open(&url).unwrap();
+        let key = format!("late:{}", crate::env::Env::real().uuid());
+        let now: Millis = redis.ask(script(NOW, &key)).await.unwrap();
+        for (deadline, sum) in [(now - 1, -1), (now + 60_000, 1), (now - 1, -1), (now + 60_000, 2)] {
+            let mut increment = script(INCREMENT, &key);
+            increment.arg(60_000).arg(deadline);
+            assert_eq!(redis.ask::<i64>(increment).await.unwrap(), sum);
+        }
+    }
+}
