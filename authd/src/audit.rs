@@ -1,4 +1,7 @@
-//! Reading the audit log. Its rows are written by [`crate::ledger`].
+//! Reading the audit log, and how long it keeps what anybody can cause. Its rows are written by [`crate::ledger`].
+//!
+//! Refusals of callers without credentials, such as failed logins, are kept for [`REFUSALS_KEPT`], and no more than
+//! [`MOST_REFUSALS`] of them. Every other row stays; the database refuses to delete it.
 
 use std::sync::Arc;
 
@@ -7,10 +10,29 @@ use shared::time::Time;
 
 use crate::base::Base;
 use crate::call::Call;
-use crate::db::{Cursor, Query, Row};
+use crate::db::{Cursor, Db, DbError, Query, Row};
+use crate::env::{DAY, Millis};
 use crate::error::{Error, Result};
 use crate::page::Page;
 use crate::registry::Registry;
+
+/// How long refusals of callers without credentials are kept.
+const REFUSALS_KEPT: Millis = 90 * DAY;
+/// How many of them are kept at most, the newest.
+const MOST_REFUSALS: i64 = 200_000;
+
+/// Deletes them: for [`crate::db::sweep::expired`], up to [`refusals_end`].
+pub const SWEEP_REFUSALS: &str = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit \
+     WHERE actor = 'anonymous' AND outcome <> 'ok' AND at <= $1 ORDER BY at LIMIT $2)";
+const FIRST_TOO_MANY: &str =
+    "SELECT at FROM audit WHERE actor = 'anonymous' AND outcome <> 'ok' ORDER BY at DESC LIMIT 1 OFFSET $1";
+
+/// Until when refusals of callers without credentials are to be deleted.
+pub async fn refusals_end(db: &dyn Db, now: Millis) -> Result<Millis, DbError> {
+    let rows = db.query(Query::new(FIRST_TOO_MANY, [MOST_REFUSALS.into()])).await?;
+    let too_many = rows.first().map(|row| row.cursor().int()).transpose()?;
+    Ok(too_many.unwrap_or_default().max(now - REFUSALS_KEPT))
+}
 
 #[derive(Debug)]
 pub struct Audit {

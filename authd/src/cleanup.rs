@@ -5,9 +5,9 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::base::Base;
-use crate::db::{DbError, sweep};
-use crate::env::{DAY, HOUR};
-use crate::{accounts, ephemeral, sessions, tokens};
+use crate::db::{Db, DbError, sweep};
+use crate::env::{DAY, HOUR, Millis};
+use crate::{accounts, audit, ephemeral, sessions, tokens};
 
 const PAUSE: Duration = Duration::from_secs(60);
 /// Pause after a turn that left rows, so that the sweep keeps up with a flood of rows.
@@ -29,22 +29,7 @@ pub async fn run(base: Base, stop: impl Future<Output = ()>) {
             () = tokio::time::sleep(pause) => {}
             () = &mut stop => return,
         }
-        let (db, now) = (base.db.as_ref(), base.now());
-        let swept = async {
-            let mut most = sweep::idempotency(db, slice, now, ROWS).await?;
-            let (attempts, kept) = accounts::SWEEP_ATTEMPTS;
-            for (delete, moment) in [
-                (sweep::INVALIDATIONS, now - INVALIDATION_LIFE),
-                (sessions::store::SWEEP, now - SESSION_LIFE),
-                (attempts, now - kept),
-                (tokens::SWEEP_SECRETS, now - tokens::SECRET_KEPT),
-                (ephemeral::db::SWEEP, now),
-            ] {
-                most = most.max(sweep::expired(db, delete, moment, ROWS).await?);
-            }
-            Ok::<_, DbError>(most)
-        };
-        pause = match swept.await {
+        pause = match sweep_all(base.db.as_ref(), slice, base.now()).await {
             Ok(most) if most >= ROWS => HURRY,
             Ok(_) => {
                 slice = slice.wrapping_add(1);
@@ -55,5 +40,86 @@ pub async fn run(base: Base, stop: impl Future<Output = ()>) {
                 PAUSE
             }
         };
+    }
+}
+
+/// One turn. Returns the largest number of rows of a kind that were deleted: [`ROWS`] if there may be more.
+async fn sweep_all(db: &dyn Db, slice: u8, now: Millis) -> Result<u64, DbError> {
+    let mut most = sweep::idempotency(db, slice, now, ROWS).await?;
+    let (attempts, kept) = accounts::SWEEP_ATTEMPTS;
+    for (delete, moment) in [
+        (sweep::INVALIDATIONS, now - INVALIDATION_LIFE),
+        (sessions::store::SWEEP, now - SESSION_LIFE),
+        (attempts, now - kept),
+        (tokens::SWEEP_SECRETS, now - tokens::SECRET_KEPT),
+        (ephemeral::db::SWEEP, now),
+        (audit::SWEEP_REFUSALS, audit::refusals_end(db, now).await?),
+    ] {
+        most = most.max(sweep::expired(db, delete, moment, ROWS).await?);
+    }
+    Ok(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::caller::Caller;
+    use crate::db::{Query, Statement};
+    use crate::testing::TestApp;
+
+    const FILL: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
+         INSERT INTO audit (id, at, actor, action, outcome, detail) \
+         SELECT 'fill-' || i, CAST($2 AS BIGINT) + i, 'anonymous', 'sessions.login', 'refused', '{}' FROM n";
+
+    async fn rows(app: &TestApp, sql: &'static str) -> i64 {
+        app.base.db.query(Query::new(sql, [])).await.unwrap()[0].cursor().int().unwrap()
+    }
+
+    const REFUSALS: &str = "SELECT COUNT(*) FROM audit WHERE actor = 'anonymous' AND outcome <> 'ok'";
+    const OTHERS: &str = "SELECT COUNT(*) FROM audit WHERE actor <> 'anonymous' OR outcome = 'ok'";
+
+    #[tokio::test]
+    async fn failed_logins_are_kept_for_90_days_and_everything_else_for_good() {
+        let app = TestApp::new().await;
+        let user = app.user("alice", "correct horse battery").await;
+        let guess = json!({ "username": "alice", "password": "wrong" });
+        app.call_as(Caller::Anonymous, "sessions.login", guess.clone()).await.unwrap_err();
+        let token = app.call("sessions.login", json!({ "username": "alice", "password": "correct horse battery" }));
+        let token = token.await.unwrap()["token"].as_str().unwrap().to_owned();
+        let alice = app.caller(&token).await.unwrap();
+        let change = json!({ "password": "wrong", "new_password": "another horse battery" });
+        app.call_as(alice, "sessions.change_password", change).await.unwrap_err();
+        app.call("users.update", json!({ "id": user, "name": "Alice" })).await.unwrap();
+        let others = rows(&app, OTHERS).await;
+        assert_eq!((rows(&app, REFUSALS).await, others), (1, 3));
+
+        app.clock.advance(89 * DAY);
+        app.call_as(Caller::Anonymous, "sessions.login", guess).await.unwrap_err();
+        let db = app.base.db.as_ref();
+        for (days, left) in [(0, 2), (1, 1), (88, 1), (1, 0)] {
+            app.clock.advance(days * DAY);
+            sweep_all(db, 0, app.env.now()).await.unwrap();
+            assert_eq!((rows(&app, REFUSALS).await, rows(&app, OTHERS).await), (left, others), "{days}");
+        }
+        // Whatever a statement of ours says.
+        for statement in ["DELETE FROM audit", "UPDATE audit SET actor = 'anonymous', outcome = 'refused'"] {
+            assert!(db.commit(vec![Statement::any("test", statement, [])]).await.is_err(), "{statement}");
+        }
+        let listed = app.call("audit.list", json!({})).await.unwrap();
+        assert_eq!(listed["entries"].as_array().map(Vec::len), usize::try_from(others).ok(), "{listed}");
+        assert_eq!(listed["next_cursor"], Value::Null);
+    }
+
+    #[tokio::test]
+    async fn failed_logins_are_kept_up_to_a_number_and_deleted_in_bounded_steps() {
+        let app = TestApp::new().await;
+        let (db, now) = (app.base.db.as_ref(), app.env.now());
+        db.commit(vec![Statement::any("fill", FILL, [207_000.into(), (now - DAY).into()])]).await.unwrap();
+        for (deleted, left) in [(ROWS, 202_000), (2_000, 200_000), (0, 200_000)] {
+            assert_eq!((sweep_all(db, 0, now).await.unwrap(), rows(&app, REFUSALS).await), (deleted, left));
+        }
+        assert_eq!(rows(&app, "SELECT MIN(at) - (SELECT MAX(at) FROM audit) FROM audit").await, -199_999);
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::sync::watch;
@@ -36,6 +37,9 @@ use crate::transport::http::Http;
 use crate::transport::listen::{self, Listeners};
 use crate::transport::pages::Pages;
 use crate::users::Users;
+
+/// How long the end waits for logins and renewals whose client has disconnected.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Every module.
 #[derive(Debug)]
@@ -156,6 +160,7 @@ pub async fn run(
     for task in tasks {
         let _ = task.await;
     }
+    modules.base.finish(FINISH_TIMEOUT).await;
     if let Err(error) = db.close().await {
         tracing::warn!(%error, "the database's log was not emptied: copy and replace database and log together");
     }

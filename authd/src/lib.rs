@@ -28,6 +28,7 @@ pub mod introspection;
 pub mod keyed_mutex;
 pub mod keys;
 pub mod ledger;
+pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod names;

@@ -1,5 +1,6 @@
 //! Arguments and exit code; the rest is in the library.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
@@ -11,6 +12,7 @@ use authd::config::{Config, ConfigError, Log, LogFormat, Sources};
 use authd::daemon;
 use authd::db::Db;
 use authd::env::Env;
+use authd::log;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -59,14 +61,16 @@ const LOADED: &str = "AUTHD_ENV_FILE_LOADED";
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match start(&args) {
+    let code = match start(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("authd: {error:#}");
+            log::say(&format!("authd: {error:#}\n"));
             // The same exit code as a wrong command line: a supervisor need not restart.
             if error.is::<ConfigError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
-    }
+    };
+    log::end();
+    code
 }
 
 fn start(args: &Args) -> anyhow::Result<()> {
@@ -89,7 +93,7 @@ fn start(args: &Args) -> anyhow::Result<()> {
         eprintln!("the configuration is valid");
         return Ok(());
     }
-    log(&config.log)?;
+    start_log(&config.log)?;
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default().ok();
     serve(config)
@@ -150,18 +154,18 @@ fn announce(config: &Config, db: &dyn Db) {
     }
     if std::env::var_os("INVOCATION_ID").is_none() {
         let url = &config.server.public_url;
-        eprintln!(
+        log::say(&format!(
             "\nauthd is ready on {url} and keeps its data in {data}\n\n\
              Try it, in another terminal:\n\n  \
              authctl create demo --scopes read        # create a token\n  \
              curl {url}/auth/validate -H 'Content-Type: application/json' -d '{{\"token\": \"PASTE-IT-HERE\"}}'\n  \
-             authctl revoke demo                      # revoke it\n",
+             authctl revoke demo                      # revoke it\n\n",
             data = config.data_dir.display(),
-        );
+        ));
     }
 }
 
-fn log(config: &Log) -> anyhow::Result<()> {
+fn start_log(config: &Log) -> anyhow::Result<()> {
     // Not EnvFilter: its regular expressions take half a megabyte of an idle daemon's memory.
     let filter: Targets = config.level.parse().with_context(|| format!("log.level {:?}", config.level))?;
     let human = match config.format {
@@ -169,13 +173,20 @@ fn log(config: &Log) -> anyhow::Result<()> {
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    log::start().context("the thread that writes the log cannot be started")?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(log::line);
     let registry = tracing_subscriber::registry().with(filter);
     if human {
         registry.with(layer.with_target(false)).init();
     } else {
         registry.with(layer.json().flatten_event(true)).init();
     }
+    // The default writes to standard error by itself, and would wait for a reader.
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        let is_captured = backtrace.status() == BacktraceStatus::Captured;
+        tracing::error!(backtrace = is_captured.then(|| tracing::field::display(&backtrace)), "{panic}");
+    }));
     Ok(())
 }
 

@@ -10,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::log;
+
 const SHARDS: usize = 8;
 
 /// A counter split into shards, each on its own cache line.
@@ -80,6 +82,8 @@ impl Default for Metrics {
         registry.register("requests", "Requests by operation and outcome", requests.clone());
         let connections = Gauge::default();
         registry.register("connections", "Open connections", connections.clone());
+        let dropped = "Lines that were not written because the reader of the log was too slow";
+        registry.register("log_lines_dropped", dropped, log::dropped());
         Self { registry, requests, connections }
     }
 }
@@ -96,6 +100,13 @@ impl Metrics {
         let family = Family::<[Label; 1], Count>::default();
         self.registry.register(name, help, family.clone());
         outcomes.map(|outcome| family.get_or_create(&[("outcome", outcome)]).clone())
+    }
+
+    /// A counter of its own.
+    pub fn count(&mut self, name: &str, help: &str) -> Count {
+        let count = Count::default();
+        self.registry.register(name, help, count.clone());
+        count
     }
 
     pub fn encode(&self) -> String {

@@ -177,7 +177,12 @@ impl TestApp {
 
     /// Runs this when the next change is about to be committed, after its caller was judged.
     pub fn before_next_change(&self, run: impl Future<Output = ()> + Send + 'static) {
-        *self.db.before_change.lock().unwrap() = Some(Box::pin(run));
+        self.before_next(ledger::AUDIT_ROW, run);
+    }
+
+    /// Runs this when the next batch with a statement of this name is about to be committed.
+    pub fn before_next(&self, statement: &'static str, run: impl Future<Output = ()> + Send + 'static) {
+        *self.db.before.lock().unwrap() = Some((statement, Box::pin(run)));
     }
 
     /// The next change is not committed before the answer is sent or dropped, as if the disk stood still.
@@ -201,7 +206,7 @@ impl TestApp {
 
     /// Whether what [`TestApp::before_next_change`] was given still waits for a change.
     pub fn awaits_change(&self) -> bool {
-        self.db.before_change.lock().unwrap().is_some()
+        self.db.before.lock().unwrap().is_some()
     }
 
     /// From now on the database fails, or works again.
@@ -277,7 +282,7 @@ struct Watched {
     inner: Arc<dyn Db>,
     broken: AtomicBool,
     reads: AtomicU64,
-    before_change: Mutex<Option<BoxFuture<'static, ()>>>,
+    before: Mutex<Option<(&'static str, BoxFuture<'static, ()>)>>,
     lost: Mutex<Option<oneshot::Receiver<()>>>,
     deadline: AtomicU64,
 }
@@ -289,7 +294,7 @@ impl Watched {
             inner,
             broken: AtomicBool::new(false),
             reads: AtomicU64::new(0),
-            before_change: Mutex::default(),
+            before: Mutex::default(),
             lost: Mutex::default(),
             deadline: AtomicU64::new(deadline),
         }
@@ -312,9 +317,9 @@ impl Db for Watched {
         if let Some(failed) = self.fail() {
             return failed;
         }
-        let is_change = batch.iter().any(|statement| statement.name == ledger::AUDIT_ROW);
-        let before = if is_change { self.before_change.lock().unwrap().take() } else { None };
-        let is_lost = is_change && self.lost.lock().unwrap().is_some();
+        let has = |name: &str| batch.iter().any(|statement| statement.name == name);
+        let before = self.before.lock().unwrap().take_if(|(name, _)| has(name)).map(|(_, run)| run);
+        let is_lost = has(ledger::AUDIT_ROW) && self.lost.lock().unwrap().is_some();
         let inner = self.inner.clone();
         Box::pin(async move {
             if let Some(before) = before {

@@ -30,7 +30,7 @@ const FLOORS: &[&str] = &[
     "ephemeral page cache",
     "db keyed_mutex",
     "names",
-    "error call",
+    "error call log",
     "network memory caller env",
 ];
 

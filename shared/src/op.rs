@@ -127,7 +127,8 @@ permissions! {
     SessionsWrite = "sessions.write";
     /// List and show users, and who is locked out.
     UsersRead = "users.read";
-    /// Create, change and delete users, set their passwords, clear lock-outs.
+    /// Create, change and delete users, clear lock-outs, set passwords (of users with access to a service: with
+    /// `access.write`).
     UsersWrite = "users.write";
     /// List services, roles, permissions and grants, and ask about anybody's access.
     AccessRead = "access.read";

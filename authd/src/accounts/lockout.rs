@@ -5,6 +5,7 @@
 //! sends too many attempts is (429).
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use shared::api::Done;
 use shared::api::users::{ClearLockout, ListLockouts, LockoutList};
@@ -12,9 +13,9 @@ use shared::op::Operation;
 use shared::problem::Code;
 
 use super::{Accounts, Config, store};
-use crate::base::Base;
+use crate::base::{Base, insist};
 use crate::call::Call;
-use crate::db::{Expect, Statement};
+use crate::db::{DbError, Expect, Statement};
 use crate::env::{DAY, Millis, SECOND};
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Refused};
@@ -26,6 +27,8 @@ use crate::page::Page;
 pub const MAX_FAILURES: i64 = 100;
 /// Effectively for ever: the last second of the year 9999.
 const FOREVER: Millis = 253_402_300_799_000;
+/// How long authd tries to revert the count of an attempt.
+const REVERT_TIMEOUT: Duration = Duration::from_mins(15);
 /// How long failures are kept after the last one.
 const KEPT: Millis = 30 * DAY;
 
@@ -33,7 +36,7 @@ const KEPT: Millis = 30 * DAY;
 pub const SWEEP_ATTEMPTS: (&str, Millis) = (store::SWEEP, KEPT);
 
 /// One attempt, by name and address.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LoginAttempt {
     name: String,
     address: Option<String>,
@@ -62,7 +65,18 @@ impl LoginAttempt {
         let address = self.address.as_deref().unwrap_or_default();
         let forever = (MAX_FAILURES, FOREVER);
         batch.push(store::count_name(&self.name, address, now, limits.max_failures, lock, forever));
-        let committed = base.db.commit(batch).await?;
+        let mut counting = base.db.submit(batch);
+        let Ok(committed) = tokio::time::timeout(base.db.deadline(), &mut counting).await else {
+            // The caller gets a 503. The count may still be committed, and is reverted then.
+            let (attempt, base) = (self.clone(), base.clone());
+            tokio::spawn(async move {
+                if counting.await.is_ok() {
+                    attempt.revert(&base).await;
+                }
+            });
+            return Err(DbError::Late("the count of a login").into());
+        };
+        let committed = committed?;
         if let Some((false, until)) = store::read_count(&committed, store::ADDRESS)? {
             let seconds = u64::try_from((until - now).div_euclid(SECOND) + 1).unwrap_or(1);
             let detail = format!("too many failed logins from this address; try again in {} min", seconds.div_ceil(60));
@@ -81,7 +95,18 @@ impl LoginAttempt {
         batch
     }
 
-    /// Reverts the count of an attempt at which no password was tried.
+    /// Reverts the count, later if the database does not take it now.
+    pub async fn revert(&self, base: &Base) {
+        if base.db.commit(self.take_back()).await.is_err() {
+            let (attempt, base) = (self.clone(), base.clone());
+            insist(REVERT_TIMEOUT, move || {
+                let (attempt, base) = (attempt.clone(), base.clone());
+                async move { base.db.commit(attempt.take_back()).await.is_ok() }
+            });
+        }
+    }
+
+    /// The statements that revert the count.
     pub fn take_back(&self) -> Vec<Statement> {
         let keys = std::iter::once(&self.name).chain(&self.address);
         keys.map(|key| store::take_back(key)).collect()

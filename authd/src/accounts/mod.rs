@@ -56,8 +56,10 @@ impl Accounts {
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
-        registry.add(self, Self::login);
-        registry.add(self, Self::change_password);
+        // Operations that continue after their caller disconnects need an owned handle.
+        let owner = Arc::new(self.clone());
+        registry.add(&owner, Self::login);
+        registry.add(&owner, Self::change_password);
         registry.add(self, Self::create_user);
         registry.add(self, Self::list_users);
         registry.add(self, Self::show_user);

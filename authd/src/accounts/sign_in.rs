@@ -2,6 +2,12 @@
 //!
 //! Invariant: an unknown user, a wrong password, a locked name and a disabled user do the same work and get the same
 //! answer: one look-up, one counted attempt, one hash, one audit row.
+//!
+//! An attempt that was counted is judged by its password and nothing else. It runs to its end when the client
+//! disconnects, so that cutting the connection neither saves a guess nor makes a failure; what ends without a judgement,
+//! because a dependency was down, is reverted.
+
+use std::sync::Arc;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -33,7 +39,12 @@ const MOST: i64 = 256;
 const SHOWN: usize = 64;
 
 impl Accounts {
-    pub(super) async fn login(&self, call: Call, op: Login) -> Result<LoggedIn> {
+    pub(super) async fn login(self: &Arc<Self>, call: Call, op: Login) -> Result<LoggedIn> {
+        let this = self.clone();
+        self.base.to_its_end(async move { this.try_login(&call, op).await }).await
+    }
+
+    async fn try_login(&self, call: &Call, op: Login) -> Result<LoggedIn> {
         let folded = names::fold(&op.username);
         let person = users::find_login_by_name(self.base.db.as_ref(), &folded).await?;
         let attempt = LoginAttempt::new(&folded, call.address);
@@ -47,8 +58,20 @@ impl Accounts {
                 }
                 person
             }
-            _ => return Err(self.refuse(&call, &op.username).await?),
+            // A wrong password counts, whether the refusal can be recorded or not.
+            _ => return Err(self.refuse(call, &op.username).await?),
         };
+        self.tried(&attempt, self.open_session(call, &op.username, person, &attempt).await).await
+    }
+
+    /// Begins the session of a person who has signed in, and resets the counters.
+    async fn open_session(
+        &self,
+        call: &Call,
+        username: &str,
+        person: users::Login,
+        attempt: &LoginAttempt,
+    ) -> Result<LoggedIn> {
         let now = self.base.now();
         let limits = self.sessions.limits;
         let token = self.new_token()?;
@@ -75,7 +98,7 @@ impl Accounts {
             Ok(_) => {}
             // The user was disabled or deleted, or the password changed, during the verification.
             Err(Refused::ExpectationFailed(sessions::store::NEW_LOGIN)) => {
-                return Err(self.refuse(&call, &op.username).await?);
+                return Err(self.refuse(call, username).await?);
             }
             Err(refused) => return Err(refused.into()),
         }
@@ -90,10 +113,11 @@ impl Accounts {
         Ok(LoggedIn { token, expires_at: sessions::model::seconds(session.idle_expires_at), payload })
     }
 
-    /// Reverts the count of an attempt that got no answer, so that an overload of logins does not lock a user out.
+    /// Reverts the count of an attempt that failed before its password was judged, or that could not be answered though
+    /// it was right, so that an overload or an outage does not lock a user out.
     async fn tried<T>(&self, attempt: &LoginAttempt, answer: Result<T>) -> Result<T> {
-        if answer.is_err() {
-            self.base.db.commit(attempt.take_back()).await?;
+        if answer.as_ref().is_err_and(|error| error.code.status() >= 500) {
+            attempt.revert(&self.base).await;
         }
         answer
     }
@@ -121,8 +145,13 @@ impl Accounts {
         Ok(Secret::new(hex::encode(Sha256::digest(mac))))
     }
 
-    pub(super) async fn change_password(&self, call: Call, op: ChangePassword) -> Result<Done> {
-        let (user, session) = sessions::person(&call)?;
+    pub(super) async fn change_password(self: &Arc<Self>, call: Call, op: ChangePassword) -> Result<Done> {
+        let this = self.clone();
+        self.base.to_its_end(async move { this.try_change_password(&call, op).await }).await
+    }
+
+    async fn try_change_password(&self, call: &Call, op: ChangePassword) -> Result<Done> {
+        let (user, session) = sessions::person(call)?;
         let person = users::find_login(self.base.db.as_ref(), user).await?.ok_or_else(|| Error::not_found("user"))?;
         let folded = names::fold(&person.username);
         // Checked first, so that a rejected new password does not count as a failed login.
@@ -136,7 +165,7 @@ impl Accounts {
         let verified = self.tried(&attempt, verified).await?;
         if !is_open || verified == Verified::No {
             let subject = user.to_string();
-            self.base.ledger.refuse(&call, ChangePassword::INFO.name, Some(&subject), "refused", []).await?;
+            self.base.ledger.refuse(call, ChangePassword::INFO.name, Some(&subject), "refused", []).await?;
             return Err(Error::field("password", "the password is wrong"));
         }
         let hash = self.tried(&attempt, self.users.hash(&op.new_password).await).await?;
@@ -146,13 +175,14 @@ impl Accounts {
             .with([sessions::store::end_all(user, Some(session), "password_changed", now)])
             .with(attempt.forgive())
             .invalidates(Invalidation::sessions(user));
-        match self.base.ledger.commit(&call, change).await {
+        let changed = match self.base.ledger.commit(call, change).await {
             Ok(_) => Ok(Done::default()),
             Err(Refused::ExpectationFailed(users::PASSWORD)) => {
                 Err(Error::new(Code::Conflict, "the password was changed at the same time; try again"))
             }
             Err(refused) => Err(refused.into()),
-        }
+        };
+        self.tried(&attempt, changed).await
     }
 }
 

@@ -4,14 +4,15 @@ use serde_json::json;
 use shared::api::Done;
 use shared::api::users::{CreateUser, DeleteUser, ListUsers, ShowUser, Status, UpdateUser, User, UserList};
 use shared::id::UserId;
-use shared::op::Operation;
+use shared::op::{Operation, Permission};
+use shared::problem::Code;
 use shared::secret::Secret;
 use shared::time::Time;
 
 use super::{Accounts, model};
 use crate::call::Call;
 use crate::entities;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation};
 use crate::names;
 use crate::rbac::store::relations::delete_with_relations;
@@ -67,6 +68,17 @@ impl Accounts {
             }
             None => None,
         };
+        // Whoever sets a password can sign in with it, and gets what the user holds in every service.
+        let may_give_access = call.caller.can(Permission::AccessWrite);
+        let (gives_access, holds_nothing) = match password {
+            Some(_) if may_give_access => (Some(Permission::AccessWrite), None),
+            Some(_) if rbac::store::holds_anything(self.base.db.as_ref(), user.id).await? => {
+                let detail = "this user has access to a service: setting their password needs access.write as well";
+                return Err(Error::new(Code::Forbidden, detail));
+            }
+            Some(_) => (None, Some(rbac::store::holds_nothing(user.id))),
+            None => (None, None),
+        };
         let mut guard = None;
         if op.username.is_some() || password.is_some() || op.status.is_some() {
             // Setting a user's password or taking over their name gives their permissions: the caller must have them.
@@ -91,6 +103,8 @@ impl Accounts {
         let change = Change::new(UpdateUser::INFO.name, user.id)
             .with([store::update(user.id, &op, password.as_ref(), now)])
             .with(end_sessions)
+            .with(holds_nothing)
+            .requires(gives_access)
             // Cached sessions contain the names.
             .invalidates(Invalidation::sessions(user.id))
             .detail([

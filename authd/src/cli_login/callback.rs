@@ -6,10 +6,11 @@ use shared::id::SessionId;
 use shared::secret::Secret;
 
 use super::model::{self, Device, Login, Phase, SignedIn};
-use super::{CliLogin, by_device, to_its_end};
+use super::{CliLogin, by_device};
 use crate::call::Call;
 use crate::env::{MINUTE, Millis};
 use crate::error::Result;
+use crate::log::caused;
 use crate::oidc_client::ProviderError;
 
 /// How often the provider may fail before it accepts the code; then the login ends.
@@ -53,7 +54,8 @@ pub enum Outcome {
 impl CliLogin {
     /// Completes a login. It continues even if the browser disconnects, since a code can be used only once.
     pub async fn complete(self: Arc<Self>, call: Call, answer: Answer) -> Result<Outcome> {
-        to_its_end(async move { self.run_callback(call, answer).await }).await
+        let base = self.base.clone();
+        base.to_its_end(async move { self.run_callback(call, answer).await }).await
     }
 
     async fn run_callback(&self, call: Call, answer: Answer) -> Result<Outcome> {
@@ -77,7 +79,7 @@ impl CliLogin {
                 return Ok(Outcome::Denied { credentials_until: None });
             }
             Err(error) => {
-                tracing::warn!(provider = name, error, "the provider redirected a browser without a code");
+                caused!(call.address, warn, provider = name, error, "the provider redirected a browser without a code");
                 let reason = format!("the identity provider {name} could not sign you in ({error})");
                 return Ok(Outcome::SignInAgain(reason));
             }
@@ -103,7 +105,9 @@ impl CliLogin {
             Err(error) => {
                 let may_pass = matches!(error, ProviderError::Unavailable(_)) && login.failures < MAX_FAILURES;
                 let error = error.explain(&name);
-                tracing::warn!(
+                caused!(
+                    call.address,
+                    warn,
                     provider = name,
                     detail = error.detail,
                     source = error.source_text().map(|t| t.to_string()),

@@ -11,6 +11,7 @@ use super::{CliLogin, model, seal};
 use crate::aws::{Credentials, Role};
 use crate::env::{MINUTE, Millis, SECOND};
 use crate::error::{Error, Result};
+use crate::log::caused;
 use crate::oidc_client::Identity;
 
 /// Tools begin to renew fifteen minutes before expiry: credentials with less left would be requested repeatedly.
@@ -49,7 +50,7 @@ impl CliLogin {
         let key = wanted.key();
         let sealed = self.base.ephemeral.get(&key).await.unwrap_or_else(|error| {
             // The cache is optional: AWS is called instead.
-            tracing::warn!(%error, "cached AWS credentials cannot be read");
+            caused!(None, warn, %error, "cached AWS credentials cannot be read");
             None
         });
         let Some(sealed) = sealed else { return Ok(None) };
@@ -66,7 +67,8 @@ impl CliLogin {
         identity: &Identity,
         id_token: &Secret,
     ) -> Result<Credentials> {
-        let (session_name, tags) = (model::session_name(identity), model::session_tags(identity, provider));
+        let ambiguous = (self.providers.len() > 1).then_some(provider);
+        let (session_name, tags) = (model::session_name(identity, ambiguous), model::session_tags(identity, provider));
         let Wanted { role, duration_seconds, .. } = wanted;
         let credentials = self.aws.assume(role, duration_seconds, &session_name, &tags, id_token).await?;
         let kept = Kept { credentials, made_at: self.base.now() };
@@ -75,7 +77,7 @@ impl CliLogin {
         let ttl = (kept.credentials.expires_at - kept.made_at).max(1);
         // Credentials that cannot be cached are requested again next time.
         if let Err(error) = self.base.ephemeral.put(&key, &sealed, ttl).await {
-            tracing::warn!(%error, "AWS credentials could not be cached");
+            caused!(None, warn, %error, "AWS credentials could not be cached");
         }
         Ok(kept.credentials)
     }

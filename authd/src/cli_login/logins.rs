@@ -4,6 +4,7 @@ use super::model::{self, Login};
 use super::{CliLogin, seal};
 use crate::env::Millis;
 use crate::error::{Error, Result};
+use crate::log::caused;
 
 impl CliLogin {
     /// The login of a state, unless it has ended. A value that cannot be opened is not ours and counts as ended.
@@ -16,7 +17,7 @@ impl CliLogin {
         let opened = match self.base.keys.open(&key, &sealed) {
             Ok(opened) => opened,
             Err(error) => {
-                tracing::warn!(%error, "a pending login cannot be opened");
+                caused!(None, warn, %error, "a pending login cannot be opened");
                 return Ok(None);
             }
         };

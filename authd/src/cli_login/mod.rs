@@ -150,11 +150,6 @@ fn by_device(call: &Call, identity: &Identity) -> Call {
     call.of(Caller::Device { user: identity.display().to_owned() })
 }
 
-/// Runs a future to its end even if the caller disconnects.
-async fn to_its_end<T: Send + 'static>(running: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    tokio::spawn(running).await.map_err(Error::internal)?
-}
-
 /// Seals a value as JSON for a context.
 fn seal<T: Serialize>(keys: &KeyRing, context: &str, value: &T) -> Result<Vec<u8>> {
     let clear = Zeroizing::new(serde_json::to_vec(value).map_err(Error::internal)?);

@@ -227,17 +227,20 @@ pub fn permitted_roles<'a>(roles: &'a [Role], provider: &str, identity: &Identit
 }
 
 /// STS's RoleSessionName: `cli-` and the subject, as stable and unique as the subject is. An address would read
-/// better in CloudTrail but people change theirs and providers reuse them; session tags carry it.
-pub fn session_name(identity: &Identity) -> String {
+/// better in CloudTrail but people change theirs and providers reuse them; session tags carry it. `provider` is given
+/// where there are several, whose subjects may be the same: `@` and its name follow. A provider's name has no `@`.
+pub fn session_name(identity: &Identity, provider: Option<&str>) -> String {
+    let suffix = provider.map(|provider| format!("@{provider}")).unwrap_or_default();
+    let most = 64 - suffix.len();
     let kept: String = identity.subject.chars().filter(|c| c.is_ascii_alphanumeric() || "=,.@-".contains(*c)).collect();
     let name = format!("cli-{kept}");
-    if kept == identity.subject && name.len() <= 64 {
-        return name;
+    if kept == identity.subject && name.len() <= most {
+        return name + &suffix;
     }
     // Without the dropped characters, two people could have the same name; the hash keeps them distinct.
     let hash = Sha256::digest(format!("{} {}", identity.issuer, identity.subject));
     let hash = &BASE64_URL_SAFE_NO_PAD.encode(hash).replace(['-', '_'], "0")[..8];
-    format!("{}-{hash}", &name[..name.len().min(64 - 9)])
+    format!("{}-{hash}{suffix}", &name[..name.len().min(most - 9)])
 }
 
 /// Session tags that identify the person to AWS: only values that the provider verified, unchanged. A value with
@@ -249,7 +252,7 @@ pub fn session_tags(identity: &Identity, provider: &str) -> Vec<(&'static str, S
         (text.chars().count() <= 256 && text.chars().all(is_allowed)).then(|| text.to_owned())
     };
     let email = identity.email.as_deref().filter(|_| identity.email_verified);
-    let mut tags = vec![("sub", whole(&identity.subject).unwrap_or_else(|| session_name(identity)))];
+    let mut tags = vec![("sub", whole(&identity.subject).unwrap_or_else(|| session_name(identity, None)))];
     tags.extend(whole(provider).map(|provider| ("provider", provider)));
     tags.extend(email.and_then(whole).map(|email| ("email", email)));
     tags
@@ -331,8 +334,10 @@ mod tests {
 
     #[test]
     fn session_names_are_the_subject_or_stay_apart() {
-        assert_eq!(session_name(&identity(&[])), "cli-11111111-aaaa-4aaa-8aaa-000000000001");
-        let named = |subject: &str| session_name(&Identity { subject: subject.into(), ..identity(&[]) });
+        assert_eq!(session_name(&identity(&[]), None), "cli-11111111-aaaa-4aaa-8aaa-000000000001");
+        let of =
+            |subject: &str, provider| session_name(&Identity { subject: subject.into(), ..identity(&[]) }, provider);
+        let named = |subject: &str| of(subject, None);
         assert_ne!(named("auth0|12"), named("auth01|2"));
         assert!(named("auth0|12").starts_with("cli-auth012-"));
         for subject in ["x".repeat(300), "|".repeat(3), "é".into()] {
@@ -343,6 +348,16 @@ mod tests {
             );
         }
         assert_ne!(named(&"x".repeat(300)), named(&"x".repeat(301)));
+
+        // Where there are two providers, the same subject of both has two names, whatever the subject is.
+        assert_eq!(of("12", Some("corp")), "cli-12@corp");
+        assert_ne!(of("12@partner", Some("corp")), of("12", Some("corp@partner")));
+        let long = "p".repeat(32);
+        for subject in ["x".repeat(20), "x".repeat(300), "a|b".into()] {
+            let name = of(&subject, Some(&long));
+            assert!(name.len() <= 64 && name.ends_with(&format!("@{long}")), "{name}");
+            assert_ne!(name, of(&format!("{subject}x"), Some(&long)));
+        }
     }
 
     #[test]
@@ -350,7 +365,7 @@ mod tests {
         let tags = session_tags(&identity(&[]), "cognito");
         assert!(tags.contains(&("email", "a@example.test".to_owned())));
         let unverified = Identity { email_verified: false, subject: "a|b<c>".into(), ..identity(&[]) };
-        let sub = session_name(&unverified);
+        let sub = session_name(&unverified, None);
         assert_eq!(session_tags(&unverified, "p"), [("sub", sub), ("provider", "p".to_owned())]);
         // Without its sign this would be the address of somebody else.
         let odd = Identity { email: Some("a'@example.test".into()), ..identity(&[]) };

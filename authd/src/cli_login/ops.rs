@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, StartLogin, StartedLogin};
 use shared::op::Operation;
@@ -11,8 +12,9 @@ use shared::secret::Secret;
 use super::credentials::Wanted;
 use super::model::{self, Device, Login, Phase, SignedIn};
 use super::renewal::context;
-use super::{CliLogin, by_device, refresh_token, seal, to_its_end};
+use super::{CliLogin, by_device, refresh_token, seal};
 use crate::aws::{Credentials, Role};
+use crate::base::insist;
 use crate::call::Call;
 use crate::env::{DAY, MINUTE, Millis, SECOND};
 use crate::error::{Error, Result};
@@ -63,7 +65,7 @@ impl CliLogin {
         }
         // The answer can be requested again.
         let this = self.clone();
-        to_its_end(async move { this.authorize(call, op.state, login).await }).await
+        self.base.to_its_end(async move { this.authorize(call, op.state, login).await }).await
     }
 
     pub(super) async fn start(&self, call: Call, op: StartLogin) -> Result<StartedLogin> {
@@ -85,8 +87,22 @@ impl CliLogin {
         }
         let provider = self.choose_provider(op.provider.as_deref())?;
         check_role(&self.roles, op.role.as_deref())?;
-        self.limit(call.address).await?;
+        let counted = self.limit(call.address).await?;
+        let started = self.begin_login(op, provider, device).await;
+        // What failed because of a dependency must not use up the limit.
+        if let (Err(error), Some(key)) = (&started, counted)
+            && error.code.status() >= 500
+        {
+            let ephemeral = self.base.ephemeral.clone();
+            insist(Duration::from_secs(60), move || {
+                let (ephemeral, key) = (ephemeral.clone(), key.clone());
+                async move { ephemeral.take_back(&key).await.is_ok() }
+            });
+        }
+        started
+    }
 
+    async fn begin_login(&self, op: StartLogin, provider: &Client, device: Device) -> Result<StartedLogin> {
         let env = &self.base.env;
         let (state, nonce, verifier) = (model::token(env), model::token(env), model::token(env));
         let now = self.base.now();
@@ -126,16 +142,17 @@ impl CliLogin {
         })
     }
 
-    /// Each start costs a row and perhaps a call to the provider, so the number per address is limited.
-    async fn limit(&self, address: Option<IpAddr>) -> Result<()> {
-        let Some(address) = address else { return Ok(()) };
-        let network = network::of(address);
-        let count = self.base.ephemeral.increment(&format!("cli_login.start:{network}"), MINUTE).await?;
+    /// Each start costs a row and perhaps a call to the provider, so the number per address is limited. Returns the
+    /// counter.
+    async fn limit(&self, address: Option<IpAddr>) -> Result<Option<String>> {
+        let Some(address) = address else { return Ok(None) };
+        let key = format!("cli_login.start:{}", network::of(address));
+        let count = self.base.ephemeral.increment(&key, MINUTE).await?;
         if count > STARTS_PER_MINUTE {
             let detail = format!("more than {STARTS_PER_MINUTE} logins were started from this address within a minute");
             return Err(Error::new(Code::RateLimited, detail).retry_after(60));
         }
-        Ok(())
+        Ok(Some(key))
     }
 
     /// Creates the device session once, and returns credentials.

@@ -10,7 +10,7 @@ use shared::problem::Code;
 
 use super::credentials::Wanted;
 use super::model::{self, Presented, RefreshTokenUse};
-use super::{CliLogin, by_device, refresh_token, seal, to_its_end};
+use super::{CliLogin, by_device, refresh_token, seal};
 use crate::aws::{Credentials, Role};
 use crate::call::Call;
 use crate::env::{HOUR, MINUTE, Millis, SECOND};
@@ -65,7 +65,7 @@ impl CliLogin {
         let presented = refresh_token::verify(&self.base.keys, &op.refresh_token)?;
         // A rotated token of the provider must be stored, even if the caller disconnects.
         let this = self.clone();
-        to_its_end(async move { this.run_renewal(call, op, presented).await }).await
+        self.base.to_its_end(async move { this.run_renewal(call, op, presented).await }).await
     }
 
     async fn run_renewal(&self, call: Call, op: RenewLogin, presented: Presented) -> Result<LoginAnswer> {

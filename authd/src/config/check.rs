@@ -167,7 +167,8 @@ impl Config {
                     external_id: self.aws.external_id.clone(),
                     duration_seconds: default_duration(),
                     groups: Vec::new(),
-                    providers: Vec::new(),
+                    // Its variables come from set-ups with Cognito alone, and cannot name another provider.
+                    providers: self.is_provider("cognito").then(|| "cognito".to_owned()).into_iter().collect(),
                     session_tags: false,
                 },
             );
@@ -183,6 +184,14 @@ impl Config {
             }
             if !(900..=43_200).contains(&role.duration_seconds) {
                 return refuse(format!("role {name}: duration_seconds must be from 900 to 43200"));
+            }
+            if !role.groups.is_empty() && role.providers.is_empty() && self.providers.len() > 1 {
+                let names: Vec<&str> = self.providers.iter().map(|provider| provider.name.as_str()).collect();
+                let detail = format!(
+                    "with several providers it must say whose groups these are: set providers to one or more of {}",
+                    names.join(", ")
+                );
+                return refuse(format!("role {name}: {detail}"));
             }
             if let Some(provider) = role.providers.iter().find(|name| !self.is_provider(name)) {
                 return refuse(format!("role {name}: no provider is named {provider:?}"));

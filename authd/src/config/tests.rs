@@ -124,3 +124,37 @@ fn policies_that_do_not_say_what_they_mean_are_refused() {
     let shown = toml::to_string(&config).unwrap();
     assert_eq!(load(&shown, &[]).unwrap().policies, config.policies);
 }
+
+#[test]
+fn with_several_providers_a_role_with_groups_says_whose_they_are() {
+    let provider =
+        |name: &str| format!("[[provider]]\nname = \"{name}\"\nissuer = \"https://{name}\"\nclient_id = \"x\"\n");
+    let role = |more: &str| format!("[[role]]\nname = \"admin\"\narn = \"arn:aws:iam::123456789012:role/a\"\n{more}\n");
+    let groups = "groups = [\"admins\"]";
+    let both = provider("corp") + &provider("partner");
+    let error = load(&(both.clone() + &role(groups)), &[]).unwrap_err();
+    assert!(
+        error.contains("role admin") && error.contains("whose groups") && error.contains("corp, partner"),
+        "{error}"
+    );
+    for fine in [
+        provider("corp") + &role(groups),
+        both.clone() + &role(""),
+        both.clone() + &role(&format!("{groups}\nproviders = [\"corp\"]")),
+    ] {
+        load(&fine, &[]).unwrap();
+    }
+    let environment = [
+        ("COGNITO_DOMAIN", "team.auth.eu-west-1.amazoncognito.com"),
+        ("COGNITO_CLIENT_ID", "abc"),
+        ("COGNITO_USER_POOL_ID", "eu-west-1_Pool"),
+        ("STS_ROLE_ARN", "arn:aws:iam::123456789012:role/dev"),
+    ];
+    let providers = |toml: &str, environment| load(toml, environment).unwrap().roles[0].providers.clone();
+    assert_eq!(providers("", &environment), ["cognito"], "its variables come from set-ups with Cognito");
+    assert_eq!(providers(&provider("corp"), &environment), ["cognito"]);
+    assert!(providers(&provider("corp"), &environment[3..]).is_empty());
+    // As with Cognito's variables, a role for one provider is written with its groups.
+    assert!(load(&role(groups), &environment).is_ok());
+    assert!(load(&(provider("corp") + &role(groups)), &environment).unwrap_err().contains("cognito, corp"));
+}

@@ -51,6 +51,13 @@ pub const ALL: &[Migration] = &[
     },
     Migration::shared(7, "sessions_of_users", include_str!("migrations/0007_sessions_of_users.sql")),
     Migration::shared(8, "outbox", include_str!("migrations/0008_outbox.sql")),
+    Migration {
+        number: 9,
+        name: "refusals_are_swept",
+        sqlite: include_str!("migrations/0009_refusals_are_swept.sqlite.sql"),
+        postgres: include_str!("migrations/0009_refusals_are_swept.postgres.sql"),
+    },
+    Migration::shared(10, "introduced_permissions", include_str!("migrations/0010_introduced_permissions.sql")),
 ];
 
 /// The table of applied migrations; `hash` is hexadecimal.

@@ -11,6 +11,7 @@ use super::sqlite::Settings;
 use super::sqlite_conn::{self, Conn, Sums};
 use super::sqlite_pool::{Reading, Slot};
 use super::{Batch, Committed, DbError};
+use crate::log::caused;
 
 /// After this long without a batch the writer copies the log back into the database file.
 const IDLE: Duration = Duration::from_secs(2);
@@ -90,7 +91,7 @@ pub(super) fn write_all(mut slot: Slot, reading: &Reading, writes: &Receiver<Wri
                         reading.set_failed_at(Some(Instant::now()));
                     }
                 }
-                tracing::warn!(%error, batches = group.len(), "a commit failed");
+                caused!(None, warn, %error, batches = group.len(), "a commit failed");
                 let reason = error.to_string();
                 for write in group {
                     write.answer.send(Err(DbError::Unavailable(reason.clone().into()))).ok();

@@ -16,6 +16,7 @@ const INCREMENT: &str = "INSERT INTO ephemeral (key, value, count, expires_at) V
        count = CASE WHEN ephemeral.expires_at > $3 THEN ephemeral.count + 1 ELSE 1 END, \
        expires_at = CASE WHEN ephemeral.expires_at > $3 THEN ephemeral.expires_at ELSE excluded.expires_at END \
      RETURNING count";
+const TAKE_BACK: &str = "UPDATE ephemeral SET count = count - 1 WHERE key = $1 AND expires_at > $2 AND count > 0";
 /// Deletes expired rows: for [`crate::db::sweep::expired`].
 pub const SWEEP: &str = "DELETE FROM ephemeral WHERE key IN \
      (SELECT key FROM ephemeral WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
@@ -75,6 +76,14 @@ impl Ephemeral for DbEphemeral {
             let committed = self.db.commit(vec![increment]).await?;
             let sum = committed.rows("increment").first().ok_or(DbError::ExpectationFailed("increment"))?;
             Ok(sum.cursor().int()?)
+        })
+    }
+
+    fn take_back<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<(), EphemeralError>> {
+        Box::pin(async move {
+            let take_back = Statement::any("take_back", TAKE_BACK, [key.into(), self.env.now().into()]);
+            self.db.commit(vec![take_back]).await?;
+            Ok(())
         })
     }
 

@@ -42,8 +42,12 @@ pub trait Ephemeral: Send + Sync {
     /// Removes and returns the value: of concurrent callers exactly one gets it.
     fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, EphemeralError>>;
 
-    /// Adds one and returns the sum. The first call starts the time to live; later calls do not prolong it.
+    /// Adds one and returns the sum. The first call starts the time to live; later calls do not prolong it. A call that
+    /// got no answer is not counted later.
     fn increment<'a>(&'a self, key: &'a str, ttl: Millis) -> BoxFuture<'a, Result<i64, EphemeralError>>;
+
+    /// Subtracts one from a counter that has not ended: its call was refused for another reason than the limit.
+    fn take_back<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<(), EphemeralError>>;
 
     /// Whether the store answers, for `/health`.
     fn check(&self) -> BoxFuture<'_, Result<(), EphemeralError>>;

@@ -1,8 +1,9 @@
 //! The ephemeral store in Redis, shared by replicas. All calls to the crate are in this file.
 //!
 //! authd starts whether Redis answers or not, and reconnects by itself; meanwhile every call fails within about a
-//! second. Calls are not retried here: a `take` or `increment` without an answer may have been executed, and
-//! the caller decides what that means (a login starts again, a limit has counted one more).
+//! second, or two for an increment. Calls are not retried here: a `take` without an answer may have been executed, and
+//! the caller decides what that means (a login starts again). An increment without an answer is void: a Redis that
+//! stalled would otherwise count what was answered 503.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,15 +22,21 @@ use crate::env::Millis;
 const PREFIX: &str = "authd:";
 
 /// Time limits of an answer and of a connection.
-const RESPONSE: Duration = Duration::from_millis(500);
+const RESPONSE_MILLIS: Millis = 500;
+const RESPONSE: Duration = Duration::from_millis(RESPONSE_MILLIS.unsigned_abs());
 const CONNECT: Duration = Duration::from_secs(1);
 /// Time limit of a call in all.
 const DEADLINE: Duration = Duration::from_millis(1500);
 
-/// The first increment sets the time to live atomically: a counter without one would never expire. A counter that has
-/// none gets one.
-const INCREMENT: &str = "local sum = redis.call('INCR', KEYS[1]) \
+/// The server's time in milliseconds.
+const NOW: &str = "local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000)";
+/// After ARGV[2], in the server's time, nothing is counted: the caller got no answer. The first increment sets the time
+/// to live atomically: a counter without one would never expire. A counter that has none gets one.
+const INCREMENT: &str = "local t = redis.call('TIME') \
+    if t[1] * 1000 + math.floor(t[2] / 1000) > tonumber(ARGV[2]) then return -1 end \
+    local sum = redis.call('INCR', KEYS[1]) \
     if sum == 1 or redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end return sum";
+const TAKE_BACK: &str = "if tonumber(redis.call('GET', KEYS[1]) or 0) > 0 then redis.call('DECR', KEYS[1]) end";
 
 /// [`Ephemeral`] in a Redis server (7, or any that has `GETDEL`) or cluster.
 pub enum RedisEphemeral {
@@ -98,6 +105,13 @@ fn command(name: &str, key: &str) -> Cmd {
     command
 }
 
+/// A script on a key of ours; arguments may follow.
+fn script(text: &str, key: &str) -> Cmd {
+    let mut command = redis::cmd("EVAL");
+    command.arg(text).arg(1).arg(format!("{PREFIX}{key}"));
+    command
+}
+
 /// `SET`, with a time to live. Redis accepts none of zero or less, so an expired value lives for a millisecond.
 fn set(key: &str, value: &[u8], ttl: Millis) -> Cmd {
     let mut command = command("SET", key);
@@ -132,9 +146,20 @@ impl Ephemeral for RedisEphemeral {
     }
 
     fn increment<'a>(&'a self, key: &'a str, ttl: Millis) -> BoxFuture<'a, Result<i64, EphemeralError>> {
-        let mut command = redis::cmd("EVAL");
-        command.arg(INCREMENT).arg(1).arg(format!("{PREFIX}{key}")).arg(ttl.max(1));
-        Box::pin(self.ask(command))
+        Box::pin(async move {
+            // By the server's own clock, which may differ from ours.
+            let now: Millis = self.ask(script(NOW, key)).await?;
+            let mut increment = script(INCREMENT, key);
+            increment.arg(ttl.max(1)).arg(now + RESPONSE_MILLIS);
+            match self.ask(increment).await? {
+                -1 => Err(EphemeralError("Redis took too long".into())),
+                sum => Ok(sum),
+            }
+        })
+    }
+
+    fn take_back<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<(), EphemeralError>> {
+        Box::pin(self.ask(script(TAKE_BACK, key)))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), EphemeralError>> {
@@ -144,5 +169,23 @@ impl Ephemeral for RedisEphemeral {
 
     fn engine(&self) -> &'static str {
         "redis"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_increment_that_reaches_the_server_too_late_counts_nothing() {
+        let Ok(url) = std::env::var("AUTHD_TEST_REDIS_URL") else { return };
+        let redis = RedisEphemeral::open(&url).unwrap();
+        let key = format!("late:{}", crate::env::Env::real().uuid());
+        let now: Millis = redis.ask(script(NOW, &key)).await.unwrap();
+        for (deadline, sum) in [(now - 1, -1), (now + 60_000, 1), (now - 1, -1), (now + 60_000, 2)] {
+            let mut increment = script(INCREMENT, &key);
+            increment.arg(60_000).arg(deadline);
+            assert_eq!(redis.ask::<i64>(increment).await.unwrap(), sum);
+        }
     }
 }

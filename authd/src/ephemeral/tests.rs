@@ -137,6 +137,13 @@ async fn increments_are_exact_and_end_with_the_first_ones_time(store: Store) {
     }
     sums.sort_unstable();
     assert_eq!(sums, (1..=40).collect::<Vec<_>>());
+    for _ in 0..2 {
+        store.ephemeral.take_back(&key).await.unwrap();
+    }
+    assert_eq!(store.ephemeral.increment(&key, MINUTE).await.unwrap(), 39);
+    let new = store.key("new");
+    store.ephemeral.take_back(&new).await.unwrap();
+    assert_eq!(store.ephemeral.increment(&new, MINUTE).await.unwrap(), 1, "nothing was counted before");
 
     // Later calls do not prolong: a second counter with a short life ends although it is incremented all the time.
     let (at, short) = (&store.ephemeral, store.key("short"));

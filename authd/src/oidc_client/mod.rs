@@ -26,6 +26,7 @@ use self::keys::Keys;
 use self::published::Published;
 use crate::env::Millis;
 use crate::error::Error;
+use crate::log::caused;
 
 /// `[[provider]]`: an OpenID provider that people sign in with.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -172,7 +173,7 @@ impl Client {
         // The code is used: loading the same page again cannot succeed.
         let verified = self.verify(&id_token, Some(nonce.expose()), now).await.map_err(|error| match error {
             ProviderError::Unavailable(source) => {
-                tracing::warn!(provider = self.config.name, source, "an ID token could not be verified");
+                caused!(None, warn, provider = self.config.name, source, "an ID token could not be verified");
                 ProviderError::Unusable("the keys to verify its ID token could not be fetched".into())
             }
             error => error,

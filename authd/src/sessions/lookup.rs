@@ -5,7 +5,6 @@
 
 use sha2::{Digest, Sha256};
 use shared::id::{SessionId, UserId};
-use tracing::warn;
 
 use super::{Sessions, model, store};
 use crate::cache::{Cached, Hash};
@@ -13,6 +12,7 @@ use crate::db::{BoxFuture, Db, DbError};
 use crate::env::Millis;
 use crate::error::Result;
 use crate::ledger::{SESSIONS, Subscriber};
+use crate::log::caused;
 
 /// The number of lower-case hexadecimal digits in a session token.
 pub const TOKEN_LENGTH: usize = 64;
@@ -102,7 +102,7 @@ impl Sessions {
             Err(DbError::ExpectationFailed(_)) => false,
             // The session is still valid until its end, so a failed renewal is no reason to refuse it.
             Err(error) if error.is_unavailable() => {
-                warn!(%error, session = %live.id, "a session could not be renewed; the next check tries again");
+                caused!(None, warn, %error, session = %live.id, "a session could not be renewed; the next check tries again");
                 return Ok(Some((live, false)));
             }
             Err(error) => return Err(error.into()),

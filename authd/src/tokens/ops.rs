@@ -51,6 +51,7 @@ impl Tokens {
             created_at: Time::from_millis(now),
             created_by: call.caller.to_string(),
             expires_at: expires_at.map(Time::from_millis),
+            revoked: false,
             revoked_at: None,
             revoke_reason: None,
             last_used_at: None,

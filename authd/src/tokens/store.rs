@@ -88,19 +88,21 @@ pub async fn find(db: &dyn Db, id_or_name: &str) -> Result<Option<Token>> {
 
 fn read(row: &Row) -> Result<Token> {
     let mut row = row.cursor();
-    Ok(Token {
+    let token = Token {
         token_id: row.id()?,
         name: row.string()?,
         scopes: json(row.text()?)?,
         created_at: Time::from_millis(row.int()?),
         created_by: row.string()?,
         expires_at: row.opt(Cursor::int)?.map(Time::from_millis),
+        revoked: false,
         revoked_at: row.opt(Cursor::int)?.map(Time::from_millis),
         revoke_reason: row.opt(Cursor::string)?,
         last_used_at: row.opt(Cursor::int)?.map(Time::from_millis),
         metadata: json(row.text()?)?,
         cidrs: json(row.text()?)?,
-    })
+    };
+    Ok(Token { revoked: token.revoked_at.is_some(), ..token })
 }
 
 fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {

@@ -59,6 +59,31 @@ async fn a_revoke_is_seen_by_the_next_validate_and_the_first_time_stands() {
     assert_eq!((&shown["revoked_at"], &shown["revoke_reason"]), (&first["revoked_at"], &json!("lost")));
 }
 
+/// Programs of other systems read both without a look whether they are there.
+#[tokio::test]
+async fn a_token_is_shown_with_revoked_and_metadata_everywhere() {
+    let app = TestApp::new().await;
+    let (_, plain) = mint(&app, "plain", json!({ "ttl_days": 1 })).await;
+    let (_, ended) = mint(&app, "ended", json!({ "metadata": { "team": "a" } })).await;
+    app.call("tokens.revoke", json!({ "id": ended })).await.unwrap();
+    app.call("services.create", json!({ "name": "shop" })).await.unwrap();
+    app.call("services.create_token", json!({ "id": "shop" })).await.unwrap();
+    let list = app.call("tokens.list", json!({ "include_revoked": true })).await.unwrap();
+    let of_service = app.call("services.list_tokens", json!({ "id": "shop" })).await.unwrap();
+    let mut shown = [&list, &of_service].map(|list| list["tokens"].as_array().unwrap().clone()).concat();
+    assert_eq!(shown.len(), 4);
+    for id in [&plain, &ended] {
+        shown.push(app.call("tokens.show", json!({ "id": id })).await.unwrap());
+    }
+    shown.push(app.call("tokens.extend", json!({ "id": plain, "extend_days": 1 })).await.unwrap());
+    for token in shown {
+        let is_ended = token["token_id"] == ended.as_str();
+        assert_eq!((&token["revoked"], token["revoked_at"].is_string()), (&json!(is_ended), is_ended), "{token}");
+        let metadata = if is_ended { json!({ "team": "a" }) } else { json!({}) };
+        assert_eq!(token["metadata"], metadata, "{token}");
+    }
+}
+
 #[tokio::test]
 async fn a_name_is_free_again_after_revoke_or_expiry() {
     let app = TestApp::new().await;
@@ -311,4 +336,17 @@ async fn uses_are_marked_once_a_minute() {
     app.write_marks().await;
     let used = app.call("tokens.show", json!({ "id": id })).await.unwrap()["last_used_at"].clone();
     assert_eq!(used, json!(shared::time::Time::from_millis(first + 61 * SECOND)));
+}
+
+#[tokio::test]
+async fn a_full_queue_of_uses_drops_and_counts_them_and_delays_nothing() {
+    let app = TestApp::new().await;
+    let (token, _) = mint(&app, "demo", json!({})).await;
+    for _ in 0..super::usage::QUEUE + 3 {
+        fault(&app, &token).await;
+        app.clock.advance(61 * SECOND);
+    }
+    assert_eq!(app.marks_waiting(), super::usage::QUEUE);
+    let metrics = app.modules.metrics.encode();
+    assert!(metrics.contains("authd_last_uses_dropped_total 3\n"), "{metrics}");
 }

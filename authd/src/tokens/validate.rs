@@ -80,6 +80,7 @@ impl Serialize for ValidationView {
 pub struct Validations {
     valid: Count,
     refused: [Count; OUTCOMES.len() - 1],
+    uses_dropped: Count,
 }
 
 /// `valid`, then the faults in the order of [`TokenFault`].
@@ -89,7 +90,8 @@ const OUTCOMES: [&str; 6] =
 impl Validations {
     pub fn new(metrics: &mut Metrics) -> Self {
         let [valid, refused @ ..] = metrics.outcomes("token_validations", "Validated tokens by outcome", OUTCOMES);
-        Self { valid, refused }
+        let uses_dropped = metrics.count("last_uses_dropped", "Uses of tokens that were not recorded: too many waited");
+        Self { valid, refused, uses_dropped }
     }
 }
 
@@ -188,15 +190,19 @@ impl Tokens {
         })
     }
 
-    /// Queues the use of a token, at most once per period. A full queue drops it; the next use tries again.
+    /// Queues the use of a token, at most once per period. A full queue drops and counts it; the next use tries again.
     pub fn mark_used(&self, token: &CachedToken, now: Millis) {
         let every = i64::try_from(self.config.last_used_seconds.max(1)).unwrap_or(60) * SECOND;
         let period = u32::try_from(now / every).unwrap_or_default();
-        if token.marked.load(Ordering::Relaxed) != period
-            && self.uses.capacity() > 0
-            && token.marked.swap(period, Ordering::Relaxed) != period
+        if token.marked.load(Ordering::Relaxed) == period {
+            return;
+        }
+        if self.uses.capacity() == 0 {
+            self.validations.uses_dropped.inc();
+        } else if token.marked.swap(period, Ordering::Relaxed) != period
+            && self.uses.try_send((token.token_id, now)).is_err()
         {
-            let _ = self.uses.try_send((token.token_id, now));
+            self.validations.uses_dropped.inc();
         }
     }
 }

@@ -19,7 +19,7 @@ use shared::op::{Access, Info};
 use shared::problem::{Code, OAuthError};
 use shared::wire::Parts;
 use tokio::sync::Mutex;
-use tracing::{debug, error, info, warn};
+use tracing::debug;
 
 use super::body::{Bounds, JSON, Unread};
 use super::config::{Admin, Config};
@@ -34,6 +34,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::forward_auth::ForwardAuth;
 use crate::ledger;
+use crate::log::caused;
 use crate::metrics::{Metrics, RouteCounts};
 use crate::registry::{Registry, Reply, Route, authorize};
 
@@ -197,7 +198,8 @@ impl Http {
             }
             Err(error) => (&self.counts.pages, None, Err(error)),
         };
-        let mut response = answer.unwrap_or_else(|error| refuse(id, info, error));
+        let mut response =
+            answer.unwrap_or_else(|error| refuse(id, self.address(&connection.origin, &head.headers), info, error));
         if response.status() == StatusCode::METHOD_NOT_ALLOWED
             && let Ok(found) = self.routes.at(head.uri.path())
         {
@@ -310,16 +312,21 @@ impl Http {
 
     /// Refuses requests from browsers on the admin socket, and returns the client's address elsewhere.
     fn guard(&self, origin: &Origin, headers: &HeaderMap) -> Result<Option<IpAddr>> {
-        match origin {
-            Origin::Public(peer) => Ok(Some(forwarded::client(*peer, headers, &self.config.trusted_proxies))),
-            Origin::Admin(_) => {
-                let is_browser = headers.contains_key(ORIGIN) || headers.contains_key(REFERER);
-                if is_browser || headers.get(HOST).is_some_and(|host| !host.is_empty() && host != "localhost") {
-                    let detail = "the admin socket accepts no requests from browsers, and only the Host localhost";
-                    return Err(Error::new(Code::Forbidden, detail));
-                }
-                Ok(None)
+        if let Origin::Admin(_) = origin {
+            let is_browser = headers.contains_key(ORIGIN) || headers.contains_key(REFERER);
+            if is_browser || headers.get(HOST).is_some_and(|host| !host.is_empty() && host != "localhost") {
+                let detail = "the admin socket accepts no requests from browsers, and only the Host localhost";
+                return Err(Error::new(Code::Forbidden, detail));
             }
+        }
+        Ok(self.address(origin, headers))
+    }
+
+    /// The client's address; none on the admin socket.
+    fn address(&self, origin: &Origin, headers: &HeaderMap) -> Option<IpAddr> {
+        match origin {
+            Origin::Public(peer) => Some(forwarded::client(*peer, headers, &self.config.trusted_proxies)),
+            Origin::Admin(_) => None,
         }
     }
 
@@ -355,18 +362,17 @@ fn is_for_anybody(info: &Info) -> bool {
     matches!(info.access, Access::Public | Access::SelfProving)
 }
 
-/// Converts an error to a response, and logs it if it is authd's.
-fn refuse(id: RequestId, info: Option<&Info>, error: Error) -> Response<Body> {
+/// Converts an error to a response, and logs it. What anybody can cause must not fill the log.
+fn refuse(id: RequestId, address: Option<IpAddr>, info: Option<&Info>, error: Error) -> Response<Body> {
     let operation = info.map_or("page", |info| info.name);
     let (code, status) = (error.code.as_str(), error.code.status());
     match (error.source_text(), status) {
-        (Some(source), 500) => error!(request_id = %id, operation, code, %source, "failed"),
-        (Some(source), _) => warn!(request_id = %id, operation, code, %source, "could not answer"),
-        // Errors that anybody can cause must not fill the log.
+        (Some(source), 500) => caused!(address, error, request_id = %id, operation, code, %source, "failed"),
+        (Some(source), _) => caused!(address, warn, request_id = %id, operation, code, %source, "could not answer"),
         (None, _) if info.is_none_or(is_for_anybody) => {
             debug!(request_id = %id, operation, code, "refused");
         }
-        (None, _) => info!(request_id = %id, operation, code, "refused"),
+        (None, _) => caused!(address, info, request_id = %id, operation, code, "refused"),
     }
     let challenge = match (error.code, info.map(|info| info.access)) {
         (Code::Unauthenticated, _) => Some("Bearer realm=\"authd\"".to_owned()),

@@ -21,6 +21,7 @@ use super::connections::{Connection, Connections};
 use super::http::{Http, Origin};
 use super::peer;
 use super::socket::Socket;
+use crate::log::caused;
 
 /// The start of every HTTP/2 connection, and of no HTTP/1 request (RFC 9113 §3.4). It is read completely before hyper
 /// starts, since hyper's own wait for it has no deadline.
@@ -98,6 +99,7 @@ pub async fn serve(listeners: Listeners, http: Arc<Http>, stop: impl Future<Outp
         }
         // No more connections are accepted; the socket file is removed, so that clients notice at once.
         let _ = fs::remove_file(&http.admin.socket);
+        drop(listeners);
         info!("draining");
         connections.stop();
         let seconds = http.config.drain_seconds;
@@ -139,7 +141,7 @@ where
         match next().await {
             Ok((io, peer)) => serve(io, peer),
             Err(error) => {
-                warn!(%error, "a connection could not be accepted");
+                caused!(None, warn, %error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -145,12 +145,15 @@ pub struct Token {
     pub created_at: Time,
     pub created_by: String,
     pub expires_at: Option<Time>,
+    /// Whether it is revoked, since `revoked_at`. An older daemon does not send it.
+    #[serde(default)]
+    pub revoked: bool,
     pub revoked_at: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoke_reason: Option<String>,
     /// Accurate to a minute; updated with a short delay.
     pub last_used_at: Option<Time>,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default)]
     pub metadata: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]

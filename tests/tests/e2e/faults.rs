@@ -1,5 +1,6 @@
 //! Providers and AWS that are down, slow or talk nonsense: PENDING or a clear 502/503, never a lost login or a panic.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tests::browser::Visit;
@@ -135,6 +136,28 @@ fn redis_that_is_down_is_degraded_and_nobody_is_logged_out() {
     });
     assert_eq!(authd.validate(&token, &["read"])["valid"], true);
     authd.mint("still", &["read"]);
+}
+
+#[test]
+fn redis_that_stalled_counts_nothing_that_was_answered_503() {
+    let mut redis = tests::redis::Redis::start();
+    let service = Service::with(|setup, _, _| setup.env("REDIS_URL", &redis.url()));
+    Terminal::start(&service.authd, Mode::Loopback);
+    redis.process().freeze();
+    let body = json!({"poll_challenge": "A".repeat(43)});
+    // More than one address may start in a minute.
+    let answers: Vec<u16> = std::thread::scope(|scope| {
+        let start = || service.authd.http().post("/auth/cli/start", &body).expect("authd answers").status;
+        let starts: Vec<_> = (0..40).map(|_| scope.spawn(start)).collect();
+        starts.into_iter().map(|start| start.join().expect("it does not panic")).collect()
+    });
+    assert!(answers.iter().all(|status| *status == 503), "{answers:?}");
+    redis.process().signal(Signal::CONT);
+    let answer = tests::until(tests::TIMEOUT, "Redis found again", || {
+        let answer = service.authd.http().post("/auth/cli/start", &body).expect("authd answers");
+        (answer.status != 503).then_some(answer)
+    });
+    assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod forward;
 mod guards;
 mod idempotency;
 mod locks;
+mod logs;
 mod people;
 mod rig;
 mod secrets;

@@ -1,8 +1,9 @@
 //! API tokens through the real daemon, over HTTP and the admin socket, on both engines.
 
 use serde_json::json;
+use tests::TIMEOUT;
 use tests::authd::{Authd, Setup};
-use tests::process::stdout;
+use tests::process::{Spec, stdout};
 
 /// Every engine that keeps the truth.
 fn engines() -> [(&'static str, Authd); 2] {
@@ -62,6 +63,29 @@ fn rotating_keeps_the_id_and_ends_the_old_secret() {
         let time = |v: &serde_json::Value| v["expires_at"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
         let gained = time(&longer).expect("a time").duration_since(time(&made).expect("a time"));
         assert_eq!(gained.as_hours(), 30 * 24, "{engine}");
+    }
+}
+
+/// As a program of another system reads them, which subscripts both without a look whether they are there.
+const READER: &str = r#"
+import json, sys
+page, shown = (json.loads(line) for line in sys.stdin)
+for token in [*page["tokens"], shown]:
+    state = "revoked" if token["revoked"] is True else "live" if token["revoked"] is False else "?"
+    print(token["token_id"], token["name"], ",".join(token["scopes"]), state, dict(token["metadata"]))
+"#;
+
+#[test]
+fn another_systems_program_reads_a_list_and_a_token() {
+    for (engine, authd) in engines() {
+        let (_, id) = authd.mint("old", &["read"]);
+        authd.mint("new", &["read"]);
+        authd.admin().post(&format!("/auth/tokens/{id}/revoke"), &json!({})).expect("it answers").expect(200);
+        let get = |path: &str| authd.admin().get(path).expect("it answers").expect(200).to_string();
+        let input = [get("/auth/tokens?include_revoked=true"), get(&format!("/auth/tokens/{id}"))].join("\n");
+        let read = stdout(&Spec::new("python3").arg("-c").arg(READER).stdin(input).run(TIMEOUT));
+        let states: Vec<_> = read.lines().filter_map(|line| line.split(' ').nth(3)).collect();
+        assert_eq!(states, ["live", "revoked", "revoked"], "{engine}: {read}");
     }
 }
 

@@ -1,8 +1,14 @@
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use shared::wire::Parts;
 
 use super::PASSWORD;
 use crate::call::Call;
+use crate::caller::Caller;
+use crate::db::Query;
 use crate::env::SECOND;
 use crate::testing::TestApp;
 
@@ -183,4 +189,99 @@ async fn lock_outs_are_listed_page_by_page_and_cleared() {
     app.call("lockouts.clear", json!({ "id": "address:10.0.0.1" })).await.unwrap();
     assert_eq!(app.refused("lockouts.clear", json!({ "id": "address:10.0.0.1" })).await, "not_found");
     assert_eq!(app.refused("lockouts.clear", json!({ "id": "10.0.0.1" })).await, "validation_failed");
+}
+
+impl TestApp {
+    /// A login whose client disconnects as soon as it has sent its request.
+    async fn cut_login(&self, username: &str, password: &str) {
+        let body = json!({ "username": username, "password": password });
+        let mut login = Box::pin(self.later_as(Caller::Anonymous, "sessions.login", body));
+        assert!(poll_fn(|context| Poll::Ready(login.as_mut().poll(context))).await.is_pending());
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        self.base.db.query(Query::new(sql, [])).await.unwrap()[0].cursor().int().unwrap()
+    }
+
+    /// Waits until a query counts this many.
+    async fn until(&self, sql: &'static str, wanted: i64) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.count(sql).await != wanted {
+            assert!(Instant::now() < deadline, "{sql} is not {wanted}");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+const REFUSED: &str = "SELECT COUNT(*) FROM audit WHERE action = 'sessions.login' AND outcome = 'refused'";
+const LET_IN: &str = "SELECT COUNT(*) FROM audit WHERE action = 'sessions.login' AND outcome = 'ok'";
+const FAILURES: &str = "SELECT COALESCE(SUM(failures), 0) FROM login_attempts WHERE key = 'name:alice'";
+/// Alice's row, if nothing counts in it.
+const REVERTED: &str = "SELECT COUNT(*) FROM login_attempts WHERE key = 'name:alice' AND failures = 0";
+
+#[tokio::test]
+async fn a_login_that_is_cut_off_is_judged_by_its_password() {
+    let app = TestApp::with(FEW).await;
+    app.user("alice", PASSWORD).await;
+    for number in 1..=12 {
+        app.cut_login("alice", PASSWORD).await;
+        app.until(LET_IN, number).await;
+    }
+    assert_eq!(app.count(FAILURES).await, 0, "a cut connection is no failure");
+    for number in 1..=3 {
+        app.cut_login("alice", "wrong").await;
+        app.until(REFUSED, number).await;
+    }
+    assert_eq!(app.count(FAILURES).await, 3, "and saves no guess");
+    assert_eq!(app.login_from("10.0.0.1", "alice", PASSWORD).await, "invalid_credentials");
+}
+
+#[tokio::test]
+async fn the_end_of_the_daemon_waits_for_logins_that_were_cut_off() {
+    let app = TestApp::with(FEW).await;
+    app.user("alice", PASSWORD).await;
+    app.cut_login("alice", PASSWORD).await;
+    app.base.finish(Duration::from_secs(30)).await;
+    assert_eq!((app.count(LET_IN).await, app.count(FAILURES).await), (1, 0));
+}
+
+#[tokio::test]
+async fn a_right_password_that_is_answered_503_is_no_failure() {
+    let app = TestApp::with(FEW).await;
+    app.user("alice", PASSWORD).await;
+    app.set_deadline(Duration::from_millis(50));
+    for _ in 0..6 {
+        let stalled = app.stall_next_change();
+        assert_eq!(app.login_from("10.0.0.1", "alice", PASSWORD).await, "unavailable");
+        assert_eq!(app.count(REVERTED).await, 1);
+        drop(stalled);
+    }
+    app.until(LET_IN, 6).await;
+    assert_eq!(app.login_from("10.0.0.1", "alice", PASSWORD).await, "");
+    assert_eq!(app.count(FAILURES).await, 0);
+}
+
+#[tokio::test]
+async fn a_count_that_is_committed_after_its_503_is_reverted() {
+    let app = TestApp::with(FEW).await;
+    app.user("alice", PASSWORD).await;
+    app.set_deadline(Duration::from_millis(50));
+    let (go_on, goes_on) = tokio::sync::oneshot::channel();
+    app.before_next("count_name", async { goes_on.await.unwrap() });
+    assert_eq!(app.login_from("10.0.0.1", "alice", "wrong").await, "unavailable");
+    assert_eq!(app.count("SELECT COUNT(*) FROM login_attempts").await, 0);
+    go_on.send(()).unwrap();
+    app.until(REVERTED, 1).await;
+}
+
+#[tokio::test]
+async fn a_count_is_reverted_when_the_database_works_again() {
+    let app = TestApp::with(FEW).await;
+    app.user("alice", PASSWORD).await;
+    let attempt = super::super::lockout::LoginAttempt::new("alice", None);
+    assert!(attempt.count(&app.base, &app.config.login).await.unwrap());
+    app.break_db(true);
+    attempt.revert(&app.base).await;
+    app.break_db(false);
+    app.until(REVERTED, 1).await;
 }

@@ -185,3 +185,19 @@ async fn no_secret_is_written_in_clear() {
         }
     }
 }
+
+#[tokio::test]
+async fn with_a_second_provider_the_session_name_tells_which_one() {
+    let role = "[[role]]\nname = \"dev\"\narn = \"arn:aws:iam::123456789012:role/dev\"\n";
+    let second = "[[provider]]\nname = \"partner\"\nissuer = \"https://partner.example\"\nclient_id = \"client\"\n";
+    for (toml, is_told) in [(role.to_owned(), false), (format!("{role}{second}"), true)] {
+        let service = Service::with(&toml).await;
+        let started = service.start(json!({ "provider": "corp" })).await;
+        let page = service.sign_in(&started).await;
+        service.poll(&started.state, Some(SECRET), Some(&shown(&page))).await.unwrap();
+        let [asked] = service.peer.bodies("/").try_into().unwrap();
+        let name = asked.split('&').find_map(|pair| pair.strip_prefix("RoleSessionName=")).unwrap();
+        assert_eq!(name.strip_suffix("%40corp").is_some(), is_told, "{name}");
+        assert!(name.starts_with("cli-"), "{name}");
+    }
+}

@@ -183,6 +183,32 @@ async fn a_start_is_checked() {
 }
 
 #[tokio::test]
+async fn a_start_that_failed_because_of_the_provider_does_not_count() {
+    // Nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let service = Service::with(&format!(
+        "[[role]]\nname = \"dev\"\narn = \"arn:aws:iam::123456789012:role/dev\"\n\
+         [[provider]]\nname = \"down\"\nissuer = \"http://127.0.0.1:{port}\"\nclient_id = \"client\"\n"
+    ))
+    .await;
+    let body = json!({ "provider": "down", "poll_challenge": super::model::challenge(SECRET) });
+    let counted = async || {
+        let query = crate::db::Query::new("SELECT COALESCE(SUM(count), 0) FROM ephemeral", []);
+        service.app.base.db.query(query).await.unwrap()[0].cursor().int().unwrap()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    for _ in 0..31 {
+        let error = service.app.call("cli_login.start", body.clone()).await.unwrap_err();
+        assert!(error.code.status() >= 500, "{}", error.detail);
+        while counted().await > 0 {
+            assert!(std::time::Instant::now() < deadline, "it stays counted");
+            tokio::task::yield_now().await;
+        }
+    }
+    service.start(json!({ "provider": "corp" })).await;
+}
+
+#[tokio::test]
 async fn without_provider_or_role_a_start_says_what_to_configure() {
     let app = crate::testing::TestApp::new().await;
     let body = json!({ "poll_challenge": super::model::challenge(SECRET) });

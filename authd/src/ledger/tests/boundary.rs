@@ -148,7 +148,9 @@ fn scenarios() -> Vec<Scenario> {
     let users: &[&str] = &["users.write"];
     add("users.create", users, |_| json!({ "username": "new" }));
     add("users.update", users, |_| json!({ "id": "alice", "name": "A." }));
-    add("users.update", users, |_| json!({ "id": "alice", "password": "another long password" }));
+    // Alice has access to a service.
+    let password = |_: &Made| json!({ "id": "alice", "password": "another long password" });
+    add("users.update", &["users.write", "access.write"], password);
     add("users.update", users, |_| json!({ "id": "alice", "status": "inactive" }));
     add("users.update", &["users.write", "users.read"], |_| json!({ "id": "reader", "status": "inactive" }));
     add("users.delete", users, |_| json!({ "id": "alice" }));

@@ -98,6 +98,7 @@ impl Rbac {
 
     pub(super) async fn add_relation(&self, call: &Call, to_add: RelationChange) -> Result<Done> {
         let RelationChange { relation, change, worth, already, .. } = to_add;
+        self.check_known(relation, worth).await?;
         let change = change.with(relation.insert(self.base.now()));
         match self.commit_relation(call, relation, worth, change).await {
             Ok(_) => Ok(Done::default()),
@@ -127,6 +128,29 @@ impl Rbac {
             Err(Refused::ExpectationFailed(store::RELATION)) => Err(Error::new(Code::NotFound, missing)),
             Err(refused) => Err(refused.into()),
         }
+    }
+
+    /// Refuses a relation that gives a permission on authd which authd does not know: a later version may give the name a
+    /// meaning.
+    async fn check_known(&self, relation: Relation, worth: Permissions) -> Result<()> {
+        let db = self.base.db.as_ref();
+        let unknown = match relation {
+            Relation::PersonPermission(_, service, _) if service == AUTHD && worth == Permissions::NONE => {
+                Some(("permission_id", "this"))
+            }
+            Relation::RolePermission(role, _)
+                if worth == Permissions::NONE && roles::counts_on_authd(db, role).await? =>
+            {
+                Some(("permission_id", "the role counts in the service authd, and this"))
+            }
+            Relation::ServiceRole(service, role) if service == AUTHD && roles::has_unknown(db, role).await? => {
+                Some(("role_id", "a permission of the role"))
+            }
+            _ => None,
+        };
+        let Some((field, what)) = unknown else { return Ok(()) };
+        let known: Vec<&str> = Authd::ALL.iter().map(|permission| permission.as_str()).collect();
+        Err(Error::field(field, format!("{what} is no permission of authd, which has: {}", known.join(", "))))
     }
 
     /// Commits a change of a relation. If it affects authd, the caller must have the permissions concerned.

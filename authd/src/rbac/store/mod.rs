@@ -57,3 +57,16 @@ const ON_AUTHD: &str = "\
 pub async fn on_authd(db: &dyn Db, user: UserId) -> Result<Permissions> {
     of_authd(&db.query(Query::new(ON_AUTHD, [user.into(), AUTHD.into()])).await?)
 }
+
+const HOLDS_ANYTHING: &str = "SELECT 1 FROM person_service_roles WHERE person_id = $1 \
+     UNION ALL SELECT 1 FROM person_service_permissions WHERE person_id = $1 LIMIT 1";
+
+/// Whether a user was granted anything in any service, active or not.
+pub async fn holds_anything(db: &dyn Db, user: UserId) -> Result<bool> {
+    Ok(!db.query(Query::new(HOLDS_ANYTHING, [user.into()])).await?.is_empty())
+}
+
+/// Fails, as a proof of authority, if a user was granted anything.
+pub fn holds_nothing(user: UserId) -> Statement {
+    Statement::absent(authority::PROOF, HOLDS_ANYTHING, [user.into()])
+}

@@ -3,6 +3,7 @@
 use shared::api::rbac::{Role, UpdateRole};
 use shared::api::users::Status;
 use shared::id::RoleId;
+use shared::op::Permission;
 use shared::time::Time;
 
 use super::super::AUTHD;
@@ -71,6 +72,13 @@ pub fn update(role: RoleId, changes: &UpdateRole, now: Millis) -> Statement {
 /// The permissions of a role on authd if it counts there.
 pub async fn on_authd(db: &dyn Db, role: RoleId) -> Result<Permissions> {
     of_authd(&db.query(Query::new(ON_AUTHD, [role.into()])).await?)
+}
+
+/// Whether a role has a permission that authd does not know.
+pub async fn has_unknown(db: &dyn Db, role: RoleId) -> Result<bool> {
+    let rows = db.query(Query::new(ON_AUTHD, [role.into()])).await?;
+    let names = rows.iter().map(|row| row.cursor().text()).collect::<Result<Vec<_>, _>>()?;
+    Ok(names.into_iter().any(|name| Permission::parse(name).is_none()))
 }
 
 /// Whether a role counts on authd, active or not.

@@ -85,3 +85,82 @@ async fn what_is_built_in_stays() {
     assert_eq!(scene.refused("permissions.update", rename).await, "name_taken");
     scene.the_admin_role_works().await;
 }
+
+/// What authd does not know by name means nothing there, and a later version may know it.
+#[tokio::test]
+async fn a_name_that_authd_does_not_know_cannot_be_given_there() {
+    let scene = Scene::furnished().await;
+    let on_authd = json!({ "service_id": "authd", "role_id": "editor" });
+    let direct = |service: &str| json!({ "person_id": "alice", "service_id": service, "permission_id": "write" });
+    let role = json!({ "role_id": "keeper", "permission_id": "write" });
+    scene.make("roles", "keeper").await;
+    scene.must("services.add_role", json!({ "service_id": "authd", "role_id": "keeper" })).await;
+    for (operation, fields) in
+        [("grants.add_permission", direct("authd")), ("services.add_role", on_authd), ("roles.add_permission", role)]
+    {
+        let error = scene.app.call(operation, fields).await.unwrap_err();
+        assert_eq!(error.code.as_str(), "validation_failed", "{operation}");
+        assert!(error.detail.contains("no permission of authd, which has: admin, tokens.read"), "{}", error.detail);
+    }
+    scene.must("grants.add_permission", direct("app")).await;
+    scene.must("roles.add_permission", json!({ "role_id": "keeper", "permission_id": "audit.read" })).await;
+}
+
+/// As an older version left it: the name was somebody's own, planted on authd by every way there is, and used in app.
+#[tokio::test]
+async fn the_version_that_introduces_a_permission_ends_what_it_would_mean_once() {
+    let scene = Scene::furnished().await;
+    let db = scene.app.base.db.as_ref();
+    let run = async |sql: &'static str| db.commit(vec![crate::db::Statement::any("test", sql, [])]).await.unwrap();
+    let name = "system.read";
+    for role in ["keeper", "editor"] {
+        scene.app.call("roles.create", json!({ "name": role })).await.ok();
+        scene.must("roles.add_permission", json!({ "role_id": role, "permission_id": name })).await;
+    }
+    scene.must("services.add_role", json!({ "service_id": "authd", "role_id": "keeper" })).await;
+    scene.must("grants.add_role", json!({ "person_id": "alice", "service_id": "authd", "role_id": "keeper" })).await;
+    scene.must("grants.add_role", alices_role()).await;
+    for service in ["authd", "app"] {
+        let fields = json!({ "person_id": "alice", "service_id": service, "permission_id": name });
+        scene.must("grants.add_permission", fields).await;
+    }
+    run("UPDATE permissions SET introduced_at = NULL, name = 'System.Read' WHERE live_name = 'system.read'").await;
+
+    let audited = scene.actions().await.len();
+    for round in 0..2 {
+        seed(db, &scene.app.env).await.unwrap();
+        scene.app.modules.rbac.forget_all();
+        assert!(!scene.has("alice", "authd", name).await, "{round}");
+        assert!(scene.has("alice", "app", name).await, "what it means elsewhere stays");
+        assert_eq!(scene.actions().await.len(), audited + 1, "it is told once");
+    }
+    let told = scene.must("audit.list", json!({ "limit": 1 })).await["entries"][0].clone();
+    assert_eq!((&told["actor"], &told["action"]), (&json!("authd"), &json!("permissions.introduce")));
+    assert_eq!(told["detail"], json!({ "name": name, "grants_removed": 1, "roles_removed": 1 }));
+    let fields = json!({ "person_id": "alice", "service_id": "authd", "permission_id": name });
+    scene.must("grants.add_permission", fields).await;
+    seed(db, &scene.app.env).await.unwrap();
+    scene.app.modules.rbac.forget_all();
+    assert!(scene.has("alice", "authd", name).await, "what was granted since then stays");
+}
+
+#[tokio::test]
+async fn permissions_that_this_version_does_not_know_are_left_alone() {
+    let scene = Scene::furnished().await;
+    let db = scene.app.base.db.as_ref();
+    // As a newer version beside this one has made it.
+    let newer = "INSERT INTO person_service_permissions (person_id, service_id, permission_id, created_at) \
+         SELECT u.id, s.id, p.id, 0 FROM users u, services s, permissions p \
+         WHERE u.live_name = 'alice' AND s.live_name = 'authd' AND p.live_name = 'write'";
+    let introduced = "UPDATE permissions SET introduced_at = 0 WHERE live_name = 'write'";
+    for sql in [
+        newer,
+        introduced,
+        "DELETE FROM service_roles WHERE service_id = (SELECT id FROM services WHERE live_name = 'authd')",
+    ] {
+        db.commit(vec![crate::db::Statement::any("test", sql, [])]).await.unwrap();
+    }
+    seed(db, &scene.app.env).await.unwrap();
+    let granted = scene.must("grants.list", json!({ "service_id": "authd" })).await;
+    assert_eq!(granted["grants"][0]["permission"], "write", "{granted}");
+}

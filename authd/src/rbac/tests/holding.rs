@@ -14,6 +14,33 @@ const TWIN: [Permission; 5] = [
     Permission::TokensWrite,
 ];
 
+/// May manage people and nothing else.
+const CLERK: [Permission; 2] = [Permission::UsersRead, Permission::UsersWrite];
+
+#[tokio::test]
+async fn the_password_of_somebody_with_access_to_a_service_takes_access_write() {
+    let scene = Scene::furnished().await;
+    let set = json!({ "id": "alice", "password": PASSWORD });
+    assert_eq!(scene.outcome(&CLERK, "users.update", set.clone()).await, "ok", "she holds nothing");
+    let direct = json!({ "person_id": "alice", "service_id": "app", "permission_id": "write" });
+    for (give, take, fields) in [
+        ("grants.add_role", "grants.remove_role", alices_role()),
+        ("grants.add_permission", "grants.remove_permission", direct),
+    ] {
+        scene.must(give, fields.clone()).await;
+        let error = scene.app.call_as(holder(&CLERK), "users.update", set.clone()).await.unwrap_err();
+        assert_eq!(error.code.as_str(), "forbidden", "{give}");
+        assert!(error.detail.contains("access.write"), "{}", error.detail);
+        assert_eq!(scene.outcome(&CLERK, "users.update", json!({ "id": "alice", "name": "Alice" })).await, "ok");
+        assert_eq!(scene.outcome(&LESSER, "users.update", set.clone()).await, "ok");
+        scene.must(take, fields).await;
+    }
+    // What is granted while the password is hashed counts at the commit.
+    let grant = scene.app.later("grants.add_role", alices_role());
+    scene.app.before_next_change(async { drop(grant.await.unwrap()) });
+    assert_eq!(scene.outcome(&CLERK, "users.update", set).await, "forbidden");
+}
+
 fn role_of(person: &str, service: &str, role: &str) -> Value {
     json!({ "person_id": person, "service_id": service, "role_id": role })
 }

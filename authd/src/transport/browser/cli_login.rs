@@ -1,5 +1,6 @@
 //! The pages of the CLI login: the callback from the provider, and the Deny button.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use shared::secret::Secret;
@@ -12,6 +13,7 @@ use crate::call::{Call, RequestId};
 use crate::cli_login::{Answer, CliLogin, Device, Outcome};
 use crate::env::{MINUTE, Millis};
 use crate::error::{Error, Result};
+use crate::log::caused;
 
 /// `GET /auth/cli/callback?state=…&code=…` or `…&error=…` (RFC 6749 §4.1.2).
 pub async fn callback(cli_login: &Arc<CliLogin>, call: Call, query: Option<&str>) -> Page {
@@ -25,8 +27,8 @@ pub async fn callback(cli_login: &Arc<CliLogin>, call: Call, query: Option<&str>
         _ => return unreadable(),
     };
     let answer = Answer { state: state.to_owned(), result, issuer: form.field("iss").map(str::to_owned) };
-    let (state, request_id) = (answer.state.clone(), call.request_id);
-    draw(&state, request_id, cli_login.clone().complete(call, answer).await)
+    let (state, caused_by) = (answer.state.clone(), (call.request_id, call.address));
+    draw(&state, caused_by, cli_login.clone().complete(call, answer).await)
 }
 
 /// `POST /auth/cli/deny` from the page that shows the release.
@@ -34,14 +36,14 @@ pub async fn deny(cli_login: &CliLogin, call: Call, body: &[u8]) -> Page {
     let form = std::str::from_utf8(body).ok().and_then(Form::parse);
     let fields = form.as_ref().and_then(|form| Some((form.field("state")?, form.field("release")?)));
     let Some((state, release)) = fields else { return unreadable() };
-    let request_id = call.request_id;
-    draw(state, request_id, cli_login.deny(call, state, &Secret::new(release)).await)
+    let caused_by = (call.request_id, call.address);
+    draw(state, caused_by, cli_login.deny(call, state, &Secret::new(release)).await)
 }
 
-fn draw(state: &str, request_id: RequestId, outcome: Result<Outcome>) -> Page {
+fn draw(state: &str, caused_by: (RequestId, Option<IpAddr>), outcome: Result<Outcome>) -> Page {
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(error) => return failure(request_id, &error),
+        Err(error) => return failure(caused_by, &error),
     };
     match outcome {
         Outcome::Gone => text(
@@ -119,8 +121,10 @@ fn unreadable() -> Page {
     text(400, "This link is incomplete", Tone::Bad, &["Start again in the terminal."])
 }
 
-fn failure(request_id: RequestId, error: &Error) -> Page {
-    tracing::warn!(
+fn failure((request_id, address): (RequestId, Option<IpAddr>), error: &Error) -> Page {
+    caused!(
+        address,
+        warn,
         %request_id,
         code = error.code.as_str(),
         source = error.source_text().map(|text| text.to_string()),
