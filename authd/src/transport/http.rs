@@ -187,7 +187,8 @@ impl Http {
             }
             Ok((Target::Forward, _)) => {
                 let trusted = &self.config.trusted_proxies;
-                (&self.counts.forward, None, forward::respond(&self.forward_auth, trusted, &connection, &head).await)
+                let answer = forward::respond(&self.forward_auth, id, trusted, &connection, &head).await;
+                (&self.counts.forward, None, answer)
             }
             Ok((Target::Page(page), _)) => {
                 (&self.counts.pages, None, self.page(id, &connection, page, &head, body).await)
