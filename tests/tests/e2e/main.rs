@@ -16,6 +16,7 @@ mod guards;
 mod idempotency;
 mod locks;
 mod people;
+mod policies;
 mod rig;
 mod secrets;
 mod services;
