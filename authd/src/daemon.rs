@@ -84,7 +84,7 @@ impl Modules {
             cli_login: CliLogin::new(&base, config.cli.clone(), providers, roles, s(), Arc::new(aws)),
             checks: Checks::new(t(), s(), r()),
             introspection: Introspection::new(&base, url, t(), s(), r()),
-            forward_auth: ForwardAuth::new(config.policies.clone(), t(), s(), r()),
+            forward_auth: ForwardAuth::new(&base.env, config.policies.clone(), t(), s(), r()),
             audit: Audit::new(&base),
             system: System::new(&base, about),
             metrics: Arc::new(metrics),
@@ -154,6 +154,7 @@ pub async fn run(
         }),
         tokio::spawn(cleanup::run(modules.base.clone(), until(stopped))),
     ];
+    modules.forward_auth.warn().await;
     ready(&config, db.as_ref());
     listen::serve(listeners, http, stop).await;
     let _ = stopping.send(true);

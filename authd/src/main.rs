@@ -12,6 +12,7 @@ use authd::config::{Config, ConfigError, Log, LogFormat, Sources};
 use authd::daemon;
 use authd::db::Db;
 use authd::env::Env;
+use authd::forward_auth;
 use authd::log;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,7 +54,17 @@ enum Verb {
     /// Run the daemon (the default)
     Run,
     /// Check the configuration and print the effective settings, secrets redacted
-    Check,
+    Check(Check),
+}
+
+#[derive(clap::Args)]
+struct Check {
+    /// Instead of the settings, print which rule of this policy decides about REQUEST
+    #[arg(long, value_name = "NAME", requires = "request")]
+    policy: Option<String>,
+    /// A request as a client sends it, such as "GET /path"
+    #[arg(requires = "policy")]
+    request: Option<String>,
 }
 
 /// Set for the process that was restarted with the variables of the environment file.
@@ -88,15 +99,26 @@ fn start(args: &Args) -> anyhow::Result<()> {
         flags: flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect(),
     };
     let config = sources.load()?;
-    if let Some(Verb::Check) = args.command {
-        print!("{}", toml::to_string(&config)?);
-        eprintln!("the configuration is valid");
-        return Ok(());
+    if let Some(Verb::Check(check)) = &args.command {
+        return print_check(check, &config);
     }
     start_log(&config.log)?;
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default().ok();
     serve(config)
+}
+
+fn print_check(check: &Check, config: &Config) -> anyhow::Result<()> {
+    for warning in forward_auth::warnings(&config.policies) {
+        eprintln!("warning: {warning}");
+    }
+    if let (Some(policy), Some(request)) = (&check.policy, &check.request) {
+        println!("{}", forward_auth::explain(&config.policies, policy, request).map_err(ConfigError)?);
+        return Ok(());
+    }
+    print!("{}", toml::to_string(config)?);
+    eprintln!("the configuration is valid");
+    Ok(())
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {

@@ -133,9 +133,9 @@ fn answer(stream: TcpStream, status: u16, all: &Mutex<Vec<Seen>>) -> io::Result<
     reader.read_exact(&mut body)?;
     let told: Value = json!({ "method": method, "target": target, "headers": headers });
     all.lock().unwrap_or_else(PoisonError::into_inner).push(Seen { method, target, headers, body });
-    let told = told.to_string();
+    let (told, has_body) = (told.to_string(), told["method"] != "HEAD");
     let head = format!("HTTP/1.1 {status} Answer\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", told.len());
     let mut stream = reader.into_inner();
     stream.write_all(head.as_bytes())?;
-    stream.write_all(told.as_bytes())
+    stream.write_all(if has_body { told.as_bytes() } else { &[] })
 }

@@ -245,7 +245,9 @@ fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> io::Result<Response>
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let find = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
-    let body = if find("transfer-encoding").is_some_and(|v| v.contains("chunked")) {
+    let body = if bytes.starts_with(b"HEAD ") {
+        Vec::new()
+    } else if find("transfer-encoding").is_some_and(|v| v.contains("chunked")) {
         read_chunks(&mut reader)?
     } else if let Some(length) = find("content-length") {
         let mut body = vec![0; length.parse().map_err(|_| broken(length))?];

@@ -106,7 +106,7 @@ impl Proxy {
         let mut process = kind.spec(dir.path()).start(dir.path().join("log"));
         // It listens before it has read its routes (Traefik), and refuses a stranger once it has.
         process.wait(TIMEOUT, "refusal of a request without a credential", || {
-            let answer = Http::tcp(port).get("/").ok()?;
+            let answer = Http::tcp(port).get("/api/orders").ok()?;
             matches!(answer.status, 401 | 403).then_some(())
         });
         Self { port, process, _dir: dir }

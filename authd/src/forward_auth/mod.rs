@@ -1,27 +1,44 @@
 //! Authorization of requests for a proxy, by the policies of the configuration.
 //!
-//! Invariants: a client's input never selects or weakens a policy, and requests that cannot be parsed are denied.
+//! Invariants: a client's input never selects or weakens a policy; requests that cannot be parsed are denied; and what
+//! services may read in several ways is allowed only as far as each of them (see [`decision`]).
 
+mod decision;
+mod explain;
 pub mod model;
+pub mod path;
 mod policy;
+mod refusals;
+mod warnings;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use shared::problem::Code;
 
+use self::decision::Denied;
+pub use self::explain::explain;
 use self::model::ForwardedRequest;
 pub use self::policy::{Policy, Rule, Source, check};
+use self::refusals::Budget;
+pub use self::refusals::{Refusal, Who};
+pub use self::warnings::warnings;
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::names;
-use crate::rbac::Rbac;
+use crate::rbac::{Access, Rbac};
 use crate::sessions::{self, Sessions};
 use crate::tokens::Tokens;
 use crate::tokens::model::CachedToken;
 
+/// The longest list of names in the answer to a proxy, in bytes: proxies and services bound the size of headers.
+const MAX_LIST: usize = 4 << 10;
+
 /// The policies of forward authentication.
 #[derive(Debug)]
 pub struct ForwardAuth {
+    env: Env,
+    refusals: Budget,
     policies: Vec<Policy>,
     tokens: Arc<Tokens>,
     sessions: Arc<Sessions>,
@@ -38,50 +55,105 @@ pub struct Identity {
     pub name: String,
     /// The scopes of an API token, separated by spaces.
     pub scopes: String,
-    /// The roles of a person in the policy's service, percent-encoded, separated by spaces.
+    /// The roles of a person in the policy's service, percent-encoded, separated by spaces; at most [`MAX_LIST`].
     pub roles: String,
+    /// Of the permissions that the policy names, those that the person has.
     pub permissions: String,
     pub token_id: String,
     pub session_id: String,
 }
 
 impl ForwardAuth {
-    pub fn new(policies: Vec<Policy>, tokens: Arc<Tokens>, sessions: Arc<Sessions>, rbac: Arc<Rbac>) -> Arc<Self> {
-        Arc::new(Self { policies, tokens, sessions, rbac })
+    pub fn new(
+        env: &Env,
+        policies: Vec<Policy>,
+        tokens: Arc<Tokens>,
+        sessions: Arc<Sessions>,
+        rbac: Arc<Rbac>,
+    ) -> Arc<Self> {
+        Arc::new(Self { env: env.clone(), refusals: Budget::default(), policies, tokens, sessions, rbac })
     }
 
     pub fn policy(&self, name: &str) -> Option<&Policy> {
         self.policies.iter().find(|policy| policy.name == name)
     }
 
-    /// Decides by the first rule that matches; an unreadable credential is an error only if the rule needs one.
-    /// `address` is the client's, if a trusted proxy sent it.
-    pub async fn decide(
-        &self,
-        policy: &Policy,
-        request: &ForwardedRequest,
-        credential: Result<Option<&str>>,
-        address: Option<IpAddr>,
-    ) -> Result<Identity> {
-        let Some(rule) = policy.rule(request) else {
-            return Err(Error::new(Code::Forbidden, "no rule allows this request"));
-        };
-        if rule.public {
-            return Ok(Identity::default());
+    /// Logs what in the policies is probably not meant, and services that they name and that are not there.
+    pub async fn warn(&self) {
+        for warning in warnings(&self.policies) {
+            tracing::warn!("{warning}");
         }
-        match credential? {
-            None => {
-                let detail = "this needs credentials: Authorization: Bearer <token>, or the header token";
-                Err(Error::new(Code::Unauthenticated, detail))
+        for policy in &self.policies {
+            let Some(service) = policy.service.as_deref() else { continue };
+            match self.rbac.service(service).await {
+                Ok(Some(found)) if found.is_active => {}
+                Ok(Some(_)) => tracing::warn!(policy = policy.name, service, "the service of a policy is not active"),
+                Ok(None) => tracing::warn!(
+                    policy = policy.name,
+                    service,
+                    "the policy names a service that does not exist, so no person is allowed: authctl service create"
+                ),
+                // Storage that fails is logged where it is used.
+                Err(_) => return,
             }
-            Some(token) if sessions::is_token(token) => self.person(policy, rule, token).await,
-            Some(token) => self.api_token(rule, token, address).await,
         }
     }
 
-    async fn api_token(&self, rule: &Rule, token: &str, address: Option<IpAddr>) -> Result<Identity> {
+    /// Decides by the first rule that matches; an unreadable credential is an error only if the rule needs one.
+    /// `readings` is the request in each way in which services may read it. `address` is the client's, if a trusted
+    /// proxy sent it.
+    pub async fn decide(
+        &self,
+        policy: &Policy,
+        readings: &[ForwardedRequest],
+        credential: Result<Option<&str>>,
+        address: Option<IpAddr>,
+    ) -> Result<Identity, Refusal> {
+        let decision = match policy.decide_all(readings) {
+            Ok(decision) => decision,
+            Err(denied) => return Err(self.denied(denied, credential, address).await),
+        };
+        if decision.rule.public {
+            return Ok(Identity::default());
+        }
+        let mut who = Who::Anonymous;
+        let answer = match credential {
+            Err(error) => Err(error),
+            Ok(None) => {
+                let detail = "this needs credentials: Authorization: Bearer <token>, or the header token";
+                Err(Error::new(Code::Unauthenticated, detail))
+            }
+            Ok(Some(token)) if sessions::is_token(token) => self.person(policy, decision.rule, token, &mut who).await,
+            Ok(Some(token)) => self.api_token(decision.rule, token, address, &mut who).await,
+        };
+        answer.map_err(|error| Refusal { error, decided_by: Some(decision.to_string()), why: None, who })
+    }
+
+    /// The refusal of a request about which no rule decides. The caller is identified for the log.
+    async fn denied(&self, denied: Denied<'_>, credential: Result<Option<&str>>, address: Option<IpAddr>) -> Refusal {
+        let mut who = Who::Anonymous;
+        if let Ok(Some(token)) = credential {
+            // Whatever fails here is not the answer.
+            if sessions::is_token(token) {
+                if let Ok(Some(live)) = self.sessions.find(token).await {
+                    who = Who::Person(live.username.to_string(), live.user_id);
+                }
+            } else {
+                let refuse = |token: &CachedToken| {
+                    who = Who::Token(token.token_id);
+                    Err(Error::new(Code::Forbidden, denied.detail()))
+                };
+                let _ = self.tokens.accept(token, address, refuse).await;
+            }
+        }
+        let error = Error::new(Code::Forbidden, denied.detail());
+        Refusal { error, decided_by: None, why: Some(denied.to_string()), who }
+    }
+
+    async fn api_token(&self, rule: &Rule, token: &str, address: Option<IpAddr>, who: &mut Who) -> Result<Identity> {
         // A service token is only for checks of others; it is no identity.
         let admit = |token: &CachedToken| {
+            *who = Who::Token(token.token_id);
             if token.scopes.service.is_none() && rule.admits_token(&token.scopes.list) {
                 return Ok(());
             }
@@ -98,26 +170,47 @@ impl ForwardAuth {
         })
     }
 
-    async fn person(&self, policy: &Policy, rule: &Rule, token: &str) -> Result<Identity> {
+    async fn person(&self, policy: &Policy, rule: &Rule, token: &str, who: &mut Who) -> Result<Identity> {
         let touched = self.sessions.touch(token).await?;
         let (live, _) =
             touched.ok_or_else(|| Error::new(Code::InvalidToken, "the session has ended; sign in again"))?;
         let refused = || Error::new(Code::Forbidden, "you may not make this request");
-        let named = policy.service.as_deref().ok_or_else(refused)?;
-        let service = self.rbac.service(named).await?.filter(|service| service.is_active).ok_or_else(refused)?;
-        let access = self.rbac.access(live.user_id, service.id).await?;
-        if !rule.admits_person(&access) {
+        let access = match policy.service.as_deref() {
+            Some(named) => match self.rbac.service(named).await? {
+                Some(service) if service.is_active => Some(self.rbac.access(live.user_id, service.id).await?),
+                _ => None,
+            },
+            None => None,
+        };
+        let Some(access) = access.filter(|access| rule.admits_person(access)) else {
+            *who = Who::Person(live.username.to_string(), live.user_id);
             return Err(refused());
-        }
+        };
         Ok(Identity {
             subject: live.user_id.to_string(),
             name: encoded(&live.username),
-            roles: names::encode_list(&access.roles),
-            permissions: access.scope.clone(),
+            roles: bounded(names::encode_list(&access.roles)),
+            permissions: bounded(names::encode_list(&held(policy, &access))),
             session_id: live.id.to_string(),
             ..Identity::default()
         })
     }
+}
+
+/// Of the permissions that the policy names, those that the person has, in order.
+fn held(policy: &Policy, access: &Access) -> Vec<String> {
+    let named = policy.rules.iter().flat_map(|rule| rule.permissions.iter().flatten());
+    let named: std::collections::BTreeSet<&String> = named.collect();
+    named.into_iter().filter(|name| access.contains(name)).cloned().collect()
+}
+
+/// The list without the names beyond [`MAX_LIST`].
+fn bounded(mut list: String) -> String {
+    if list.len() > MAX_LIST {
+        let end = list.as_bytes()[..=MAX_LIST].iter().rposition(|byte| *byte == b' ').unwrap_or_default();
+        list.truncate(end);
+    }
+    list
 }
 
 fn encoded(name: &str) -> String {

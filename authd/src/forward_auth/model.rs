@@ -1,72 +1,54 @@
-//! Parsing of proxied requests and matching of rules: no I/O, no clock.
+//! Parsing of proxied requests: no I/O, no clock.
 //!
 //! A path is decoded once and then compared. An ambiguous path is refused, since the service behind the proxy may
 //! interpret it differently.
 
-use serde::{Deserialize, Serialize};
-
-use super::policy::{Policy, Rule};
-use crate::rbac::Access;
+use super::path::Path;
 
 /// The longest URI that is accepted, in bytes.
 pub const MAX_URI: usize = 8 << 10;
 const MAX_METHOD: usize = 32;
+/// Maximum number of ways in which services may read one request.
+const MAX_READINGS: usize = 16;
 
-/// A request that a proxy asks about: the method unchanged, the path decoded.
+/// A request that a proxy asks about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardedRequest {
     pub method: String,
-    pub path: String,
+    pub path: Path,
 }
 
-/// The path of a rule: `/x` matches only that path, `/x/*` that path and everything below.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PathPattern {
-    /// Decoded; empty for `/*`.
-    path: String,
-    with_below: bool,
-}
+impl ForwardedRequest {
+    pub fn new(method: &[u8], uri: &[u8]) -> Result<Self, &'static str> {
+        Ok(Self { method: self::method(method)?.to_owned(), path: path_of(uri)? })
+    }
 
-impl PathPattern {
-    pub fn covers(&self, path: &str) -> bool {
-        match path.strip_prefix(self.path.as_str()) {
-            Some("") => true,
-            Some(rest) => self.with_below && rest.starts_with('/'),
-            None => false,
+    /// This request, and after it what services make of it that let a header or the query override method and path.
+    pub fn readings(self, methods: &[String], uris: &[&[u8]]) -> Result<Vec<Self>, &'static str> {
+        if (methods.len() + 1) * (uris.len() + 1) > MAX_READINGS {
+            return Err("the request has too many headers that override its method or path");
         }
+        let mut paths = vec![self.path];
+        for uri in uris {
+            paths.push(path_of(uri).map_err(|_| "a header that overrides the path cannot be read")?);
+        }
+        let mut all = vec![self.method];
+        for name in methods {
+            let name = name.trim().to_ascii_uppercase();
+            let name = method(name.as_bytes()).map_err(|_| "what overrides the method is no method")?;
+            all.push(name.to_owned());
+        }
+        let with = |path: &Path| all.iter().map(|method| Self { method: method.clone(), path: path.clone() }).collect();
+        Ok(paths.iter().flat_map(|path| -> Vec<Self> { with(path) }).collect())
     }
 }
 
-impl TryFrom<String> for PathPattern {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let (path, with_below) = match text.strip_suffix("/*") {
-            Some(path) => (path, true),
-            None => (text.as_str(), false),
-        };
-        let fault = |why: &str| format!("path {text:?}: {why}");
-        if path.contains('*') {
-            return Err(fault("a * is allowed only at the end, after a slash: \"/api/*\""));
-        }
-        if path.bytes().any(|byte| b"%\\;?#".contains(&byte)) || path.chars().any(char::is_control) {
-            return Err(fault("write it decoded; % \\ ; ? # are not allowed in paths"));
-        }
-        if with_below && path.ends_with('/') {
-            return Err(fault("it has an empty segment"));
-        }
-        if !(with_below && path.is_empty()) {
-            check_segments(path).map_err(fault)?;
-        }
-        Ok(Self { path: path.to_owned(), with_below })
-    }
-}
-
-impl From<PathPattern> for String {
-    fn from(place: PathPattern) -> Self {
-        if place.with_below { place.path + "/*" } else { place.path }
-    }
+/// The methods that a query names for services that take one from there: `?_method=DELETE`.
+pub fn methods_of_query(query: &str) -> impl Iterator<Item = String> {
+    // PHP reads other characters as the underscore, too.
+    let is_method = |name: &str| name.trim_start().replace(['.', ' '], "_").eq_ignore_ascii_case("_method");
+    let pairs = query.split(';').flat_map(shared::wire::decode_pairs).flatten();
+    pairs.filter(move |(name, _)| is_method(name)).map(|(_, value)| value.into_owned())
 }
 
 /// A method: capital letters, since services differ on whether `get` is GET.
@@ -79,7 +61,7 @@ pub fn method(text: &[u8]) -> Result<&str, &'static str> {
 }
 
 /// The decoded path of a URI, in origin form (RFC 9112 §3.2.1) or absolute form (§3.2.2).
-pub fn path_of(uri: &[u8]) -> Result<String, &'static str> {
+pub fn path_of(uri: &[u8]) -> Result<Path, &'static str> {
     if uri.len() > MAX_URI {
         return Err("the URI is too long");
     }
@@ -90,7 +72,7 @@ pub fn path_of(uri: &[u8]) -> Result<String, &'static str> {
     }
     let target = if uri.starts_with('/') { uri } else { without_authority(uri)? };
     let path = target.split('?').next().unwrap_or_default();
-    decode(path)
+    Path::new(&decode(path)?)
 }
 
 /// The part after scheme and host.
@@ -128,7 +110,9 @@ fn decode(path: &str) -> Result<String, &'static str> {
                 _ => return Err("a % in the path is not followed by two hex digits"),
             },
             b'/' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'='
-            | b':' | b'@' => byte,
+            | b':' | b'@'
+            // RFC 3986 would have these encoded, but browsers send them as they are, and nobody reads them differently.
+            | b'|' | b'[' | b']' | b'^' => byte,
             _ if byte.is_ascii_alphanumeric() => byte,
             // A semicolon begins parameters in some services, and is an ordinary character in others.
             _ => return Err("the path has a character that must be encoded"),
@@ -138,49 +122,7 @@ fn decode(path: &str) -> Result<String, &'static str> {
     if path.chars().any(char::is_control) {
         return Err(CONTROL);
     }
-    check_segments(&path)?;
     Ok(path)
-}
-
-/// Refuses empty segments, `.` and `..` (also with blanks or more dots, which some services strip), which services
-/// interpret differently. One slash at the end is allowed.
-fn check_segments(path: &str) -> Result<(), &'static str> {
-    let rest = path.strip_prefix('/').ok_or("it does not begin with a slash")?;
-    let mut segments = rest.split('/').peekable();
-    while let Some(segment) = segments.next() {
-        let is_last = segments.peek().is_none();
-        if segment.is_empty() && !is_last {
-            return Err("the path has an empty segment");
-        }
-        if !segment.is_empty() && segment.chars().all(|c| c == '.' || c.is_whitespace()) {
-            return Err("the path has a segment of dots or blanks");
-        }
-    }
-    Ok(())
-}
-
-impl Policy {
-    /// The first rule that matches; `None` if the request is denied.
-    pub fn rule(&self, request: &ForwardedRequest) -> Option<&Rule> {
-        self.rules.iter().find(|rule| rule.fits(request))
-    }
-}
-
-impl Rule {
-    pub fn fits(&self, request: &ForwardedRequest) -> bool {
-        let is_method = |methods: &Vec<String>| methods.contains(&request.method);
-        self.methods.as_ref().is_none_or(is_method) && self.paths.iter().any(|pattern| pattern.covers(&request.path))
-    }
-
-    /// Whether the rule allows an API token with these scopes.
-    pub fn admits_token(&self, scopes: &[String]) -> bool {
-        self.scopes.as_ref().is_some_and(|needed| needed.iter().all(|scope| scopes.contains(scope)))
-    }
-
-    /// Whether the rule allows a person with this access to the policy's service.
-    pub fn admits_person(&self, access: &Access) -> bool {
-        self.permissions.as_ref().is_some_and(|needed| needed.iter().all(|name| access.contains(name)))
-    }
 }
 
 #[cfg(test)]

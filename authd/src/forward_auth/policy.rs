@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{self, PathPattern};
+use super::model;
+use super::path::PathPattern;
 use crate::tokens::model::check_scopes;
 
 /// Maximum number of rules in a policy, and of entries in each list of a rule.

@@ -15,9 +15,10 @@ use shared::problem::Code;
 use super::credentials::{bearer, header_token};
 use super::forwarded::{self, FORWARDED_FOR};
 use super::http::{Body, NO_STORE, Origin};
+use crate::call::RequestId;
 use crate::error::{Error, Result};
 use crate::forward_auth::model::{self, ForwardedRequest};
-use crate::forward_auth::{ForwardAuth, Identity, Policy, Source};
+use crate::forward_auth::{ForwardAuth, Identity, Refusal, Source};
 
 const PREFIX: &str = "/auth/forward/";
 
@@ -29,28 +30,43 @@ pub(super) fn is_target(path: &str) -> bool {
 /// Answers a request. Every error is a denial that a proxy understands.
 pub(super) async fn respond(
     forward_auth: &ForwardAuth,
+    id: RequestId,
     trusted: &[IpNet],
     origin: &Origin,
     head: &request::Parts,
 ) -> Result<Response<Body>> {
-    let answering = async {
-        if matches!(origin, Origin::Admin(_)) {
-            return Err(forbidden("the admin socket does not answer proxies; use the public listener"));
-        }
-        let rest = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
-        let (name, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let policy = forward_auth.policy(name).ok_or_else(|| forbidden("no policy of this name is configured"))?;
-        let request = forwarded_request(policy, head, below).map_err(forbidden)?;
-        let address = client(trusted, origin, &head.headers);
-        let identity = forward_auth.decide(policy, &request, credential(&head.headers), address).await?;
-        let mut response = Response::new(Full::new(Bytes::new()));
-        for (name, value) in headers(&identity) {
-            response.headers_mut().insert(name, HeaderValue::from_str(value).map_err(Error::internal)?);
-        }
-        response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
-        Ok(response)
+    let Origin::Public(peer) = origin else {
+        return Err(Refusal::from("the admin socket does not answer proxies; use the public listener").error);
     };
-    answering.await.map_err(deny)
+    let rest = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
+    let (name, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let address = client(trusted, *peer, &head.headers);
+    let mut uri = below.as_bytes();
+    let answer = async {
+        let policy = forward_auth.policy(name).ok_or("no policy of this name is configured")?;
+        let (method, sent) = match policy.source {
+            Source::Path => (head.method.as_str().as_bytes(), uri),
+            Source::Forwarded => (the(&head.headers, "x-forwarded-method")?, the(&head.headers, "x-forwarded-uri")?),
+            Source::Original => (the(&head.headers, "x-original-method")?, the(&head.headers, "x-original-uri")?),
+        };
+        uri = sent;
+        let query = if policy.source == Source::Path { head.uri.query() } else { query_of(uri) };
+        let readings = readings(ForwardedRequest::new(method, uri)?, query, &head.headers)?;
+        forward_auth.decide(policy, &readings, credential(&head.headers), address).await
+    };
+    let identity = match answer.await {
+        Ok(identity) => identity,
+        Err(refusal) => {
+            forward_auth.log(id, name, uri, address, &refusal);
+            return Err(deny(refusal.error));
+        }
+    };
+    let mut response = Response::new(Full::new(Bytes::new()));
+    for (name, value) in headers(&identity) {
+        response.headers_mut().insert(name, HeaderValue::from_str(value).map_err(Error::internal).map_err(deny)?);
+    }
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    Ok(response)
 }
 
 fn headers(identity: &Identity) -> [(HeaderName, &str); 7] {
@@ -65,14 +81,47 @@ fn headers(identity: &Identity) -> [(HeaderName, &str); 7] {
     ]
 }
 
-/// The proxied request, from the source of the policy.
-fn forwarded_request(policy: &Policy, head: &request::Parts, below: &str) -> Result<ForwardedRequest, &'static str> {
-    let (method, uri) = match policy.source {
-        Source::Path => (head.method.as_str().as_bytes(), below.as_bytes()),
-        Source::Forwarded => (the(&head.headers, "x-forwarded-method")?, the(&head.headers, "x-forwarded-uri")?),
-        Source::Original => (the(&head.headers, "x-original-method")?, the(&head.headers, "x-original-uri")?),
-    };
-    Ok(ForwardedRequest { method: model::method(method)?.to_owned(), path: model::path_of(uri)? })
+/// The request, and what services make of it that let headers or the query override its method or path.
+fn readings(
+    request: ForwardedRequest,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Vec<ForwardedRequest>, &'static str> {
+    let mut methods: Vec<String> = query.map(model::methods_of_query).into_iter().flatten().collect();
+    let mut uris = Vec::new();
+    for (name, value) in headers {
+        match Override::of(name.as_str()) {
+            Some(Override::Method) => methods.push(String::from_utf8_lossy(value.as_bytes()).into_owned()),
+            Some(Override::Path) => uris.push(value.as_bytes()),
+            None => {}
+        }
+    }
+    request.readings(&methods, &uris)
+}
+
+/// What a header overrides, for services that let it.
+enum Override {
+    Method,
+    Path,
+}
+
+impl Override {
+    fn of(name: &str) -> Option<Self> {
+        if !name.starts_with('x') {
+            return None;
+        }
+        // CGI and WSGI do not distinguish the two.
+        match name.replace('_', "-").as_str() {
+            "x-http-method-override" | "x-http-method" | "x-method-override" => Some(Self::Method),
+            // IIS, and what runs behind it.
+            "x-original-url" | "x-rewrite-url" => Some(Self::Path),
+            _ => None,
+        }
+    }
+}
+
+fn query_of(uri: &[u8]) -> Option<&str> {
+    std::str::from_utf8(uri).ok()?.split_once('?').map(|(_, query)| query)
 }
 
 /// The single value of a header. Repeated values are refused: one may be the client's.
@@ -96,14 +145,9 @@ fn credential(headers: &HeaderMap) -> Result<Option<&str>> {
 }
 
 /// The client's address, if a trusted proxy sends it. The caller here is a proxy, so its own address is not used.
-fn client(trusted: &[IpNet], origin: &Origin, headers: &HeaderMap) -> Option<IpAddr> {
-    let Origin::Public(peer) = origin else { return None };
+fn client(trusted: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
     let is_told = headers.contains_key(FORWARDED_FOR) && forwarded::is_trusted(peer.to_canonical(), trusted);
-    is_told.then(|| forwarded::client(*peer, headers, trusted))
-}
-
-fn forbidden(detail: &str) -> Error {
-    Error::new(Code::Forbidden, detail)
+    is_told.then(|| forwarded::client(peer, headers, trusted))
 }
 
 /// Maps an error to a status that proxies understand: 401, 403 or 503.

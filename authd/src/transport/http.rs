@@ -190,7 +190,7 @@ impl Http {
             }
             Ok((Target::Forward, _)) => {
                 let trusted = &self.config.trusted_proxies;
-                let answer = forward::respond(&self.forward_auth, trusted, &connection.origin, &head).await;
+                let answer = forward::respond(&self.forward_auth, id, trusted, &connection.origin, &head).await;
                 (&self.counts.forward, None, answer)
             }
             Ok((Target::Page(page), _)) => {

@@ -9,6 +9,14 @@ local IDENTITY = {
   "x-auth-session-id",
 }
 
+-- What authd judges: the credential, and headers with which services override method or path. CGI and WSGI read the
+-- underscore as a hyphen.
+local function concerns_authd(name)
+  name = name:lower():gsub("_", "-")
+  return name == "authorization" or name == "token" or name == "x-http-method" or name == "x-original-url"
+    or name == "x-rewrite-url" or name:find("method-override", 1, true) ~= nil
+end
+
 -- Every value of a header: of two, authd decides what that means.
 local function values(headers, name)
   local list = {}
@@ -25,10 +33,9 @@ core.register_action("authd", { "http-req" }, function(txn)
     ["x-forwarded-uri"] = { txn.f:url() },
     ["x-forwarded-for"] = { txn.f:src() },
   }
-  for _, name in ipairs({ "authorization", "token" }) do
-    local list = values(sent, name)
-    if #list > 0 then
-      question[name] = list
+  for name in pairs(sent) do
+    if concerns_authd(name) then
+      question[name] = values(sent, name)
     end
   end
   local answer = core.httpclient():get({ url = POLICY, headers = question, timeout = PATIENCE })

@@ -1,6 +1,8 @@
 //! Real proxies that ask authd about every request, with the very files of packaging/examples: what may pass passes,
 //! and the service is told who it is; nothing else passes, whatever a client sends.
 
+mod narrow;
+
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use tests::TIMEOUT;
@@ -45,7 +47,11 @@ struct Shop {
 
 impl Shop {
     fn open(kind: Kind) -> Self {
-        let authd = Setup::new().toml(&kind.example("authd.toml")).start();
+        Self::with(kind, "")
+    }
+
+    fn with(kind: Kind, rules: &str) -> Self {
+        let authd = Setup::new().toml(&format!("{}\n{rules}", kind.example("authd.toml"))).start();
         let app = Echo::start();
         let proxy = Proxy::start(kind, authd.port(), app.port());
         let post = |path: &str, body: Value| authd.admin().post(path, &body).expect("authd answers");
@@ -197,6 +203,9 @@ impl Shop {
             "/api/%zz",
             "/admin?x=/api/orders",
             "/admin#/api/orders",
+            "/api/orders#",
+            "/api/orders#/../../admin",
+            "/health#/../admin",
             "http://127.0.0.1/admin",
             "*",
         ] {
@@ -253,20 +262,41 @@ impl Shop {
         assert_eq!(self.denied(&alice, "GET", "/api/orders"), 401, "{name}");
     }
 
+    /// A person with more permissions than an answer has room for: the service is told those that the policy names.
+    fn many_permissions_fit(&self) {
+        let admin = self.authd.admin();
+        let post = |path: &str, body: Value| admin.post(path, &body).expect("authd answers");
+        for number in 0..200 {
+            let name = format!("{number} {}", "x".repeat(120));
+            post("/permissions", json!({"name": name})).expect(201);
+            post("/role-permissions", json!({"role_id": "front desk", "permission_id": name})).expect(200);
+        }
+        let passed = self.get(&self.client().bearer(&self.alice), "/api/orders");
+        assert_eq!(passed.status, 200, "{}: {}", self.kind.name(), passed.text());
+        assert_eq!(self.app.last().header("x-auth-permissions"), "orders.read", "{}", self.kind.name());
+    }
+
     fn without_authd_nothing_passes(mut self) {
         let stop = self.authd.process().stop(TIMEOUT);
         assert!(stop.success(), "{stop}");
+        // Not a refusal: the client may try again. Traefik has no other status for it.
+        let unanswered = if self.kind == Kind::Traefik { 500 } else { 503 };
         let reader = self.liar().bearer(&self.reader);
         for target in ["/api/orders", "/health"] {
-            self.denied(&reader, "GET", target);
+            let answer = self.denied_answer(&reader, "GET", target).expect("an answer");
+            assert_eq!(answer.status, unanswered, "{} {target}", self.kind.name());
+            assert!(unanswered == 500 || self.kind == Kind::Envoy || answer.header("retry-after").is_some());
         }
         for status in [503, 500, 302, 404, 418] {
             // What answers in authd's place knows no yes.
             let port = self.authd.port();
             let stub = Echo::instead(port, status);
             let before = stub.count();
-            self.denied(&reader, "GET", "/api/orders");
+            let seen = self.denied(&reader, "GET", "/api/orders");
             assert!(stub.count() > before, "{}: it was asked", self.kind.name());
+            if status == 503 {
+                assert_eq!(seen, 503, "{}", self.kind.name());
+            }
             stub.stop();
         }
     }
@@ -277,6 +307,7 @@ fn story(kind: Kind) {
     shop.what_may_pass_passes_and_is_named();
     shop.nothing_else_passes();
     shop.networks_are_judged_by_the_clients_address();
+    shop.many_permissions_fit();
     shop.what_is_taken_away_is_gone_at_once();
     shop.without_authd_nothing_passes();
 }
@@ -304,6 +335,14 @@ fn haproxy_lets_the_right_requests_pass_and_no_other() {
 #[test]
 fn envoy_lets_the_right_requests_pass_and_no_other() {
     story(Kind::Envoy);
+}
+
+#[test]
+fn the_examples_have_no_warnings() {
+    for kind in [Kind::Nginx, Kind::Caddy, Kind::Traefik, Kind::Haproxy, Kind::Envoy] {
+        let checked = Setup::new().toml(&kind.example("authd.toml")).run(&["check"]);
+        assert_eq!(String::from_utf8_lossy(&checked.stderr), "the configuration is valid\n", "{kind:?}");
+    }
 }
 
 #[test]

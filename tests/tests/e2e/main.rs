@@ -17,6 +17,7 @@ mod idempotency;
 mod locks;
 mod logs;
 mod people;
+mod policies;
 mod rig;
 mod secrets;
 mod services;

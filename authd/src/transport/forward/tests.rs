@@ -1,3 +1,5 @@
+mod readings;
+
 use ::http::{Request, StatusCode};
 use serde_json::json;
 
@@ -41,6 +43,8 @@ rule = [{ paths = ["/*"], permissions = ["orders.read"] }]
 
 const PROXY: Origin = Origin::Public(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)));
 
+const ID: RequestId = RequestId { process: 1, number: 1 };
+
 impl Shop {
     /// What a proxy is answered.
     async fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Response<Body>> {
@@ -59,7 +63,7 @@ impl Shop {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        respond(&self.app.modules.forward_auth, &self.app.config.server.trusted_proxies, origin, &head).await
+        respond(&self.app.modules.forward_auth, ID, &self.app.config.server.trusted_proxies, origin, &head).await
     }
 
     /// The status that a proxy is answered with.
@@ -311,5 +315,5 @@ async fn the_admin_socket_answers_no_proxy() {
 async fn without_policies_nothing_passes() {
     let app = TestApp::new().await;
     let (head, ()) = Request::builder().uri("/auth/forward/any/").body(()).unwrap().into_parts();
-    assert_eq!(respond(&app.modules.forward_auth, &[], &PROXY, &head).await.unwrap_err().code, Code::Forbidden);
+    assert_eq!(respond(&app.modules.forward_auth, ID, &[], &PROXY, &head).await.unwrap_err().code, Code::Forbidden);
 }
