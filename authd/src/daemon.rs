@@ -84,7 +84,7 @@ impl Modules {
             cli_login: CliLogin::new(&base, config.cli.clone(), providers, roles, s(), Arc::new(aws)),
             checks: Checks::new(t(), s(), r()),
             introspection: Introspection::new(&base, url, t(), s(), r()),
-            forward_auth: ForwardAuth::new(&base.env, config.policies.clone(), t(), s(), r()),
+            forward_auth: ForwardAuth::new(config.policies.clone(), t(), s(), r()),
             audit: Audit::new(&base),
             system: System::new(&base, about),
             metrics: Arc::new(metrics),

@@ -107,15 +107,13 @@ impl Queue {
     fn write_to(&self, mut out: impl Write, report: impl Fn(u64)) {
         let mut lines = Vec::new();
         while self.next(&mut lines) {
-            let dropped = match write_all(&mut out, &lines) {
-                Ok(()) => std::mem::take(&mut self.lock().unreported),
+            if write_all(&mut out, &lines).is_err() {
                 // Without a report: it could not be written either.
-                Err(_) => {
-                    let lost = lines.iter().filter(|byte| **byte == b'\n').count();
-                    self.drop_lines(&mut self.lock(), u64::try_from(lost).unwrap_or(u64::MAX));
-                    0
-                }
-            };
+                let lost = lines.split(|byte| *byte == b'\n').count() - 1;
+                self.drop_lines(&mut self.lock(), u64::try_from(lost).unwrap_or(u64::MAX));
+                continue;
+            }
+            let dropped = std::mem::take(&mut self.lock().unreported);
             if dropped > 0 {
                 report(dropped);
             }

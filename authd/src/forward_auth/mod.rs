@@ -20,10 +20,8 @@ use self::decision::Denied;
 pub use self::explain::explain;
 use self::model::ForwardedRequest;
 pub use self::policy::{Policy, Rule, Source, check};
-use self::refusals::Budget;
 pub use self::refusals::{Refusal, Who};
 pub use self::warnings::warnings;
-use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::rbac::{Access, Rbac};
@@ -37,8 +35,6 @@ const MAX_LIST: usize = 4 << 10;
 /// The policies of forward authentication.
 #[derive(Debug)]
 pub struct ForwardAuth {
-    env: Env,
-    refusals: Budget,
     policies: Vec<Policy>,
     tokens: Arc<Tokens>,
     sessions: Arc<Sessions>,
@@ -64,14 +60,8 @@ pub struct Identity {
 }
 
 impl ForwardAuth {
-    pub fn new(
-        env: &Env,
-        policies: Vec<Policy>,
-        tokens: Arc<Tokens>,
-        sessions: Arc<Sessions>,
-        rbac: Arc<Rbac>,
-    ) -> Arc<Self> {
-        Arc::new(Self { env: env.clone(), refusals: Budget::default(), policies, tokens, sessions, rbac })
+    pub fn new(policies: Vec<Policy>, tokens: Arc<Tokens>, sessions: Arc<Sessions>, rbac: Arc<Rbac>) -> Arc<Self> {
+        Arc::new(Self { policies, tokens, sessions, rbac })
     }
 
     pub fn policy(&self, name: &str) -> Option<&Policy> {

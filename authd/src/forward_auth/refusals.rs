@@ -2,17 +2,15 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use shared::id::{TokenId, UserId};
+use tracing::info;
 
 use super::ForwardAuth;
 use crate::call::RequestId;
-use crate::env::{MINUTE, Millis};
 use crate::error::Error;
+use crate::log::caused;
 
-/// Maximum number of refusals without a known caller that are logged at info in a minute: anybody can cause them.
-const ANONYMOUS_LINES: u32 = 20;
 /// The longest path that is logged, in bytes.
 const MAX_LOGGED: usize = 256;
 
@@ -54,30 +52,6 @@ impl fmt::Display for Who {
     }
 }
 
-/// A number of log lines in each minute.
-#[derive(Debug, Default)]
-pub struct Budget {
-    minute: AtomicI64,
-    lines: AtomicU32,
-    dropped: AtomicU64,
-}
-
-impl Budget {
-    /// Whether a line may be written, and how many were not since the last one.
-    fn take(&self, now: Millis) -> Option<u64> {
-        let minute = now.div_euclid(MINUTE);
-        if self.minute.swap(minute, Relaxed) != minute {
-            self.lines.store(0, Relaxed);
-        }
-        if self.lines.load(Relaxed) >= ANONYMOUS_LINES {
-            self.dropped.fetch_add(1, Relaxed);
-            return None;
-        }
-        self.lines.fetch_add(1, Relaxed);
-        Some(self.dropped.swap(0, Relaxed))
-    }
-}
-
 impl ForwardAuth {
     /// Logs a refusal at info. Failures of authd are logged where they are answered.
     pub fn log(&self, id: RequestId, policy: &str, uri: &[u8], address: Option<IpAddr>, refusal: &Refusal) {
@@ -85,16 +59,21 @@ impl ForwardAuth {
         if error.code.status() >= 500 {
             return;
         }
-        let is_anonymous = *who == Who::Anonymous;
-        let Some(dropped) = (if is_anonymous { self.refusals.take(self.env.now()) } else { Some(0) }) else { return };
-        let (path, address) = (path_of(uri), address.map(tracing::field::display));
+        let path = path_of(uri);
+        let logged = address.map(tracing::field::display);
         let rule = decided_by.as_deref().unwrap_or("none");
         let why = why.as_deref().unwrap_or(&error.detail);
-        let dropped = (dropped > 0).then_some(dropped);
-        tracing::info!(
-            request_id = %id, policy, rule, %who, address, %path, why, not_logged_before = dropped,
-            "forward-auth refused a request"
-        );
+        if *who == Who::Anonymous {
+            // Anybody can cause these.
+            caused!(
+                address, info, request_id = %id, policy, rule, %who, address = logged, %path, why,
+                "forward-auth refused a request"
+            );
+        } else {
+            info!(
+                request_id = %id, policy, rule, %who, address = logged, %path, why, "forward-auth refused a request"
+            );
+        }
     }
 }
 
@@ -131,18 +110,5 @@ mod tests {
         ] {
             assert_eq!(path_of(uri), expected);
         }
-    }
-
-    #[test]
-    fn what_anybody_can_cause_is_logged_within_a_budget() {
-        let budget = Budget::default();
-        let lines = |now| (0..150).filter_map(|_| budget.take(now)).collect::<Vec<_>>();
-        assert_eq!(lines(MINUTE), [0; 20]);
-        assert!(lines(2 * MINUTE - 1).is_empty());
-        let mut next = [0; 20];
-        next[0] = 280;
-        assert_eq!(lines(2 * MINUTE), next);
-        // A clock that was set back is another minute, too.
-        assert_eq!(lines(MINUTE).len(), 20);
     }
 }

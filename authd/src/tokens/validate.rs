@@ -197,11 +197,10 @@ impl Tokens {
         if token.marked.load(Ordering::Relaxed) == period {
             return;
         }
-        if self.uses.capacity() == 0 {
-            self.validations.uses_dropped.inc();
-        } else if token.marked.swap(period, Ordering::Relaxed) != period
-            && self.uses.try_send((token.token_id, now)).is_err()
-        {
+        let is_full = self.uses.capacity() == 0
+            || (token.marked.swap(period, Ordering::Relaxed) != period
+                && self.uses.try_send((token.token_id, now)).is_err());
+        if is_full {
             self.validations.uses_dropped.inc();
         }
     }

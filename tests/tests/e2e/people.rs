@@ -208,7 +208,7 @@ fn median_ratio(one: &[Duration], other: &[Duration]) -> (f64, f64) {
     let mut ratios: Vec<f64> =
         one.iter().zip(other).map(|(one, other)| one.as_secs_f64() / other.as_secs_f64()).collect();
     ratios.sort_unstable_by(f64::total_cmp);
-    let (middle, around) = (ratios.len() / 2, (2.0 * (ratios.len() as f64).sqrt()) as usize);
+    let (middle, around) = (ratios.len() / 2, 2 * ratios.len().isqrt());
     (ratios[middle - around], ratios[middle + around])
 }
 
