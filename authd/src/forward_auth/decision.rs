@@ -111,9 +111,7 @@ impl Policy {
             |other| {
                 // That path would be decided by the same rule, which comes first.
                 let is_shadowed = other.index > decision.index && decision.pattern.includes(other.pattern);
-                other.pattern.depth() > decision.pattern.depth()
-                    && !is_shadowed
-                    && other.pattern.resembles(&request.path)
+                !is_shadowed && other.pattern.resembles(&request.path, decision.pattern)
             },
         )
     }

@@ -68,13 +68,14 @@ fn loosen(segment: &str, loose: &mut String) -> Result<(), &'static str> {
     if text.contains(":$") {
         return Err("the path names a stream of a file (:$DATA)");
     }
-    // A plus sign is a blank to who decodes a path as if it were a form.
-    let name = text.trim_start_matches('+').trim_end_matches(['.', '+']);
-    match (name.is_empty(), text.is_empty() || text.contains('.')) {
-        (false, _) => loose.push_str(name),
-        (true, false) => loose.push_str(&text),
-        (true, true) => return Err("the path has a segment of dots or blanks"),
+    // A plus sign is a blank to who decodes a path as if it were a form; an & ends the path to who rewrites it into a
+    // query.
+    let is_dots = |part: &str| part.contains('.') && part.trim_matches(['.', '+']).is_empty();
+    if text.is_empty() || is_dots(&text) || text.split('&').next().is_some_and(is_dots) {
+        return Err("the path has a segment of dots or blanks");
     }
+    let name = text.trim_start_matches('+').trim_end_matches(['.', '+']);
+    loose.push_str(if name.is_empty() { &text } else { name });
     Ok(())
 }
 
@@ -125,9 +126,19 @@ impl PathPattern {
         self.path.loose == other.path.loose && self.with_below == other.with_below
     }
 
-    /// Whether some service may take the path for one that this pattern covers.
-    pub fn resembles(&self, path: &Path) -> bool {
-        let mut asked = path.loose.split('/').skip(1).peekable();
+    /// Whether some service may take a path that `wider` covers for one that this pattern covers.
+    pub fn resembles(&self, path: &Path, wider: &Self) -> bool {
+        if self.narrowness() <= wider.narrowness() {
+            return false;
+        }
+        // Rewritten into a query, what follows an & is another parameter.
+        let cut = path.loose.split_once('&').map(|(before, _)| before.trim_end_matches(['.', '+', '/']));
+        let covers = |loose| self.covers_loosely(loose, wider);
+        covers(&path.loose) || cut.is_some_and(covers)
+    }
+
+    fn covers_loosely(&self, loose: &str, wider: &Self) -> bool {
+        let mut asked = loose.split('/').skip(1).peekable();
         let mut last = "";
         for named in self.path.loose.split('/').skip(1) {
             let Some(segment) = asked.next() else { return false };
@@ -140,20 +151,22 @@ impl PathPattern {
             (None, _) => true,
             _ if self.with_below => true,
             (Some(index), None) if index.starts_with("index.") => true,
-            // A script gets what follows its name as an argument (PATH_INFO of CGI).
-            _ => has_extension(last),
+            // A script gets what follows its name as an argument (PATH_INFO of CGI); `/x.php/*` names all of that.
+            _ => has_extension(last) && self.path != wider.path,
         }
     }
 }
 
 /// Whether some service may take a segment for one that is named, both in the loose form.
 fn is_taken_for(segment: &str, named: &str, is_last: bool) -> bool {
+    let is_format = |rest: &str| {
+        let end = rest.trim_start_matches(['.', '+']);
+        is_last && rest[..rest.len() - end.len()].ends_with('.') && has_extension(segment)
+    };
     match segment.strip_prefix(named) {
         Some("") => true,
-        // Rewritten into a query, what follows is another parameter.
-        Some(rest) if rest.starts_with('&') => true,
-        // A format: Rails, Spring and others route `/x.json` as `/x`.
-        Some(rest) if is_last && rest.starts_with('.') => has_extension(segment),
+        // Rails, Spring and others route `/x.json` as `/x`.
+        Some(rest) if is_format(rest) => true,
         _ => is_short_name(segment, named),
     }
 }

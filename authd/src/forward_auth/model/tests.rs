@@ -57,6 +57,7 @@ fn what_two_programs_could_read_in_two_ways_is_refused() {
         "/a/.%C2%A0./b",
         "/a/.%E2%80%8B./b",
         "/a/..+/b",
+        "/a/..&b",
         "/a/%E2%80%8B/b",
         "/a/%E2%80%A5/b",
         "/a/%EF%BC%8E%EF%BC%8E/b",

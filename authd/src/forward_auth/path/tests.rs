@@ -85,6 +85,11 @@ fn a_path_resembles_what_some_service_takes_it_for() {
                 "/ádmin/x",
                 "/admi\u{301}n",
                 "/admin+/x",
+                "/admin+&a",
+                "/admin.&a/x",
+                "/admin+.html",
+                "/admin..html",
+                "/admin.html&a/x",
                 "/admin.html",
                 "/admin&x/y",
                 "/admin/x.json",
@@ -94,12 +99,12 @@ fn a_path_resembles_what_some_service_takes_it_for() {
         ("/reports", &["/reports.json", "/reports.tar.gz", "/reports/index.html", "/Reports", "/reports&x"]),
         ("/x.php", &["/x.php/a", "/x.php/a/b", "/X.PHP/a", "/x.php.bak"]),
         ("/administrator/*", &["/admini~1/x", "/ADMINI~1", "/ad1f3c~2/x"]),
-        ("/", &["/index.html", "/index.php"]),
+        ("/", &["/index.html", "/index.php", "/&a"]),
         ("/größe", &["/gro\u{308}ße", "/GRÖSSE", "/GRÖẞE", "/größe."]),
         ("/\u{212a}/*", &["/k/x", "/K"]),
     ] {
         for path in paths {
-            assert!(pattern_of(pattern).resembles(&path_of(path)), "{pattern} {path}");
+            assert!(pattern_of(pattern).resembles(&path_of(path), &pattern_of("/*")), "{pattern} {path}");
         }
     }
     for (pattern, paths) in [
@@ -128,8 +133,24 @@ fn a_path_resembles_what_some_service_takes_it_for() {
         ("/की", &["/का"]),
     ] {
         for path in paths {
-            assert!(!pattern_of(pattern).resembles(&path_of(path)), "{pattern} {path}");
+            assert!(!pattern_of(pattern).resembles(&path_of(path), &pattern_of("/*")), "{pattern} {path}");
         }
+    }
+}
+
+#[test]
+fn what_a_wider_pattern_names_too_is_not_taken_for_the_narrower_one() {
+    for (pattern, wider, path, expected) in [
+        ("/x", "/x/*", "/x/index.html", true),
+        ("/x", "/x/*", "/x/&a", true),
+        ("/x", "/x/*", "/x/y", false),
+        ("/x.php", "/*", "/x.php/y", true),
+        ("/x.php", "/x.php/*", "/x.php/y", false),
+        ("/X/*", "/x/*", "/x/y", false),
+        ("/X/y", "/x/*", "/x/y", true),
+    ] {
+        let (narrow, wide) = (pattern_of(pattern), pattern_of(wider));
+        assert_eq!(narrow.resembles(&path_of(path), &wide), expected, "{pattern} {wider} {path}");
     }
 }
 
@@ -159,7 +180,7 @@ proptest! {
             prop_assert_eq!(Path::new(path.as_str()), Ok(path.clone()));
             // What a pattern covers, it resembles.
             if let Ok(pattern) = PathPattern::try_from(text) {
-                prop_assert!(!pattern.covers(&path) || pattern.resembles(&path));
+                prop_assert!(!pattern.covers(&path) || pattern == pattern_of("/*") || pattern.resembles(&path, &pattern_of("/*")));
             }
         }
     }

@@ -14,12 +14,16 @@ rule = [
     { methods = ["GET"], paths = ["/v1/things"], scopes = ["read"] },
     { methods = ["POST", "PUT"], paths = ["/v1/*"], scopes = ["write"] },
     { paths = ["/größe/*"], permissions = ["orders.read"] },
+    { paths = ["/"], permissions = ["orders.read"] },
     { paths = ["/*"], public = true },
 ]
 "#;
 
 /// Paths that some service reads as one that a narrow rule names.
 const LIKE_NARROW: &[&str] = &[
+    "/",
+    "/index.html",
+    "/&a",
     "/reports/",
     "/reports.",
     "/reports%20",
@@ -27,6 +31,8 @@ const LIKE_NARROW: &[&str] = &[
     "/reports%E2%80%8B",
     "/reports.json",
     "/reports&x",
+    "/reports+&x",
+    "/reports/&x",
     "/reports/index.html",
     "/Reports",
     "/REPORTS",
@@ -90,8 +96,7 @@ const LIKE_NARROW: &[&str] = &[
 
 /// Paths of the wide rule.
 const WIDE: &[&str] = &[
-    "/",
-    "/index.html",
+    "/x/index.html",
     "/report",
     "/reports2",
     "/reports-old",
