@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::RwLock;
+use tokio::sync::Semaphore;
 
 use crate::cache::CacheTrust;
 use crate::db::Db;
@@ -22,8 +22,38 @@ pub struct Base {
     pub ledger: Arc<Ledger>,
     pub keys: Arc<KeyRing>,
     pub ephemeral: Arc<dyn Ephemeral>,
-    /// Read by what runs to its end, written at the end of the daemon.
-    running: Arc<RwLock<()>>,
+}
+
+/// Requests that run to their end even if their clients disconnect: a bounded number, since no connection bounds them.
+#[derive(Debug)]
+pub struct Detached(Arc<Semaphore>);
+
+/// Maximum number of detached requests of a kind.
+const MOST_DETACHED: u32 = 1024;
+
+impl Default for Detached {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_DETACHED as usize)))
+    }
+}
+
+impl Detached {
+    pub async fn run<T: Send + 'static>(&self, request: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        let slot = self.0.clone().try_acquire_owned();
+        let slot = slot.map_err(|full| Error::unavailable("too many logins at the same time; try again", full))?;
+        let task = tokio::spawn(async move {
+            let _slot = slot;
+            request.await
+        });
+        task.await.map_err(Error::internal)?
+    }
+
+    /// Waits for the requests that still run.
+    pub async fn finish(&self, timeout: Duration) {
+        if tokio::time::timeout(timeout, self.0.acquire_many(MOST_DETACHED)).await.is_err() {
+            tracing::warn!("some logins or renewals did not end and are aborted");
+        }
+    }
 }
 
 /// Pauses of [`insist`]: the first, doubled up to the longest.
@@ -45,30 +75,28 @@ impl Base {
     /// `is_shared`: other nodes may change the same rows.
     pub fn new(env: Env, db: Arc<dyn Db>, keys: Arc<KeyRing>, ephemeral: Arc<dyn Ephemeral>, is_shared: bool) -> Self {
         let ledger = Arc::new(Ledger::new(db.clone(), env.clone(), CacheTrust::new(is_shared)));
-        Self { env, db, ledger, keys, ephemeral, running: Arc::default() }
-    }
-
-    /// Runs a future to its end even if the caller disconnects.
-    pub async fn to_its_end<T: Send + 'static>(
-        &self,
-        future: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        let running = self.running.clone().read_owned().await;
-        let task = tokio::spawn(async move {
-            let _running = running;
-            future.await
-        });
-        task.await.map_err(Error::internal)?
-    }
-
-    /// Waits for what runs to its end; nothing new begins.
-    pub async fn finish(&self, timeout: Duration) {
-        if tokio::time::timeout(timeout, self.running.write()).await.is_err() {
-            tracing::warn!("some logins or renewals did not end and are aborted");
-        }
+        Self { env, db, ledger, keys, ephemeral }
     }
 
     pub fn now(&self) -> Millis {
         self.env.now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn, ready};
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn detached_requests_are_bounded_also_without_their_clients() {
+        let detached = Detached::default();
+        for _ in 0..MOST_DETACHED {
+            let mut request = Box::pin(detached.run(pending::<Result<()>>()));
+            assert!(poll_fn(|context| Poll::Ready(request.as_mut().poll(context))).await.is_pending());
+        }
+        assert_eq!(detached.run(ready(Ok(()))).await.unwrap_err().code.as_str(), "unavailable");
     }
 }

@@ -161,7 +161,7 @@ pub async fn run(
     for task in tasks {
         let _ = task.await;
     }
-    modules.base.finish(FINISH_TIMEOUT).await;
+    tokio::join!(modules.accounts.detached.finish(FINISH_TIMEOUT), modules.cli_login.detached.finish(FINISH_TIMEOUT));
     if let Err(error) = db.close().await {
         tracing::warn!(%error, "the database's log was not emptied: copy and replace database and log together");
     }

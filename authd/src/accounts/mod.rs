@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use self::lockout::SWEEP_ATTEMPTS;
-use crate::base::Base;
+use crate::base::{Base, Detached};
 use crate::rbac::Rbac;
 use crate::registry::Registry;
 use crate::sessions::Sessions;
@@ -48,11 +48,13 @@ pub struct Accounts {
     users: Arc<Users>,
     sessions: Arc<Sessions>,
     rbac: Arc<Rbac>,
+    pub detached: Detached,
 }
 
 impl Accounts {
     pub fn new(base: &Base, config: Config, users: Arc<Users>, sessions: Arc<Sessions>, rbac: Arc<Rbac>) -> Arc<Self> {
-        Arc::new(Self { base: base.clone(), config, users, sessions, rbac })
+        let (base, detached) = (base.clone(), Detached::default());
+        Arc::new(Self { base, config, users, sessions, rbac, detached })
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {

@@ -41,7 +41,7 @@ const SHOWN: usize = 64;
 impl Accounts {
     pub(super) async fn login(self: &Arc<Self>, call: Call, op: Login) -> Result<LoggedIn> {
         let this = self.clone();
-        self.base.to_its_end(async move { this.try_login(&call, op).await }).await
+        self.detached.run(async move { this.try_login(&call, op).await }).await
     }
 
     async fn try_login(&self, call: &Call, op: Login) -> Result<LoggedIn> {
@@ -113,10 +113,10 @@ impl Accounts {
         Ok(LoggedIn { token, expires_at: sessions::model::seconds(session.idle_expires_at), payload })
     }
 
-    /// Reverts the count of an attempt that failed before its password was judged, or that could not be answered though
-    /// it was right, so that an overload or an outage does not lock a user out.
+    /// Reverts the count of an attempt that failed before its password was judged, or though it was right, so that an
+    /// overload, an outage or a change at the same time does not lock a user out.
     async fn tried<T>(&self, attempt: &LoginAttempt, answer: Result<T>) -> Result<T> {
-        if answer.as_ref().is_err_and(|error| error.code.status() >= 500) {
+        if answer.as_ref().is_err_and(|error| error.code != Code::InvalidCredentials) {
             attempt.revert(&self.base).await;
         }
         answer
@@ -147,7 +147,7 @@ impl Accounts {
 
     pub(super) async fn change_password(self: &Arc<Self>, call: Call, op: ChangePassword) -> Result<Done> {
         let this = self.clone();
-        self.base.to_its_end(async move { this.try_change_password(&call, op).await }).await
+        self.detached.run(async move { this.try_change_password(&call, op).await }).await
     }
 
     async fn try_change_password(&self, call: &Call, op: ChangePassword) -> Result<Done> {

@@ -54,8 +54,8 @@ pub enum Outcome {
 impl CliLogin {
     /// Completes a login. It continues even if the browser disconnects, since a code can be used only once.
     pub async fn complete(self: Arc<Self>, call: Call, answer: Answer) -> Result<Outcome> {
-        let base = self.base.clone();
-        base.to_its_end(async move { self.run_callback(call, answer).await }).await
+        let this = self.clone();
+        self.detached.run(async move { this.run_callback(call, answer).await }).await
     }
 
     async fn run_callback(&self, call: Call, answer: Answer) -> Result<Outcome> {

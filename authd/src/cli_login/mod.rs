@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 pub use self::callback::{Answer, Outcome};
 pub use self::model::Device;
 use crate::aws::{Aws, Role};
-use crate::base::Base;
+use crate::base::{Base, Detached};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::db::{DbError, Statement};
@@ -81,6 +81,7 @@ pub struct CliLogin {
     aws: Arc<Aws>,
     /// One renewal at a time per device, within this process. Across processes the session's lease does the same.
     renewals: KeyedMutex<SessionId>,
+    pub detached: Detached,
 }
 
 impl CliLogin {
@@ -97,8 +98,8 @@ impl CliLogin {
         }
         let http = Arc::new(Http::default());
         let providers = providers.into_iter().map(|provider| Client::new(provider, http.clone())).collect();
-        let base = base.clone();
-        Arc::new(Self { base, config, roles, providers, sessions, aws, renewals: KeyedMutex::default() })
+        let (base, renewals, detached) = (base.clone(), KeyedMutex::default(), Detached::default());
+        Arc::new(Self { base, config, roles, providers, sessions, aws, renewals, detached })
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {

@@ -3,9 +3,12 @@
 use rustix::process::Pid;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tests::authd::{Authd, Setup};
+use tests::{TIMEOUT, until};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -235,4 +238,31 @@ fn queued_in(thread: &Path) -> u64 {
     // The second field of schedstat; a thread may end between the listing and the reading.
     let stat = std::fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
     stat.split(' ').nth(1).and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
+}
+
+/// Sends a login and closes the connection without waiting for the answer.
+fn hang_up(authd: &Authd, username: &str, password: &str) {
+    let body = json!({"username": username, "password": password}).to_string();
+    let head = "POST /auth/login HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length";
+    let mut stream = TcpStream::connect(("127.0.0.1", authd.port())).expect("it listens");
+    stream.write_all(format!("{head}: {}\r\n\r\n{body}", body.len()).as_bytes()).expect("it reads");
+}
+
+#[test]
+fn a_client_that_hangs_up_does_not_fail_to_log_in() {
+    let mut authd = Setup::new().start();
+    create(&authd, "alice");
+    let is_clear = |authd: &Authd| {
+        let list = authd.admin().get("/lockouts?all=true").expect("it answers").expect(200);
+        (!list.to_string().contains("name:alice")).then_some(())
+    };
+    for _ in 0..12 {
+        hang_up(&authd, "alice", PASSWORD);
+        until(TIMEOUT, "the login's end", || is_clear(&authd));
+    }
+    token(&authd, "alice");
+    hang_up(&authd, "alice", PASSWORD);
+    assert!(authd.process().stop(TIMEOUT).success());
+    authd.start_again();
+    assert!(is_clear(&authd).is_some(), "neither when the daemon stops");
 }

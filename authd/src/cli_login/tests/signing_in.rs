@@ -193,7 +193,7 @@ async fn a_start_that_failed_because_of_the_provider_does_not_count() {
     .await;
     let body = json!({ "provider": "down", "poll_challenge": super::model::challenge(SECRET) });
     let counted = async || {
-        let query = crate::db::Query::new("SELECT COALESCE(SUM(count), 0) FROM ephemeral", []);
+        let query = crate::db::Query::new("SELECT CAST(COALESCE(SUM(count), 0) AS BIGINT) FROM ephemeral", []);
         service.app.base.db.query(query).await.unwrap()[0].cursor().int().unwrap()
     };
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
