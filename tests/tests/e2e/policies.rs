@@ -145,7 +145,7 @@ fn what_anybody_can_cause_does_not_fill_the_log() {
     for _ in 0..150 {
         assert_eq!(ask(&authd, None, "GET", "/api/a"), 401);
     }
-    // At most twenty in a minute, and the test may see two minutes.
+    // A network alone has twenty lines in a minute, and the test may see two minutes.
     let count = lines(&authd, "forward-auth refused").len();
-    assert!((20..=40).contains(&count), "{count}");
+    assert!((5..=40).contains(&count), "{count}");
 }

@@ -249,7 +249,7 @@ fn look_alike(c: char, first: char, look: char) -> String {
 
 fn as_format(uri: &str) -> String {
     let name = uri.trim_end_matches('/');
-    if name.is_empty() { uri.to_owned() } else { format!("{name}.json") }
+    if name.is_empty() || name.ends_with('.') { uri.to_owned() } else { format!("{name}.json") }
 }
 
 fn at_an_end(uri: &str, at: usize, suffix: &str) -> String {
