@@ -11,6 +11,7 @@ pub mod op;
 pub mod openapi;
 pub mod page;
 pub mod paths;
+pub mod patterns;
 pub mod problem;
 pub mod secret;
 pub mod time;

@@ -50,11 +50,20 @@ pub fn decode<Op: Operation>(parts: Parts<'_>) -> Result<Op, WireError> {
         let form = std::str::from_utf8(parts.body).map_err(|_| malformed("the form is not UTF-8"))?;
         read_pairs(form, 0, &mut params)?;
         &[]
+    } else if has_nul(parts.body) {
+        return Err(malformed("the body contains a NUL character"));
     } else {
         parts.body
     };
     let reader = Reader { params, body };
     Op::deserialize(reader.clone()).map_err(|error| explain::<Op>(reader, &error))
+}
+
+/// Whether a text in the JSON has a NUL: refused here as it is in a URL and in a form. A raw one is no JSON.
+fn has_nul(json: &[u8]) -> bool {
+    let is_escape =
+        |backslash: usize| json[..backslash].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0;
+    json.windows(6).enumerate().any(|(position, text)| text == b"\\u0000" && is_escape(position))
 }
 
 /// Reads again and tracks where the error is; only refused requests pay for that.

@@ -4,6 +4,8 @@ mod body;
 pub(crate) mod browser;
 mod config;
 mod connections;
+#[cfg(test)]
+mod contract_tests;
 mod credentials;
 mod forward;
 mod forwarded;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::cli_login::LoginStatus;
+use crate::api::introspection::Introspect;
 use crate::api::tokens::{CreateToken, ExtendToken, ListTokens, RevokeToken};
 
 fn invalid<Op: Operation + fmt::Debug>(parts: Parts<'_>) -> (Option<String>, String) {
@@ -59,6 +60,18 @@ fn broken_json_is_malformed() {
     let deep = "[".repeat(100_000);
     let body = format!("{{\"name\":\"x\",\"scopes\":[],\"metadata\":{{\"a\":{deep}");
     malformed::<CreateToken>(Parts { body: body.as_bytes(), ..Parts::default() });
+}
+
+#[test]
+fn no_text_has_a_nul_wherever_it_is_sent() {
+    malformed::<RevokeToken>(Parts { path: &[("id", "a%00")], ..Parts::default() });
+    malformed::<ListTokens>(Parts { query: Some("name=a%00"), ..Parts::default() });
+    malformed::<Introspect>(Parts { body: b"token=a%00", ..Parts::default() });
+    for body in [r#"{"name":"a\u0000","scopes":[]}"#, r#"{"name":"a\\\u0000","scopes":[]}"#] {
+        malformed::<CreateToken>(Parts { body: body.as_bytes(), ..Parts::default() });
+    }
+    let body = br#"{"name":"a\\u0000","scopes":[]}"#;
+    assert_eq!(decode::<CreateToken>(Parts { body, ..Parts::default() }).unwrap().name, "a\\u0000");
 }
 
 #[test]
