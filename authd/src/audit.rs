@@ -3,6 +3,7 @@
 //! Refusals of callers without credentials, such as failed logins, are kept for [`REFUSALS_KEPT`], and no more than
 //! [`MOST_REFUSALS`] of them. Every other row stays; the database refuses to delete it.
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -65,15 +66,22 @@ impl Audit {
 }
 
 /// The cursor: the sequence number of the last entry of the page before.
-#[derive(Debug)]
-struct Sequence(i64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence(i64);
 
 impl FromStr for Sequence {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let is_cursor = text.len() <= MAX_CURSOR && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+        let is_cursor = text.len() <= MAX_CURSOR && is_number;
         text.parse().ok().filter(|_| is_cursor).map(Self).ok_or(())
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -12,10 +12,15 @@ use serde::{Deserialize, Serialize};
 #[schemars(inline, with = "String", description = "", extend("format" = "date-time"))]
 pub struct Time(i64);
 
+/// The first moment of the year 0, the first that RFC 3339 writes.
+const FIRST: i64 = -62_167_219_200_000;
+/// The last moment that jiff makes of milliseconds, two hours before the end of 9999.
+const LAST: i64 = 253_402_207_200_000;
+
 impl Time {
-    /// Times that RFC 3339 cannot express (before the year 1 or after 9999) become the nearest possible time.
+    /// Times that RFC 3339 cannot express (before the year 0 or after 9999) become the nearest possible time.
     pub fn from_millis(millis: i64) -> Self {
-        Self(millis.clamp(Timestamp::MIN.as_millisecond(), Timestamp::MAX.as_millisecond()))
+        Self(millis.clamp(FIRST, LAST))
     }
 
     pub fn millis(self) -> i64 {
@@ -47,7 +52,10 @@ fn parse(text: &str) -> Option<Time> {
     let is_fraction = offset.len() == rest.len() || offset.len() + 1 < rest.len();
     let is_offset = match offset.as_bytes() {
         [b'Z' | b'z'] => true,
-        [b'+' | b'-', rest @ ..] => rest.len() == 5 && rest.iter().copied().zip(*b"00:00").all(digits_or),
+        [b'+' | b'-', rest @ ..] => {
+            let is_number = rest.len() == 5 && rest.iter().copied().zip(*b"00:00").all(digits_or);
+            is_number && rest < b"24".as_slice() && rest[3] < b'6'
+        }
         _ => false,
     };
     if !is_start || !is_fraction || !is_offset {
@@ -57,7 +65,7 @@ fn parse(text: &str) -> Option<Time> {
     let fraction = &rest[..rest.len() - offset.len()];
     let text = format!("{start}{}{offset}", &fraction[..fraction.len().min(".123456789".len())]);
     match text.parse::<Timestamp>() {
-        Ok(timestamp) => Some(Time(timestamp.as_millisecond())),
+        Ok(timestamp) => Some(Time::from_millis(timestamp.as_millisecond())),
         // The last hours of the year 9999, which jiff leaves out, are the nearest possible time.
         Err(_) if start.starts_with("9999-12-3") && start.parse::<civil::DateTime>().is_ok() => {
             Some(Time::from_millis(i64::MAX))
@@ -82,6 +90,9 @@ mod tests {
             serde_json::to_string(&Time::from_millis(1_800_000_000_123)).unwrap(),
             "\"2027-01-15T08:00:00.123Z\""
         );
+        for (millis, written) in [(i64::MAX, "\"9999-12-30T22:00:00Z\""), (i64::MIN, "\"0000-01-01T00:00:00Z\"")] {
+            assert_eq!(serde_json::to_string(&Time::from_millis(millis)).unwrap(), written);
+        }
         let time: Time = serde_json::from_str("\"2027-01-15T09:00:00+01:00\"").unwrap();
         assert_eq!(time.millis(), 1_800_000_000_000);
         assert!(serde_json::from_str::<Time>("\"tomorrow\"").is_err());
@@ -99,7 +110,7 @@ mod tests {
         ] {
             assert_eq!(millis(text), Some(1_800_000_000_000), "{text}");
         }
-        assert_eq!(millis("9999-12-31T23:59:59Z"), Some(Timestamp::MAX.as_millisecond()));
+        assert_eq!(millis("9999-12-31T23:59:59Z"), Some(LAST));
         assert_eq!(millis("0001-01-01T00:00:00Z"), Some(-62_135_596_800_000));
         for text in [
             "2027-01-15 08:00:00Z",
@@ -110,6 +121,8 @@ mod tests {
             "2027-01-15T08:00:00,5Z",
             "2027-01-15T08:00:00+01",
             "2027-01-15T08:00:00+0100",
+            "2027-01-15T08:00:00+24:00",
+            "9999-12-31T08:00:00+01:60",
             "2027-01-15T08:00:00Z[UTC]",
             "2027-02-30T08:00:00Z",
             "2027-01-15T25:00:00Z",

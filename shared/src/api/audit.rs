@@ -24,7 +24,7 @@ operations! {
 pub struct ListAudit {
     pub limit: Option<Limit>,
     /// The `next_cursor` of the page before.
-    #[schemars(regex(pattern = format!("^[0-9]{{1,{MAX_CURSOR}}}$")))]
+    #[schemars(regex(pattern = format!("^[1-9][0-9]{{0,{}}}$", MAX_CURSOR - 1)))]
     pub cursor: Option<String>,
     /// Only this operation, such as `tokens.revoke`.
     pub action: Option<String>,

@@ -89,9 +89,11 @@ fn query_parameters_are_typed_and_bounded() {
 }
 
 #[test]
-fn what_travels_as_a_header_is_refused_in_a_url() {
+fn what_travels_as_a_header_is_refused_elsewhere() {
     let parts = Parts { query: Some("state=s&poll_secret=x"), ..Parts::default() };
     assert!(malformed::<LoginStatus>(parts).contains("never in a URL"));
+    let body = Parts { body: br#"{"name":"x","scopes":["a"],"idempotency_key":"k"}"#, ..Parts::default() };
+    assert_eq!(invalid::<CreateToken>(body).0.as_deref(), Some("idempotency_key"));
     let body = Parts { query: Some("name=x"), body: b"{}", ..Parts::default() };
     malformed::<CreateToken>(body);
 }
