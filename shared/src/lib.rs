@@ -7,6 +7,7 @@
 pub mod api;
 pub mod id;
 pub mod names;
+pub mod number;
 pub mod op;
 pub mod openapi;
 pub mod page;

@@ -99,7 +99,8 @@ impl Described {
             Access::User | Access::Authenticated => json!([{ "bearer": [] }, { "token": [] }]),
             // The header `token` is a parameter of these.
             Access::SelfProving if reads("token") => json!([{}, { "bearer": [] }]),
-            Access::SelfProving if reads("authorization") => json!([{ "poll_secret": [] }]),
+            // Nobody has to prove anything to hear that a login has ended.
+            Access::SelfProving if reads("authorization") => json!([{}, { "poll_secret": [] }]),
             Access::SelfProving | Access::Public => json!([]),
         };
         let problem = if info.oauth { "OAuthError" } else { "Problem" };

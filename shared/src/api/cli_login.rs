@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
+use crate::number;
 use crate::op::{Access, operations};
 use crate::patterns;
 use crate::secret::Secret;
@@ -63,6 +64,7 @@ pub struct StartLogin {
     pub poll_challenge: Option<String>,
     /// The port on 127.0.0.1 where the client waits for the release; without it the page shows the release to paste.
     #[schemars(range(min = MIN_PORT))]
+    #[serde(default, deserialize_with = "number::whole_or_none")]
     pub loopback_port: Option<u16>,
 }
 
@@ -142,6 +144,7 @@ pub struct RenewLogin {
     pub role: Option<String>,
     /// Seconds, 900 to 43,200; the limit configured for the role is the maximum and the default.
     #[schemars(range(min = *DURATION_SECONDS.start(), max = *DURATION_SECONDS.end()))]
+    #[serde(default, deserialize_with = "number::whole_or_none")]
     pub duration_seconds: Option<u32>,
 }
 

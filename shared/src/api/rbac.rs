@@ -14,6 +14,7 @@ use super::Done;
 use super::users::Status;
 use crate::id::{PermissionId, RoleId, ServiceId, TokenId, UserId};
 use crate::names;
+use crate::number;
 use crate::op::{Access, Permission as Authd, operations};
 use crate::page::Limit;
 use crate::patterns;
@@ -213,6 +214,7 @@ pub struct CreateServiceToken {
     pub name: Option<String>,
     /// Days until it expires, 1 to 36,500; if absent, it does not expire.
     #[schemars(range(min = 1, max = super::tokens::MAX_DAYS))]
+    #[serde(default, deserialize_with = "number::whole_or_none")]
     pub ttl_days: Option<u32>,
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use serde_with::skip_serializing_none;
 
 use crate::id::TokenId;
+use crate::number;
 use crate::op::{Access, Permission, SCOPE_PREFIX, operations};
 use crate::page::Limit;
 use crate::patterns::{self, Address};
@@ -110,6 +111,7 @@ pub struct CreateToken {
     pub scopes: Vec<String>,
     /// Days until it expires, 1 to 36,500.
     #[schemars(range(min = 1, max = MAX_DAYS))]
+    #[serde(default, deserialize_with = "number::whole_or_none")]
     pub ttl_days: Option<u32>,
     pub expires_at: Option<Time>,
     /// Data that the operator stores with the token: at most 4 KiB of JSON.
@@ -222,6 +224,7 @@ pub struct ExtendToken {
     pub id: String,
     /// Days, 1 to 36,500.
     #[schemars(range(min = 1, max = MAX_DAYS))]
+    #[serde(deserialize_with = "number::whole")]
     pub extend_days: u32,
 }
 
@@ -233,6 +236,7 @@ pub struct RotateToken {
     pub id: String,
     /// Seconds for which the old secret still works: 0 to 2,592,000 (30 days), default 0.
     #[schemars(range(max = MAX_GRACE_SECONDS))]
+    #[serde(default, deserialize_with = "number::whole_or_none")]
     pub grace_seconds: Option<u32>,
     /// A retry with the same key returns the same answer and secret; 1 to 255 characters.
     #[schemars(transform = key)]

@@ -1,12 +1,13 @@
 //! The URIs that proxies ask about. Input: a method, a URI, and a byte that chooses a character of the URI.
 //!
-//! A path that is read is unambiguous. Percent-encoding of a character, or of all, changes nothing but that the path may
-//! be refused: a policy never allows more. An absolute URI is judged by its path.
+//! A path that is read is unambiguous. Percent-encoding of a character, or of all, and a slash at the end change nothing
+//! but that the path may be refused: a policy never allows more. HEAD is judged as GET, and an absolute URI by its path.
 
 use std::sync::LazyLock;
 
 use authd::forward_auth::Policy;
 use authd::forward_auth::model::{ForwardedRequest, method, path_of};
+use authd::forward_auth::path::Path;
 
 static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
     let text = r#"
@@ -37,7 +38,8 @@ pub fn check(input: &[u8]) {
     let mut parts = crate::parts(input);
     let (verb, uri, choice) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next());
     let verb = method(verb).unwrap_or("GET");
-    let Ok(path) = path_of(uri) else { return };
+    let Ok(read) = path_of(uri) else { return };
+    let path = read.as_str();
     assert!(path.starts_with('/') && !path.contains(['%', '\\', '?', '#', ';']), "{path:?}");
     assert!(!path.chars().any(char::is_control), "{path:?}");
     let mut segments = path[1..].split('/').rev();
@@ -63,23 +65,22 @@ pub fn check(input: &[u8]) {
         }
         variant
     };
+    let slash = [&uri[..end], b"/", &uri[end..]].concat();
     let variants = [
         encoded(&|position| position == one),
         encoded(&|position| (start..end).contains(&position) && uri[position] != b'/'),
         uri[start..end].to_vec(),
+        if uri[..end].ends_with(b"/") { uri.to_vec() } else { slash },
     ];
-    let decide = |path: &str| -> Vec<Option<usize>> {
-        let request = ForwardedRequest { method: verb.to_owned(), path: path.to_owned() };
-        let position = |policy: &Policy| {
-            let found = policy.rule(&request)?;
-            policy.rules.iter().position(|rule| std::ptr::eq(rule, found))
-        };
-        POLICIES.iter().map(position).collect()
+    let decide = |verb: &str, path: &Path| -> Vec<Option<usize>> {
+        let request = ForwardedRequest { method: verb.to_owned(), path: path.clone() };
+        POLICIES.iter().map(|policy| policy.decide(&request).ok().map(|decision| decision.index)).collect()
     };
+    assert_eq!(decide("HEAD", &read), decide("GET", &read), "{path:?}");
     for variant in variants {
         if let Ok(other) = path_of(&variant) {
-            assert_eq!(other, path, "{}", String::from_utf8_lossy(&variant));
-            assert_eq!(decide(&other), decide(&path));
+            assert_eq!(other, read, "{}", String::from_utf8_lossy(&variant));
+            assert_eq!(decide(verb, &other), decide(verb, &read));
         }
     }
 }
