@@ -3,9 +3,11 @@
 //! Refusals of callers without credentials, such as failed logins, are kept for [`REFUSALS_KEPT`], and no more than
 //! [`MOST_REFUSALS`] of them. Every other row stays; the database refuses to delete it.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use shared::api::audit::{AuditEntry, AuditList, ListAudit};
+use shared::api::audit::{AuditEntry, AuditList, ListAudit, MAX_CURSOR};
 use shared::time::Time;
 
 use crate::base::Base;
@@ -48,10 +50,10 @@ impl Audit {
         registry.add(self, Self::list);
     }
 
-    /// Newest first. The cursor is the sequence number of the last entry of the page before.
+    /// Newest first.
     async fn list(&self, _: Call, op: ListAudit) -> Result<AuditList> {
-        let page = Page::<i64>::new(op.cursor.as_deref(), op.limit)?;
-        let before = page.after.unwrap_or(i64::MAX);
+        let page = Page::<Sequence>::new(op.cursor.as_deref(), op.limit)?;
+        let before = page.after.as_ref().map_or(i64::MAX, |Sequence(number)| *number);
         let query = Query::new(
             "SELECT seq, id, at, actor, action, subject, outcome, address, request_id, detail FROM audit \
              WHERE seq < $1 AND ($2 = '' OR action = $2) AND ($3 = '' OR subject = $3) ORDER BY seq DESC LIMIT $4",
@@ -60,6 +62,26 @@ impl Audit {
         let entries = self.base.db.query(query).await?.iter().map(read).collect::<Result<Vec<_>>>()?;
         let (entries, next_cursor) = page.cut(entries, |(seq, _)| *seq);
         Ok(AuditList { entries: entries.into_iter().map(|(_, entry)| entry).collect(), next_cursor })
+    }
+}
+
+/// The cursor: the sequence number of the last entry of the page before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence(i64);
+
+impl FromStr for Sequence {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+        let is_cursor = text.len() <= MAX_CURSOR && is_number;
+        text.parse().ok().filter(|_| is_cursor).map(Self).ok_or(())
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -4,7 +4,6 @@
 use std::str::FromStr;
 
 use shared::page::Limit;
-use uuid::Uuid;
 
 use crate::db::{Db, Query, Row, Statement, Value};
 use crate::env::Millis;
@@ -84,7 +83,7 @@ pub async fn list<T: Entity>(db: &dyn Db, cursor: Option<&str>, limit: Option<Li
 pub async fn list_by<T: Entity, const N: usize>(
     db: &dyn Db,
     sql: &'static str,
-    page: &Page<Uuid>,
+    page: &Page<T::Id>,
     params: [Value; N],
 ) -> Result<Listed<T>> {
     let params: Vec<Value> = [page.after_or(""), page.rows()].into_iter().chain(params).collect();

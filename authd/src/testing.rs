@@ -238,6 +238,11 @@ async fn call(
     fields: Value,
 ) -> Result<Value, Error> {
     let route = registry.find(&operation).unwrap();
+    let mut fields = fields;
+    let mut take = |field: &str| Some(fields.as_object_mut()?.remove(field)?.as_str()?.to_owned());
+    let headers = route.info.headers.iter().filter_map(|(field, _)| Some((*field, take(field)?)));
+    let headers: Vec<(&str, String)> = headers.collect();
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(field, value)| (*field, value.as_str())).collect();
     let body = if route.info.oauth { form(&fields) } else { fields.to_string() };
     let mut caller = caller;
     for tries in 1.. {
@@ -248,7 +253,7 @@ async fn call(
             request_id: RequestId { process: 0, number: 0 },
             permission: route.info.permission(),
         };
-        match route.call(call, Parts { body: body.as_bytes(), ..Parts::default() }).await {
+        match route.call(call, Parts { headers: &headers, body: body.as_bytes(), ..Parts::default() }).await {
             Err(error) if ledger::is_overtaken(&error) && tries < ledger::TRIES => {
                 caller = judge_again(&modules, caller).await?;
             }

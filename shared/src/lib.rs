@@ -7,10 +7,12 @@
 pub mod api;
 pub mod id;
 pub mod names;
+pub mod number;
 pub mod op;
 pub mod openapi;
 pub mod page;
 pub mod paths;
+pub mod patterns;
 pub mod problem;
 pub mod secret;
 pub mod time;

@@ -1,7 +1,12 @@
 //! Names of users, services, roles and permissions. Spellings that fold to the same text are one name.
 
+use std::ops::RangeInclusive;
+
+use schemars::Schema;
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
+
+use crate::patterns;
 
 /// Maximum number of characters in a name.
 pub const MAX: usize = 128;
@@ -20,23 +25,57 @@ pub fn fold(name: &str) -> String {
 /// Checks a new name and returns its folded form: 1 to 128 characters, none of them control or invisible, no space at
 /// the ends, and not like an id, since a path may have either. The error says what is expected.
 pub fn check(name: &str) -> Result<String, String> {
+    check_visible(name, MAX)?;
     let folded = fold(name);
-    let is_bad = |c: char| c.is_control() || is_invisible(c);
-    if name.trim() != name || folded.is_empty() || name.chars().count() > MAX || name.chars().any(is_bad) {
-        return Err(format!("expected 1 to {MAX} visible characters without space at the ends"));
-    }
     if Uuid::try_parse(&folded).is_ok() {
         return Err("a name must not look like an id".to_owned());
     }
     Ok(folded)
 }
 
+/// Checks text that people read: 1 to `max` characters, none of them control or invisible, no space at the ends.
+pub fn check_visible(text: &str, max: usize) -> Result<(), String> {
+    let is_hidden = patterns::any_of(patterns::CONTROL, text) || text.chars().any(is_invisible);
+    if text.trim() != text || text.is_empty() || text.chars().count() > max || is_hidden {
+        return Err(format!("expected 1 to {max} visible characters without space at the ends"));
+    }
+    Ok(())
+}
+
 /// Characters that are invisible or change how others are shown: names that look the same must be the same.
+const INVISIBLE: &[RangeInclusive<char>] = &[
+    '\u{ad}'..='\u{ad}',
+    '\u{34f}'..='\u{34f}',
+    '\u{61c}'..='\u{61c}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fe00}'..='\u{fe0f}',
+    '\u{feff}'..='\u{feff}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{fff0}'..='\u{fffb}',
+    '\u{e0000}'..='\u{e0fff}',
+];
+
+/// Whether the character is invisible or changes how others are shown.
 pub fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+    INVISIBLE.iter().any(|range| range.contains(&c))
+}
+
+/// The schema of text that [`check_visible`] accepts.
+pub fn visible(schema: &mut Schema, max: usize) {
+    patterns::text(schema, 1, max, &patterns::trimmed(&[patterns::CONTROL, INVISIBLE].concat()));
+}
+
+/// The schema of a new name, as [`check`] accepts it. That a name must not look like an id in any Unicode form is more
+/// than a pattern can say; the schema has it for ASCII.
+pub fn schema(schema: &mut Schema) {
+    visible(schema, MAX);
+    patterns::not_an_id(schema);
 }
 
 #[cfg(test)]

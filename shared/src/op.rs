@@ -1,5 +1,6 @@
 //! Operations: the request struct is the operation, and one line of a table declares the rest.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -13,6 +14,13 @@ pub trait Operation: Serialize + DeserializeOwned + Send + 'static {
     fn status(_response: &Self::Response) -> u16 {
         Self::INFO.status
     }
+}
+
+/// Something done with every operation as a type: see [`crate::api::visit`].
+pub trait Visitor {
+    fn operation<Op: Operation + JsonSchema>(&mut self)
+    where
+        Op::Response: JsonSchema;
 }
 
 /// One line of the table.
@@ -187,9 +195,8 @@ macro_rules! operations {
         /// The operations of this module.
         pub const OPERATIONS: &[&$crate::op::Info] = &[$(&<$request as $crate::op::Operation>::INFO),*];
 
-        /// Each operation with the schemas of its request and response.
-        pub fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<$crate::openapi::Described> {
-            vec![$($crate::openapi::Described::of::<$request>(generator)),*]
+        pub(super) fn visit(visitor: &mut impl $crate::op::Visitor) {
+            $(visitor.operation::<$request>();)*
         }
     };
 }

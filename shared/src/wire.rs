@@ -1,17 +1,19 @@
 //! An operation as an HTTP request, both ways: the only place that maps fields to path, query, headers and body.
 //!
-//! One [`Deserializer`], which chains the parameters and then the body, reads directly into the request struct. Merging
+//! One [`serde::Deserializer`], which chains the parameters and then the body, reads directly into the request struct. Merging
 //! them in a JSON map first was rejected: there the last of repeated names wins silently. Here serde's check for
 //! duplicate fields covers path, query, headers and body together, and a JSON array is not accepted as a struct.
 
+mod reader;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
-use std::marker::PhantomData;
 
-use serde::de::value::{CowStrDeserializer, SeqDeserializer};
-use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use self::reader::{Param, Reader};
 use crate::op::{Info, Operation};
 
 /// Maximum number of query parameters.
@@ -50,11 +52,20 @@ pub fn decode<Op: Operation>(parts: Parts<'_>) -> Result<Op, WireError> {
         let form = std::str::from_utf8(parts.body).map_err(|_| malformed("the form is not UTF-8"))?;
         read_pairs(form, 0, &mut params)?;
         &[]
+    } else if has_nul(parts.body) {
+        return Err(malformed("the body contains a NUL character"));
     } else {
         parts.body
     };
-    let reader = Reader { params, body };
+    let reader = Reader { params, body, headers: Op::INFO.headers };
     Op::deserialize(reader.clone()).map_err(|error| explain::<Op>(reader, &error))
+}
+
+/// Whether a text in the JSON has a NUL: refused here as it is in a URL and in a form. A raw one is no JSON.
+fn has_nul(json: &[u8]) -> bool {
+    let is_escape =
+        |backslash: usize| json[..backslash].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0;
+    json.windows(6).enumerate().any(|(position, text)| text == b"\\u0000" && is_escape(position))
 }
 
 /// Reads again and tracks where the error is; only refused requests pay for that.
@@ -169,152 +180,6 @@ pub fn encode_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, impl AsRef<str
     encoded
 }
 
-/// A parameter with all its values.
-#[derive(Clone)]
-struct Param<'a> {
-    name: Cow<'a, str>,
-    values: Vec<Cow<'a, str>>,
-}
-
-/// All the fields of a request: the parameters, then the members of the JSON object in the body.
-#[derive(Clone)]
-struct Reader<'a> {
-    params: Vec<Param<'a>>,
-    body: &'a [u8],
-}
-
-impl<'de> Deserializer<'de> for Reader<'de> {
-    type Error = serde_json::Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        // No body is the same as an empty object.
-        let mut json = serde_json::Deserializer::from_slice(if self.body.is_empty() { b"{}" } else { self.body });
-        let value = (&mut json).deserialize_map(Merge { params: self.params.into_iter(), visitor })?;
-        json.end()?;
-        Ok(value)
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-/// Takes the body's object and passes the chain to the request's visitor.
-struct Merge<'de, V> {
-    params: std::vec::IntoIter<Param<'de>>,
-    visitor: V,
-}
-
-impl<'de, V: Visitor<'de>> Visitor<'de> for Merge<'de, V> {
-    type Value = V::Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, body: A) -> Result<V::Value, A::Error> {
-        self.visitor.visit_map(Chained { params: self.params, current: None, body })
-    }
-}
-
-struct Chained<'de, A> {
-    params: std::vec::IntoIter<Param<'de>>,
-    current: Option<Vec<Cow<'de, str>>>,
-    body: A,
-}
-
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Chained<'de, A> {
-    type Error = A::Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
-        match self.params.next() {
-            Some(param) => {
-                self.current = Some(param.values);
-                seed.deserialize(CowStrDeserializer::new(param.name)).map(Some)
-            }
-            None => self.body.next_key_seed(seed),
-        }
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        match self.current.take() {
-            Some(values) => seed.deserialize(ParamDeserializer { values, error: PhantomData }),
-            None => self.body.next_value_seed(seed),
-        }
-    }
-}
-
-/// Deserializes a parameter's text as the type of the field.
-struct ParamDeserializer<'de, E> {
-    values: Vec<Cow<'de, str>>,
-    error: PhantomData<E>,
-}
-
-impl<'de, E: de::Error> ParamDeserializer<'de, E> {
-    fn single(mut self) -> Result<Cow<'de, str>, E> {
-        match (self.values.pop(), self.values.is_empty()) {
-            (Some(value), true) => Ok(value),
-            _ => Err(E::custom("given more than once")),
-        }
-    }
-}
-
-macro_rules! parsed {
-    ($($method:ident $visit:ident $type:ty, $what:literal;)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, E> {
-            let value: $type = self.single()?.parse().map_err(|_| E::custom(concat!("expected ", $what)))?;
-            visitor.$visit(value)
-        }
-    )*};
-}
-
-impl<'de, E: de::Error> Deserializer<'de> for ParamDeserializer<'de, E> {
-    type Error = E;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, E> {
-        match self.single()? {
-            Cow::Borrowed(value) => visitor.visit_borrowed_str(value),
-            Cow::Owned(value) => visitor.visit_string(value),
-        }
-    }
-
-    parsed! {
-        deserialize_bool visit_bool bool, "true or false";
-        deserialize_u8 visit_u8 u8, "a number";
-        deserialize_u16 visit_u16 u16, "a number";
-        deserialize_u32 visit_u32 u32, "a number";
-        deserialize_u64 visit_u64 u64, "a number";
-        deserialize_i64 visit_i64 i64, "a number";
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, E> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, E> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, E> {
-        visitor.visit_seq(SeqDeserializer::new(self.values.into_iter().map(CowStrDeserializer::new)))
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, E> {
-        visitor.visit_enum(self.single()?.into_deserializer())
-    }
-
-    serde::forward_to_deserialize_any! {
-        i8 i16 i32 i128 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple tuple_struct map struct
-        identifier ignored_any
-    }
-}
-
 /// An operation encoded as a request.
 #[derive(Debug)]
 pub struct Encoded {
@@ -383,6 +248,3 @@ fn text(value: &Value) -> String {
         other => other.to_string(),
     }
 }
-
-#[cfg(test)]
-mod tests;

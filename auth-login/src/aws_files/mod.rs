@@ -3,10 +3,10 @@
 //! Invariants: a file that the tools cannot read is never changed; lines that are not ours stay byte for byte; files
 //! are replaced atomically; a profile that another program wrote is overwritten only with --force.
 
-mod edit;
+pub mod edit;
 mod file;
 mod profile;
-mod syntax;
+pub mod syntax;
 #[cfg(test)]
 mod tests;
 

@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::DeserializeSeed;
+use shared::api::rbac::{MAX_DESCRIPTION, NOT_IN_DESCRIPTION};
 use shared::api::users::Status;
-use shared::names;
+use shared::{names, patterns};
 
 use super::locate::{FailAt, Way};
 use super::{AUTHD, AUTHD_ADMIN, Kind};
@@ -15,7 +16,6 @@ use crate::commands::apply::FileFormat;
 /// The largest file that is read, in bytes: about ten thousand grants.
 pub(crate) const MAX_BYTES: u64 = 1 << 20;
 /// Maximum number of characters in a description, as in the daemon.
-const MAX_DESCRIPTION: usize = 1_000;
 /// Maximum number of faults that are reported.
 const MAX_FAULTS: usize = 20;
 
@@ -159,8 +159,8 @@ impl Wanted {
                 let detail = format!("of authd's own service {AUTHD} only the roles can be changed");
                 faults.push((vec![SERVICES, item, NAME], detail));
             }
-            let is_bad = |c: char| c.is_control() && c != '\n' && c != '\t';
-            let is_text = |text: &String| text.chars().count() <= MAX_DESCRIPTION && !text.chars().any(is_bad);
+            let is_text =
+                |text: &String| text.chars().count() <= MAX_DESCRIPTION && !patterns::any_of(NOT_IN_DESCRIPTION, text);
             if !service.description.as_ref().is_none_or(is_text) {
                 let detail = format!("a description has at most {MAX_DESCRIPTION} characters, no control characters");
                 faults.push((vec![SERVICES, item, Way::Key(&["description"])], detail));

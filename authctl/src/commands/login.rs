@@ -56,7 +56,7 @@ pub(super) async fn login(args: Login, context: &mut Context<'_, '_>) -> Result<
     // Checked first, so that a person does not sign in for a token that cannot be stored.
     let wanted = args.token_store.or_else(|| before.as_ref().map(|session| session.store));
     let (store, why) = KEYRING.choose(wanted, (context.io.new_key)().as_bytes()).map_err(Error::Refused)?;
-    let answer = context.call(&sessions::Login { username, password, totp: None }).await?;
+    let answer = context.call(&sessions::Login { username, password }).await?;
     let user = answer.payload.username.clone();
     let session = StoredSession { server: server.clone(), user, store, token: Some(answer.token.clone()) };
     let old = before.as_ref().and_then(|session| session.token().ok().flatten());

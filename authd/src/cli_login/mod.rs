@@ -8,7 +8,7 @@
 mod callback;
 mod credentials;
 mod logins;
-mod model;
+pub mod model;
 mod ops;
 pub mod refresh_token;
 mod renewal;

@@ -6,8 +6,9 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use shared::api::cli_login::StartLogin;
+use shared::api::cli_login::{CHALLENGE, MAX_LABEL, NOT_IN_LABEL, StartLogin};
 use shared::id::SessionId;
+use shared::patterns;
 use shared::problem::Code;
 use shared::secret::Secret;
 use subtle::ConstantTimeEq;
@@ -16,9 +17,6 @@ use crate::aws::Role;
 use crate::env::{Env, Millis};
 use crate::error::{Error, Result};
 use crate::oidc_client::{Identity, ProviderTokens};
-
-/// Maximum length of a text that a device sends about itself, in characters.
-const MAX_LABEL: usize = 128;
 
 /// A pending login. Sealed in every store.
 #[derive(Debug, Serialize, Deserialize)]
@@ -91,16 +89,11 @@ impl Device {
 }
 
 fn label(field: &str, text: Option<&str>) -> Result<Option<String>> {
-    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
-    // Direction marks and other invisible characters can make a name look like another one.
-    let is_invisible = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    if text.chars().count() > MAX_LABEL || text.chars().any(is_invisible) {
+    let text = text.unwrap_or_default();
+    if text.chars().count() > MAX_LABEL || patterns::any_of(NOT_IN_LABEL, text) {
         return Err(Error::field(field, format!("at most {MAX_LABEL} printable characters")));
     }
-    Ok(Some(text.to_owned()))
+    Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
 }
 
 /// 32 unpredictable bytes as text: a state, a nonce or a verifier.
@@ -110,7 +103,7 @@ pub fn token(env: &Env) -> String {
 
 /// Whether the text may be a state or a challenge at all: 32 bytes in unpadded base64url.
 pub fn is_token(text: &str) -> bool {
-    text.len() == 43 && BASE64_URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 32)
+    text.len() == CHALLENGE && BASE64_URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 32)
 }
 
 /// base64url(SHA-256(text)), unpadded: a poll challenge, and PKCE's S256.

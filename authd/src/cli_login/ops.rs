@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, StartLogin, StartedLogin};
+use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, MIN_PORT, StartLogin, StartedLogin};
 use shared::op::Operation;
 use shared::problem::Code;
 use shared::secret::Secret;
@@ -82,8 +82,8 @@ impl CliLogin {
         if let Some(complaint) = complaint {
             return Err(Error::field("poll_challenge", complaint));
         }
-        if op.loopback_port.is_some_and(|port| port < 1024) {
-            return Err(Error::field("loopback_port", "from 1024 to 65535"));
+        if op.loopback_port.is_some_and(|port| port < MIN_PORT) {
+            return Err(Error::field("loopback_port", format!("from {MIN_PORT} to {}", u16::MAX)));
         }
         let provider = self.choose_provider(op.provider.as_deref())?;
         check_role(&self.roles, op.role.as_deref())?;

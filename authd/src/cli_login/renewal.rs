@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::api::cli_login::{EndLogin, EndedLogin, LoginAnswer, RenewLogin};
+use shared::api::cli_login::{DURATION_SECONDS, EndLogin, EndedLogin, LoginAnswer, RenewLogin};
 use shared::id::SessionId;
 use shared::op::Operation;
 use shared::problem::Code;
@@ -59,7 +59,7 @@ fn ended(why: &str) -> Error {
 
 impl CliLogin {
     pub(super) async fn renew(self: &Arc<Self>, call: Call, op: RenewLogin) -> Result<LoginAnswer> {
-        if op.duration_seconds.is_some_and(|seconds| !(900..=43_200).contains(&seconds)) {
+        if op.duration_seconds.is_some_and(|seconds| !DURATION_SECONDS.contains(&seconds)) {
             return Err(Error::field("duration_seconds", "from 900 to 43200"));
         }
         let presented = refresh_token::verify(&self.base.keys, &op.refresh_token)?;

@@ -21,8 +21,8 @@ use crate::db::{Db, DbError, Query, Row, Statement};
 use crate::env::Env;
 use crate::error::Error;
 
-mod root;
-mod seal;
+pub mod root;
+pub mod seal;
 #[cfg(test)]
 mod tests;
 

@@ -17,7 +17,7 @@ use crate::env::Env;
 pub const FILE: &str = "root.key";
 
 /// Reads a root key as 64 hexadecimal digits, as base64 of 32 bytes, or as 32 raw bytes (a binary credential).
-pub(super) fn parse(text: &[u8], place: &str) -> Result<Secret, KeyError> {
+pub fn parse(text: &[u8], place: &str) -> Result<Secret, KeyError> {
     let trimmed = text.trim_ascii();
     let decoded = match trimmed.len() {
         64 => hex::decode(trimmed).ok().map(Zeroizing::new),

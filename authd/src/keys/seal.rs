@@ -25,7 +25,7 @@ pub(super) fn seal(key: &Secret, context: &[u8], plaintext: &[u8], env: &Env) ->
 }
 
 /// The plaintext of a result of [`seal`], if key and context are the same.
-pub(super) fn open(key: &Secret, context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+pub fn open(key: &Secret, context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(KeyError::Broken)?;
     let mut text = Zeroizing::new(text.to_vec());
     let nonce = Nonce::assume_unique_for_key(*nonce);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use jsonwebtoken::jwk::{AlgorithmParameters as Parameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use serde_json::{Map, Value};
 
 use super::ProviderError;
@@ -25,7 +25,7 @@ struct Key {
 
 /// Keys by their ids.
 #[derive(Debug)]
-struct KeySet(HashMap<String, Key>);
+pub struct KeySet(HashMap<String, Key>);
 
 /// The key set of one provider.
 #[derive(Debug, Default)]
@@ -49,29 +49,12 @@ impl Keys {
         token: &str,
         now: Millis,
     ) -> Result<Map<String, Value>, ProviderError> {
-        let unusable = |reason: &str| ProviderError::Unusable(format!("its ID token is not usable: {reason}"));
-        let header =
-            jsonwebtoken::decode_header(token).map_err(|_| unusable("not a signed JWT of a known algorithm"))?;
-        if header.crit.is_some() {
-            return Err(unusable("it requires an unknown extension"));
-        }
-        let kid = header.kid.as_deref().unwrap_or_default();
+        let kid = header(token)?.kid.unwrap_or_default();
         let mut set = self.set.find(None, now, |now| self.fetch(http, uri, now)).await?;
-        if set.find(kid).is_none() {
+        if set.find(&kid).is_none() {
             set = self.set.find(Some(&set), now, |now| self.fetch(http, uri, now)).await?;
         }
-        let key = set.find(kid).ok_or_else(|| unusable("signed by a key that the provider does not publish"))?;
-        if key.algorithm != header.alg {
-            return Err(unusable("signed by another algorithm than its key's"));
-        }
-        let mut validation = Validation::new(key.algorithm);
-        // id_token::check checks the claims, with authd's clock and in one place.
-        validation.required_spec_claims.clear();
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        let data =
-            jsonwebtoken::decode(token, &key.key, &validation).map_err(|_| unusable("its signature is not valid"))?;
-        Ok(data.claims)
+        set.verify(token)
     }
 
     async fn fetch(&self, http: &Http, uri: &str, now: Millis) -> Result<KeySet, ProviderError> {
@@ -79,7 +62,8 @@ impl Keys {
             return Err(ProviderError::Unavailable("its keys were fetched too often within a minute".into()));
         }
         let document = http.get(uri).await?;
-        parse(&document).map_err(|reason| ProviderError::Unusable(format!("its key set is not usable: {reason}")))
+        KeySet::parse(&document)
+            .map_err(|reason| ProviderError::Unusable(format!("its key set is not usable: {reason}")))
     }
 
     /// Counts a fetch; returns whether there were too many in the last minute.
@@ -95,6 +79,43 @@ impl Keys {
 }
 
 impl KeySet {
+    /// Parses all keys that can sign; keys of unknown kinds are skipped, since providers publish those too.
+    pub fn parse(body: &[u8]) -> Result<Self, &'static str> {
+        #[derive(serde::Deserialize)]
+        struct Document {
+            keys: Vec<Value>,
+        }
+        let document: Document = serde_json::from_slice(body).map_err(|_| "not a JSON Web Key Set")?;
+        if document.keys.len() > MAX_KEYS {
+            return Err("more than 64 keys");
+        }
+        let known = document.keys.into_iter().filter_map(|key| {
+            let jwk: Jwk = serde_json::from_value(key).ok()?;
+            let key = Key { algorithm: algorithm(&jwk)?, key: DecodingKey::from_jwk(&jwk).ok()? };
+            Some((jwk.common.key_id.unwrap_or_default(), key))
+        });
+        let keys: HashMap<String, Key> = known.collect();
+        if keys.is_empty() { Err("it has no key that can sign ID tokens") } else { Ok(Self(keys)) }
+    }
+
+    /// Verifies the signature of a token by the key that it names, and returns its claims.
+    pub fn verify(&self, token: &str) -> Result<Map<String, Value>, ProviderError> {
+        let header = header(token)?;
+        let kid = header.kid.as_deref().unwrap_or_default();
+        let key = self.find(kid).ok_or_else(|| unusable("signed by a key that the provider does not publish"))?;
+        if key.algorithm != header.alg {
+            return Err(unusable("signed by another algorithm than its key's"));
+        }
+        let mut validation = Validation::new(key.algorithm);
+        // id_token::check checks the claims, with authd's clock and in one place.
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        let data =
+            jsonwebtoken::decode(token, &key.key, &validation).map_err(|_| unusable("its signature is not valid"))?;
+        Ok(data.claims)
+    }
+
     /// Finds a key by its id. A token that names no key is accepted only if there is one key.
     fn find(&self, kid: &str) -> Option<&Key> {
         match kid {
@@ -104,23 +125,14 @@ impl KeySet {
     }
 }
 
-/// Parses all keys that can sign; keys of unknown kinds are skipped, since providers publish those too.
-fn parse(body: &[u8]) -> Result<KeySet, &'static str> {
-    #[derive(serde::Deserialize)]
-    struct Document {
-        keys: Vec<Value>,
-    }
-    let document: Document = serde_json::from_slice(body).map_err(|_| "not a JSON Web Key Set")?;
-    if document.keys.len() > MAX_KEYS {
-        return Err("more than 64 keys");
-    }
-    let known = document.keys.into_iter().filter_map(|key| {
-        let jwk: Jwk = serde_json::from_value(key).ok()?;
-        let key = Key { algorithm: algorithm(&jwk)?, key: DecodingKey::from_jwk(&jwk).ok()? };
-        Some((jwk.common.key_id.unwrap_or_default(), key))
-    });
-    let keys: HashMap<String, Key> = known.collect();
-    if keys.is_empty() { Err("it has no key that can sign ID tokens") } else { Ok(KeySet(keys)) }
+fn unusable(reason: &str) -> ProviderError {
+    ProviderError::Unusable(format!("its ID token is not usable: {reason}"))
+}
+
+/// The header of a token, which is not verified yet.
+fn header(token: &str) -> Result<Header, ProviderError> {
+    let header = jsonwebtoken::decode_header(token).map_err(|_| unusable("not a signed JWT of a known algorithm"))?;
+    if header.crit.is_some() { Err(unusable("it requires an unknown extension")) } else { Ok(header) }
 }
 
 /// The algorithm that the key names, or the one of its kind; never a symmetric one.
@@ -171,7 +183,7 @@ mod tests {
     #[test]
     fn nonsense_is_not_a_key_set() {
         for body in ["", "[]", "{}", "{\"keys\":{}}", "{\"keys\":[]}", "<html>", "{\"keys\":[{\"kty\":\"RSA\"}]}"] {
-            assert!(parse(body.as_bytes()).is_err(), "{body}");
+            assert!(KeySet::parse(body.as_bytes()).is_err(), "{body}");
         }
     }
 }

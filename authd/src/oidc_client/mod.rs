@@ -6,8 +6,8 @@
 mod cognito;
 mod discovery;
 mod http;
-mod id_token;
-mod keys;
+pub mod id_token;
+pub mod keys;
 mod published;
 
 use std::sync::Arc;

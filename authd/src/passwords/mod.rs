@@ -13,6 +13,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use shared::api::users::MAX_PASSWORD;
 use shared::secret::Secret;
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
@@ -97,8 +98,8 @@ impl Passwords {
     async fn run(&self, password: &Secret, params: Params, salt: Vec<u8>) -> Result<[u8; OUTPUT]> {
         let busy = |why: &str| Error::unavailable("too many logins at the same time; try again", why.to_owned());
         // The same password can be typed in several Unicode forms (NIST SP 800-63B §3.1.1.2).
-        let mut normal = Zeroizing::new(Vec::with_capacity(4 * policy::MAX));
-        for c in password.expose().nfkc().take(policy::MAX) {
+        let mut normal = Zeroizing::new(Vec::with_capacity(4 * MAX_PASSWORD));
+        for c in password.expose().nfkc().take(MAX_PASSWORD) {
             normal.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
         }
         let (answer, answered) = oneshot::channel();

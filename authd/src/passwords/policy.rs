@@ -1,14 +1,11 @@
 //! The password policy: long enough, and not a common password (NIST SP 800-63B §3.1.1.2). There are no composition
 //! rules, because they lead to worse passwords.
 
+use shared::api::users::{MAX_PASSWORD, MIN_PASSWORD};
 use shared::secret::Secret;
 
 use crate::error::{Error, Result};
 use crate::names;
-
-/// Minimum number of characters.
-pub const MIN: usize = 8;
-pub const MAX: usize = 1_024;
 
 /// The most common passwords of public leaks that are long enough for this policy, lower case, one per line.
 const COMMON: &str = include_str!("common.txt");
@@ -17,8 +14,8 @@ const COMMON: &str = include_str!("common.txt");
 pub fn check(field: &str, password: &Secret, username: &str) -> Result<()> {
     let password = password.expose();
     let length = password.chars().count();
-    if !(MIN..=MAX).contains(&length) {
-        return Err(Error::field(field, format!("expected {MIN} to {MAX} characters")));
+    if !(MIN_PASSWORD..=MAX_PASSWORD).contains(&length) {
+        return Err(Error::field(field, format!("expected {MIN_PASSWORD} to {MAX_PASSWORD} characters")));
     }
     let folded = names::fold(password);
     let is_one_letter = folded.chars().all(|c| folded.starts_with(c));
@@ -48,7 +45,7 @@ mod tests {
     #[test]
     fn the_list_is_in_the_form_that_it_is_compared_in() {
         for common in COMMON.lines() {
-            assert!(names::fold(common) == common && common.chars().count() >= MIN, "{common:?}");
+            assert!(names::fold(common) == common && common.chars().count() >= MIN_PASSWORD, "{common:?}");
         }
     }
 }

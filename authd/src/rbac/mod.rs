@@ -12,7 +12,7 @@ mod explain;
 mod model;
 mod ops;
 mod seed;
-pub(crate) mod store;
+pub mod store;
 #[cfg(test)]
 mod tests;
 

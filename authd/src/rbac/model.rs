@@ -1,18 +1,16 @@
 //! Rules about people and access: no I/O, no clock.
 
+use shared::api::rbac::{MAX_DESCRIPTION, NOT_IN_DESCRIPTION};
 use shared::op::Permission;
+use shared::patterns;
 use shared::problem::Code;
 
 use crate::error::{Error, Result};
 use crate::names;
 
-/// Maximum number of characters in a service's description.
-pub const MAX_DESCRIPTION: usize = 1_000;
-
 /// Checks a description: text of bounded length, without control characters other than line breaks and tabs.
 pub fn check_description(description: &str) -> Result<()> {
-    let is_bad = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if description.chars().count() > MAX_DESCRIPTION || description.chars().any(is_bad) {
+    if description.chars().count() > MAX_DESCRIPTION || patterns::any_of(NOT_IN_DESCRIPTION, description) {
         let detail = format!("at most {MAX_DESCRIPTION} characters, no control characters");
         return Err(Error::field("description", detail));
     }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use shared::api::tokens::MAX_KEY;
 use shared::id::TokenId;
 use shared::problem::Code;
 use shared::secret::Secret;
@@ -39,8 +40,8 @@ impl IdempotentRequest {
     pub fn new(caller: &Caller, action: &'static str, key: Option<&str>, op: &impl Serialize) -> Result<Self> {
         let caller = caller.to_string();
         let Some(text) = key else { return Ok(Self { action, caller, key: None }) };
-        if text.is_empty() || text.len() > 255 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Error::field("idempotency_key", "expected 1 to 255 visible ASCII characters"));
+        if text.is_empty() || text.len() > MAX_KEY || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Error::field("idempotency_key", format!("expected 1 to {MAX_KEY} visible ASCII characters")));
         }
         let mut hash = Sha256::new();
         for part in [action, &caller, text] {

@@ -11,7 +11,9 @@ use ipnet::IpNet;
 use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use shared::api::tokens::{CreateToken, TokenFault};
+use shared::api::tokens::{
+    CreateToken, MAX_CIDRS, MAX_DAYS, MAX_METADATA, MAX_NAME, MAX_SCOPE, MAX_SCOPES, TokenFault,
+};
 use shared::id::{ServiceId, TokenId};
 use shared::op::{Permission, SCOPE_PREFIX};
 use shared::problem::Code;
@@ -30,16 +32,6 @@ pub const RANDOM: usize = 28;
 const ENCODED: usize = 43;
 /// Bytes; longer texts are refused without a look-up.
 pub const MAX_TOKEN: usize = 512;
-
-pub const MAX_NAME: usize = 128;
-pub const MAX_SCOPES: usize = 64;
-pub const MAX_SCOPE: usize = 128;
-pub const MAX_CIDRS: usize = 64;
-pub const MAX_METADATA: usize = 4 << 10;
-pub const MAX_REASON: usize = 500;
-/// A hundred years.
-pub const MAX_DAYS: u32 = 36_500;
-pub const MAX_GRACE_SECONDS: u32 = 30 * 24 * 3600;
 
 /// SHA-256 of a whole token, the only stored form of it.
 pub fn hash(token: &str) -> Hash {
@@ -254,11 +246,17 @@ pub fn check_terms(op: &CreateToken, now: Millis) -> Result<Option<Millis>> {
     }
 }
 
+/// Checks a number of days.
+pub fn check_days(field: &str, days: u32) -> Result<()> {
+    if (1..=MAX_DAYS).contains(&days) {
+        return Ok(());
+    }
+    Err(Error::field(field, format!("expected a number of days from 1 to {MAX_DAYS}")))
+}
+
 /// Adds days to `from`.
 pub fn after_days(field: &str, from: Millis, days: u32) -> Result<Millis> {
-    if !(1..=MAX_DAYS).contains(&days) {
-        return Err(Error::field(field, format!("expected a number of days from 1 to {MAX_DAYS}")));
-    }
+    check_days(field, days)?;
     Ok(from.saturating_add(Millis::from(days) * DAY))
 }
 

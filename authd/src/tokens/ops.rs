@@ -2,8 +2,8 @@
 
 use serde_json::{Value as Json, json};
 use shared::api::tokens::{
-    CreateToken, CreatedToken, ExtendToken, ListTokens, RevokeToken, RevokedToken, RotateToken, RotatedToken,
-    ShowToken, Token, TokenList,
+    CreateToken, CreatedToken, ExtendToken, ListTokens, MAX_GRACE_SECONDS, MAX_REASON, RevokeToken, RevokedToken,
+    RotateToken, RotatedToken, ShowToken, Token, TokenList,
 };
 use shared::id::TokenId;
 use shared::op::{Operation, Permission};
@@ -119,9 +119,9 @@ impl Tokens {
     /// Revokes with another operation as the audit action, which has authorized the caller.
     pub async fn revoke_as(&self, call: Call, op: RevokeToken, action: &'static str) -> Result<RevokedToken> {
         let now = self.base.now();
-        let is_unfit = |text: &str| text.chars().count() > model::MAX_REASON || text.chars().any(char::is_control);
+        let is_unfit = |text: &str| text.chars().count() > MAX_REASON || text.chars().any(char::is_control);
         if op.reason.as_deref().is_some_and(is_unfit) {
-            let detail = format!("at most {} characters, no control characters", model::MAX_REASON);
+            let detail = format!("at most {MAX_REASON} characters, no control characters");
             return Err(Error::field("reason", detail));
         }
         let token = self.find_stored(&op.id).await?;
@@ -167,6 +167,7 @@ impl Tokens {
     }
 
     pub async fn extend(&self, call: Call, op: ExtendToken) -> Result<Token> {
+        model::check_days("extend_days", op.extend_days)?;
         let now = self.base.now();
         let token = self.find_live(&call, &op.id).await?;
         let Some(expires_at) = token.expires_at else {
@@ -195,9 +196,10 @@ impl Tokens {
     pub async fn rotate(&self, call: Call, op: RotateToken) -> Result<RotatedToken> {
         let now = self.base.now();
         let grace = op.grace_seconds.unwrap_or_default();
-        if grace > model::MAX_GRACE_SECONDS {
-            return Err(Error::field("grace_seconds", format!("expected 0 to {}", model::MAX_GRACE_SECONDS)));
+        if grace > MAX_GRACE_SECONDS {
+            return Err(Error::field("grace_seconds", format!("expected 0 to {MAX_GRACE_SECONDS}")));
         }
+        let request = IdempotentRequest::new(&call.caller, RotateToken::INFO.name, op.idempotency_key.as_deref(), &op)?;
         let token = self.find_live(&call, &op.id).await?;
         if token.expires_at.is_some_and(|at| at.millis() <= now) {
             return Err(Error::new(Code::Conflict, "the token has expired: extend it, then rotate it"));
@@ -210,7 +212,6 @@ impl Tokens {
             expires_at: token.expires_at,
             previous_expires_at: Time::from_millis(at + Millis::from(grace) * SECOND),
         };
-        let request = IdempotentRequest::new(&call.caller, RotateToken::INFO.name, op.idempotency_key.as_deref(), &op)?;
         if let Some(used) = request.find(self).await? {
             return Ok(rotated(request.repeat(self, &used, token.token_id)?, used.at));
         }

@@ -25,7 +25,6 @@ impl Tokens {
         ttl_days: Option<u32>,
         alive: Statement,
     ) -> Result<CreatedToken> {
-        model::check_name(&name)?;
         let scopes = vec![model::service_scope(service)];
         let op = CreateToken { name, scopes, ttl_days, ..CreateToken::default() };
         let missing = alive.name;

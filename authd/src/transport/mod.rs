@@ -1,12 +1,14 @@
 //! The transport: from bytes on a socket to a call of an operation, and back.
 
 mod body;
-pub(crate) mod browser;
+pub mod browser;
 mod config;
 mod connections;
-mod credentials;
+#[cfg(test)]
+mod contract_tests;
+pub mod credentials;
 mod forward;
-mod forwarded;
+pub mod forwarded;
 pub mod http;
 pub mod listen;
 pub mod pages;

@@ -10,6 +10,9 @@ use crate::op::{Access, Permission, operations};
 use crate::page::Limit;
 use crate::time::Time;
 
+/// Maximum number of digits in a cursor.
+pub const MAX_CURSOR: usize = 18;
+
 operations! {
     /// List entries of the audit log, newest first
     ListAudit => "audit.list", Get "/audit", Access::Permission(Permission::AuditRead), 200 AuditList;
@@ -20,6 +23,8 @@ operations! {
 #[serde(deny_unknown_fields)]
 pub struct ListAudit {
     pub limit: Option<Limit>,
+    /// The `next_cursor` of the page before.
+    #[schemars(regex(pattern = format!("^[1-9][0-9]{{0,{}}}$", MAX_CURSOR - 1)))]
     pub cursor: Option<String>,
     /// Only this operation, such as `tokens.revoke`.
     pub action: Option<String>,

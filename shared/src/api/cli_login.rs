@@ -1,11 +1,35 @@
 //! The browser login that provides temporary AWS credentials on the developer's machine.
 
-use schemars::JsonSchema;
+use std::ops::RangeInclusive;
+
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
+use crate::number;
 use crate::op::{Access, operations};
+use crate::patterns;
 use crate::secret::Secret;
+
+/// Maximum number of characters in a text that a device sends about itself.
+pub const MAX_LABEL: usize = 128;
+/// What such a text may not contain: control characters, direction marks and other invisible characters, which can make
+/// a name look like another one.
+pub const NOT_IN_LABEL: &[RangeInclusive<char>] = &[
+    '\0'..='\x1f',
+    '\x7f'..='\u{9f}',
+    '\u{ad}'..='\u{ad}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{feff}'..='\u{feff}',
+];
+/// Characters of a poll challenge: base64url of a SHA-256, unpadded. The last one holds four bits only.
+pub const CHALLENGE: usize = 43;
+/// The first port that needs no privilege.
+pub const MIN_PORT: u16 = 1_024;
+/// Bounds that STS sets for the life of credentials.
+pub const DURATION_SECONDS: RangeInclusive<u32> = 900..=43_200;
 
 operations! {
     /// Start a login: open its auth_url in a browser, then poll the status
@@ -24,16 +48,23 @@ operations! {
 #[serde(deny_unknown_fields)]
 pub struct StartLogin {
     /// The name of the machine, shown to the person who signs in; at most 128 characters.
+    #[schemars(transform = label)]
     pub device_name: Option<String>,
+    #[schemars(transform = label)]
     pub os: Option<String>,
+    #[schemars(transform = label)]
     pub cli_version: Option<String>,
     /// The identity provider; the default is the only one, or the one set in the configuration.
     pub provider: Option<String>,
     /// The AWS role; the default is the first that the person may use.
     pub role: Option<String>,
     /// base64url(SHA-256(poll secret)), unpadded: 43 characters. Binds the status to the client that started the login.
+    /// Required, unless the configuration allows unbound polling.
+    #[schemars(required, transform = challenge)]
     pub poll_challenge: Option<String>,
     /// The port on 127.0.0.1 where the client waits for the release; without it the page shows the release to paste.
+    #[schemars(range(min = MIN_PORT))]
+    #[serde(default, deserialize_with = "number::whole_or_none")]
     pub loopback_port: Option<u16>,
 }
 
@@ -112,6 +143,8 @@ pub struct RenewLogin {
     pub refresh_token: Secret,
     pub role: Option<String>,
     /// Seconds, 900 to 43,200; the limit configured for the role is the maximum and the default.
+    #[schemars(range(min = *DURATION_SECONDS.start(), max = *DURATION_SECONDS.end()))]
+    #[serde(default, deserialize_with = "number::whole_or_none")]
     pub duration_seconds: Option<u32>,
 }
 
@@ -128,4 +161,13 @@ pub struct EndedLogin {
     /// Until when credentials issued before may still work (epoch seconds): AWS cannot revoke them.
     #[serde(default)]
     pub credentials_until: Option<i64>,
+}
+
+fn label(schema: &mut Schema) {
+    patterns::text(schema, 0, MAX_LABEL, &patterns::without(NOT_IN_LABEL));
+}
+
+fn challenge(schema: &mut Schema) {
+    let last = "AEIMQUYcgkosw048";
+    patterns::text(schema, CHALLENGE, CHALLENGE, &format!("^[A-Za-z0-9_-]*[{last}]$"));
 }

@@ -10,11 +10,10 @@ pub mod system;
 pub mod tokens;
 pub mod users;
 
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::op::Info;
-use crate::openapi::Described;
+use crate::op::{Info, Visitor};
 
 /// Success, without further data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,27 +28,33 @@ impl Default for Done {
     }
 }
 
-type Schemas = fn(&mut SchemaGenerator) -> Vec<Described>;
-
-/// The operations and schemas of each module.
-static MODULES: [(&[&Info], Schemas); 9] = [
-    (tokens::OPERATIONS, tokens::schemas),
-    (introspection::OPERATIONS, introspection::schemas),
-    (sessions::OPERATIONS, sessions::schemas),
-    (checks::OPERATIONS, checks::schemas),
-    (users::OPERATIONS, users::schemas),
-    (rbac::OPERATIONS, rbac::schemas),
-    (cli_login::OPERATIONS, cli_login::schemas),
-    (audit::OPERATIONS, audit::schemas),
-    (system::OPERATIONS, system::schemas),
+/// The operations of each module.
+static MODULES: [&[&Info]; 9] = [
+    tokens::OPERATIONS,
+    introspection::OPERATIONS,
+    sessions::OPERATIONS,
+    checks::OPERATIONS,
+    users::OPERATIONS,
+    rbac::OPERATIONS,
+    cli_login::OPERATIONS,
+    audit::OPERATIONS,
+    system::OPERATIONS,
 ];
 
 /// Every operation of the API.
 pub fn operations() -> impl Iterator<Item = &'static Info> {
-    MODULES.iter().flat_map(|(operations, _)| operations.iter().copied())
+    MODULES.iter().flat_map(|operations| operations.iter().copied())
 }
 
-/// Every operation with its schemas.
-pub fn schemas(generator: &mut SchemaGenerator) -> Vec<Described> {
-    MODULES.iter().flat_map(|(_, schemas)| schemas(generator)).collect()
+/// Visits every operation of the API, in the same order.
+pub fn visit(visitor: &mut impl Visitor) {
+    tokens::visit(visitor);
+    introspection::visit(visitor);
+    sessions::visit(visitor);
+    checks::visit(visitor);
+    users::visit(visitor);
+    rbac::visit(visitor);
+    cli_login::visit(visitor);
+    audit::visit(visitor);
+    system::visit(visitor);
 }

@@ -4,6 +4,8 @@
 //! it. The role counts only if the service has that role. Person, service and role must be active. A name is accepted
 //! wherever an id is.
 
+use std::ops::RangeInclusive;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -11,10 +13,21 @@ use serde_with::skip_serializing_none;
 use super::Done;
 use super::users::Status;
 use crate::id::{PermissionId, RoleId, ServiceId, TokenId, UserId};
+use crate::names;
+use crate::number;
 use crate::op::{Access, Permission as Authd, operations};
 use crate::page::Limit;
+use crate::patterns;
 use crate::secret::Secret;
 use crate::time::Time;
+
+/// Maximum number of characters in a service's description.
+pub const MAX_DESCRIPTION: usize = 1_000;
+/// What a description may not contain: control characters other than line breaks and tabs.
+pub const NOT_IN_DESCRIPTION: &[RangeInclusive<char>] = &['\0'..='\x08', '\x0b'..='\x1f', '\x7f'..='\u{9f}'];
+
+/// Characters of a cursor of grants: three ids and the kind of the grant.
+pub const GRANT_CURSOR: usize = 3 * uuid::fmt::Hyphenated::LENGTH + 1;
 
 operations! {
     /// Create a service
@@ -126,6 +139,8 @@ macro_rules! pages {
         pub struct $name {
             $(pub $field: String,)*
             pub limit: Option<Limit>,
+            /// The `next_cursor` of the page before.
+            #[schemars(extend("format" = "uuid"))]
             pub cursor: Option<String>,
         }
     )*};
@@ -160,8 +175,10 @@ pub struct Service {
 #[serde(deny_unknown_fields)]
 pub struct CreateService {
     /// 1 to 128 characters; unique among the services that are not deleted.
+    #[schemars(transform = names::schema)]
     pub name: String,
     /// At most 1,000 characters.
+    #[schemars(length(max = MAX_DESCRIPTION), regex(pattern = patterns::without(NOT_IN_DESCRIPTION)))]
     pub description: Option<String>,
     pub status: Option<Status>,
 }
@@ -172,7 +189,9 @@ pub struct CreateService {
 pub struct UpdateService {
     /// An id or a name.
     pub id: String,
+    #[schemars(transform = names::schema)]
     pub name: Option<String>,
+    #[schemars(length(max = MAX_DESCRIPTION), regex(pattern = patterns::without(NOT_IN_DESCRIPTION)))]
     pub description: Option<String>,
     pub status: Option<Status>,
 }
@@ -191,8 +210,11 @@ pub struct CreateServiceToken {
     /// The service's id or name.
     pub id: String,
     /// The token's name; derived from the service's name if absent.
+    #[schemars(transform = super::tokens::name)]
     pub name: Option<String>,
     /// Days until it expires, 1 to 36,500; if absent, it does not expire.
+    #[schemars(range(min = 1, max = super::tokens::MAX_DAYS))]
+    #[serde(default, deserialize_with = "number::whole_or_none")]
     pub ttl_days: Option<u32>,
 }
 
@@ -229,6 +251,7 @@ pub struct Role {
 #[serde(deny_unknown_fields)]
 pub struct CreateRole {
     /// 1 to 128 characters; unique among the roles that are not deleted.
+    #[schemars(transform = names::schema)]
     pub name: String,
     pub status: Option<Status>,
 }
@@ -239,6 +262,7 @@ pub struct CreateRole {
 pub struct UpdateRole {
     /// An id or a name.
     pub id: String,
+    #[schemars(transform = names::schema)]
     pub name: Option<String>,
     pub status: Option<Status>,
 }
@@ -264,6 +288,7 @@ pub struct Permission {
 #[serde(deny_unknown_fields)]
 pub struct CreatePermission {
     /// 1 to 128 characters; unique among the permissions that are not deleted.
+    #[schemars(transform = names::schema)]
     pub name: String,
 }
 
@@ -273,6 +298,7 @@ pub struct CreatePermission {
 pub struct UpdatePermission {
     /// An id or a name.
     pub id: String,
+    #[schemars(transform = names::schema)]
     pub name: Option<String>,
 }
 
@@ -291,6 +317,8 @@ pub struct ListGrants {
     pub person_id: Option<String>,
     pub service_id: Option<String>,
     pub limit: Option<Limit>,
+    /// The `next_cursor` of the page before.
+    #[schemars(length(equal = GRANT_CURSOR), regex(pattern = "^[0-9A-Za-z-]*$"))]
     pub cursor: Option<String>,
 }
 

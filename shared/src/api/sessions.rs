@@ -1,9 +1,11 @@
 //! Sessions: sign-in, sign-out, and the sessions of each user.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use serde_with::skip_serializing_none;
 
+use super::users::{MAX_PASSWORD, MIN_PASSWORD};
 use crate::id::{ServiceId, SessionId, UserId};
 use crate::op::{Access, Permission, operations};
 use crate::page::Limit;
@@ -39,6 +41,8 @@ operations! {
 #[serde(deny_unknown_fields)]
 pub struct ListSessions {
     pub limit: Option<Limit>,
+    /// The `next_cursor` of the page before.
+    #[schemars(extend("format" = "uuid"))]
     pub cursor: Option<String>,
     /// Include ended and expired sessions.
     #[serde(default)]
@@ -113,16 +117,14 @@ pub struct EndedSession {
 }
 
 /// Signs in. `user` and `pass` are aliases of `username` and `password`.
-#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = aliases)]
 pub struct Login {
     #[serde(alias = "user")]
     pub username: String,
     #[serde(alias = "pass")]
     pub password: Secret,
-    /// The TOTP code, for users with a second factor.
-    pub totp: Option<Secret>,
 }
 
 /// A session token, shown only once. It is valid until `expires_at` (epoch seconds); use extends it.
@@ -182,6 +184,8 @@ pub struct Profile {
 pub struct ChangePassword {
     /// The current password.
     pub password: Secret,
+    /// 8 to 1,024 characters, and not a common password.
+    #[schemars(length(min = MIN_PASSWORD, max = MAX_PASSWORD))]
     pub new_password: Secret,
 }
 
@@ -190,6 +194,8 @@ pub struct ChangePassword {
 #[serde(deny_unknown_fields)]
 pub struct ListOwnSessions {
     pub limit: Option<Limit>,
+    /// The `next_cursor` of the page before.
+    #[schemars(extend("format" = "uuid"))]
     pub cursor: Option<String>,
 }
 
@@ -228,4 +234,20 @@ pub struct Identity {
     pub service_id: Option<ServiceId>,
     /// What the caller may do on authd itself; `admin` is everything.
     pub permissions: Vec<String>,
+}
+
+/// Either name of each field, which serde's `alias` accepts.
+fn aliases(schema: &mut Schema) {
+    let names = [("username", "user"), ("password", "pass")];
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        for (name, alias) in names {
+            let mut field = properties.get(name).cloned().unwrap_or_default();
+            field["description"] = json!(format!("The same as `{name}`."));
+            field["deprecated"] = json!(true);
+            properties.insert(alias.to_owned(), field);
+        }
+    }
+    let either = names.map(|(name, alias)| json!({ "oneOf": [{ "required": [name] }, { "required": [alias] }] }));
+    schema.remove("required");
+    schema.insert("allOf".into(), json!(either));
 }

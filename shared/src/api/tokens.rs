@@ -1,18 +1,39 @@
 //! API tokens: scoped, hash-only, for services.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::{Map, Value, json};
 use serde_with::skip_serializing_none;
 
 use crate::id::TokenId;
-use crate::op::{Access, Permission, operations};
+use crate::number;
+use crate::op::{Access, Permission, SCOPE_PREFIX, operations};
 use crate::page::Limit;
+use crate::patterns::{self, Address};
 use crate::secret::Secret;
 use crate::time::Time;
+
+/// Maximum number of characters in a token's name.
+pub const MAX_NAME: usize = 128;
+pub const MAX_SCOPES: usize = 64;
+/// Maximum number of characters in a scope.
+pub const MAX_SCOPE: usize = 128;
+/// The characters of a scope (RFC 6749 §3.3): printable ASCII without space, quote and backslash.
+pub const SCOPE: &str = "^[!#-\\[\\]-~]*$";
+pub const MAX_CIDRS: usize = 64;
+/// Bytes of JSON.
+pub const MAX_METADATA: usize = 4 << 10;
+/// Maximum number of characters in the reason of a revocation.
+pub const MAX_REASON: usize = 500;
+/// A hundred years.
+pub const MAX_DAYS: u32 = 36_500;
+pub const MAX_GRACE_SECONDS: u32 = 30 * 24 * 3600;
+/// Maximum number of characters in an `Idempotency-Key`; all are visible ASCII.
+pub const MAX_KEY: usize = 255;
 
 operations! {
     /// Validate a token and return its scopes
@@ -42,6 +63,7 @@ pub struct ValidateToken {
     /// The token must have all of them.
     pub required_scopes: Option<Vec<String>>,
     /// The address of the service's own client; compared with the token's `cidrs`.
+    #[schemars(with = "Option<Address>")]
     pub client_ip: Option<IpAddr>,
     /// The calling service, for the log and the metrics only.
     pub service_name: Option<String>,
@@ -79,21 +101,27 @@ pub enum TokenFault {
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = one_expiry)]
 pub struct CreateToken {
     /// Unique among live tokens; 1 to 128 characters.
+    #[schemars(transform = name)]
     pub name: String,
-    /// 1 to 64 scopes of 1 to 128 characters each (RFC 6749 §3.3).
+    /// 1 to 64 different scopes of 1 to 128 characters each (RFC 6749 §3.3).
+    #[schemars(transform = scopes)]
     pub scopes: Vec<String>,
     /// Days until it expires, 1 to 36,500.
+    #[schemars(range(min = 1, max = MAX_DAYS))]
+    #[serde(default, deserialize_with = "number::whole_or_none")]
     pub ttl_days: Option<u32>,
     pub expires_at: Option<Time>,
     /// Data that the operator stores with the token: at most 4 KiB of JSON.
     pub metadata: Option<Map<String, Value>>,
     /// The networks it may be used from; empty means any.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<String>")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "networks")]
+    #[schemars(with = "Vec<String>", length(max = MAX_CIDRS), inner(regex(pattern = patterns::network())))]
     pub cidrs: Vec<IpNet>,
     /// A retry with the same key returns the same answer and secret; 1 to 255 characters.
+    #[schemars(transform = key)]
     pub idempotency_key: Option<String>,
 }
 
@@ -114,6 +142,8 @@ pub struct CreatedToken {
 #[serde(deny_unknown_fields)]
 pub struct ListTokens {
     pub limit: Option<Limit>,
+    /// The `next_cursor` of the page before.
+    #[schemars(extend("format" = "uuid"))]
     pub cursor: Option<String>,
     /// Include revoked tokens.
     #[serde(default)]
@@ -174,6 +204,7 @@ pub struct ShowToken {
 pub struct RevokeToken {
     pub id: String,
     /// The reason, shown in lists and in the audit log; at most 500 characters.
+    #[schemars(length(max = MAX_REASON), regex(pattern = patterns::without(patterns::CONTROL)))]
     pub reason: Option<String>,
 }
 
@@ -192,6 +223,8 @@ pub struct ExtendToken {
     /// A token id, or the name of a live token.
     pub id: String,
     /// Days, 1 to 36,500.
+    #[schemars(range(min = 1, max = MAX_DAYS))]
+    #[serde(deserialize_with = "number::whole")]
     pub extend_days: u32,
 }
 
@@ -202,8 +235,11 @@ pub struct RotateToken {
     /// A token id, or the name of a live token.
     pub id: String,
     /// Seconds for which the old secret still works: 0 to 2,592,000 (30 days), default 0.
+    #[schemars(range(max = MAX_GRACE_SECONDS))]
+    #[serde(default, deserialize_with = "number::whole_or_none")]
     pub grace_seconds: Option<u32>,
     /// A retry with the same key returns the same answer and secret; 1 to 255 characters.
+    #[schemars(transform = key)]
     pub idempotency_key: Option<String>,
 }
 
@@ -217,4 +253,41 @@ pub struct RotatedToken {
     pub expires_at: Option<Time>,
     /// Until when the earlier secrets still work.
     pub previous_expires_at: Time,
+}
+
+/// Reads networks. The length of a prefix is a number as JSON and the schema write it, without leading zeros.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<Cow<'de, str>>::deserialize(deserializer)?;
+    let parse = |text: &Cow<'de, str>| {
+        let network =
+            text.parse::<IpNet>().ok().filter(|network| text.ends_with(&format!("/{}", network.prefix_len())));
+        network.ok_or_else(|| de::Error::custom(format_args!("expected a network such as 10.0.0.0/8, not {text:?}")))
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// The schema of a token's name.
+pub(super) fn name(schema: &mut Schema) {
+    patterns::text(schema, 1, MAX_NAME, &patterns::trimmed(patterns::CONTROL));
+    patterns::not_an_id(schema);
+}
+
+/// The schema of new scopes: `authd:` is reserved for authd's own permissions.
+fn scopes(schema: &mut Schema) {
+    let own: Vec<&str> = Permission::ALL.iter().map(|permission| permission.scope()).collect();
+    let reserved = format!("^{SCOPE_PREFIX}");
+    let any_of = json!([{ "not": { "pattern": reserved } }, { "enum": own }]);
+    let items = json!({ "type": "string", "minLength": 1, "maxLength": MAX_SCOPE, "pattern": SCOPE, "anyOf": any_of });
+    schema.insert("items".into(), items);
+    schema.insert("minItems".into(), 1.into());
+    schema.insert("maxItems".into(), MAX_SCOPES.into());
+    schema.insert("uniqueItems".into(), true.into());
+}
+
+fn key(schema: &mut Schema) {
+    patterns::text(schema, 1, MAX_KEY, "^[!-~]*$");
+}
+
+fn one_expiry(schema: &mut Schema) {
+    patterns::not_both(schema, ["ttl_days", "expires_at"]);
 }

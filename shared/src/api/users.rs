@@ -1,14 +1,23 @@
 //! Users: the people who sign in. Deleting a user frees the name and ends every session; the id is never reused.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_with::skip_serializing_none;
 
 use crate::id::UserId;
+use crate::names;
 use crate::op::{Access, Permission, operations};
 use crate::page::Limit;
+use crate::patterns;
 use crate::secret::Secret;
 use crate::time::Time;
+
+/// Bounds of a new password, in characters.
+pub const MIN_PASSWORD: usize = 8;
+pub const MAX_PASSWORD: usize = 1_024;
+/// Maximum number of characters in a document number.
+pub const MAX_DOCUMENT: usize = 32;
 
 operations! {
     /// Create a user
@@ -86,14 +95,18 @@ pub struct User {
 #[serde(deny_unknown_fields)]
 pub struct CreateUser {
     /// 1 to 128 characters; unique among the users that are not deleted, ignoring case and Unicode form.
+    #[schemars(transform = names::schema)]
     pub username: String,
     /// 8 to 1,024 characters, and not a common password. If absent, the user cannot sign in by password.
+    #[schemars(length(min = MIN_PASSWORD, max = MAX_PASSWORD))]
     pub password: Option<Secret>,
     /// The person's name; the user name if absent.
+    #[schemars(transform = display_name)]
     pub name: Option<String>,
     pub status: Option<Status>,
     pub person_type: Option<PersonType>,
     pub document_type: Option<DocumentType>,
+    #[schemars(transform = document_number)]
     pub document_number: Option<String>,
 }
 
@@ -103,6 +116,8 @@ pub struct CreateUser {
 #[serde(deny_unknown_fields)]
 pub struct ListUsers {
     pub limit: Option<Limit>,
+    /// The `next_cursor` of the page before.
+    #[schemars(extend("format" = "uuid"))]
     pub cursor: Option<String>,
 }
 
@@ -127,12 +142,16 @@ pub struct ShowUser {
 pub struct UpdateUser {
     /// A user's id or user name.
     pub id: String,
+    #[schemars(transform = names::schema)]
     pub username: Option<String>,
+    #[schemars(length(min = MIN_PASSWORD, max = MAX_PASSWORD))]
     pub password: Option<Secret>,
+    #[schemars(transform = display_name)]
     pub name: Option<String>,
     pub status: Option<Status>,
     pub person_type: Option<PersonType>,
     pub document_type: Option<DocumentType>,
+    #[schemars(transform = document_number)]
     pub document_number: Option<String>,
 }
 
@@ -149,6 +168,7 @@ pub struct DeleteUser {
 #[serde(deny_unknown_fields)]
 pub struct ListLockouts {
     pub limit: Option<Limit>,
+    /// The `next_cursor` of the page before.
     pub cursor: Option<String>,
     /// Include those that are not locked out.
     #[serde(default)]
@@ -179,5 +199,19 @@ pub struct Lockout {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClearLockout {
+    #[schemars(transform = lockout)]
     pub id: String,
+}
+
+fn display_name(schema: &mut Schema) {
+    names::visible(schema, names::MAX);
+}
+
+fn document_number(schema: &mut Schema) {
+    names::visible(schema, MAX_DOCUMENT);
+}
+
+fn lockout(schema: &mut Schema) {
+    let address = format!("^address:{}$", patterns::ip_address());
+    schema.insert("anyOf".into(), json!([{ "pattern": "^name:" }, { "pattern": address }]));
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::cli_login::LoginStatus;
+use crate::api::introspection::Introspect;
 use crate::api::tokens::{CreateToken, ExtendToken, ListTokens, RevokeToken};
 
 fn invalid<Op: Operation + fmt::Debug>(parts: Parts<'_>) -> (Option<String>, String) {
@@ -47,6 +48,8 @@ fn a_field_that_is_wrong_is_named() {
     assert_eq!(invalid::<CreateToken>(unknown).0.as_deref(), Some("ttl"));
     let missing = Parts { body: br#"{"name":"x"}"#, ..Parts::default() };
     assert_eq!(invalid::<CreateToken>(missing).0.as_deref(), Some("scopes"));
+    let whole = Parts { path: &[("id", "a")], body: br#"{"extend_days":30.0}"#, ..Parts::default() };
+    assert_eq!(decode::<ExtendToken>(whole).unwrap().extend_days, 30);
     let number = Parts { path: &[("id", "a")], body: br#"{"extend_days":-1}"#, ..Parts::default() };
     assert_eq!(invalid::<ExtendToken>(number).0.as_deref(), Some("extend_days"));
 }
@@ -59,6 +62,18 @@ fn broken_json_is_malformed() {
     let deep = "[".repeat(100_000);
     let body = format!("{{\"name\":\"x\",\"scopes\":[],\"metadata\":{{\"a\":{deep}");
     malformed::<CreateToken>(Parts { body: body.as_bytes(), ..Parts::default() });
+}
+
+#[test]
+fn no_text_has_a_nul_wherever_it_is_sent() {
+    malformed::<RevokeToken>(Parts { path: &[("id", "a%00")], ..Parts::default() });
+    malformed::<ListTokens>(Parts { query: Some("name=a%00"), ..Parts::default() });
+    malformed::<Introspect>(Parts { body: b"token=a%00", ..Parts::default() });
+    for body in [r#"{"name":"a\u0000","scopes":[]}"#, r#"{"name":"a\\\u0000","scopes":[]}"#] {
+        malformed::<CreateToken>(Parts { body: body.as_bytes(), ..Parts::default() });
+    }
+    let body = br#"{"name":"a\\u0000","scopes":[]}"#;
+    assert_eq!(decode::<CreateToken>(Parts { body, ..Parts::default() }).unwrap().name, "a\\u0000");
 }
 
 #[test]
@@ -76,9 +91,11 @@ fn query_parameters_are_typed_and_bounded() {
 }
 
 #[test]
-fn what_travels_as_a_header_is_refused_in_a_url() {
+fn what_travels_as_a_header_is_refused_elsewhere() {
     let parts = Parts { query: Some("state=s&poll_secret=x"), ..Parts::default() };
     assert!(malformed::<LoginStatus>(parts).contains("never in a URL"));
+    let body = Parts { body: br#"{"name":"x","scopes":["a"],"idempotency_key":"k"}"#, ..Parts::default() };
+    assert_eq!(invalid::<CreateToken>(body).0.as_deref(), Some("idempotency_key"));
     let body = Parts { query: Some("name=x"), body: b"{}", ..Parts::default() };
     malformed::<CreateToken>(body);
 }

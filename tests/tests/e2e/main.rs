@@ -7,6 +7,7 @@ mod asking;
 mod attacks;
 mod auth_login;
 mod cli_login;
+mod contract;
 mod docs;
 mod durability;
 mod faults;

@@ -100,9 +100,14 @@ async fn refusals_look_the_same_whatever_is_wrong() {
         app.login_refused("locked", "wrong").await;
     }
     let mut answers = Vec::new();
-    for (username, password) in
-        [("nobody", "wrong"), ("alice", "wrong"), ("locked", PASSWORD), ("disabled", PASSWORD), ("", ""), ("a\0b", "x")]
-    {
+    for (username, password) in [
+        ("nobody", "wrong"),
+        ("alice", "wrong"),
+        ("locked", PASSWORD),
+        ("disabled", PASSWORD),
+        ("", ""),
+        ("a\u{1}b", "x"),
+    ] {
         let login = json!({ "username": username, "password": password });
         let error = app.call("sessions.login", login).await.unwrap_err();
         answers.push((error.code, error.detail, error.fields, error.retry_after));

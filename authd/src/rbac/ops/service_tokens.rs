@@ -2,13 +2,15 @@
 
 use shared::api::Done;
 use shared::api::rbac::{CreateServiceToken, ListServiceTokens, RevokeServiceToken, Service, ServiceToken};
-use shared::api::tokens::TokenList;
+use shared::api::tokens::{MAX_NAME, TokenList};
+use shared::id::TokenId;
 
 use crate::call::Call;
 use crate::entities;
 use crate::error::{Error, Result};
+use crate::page::Page;
 use crate::rbac::Rbac;
-use crate::tokens;
+use crate::tokens::model::{check_days, check_name};
 
 impl Rbac {
     pub(in crate::rbac) async fn create_service_token(
@@ -16,6 +18,8 @@ impl Rbac {
         call: Call,
         op: CreateServiceToken,
     ) -> Result<ServiceToken> {
+        op.name.as_deref().map_or(Ok(()), check_name)?;
+        op.ttl_days.map_or(Ok(()), |days| check_days("ttl_days", days))?;
         let service: Service = self.stored(&op.id).await?;
         let name = op.name.unwrap_or_else(|| self.default_token_name(&service.name));
         let alive = entities::alive::<Service>(service.id);
@@ -30,6 +34,7 @@ impl Rbac {
     }
 
     pub(in crate::rbac) async fn list_service_tokens(&self, call: Call, op: ListServiceTokens) -> Result<TokenList> {
+        Page::<TokenId>::new(op.cursor.as_deref(), op.limit)?;
         let service: Service = self.stored(&op.id).await?;
         self.tokens.list_of_service(call, service.id, op).await
     }
@@ -45,7 +50,7 @@ impl Rbac {
 
     /// The service's name with a suffix that makes it unique: a service has two tokens while they are exchanged.
     fn default_token_name(&self, service: &str) -> String {
-        let start: String = service.chars().take(tokens::model::MAX_NAME - 9).collect();
+        let start: String = service.chars().take(MAX_NAME - 9).collect();
         format!("{start}-{}", hex::encode(self.base.env.bytes::<4>()))
     }
 }

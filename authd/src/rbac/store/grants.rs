@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use shared::api::rbac::Grant;
+use shared::api::rbac::{GRANT_CURSOR, Grant};
 use shared::id::{PermissionId, ServiceId, UserId};
 use shared::time::Time;
 
@@ -49,8 +49,6 @@ const OTHER_ROLES: &str = "SELECT r.name, r.status FROM service_roles sr JOIN ro
 pub struct GrantKey(String);
 
 impl GrantKey {
-    const LENGTH: usize = 3 * uuid::fmt::Hyphenated::LENGTH + 1;
-
     fn person(&self) -> &str {
         self.0.get(..uuid::fmt::Hyphenated::LENGTH).unwrap_or_default()
     }
@@ -61,7 +59,7 @@ impl FromStr for GrantKey {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let is_plain = text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
-        if is_plain && text.len() == Self::LENGTH { Ok(Self(text.to_owned())) } else { Err(()) }
+        if is_plain && text.len() == GRANT_CURSOR { Ok(Self(text.to_owned())) } else { Err(()) }
     }
 }
 

@@ -3,7 +3,6 @@
 use shared::api::rbac::{Permission, Role, Service};
 use shared::api::users::User;
 use shared::id::{PermissionId, RoleId, ServiceId, UserId};
-use uuid::Uuid;
 
 use crate::db::{Db, Statement, Value};
 use crate::entities::{self, Entity, alive, list_by};
@@ -113,11 +112,11 @@ const PERSON_SERVICES: &str = "SELECT s.id, s.name, s.description, s.status, s.c
        OR EXISTS (SELECT 1 FROM person_service_permissions g WHERE g.person_id = $3 AND g.service_id = s.id)) \
      ORDER BY s.id LIMIT $2";
 
-pub async fn list_role_permissions(db: &dyn Db, role: RoleId, page: &Page<Uuid>) -> Result<Listed<Permission>> {
+pub async fn list_role_permissions(db: &dyn Db, role: RoleId, page: &Page<PermissionId>) -> Result<Listed<Permission>> {
     list_by(db, ROLE_PERMISSIONS, page, [role.into()]).await
 }
 
-pub async fn list_service_roles(db: &dyn Db, service: ServiceId, page: &Page<Uuid>) -> Result<Listed<Role>> {
+pub async fn list_service_roles(db: &dyn Db, service: ServiceId, page: &Page<RoleId>) -> Result<Listed<Role>> {
     list_by(db, SERVICE_ROLES, page, [service.into()]).await
 }
 
@@ -125,7 +124,7 @@ pub async fn list_person_roles(
     db: &dyn Db,
     person: UserId,
     service: ServiceId,
-    page: &Page<Uuid>,
+    page: &Page<RoleId>,
 ) -> Result<Listed<Role>> {
     list_by(db, PERSON_ROLES, page, [person.into(), service.into()]).await
 }
@@ -134,11 +133,11 @@ pub async fn list_role_people(
     db: &dyn Db,
     service: ServiceId,
     role: RoleId,
-    page: &Page<Uuid>,
+    page: &Page<UserId>,
 ) -> Result<Listed<User>> {
     list_by(db, ROLE_PEOPLE, page, [service.into(), role.into()]).await
 }
 
-pub async fn list_person_services(db: &dyn Db, person: UserId, page: &Page<Uuid>) -> Result<Listed<Service>> {
+pub async fn list_person_services(db: &dyn Db, person: UserId, page: &Page<ServiceId>) -> Result<Listed<Service>> {
     list_by(db, PERSON_SERVICES, page, [person.into()]).await
 }

@@ -47,7 +47,6 @@ async fn walk(db: Arc<dyn Db>) {
     must(db, vec![store::no_change_since(seeded), store::count_change(), store::no_change_since(seeded + 1)]).await;
     assert!(matches!(db.commit(vec![store::no_change_since(seeded)]).await, Err(DbError::ExpectationFailed(_))));
 
-    let page = Page::<uuid::Uuid>::new(None, None).unwrap();
     let at = Time::from_millis(NOW);
     let user = User {
         id: UserId(env.uuid()),
@@ -143,11 +142,11 @@ async fn walk(db: Arc<dyn Db>) {
     assert_eq!(store::on_authd(db, user.id).await.unwrap(), minting);
     assert_eq!(roles::on_authd(db, role.id).await.unwrap(), minting);
     assert!(roles::counts_on_authd(db, role.id).await.unwrap());
-    assert_eq!(relations::list_role_permissions(db, role.id, &page).await.unwrap().0.len(), 2);
-    assert_eq!(relations::list_service_roles(db, service.id, &page).await.unwrap().0.len(), 1);
-    assert_eq!(relations::list_person_roles(db, user.id, service.id, &page).await.unwrap().0.len(), 1);
-    assert_eq!(relations::list_role_people(db, service.id, role.id, &page).await.unwrap().0.len(), 1);
-    assert_eq!(relations::list_person_services(db, user.id, &page).await.unwrap().0.len(), 2);
+    assert_eq!(relations::list_role_permissions(db, role.id, &first()).await.unwrap().0.len(), 2);
+    assert_eq!(relations::list_service_roles(db, service.id, &first()).await.unwrap().0.len(), 1);
+    assert_eq!(relations::list_person_roles(db, user.id, service.id, &first()).await.unwrap().0.len(), 1);
+    assert_eq!(relations::list_role_people(db, service.id, role.id, &first()).await.unwrap().0.len(), 1);
+    assert_eq!(relations::list_person_services(db, user.id, &first()).await.unwrap().0.len(), 2);
     let whole = Page::<grants::GrantKey>::new(None, None).unwrap();
     let listed = grants::list(db, None, None, &whole).await.unwrap();
     assert_eq!(listed.len(), 3);
@@ -177,4 +176,9 @@ async fn walk(db: Arc<dyn Db>) {
     }
     let (revoke, _) = crate::tokens::revoke_of_service(service.id, "gone", NOW + 9);
     must(db, revoke).await;
+}
+
+/// The first page of a list.
+fn first<C: std::str::FromStr>() -> Page<C> {
+    Page::new(None, None).unwrap()
 }

@@ -4,7 +4,7 @@
 //! of a page decides what it does, this one only parses the request and renders the answer.
 
 pub(crate) mod cli_login;
-mod form;
+pub mod form;
 pub(super) mod html;
 
 use ::http::Response;

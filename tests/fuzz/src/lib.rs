@@ -1,0 +1,43 @@
+//! A property for each parser. A target of `fuzz_targets/` gives its property inputs that libFuzzer makes; the test
+//! `corpus` gives it the inputs in `corpus/`.
+//!
+//! An input is text or bytes; where it has several parts, they are separated by a byte that UTF-8 never uses.
+
+pub mod aws_files;
+pub mod config;
+pub mod credentials;
+pub mod cursor;
+pub mod form;
+pub mod forward_auth;
+pub mod forwarded;
+pub mod id_token;
+pub mod names;
+pub mod policy;
+pub mod request;
+pub mod stored;
+
+/// Every target with its property, which panics if it does not hold.
+pub const TARGETS: [(&str, fn(&[u8])); 12] = [
+    ("aws_files", aws_files::check),
+    ("config", config::check),
+    ("credentials", credentials::check),
+    ("cursor", cursor::check),
+    ("form", form::check),
+    ("forward_auth", forward_auth::check),
+    ("forwarded", forwarded::check),
+    ("id_token", id_token::check),
+    ("names", names::check),
+    ("policy", policy::check),
+    ("request", request::check),
+    ("stored", stored::check),
+];
+
+/// The parts of an input.
+fn parts(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+    input.split(|byte| *byte == 0xff)
+}
+
+/// The next part of an input, if it is text; nothing if there is none.
+fn text<'a>(parts: &mut impl Iterator<Item = &'a [u8]>) -> Option<&'a str> {
+    std::str::from_utf8(parts.next().unwrap_or_default()).ok()
+}
