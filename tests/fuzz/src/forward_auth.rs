@@ -9,6 +9,11 @@ use authd::forward_auth::Policy;
 use authd::forward_auth::model::{ForwardedRequest, method, path_of};
 use authd::forward_auth::path::Path;
 
+#[derive(serde::Deserialize)]
+struct File {
+    policy: Vec<Policy>,
+}
+
 static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
     let text = r#"
         [[policy]]
@@ -25,10 +30,6 @@ static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
         source = "path"
         rule = [{ paths = ["/static/*", "/"], public = true }, { paths = ["/*"], scopes = ["read"] }]
     "#;
-    #[derive(serde::Deserialize)]
-    struct File {
-        policy: Vec<Policy>,
-    }
     let policies = toml::from_str::<File>(text).expect("the policies are valid").policy;
     authd::forward_auth::check(&policies).expect("the policies are accepted");
     policies

@@ -16,8 +16,11 @@ pub mod policy;
 pub mod request;
 pub mod stored;
 
-/// Every target with its property, which panics if it does not hold.
-pub const TARGETS: [(&str, fn(&[u8])); 12] = [
+/// The property of a target; it panics if the input breaks it.
+pub type Property = fn(&[u8]);
+
+/// Every target.
+pub const TARGETS: [(&str, Property); 12] = [
     ("aws_files", aws_files::check),
     ("config", config::check),
     ("credentials", credentials::check),
