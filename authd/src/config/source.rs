@@ -121,13 +121,15 @@ impl Sources {
         for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS"] {
             let uri = self.value(name).and_then(|url| faults.url(name, url));
             if uri.is_some_and(|uri| !shared::url::is_private(&uri)) {
-                faults.warn(format!("{name}: the connection to another machine is not encrypted, and AWS keys pass through it; use https"));
+                faults.warn(format!(
+                    "{name}: AWS keys pass through an unencrypted connection to another machine; use https"
+                ));
             }
         }
         (config, faults)
     }
 
-    /// A variable that is set and not empty.
+    /// A variable that is set and not empty; white space around it is no part of it, as with [`Secret::read`].
     fn value(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
@@ -139,17 +141,14 @@ impl Sources {
             faults.refuse(format!("{name} is not UTF-8 text"));
             return None;
         }
-        if kind != Kind::Secret {
-            return value.map(str::to_owned);
-        }
         let of_file = format!("{name}_FILE");
-        let file = self.value(&of_file);
+        let file = self.value(&of_file).filter(|_| kind == Kind::Secret);
         if value.is_some() && file.is_some() {
             faults.refuse(format!("{name} and {of_file} are both set; keep one"));
             return None;
         }
-        if let Some(value) = value.and_then(Secret::read) {
-            return Some(value.expose().to_owned());
+        if kind != Kind::Secret || value.is_some() {
+            return value.map(str::to_owned);
         }
         let credential = || {
             let path =
@@ -227,6 +226,8 @@ impl SettingsFile {
 
 /// The typed settings. serde stops at the first fault, so each faulty key is removed and the rest is read again.
 fn typed(table: &mut Table, file: &SettingsFile, origins: &BTreeMap<&str, &str>, faults: &mut Faults) -> Config {
+    // The entries that were removed from arrays.
+    let mut gone = Vec::new();
     loop {
         let error = match serde_path_to_error::deserialize(Value::Table(table.clone())) {
             Ok(config) => return config,
@@ -234,21 +235,40 @@ fn typed(table: &mut Table, file: &SettingsFile, origins: &BTreeMap<&str, &str>,
         };
         let path: Vec<Segment> = error.path().iter().cloned().collect();
         let key = error.path().to_string();
-        let (is_secret, message) = (is_secret(&key), hint(error.inner().message()));
+        let message = hint(error.inner().message());
         let removed = remove(table, &path);
-        let value = removed.as_ref().filter(|value| !is_secret && value.is_str() && !message.contains("unknown key"));
-        let value = value.map(|value| format!(" = {value}")).unwrap_or_default();
-        faults.refuse(match (origins.get(key.split('[').next().unwrap_or_default()), file.find(&path)) {
-            (Some(origin), _) => format!("{key} ({origin}){value}: {message}"),
-            (None, Some(place)) => {
-                format!("{place}: {}{message}", if value.is_empty() { value } else { format!("{key}{value}: ") })
-            }
-            (None, None) => format!("{key}{value}: {message}"),
-        });
+        let is_shown = path.len() > 1 && !is_secret(&key) && !message.starts_with("unknown key");
+        let value = removed.as_ref().filter(|value| is_shown && value.is_str());
+        let origin = origins.get(key.split('[').next().unwrap_or_default());
+        let name = origin.map_or_else(|| key.clone(), |origin| format!("{key} ({origin})"));
+        let fault = match value {
+            Some(value) => format!("{name} = {value}: {message}"),
+            None if origin.is_some() => format!("{name}: {message}"),
+            None => message,
+        };
+        let place = file.find(&in_file(&path, &gone)).filter(|_| origin.is_none());
+        faults.refuse(place.map_or_else(|| fault.clone(), |place| format!("{place}: {fault}")));
         if removed.is_none() {
             return Config::default();
         }
+        if let Some(Segment::Seq { .. }) = path.last() {
+            gone.push(format!("{:?}", in_file(&path, &gone)));
+        }
     }
+}
+
+/// The path of an entry in the file, from its path after earlier entries were removed.
+fn in_file(path: &[Segment], gone: &[String]) -> Vec<Segment> {
+    let mut found: Vec<Segment> = Vec::new();
+    for segment in path {
+        found.push(segment.clone());
+        while gone.contains(&format!("{found:?}"))
+            && let Some(Segment::Seq { index }) = found.last_mut()
+        {
+            *index += 1;
+        }
+    }
+    found
 }
 
 fn is_secret(key: &str) -> bool {
@@ -316,9 +336,15 @@ fn set(table: &mut Table, key: &str, value: Value, faults: &mut Faults) {
     table.insert(key.to_owned(), value);
 }
 
-/// Adds the nearest known key to serde's message about an unknown one.
+/// serde's message, with the nearest known key if it is about an unknown one.
 fn hint(message: &str) -> String {
     let message = message.trim();
+    // What is of another type may be a secret in the wrong place.
+    if let Some((_, expected)) =
+        message.strip_prefix("invalid type: string \"").and_then(|rest| rest.rsplit_once("\", "))
+    {
+        return format!("invalid type: string, {expected}");
+    }
     let mut quoted = message.split('`').skip(1).step_by(2);
     let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {
         return message.to_owned();

@@ -242,13 +242,13 @@ fn all_faults_are_found_in_one_run() {
     for says in [
         "line 1: invalid type",
         "line 3: unknown key `adress`; did you mean `addr`?",
-        "line 4: server.max_body",
+        "line 4: server.max_body = \"b\": invalid type: string, expected",
         "TOKEN_PREFIX",
         "line 7: missing field `arn`",
         "role b: \"c\" is not the ARN",
         "role b: duration_seconds",
         "unknown key `nonsense`",
-        "server.addr (SERVER_ADDR) = \"nowhere\"",
+        "server.addr (SERVER_ADDR) = \"nowhere\": expected",
         "AUTHD_MAX_CONNECTIONS",
         "sslmode=bogus",
         "gssencmode",
@@ -260,6 +260,37 @@ fn all_faults_are_found_in_one_run() {
         assert!(error.lines().any(|line| line.contains(says)), "{says}: {error}");
     }
     assert_eq!(error.lines().count(), 16, "each once: {error}");
+}
+
+#[test]
+fn each_faulty_entry_of_a_list_is_found_in_its_line() {
+    let role = |more: &str| format!("[[role]]\nname = \"r\"\n{more}\n");
+    let arn = "arn = \"arn:aws:iam::123456789012:role/a\"";
+    let toml = role("") + &role(arn) + &role("") + &role("metod = \"x\"") + "[tokens]\nprefix = 7\n";
+    let error = load(&toml, &[]).unwrap_err();
+    for says in [
+        "line 1: missing field `arn`",
+        "line 7: missing field `arn`",
+        "line 12: unknown key `metod`",
+        "line 10: missing",
+    ] {
+        assert!(error.contains(says), "{says}: {error}");
+    }
+    assert!(error.contains("line 14: invalid type"), "{error}");
+}
+
+#[test]
+fn a_secret_in_the_wrong_place_is_not_shown() {
+    for toml in [
+        "redis = \"redis://:hunter2@h\"",
+        "[admin]\ntoken = [\"hunter2\"]",
+        "[admin.token]\nvalue = \"hunter2\"",
+        "admin = \"hunter2",
+        "[[provider]]\nclient_secret = { a = \"hunter2\" }",
+    ] {
+        let error = load(toml, &[]).unwrap_err();
+        assert!(!error.contains("hunter2"), "{toml}: {error}");
+    }
 }
 
 #[test]
