@@ -5,6 +5,8 @@
 //! are errors that name the nearest known one.
 
 mod check;
+#[cfg(test)]
+mod fault_tests;
 mod source;
 #[cfg(test)]
 mod tests;
