@@ -251,22 +251,26 @@ fn typed(table: &mut Table, file: &SettingsFile, origins: &BTreeMap<&str, &str>,
         if removed.is_none() {
             return Config::default();
         }
-        if let Some(Segment::Seq { .. }) = path.last() {
-            gone.push(format!("{:?}", in_file(&path, &gone)));
+        if let [around @ .., Segment::Seq { index }] = &*in_file(&path, &gone) {
+            gone.push((format!("{around:?}"), *index));
+            gone.sort();
         }
     }
 }
 
-/// The path of an entry in the file, from its path after earlier entries were removed.
-fn in_file(path: &[Segment], gone: &[String]) -> Vec<Segment> {
+/// The path of an entry in the file, from its path after entries of arrays were removed: these by the array's path and
+/// their number in the file, in order.
+fn in_file(path: &[Segment], gone: &[(String, usize)]) -> Vec<Segment> {
     let mut found: Vec<Segment> = Vec::new();
     for segment in path {
-        found.push(segment.clone());
-        while gone.contains(&format!("{found:?}"))
-            && let Some(Segment::Seq { index }) = found.last_mut()
-        {
-            *index += 1;
+        let mut segment = segment.clone();
+        if let Segment::Seq { index } = &mut segment {
+            let array = format!("{found:?}");
+            for (_, removed) in gone.iter().filter(|(around, _)| *around == array) {
+                *index += usize::from(removed <= index);
+            }
         }
+        found.push(segment);
     }
     found
 }
