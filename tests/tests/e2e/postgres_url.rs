@@ -54,7 +54,8 @@ fn authd_connects_where_psql_does() {
         (format!("postgres://postgres@%2Fnowhere:{}/{name}?host=127.0.0.1", server.port()), true),
     ] {
         assert_eq!(psql(&url), connects, "psql: {url}");
-        let setup = Setup::new().database(&url);
+        // Each has a folder of its own, so the key that seals the database's keys is given.
+        let setup = Setup::new().database(&url).env("AUTHD_ROOT_KEY", &"0123456789abcdef".repeat(4));
         if connects {
             let checked = setup.run(&["check"]);
             assert!(checked.status.success(), "{url}: {}", both(&checked));
