@@ -30,7 +30,9 @@ static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
         policy: Vec<Policy>,
     }
     let policies = toml::from_str::<File>(text).expect("the policies are valid").policy;
-    authd::forward_auth::check(&policies).expect("the policies are accepted");
+    let mut faults = authd::setting::Faults::default();
+    authd::forward_auth::check(&policies, &mut faults);
+    assert!(faults.refused.is_empty(), "the policies are accepted: {faults:?}");
     policies
 });
 
