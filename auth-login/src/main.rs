@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use auth_login::args::Args;
+use clap::CommandFactory;
 
 fn main() -> ExitCode {
-    let args = auth_login::args::Args::parse();
+    let args = shared::cli::parse::<Args>(Args::command(), std::env::args_os()).unwrap_or_else(|error| error.exit());
     auth_login::run(args, &mut auth_login::io::Io::real())
 }

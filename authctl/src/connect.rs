@@ -121,15 +121,16 @@ async fn probe(path: &Path) -> io::Result<()> {
     })
 }
 
-/// The token of the environment, or of the file that it names.
+/// The token of the environment, or of the file that it names: read by the same rule, so that a line end is no part of
+/// it, and an empty one is none.
 fn token(io: &Io<'_>) -> Result<Option<Secret>, Error> {
     let Some((name, value)) = token_variable(io) else { return Ok(None) };
     if !name.ends_with("_FILE") {
-        return Ok(Some(value.into()));
+        return Ok(Secret::read(&value));
     }
     let text = std::fs::read_to_string(&value)
         .map_err(|error| Error::Usage(format!("{name}: cannot read {value}: {error}")))?;
-    Ok(Some(text.trim_end().into()))
+    Ok(Secret::read(&text))
 }
 
 /// The variable with the token, and its value: the operator's own token before the daemon's.
@@ -146,5 +147,5 @@ fn session_token(endpoint: &Endpoint, io: &Io<'_>) -> Result<Option<Secret>, Err
 
 /// Set and not empty.
 fn variable(io: &Io<'_>, name: &str) -> Option<String> {
-    (io.env)(name).filter(|value| !value.is_empty())
+    (io.env)(name).filter(|value| !value.trim().is_empty())
 }

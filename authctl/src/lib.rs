@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::CommandFactory;
 use shared::cli::Exit;
 use shared::secret::Secret;
 use shared::time::Time;
@@ -63,8 +63,7 @@ impl fmt::Debug for Io<'_> {
 pub fn run(args: impl IntoIterator<Item = OsString>, io: &mut Io<'_>) -> Exit {
     // Without a terminal the help has 100 columns.
     let command = Cli::command().term_width(usize::from(io.width.unwrap_or(100)));
-    let parsed = command.try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
+    let cli = match shared::cli::parse::<Cli>(command, args) {
         Ok(cli) => cli,
         Err(error) => return show_usage(&error, io),
     };

@@ -1,8 +1,7 @@
 //! The composition root, the only file that knows every module: open, build, bind, serve, drain.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::rbac::{self, Rbac};
 use crate::registry::Registry;
 use crate::sessions::Sessions;
+use crate::setting::Faults;
 use crate::system::{About, System};
 use crate::tokens::{Tokens, Validations};
 use crate::transport::http::Http;
@@ -134,6 +134,12 @@ pub async fn run(
     ready: impl FnOnce(&Config, &dyn Db),
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    let mut faults = Faults::default();
+    config.check_places(&mut faults);
+    for warning in &faults.warned {
+        tracing::warn!("{warning}");
+    }
+    anyhow::ensure!(faults.refused.is_empty(), "{}", faults.refused.join("\n"));
     let _lock = claim(&config)?;
     let base = open(&config, env).await?;
     // Before the modules are built: with port 0 the system chooses the port, which pages and redirects must name.
@@ -196,15 +202,22 @@ fn told(error: impl std::error::Error + 'static) -> anyhow::Error {
     anyhow::anyhow!("{}", Chain(&error))
 }
 
-/// Creates the private data directory, and locks it with SQLite: a second daemon on the same file would serve tokens
+/// Creates the data directory, private, and locks it with SQLite: a second daemon on the same file would serve tokens
 /// from its cache that the first has revoked. The lock ends with the process.
 fn claim(config: &Config) -> anyhow::Result<Option<fs::File>> {
     let dir = &config.data_dir;
-    make_private(dir)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
         .with_context(|| format!("cannot use the data directory {}: set AUTHD_DATA_DIR", dir.display()))?;
     let DatabaseUrl::Sqlite(database) = config.database_url()? else { return Ok(None) };
     if let Some(folder) = database.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
     }
     let path = database.with_extension("lock");
     let file = fs::OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(&path);
@@ -216,13 +229,4 @@ fn claim(config: &Config) -> anyhow::Result<Option<fs::File>> {
         }
         Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }
-}
-
-fn make_private(dir: &Path) -> std::io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let mode = fs::metadata(dir)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        fs::set_permissions(dir, fs::Permissions::from_mode(mode & 0o700))?;
-    }
-    Ok(())
 }

@@ -39,6 +39,7 @@ pub mod passwords;
 pub mod rbac;
 pub mod registry;
 pub mod sessions;
+pub mod setting;
 pub mod system;
 #[cfg(test)]
 pub mod testing;

@@ -2,22 +2,24 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::Context;
-use authd::config::{Config, ConfigError, Log, LogFormat, Sources};
+use authd::config::{self, Config, ConfigError, Log, LogFormat, Sources};
 use authd::daemon;
 use authd::db::Db;
 use authd::env::Env;
 use authd::forward_auth;
 use authd::log;
+use authd::setting::Faults;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -28,10 +30,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 #[command(version, about)]
 struct Args {
     /// Configuration file [default: /etc/authd/authd.toml, if it exists]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, value_parser = path())]
     config: Option<PathBuf>,
     /// Variables to add to the environment [default: .env, if it exists and systemd did not start authd]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, value_parser = path())]
     env_file: Option<PathBuf>,
     /// Address of the public HTTP listener
     #[arg(long, value_name = "HOST:PORT", global = true)]
@@ -47,6 +49,11 @@ struct Args {
     public_url: Option<String>,
     #[command(subcommand)]
     command: Option<Verb>,
+}
+
+/// A path, or the empty text of a flag that is not set.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 #[derive(Subcommand)]
@@ -75,7 +82,8 @@ fn main() -> ExitCode {
     let code = match start(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::say(&format!("authd: {error:#}\n"));
+            let lines = format!("{error:#}").lines().map(|line| format!("authd: {line}\n")).collect::<String>();
+            log::say(&lines);
             // The same exit code as a wrong command line: a supervisor need not restart.
             if error.is::<ConfigError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
@@ -85,7 +93,7 @@ fn main() -> ExitCode {
 }
 
 fn start(args: &Args) -> anyhow::Result<()> {
-    load_env_file(args)?;
+    load_environment(args)?;
     let flags = [
         ("server.addr", &args.listen),
         ("data_dir", &args.data_dir),
@@ -93,27 +101,44 @@ fn start(args: &Args) -> anyhow::Result<()> {
         ("server.public_url", &args.public_url),
     ];
     let sources = Sources {
-        file: args.config.clone(),
+        file: args.config.clone().filter(|path| !path.as_os_str().is_empty()),
         default_file: Some(PathBuf::from("/etc/authd/authd.toml")),
-        environment: std::env::vars().collect(),
+        environment: config::environment(),
         flags: flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect(),
     };
-    let config = sources.load()?;
+    let (config, mut faults) = sources.read();
     if let Some(Verb::Check(check)) = &args.command {
-        return print_check(check, &config);
+        return print_check(check, &config, faults);
+    }
+    if !faults.refused.is_empty() {
+        config.check_places(&mut faults);
+        return Err(ConfigError(faults.refused).into());
     }
     start_log(&config.log)?;
+    for warning in faults.warned {
+        tracing::warn!("{warning}");
+    }
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default().ok();
     serve(config)
 }
 
-fn print_check(check: &Check, config: &Config) -> anyhow::Result<()> {
-    for warning in forward_auth::warnings(&config.policies) {
-        eprintln!("warning: {warning}");
+/// Reports every fault that a start would meet, and prints the effective settings if there is none. The answer about a
+/// policy depends on the settings alone, and not on this machine.
+fn print_check(check: &Check, config: &Config, mut faults: Faults) -> anyhow::Result<()> {
+    if check.policy.is_none() {
+        config.check_places(&mut faults);
+        config.server.check_address(&config.admin, &mut faults);
+    }
+    for warning in &faults.warned {
+        eprintln!("authd: warning: {warning}");
+    }
+    if !faults.refused.is_empty() {
+        return Err(ConfigError(faults.refused).into());
     }
     if let (Some(policy), Some(request)) = (&check.policy, &check.request) {
-        println!("{}", forward_auth::explain(&config.policies, policy, request).map_err(ConfigError)?);
+        let decided = forward_auth::explain(&config.policies, policy, request);
+        println!("{}", decided.map_err(|fault| ConfigError(vec![fault]))?);
         return Ok(());
     }
     print!("{}", toml::to_string(config)?);
@@ -174,7 +199,7 @@ fn announce(config: &Config, db: &dyn Db) {
             }
         });
     }
-    if std::env::var_os("INVOCATION_ID").is_none() {
+    if variable("INVOCATION_ID").is_none() {
         let url = &config.server.public_url;
         log::say(&format!(
             "\nauthd is ready on {url} and keeps its data in {data}\n\n\
@@ -188,8 +213,7 @@ fn announce(config: &Config, db: &dyn Db) {
 }
 
 fn start_log(config: &Log) -> anyhow::Result<()> {
-    // Not EnvFilter: its regular expressions take half a megabyte of an idle daemon's memory.
-    let filter: Targets = config.level.parse().with_context(|| format!("log.level {:?}", config.level))?;
+    let filter = config.filter().map_err(anyhow::Error::msg)?;
     let human = match config.format {
         LogFormat::Human => true,
         LogFormat::Json => false,
@@ -212,24 +236,45 @@ fn start_log(config: &Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Restarts this program with the variables of the environment file added, so that the AWS SDK sees them too: changing
-/// the environment of a running process is unsafe. Variables that are already set take precedence.
-fn load_env_file(args: &Args) -> anyhow::Result<()> {
-    let by_hand = std::env::var_os("INVOCATION_ID").is_none();
-    let path = match &args.env_file {
+/// A variable that is set and not empty.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Restarts this program with the variables of the environment file added and empty ones of AWS removed, so that the AWS
+/// SDK sees the same: changing the environment of a running process is unsafe. Variables that are set take precedence.
+fn load_environment(args: &Args) -> anyhow::Result<()> {
+    let missing: Vec<_> = of_file(args)?.into_iter().filter(|(name, _)| variable(name).is_none()).collect();
+    // An empty AWS_REGION is a region of no name to the SDK.
+    let is_ours = |name: &OsString| name.as_encoded_bytes().starts_with(b"AWS_");
+    let empty: Vec<_> = std::env::vars_os().filter(|(name, value)| value.is_empty() && is_ours(name)).collect();
+    if missing.is_empty() && empty.is_empty() {
+        return Ok(());
+    }
+    let mut again = Command::new(std::env::current_exe()?);
+    for (name, _) in &empty {
+        again.env_remove(name);
+    }
+    let error = again.args(std::env::args_os().skip(1)).envs(missing).env(LOADED, "1").exec();
+    Err(error).context("cannot restart with the variables of the environment file")
+}
+
+/// The variables of the environment file.
+fn of_file(args: &Args) -> anyhow::Result<BTreeMap<String, String>> {
+    let by_hand = variable("INVOCATION_ID").is_none();
+    let named = args.env_file.as_ref().filter(|path| !path.as_os_str().is_empty());
+    let path = match named {
         Some(path) => path.clone(),
         None if by_hand && std::path::Path::new(".env").is_file() => PathBuf::from(".env"),
-        None => return Ok(()),
+        None => return Ok(BTreeMap::new()),
     };
-    if std::env::var_os(LOADED).is_some() {
-        return Ok(());
+    if variable(LOADED).is_some() {
+        return Ok(BTreeMap::new());
     }
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let variables = parse_env(&text).with_context(|| path.display().to_string())?;
-    let missing = variables.into_iter().filter(|(name, _)| std::env::var_os(name).is_none());
-    let error =
-        Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).envs(missing).env(LOADED, "1").exec();
-    Err(error).context("cannot restart with the variables of the environment file")
+    // As elsewhere, an empty variable is not set.
+    Ok(variables.into_iter().filter(|(_, value)| !value.is_empty()).collect())
 }
 
 /// `NAME=value` lines: comments, an `export` in front and quotes around the value are allowed.

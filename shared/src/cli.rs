@@ -1,8 +1,11 @@
 //! What both command-line programs share: exit codes, output formats, tables, and times for people.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io::{self, Write};
 
+use clap::FromArgMatches;
+use clap::builder::Resettable;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
@@ -28,6 +31,62 @@ impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
     }
+}
+
+/// Parses the command line (the first argument is the program's name). A setting that is empty is not set, as a flag
+/// (`--server ""`, `--server=`) and as a variable, so that a script can pass on what it may not have. Settings are the
+/// options that every command of the program takes; the options of one command may well be empty, such as a description.
+pub fn parse<T: FromArgMatches>(
+    command: clap::Command,
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<T, clap::Error> {
+    let args = without_empty(&command, args);
+    let matches = without_empty_variables(command).try_get_matches_from(args)?;
+    T::from_arg_matches(&matches)
+}
+
+fn without_empty(command: &clap::Command, args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let options = command.get_arguments().filter(|arg| !arg.is_positional() && arg.get_action().takes_values());
+    let names = options.flat_map(|arg| {
+        [arg.get_long().map(|long| format!("--{long}")), arg.get_short().map(|short| format!("-{short}"))]
+    });
+    let names: Vec<String> = names.flatten().collect();
+    let runs_others = |name: &OsString| {
+        let found = name.to_str().and_then(|name| command.find_subcommand(name));
+        found.is_some_and(|found| found.get_positionals().any(clap::Arg::is_trailing_var_arg_set))
+    };
+    let mut args = args.into_iter();
+    let mut kept: Vec<OsString> = args.next().into_iter().collect();
+    let mut is_other = false;
+    while let Some(arg) = args.next() {
+        let is_option = arg.as_encoded_bytes().starts_with(b"-");
+        if arg == "--" || (is_other && !is_option) {
+            // What follows belongs to another program.
+            kept.push(arg);
+            kept.extend(args);
+            break;
+        }
+        if names.iter().any(|name| arg == name.as_str()) {
+            let value = args.next();
+            if value.as_ref().is_none_or(|value| !value.is_empty()) {
+                kept.push(arg);
+                kept.extend(value);
+            }
+            continue;
+        }
+        is_other |= runs_others(&arg);
+        let is_empty = |name: &String| arg.to_str().and_then(|arg| arg.strip_prefix(name.as_str())) == Some("=");
+        if !names.iter().any(is_empty) {
+            kept.push(arg);
+        }
+    }
+    kept
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg });
+    command.mut_subcommands(without_empty_variables)
 }
 
 #[cfg(feature = "client")]
@@ -214,6 +273,29 @@ mod tests {
             (86_400 * 365 * 3, "in 3 years"),
         ] {
             assert_eq!(relative(seconds(0), seconds(distance)), told, "{distance}");
+        }
+    }
+
+    #[test]
+    fn an_empty_setting_is_not_set_and_what_another_program_gets_is_left_alone() {
+        let option = |name: &'static str| clap::Arg::new(name).long(name).global(true);
+        let run = clap::Arg::new("run").num_args(1..).trailing_var_arg(true);
+        let command = clap::Command::new("x")
+            .args([option("server"), option("role").short('r'), option("force").action(clap::ArgAction::SetTrue)])
+            .subcommand(clap::Command::new("exec").arg(run))
+            .subcommand(clap::Command::new("update").arg(clap::Arg::new("text").long("text")));
+        for (given, kept) in [
+            (&["--server", "", "update"][..], &["update"][..]),
+            (&["--server=", "--force", "-r", ""], &["--force"]),
+            (&["update", "--text", "", "--server", "a"], &["update", "--text", "", "--server", "a"]),
+            (&["--role", "exec", "update", "--role", ""], &["--role", "exec", "update"]),
+            (&["exec", "--role", "", "aws", "--role", ""], &["exec", "aws", "--role", ""]),
+            (&["exec", "--", "--role", ""], &["exec", "--", "--role", ""]),
+            (&["update", "--server"], &["update", "--server"]),
+        ] {
+            let args = ["x"].iter().chain(given).map(OsString::from);
+            let expected: Vec<OsString> = ["x"].iter().chain(kept).map(OsString::from).collect();
+            assert_eq!(without_empty(&command, args), expected, "{given:?}");
         }
     }
 

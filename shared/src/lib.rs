@@ -16,6 +16,7 @@ pub mod patterns;
 pub mod problem;
 pub mod secret;
 pub mod time;
+pub mod url;
 pub mod wire;
 
 #[cfg(feature = "cli")]

@@ -19,6 +19,13 @@ impl Secret {
         Self(Zeroizing::new(value.into()))
     }
 
+    /// A secret from a variable, a file or a credential, by the same rule for each: white space around it is not a part
+    /// of it, because editors and `echo` add a line end. `None` if nothing is left: an empty one is not set.
+    pub fn read(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty()).then(|| Self::new(text))
+    }
+
     /// The secret in clear. Check each call in review.
     pub fn expose(&self) -> &str {
         &self.0
@@ -118,6 +125,15 @@ mod tests {
     #[test]
     fn debug_shows_nothing() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "[redacted]");
+    }
+
+    #[test]
+    fn a_secret_is_what_stands_between_white_space() {
+        for text in ["hunter2", "hunter2\n", " hunter2\r\n\n"] {
+            assert_eq!(Secret::read(text), Some("hunter2".into()), "{text:?}");
+        }
+        assert_eq!(Secret::read("hunter 2"), Some("hunter 2".into()));
+        assert!(["", "\n", " \t"].iter().all(|text| Secret::read(text).is_none()));
     }
 
     #[test]

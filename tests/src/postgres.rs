@@ -3,7 +3,7 @@
 use crate::process::{Process, free_port, stdout};
 use crate::{TIMEOUT, folder, rig, until};
 use rustix::process::{Pid, Signal, kill_process};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 use tempfile::TempDir;
@@ -13,6 +13,8 @@ use tempfile::TempDir;
 pub struct Postgres {
     dir: TempDir,
     port: u16,
+    /// The folder of its certificate.
+    tls: Option<PathBuf>,
     process: Process,
 }
 
@@ -22,13 +24,25 @@ impl Postgres {
     /// # Panics
     /// When it does not come up.
     pub fn start() -> Self {
+        Self::launch(None)
+    }
+
+    /// Starts one that speaks TLS with `srv.pem` and `srv.key` of a folder.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn with_certificate(folder: &Path) -> Self {
+        Self::launch(Some(folder.to_owned()))
+    }
+
+    fn launch(tls: Option<PathBuf>) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let dir = folder("pg");
         // as root the server runs as user postgres, who must be able to enter
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o711)).expect("it is ours");
         let port = free_port();
-        let process = launch(&dir, port);
-        Self { dir, port, process }
+        let process = launch(&dir, port, tls.as_deref());
+        Self { dir, port, tls, process }
     }
 
     pub fn port(&self) -> u16 {
@@ -82,7 +96,7 @@ impl Postgres {
     /// When its processes do not end, or it does not come up again.
     pub fn crash_and_restart(&mut self) {
         self.kill();
-        self.process = launch(&self.dir, self.port);
+        self.process = launch(&self.dir, self.port, self.tls.as_deref());
     }
 }
 
@@ -96,9 +110,9 @@ fn working_in(folder: &Path) -> Vec<Pid> {
     here.filter_map(|process| process.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)).collect()
 }
 
-fn launch(dir: &TempDir, port: u16) -> Process {
+fn launch(dir: &TempDir, port: u16, tls: Option<&Path>) -> Process {
     let base = dir.path().join("pg");
-    let spec = rig::script("pg.sh").arg(&base).arg(port.to_string());
+    let spec = rig::script("pg.sh").arg(&base).arg(port.to_string()).envs(tls.map(|folder| ("RIG_TLS", folder)));
     let mut process = spec.start(dir.path().join("log"));
     let args = ["-q", "-h", "127.0.0.1", "-U", "postgres", "-p", &port.to_string()].map(str::to_owned);
     process.wait(TIMEOUT, "PostgreSQL that accepts connections", || {

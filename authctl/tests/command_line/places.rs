@@ -89,3 +89,36 @@ fn nobody_at_the_address_is_unreachable() {
     assert_eq!(run.exit, Exit::Unreachable);
     assert!(run.err.contains("Is authd running there?"), "{}", run.err);
 }
+
+#[test]
+fn an_empty_flag_or_variable_is_not_set() {
+    let names = ["AUTHCTL_SERVER", "AUTHCTL_TOKEN", "AUTHCTL_TOKEN_FILE", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE"];
+    let env = names.map(|name| (name, ""));
+    let program = Program { env: &env, ..Program::default() };
+    let daemon = Daemon::start([Answer::json(200, &token("a", ""))]);
+    let run = daemon.run(&program, &["--server", "", "--timeout=", "info", "a", "-o", ""]);
+    assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+    let daemon = Daemon::start_tcp([Answer::json(200, &token("a", ""))]);
+    let run = daemon.run(&program, &["info", "a", "--socket", ""]);
+    assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+    assert!(!daemon.request().contains("authorization"));
+}
+
+#[test]
+fn a_token_is_read_by_the_same_rule_from_a_variable_and_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    for (text, sent) in
+        [("secret\n", Some("Bearer secret\r\n")), (" secret\r\n", Some("Bearer secret\r\n")), ("\n", None)]
+    {
+        std::fs::write(&file, text).unwrap();
+        for env in [&[("AUTHCTL_TOKEN", text)], &[("AUTHCTL_TOKEN_FILE", file.to_str().unwrap())]] {
+            let daemon = Daemon::start_tcp([Answer::json(200, &token("a", ""))]);
+            let run = daemon.run(&Program { env, ..Program::default() }, &["info", "a"]);
+            assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+            let request = daemon.request();
+            assert_eq!(request.contains("authorization"), sent.is_some(), "{env:?}");
+            assert!(request.contains(sent.unwrap_or_default()), "{env:?}: {request}");
+        }
+    }
+}

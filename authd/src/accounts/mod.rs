@@ -20,6 +20,7 @@ use crate::base::{Base, Detached};
 use crate::rbac::Rbac;
 use crate::registry::Registry;
 use crate::sessions::Sessions;
+use crate::setting::Faults;
 use crate::users::Users;
 
 /// `[login]`: logins by password.
@@ -37,6 +38,17 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { max_failures: 10, max_failures_per_address: 100, lock_seconds: 900 }
+    }
+}
+
+impl Config {
+    pub fn check(&self, faults: &mut Faults) {
+        faults.require((3..=100).contains(&self.max_failures), "login.max_failures must be from 3 to 100");
+        faults.require((1..=86_400).contains(&self.lock_seconds), "login.lock_seconds must be from 1 to 86400");
+        faults.require(
+            self.max_failures_per_address >= self.max_failures,
+            "login.max_failures_per_address must be at least login.max_failures",
+        );
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::OnceCell;
 
 use crate::env::{Millis, SECOND};
 use crate::error::{Chain, Error, Result};
+use crate::setting::Faults;
 
 /// Time limit of one call, its retry included.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,6 +65,69 @@ pub struct Role {
     /// Send the person's identity to AWS as session tags (the trust policy must allow `sts:TagSession`).
     #[serde(default)]
     pub session_tags: bool,
+}
+
+impl Config {
+    pub fn check(&self, faults: &mut Faults) {
+        let is_region = |region: &str| {
+            region.len() <= 32
+                && region.contains('-')
+                && region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        };
+        if !self.region.is_empty() && !is_region(&self.region) {
+            faults.refuse(format!("aws.region: {:?} is not a region, such as eu-central-1", self.region));
+        }
+        if self.role_arn.is_empty() && self.external_id.is_some() {
+            faults
+                .warn("aws.external_id (STS_EXTERNAL_ID) is not used, because aws.role_arn (STS_ROLE_ARN) is not set");
+        }
+    }
+}
+
+impl Role {
+    /// `name` is how messages name the role.
+    pub fn check(&self, name: &str, faults: &mut Faults) {
+        if !is_role_arn(&self.arn) {
+            let form = "arn:aws:iam::ACCOUNT:role/NAME, with the twelve digits of the account";
+            faults.refuse(format!("{name}: {:?} is not the ARN of a role ({form})", self.arn));
+        }
+        if !(900..=43_200).contains(&self.duration_seconds) {
+            faults.refuse(format!("{name}: duration_seconds must be from 900 to 43200"));
+        }
+        let is_good = |id: &Secret| {
+            let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte);
+            (2..=1224).contains(&id.expose().len()) && id.expose().bytes().all(is_allowed)
+        };
+        if !self.external_id.as_ref().is_none_or(is_good) {
+            faults.refuse(format!(
+                "{name}: external_id (of the role default: STS_EXTERNAL_ID) must have 2 to 1224 letters, digits and characters of _+=,.@:/- (the rule of AWS)"
+            ));
+        }
+        if self.method == RoleMethod::WebIdentity && (self.external_id.is_some() || self.session_tags) {
+            let detail = "AssumeRoleWithWebIdentity takes neither an external id nor session tags";
+            faults.refuse(format!("{name}: {detail}"));
+        }
+    }
+}
+
+/// `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`, by the rules of IAM.
+fn is_role_arn(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let ["arn", partition, "iam", "", account, resource] = parts.as_slice() else { return false };
+    let Some(path) = resource.strip_prefix("role/") else { return false };
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let is_partition = *partition == "aws"
+        || partition
+            .strip_prefix("aws-")
+            .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
+    is_partition
+        && account.len() == 12
+        && account.bytes().all(|byte| byte.is_ascii_digit())
+        && (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte))
+        && path.len() <= 576
+        && path.bytes().all(|byte| byte.is_ascii_graphic())
+        && !path.starts_with('/')
 }
 
 pub fn default_duration() -> u32 {
@@ -233,4 +297,38 @@ where
     // Only the text of each layer of the error. The SDK's own `Debug` quotes the raw answer, and an answer that could
     // not be read may still contain credentials.
     refusal.because(Chain(&error).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_names_a_role_of_an_account() {
+        for arn in [
+            "arn:aws:iam::123456789012:role/dev",
+            "arn:aws-us-gov:iam::123456789012:role/team/a.b/dev+x=1,@-_",
+            "arn:aws-iso-b:iam::000000000000:role/d",
+        ] {
+            assert!(is_role_arn(arn), "{arn}");
+        }
+        for arn in [
+            "",
+            "dev",
+            "arn:aws:iam::1234:role/dev",
+            "arn:aws:iam::1234567890123:role/dev",
+            "arn:aws:iam::12345678901a:role/dev",
+            "arn:aws:iam::123456789012:user/dev",
+            "arn:aws:iam::123456789012:role/",
+            "arn:aws:iam::123456789012:role/team/",
+            "arn:aws:iam::123456789012:role/a b",
+            "arn:aws:iam::123456789012:role/a:b",
+            "arn:aws:iam:eu-west-1:123456789012:role/dev",
+            "arn:aws:sts::123456789012:assumed-role/dev/me",
+            "arn:awsx:iam::123456789012:role/dev",
+            " arn:aws:iam::123456789012:role/dev",
+        ] {
+            assert!(!is_role_arn(arn), "{arn}");
+        }
+    }
 }

@@ -37,6 +37,7 @@ use crate::oidc_client::{self, Client, Http, Identity};
 use crate::registry::Registry;
 use crate::sessions::model::DeviceSession;
 use crate::sessions::{self, Sessions};
+use crate::setting::Faults;
 
 /// How long a renewal of a device waits for others: longer than one renewal can take, unless several fail before it.
 const TURN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -65,6 +66,20 @@ impl Default for Config {
             default_provider: String::new(),
             idle_days: 30,
             max_days: 90,
+        }
+    }
+}
+
+impl Config {
+    pub fn check(&self, faults: &mut Faults) {
+        faults.require((60..=900).contains(&self.login_seconds), "cli.login_seconds must be from 60 to 900");
+        faults.require((1..=90).contains(&self.idle_days), "cli.idle_days must be from 1 to 90");
+        faults.require((1..=365).contains(&self.max_days), "cli.max_days must be from 1 to 365");
+        if self.allow_unbound_polling {
+            faults.warn(
+                "cli.allow_unbound_polling (AUTHD_ALLOW_UNBOUND_POLLING) is on: whoever learns a login's URL can get its \
+                 credentials",
+            );
         }
     }
 }

@@ -1,20 +1,20 @@
-//! Completes settings that follow from others, and refuses settings that cannot work.
+//! Completes settings that follow from others, and finds settings that cannot be safe or cannot work.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use shared::op::Permission;
 use shared::paths;
 
-use super::{Config, ConfigError, refuse};
+use super::{Config, ConfigError};
 use crate::aws::{Role, RoleMethod, default_duration};
 use crate::db::DatabaseUrl;
 use crate::forward_auth;
+use crate::setting::{Faults, check_folder};
 
 impl Config {
     /// The database.
     pub fn database_url(&self) -> Result<DatabaseUrl, ConfigError> {
-        self.database.place(&self.data_dir).map_err(ConfigError)
+        self.database.place(&self.data_dir).map_err(|fault| ConfigError(vec![fault]))
     }
 
     /// Sets the address to which the public listener is bound. If the system chose the port, URLs derived from the
@@ -31,12 +31,13 @@ impl Config {
         }
     }
 
-    /// Completes settings that follow from others, and refuses settings that cannot work.
-    pub(super) fn finish(mut self) -> Result<Self, ConfigError> {
+    /// Completes settings that follow from others, and checks all of them.
+    pub(super) fn finish(mut self, faults: &mut Faults) -> Self {
         if self.data_dir.as_os_str().is_empty() {
-            self.data_dir = paths::data_dir().ok_or_else(|| {
-                ConfigError("there is no home directory for the data directory: set AUTHD_DATA_DIR".into())
-            })?;
+            match paths::data_dir() {
+                Some(dir) => self.data_dir = dir,
+                None => faults.refuse("there is no home directory for the data directory: set AUTHD_DATA_DIR"),
+            }
         }
         if self.admin.socket.as_os_str().is_empty() {
             self.admin.socket = paths::admin_socket(&self.data_dir);
@@ -44,97 +45,64 @@ impl Config {
         if self.server.public_url.is_empty() {
             self.server.public_url = format!("http://{}", self.server.addr);
         }
-        self.server.public_url = url("server.public_url", &self.server.public_url)?;
-        if self.server.max_connections == 0 || self.server.max_body < 1024 {
-            return refuse("server.max_connections must be at least 1 and server.max_body at least 1024 bytes");
-        }
-        self.check_tokens()?;
-        self.check_peers()?;
-        self.check_sessions()?;
-        forward_auth::check(&self.policies).map_err(ConfigError)?;
-        self.finish_providers()?;
-        self.finish_roles()?;
-        if !(60..=900).contains(&self.cli.login_seconds) {
-            return refuse("cli.login_seconds must be from 60 to 900");
-        }
-        if !(1..=90).contains(&self.cli.idle_days) || !(1..=365).contains(&self.cli.max_days) {
-            return refuse("cli.idle_days must be from 1 to 90 and cli.max_days from 1 to 365");
-        }
-        self.database_url()?;
-        Ok(self)
+        self.server.public_url.truncate(self.server.public_url.trim_end_matches('/').len());
+        self.server.check(faults);
+        self.admin.check(faults);
+        self.database.check(&self.data_dir, faults);
+        self.redis.check(faults);
+        self.keys.check(faults);
+        self.tokens.check(faults);
+        self.sessions.check(faults);
+        self.login.check(faults);
+        self.cli.check(faults);
+        self.aws.check(faults);
+        self.log.filter().err().into_iter().for_each(|fault| faults.refuse(fault));
+        forward_auth::check(&self.policies, faults);
+        self.finish_providers(faults);
+        self.finish_roles(faults);
+        self
     }
 
-    fn check_tokens(&self) -> Result<(), ConfigError> {
-        if !is_name(&self.tokens.prefix, '_') {
-            return refuse("tokens.prefix (TOKEN_PREFIX) must be 1 to 32 letters, digits or underscores");
+    /// Checks what the settings name on this machine: folders and files. They are not changed.
+    pub fn check_places(&self, faults: &mut Faults) {
+        let checked = check_folder(&self.data_dir);
+        let is_there =
+            |url: DatabaseUrl| matches!(url, DatabaseUrl::Sqlite(path) if path.parent() == Some(&self.data_dir));
+        if checked.is_ok() {
+            self.keys.check_place(&self.data_dir, faults);
         }
-        if self.admin.token.as_ref().is_some_and(|token| token.expose().len() < 16) {
-            return refuse("admin.token (ADMIN_TOKEN) must have at least 16 characters; try: openssl rand -hex 32");
+        // A fault of a folder is told once.
+        if checked.is_ok() || !self.database_url().is_ok_and(is_there) {
+            self.database.check_place(&self.data_dir, faults);
         }
-        Ok(())
+        checked.err().into_iter().for_each(|fault| faults.refuse(format!("data_dir (AUTHD_DATA_DIR): {fault}")));
+        self.admin.check_place(faults);
     }
 
-    fn check_sessions(&self) -> Result<(), ConfigError> {
-        let (sessions, login) = (&self.sessions, &self.login);
-        if !(10..=86_400).contains(&sessions.ttl_seconds) {
-            return refuse("sessions.ttl_seconds (TOKEN_TTL_SECONDS) must be from 10 to 86400");
-        }
-        if sessions.renew_threshold_seconds >= sessions.ttl_seconds {
-            return refuse(
-                "sessions.renew_threshold_seconds (TOKEN_RENEW_THRESHOLD_SECONDS) must be less than sessions.ttl_seconds",
-            );
-        }
-        if sessions.max_seconds < sessions.ttl_seconds || sessions.max_seconds > 7 * 86_400 {
-            return refuse("sessions.max_seconds must be from sessions.ttl_seconds to 604800");
-        }
-        if !(3..=100).contains(&login.max_failures) || !(1..=86_400).contains(&login.lock_seconds) {
-            return refuse("login.max_failures must be from 3 to 100 and login.lock_seconds from 1 to 86400");
-        }
-        if login.max_failures_per_address < login.max_failures {
-            return refuse("login.max_failures_per_address must be at least login.max_failures");
-        }
-        Ok(())
-    }
-
-    fn check_peers(&self) -> Result<(), ConfigError> {
-        for peer in &self.admin.peers {
-            if peer.user.is_some() == peer.group.is_some() {
-                return refuse("each [[admin.peer]] names either a user or a group");
-            }
-            if let Some(unknown) = peer.permissions.iter().find(|name| Permission::parse(name).is_none()) {
-                let known: Vec<&str> = Permission::ALL.iter().map(|permission| permission.as_str()).collect();
-                let known = known.join(", ");
-                return refuse(format!("[[admin.peer]]: no permission is named {unknown:?}; there are {known}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn finish_providers(&mut self) -> Result<(), ConfigError> {
+    fn finish_providers(&mut self, faults: &mut Faults) {
+        let mut is_whole = true;
         if let Some(cognito) = self.cognito.clone() {
-            let domain = cognito.url();
-            self.providers.insert(0, cognito.into_provider().map_err(ConfigError)?);
-            url("COGNITO_DOMAIN", &domain)?;
+            is_whole = cognito.check(faults);
+            self.providers.insert(0, cognito.into_provider());
         }
         let callback = format!("{}/auth/cli/callback", self.server.public_url);
         let mut names = HashSet::new();
         for provider in &mut self.providers {
             let name = provider.name.clone();
-            if !is_name(&name, '-') {
-                return refuse(format!("[[provider]]: the name {name:?} must be 1 to 32 letters, digits or hyphens"));
+            let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            if !(1..=32).contains(&name.len()) || !name.bytes().all(is_word) {
+                faults.refuse(format!("[[provider]]: the name {name:?} must be 1 to 32 letters, digits or hyphens"));
             }
             if shared::api::operations().any(|info| info.path.split('/').nth(2) == Some(&name)) {
-                return refuse(format!("[[provider]]: {name:?} is a path of authd itself; choose another name"));
+                faults.refuse(format!("[[provider]]: {name:?} is a path of authd itself; choose another name"));
             }
             if !names.insert(name.clone()) {
-                return refuse(format!("[[provider]]: two providers are named {name:?}"));
-            }
-            if provider.client_id.is_empty() {
-                return refuse(format!("provider {name}: client_id is missing"));
+                faults.refuse(format!("[[provider]]: two providers are named {name:?}"));
             }
             // Some issuers end in a slash, and `iss` is compared exactly.
             let slash = if provider.issuer.ends_with('/') { "/" } else { "" };
-            provider.issuer = url(&format!("provider {name}: issuer"), &provider.issuer)? + slash;
+            provider.issuer = provider.issuer.trim_end_matches('/').to_owned() + slash;
+            provider.client_secret.take_if(|secret| secret.is_empty());
             if provider.redirect_uri.is_empty() {
                 provider.redirect_uri.clone_from(&callback);
             }
@@ -144,19 +112,23 @@ impl Config {
             if provider.groups_claim.is_empty() {
                 provider.groups_claim = "groups".into();
             }
+            // The faults of [cognito] are told already.
+            if is_whole {
+                provider.check(faults);
+            }
+            is_whole = true;
         }
         let default = &self.cli.default_provider;
         if !default.is_empty() && !self.is_provider(default) {
-            return refuse(format!("cli.default_provider: no provider is named {default:?}"));
+            faults.refuse(format!("cli.default_provider: no provider is named {default:?}"));
         }
-        Ok(())
     }
 
     fn is_provider(&self, name: &str) -> bool {
         self.providers.iter().any(|provider| provider.name == name)
     }
 
-    fn finish_roles(&mut self) -> Result<(), ConfigError> {
+    fn finish_roles(&mut self, faults: &mut Faults) {
         if !self.aws.role_arn.is_empty() {
             self.roles.insert(
                 0,
@@ -173,55 +145,27 @@ impl Config {
                 },
             );
         }
+        for role in &mut self.roles {
+            role.external_id.take_if(|id| id.is_empty());
+        }
         for (index, role) in self.roles.iter().enumerate() {
-            let Role { name, arn, .. } = role;
+            let name = &role.name;
             if name.is_empty() || name.len() > 64 || self.roles[..index].iter().any(|other| other.name == *name) {
-                return refuse(format!("[[role]]: the name {name:?} must be unique, with 1 to 64 characters"));
+                faults.refuse(format!("[[role]]: the name {name:?} must be unique, with 1 to 64 characters"));
             }
-            if !(arn.starts_with("arn:aws") && arn.contains(":iam::") && arn.contains(":role/")) {
-                let form = "arn:aws:iam::ACCOUNT:role/NAME";
-                return refuse(format!("role {name}: {arn:?} is not the ARN of a role ({form})"));
-            }
-            if !(900..=43_200).contains(&role.duration_seconds) {
-                return refuse(format!("role {name}: duration_seconds must be from 900 to 43200"));
+            let is_default = index == 0 && !self.aws.role_arn.is_empty();
+            let shown = if is_default { "aws.role_arn (STS_ROLE_ARN)".into() } else { format!("role {name}") };
+            role.check(&shown, faults);
+            for provider in role.providers.iter().filter(|name| !self.is_provider(name)) {
+                faults.refuse(format!("role {name}: no provider is named {provider:?}"));
             }
             if !role.groups.is_empty() && role.providers.is_empty() && self.providers.len() > 1 {
                 let names: Vec<&str> = self.providers.iter().map(|provider| provider.name.as_str()).collect();
-                let detail = format!(
-                    "with several providers it must say whose groups these are: set providers to one or more of {}",
+                faults.refuse(format!(
+                    "role {name}: with several providers it must say whose groups these are: set providers to one or more of {}",
                     names.join(", ")
-                );
-                return refuse(format!("role {name}: {detail}"));
-            }
-            if let Some(provider) = role.providers.iter().find(|name| !self.is_provider(name)) {
-                return refuse(format!("role {name}: no provider is named {provider:?}"));
-            }
-            if role.method == RoleMethod::WebIdentity && (role.external_id.is_some() || role.session_tags) {
-                let detail = "AssumeRoleWithWebIdentity takes neither an external id nor session tags";
-                return refuse(format!("role {name}: {detail}"));
+                ));
             }
         }
-        Ok(())
-    }
-}
-
-/// Whether it has 1 to 32 letters, digits or the other allowed character.
-fn is_name(text: &str, other: char) -> bool {
-    (1..=32).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == other)
-}
-
-/// An absolute http(s) URL without a trailing slash, a query or a fragment.
-fn url(what: &str, text: &str) -> Result<String, ConfigError> {
-    let trimmed = text.trim_end_matches('/');
-    let is_url = trimmed.parse().is_ok_and(|uri: http::Uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.host().is_some_and(|host| !host.is_empty())
-            && uri.query().is_none()
-            && !trimmed.contains('#')
-    });
-    if is_url {
-        Ok(trimmed.to_owned())
-    } else {
-        refuse(format!("{what}: {text:?} is not a URL of the form https://HOST"))
     }
 }

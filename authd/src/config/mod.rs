@@ -5,6 +5,8 @@
 //! are errors that name the nearest known one.
 
 mod check;
+#[cfg(test)]
+mod fault_tests;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -12,20 +14,18 @@ mod tests;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
 
-pub use self::source::{Environment, Sources};
+pub use self::source::{Environment, Sources, environment};
 use crate::{
     accounts, aws, cache, cli_login, db, ephemeral, forward_auth, keys, oidc_client, sessions, tokens, transport,
 };
 
-/// An error in the configuration, for the person who wrote it.
+/// The faults of the configuration, for the person who wrote it: one a line.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(pub String);
-
-fn refuse<T>(detail: impl Into<String>) -> Result<T, ConfigError> {
-    Err(ConfigError(detail.into()))
-}
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
 
 /// The effective configuration. `Serialize` writes it for `authd check`, secrets redacted.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -64,6 +64,23 @@ pub struct Log {
     pub format: LogFormat,
     /// In the syntax of `RUST_LOG`: `info`, `authd=debug`.
     pub level: String,
+}
+
+impl Log {
+    /// The filter of the log.
+    ///
+    /// Not `EnvFilter`: its regular expressions take half a megabyte of an idle daemon's memory.
+    pub fn filter(&self) -> Result<Targets, String> {
+        let name = format!("log.level (AUTHD_LOG): {:?}", self.level);
+        let form = "use error, warn, info, debug or trace, or several such as info,authd=debug";
+        let filter: Targets = self.level.trim().parse().map_err(|_| format!("{name} is not a level; {form}"))?;
+        // A misspelt level is read as the name of a target, and switches off everything else.
+        let is_off = self.level.to_ascii_lowercase().contains("off");
+        if !is_off && !filter.would_enable("authd", &Level::ERROR) {
+            return Err(format!("{name} would log nothing of authd, not even errors; {form}, or off to mean it"));
+        }
+        Ok(filter)
+    }
 }
 
 impl Default for Log {

@@ -3,14 +3,14 @@ use std::io::Write;
 use super::*;
 use crate::db::DatabaseUrl;
 
-fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+pub(super) fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(toml.as_bytes()).unwrap();
     let mut environment: Environment =
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     environment.entry("AUTHD_DATA_DIR".into()).or_insert_with(|| "/tmp/authd-test".into());
     let sources = Sources { file: Some(file.path().to_owned()), environment, ..Sources::default() };
-    sources.load().map_err(|error| error.0)
+    sources.load().map_err(|error| error.to_string())
 }
 
 #[test]
@@ -61,12 +61,13 @@ fn cognito_becomes_a_provider() {
         ("COGNITO_CLIENT_ID", "abc"),
         ("COGNITO_USER_POOL_ID", "eu-west-1_Pool"),
         ("STS_ROLE_ARN", "arn:aws:iam::123456789012:role/dev"),
+        ("AUTHD_PUBLIC_URL", "http://localhost:8080/"),
     ];
     let config = load("", &environment).unwrap();
     let provider = &config.providers[0];
     assert_eq!(provider.issuer, "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_Pool");
     assert_eq!(provider.token_endpoint, "https://team.auth.eu-west-1.amazoncognito.com/oauth2/token");
-    assert_eq!(provider.redirect_uri, "http://127.0.0.1:8080/auth/cli/callback");
+    assert_eq!(provider.redirect_uri, "http://localhost:8080/auth/cli/callback");
     assert_eq!(config.roles[0].name, "default");
     assert!(load("", &environment[..2]).unwrap_err().contains("COGNITO_USER_POOL_ID"));
 }
@@ -80,10 +81,15 @@ fn what_cannot_work_is_refused() {
         ("[tokens]\nprefix = \"a b\"", "TOKEN_PREFIX"),
         ("[database]\nurl = \"mysql://x\"", "DATABASE_URL"),
         ("[[role]]\nname = \"a\"\narn = \"x\"", "not the ARN"),
-        ("[[role]]\nname = \"a\"\narn = \"arn:aws:iam::1:role/a\"\nduration_seconds = 10", "900 to 43200"),
+        ("[[role]]\nname = \"a\"\narn = \"arn:aws:iam::123456789012:role/a\"\nduration_seconds = 10", "900 to 43200"),
         ("[[provider]]\nname = \"cli\"\nissuer = \"https://x\"\nclient_id = \"y\"", "path of authd"),
         ("[server]\npublic_url = \"example.test\"", "public_url"),
         ("server = 7", "line 1"),
+        ("[server]\nfirst_byte_seconds = 0", "first_byte_seconds must be"),
+        ("[server]\nmax_connections = 9999999999999", "AUTHD_MAX_CONNECTIONS"),
+        ("[database]\nmax_connections = 0", "database.max_connections"),
+        ("[aws]\nregion = \"Frankfurt\"", "eu-central-1"),
+        ("[[role]]\nname = \"a\"\narn = \"arn:aws:iam::123456789012:role/a\"\nexternal_id = \"a b\"", "rule of AWS"),
     ] {
         let error = load(toml, &[]).unwrap_err();
         assert!(error.contains(says), "{toml:?}: {error}");
@@ -145,6 +151,7 @@ fn with_several_providers_a_role_with_groups_says_whose_they_are() {
         load(&fine, &[]).unwrap();
     }
     let environment = [
+        ("AUTHD_PUBLIC_URL", "https://auth.example.test"),
         ("COGNITO_DOMAIN", "team.auth.eu-west-1.amazoncognito.com"),
         ("COGNITO_CLIENT_ID", "abc"),
         ("COGNITO_USER_POOL_ID", "eu-west-1_Pool"),
@@ -153,7 +160,7 @@ fn with_several_providers_a_role_with_groups_says_whose_they_are() {
     let providers = |toml: &str, environment| load(toml, environment).unwrap().roles[0].providers.clone();
     assert_eq!(providers("", &environment), ["cognito"], "its variables come from set-ups with Cognito");
     assert_eq!(providers(&provider("corp"), &environment), ["cognito"]);
-    assert!(providers(&provider("corp"), &environment[3..]).is_empty());
+    assert!(providers(&provider("corp"), &environment[4..]).is_empty());
     // As with Cognito's variables, a role for one provider is written with its groups.
     assert!(load(&role(groups), &environment).is_ok());
     assert!(load(&(provider("corp") + &role(groups)), &environment).unwrap_err().contains("cognito, corp"));

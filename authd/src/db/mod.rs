@@ -17,8 +17,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::secret::{Secret, redacted};
 
+use self::postgres_url::PostgresUrl;
 use crate::env::Millis;
 use crate::error::Error;
+use crate::setting::Faults;
 
 pub mod migrate;
 #[cfg(test)]
@@ -27,9 +29,13 @@ pub mod postgres;
 #[cfg(test)]
 mod postgres_tests;
 mod postgres_tls;
+pub mod postgres_url;
+#[cfg(test)]
+mod postgres_url_tests;
 mod postgres_value;
 pub mod sqlite;
 mod sqlite_conn;
+mod sqlite_file;
 mod sqlite_pool;
 #[cfg(test)]
 mod sqlite_tests;
@@ -43,6 +49,9 @@ mod value;
 
 pub use value::{Cursor, Row, Value, split_hash};
 
+/// The setting of the database's address.
+const URL: &str = "database.url (DATABASE_URL)";
+
 /// `[database]`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -55,18 +64,57 @@ pub struct Config {
 }
 
 impl Config {
-    /// The database's address. `data_dir` is the default directory of SQLite's file.
+    /// The database's address. `data_dir` is the default directory of SQLite's file. The error does not quote the URL,
+    /// which may contain a password.
     pub fn place(&self, data_dir: &Path) -> Result<DatabaseUrl, String> {
         let url = self.url.as_ref().map_or("sqlite:", Secret::expose);
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        if postgres_url::strip_scheme(url).is_some() {
             return Ok(DatabaseUrl::Postgres(url.into()));
         }
-        let path = match url.strip_prefix("sqlite:") {
-            Some("") => "authd.db",
-            Some(path) => path.strip_prefix("//").unwrap_or(path),
-            None => return Err("database.url (DATABASE_URL) must begin with sqlite: or postgres://".into()),
+        let path = match url.split_once(':') {
+            Some((scheme, path)) if scheme.eq_ignore_ascii_case("sqlite") => path.strip_prefix("//").unwrap_or(path),
+            _ => return Err(format!("{URL} must begin with sqlite: or postgres://")),
         };
-        Ok(DatabaseUrl::Sqlite(data_dir.join(path)))
+        if path.contains('?') || path == ":memory:" {
+            return Err(format!("{URL}: sqlite: takes a path and no parameters, because authd sets them itself"));
+        }
+        if path.ends_with('/') || Path::new(path).extension().is_some_and(|suffix| suffix == "lock") {
+            return Err(format!("{URL}: sqlite: takes the path of a file, whose name does not end in .lock"));
+        }
+        Ok(DatabaseUrl::Sqlite(data_dir.join(if path.is_empty() { "authd.db" } else { path })))
+    }
+
+    pub fn check(&self, data_dir: &Path, faults: &mut Faults) {
+        match self.place(data_dir) {
+            Err(fault) => faults.refuse(fault),
+            Ok(DatabaseUrl::Sqlite(_)) => {}
+            Ok(DatabaseUrl::Postgres(url)) => match PostgresUrl::parse(url.expose()) {
+                Ok(url) => url.warning().into_iter().for_each(|warning| faults.warn(format!("{URL}: {warning}"))),
+                Err(all) => all.into_iter().for_each(|fault| faults.refuse(format!("{URL}: {fault}"))),
+            },
+        }
+        let connections = self.max_connections.is_none_or(|connections| (1..=10_000).contains(&connections));
+        faults.require(connections, "database.max_connections must be from 1 to 10000");
+    }
+
+    /// Checks what the database needs on this machine: SQLite's file and folder, the root certificates for PostgreSQL.
+    pub fn check_place(&self, data_dir: &Path, faults: &mut Faults) {
+        let mut refuse = |fault: String| faults.refuse(format!("{URL}: {fault}"));
+        match self.place(data_dir) {
+            Ok(DatabaseUrl::Sqlite(path)) => match (sqlite_file::check(&path), path.parent()) {
+                (Err(fault), _) => refuse(fault),
+                // It may be misspelt, or on a disk that is not mounted.
+                (Ok(()), Some(folder)) if folder != data_dir && !folder.exists() => {
+                    faults.warn(format!("{URL}: {} does not exist; the start creates it, empty", folder.display()));
+                }
+                _ => {}
+            },
+            Ok(DatabaseUrl::Postgres(url)) => {
+                let tls = PostgresUrl::parse(url.expose()).map(|url| url.tls);
+                tls.ok().and_then(|tls| tls.connector().err()).into_iter().for_each(&mut refuse);
+            }
+            Err(_) => {}
+        }
     }
 }
 
@@ -217,6 +265,9 @@ pub enum DbError {
     /// The connection was lost while it committed, and [`Db::settle`] can learn the outcome.
     #[error("the database is not available: the connection was lost during a commit: {}", .0.reason)]
     Lost(LostCommit),
+    /// The settings cannot be followed; only when the database is opened.
+    #[error("{0}")]
+    Setting(String),
     /// A defect of authd: SQL that does not match the schema, or a row of another shape (500).
     #[error("the database refused our statement: {0}")]
     Defect(#[source] Box<dyn std::error::Error + Send + Sync>),

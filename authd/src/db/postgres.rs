@@ -16,7 +16,7 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::SqlState;
 
 use super::migrate::{self, Engine, Migration};
-use super::postgres_tls::Tls;
+use super::postgres_url::PostgresUrl;
 use super::postgres_value::{borrowed, failed, is_refusal, is_stale, no_connection, row, told};
 use super::{Batch, BoxFuture, Committed, Cursor, Db, DbError, LostCommit, Outcome, Query, Row, Statement, Value};
 use crate::env::Millis;
@@ -73,6 +73,11 @@ impl std::fmt::Debug for Postgres {
     }
 }
 
+/// `authd check` and the start have read the URL before, but the root certificates may have changed since.
+fn setting(fault: &str) -> DbError {
+    DbError::Setting(format!("database.url (DATABASE_URL): {fault}"))
+}
+
 /// Why one try of a batch ended.
 enum Failure {
     /// A conflict with another transaction: try again.
@@ -89,20 +94,17 @@ impl From<DbError> for Failure {
 }
 
 impl Postgres {
-    /// Connects once, to migrate the schema. The URL is libpq's; for `sslmode` see [`super::postgres_tls`].
+    /// Connects once, to migrate the schema. For the URL see [`super::postgres_url`].
     pub async fn open(url: &str, settings: Settings, now: Millis) -> Result<Self, DbError> {
-        let (url, tls) = Tls::from_url(url)?;
-        // The driver's message names the faulty part, never the password.
-        let mut config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| {
-            DbError::Defect(format!("DATABASE_URL: {}", told(&error)).into())
-        })?;
-        config.application_name("authd").connect_timeout(Duration::from_secs(3)).tcp_user_timeout(settings.deadline);
+        let PostgresUrl { mut config, tls } = PostgresUrl::parse(url).map_err(|faults| setting(&faults.join("; ")))?;
+        config.tcp_user_timeout(settings.deadline);
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let limits = format!(
             "SET statement_timeout = {0}; SET idle_in_transaction_session_timeout = {0}",
             settings.deadline.as_millis()
         );
-        let pool = Pool::builder(Manager::from_config(config, tls.connector()?, recycling))
+        let connector = tls.connector().map_err(|fault| setting(&fault))?;
+        let pool = Pool::builder(Manager::from_config(config, connector, recycling))
             .max_size(settings.connections)
             .wait_timeout(Some(settings.deadline))
             .create_timeout(Some(settings.deadline))

@@ -11,6 +11,7 @@ use shared::secret::{Secret, redacted};
 use crate::db::BoxFuture;
 use crate::env::Millis;
 use crate::error::Error;
+use crate::setting::Faults;
 
 pub mod db;
 pub mod redis;
@@ -24,6 +25,20 @@ pub struct Config {
     /// `redis://…`, `rediss://…`, or several separated by commas for a cluster.
     #[serde(serialize_with = "redacted", skip_serializing_if = "Option::is_none")]
     pub url: Option<Secret>,
+}
+
+impl Config {
+    pub fn check(&self, faults: &mut Faults) {
+        let Some(url) = &self.url else { return };
+        let name = "redis.url (REDIS_URL)";
+        match redis::Servers::parse(url.expose()) {
+            Err(fault) => faults.refuse(format!("{name}: {fault}")),
+            Ok(servers) if !servers.is_private() => faults.warn(format!(
+                "{name}: the connection to another machine is not encrypted, and pending logins pass through it; use rediss://"
+            )),
+            Ok(_) => {}
+        }
+    }
 }
 
 /// Why the store did not answer; always a 503 for the caller.

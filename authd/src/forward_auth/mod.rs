@@ -21,7 +21,6 @@ pub use self::explain::explain;
 use self::model::ForwardedRequest;
 pub use self::policy::{Policy, Rule, Source, check};
 pub use self::refusals::{Refusal, Who};
-pub use self::warnings::warnings;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::rbac::{Access, Rbac};
@@ -68,11 +67,8 @@ impl ForwardAuth {
         self.policies.iter().find(|policy| policy.name == name)
     }
 
-    /// Logs what in the policies is probably not meant, and services that they name and that are not there.
+    /// Logs services that the policies name and that are not there.
     pub async fn warn(&self) {
-        for warning in warnings(&self.policies) {
-            tracing::warn!("{warning}");
-        }
         for policy in &self.policies {
             let Some(service) = policy.service.as_deref() else { continue };
             match self.rbac.service(service).await {

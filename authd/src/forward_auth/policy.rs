@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::model;
 use super::path::PathPattern;
+use super::warnings::warnings;
+use crate::setting::Faults;
 use crate::tokens::model::check_scopes;
 
 /// Maximum number of rules in a policy, and of entries in each list of a rule.
@@ -56,27 +58,32 @@ pub struct Rule {
     pub public: bool,
 }
 
-/// Refuses policies with invalid names or ambiguous rules.
-pub fn check(policies: &[Policy]) -> Result<(), String> {
+/// Refuses policies with invalid names or ambiguous rules, and warns of rules that are probably not meant.
+pub fn check(policies: &[Policy], faults: &mut Faults) {
+    let before = faults.refused.len();
     for (index, policy) in policies.iter().enumerate() {
         let name = &policy.name;
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_plain) {
-            return Err(format!(
+            faults.refuse(format!(
                 "[[policy]]: the name {name:?} is part of a URL: 1 to {MAX_NAME} letters, digits, hyphens or underscores"
             ));
         }
         if policies[..index].iter().any(|other| other.name == *name) {
-            return Err(format!("[[policy]]: two policies are named {name:?}"));
+            faults.refuse(format!("[[policy]]: two policies are named {name:?}"));
         }
         if policy.rules.is_empty() || policy.rules.len() > MAX_RULES {
-            return Err(format!("policy {name}: it needs 1 to {MAX_RULES} rules; add a [[policy.rule]]"));
+            faults.refuse(format!("policy {name}: it needs 1 to {MAX_RULES} rules; add a [[policy.rule]]"));
         }
         for (number, rule) in policy.rules.iter().enumerate() {
-            check_rule(policy, rule).map_err(|fault| format!("policy {name}, rule {}: {fault}", number + 1))?;
+            if let Err(fault) = check_rule(policy, rule) {
+                faults.refuse(format!("policy {name}, rule {}: {fault}", number + 1));
+            }
         }
     }
-    Ok(())
+    if faults.refused.len() == before {
+        warnings(policies).into_iter().for_each(|warning| faults.warn(warning));
+    }
 }
 
 fn check_rule(policy: &Policy, rule: &Rule) -> Result<(), String> {

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::db::{Db, DbError, Query, Row, Statement};
 use crate::env::Env;
 use crate::error::Error;
+use crate::setting::Faults;
 
 pub mod root;
 pub mod seal;
@@ -37,6 +38,25 @@ pub struct Config {
     #[serde(serialize_with = "redacted", skip_serializing_if = "Option::is_none")]
     pub root: Option<shared::secret::Secret>,
 }
+
+impl Config {
+    pub fn check(&self, faults: &mut Faults) {
+        if let Some(Err(fault)) = self.root.as_ref().map(|text| root::parse(text.expose().as_bytes(), SETTING)) {
+            faults.refuse(fault.to_string());
+        }
+    }
+
+    /// Checks the root key's file, where it is the one in use.
+    pub fn check_place(&self, data_dir: &Path, faults: &mut Faults) {
+        if self.root.is_none()
+            && let Err(fault) = root::read(&data_dir.join(FILE))
+        {
+            faults.refuse(fault.to_string());
+        }
+    }
+}
+
+const SETTING: &str = "keys.root (AUTHD_ROOT_KEY)";
 
 /// The purpose of a key. Keys of one purpose are never used for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +155,7 @@ impl KeyRing {
         let path = data_dir.join(FILE);
         let mut is_new = false;
         let root = if let Some(text) = configured {
-            root::parse(text, "AUTHD_ROOT_KEY")?
+            root::parse(text, SETTING)?
         } else {
             if rows.is_empty() && !path.exists() {
                 is_new = root::create(&path, &env)?;

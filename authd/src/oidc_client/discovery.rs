@@ -2,6 +2,7 @@
 //! fetched at the first use.
 
 use serde::Deserialize;
+use shared::url;
 
 use super::http::Http;
 use super::{Config, ProviderError};
@@ -52,14 +53,11 @@ fn read(body: &[u8], issuer: &str) -> Result<Endpoints, String> {
         return Err(format!("its issuer is {issuer:?}; the configuration must have exactly that"));
     }
     let endpoints = document.endpoints;
-    let plain_is_fine = is_loopback(issuer);
+    let plain_is_fine = is_plain(issuer);
     let all = [&endpoints.authorization_endpoint, &endpoints.token_endpoint, &endpoints.jwks_uri];
     for endpoint in all.into_iter().chain(&endpoints.revocation_endpoint) {
-        let is_url = endpoint.parse::<http::Uri>().is_ok_and(|uri| uri.host().is_some()) && endpoint.len() <= 2048;
-        if !is_url
-            || endpoint.contains('#')
-            || !(endpoint.starts_with("https://") || (plain_is_fine && is_loopback(endpoint)))
-        {
+        let is_safe = url::parse(endpoint).is_ok_and(|uri| url::is_private(&uri));
+        if !is_safe || endpoint.len() > 2048 || (is_plain(endpoint) && !plain_is_fine) {
             return Err(format!("the endpoint {:?} is not an https URL", cut(endpoint)));
         }
     }
@@ -70,12 +68,9 @@ fn cut(text: &str) -> String {
     text.chars().take(200).collect()
 }
 
-/// Whether it is a plain http URL of this machine, as used for a provider in tests.
-fn is_loopback(url: &str) -> bool {
-    let Ok(uri) = url.parse::<http::Uri>() else { return false };
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    uri.scheme_str() == Some("http")
-        && (host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()))
+/// Whether it is a plain http URL, which is accepted for a provider on this machine.
+fn is_plain(text: &str) -> bool {
+    url::parse(text).is_ok_and(|uri| uri.scheme_str() == Some("http"))
 }
 
 #[cfg(test)]

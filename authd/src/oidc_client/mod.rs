@@ -27,6 +27,7 @@ use self::published::Published;
 use crate::env::Millis;
 use crate::error::Error;
 use crate::log::caused;
+use crate::setting::Faults;
 
 /// `[[provider]]`: an OpenID provider that people sign in with.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -51,6 +52,40 @@ pub struct Config {
     pub jwks_uri: String,
     /// The ID token must have `token_use=id`, as with Cognito.
     pub require_token_use: bool,
+}
+
+impl Config {
+    /// Checks the provider, whose settings are complete.
+    pub fn check(&self, faults: &mut Faults) {
+        let name = format!("provider {}", self.name);
+        if self.client_id.is_empty() {
+            faults.refuse(format!("{name}: client_id is missing"));
+        }
+        let issuer_name = format!("{name}: issuer");
+        let issuer = faults.base_url(&issuer_name, &self.issuer);
+        issuer.iter().for_each(|uri| faults.private(&issuer_name, uri));
+        for (key, endpoint) in [
+            ("authorization_endpoint", &self.authorization_endpoint),
+            ("token_endpoint", &self.token_endpoint),
+            ("jwks_uri", &self.jwks_uri),
+        ] {
+            let name = format!("{name}: {key}");
+            if !endpoint.is_empty() {
+                faults.url(&name, endpoint).into_iter().for_each(|uri| faults.private(&name, &uri));
+            }
+        }
+        let Some(redirect_uri) = faults.url(&format!("{name}: redirect_uri"), &self.redirect_uri) else { return };
+        if self.require_token_use
+            && let Some(issuer) = issuer
+        {
+            Cognito::check_redirect(&redirect_uri, &issuer, faults);
+        } else if !shared::url::is_private(&redirect_uri) {
+            faults.warn(format!(
+                "{name}: redirect_uri: \"{redirect_uri}\" passes sign-ins over an unencrypted network; set AUTHD_PUBLIC_URL to \
+                 the https address"
+            ));
+        }
+    }
 }
 
 /// The largest token that is accepted from a provider, in bytes.

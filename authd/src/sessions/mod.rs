@@ -22,6 +22,7 @@ use crate::base::Base;
 use crate::cache::{ALLOCATION, Cache};
 use crate::env::{Millis, SECOND};
 use crate::registry::Registry;
+use crate::setting::Faults;
 use crate::users::Users;
 
 /// Bytes of cached sessions: about 200,000, with names of usual length.
@@ -45,6 +46,23 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { ttl_seconds: 300, renew_threshold_seconds: 30, max_seconds: 12 * 3600 }
+    }
+}
+
+impl Config {
+    pub fn check(&self, faults: &mut Faults) {
+        faults.require(
+            (10..=86_400).contains(&self.ttl_seconds),
+            "sessions.ttl_seconds (TOKEN_TTL_SECONDS) must be from 10 to 86400",
+        );
+        faults.require(
+            self.renew_threshold_seconds < self.ttl_seconds,
+            "sessions.renew_threshold_seconds (TOKEN_RENEW_THRESHOLD_SECONDS) must be less than sessions.ttl_seconds",
+        );
+        faults.require(
+            self.max_seconds >= self.ttl_seconds && self.max_seconds <= 7 * 86_400,
+            "sessions.max_seconds must be from sessions.ttl_seconds to 604800",
+        );
     }
 }
 

@@ -29,6 +29,7 @@ pub use self::validate::{Found, Recalled, Validations};
 use crate::base::Base;
 use crate::cache::{self, ALLOCATION, Cache};
 use crate::registry::Registry;
+use crate::setting::Faults;
 
 /// Maximum number of tokens that are read from the database concurrently: half of the default pool of PostgreSQL, so
 /// that a flood of unknown tokens leaves connections for changes.
@@ -49,6 +50,20 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { prefix: "amp_live_".into(), accept_unchecked: false, last_used_seconds: 60 }
+    }
+}
+
+impl Config {
+    pub fn check(&self, faults: &mut Faults) {
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        faults.require(
+            (1..=32).contains(&self.prefix.len()) && self.prefix.bytes().all(is_word),
+            "tokens.prefix (TOKEN_PREFIX) must be 1 to 32 letters, digits or underscores",
+        );
+        faults.require(
+            (1..=86_400).contains(&self.last_used_seconds),
+            "tokens.last_used_seconds must be from 1 to 86400",
+        );
     }
 }
 

@@ -52,25 +52,22 @@ pub enum Endpoint {
 impl Endpoint {
     /// Parses a URL that a person typed; the error says what is wrong with it.
     pub fn url(text: &str) -> Result<Self, String> {
-        let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| format!("{text:?} is not a URL"))?;
-        match (uri.scheme_str(), uri.host(), uri.query()) {
-            (Some("http" | "https"), Some(_), None) => Ok(Self::Url(uri)),
-            _ => Err(format!("{text:?} is not a URL of the form http://HOST:PORT or https://HOST")),
+        // What is refused may have a password in it.
+        let shown = if text.contains('@') { String::new() } else { format!("{text:?}: ") };
+        let uri = crate::url::parse(text.trim_end_matches('/')).map_err(|fault| format!("{shown}{fault}"))?;
+        if uri.query().is_some() {
+            return Err(format!("{shown}a query (from ? on) has no meaning there; remove it"));
         }
+        Ok(Self::Url(uri))
     }
 
     /// Whether what is sent stays on this machine or is encrypted.
     pub fn is_private(&self) -> bool {
         match self {
             Self::Socket(_) => true,
-            Self::Url(uri) => uri.scheme_str() == Some("https") || uri.host().is_some_and(is_loopback),
+            Self::Url(uri) => crate::url::is_private(uri),
         }
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 impl fmt::Display for Endpoint {
@@ -250,23 +247,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_and_tls_are_private() {
-        for (url, private) in [
-            ("http://127.0.0.1:8080", true),
-            ("http://localhost:8080", true),
-            ("http://[::1]:8080", true),
-            ("https://auth.example.test", true),
-            ("http://auth.example.test", false),
-            ("http://10.0.0.1", false),
-            ("http://127.0.0.1.example.test", false),
-        ] {
-            assert_eq!(Endpoint::url(url).unwrap().is_private(), private, "{url}");
-        }
-    }
-
-    #[test]
     fn what_is_not_a_url_is_refused() {
-        for text in ["", "localhost:8080", "ftp://x", "https://", "http://x?y=z"] {
+        for text in ["", "localhost:8080", "ftp://x", "https://", "http://x?y=z", "http://x#y"] {
             assert!(Endpoint::url(text).is_err(), "{text}");
         }
     }

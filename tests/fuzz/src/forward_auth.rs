@@ -31,7 +31,9 @@ static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
         rule = [{ paths = ["/static/*", "/"], public = true }, { paths = ["/*"], scopes = ["read"] }]
     "#;
     let policies = toml::from_str::<File>(text).expect("the policies are valid").policy;
-    authd::forward_auth::check(&policies).expect("the policies are accepted");
+    let mut faults = authd::setting::Faults::default();
+    authd::forward_auth::check(&policies, &mut faults);
+    assert!(faults.refused.is_empty(), "the policies are accepted: {faults:?}");
     policies
 });
 

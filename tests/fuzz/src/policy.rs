@@ -8,7 +8,9 @@ pub fn check(input: &[u8]) {
     let Some(policy) = std::str::from_utf8(input).ok().and_then(|text| toml::from_str::<Policy>(text).ok()) else {
         return;
     };
-    if forward_auth::check(std::slice::from_ref(&policy)).is_err() {
+    let mut faults = authd::setting::Faults::default();
+    forward_auth::check(std::slice::from_ref(&policy), &mut faults);
+    if !faults.refused.is_empty() {
         return;
     }
     let written = toml::to_string(&policy).expect("a policy can be shown");

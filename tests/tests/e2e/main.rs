@@ -19,6 +19,7 @@ mod locks;
 mod logs;
 mod people;
 mod policies;
+mod postgres_url;
 mod rig;
 mod secrets;
 mod services;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::setting::Faults;
 
 /// The warnings about a policy with these rules.
 fn warned(rules: &str) -> Vec<String> {
@@ -8,7 +9,9 @@ fn warned(rules: &str) -> Vec<String> {
     }
     let text = format!("[[policy]]\nname = \"p\"\nservice = \"s\"\nsource = \"path\"\nrule = [{rules}]");
     let policies = toml::from_str::<File>(&text).unwrap().policy;
-    crate::forward_auth::check(&policies).unwrap();
+    let mut faults = Faults::default();
+    crate::forward_auth::check(&policies, &mut faults);
+    assert_eq!(faults.refused, [""; 0]);
     warnings(&policies)
 }
 
