@@ -45,6 +45,9 @@ struct Args {
     /// The URL under which people and clients reach authd
     #[arg(long, value_name = "URL", global = true)]
     public_url: Option<String>,
+    /// Begin a new database although this root key or data directory had one before
+    #[arg(long)]
+    new_database: bool,
     #[command(subcommand)]
     command: Option<Verb>,
 }
@@ -85,6 +88,8 @@ fn main() -> ExitCode {
 }
 
 fn start(args: &Args) -> anyhow::Result<()> {
+    // Every file is private from its first moment; what others may reach (the admin socket) gets its mode explicitly.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     load_env_file(args)?;
     let flags = [
         ("server.addr", &args.listen),
@@ -98,7 +103,8 @@ fn start(args: &Args) -> anyhow::Result<()> {
         environment: std::env::vars().collect(),
         flags: flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect(),
     };
-    let config = sources.load()?;
+    let mut config = sources.load()?;
+    config.new_database = args.new_database;
     if let Some(Verb::Check(check)) = &args.command {
         return print_check(check, &config);
     }
@@ -125,6 +131,8 @@ fn serve(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stopped = signals()?;
+        // A write beyond the limit of file sizes is an error of that write, and does not end the process.
+        let _beyond_limit = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         let stop = async move {
             let _ = stopped.recv().await;
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -20,7 +20,7 @@ use crate::call::{Call, RequestId};
 use crate::caller::Caller;
 use crate::config::{Config, Environment, Sources};
 use crate::daemon::{self, Modules};
-use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row, Statement};
+use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row, Statement, Urgency, Vitals};
 use crate::env::{Env, FixedClock, Millis};
 use crate::error::Error;
 use crate::registry::Registry;
@@ -318,7 +318,7 @@ impl Db for Watched {
         self.fail().unwrap_or_else(|| self.inner.query(query))
     }
 
-    fn submit(&self, batch: Batch) -> BoxFuture<'static, Result<Committed, DbError>> {
+    fn submit(&self, batch: Batch, urgency: Urgency) -> BoxFuture<'static, Result<Committed, DbError>> {
         if let Some(failed) = self.fail() {
             return failed;
         }
@@ -330,7 +330,7 @@ impl Db for Watched {
             if let Some(before) = before {
                 before.await;
             }
-            let end = inner.submit(batch).await;
+            let end = inner.submit(batch, urgency).await;
             if is_lost {
                 Err(DbError::Lost(LostCommit { transaction: 7, reason: "cut by the test".into() }))
             } else {
@@ -351,6 +351,14 @@ impl Db for Watched {
 
     fn deadline(&self) -> Duration {
         Duration::from_millis(self.deadline.load(Ordering::SeqCst))
+    }
+
+    fn vitals(&self) -> &Vitals {
+        self.inner.vitals()
+    }
+
+    fn clock(&self) -> BoxFuture<'_, Result<Option<Millis>, DbError>> {
+        self.inner.clock()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), DbError>> {

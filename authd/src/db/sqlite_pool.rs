@@ -4,10 +4,11 @@
 //! permanently unusable: a lock that could not be released is held by the process, and SQLite treats it as another
 //! connection's. Such a lock is released only when every connection of the process is closed, so all are reopened.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::sqlite_conn::{self, Conn, Opener};
+use super::vitals::Vitals;
 use super::{DbError, Query, Row};
 
 /// A failure is over when no other follows for this long.
@@ -21,16 +22,27 @@ pub(super) struct Reading {
     pub(super) points: Vec<Mutex<Slot>>,
     /// When a connection failed last; `None` if all were reopened since that failure was over.
     pub(super) failed_at: Mutex<Option<Instant>>,
+    pub(super) vitals: Arc<Vitals>,
 }
 
 impl Reading {
     pub(super) fn query(&self, slot: &mut Slot, query: &Query, time: Duration) -> Result<Vec<Row>, DbError> {
         let answer = slot.conn().and_then(|conn| conn.query(query, time));
-        if answer.as_ref().is_err_and(|error| sqlite_conn::code(error).is_some()) {
+        if let Err(error) = &answer
+            && sqlite_conn::code(error).is_some()
+        {
+            self.note(error);
             slot.conn = None;
             self.set_failed_at(Some(Instant::now()));
         }
         answer
+    }
+
+    /// Records damage that an error tells of.
+    pub(super) fn note(&self, error: &DbError) {
+        if sqlite_conn::is_damage(error) {
+            self.vitals.set_damaged(&error.to_string());
+        }
     }
 
     pub(super) fn set_failed_at(&self, at: Option<Instant>) {
@@ -46,17 +58,18 @@ impl Reading {
     /// allocated blocks takes a third less time than extending the file.
     pub(super) fn checkpoint(&self, writer: &mut Slot) -> bool {
         let busy = writer.opener.busy;
-        let unfinished = writer.conn().and_then(|conn| {
+        let copied = writer.conn().and_then(|conn| {
             conn.allow(Duration::MAX);
             conn.sqlite.busy_timeout(Duration::ZERO).ok();
-            let unfinished = conn.control_value("PRAGMA wal_checkpoint(RESTART)");
+            let copied = conn.checkpoint("RESTART");
             conn.sqlite.busy_timeout(busy).ok();
-            unfinished
+            copied
         });
-        if unfinished.is_err() {
+        if let Err(error) = &copied {
+            self.note(error);
             self.set_failed_at(Some(Instant::now()));
         }
-        unfinished.is_ok_and(|unfinished| unfinished == 0)
+        copied.unwrap_or(false)
     }
 
     /// Reopens all connections when a failure is over: a lock that could not be released is not reported.
