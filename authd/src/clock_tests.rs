@@ -114,6 +114,22 @@ async fn the_grace_of_a_rotation_ends_with_the_wrong_clock() {
 }
 
 #[tokio::test]
+async fn the_last_use_of_a_token_is_that_of_the_right_clock() {
+    let app = TestApp::new().await;
+    let made = app.call("tokens.create", json!({ "name": "t", "scopes": ["read"] })).await.unwrap();
+    let used = async || {
+        app.call("tokens.validate", json!({ "token": made["token"] })).await.unwrap();
+        app.modules.tokens.write_last_uses(std::future::ready(())).await;
+        app.call("tokens.show", json!({ "id": "t" })).await.unwrap()["last_used_at"].clone()
+    };
+    app.clock.advance(YEAR);
+    let ahead = used().await;
+    app.clock.advance(-YEAR);
+    let now = used().await;
+    assert!(now.as_str() < ahead.as_str(), "{now} {ahead}");
+}
+
+#[tokio::test]
 async fn an_idempotency_record_of_a_wrong_clock_is_replaced() {
     let app = TestApp::new().await;
     let create = |name: &str| json!({ "name": name, "scopes": ["read"], "idempotency_key": "once" });

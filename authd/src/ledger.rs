@@ -9,7 +9,7 @@
 //! upgrades (each is a hint, or conditional on the row that it changes); attempt counters and refusal rows (their
 //! caller has no authority to prove); leases and stored provider tokens (of a renewal, which ends in a change); updates
 //! of outbox rows (the end that they report is committed); the seed and the key ring (there is no caller yet); sweeps
-//! (the rows are already invisible); health (it changes nothing); `ephemeral` (its loss is allowed).
+//! (the rows are already invisible); health (a counter of its own); `ephemeral` (its loss is allowed).
 
 mod audit_row;
 

@@ -126,6 +126,8 @@ impl Sqlite {
             threads: readers(settings.readers, READER_CACHE, settings.busy)?,
             // Few, each with a cache for the inner pages of a table of a million rows by integer key: under 1 MiB.
             points: readers(settings.readers.div_ceil(2), POINT_CACHE, POINT_BUSY)?,
+            checker: Mutex::new(Slot { opener: opener(READER_CACHE, settings.busy, false), conn: None }),
+            interrupt: Mutex::default(),
             failed_at: Mutex::default(),
             vitals: vitals.clone(),
         });
@@ -138,10 +140,17 @@ impl Sqlite {
             spawn("db-reader", move || read_all(&reading, number, &reads, settings))?;
         }
         let (checks, stop) = sync_channel(0);
-        let (checker, met) = (opener(READER_CACHE, settings.busy, false), vitals.clone());
-        spawn("db-checker", move || sqlite_check::check_behind(&checker, &met, &stop))?;
+        let beside = reading.clone();
+        spawn("db-checker", move || sqlite_check::check_behind(&beside, &stop))?;
         let opener = opener(READER_CACHE, settings.busy, true);
         Ok(Self { writer: write, readers: read, reading, opener, vitals, settings, _checks: checks })
+    }
+
+    /// Runs the check behind the start now.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let (_running, stop) = sync_channel(0);
+        sqlite_check::check_tables(&self.reading, &stop).unwrap();
     }
 
     /// Runs the query on this thread if a connection is free.

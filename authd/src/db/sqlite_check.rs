@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use super::sqlite_conn::{Conn, Opener, is_damage};
-use super::{DbError, vitals::Vitals};
+use super::DbError;
+use super::sqlite_conn::{Conn, is_damage};
+use super::sqlite_pool::Reading;
 use crate::env::Millis;
 
 /// How long the start may check pages. A larger database is checked behind it.
@@ -25,6 +26,7 @@ pub(super) const START_LIMIT: Duration = Duration::from_secs(2);
 /// How long after the start, and how often, every page is checked.
 const FIRST_CHECK: Duration = Duration::from_secs(1);
 const CHECK_PAUSE: Duration = Duration::from_hours(24);
+const RETRY_PAUSE: Duration = Duration::from_mins(5);
 /// The checks' thread has a lower priority than usual (0).
 const NICENESS: i32 = 10;
 
@@ -60,8 +62,8 @@ pub(super) fn number_in_file(path: &Path) -> Result<Option<i64>, DbError> {
     let log = beside(path, "-wal");
     if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
         let message = format!(
-            "{} is missing or empty, but its log {} is there: restore the file from the same moment, or remove the log \
-             if you restore a backup",
+            "{} is missing or empty, but its log {} is there: put back the file of the same moment. To restore a backup, \
+             or to begin a new database, remove the log",
             path.display(),
             log.display()
         );
@@ -125,28 +127,37 @@ fn damaged(path: &Path, what: &str) -> DbError {
 
 /// Checks every table with its indexes, after the start and then once a day, until the database is dropped. One table
 /// at a time, so that no check keeps the log from starting anew for long.
-pub(super) fn check_behind(opener: &Opener, vitals: &Vitals, stop: &Receiver<()>) {
+pub(super) fn check_behind(reading: &Reading, stop: &Receiver<()>) {
     let own = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(own), NICENESS) {
         tracing::debug!(%error, "the database is checked at the usual priority");
     }
     let mut pause = FIRST_CHECK;
     while stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-        if let Err(error) = check_tables(opener, vitals, stop) {
-            tracing::warn!(%error, "the database could not be checked");
-        }
-        pause = CHECK_PAUSE;
+        pause = match check_tables(reading, stop) {
+            Ok(()) => CHECK_PAUSE,
+            Err(error) => {
+                tracing::debug!(%error, "the database could not be checked; it is tried again");
+                RETRY_PAUSE
+            }
+        };
     }
 }
 
-pub(super) fn check_tables(opener: &Opener, vitals: &Vitals, stop: &Receiver<()>) -> Result<(), DbError> {
-    let conn = Conn::open(opener)?;
-    let tables = conn.texts("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+pub(super) fn check_tables(reading: &Reading, stop: &Receiver<()>) -> Result<(), DbError> {
+    let vitals = &reading.vitals;
+    let tables = match reading.check("SELECT name FROM sqlite_schema WHERE type = 'table'") {
+        Err(error) if is_damage(&error) => {
+            vitals.set_damaged(&error.to_string());
+            return Ok(());
+        }
+        tables => tables?,
+    };
     for table in tables {
         if stop.recv_timeout(Duration::ZERO) != Err(RecvTimeoutError::Timeout) {
             return Ok(());
         }
-        match conn.texts(&format!("PRAGMA integrity_check('{table}')")) {
+        match reading.check(&format!("PRAGMA integrity_check('{table}')")) {
             Ok(lines) if lines.iter().all(|line| line == "ok") => {}
             Ok(lines) => vitals.set_damaged(&lines.join("; ")),
             Err(error) if is_damage(&error) => vitals.set_damaged(&error.to_string()),

@@ -7,6 +7,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rusqlite::{ErrorCode, InterruptHandle};
+
 use super::sqlite_conn::{self, Conn, Opener};
 use super::vitals::Vitals;
 use super::{DbError, Query, Row};
@@ -20,6 +22,10 @@ pub(super) struct Reading {
     pub(super) threads: Vec<Mutex<Slot>>,
     /// Those of point reads.
     pub(super) points: Vec<Mutex<Slot>>,
+    /// The one that checks pages, open only during a check.
+    pub(super) checker: Mutex<Slot>,
+    /// Ends the check under way.
+    pub(super) interrupt: Mutex<Option<InterruptHandle>>,
     /// When a connection failed last; `None` if all were reopened since that failure was over.
     pub(super) failed_at: Mutex<Option<Instant>>,
     pub(super) vitals: Arc<Vitals>,
@@ -36,6 +42,25 @@ impl Reading {
             self.set_failed_at(Some(Instant::now()));
         }
         answer
+    }
+
+    /// Runs a check without a deadline; [`DbError::Late`] if the connections had to be reopened.
+    pub(super) fn check(&self, sql: &str) -> Result<Vec<String>, DbError> {
+        let mut slot = self.checker.lock().unwrap_or_else(PoisonError::into_inner);
+        let conn = slot.conn()?;
+        self.set_interrupt(Some(conn.sqlite.get_interrupt_handle()));
+        let found = conn.texts(sql);
+        self.set_interrupt(None);
+        slot.conn = None;
+        found
+    }
+
+    fn set_interrupt(&self, handle: Option<InterruptHandle>) {
+        *self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Mutex<Slot>> {
+        self.threads.iter().chain(&self.points).chain([&self.checker])
     }
 
     /// Records damage that an error tells of.
@@ -67,7 +92,10 @@ impl Reading {
         });
         if let Err(error) = &copied {
             self.note(error);
-            self.set_failed_at(Some(Instant::now()));
+            // A full disk passes without new connections.
+            if sqlite_conn::code(error) != Some(ErrorCode::DiskFull) {
+                self.set_failed_at(Some(Instant::now()));
+            }
         }
         copied.unwrap_or(false)
     }
@@ -81,16 +109,17 @@ impl Reading {
     }
 
     /// Closes all connections, then opens the writer's; returns whether that worked. Waits for the reads under way,
-    /// each of which has a deadline.
+    /// each of which has a deadline or can be interrupted.
     pub(super) fn open_anew(&self, writer: &mut Slot) -> bool {
-        let slots = self.threads.iter().chain(&self.points);
-        close(slots.map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).collect(), writer)
+        if let Some(check) = &*self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) {
+            check.interrupt();
+        }
+        close(self.slots().map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).collect(), writer)
     }
 
     /// [`Reading::open_anew`], if there are no reads under way.
     pub(super) fn open_anew_unless_read(&self, writer: &mut Slot) {
-        let slots = self.threads.iter().chain(&self.points);
-        if let Ok(slots) = slots.map(Mutex::try_lock).collect() {
+        if let Ok(slots) = self.slots().map(Mutex::try_lock).collect() {
             close(slots, writer);
         }
     }

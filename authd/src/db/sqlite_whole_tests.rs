@@ -2,13 +2,10 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc::sync_channel;
-use std::time::Duration;
 
 use super::sqlite::{Settings, Sqlite};
-use super::sqlite_conn::Opener;
 use super::tests::{put, value_of};
-use super::{Db, DbError, Query, Statement, Vitals, sqlite_check, testing};
+use super::{Db, DbError, Query, Statement, testing};
 
 const PAGE: usize = 4096;
 
@@ -110,22 +107,14 @@ async fn every_damaged_page_is_noticed() {
                 let refused = refused.to_string();
                 assert!(refused.contains("is damaged") && refused.contains("restore the backup"), "{page}: {refused}");
             }
-            Ok(_db) => {
+            Ok(db) => {
                 behind += 1;
-                assert!(checked(&path).damage().is_some(), "page {} filled with {byte} was not noticed", page + 1);
+                db.check();
+                assert!(db.vitals().damage().is_some(), "page {} filled with {byte} was not noticed", page + 1);
             }
         }
     }
     assert!(behind <= 2, "the start should notice nearly all: {behind} were left");
-}
-
-/// What the check behind the start finds.
-fn checked(path: &Path) -> Vitals {
-    let (vitals, (_running, stop)) = (Vitals::default(), sync_channel(0));
-    let opener =
-        Opener { path: path.to_owned(), cache_kib: 1024, busy: Duration::ZERO, is_writer: false, max_pages: None };
-    sqlite_check::check_tables(&opener, &vitals, &stop).unwrap();
-    vitals
 }
 
 #[tokio::test]
@@ -141,8 +130,9 @@ async fn an_index_that_disagrees_with_its_table_is_noticed_behind_the_start() {
         )
         .unwrap();
     assert!(db.vitals().damage().is_none());
-    let found = checked(&folder.path().join("authd.db"));
-    assert!(found.damage().is_some_and(|damage| damage.contains("invalidations_at")), "{found:?}");
+    db.check();
+    let damage = db.vitals().damage();
+    assert!(damage.is_some_and(|damage| damage.contains("invalidations_at")), "{damage:?}");
 }
 
 #[tokio::test]

@@ -314,14 +314,15 @@ pub fn rotate(token_id: TokenId, hash: &Hash, previous_end: Millis) -> Batch {
     ]
 }
 
-/// Records uses, each with its time; a later time is kept.
+/// Records uses, each with its time; a later time is kept, unless a wrong clock has set it.
 pub fn mark_used(uses: impl IntoIterator<Item = (TokenId, Millis)>) -> Batch {
     uses.into_iter()
         .map(|(id, at)| {
             Statement::any(
                 "mark_used",
-                "UPDATE tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
-                [id.into(), at.into()],
+                "UPDATE tokens SET last_used_at = $2 \
+                 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2 OR last_used_at > $3)",
+                [id.into(), at.into(), (at + SKEW).into()],
             )
         })
         .collect()
