@@ -88,11 +88,7 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            Self::Postgres(url) => {
-                let url = url.expose().split(['?', '#']).next().unwrap_or_default();
-                let place = url.rsplit_once('@').or(url.split_once("://")).map_or(url, |(_, place)| place);
-                write!(f, "postgres://{place}")
-            }
+            Self::Postgres(url) => f.write_str(&postgres::place(url.expose())),
         }
     }
 }

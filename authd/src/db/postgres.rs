@@ -13,6 +13,7 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, R
 use tokio::sync::{RwLock, Semaphore};
 use tokio::time::Instant;
 use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
 
 use super::migrate::{self, Engine, Migration};
@@ -234,6 +235,20 @@ impl Postgres {
         }
         ended
     }
+}
+
+/// Host, port and database of a URL, as the driver reads them: whatever else is in it may be secret.
+pub(super) fn place(url: &str) -> String {
+    // The driver does not know all parameters of libpq.
+    let config = url.parse().or_else(|_| url.rsplit_once('?').map_or(url, |(url, _)| url).parse());
+    let Ok::<tokio_postgres::Config, _>(config) = config else { return "postgres".into() };
+    let hosts = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(path) => path.display().to_string(),
+    });
+    let ports = config.get_ports().iter().map(u16::to_string);
+    let (hosts, ports): (Vec<_>, Vec<_>) = (hosts.collect(), ports.collect());
+    format!("postgres://{}:{}/{}", hosts.join(","), ports.join(","), config.get_dbname().unwrap_or_default())
 }
 
 /// Runs this to its end, however late, under a guard that is released at `end` at the latest: an unanswered COMMIT must

@@ -8,15 +8,15 @@
 //! Page checks find what breaks the structure of the file and the agreement of its indexes. A value that was altered and
 //! is in no index cannot be found: SQLite keeps no checksums.
 
-use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use rusqlite::{Connection, OpenFlags};
+
 use super::DbError;
-use super::sqlite_conn::{Conn, is_damage};
+use super::sqlite_conn::{Conn, failed, is_damage};
 use super::sqlite_pool::Reading;
 use crate::env::Millis;
 
@@ -30,9 +30,6 @@ const RETRY_PAUSE: Duration = Duration::from_mins(5);
 /// The checks' thread has a lower priority than usual (0).
 const NICENESS: i32 = 10;
 
-/// Where the header of the file has `user_version` (SQLite's file format, §1.3), and the header's size.
-const NUMBER_AT: u64 = 60;
-const HEADER: u64 = 100;
 /// The first number of a database has these bits zero, which tells it from those of its later logs.
 const FIRST_MASK: i64 = 0xfff;
 
@@ -43,8 +40,7 @@ pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// The number in the file alone, without its log; `None` if the file is missing or empty. To be called before the first
-/// connection: see [`super::sqlite_conn::make_file`]. Refuses a log whose file is gone, which SQLite would delete.
+/// The number in the file alone, without its log; `None` if the file is missing or empty. Refuses a log whose file is gone, which SQLite would delete.
 pub(super) fn number_in_file(path: &Path) -> Result<Option<i64>, DbError> {
     let fail = |error: std::io::Error| DbError::Unavailable(format!("{}: {error}", path.display()).into());
     let length = match std::fs::metadata(path) {
@@ -53,11 +49,7 @@ pub(super) fn number_in_file(path: &Path) -> Result<Option<i64>, DbError> {
         Err(error) => return Err(fail(error)),
     };
     if length > 0 {
-        let mut number = [0; 4];
-        if length >= HEADER {
-            File::open(path).and_then(|file| file.read_exact_at(&mut number, NUMBER_AT)).map_err(fail)?;
-        }
-        return Ok(Some(i32::from_be_bytes(number).into()));
+        return read_number(path).map(Some).map_err(|error| explain(error, path));
     }
     let log = beside(path, "-wal");
     if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
@@ -70,6 +62,15 @@ pub(super) fn number_in_file(path: &Path) -> Result<Option<i64>, DbError> {
         return Err(DbError::Unavailable(message.into()));
     }
     Ok(None)
+}
+
+/// By SQLite itself, which keeps its locks on the file when it closes this connection. `immutable`: without the log.
+fn read_number(path: &Path) -> Result<i64, DbError> {
+    let fail = |error: rusqlite::Error| failed(error, "number");
+    let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let sqlite = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags).map_err(fail)?;
+    sqlite.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)
 }
 
 /// Refuses a log that belongs to another state of the file.

@@ -262,7 +262,7 @@ fn value(value: ValueRef<'_>) -> Result<Value, DbError> {
 }
 
 /// Converts SQLite's error for the caller of the statement of this name.
-fn failed(error: rusqlite::Error, name: &'static str) -> DbError {
+pub(super) fn failed(error: rusqlite::Error, name: &'static str) -> DbError {
     if let Some(ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID) =
         error.sqlite_extended_error_code()
     {

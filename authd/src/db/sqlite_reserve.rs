@@ -92,8 +92,9 @@ fn allocate(file: &File, length: u64) -> bool {
     }
 }
 
+/// A limit of file sizes (`EFBIG`) is not one of space: commits tell of it.
 fn is_full(error: Option<i32>) -> bool {
-    [Errno::NOSPC, Errno::DQUOT, Errno::FBIG].iter().any(|full| Some(full.raw_os_error()) == error)
+    [Errno::NOSPC, Errno::DQUOT].iter().any(|full| Some(full.raw_os_error()) == error)
 }
 
 #[cfg(test)]

@@ -31,7 +31,12 @@ async fn on_a_full_disk_only_what_takes_access_away_is_written() {
     }
     let third = must("tokens.create", json!({ "name": "three", "scopes": ["read"] })).await;
     let service_token = must("services.create_token", json!({ "id": "shop" })).await;
-    let sessions = [app.token().await, app.token().await, app.token().await, app.token().await];
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        // Ids sort by their millisecond.
+        app.clock.advance(1);
+        sessions.push(app.token().await);
+    }
     let caller = app.caller(&sessions[1]).await.unwrap();
     let list = must("sessions.list", json!({ "user": "alice" })).await;
     let id_of = |place: usize| list["sessions"][place]["id"].clone();
