@@ -7,6 +7,7 @@
 //! `ADMIN_TOKEN`, peers of the admin socket and the daemon itself have no row. The SQL here reads tables of several
 //! modules, the one exception to the rule that each module's SQL is in its own store.
 
+use shared::api::tokens::MAX_GRACE_SECONDS;
 use shared::op::Permission;
 
 use crate::caller::{AUTHD, Caller};
@@ -15,7 +16,6 @@ use crate::env::{Millis, SECOND, SKEW};
 
 /// The longest grace of a secret that was rotated out.
 pub const MAX_GRACE: Millis = MAX_GRACE_SECONDS as Millis * SECOND;
-pub const MAX_GRACE_SECONDS: u32 = 30 * 24 * 3600;
 
 /// The name of every statement of a proof.
 pub const PROOF: &str = "authority";
