@@ -7,21 +7,25 @@
 //! `ADMIN_TOKEN`, peers of the admin socket and the daemon itself have no row. The SQL here reads tables of several
 //! modules, the one exception to the rule that each module's SQL is in its own store.
 
+use shared::api::tokens::MAX_GRACE_SECONDS;
 use shared::op::Permission;
 
 use crate::caller::{AUTHD, Caller};
 use crate::db::{Batch, Statement, split_hash};
-use crate::env::Millis;
+use crate::env::{Millis, SECOND, SKEW};
+
+/// The longest grace of a secret that was rotated out.
+pub const MAX_GRACE: Millis = MAX_GRACE_SECONDS as Millis * SECOND;
 
 /// The name of every statement of a proof.
 pub const PROOF: &str = "authority";
 
 const SECRET: &str = "SELECT 1 FROM secrets WHERE slot = $1 AND rest = $2 AND revoked = 0 \
-     AND (expires_at IS NULL OR expires_at > $3) AND (replaced_until IS NULL OR replaced_until > $3)";
+     AND (expires_at IS NULL OR expires_at > $3) AND (replaced_until IS NULL OR (replaced_until > $3 AND replaced_until <= $4))";
 const SERVICE: &str = "SELECT 1 FROM services WHERE id = $1 AND status = 'active' AND deleted_at IS NULL";
 const SESSION: &str = "SELECT 1 FROM sessions s JOIN users u ON u.id = s.user_id \
      WHERE s.id = $1 AND s.user_id = $2 AND s.ended_at IS NULL AND s.idle_expires_at > $3 \
-       AND s.absolute_expires_at > $3 AND u.status = 'active' AND u.deleted_at IS NULL";
+       AND s.absolute_expires_at > $3 AND s.renewed_at <= $4 AND u.status = 'active' AND u.deleted_at IS NULL";
 const PERMISSION: &str = "SELECT 1 FROM permissions p WHERE p.live_name IN ($3, $4) AND (\
      EXISTS (SELECT 1 FROM person_service_permissions g \
        WHERE g.person_id = $1 AND g.service_id = $2 AND g.permission_id = p.id) \
@@ -39,7 +43,8 @@ pub fn proof(caller: &Caller, permissions: impl IntoIterator<Item = Permission>,
             vec![secret(hash, now), Statement::exists(PROOF, SERVICE, [(*service).into()])]
         }
         Caller::User { id, session, .. } => {
-            let session = Statement::exists(PROOF, SESSION, [(*session).into(), (*id).into(), now.into()]);
+            let session =
+                Statement::exists(PROOF, SESSION, [(*session).into(), (*id).into(), now.into(), (now + SKEW).into()]);
             let granted = permissions.into_iter().map(|permission| {
                 let admin = Permission::Admin.as_str().into();
                 Statement::exists(PROOF, PERMISSION, [(*id).into(), AUTHD.into(), permission.as_str().into(), admin])
@@ -55,5 +60,5 @@ pub fn proof(caller: &Caller, permissions: impl IntoIterator<Item = Permission>,
 
 fn secret(hash: &[u8; 32], now: Millis) -> Statement {
     let (slot, rest) = split_hash(hash);
-    Statement::exists(PROOF, SECRET, [slot, rest, now.into()])
+    Statement::exists(PROOF, SECRET, [slot, rest, now.into(), (now + MAX_GRACE + SKEW).into()])
 }

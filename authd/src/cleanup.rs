@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::base::Base;
 use crate::db::{Db, DbError, sweep};
-use crate::env::{DAY, HOUR, Millis};
+use crate::env::{DAY, HOUR, Millis, SECOND, SKEW};
 use crate::{accounts, audit, ephemeral, sessions, tokens};
 
 const PAUSE: Duration = Duration::from_secs(60);
@@ -19,17 +20,51 @@ const INVALIDATION_LIFE: i64 = HOUR;
 /// How long lists show expired sessions.
 const SESSION_LIFE: i64 = 30 * DAY;
 
+/// After the clock was set, nothing is deleted for this long: by a clock that is wrong for a while, everything has expired.
+const HOLD: Duration = Duration::from_hours(1);
+
+/// Notices that the wall clock was set, by the monotonic one.
+struct Steadiness {
+    wall: Millis,
+    at: Instant,
+    set_at: Option<Instant>,
+}
+
+impl Steadiness {
+    fn new(now: Millis) -> Self {
+        Self { wall: now, at: Instant::now(), set_at: None }
+    }
+
+    /// Whether the clock was steady for [`HOLD`].
+    fn is_steady(&mut self, now: Millis) -> bool {
+        let passed = Millis::try_from(self.at.elapsed().as_millis()).unwrap_or(Millis::MAX);
+        let jump = now.saturating_sub(self.wall).saturating_sub(passed);
+        (self.wall, self.at) = (now, Instant::now());
+        if jump.abs() > SKEW {
+            warn!(seconds = jump / SECOND, "the clock was set: expired rows are kept for an hour");
+            self.set_at = Some(self.at);
+        }
+        self.set_at.is_none_or(|at| at.elapsed() >= HOLD)
+    }
+}
+
 /// Sweeps once a minute, more often while there is more, until `stop` resolves.
 pub async fn run(base: Base, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
     let mut pause = PAUSE;
     let mut slice = 0_u8;
+    let mut clock = Steadiness::new(base.now());
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = &mut stop => return,
         }
-        pause = match sweep_all(base.db.as_ref(), slice, base.now()).await {
+        let now = base.now();
+        if !clock.is_steady(now) {
+            pause = PAUSE;
+            continue;
+        }
+        pause = match sweep_all(base.db.as_ref(), slice, now).await {
             Ok(most) if most >= ROWS => HURRY,
             Ok(_) => {
                 slice = slice.wrapping_add(1);
@@ -121,5 +156,20 @@ mod tests {
             assert_eq!((sweep_all(db, 0, now).await.unwrap(), rows(&app, REFUSALS).await), (deleted, left));
         }
         assert_eq!(rows(&app, "SELECT MIN(at) - (SELECT MAX(at) FROM audit) FROM audit").await, -199_999);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_deleted_by_a_clock_that_was_just_set() {
+        let (mut now, mut clock) = (0, Steadiness::new(0));
+        let mut after = async |millis: i64, jump: i64| {
+            tokio::time::advance(Duration::from_millis(millis.unsigned_abs())).await;
+            now += millis + jump;
+            clock.is_steady(now)
+        };
+        assert!(after(60_000, 0).await && after(60_000, -500).await && after(3_600_000, 900).await);
+        for jump in [365 * DAY, -365 * DAY, 2 * 60_000] {
+            assert!(!after(60_000, jump).await);
+            assert!(!after(1_800_000, 0).await && after(1_800_000, 0).await, "an hour later");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The composition root, the only file that knows every module: open, build, bind, serve, drain.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::ephemeral::redis::RedisEphemeral;
 use crate::error::Chain;
 use crate::forward_auth::ForwardAuth;
 use crate::introspection::Introspection;
-use crate::keys::KeyRing;
+use crate::keys::{KeyRing, Origin};
 use crate::metrics::Metrics;
 use crate::rbac::{self, Rbac};
 use crate::registry::Registry;
@@ -158,6 +159,10 @@ pub async fn run(
             let stop = until(stopped.clone());
             async move { cli_login.tell_providers(stop).await }
         }),
+        tokio::spawn({
+            let (system, stop) = (modules.system.clone(), until(stopped.clone()));
+            async move { system.compare_clocks(stop).await }
+        }),
         tokio::spawn(cleanup::run(modules.base.clone(), until(stopped))),
     ];
     modules.forward_auth.warn().await;
@@ -180,7 +185,14 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 
 /// Opens the database and everything that depends on it.
 async fn open(config: &Config, env: Env) -> anyhow::Result<Base> {
-    let db = db::open(&config.database_url()?, config.database.max_connections, env.now()).await;
+    let url = database(config)?;
+    if let DatabaseUrl::Sqlite(path) = &url
+        && fs::metadata(path).map_or(0, |file| file.len()) == 0
+    {
+        // Before the file is created: it may be on a file system that is not mounted yet.
+        origin(config, &url).check_new()?;
+    }
+    let db = db::open(&url, config.database.max_connections, env.now()).await;
     base(config, env, db.map_err(told)?).await
 }
 
@@ -188,7 +200,8 @@ async fn open(config: &Config, env: Env) -> anyhow::Result<Base> {
 pub async fn base(config: &Config, env: Env, db: Arc<dyn Db>) -> anyhow::Result<Base> {
     rbac::seed(db.as_ref(), &env).await.map_err(told)?;
     let root = config.keys.root.as_ref().map(|root| root.expose().as_bytes());
-    let keys = KeyRing::unlock(db.clone(), root, &config.data_dir, env.clone()).await?;
+    let origin = origin(config, &database(config)?);
+    let keys = KeyRing::unlock(db.clone(), root, &origin, env.clone()).await?;
     let ephemeral: Arc<dyn Ephemeral> = match &config.redis.url {
         Some(url) => Arc::new(RedisEphemeral::open(url.expose())?),
         None => Arc::new(DbEphemeral::new(db.clone(), env.clone())),
@@ -202,26 +215,42 @@ fn told(error: impl std::error::Error + 'static) -> anyhow::Error {
     anyhow::anyhow!("{}", Chain(&error))
 }
 
+fn origin(config: &Config, database: &DatabaseUrl) -> Origin {
+    Origin {
+        data_dir: config.data_dir.clone(),
+        database: database.to_string(),
+        is_configured: config.keys.root.is_some(),
+        may_be_new: config.new_database,
+    }
+}
+
+/// The database. A SQLite file is named by its real path, so that two daemons that reach it by different links have one
+/// lock.
+fn database(config: &Config) -> anyhow::Result<DatabaseUrl> {
+    Ok(match config.database_url()? {
+        DatabaseUrl::Sqlite(path) => DatabaseUrl::Sqlite(fs::canonicalize(&path).unwrap_or_else(|_| {
+            let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
+            folder.zip(path.file_name()).map_or(path.clone(), |(folder, name)| folder.join(name))
+        })),
+        url @ DatabaseUrl::Postgres(_) => url,
+    })
+}
+
 /// Creates the data directory, private, and locks it with SQLite: a second daemon on the same file would serve tokens
-/// from its cache that the first has revoked. The lock ends with the process.
+/// from its cache that the first has revoked. The lock ends with the process. Nobody else can hold it: everything that
+/// is made here is private from the first moment.
 fn claim(config: &Config) -> anyhow::Result<Option<fs::File>> {
     let dir = &config.data_dir;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
+    private_dirs(dir)
         .with_context(|| format!("cannot use the data directory {}: set AUTHD_DATA_DIR", dir.display()))?;
-    let DatabaseUrl::Sqlite(database) = config.database_url()? else { return Ok(None) };
-    if let Some(folder) = database.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
+    if let DatabaseUrl::Sqlite(database) = config.database_url()?
+        && let Some(folder) = database.parent()
+    {
+        private_dirs(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
+    let DatabaseUrl::Sqlite(database) = database(config)? else { return Ok(None) };
     let path = database.with_extension("lock");
-    let file = fs::OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(&path);
-    let lock = file.with_context(|| format!("cannot write {}", path.display()))?;
+    let lock = open_lock(&path).with_context(|| format!("cannot write {}", path.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
         Err(fs::TryLockError::WouldBlock) => {
@@ -229,4 +258,20 @@ fn claim(config: &Config) -> anyhow::Result<Option<fs::File>> {
         }
         Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }
+}
+
+/// Opens the file of the lock. A link is not followed, and an earlier release's file, which others could open and so
+/// lock, is made private.
+fn open_lock(path: &Path) -> std::io::Result<fs::File> {
+    let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let mut options = fs::OpenOptions::new();
+    let lock = options.create(true).write(true).truncate(false).mode(0o600).custom_flags(no_follow).open(path)?;
+    if lock.metadata()?.permissions().mode() & 0o077 != 0 {
+        lock.set_permissions(fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(lock)
+}
+
+fn private_dirs(dir: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }

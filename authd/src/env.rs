@@ -21,10 +21,14 @@ pub const MINUTE: Millis = 60 * SECOND;
 pub const HOUR: Millis = 60 * MINUTE;
 pub const DAY: Millis = 24 * HOUR;
 
-/// Whether data of the time `at` is younger than `limit`. If `at` is further in the future than a request takes, the
-/// clock was set back and the age is unknown.
-pub fn is_younger(at: Millis, now: Millis, limit: Millis) -> bool {
-    (-MINUTE..limit).contains(&(now - at))
+/// How far the clocks of two nodes may be apart. A stored moment further in the future was set by a wrong clock.
+///
+/// Ages within the process are measured by the monotonic clock instead, which nobody sets.
+pub const SKEW: Millis = MINUTE;
+
+/// Whether a stored end is still ahead. One further away than its longest life was set by a wrong clock, and is void.
+pub fn is_ahead(end: Millis, now: Millis, longest: Millis) -> bool {
+    end > now && end <= now.saturating_add(longest).saturating_add(SKEW)
 }
 
 pub trait Clock: Debug + Send + Sync {

@@ -9,7 +9,7 @@
 //! upgrades (each is a hint, or conditional on the row that it changes); attempt counters and refusal rows (their
 //! caller has no authority to prove); leases and stored provider tokens (of a renewal, which ends in a change); updates
 //! of outbox rows (the end that they report is committed); the seed and the key ring (there is no caller yet); sweeps
-//! (the rows are already invisible); health (it changes nothing); `ephemeral` (its loss is allowed).
+//! (the rows are already invisible); health (a counter of its own); `ephemeral` (its loss is allowed).
 
 mod audit_row;
 
@@ -28,7 +28,7 @@ use crate::authority;
 use crate::cache::CacheTrust;
 use crate::call::Call;
 use crate::caller::Caller;
-use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Row, Statement};
+use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Row, Statement, Urgency};
 use crate::env::{Env, Millis};
 use crate::error::Error;
 
@@ -123,6 +123,7 @@ pub struct Change {
     detail: Map<String, Json>,
     requires: Vec<Permission>,
     is_self_proving: bool,
+    urgency: Urgency,
 }
 
 impl Change {
@@ -155,6 +156,16 @@ impl Change {
     pub fn requires(mut self, permissions: impl IntoIterator<Item = Permission>) -> Self {
         self.requires.extend(permissions);
         self
+    }
+
+    /// The change takes access away, and nothing else: on a full disk it may use the space that is kept for this.
+    pub fn urgent(self) -> Self {
+        Self { urgency: Urgency::Urgent, ..self }
+    }
+
+    /// [`Change::urgent`] if the request asks for no more than that.
+    pub fn urgent_if(self, takes_access: bool) -> Self {
+        if takes_access { self.urgent() } else { self }
     }
 
     /// The change needs no proof: the caller ends their own session or token, or the batch checks the caller.
@@ -267,13 +278,13 @@ impl Ledger {
         batch.extend(change.batch);
         batch.push(self.audit_row(AUDIT_ROW, call, change.action, Some(&change.subject), "ok", change.detail));
         batch.extend(change.invalidates.iter().filter_map(|invalidation| invalidation.row(now)));
-        let running = Outliving(Some(Box::pin(self.clone().run(now, batch, change.invalidates))));
+        let running = Outliving(Some(Box::pin(self.clone().run(now, batch, change.urgency, change.invalidates))));
         let error = match tokio::time::timeout(self.db.deadline(), running).await {
             Ok(Ok(committed)) => return Ok(committed),
             Ok(Err(error)) => error,
             Err(_) => {
                 self.forget_all();
-                DbError::Late("a commit")
+                self.db.late()
             }
         };
         Err(match error {
@@ -307,9 +318,10 @@ impl Ledger {
         self: Arc<Self>,
         now: Millis,
         batch: Batch,
+        urgency: Urgency,
         invalidates: Vec<Invalidation>,
     ) -> Result<Committed, DbError> {
-        let end = self.db.submit(batch).await;
+        let end = self.db.submit(batch, urgency).await;
         if let Err(DbError::Lost(lost)) = &end {
             let (lost, suspended) = (lost.clone(), self.trust.suspend());
             tokio::spawn(async move {

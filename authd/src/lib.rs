@@ -14,6 +14,8 @@ pub mod caller;
 pub mod checks;
 pub mod cleanup;
 pub mod cli_login;
+#[cfg(test)]
+mod clock_tests;
 pub mod config;
 pub mod daemon;
 pub mod db;

@@ -47,6 +47,9 @@ struct Args {
     /// The URL under which people and clients reach authd
     #[arg(long, value_name = "URL", global = true)]
     public_url: Option<String>,
+    /// Begin a new database although this root key or data directory had one before
+    #[arg(long)]
+    new_database: bool,
     #[command(subcommand)]
     command: Option<Verb>,
 }
@@ -93,6 +96,8 @@ fn main() -> ExitCode {
 }
 
 fn start(args: &Args) -> anyhow::Result<()> {
+    // Every file is private from its first moment; what others may reach (the admin socket) gets its mode explicitly.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     load_environment(args)?;
     let flags = [
         ("server.addr", &args.listen),
@@ -106,7 +111,8 @@ fn start(args: &Args) -> anyhow::Result<()> {
         environment: config::environment(),
         flags: flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect(),
     };
-    let (config, mut faults) = sources.read();
+    let (mut config, mut faults) = sources.read();
+    config.new_database = args.new_database;
     if let Some(Verb::Check(check)) = &args.command {
         return print_check(check, &config, faults);
     }
@@ -150,6 +156,8 @@ fn serve(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stopped = signals()?;
+        // A write beyond the limit of file sizes is an error of that write, and does not end the process.
+        let _beyond_limit = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         let stop = async move {
             let _ = stopped.recv().await;
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

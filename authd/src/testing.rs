@@ -20,7 +20,7 @@ use crate::call::{Call, RequestId};
 use crate::caller::Caller;
 use crate::config::{Config, Environment, Sources};
 use crate::daemon::{self, Modules};
-use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row, Statement};
+use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row, Statement, Urgency, Vitals};
 use crate::env::{Env, FixedClock, Millis};
 use crate::error::Error;
 use crate::registry::Registry;
@@ -169,6 +169,11 @@ impl TestApp {
         self.modules.authentication.authenticate(token, None, true).await
     }
 
+    /// As on a full disk, only what is urgent is written.
+    pub fn fill_disk(&self) {
+        self.db.full.store(true, Ordering::SeqCst);
+    }
+
     /// Another daemon on the same data, as after a restart.
     pub async fn restarted(self) -> Self {
         let Self { config, folder, env, clock, .. } = self;
@@ -286,6 +291,8 @@ fn form(fields: &Value) -> String {
 struct Watched {
     inner: Arc<dyn Db>,
     broken: AtomicBool,
+    /// Only what is urgent is written.
+    full: AtomicBool,
     reads: AtomicU64,
     before: Mutex<Option<(&'static str, BoxFuture<'static, ()>)>>,
     lost: Mutex<Option<oneshot::Receiver<()>>>,
@@ -298,6 +305,7 @@ impl Watched {
         Self {
             inner,
             broken: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             reads: AtomicU64::new(0),
             before: Mutex::default(),
             lost: Mutex::default(),
@@ -318,9 +326,12 @@ impl Db for Watched {
         self.fail().unwrap_or_else(|| self.inner.query(query))
     }
 
-    fn submit(&self, batch: Batch) -> BoxFuture<'static, Result<Committed, DbError>> {
+    fn submit(&self, batch: Batch, urgency: Urgency) -> BoxFuture<'static, Result<Committed, DbError>> {
         if let Some(failed) = self.fail() {
             return failed;
+        }
+        if self.full.load(Ordering::SeqCst) && urgency == Urgency::Usual {
+            return Box::pin(async { Err(DbError::Unavailable("full, says the test".into())) });
         }
         let has = |name: &str| batch.iter().any(|statement| statement.name == name);
         let before = self.before.lock().unwrap().take_if(|(name, _)| has(name)).map(|(_, run)| run);
@@ -330,7 +341,7 @@ impl Db for Watched {
             if let Some(before) = before {
                 before.await;
             }
-            let end = inner.submit(batch).await;
+            let end = inner.submit(batch, urgency).await;
             if is_lost {
                 Err(DbError::Lost(LostCommit { transaction: 7, reason: "cut by the test".into() }))
             } else {
@@ -351,6 +362,14 @@ impl Db for Watched {
 
     fn deadline(&self) -> Duration {
         Duration::from_millis(self.deadline.load(Ordering::SeqCst))
+    }
+
+    fn vitals(&self) -> &Vitals {
+        self.inner.vitals()
+    }
+
+    fn clock(&self) -> BoxFuture<'_, Result<Option<Millis>, DbError>> {
+        self.inner.clock()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), DbError>> {

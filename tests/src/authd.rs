@@ -23,6 +23,7 @@ pub struct Setup {
     env: BTreeMap<String, String>,
     toml: Option<String>,
     wrapper: Vec<String>,
+    args: Vec<String>,
     timeout: Duration,
 }
 
@@ -40,7 +41,7 @@ impl Setup {
             ("HOME", path("home")),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value)).into();
-        Self { dir, port, env, toml: None, wrapper: Vec::new(), timeout: TIMEOUT }
+        Self { dir, port, env, toml: None, wrapper: Vec::new(), args: Vec::new(), timeout: TIMEOUT }
     }
 
     pub fn port(&self) -> u16 {
@@ -150,7 +151,7 @@ impl Setup {
 
     fn launch(&self) -> Process {
         std::fs::create_dir_all(self.dir.path().join("home")).expect("the folder is ours");
-        let mut process = self.spec().start(self.dir.path().join("log"));
+        let mut process = self.spec().args(&self.args).start(self.dir.path().join("log"));
         let ask = Http::tcp(self.port).timeout(Duration::from_secs(2));
         process.wait(self.timeout, "an authd that is ready", || {
             ask.get("/health/ready").ok().filter(|r| r.status == 200).map(drop)
@@ -260,6 +261,21 @@ impl Authd {
     pub fn start_again(&mut self) {
         self.process.kill();
         self.process = self.setup.launch();
+    }
+
+    /// The same, once, with these arguments.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_again_once(&mut self, args: &[&str]) {
+        self.setup.args = args.iter().map(|&arg| arg.to_owned()).collect();
+        self.start_again();
+        self.setup.args.clear();
+    }
+
+    /// Runs it in the same place, with these arguments, until it ends by itself: for a start that is refused.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.setup.run(args)
     }
 
     /// The same with other settings.

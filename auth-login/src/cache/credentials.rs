@@ -12,6 +12,9 @@ const LEAST: i64 = 5;
 /// Seconds. If the clock jumped back by more than this, stored times are not trusted.
 const CLOCK_JUMP: i64 = 5 * 60;
 
+/// Seconds. AWS gives out no keys of a role for longer. Longer ones only seem so, by a clock that is behind.
+const LONGEST: i64 = 12 * 3600;
+
 /// Keys of one role, and when they were obtained.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Credentials {
@@ -42,7 +45,7 @@ impl Credentials {
 
     /// Lifetime in seconds.
     fn life(&self) -> i64 {
-        (self.expires_at - self.obtained_at).max(0)
+        (self.expires_at - self.obtained_at).clamp(0, LONGEST)
     }
 
     /// Seconds until they expire, by the clock of this machine.
@@ -54,7 +57,7 @@ impl Credentials {
     pub fn is_fresh(&self, now: i64) -> bool {
         let margin = if self.life() < MARGIN { (self.life() / 2).max(LEAST) } else { MARGIN };
         // After the clock jumped back, the keys seem to be valid for longer than they are.
-        let clock_is_sane = now >= self.obtained_at - CLOCK_JUMP;
+        let clock_is_sane = now >= self.obtained_at - CLOCK_JUMP && self.remaining(now) <= LONGEST + CLOCK_JUMP;
         clock_is_sane && self.remaining(now) >= margin
     }
 
@@ -115,6 +118,8 @@ mod tests {
             (0, 0, false),
             (3600, -301, false),
             (3600, -300, true),
+            (43_200, 0, true),
+            (365 * 86_400, 0, false),
         ] {
             assert_eq!(keys(1000, 1000 + life).is_fresh(1000 + at), fresh, "life {life} at {at}");
         }
@@ -125,6 +130,8 @@ mod tests {
         assert_eq!(keys(1000, 4600).renewal_due_at(), 3400);
         assert_eq!(keys(1000, 1030).renewal_due_at(), 1020);
         assert_eq!(keys(1000, 900).renewal_due_at(), 1001);
+        // By a clock that is a year behind.
+        assert_eq!(keys(1000, 1000 + 365 * 86_400).renewal_due_at(), 1000 + 8 * 3600);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use shared::problem::Code;
 use super::{Accounts, Config, store};
 use crate::base::{Base, insist};
 use crate::call::Call;
-use crate::db::{DbError, Expect, Statement};
+use crate::db::{Expect, Statement, Urgency};
 use crate::env::{DAY, Millis, SECOND};
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Refused};
@@ -56,25 +56,23 @@ impl LoginAttempt {
     /// Counts the attempt before anything else. Returns whether the name is unlocked, or [`Code::RateLimited`] if the
     /// address has to wait.
     pub async fn count(&self, base: &Base, limits: &Config) -> Result<bool> {
-        let now = base.now();
-        let lock = Millis::from(limits.lock_seconds) * SECOND;
+        let (now, locks) = (base.now(), limits.locks());
         let mut batch = Vec::with_capacity(2);
         if let Some(address) = &self.address {
-            batch.push(store::count_address(address, now, limits.max_failures_per_address, lock));
+            batch.push(store::count_address(address, now, &locks));
         }
         let address = self.address.as_deref().unwrap_or_default();
-        let forever = (MAX_FAILURES, FOREVER);
-        batch.push(store::count_name(&self.name, address, now, limits.max_failures, lock, forever));
-        let mut counting = base.db.submit(batch);
+        batch.push(store::count_name(&self.name, address, now, &locks));
+        let mut counting = base.db.submit(batch, Urgency::Usual);
         let Ok(committed) = tokio::time::timeout(base.db.deadline(), &mut counting).await else {
             // The caller gets a 503. The count may still be committed, and is reverted then.
-            let (attempt, base) = (self.clone(), base.clone());
+            let (late, attempt, base) = (base.db.late(), self.clone(), base.clone());
             tokio::spawn(async move {
                 if counting.await.is_ok() {
                     attempt.revert(&base).await;
                 }
             });
-            return Err(DbError::Late("the count of a login").into());
+            return Err(late.into());
         };
         let committed = committed?;
         if let Some((false, until)) = store::read_count(&committed, store::ADDRESS)? {
@@ -113,10 +111,22 @@ impl LoginAttempt {
     }
 }
 
+impl Config {
+    fn locks(&self) -> store::Locks {
+        store::Locks {
+            most: self.max_failures,
+            most_per_address: self.max_failures_per_address,
+            first: Millis::from(self.lock_seconds) * SECOND,
+            forever_at: MAX_FAILURES,
+            forever: FOREVER,
+        }
+    }
+}
+
 impl Accounts {
     pub(super) async fn list_lockouts(&self, _: Call, op: ListLockouts) -> Result<LockoutList> {
         let page = Page::new(op.cursor.as_deref(), op.limit)?;
-        let lockouts = store::list(self.base.db.as_ref(), &page, op.all, self.base.now()).await?;
+        let lockouts = store::list(self.base.db.as_ref(), &page, op.all, self.base.now(), &self.config.locks()).await?;
         let (lockouts, next_cursor) = page.cut(lockouts, |lockout| lockout.id.clone());
         Ok(LockoutList { lockouts, next_cursor })
     }

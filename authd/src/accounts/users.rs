@@ -105,6 +105,7 @@ impl Accounts {
             .with(end_sessions)
             .with(holds_nothing)
             .requires(gives_access)
+            .urgent_if(op.status == Some(Status::Inactive))
             // Cached sessions contain the names.
             .invalidates(Invalidation::sessions(user.id))
             .detail([
@@ -129,6 +130,7 @@ impl Accounts {
             .with([store::forget_password(user.id)])
             .with([sessions::store::end_all(user.id, None, "user_deleted", now)])
             .invalidates(Invalidation::sessions(user.id))
+            .urgent()
             .detail([("username", Some(json!(user.username)))]);
         self.rbac.write::<User>(&call, guard.guard(change), "").await?;
         Ok(Done::default())

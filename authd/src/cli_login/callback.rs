@@ -94,7 +94,7 @@ impl CliLogin {
         if is_late {
             self.save_login(&answer.state, &login).await?;
         }
-        let granted = match provider.ready(now).await {
+        let granted = match provider.ready().await {
             Ok(()) => provider.exchange(&code, &login.verifier, &login.nonce, now).await,
             // The code was not used yet, so a retry may succeed even after an unusable answer.
             Err(ProviderError::Unusable(reason)) => Err(ProviderError::Unavailable(reason)),

@@ -9,7 +9,7 @@ use shared::secret::Secret;
 
 use super::{CliLogin, model, seal};
 use crate::aws::{Credentials, Role};
-use crate::env::{MINUTE, Millis, SECOND};
+use crate::env::{HOUR, MINUTE, Millis, SECOND, SKEW, is_ahead};
 use crate::error::{Error, Result};
 use crate::log::caused;
 use crate::oidc_client::Identity;
@@ -18,6 +18,8 @@ use crate::oidc_client::Identity;
 const ENOUGH: Millis = 20 * MINUTE;
 /// auth-login does not use credentials with less left either.
 const USELESS: Millis = 5 * SECOND;
+/// The longest life of credentials of a role.
+const LONGEST: Millis = 12 * HOUR;
 
 /// The wanted credentials: session, role and duration.
 #[derive(Clone, Copy, Debug)]
@@ -83,15 +85,16 @@ impl CliLogin {
     }
 }
 
-/// Whether twenty minutes are left, or half of a lifetime below forty, and never too little time to use them.
+/// Whether twenty minutes are left, or half of a lifetime below forty, and never too little time to use them. What was
+/// made in the future, or is valid for longer than AWS allows, tells of a wrong clock.
 fn is_enough(made_at: Millis, expires_at: Millis, now: Millis) -> bool {
-    expires_at - now >= ENOUGH.min((expires_at - made_at) / 2).max(USELESS)
+    let is_sane = made_at <= now + SKEW && is_ahead(expires_at, now, LONGEST);
+    is_sane && expires_at - now >= ENOUGH.min((expires_at - made_at) / 2).max(USELESS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::HOUR;
 
     #[test]
     fn credentials_are_handed_out_while_they_are_long_enough() {
@@ -101,5 +104,7 @@ mod tests {
         assert!(!is_enough(0, 15 * MINUTE, 8 * MINUTE));
         assert!(!is_enough(0, HOUR, 2 * HOUR));
         assert!(!is_enough(0, 8 * SECOND, 3 * SECOND + 1));
+        assert!(!is_enough(0, 13 * HOUR, 0), "no credentials are valid for so long");
+        assert!(!is_enough(2 * MINUTE, HOUR, 0), "they were made in the future");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::model::{self, Login};
 use super::{CliLogin, seal};
-use crate::env::Millis;
+use crate::env::{Millis, SECOND, is_ahead};
 use crate::error::{Error, Result};
 use crate::log::caused;
 
@@ -22,7 +22,8 @@ impl CliLogin {
             }
         };
         let login: Login = serde_json::from_slice(&opened).map_err(Error::internal)?;
-        Ok(Some(login).filter(|login| login.ends_at > self.base.now()))
+        let longest = self.config.login_seconds.cast_signed() * SECOND;
+        Ok(Some(login).filter(|login| is_ahead(login.ends_at, self.base.now(), longest)))
     }
 
     pub(super) async fn save_login(&self, state: &str, login: &Login) -> Result<()> {

@@ -107,7 +107,7 @@ impl CliLogin {
         let (state, nonce, verifier) = (model::token(env), model::token(env), model::token(env));
         let now = self.base.now();
         let name = provider.config.name.clone();
-        let auth_url = provider.authorize_url(&state, &nonce, &model::challenge(&verifier), now).await;
+        let auth_url = provider.authorize_url(&state, &nonce, &model::challenge(&verifier)).await;
         let auth_url = auth_url.map_err(|error| error.explain(&name))?;
         let seconds = i64::try_from(self.config.login_seconds).unwrap_or(300);
         let login = Login {
@@ -223,6 +223,7 @@ impl CliLogin {
                 role: role.name.clone(),
                 credentials_until: Some(credentials_until),
             },
+            last_used_at: now,
         };
         let change = Change::new(LoginStatus::INFO.name, session.id)
             .with(sessions::store::insert(&session, self.base.env.uuid().to_string())?)

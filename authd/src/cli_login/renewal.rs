@@ -103,7 +103,7 @@ impl CliLogin {
                 RefreshTokenUse::First => {
                     let now = self.base.now();
                     session.generation = presented.generation.into();
-                    session.idle_expires_at = self.idle_end(now);
+                    (session.idle_expires_at, session.last_used_at) = (self.idle_end(now), now);
                     let statement =
                         sessions::store::acknowledge(session.id, session.generation, now, session.idle_expires_at);
                     if self.try_commit(statement).await? {
@@ -162,7 +162,7 @@ impl CliLogin {
         let mut tokens = open_tokens(&self.base.keys, session.id, session.sealed.as_deref().unwrap_or_default())?;
         let mut is_vouched = false;
         if let Some(refresh_token) = &tokens.refresh_token {
-            let refreshed = match provider.refresh(refresh_token, self.base.now()).await {
+            let refreshed = match provider.refresh(refresh_token).await {
                 Ok(refreshed) => refreshed,
                 Err(ProviderError::Refused(code)) if code == "invalid_grant" => {
                     self.sessions.end_device(call, session.id, RenewLogin::INFO.name, "refused_by_provider").await?;
@@ -292,7 +292,7 @@ impl CliLogin {
         let Ok(tokens) = open_tokens(&self.base.keys, device.id, &device.sealed) else { return false };
         let Some(token) = tokens.refresh_token else { return true };
         let Some(provider) = self.provider(&device.provider) else { return false };
-        let Err(error) = provider.revoke(&token, self.base.now()).await else { return true };
+        let Err(error) = provider.revoke(&token).await else { return true };
         let is_final = matches!(&error, ProviderError::Refused(code)
             if !matches!(code.as_str(), "invalid_client" | "unauthorized_client"));
         if !is_final {

@@ -33,6 +33,9 @@ pub struct ConfigError(pub Vec<String>);
 pub struct Config {
     /// The directory of the SQLite file and the root key.
     pub data_dir: PathBuf,
+    /// `--new-database`, for one start: a missing or empty database is meant.
+    #[serde(skip)]
+    pub new_database: bool,
     pub server: transport::Config,
     pub admin: transport::Admin,
     pub database: db::Config,

@@ -34,11 +34,15 @@ pub mod postgres_url;
 mod postgres_url_tests;
 mod postgres_value;
 pub mod sqlite;
+mod sqlite_check;
 mod sqlite_conn;
 mod sqlite_file;
 mod sqlite_pool;
+mod sqlite_reserve;
 #[cfg(test)]
 mod sqlite_tests;
+#[cfg(test)]
+mod sqlite_whole_tests;
 mod sqlite_writer;
 pub mod sweep;
 #[cfg(test)]
@@ -46,7 +50,9 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod value;
+mod vitals;
 
+pub use self::vitals::Vitals;
 pub use value::{Cursor, Row, Value, split_hash};
 
 /// The setting of the database's address.
@@ -123,6 +129,16 @@ impl Config {
 pub enum DatabaseUrl {
     Sqlite(PathBuf),
     Postgres(Secret),
+}
+
+/// Without user, password and parameters.
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => f.write_str(&postgres::place(url.expose())),
+        }
+    }
 }
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -305,6 +321,14 @@ impl From<DbError> for Error {
     }
 }
 
+/// Whether a batch may wait until there is space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Urgency {
+    #[default]
+    Usual,
+    Urgent,
+}
+
 /// A database with durable commits.
 pub trait Db: Send + Sync {
     /// Runs a read statement on a state that includes every commit that was answered before.
@@ -316,7 +340,9 @@ pub trait Db: Send + Sync {
     /// Resolves at the end of the batch, however late; the batch continues if the future is dropped. A batch that is
     /// not started within [`Db::deadline`] is not started at all ([`DbError::Late`]). There is no other
     /// [`DbError::Late`]: an unknown outcome is [`DbError::Lost`].
-    fn submit(&self, batch: Batch) -> BoxFuture<'static, Result<Committed, DbError>>;
+    ///
+    /// [`Urgency::Urgent`] is for what takes access away: it may use the space that is kept for a full disk.
+    fn submit(&self, batch: Batch, urgency: Urgency) -> BoxFuture<'static, Result<Committed, DbError>>;
 
     /// Whether a lost commit was applied; `None` while it is undecided.
     fn settle(&self, lost: LostCommit) -> BoxFuture<'_, Result<Option<bool>, DbError>>;
@@ -326,8 +352,27 @@ pub trait Db: Send + Sync {
 
     /// [`Db::submit`] for callers that do not need an outcome after the deadline, which is [`DbError::Late`].
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, DbError>> {
-        let (end, deadline) = (self.submit(batch), self.deadline());
-        Box::pin(async move { tokio::time::timeout(deadline, end).await.unwrap_or(Err(DbError::Late("a commit"))) })
+        let (end, deadline) = (self.submit(batch, Urgency::Usual), self.deadline());
+        Box::pin(async move { tokio::time::timeout(deadline, end).await.unwrap_or_else(|_| Err(self.late())) })
+    }
+
+    /// The error of a commit without an answer within the deadline, which is recorded.
+    fn late(&self) -> DbError {
+        self.vitals().set_failed();
+        DbError::Late("a commit")
+    }
+
+    /// What the engine met while it worked.
+    fn vitals(&self) -> &Vitals;
+
+    /// Whether the database's files can grow; a server knows that itself.
+    fn can_grow(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(true))
+    }
+
+    /// The time of the database's clock; `None` if it has none of its own.
+    fn clock(&self) -> BoxFuture<'_, Result<Option<Millis>, DbError>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 
     /// Prepares the stored files for a backup. To be called at the end; the database can still be used.

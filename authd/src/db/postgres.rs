@@ -13,12 +13,16 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, R
 use tokio::sync::{RwLock, Semaphore};
 use tokio::time::Instant;
 use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
 
 use super::migrate::{self, Engine, Migration};
 use super::postgres_url::PostgresUrl;
 use super::postgres_value::{borrowed, failed, is_refusal, is_stale, no_connection, row, told};
-use super::{Batch, BoxFuture, Committed, Cursor, Db, DbError, LostCommit, Outcome, Query, Row, Statement, Value};
+use super::{
+    Batch, BoxFuture, Committed, Cursor, Db, DbError, LostCommit, Outcome, Query, Row, Statement, Urgency, Value,
+    Vitals,
+};
 use crate::env::Millis;
 
 /// Limits of the connections to PostgreSQL.
@@ -64,6 +68,7 @@ pub struct Postgres {
     turns: Arc<RwLock<()>>,
     /// Half of the connections, so that unanswered commits leave the others for reads.
     writes: Arc<Semaphore>,
+    vitals: Arc<Vitals>,
     settings: Settings,
 }
 
@@ -117,7 +122,7 @@ impl Postgres {
             .build()
             .map_err(|error| DbError::Defect(error.into()))?;
         let writes = Arc::new(Semaphore::new(settings.connections.div_ceil(2)));
-        let db = Self { pool, turns: Arc::default(), writes, settings };
+        let db = Self { pool, turns: Arc::default(), writes, vitals: Arc::default(), settings };
         let migrated = tokio::time::timeout(MIGRATION_WAIT + Duration::from_mins(1), db.migrate(now)).await;
         migrated.map_err(|_| DbError::Late("the migration"))??;
         Ok(db)
@@ -143,6 +148,16 @@ impl Postgres {
             client.execute(migrate::RECORD, &borrowed(&record)).await.map_err(fail)?;
         }
         client.batch_execute("COMMIT").await.map_err(fail)
+    }
+
+    /// Records damage that the server has reported: `data_corrupted`, `index_corrupted`.
+    fn note<T>(&self, end: &Result<T, DbError>) {
+        if let Err(DbError::Defect(source)) = end {
+            let text = source.to_string();
+            if text.contains("(XX001)") || text.contains("(XX002)") {
+                self.vitals.set_damaged(&text);
+            }
+        }
     }
 
     async fn read(&self, query: &Query) -> Result<Vec<Row>, DbError> {
@@ -222,6 +237,20 @@ impl Postgres {
         }
         ended
     }
+}
+
+/// Host, port and database of a URL, as the driver reads them: whatever else is in it may be secret.
+pub(super) fn place(url: &str) -> String {
+    // The driver does not know all parameters of libpq.
+    let config = url.parse().or_else(|_| url.rsplit_once('?').map_or(url, |(url, _)| url).parse());
+    let Ok::<tokio_postgres::Config, _>(config) = config else { return "postgres".into() };
+    let hosts = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(path) => path.display().to_string(),
+    });
+    let ports = config.get_ports().iter().map(u16::to_string);
+    let (hosts, ports): (Vec<_>, Vec<_>) = (hosts.collect(), ports.collect());
+    format!("postgres://{}:{}/{}", hosts.join(","), ports.join(","), config.get_dbname().unwrap_or_default())
 }
 
 /// Runs this to its end, however late, under a guard that is released at `end` at the latest: an unanswered COMMIT must
@@ -309,14 +338,21 @@ impl Db for Postgres {
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, DbError>> {
         Box::pin(async move {
             let answer = tokio::time::timeout(self.settings.deadline, self.read(&query)).await;
-            answer.map_err(|_| DbError::Late("a read"))?
+            let answer = answer.map_err(|_| DbError::Late("a read"))?;
+            self.note(&answer);
+            answer
         })
     }
 
-    fn submit(&self, batch: Batch) -> BoxFuture<'static, Result<Committed, DbError>> {
+    fn submit(&self, batch: Batch, _: Urgency) -> BoxFuture<'static, Result<Committed, DbError>> {
         let db = self.clone();
         // A separate task: if it were dropped during COMMIT, the outcome would never be known.
-        let writing = tokio::spawn(async move { db.write(&batch).await });
+        let writing = tokio::spawn(async move {
+            let end = db.write(&batch).await;
+            db.note(&end);
+            db.vitals.record(&end);
+            end
+        });
         Box::pin(async move { writing.await.unwrap_or_else(|error| Err(DbError::Defect(error.into()))) })
     }
 
@@ -340,6 +376,18 @@ impl Db for Postgres {
 
     fn deadline(&self) -> Duration {
         self.settings.deadline
+    }
+
+    fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
+    fn clock(&self) -> BoxFuture<'_, Result<Option<Millis>, DbError>> {
+        const CLOCK: &str = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
+        Box::pin(async {
+            let rows = self.query(Query::new(CLOCK, [])).await?;
+            rows.first().map(|row| row.cursor().int()).transpose()
+        })
     }
 
     fn engine(&self) -> &'static str {

@@ -7,6 +7,8 @@
 //! Reads run on reader threads; a point read costs less than handing it over, so it runs on the calling thread. Every
 //! queue is bounded, and every job has a deadline for its start. A commit that has started ends when the disk answers,
 //! and its outcome is always reported.
+//!
+//! The start refuses a file that is damaged or that its log does not belong to, and changes nothing then.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,10 +20,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::migrate::{self, Migration};
+use super::sqlite_check;
 use super::sqlite_conn::{self, Conn, Opener};
 use super::sqlite_pool::{Reading, Slot};
-use super::sqlite_writer::{Write, write_all};
-use super::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row};
+use super::sqlite_reserve::{Reserve, can_grow};
+use super::sqlite_writer::{Write, Writer};
+use super::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row, Urgency, Vitals};
 use crate::env::Millis;
 
 /// Limits of the embedded database. The defaults suit every machine; tests make them small.
@@ -73,7 +77,10 @@ pub struct Sqlite {
     readers: SyncSender<Read>,
     reading: Arc<Reading>,
     opener: Opener,
+    vitals: Arc<Vitals>,
     settings: Settings,
+    /// Ends the thread that checks the pages.
+    _checks: SyncSender<()>,
 }
 
 impl std::fmt::Debug for Sqlite {
@@ -89,8 +96,10 @@ struct Read {
 }
 
 impl Sqlite {
-    /// Opens the file, makes it private, and migrates its schema. `now` is recorded in the table of migrations.
+    /// Opens the file, makes it private, checks it, and migrates its schema. `now` is recorded in the table of
+    /// migrations.
     pub fn open(path: &Path, settings: Settings, now: Millis) -> Result<Self, DbError> {
+        let in_file = sqlite_check::number_in_file(path)?;
         sqlite_conn::make_file(path)?;
         let opener = |cache_kib, busy, is_writer| Opener {
             path: path.to_owned(),
@@ -99,27 +108,49 @@ impl Sqlite {
             is_writer,
             max_pages: settings.max_pages.filter(|_| is_writer),
         };
-        let mut writer = Slot::open(opener(WRITER_CACHE, settings.busy, true))?;
-        writer.conn()?.migrate(settings.migrations, now)?;
+        let mut reserve = Reserve::new(path);
+        let mut writer = loop {
+            match Slot::open(opener(WRITER_CACHE, settings.busy, true)) {
+                // The index of the log needs some space.
+                Err(error) if sqlite_conn::is_full(&error) && reserve.release() => {}
+                opened => break opened.map_err(|error| sqlite_check::explain(error, path))?,
+            }
+        };
+        let begins = begin(writer.conn()?, path, in_file, settings, now)?;
         let (write, writes) = sync_channel(settings.queue);
         let readers = |count, cache_kib, busy| {
             (0..count).map(|_| Slot::open(opener(cache_kib, busy, false)).map(Mutex::new)).collect::<Result<_, _>>()
         };
+        let vitals = Arc::<Vitals>::default();
         let reading = Arc::new(Reading {
             threads: readers(settings.readers, READER_CACHE, settings.busy)?,
             // Few, each with a cache for the inner pages of a table of a million rows by integer key: under 1 MiB.
             points: readers(settings.readers.div_ceil(2), POINT_CACHE, POINT_BUSY)?,
+            checker: Mutex::new(Slot { opener: opener(READER_CACHE, settings.busy, false), conn: None }),
+            interrupt: Mutex::default(),
             failed_at: Mutex::default(),
+            vitals: vitals.clone(),
         });
-        let beside = reading.clone();
-        spawn("db-writer", move || write_all(writer, &beside, &writes, settings))?;
+        let writer = Writer::new(writer, reading.clone(), reserve, begins, settings);
+        spawn("db-writer", move || writer.run(&writes))?;
         let (read, reads) = sync_channel(settings.queue);
         let reads = Arc::new(Mutex::new(reads));
         for number in 0..settings.readers {
             let (reading, reads) = (reading.clone(), reads.clone());
             spawn("db-reader", move || read_all(&reading, number, &reads, settings))?;
         }
-        Ok(Self { writer: write, readers: read, reading, opener: opener(READER_CACHE, settings.busy, true), settings })
+        let (checks, stop) = sync_channel(0);
+        let beside = reading.clone();
+        spawn("db-checker", move || sqlite_check::check_behind(&beside, &stop))?;
+        let opener = opener(READER_CACHE, settings.busy, true);
+        Ok(Self { writer: write, readers: read, reading, opener, vitals, settings, _checks: checks })
+    }
+
+    /// Runs the check behind the start now.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let (_running, stop) = sync_channel(0);
+        sqlite_check::check_tables(&self.reading, &stop).unwrap();
     }
 
     /// Runs the query on this thread if a connection is free.
@@ -134,6 +165,22 @@ impl Sqlite {
         })?;
         Some(self.reading.query(&mut free, query, self.settings.deadline))
     }
+}
+
+/// Checks the file and its log, then migrates. Returns whether the next commit begins a new log. If the file is refused,
+/// closing this connection changes nothing.
+fn begin(conn: &Conn, path: &Path, in_file: Option<i64>, settings: Settings, now: Millis) -> Result<bool, DbError> {
+    conn.keep_log(true)?;
+    let checked = sqlite_check::check_log(conn, path, in_file).and_then(|()| sqlite_check::check_pages(conn, path));
+    checked.map_err(|error| sqlite_check::explain(error, path))?;
+    conn.migrate(settings.migrations, now).map_err(|error| sqlite_check::explain(error, path))?;
+    conn.keep_log(false)?;
+    // A full disk refuses these, and is no reason not to start.
+    let copied = || conn.checkpoint("PASSIVE").unwrap_or(false);
+    if conn.number()? == 0 && copied() {
+        conn.set_number(sqlite_check::first_number(now)).ok();
+    }
+    Ok(copied())
 }
 
 static NEXT_SLOT: AtomicUsize = AtomicUsize::new(0);
@@ -156,10 +203,30 @@ impl Db for Sqlite {
         Box::pin(async move { tokio::time::timeout(deadline, answer).await.unwrap_or(Err(DbError::Late("a read"))) })
     }
 
-    fn submit(&self, batch: Batch) -> BoxFuture<'static, Result<Committed, DbError>> {
+    fn submit(&self, batch: Batch, urgency: Urgency) -> BoxFuture<'static, Result<Committed, DbError>> {
         let begin_by = Instant::now() + self.settings.deadline;
         let (answer, answered) = oneshot::channel();
-        Box::pin(asked(&self.writer, Write { batch, begin_by, answer }, answered))
+        let end = asked(&self.writer, Write { batch, urgency, begin_by, answer }, answered);
+        let vitals = self.vitals.clone();
+        Box::pin(async move {
+            let end = end.await;
+            // That there is space for what is urgent tells nothing of the rest.
+            if urgency == Urgency::Usual || end.is_err() {
+                vitals.record(&end);
+            }
+            end
+        })
+    }
+
+    fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
+    fn can_grow(&self) -> BoxFuture<'_, bool> {
+        let path = self.opener.path.clone();
+        let asked = tokio::task::spawn_blocking(move || can_grow(&path));
+        let deadline = self.settings.deadline;
+        Box::pin(async move { matches!(tokio::time::timeout(deadline, asked).await, Ok(Ok(true))) })
     }
 
     /// No commit is ever lost: the writer is in this process.

@@ -7,10 +7,11 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, Transaction, TransactionBehavior, ffi};
 
@@ -24,6 +25,8 @@ pub(super) struct Conn {
     opened: Instant,
     /// Milliseconds after `opened` at which a running statement is interrupted.
     deadline: Arc<AtomicU64>,
+    /// Pages in the log after the last commit of this connection.
+    log_pages: Arc<AtomicU32>,
     /// Translated statements by their text: `$1` becomes `?1`, which SQLite treats as a number.
     translated: RefCell<HashMap<&'static str, Box<str>>>,
 }
@@ -71,15 +74,22 @@ impl Conn {
         let mut sqlite = Connection::open_with_flags(&opener.path, flags)?;
         sqlite.busy_timeout(opener.busy)?;
         // FULL: with NORMAL a power failure may undo commits that were answered. No mmap: mapped pages count as RSS.
-        // 4000 pages of the log between two checkpoints, about its size limit, so that a page that many commits change
-        // is written to the file once.
+        // No checkpoint by SQLite itself: the writer has to know when a new log begins.
         sqlite.execute_batch(&format!(
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON;
              PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
              PRAGMA cache_size = -{}; PRAGMA journal_size_limit = 16777216;
-             PRAGMA wal_autocheckpoint = 4000;",
+             PRAGMA wal_autocheckpoint = 0;",
             opener.cache_kib
         ))?;
+        let log_pages = Arc::new(AtomicU32::new(0));
+        if opener.is_writer {
+            let pages = log_pages.clone();
+            sqlite.wal_hook(Some(move |_: &mut Wal, count| {
+                pages.store(u32::try_from(count).unwrap_or_default(), Ordering::Relaxed);
+                Ok(())
+            }))?;
+        }
         // A statement is planned once, independently of its values.
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         sqlite.set_prepared_statement_cache_capacity(128);
@@ -94,7 +104,7 @@ impl Conn {
         if !opener.is_writer {
             sqlite.execute_batch("PRAGMA query_only = ON")?;
         }
-        Ok((Self { sqlite, opened, deadline, translated: RefCell::default() }, mode))
+        Ok((Self { sqlite, opened, deadline, log_pages, translated: RefCell::default() }, mode))
     }
 
     /// Sets how long all following statements together may run.
@@ -112,6 +122,47 @@ impl Conn {
     /// A `PRAGMA` that returns a number.
     pub(super) fn control_value(&self, sql: &str) -> Result<i64, DbError> {
         self.sqlite.query_row(sql, [], |row| row.get(0)).map_err(|error| failed(error, CONNECTION))
+    }
+
+    /// The texts of the first column.
+    pub(super) fn texts(&self, sql: &str) -> Result<Vec<String>, DbError> {
+        let fail = |error: rusqlite::Error| failed(error, CONNECTION);
+        let mut statement = self.sqlite.prepare(sql).map_err(fail)?;
+        let rows = statement.query_map([], |row| row.get(0)).map_err(fail)?;
+        rows.collect::<Result<_, _>>().map_err(fail)
+    }
+
+    /// Copies the log into the file in this mode. Returns whether all of it was copied, so that the next commit can
+    /// begin a new log.
+    pub(super) fn checkpoint(&self, mode: &str) -> Result<bool, DbError> {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let (busy, all, copied): (i64, i64, i64) = self
+            .sqlite
+            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], read)
+            .map_err(|error| failed(error, CONNECTION))?;
+        Ok(busy == 0 && all == copied)
+    }
+
+    /// Pages in the log after the last commit of this connection.
+    pub(super) fn log_pages(&self) -> u32 {
+        self.log_pages.load(Ordering::Relaxed)
+    }
+
+    /// The number of the log: see [`super::sqlite_check`].
+    pub(super) fn number(&self) -> Result<i64, DbError> {
+        self.control_value("PRAGMA user_version")
+    }
+
+    /// Sets the number of the log, within the transaction that begins it.
+    pub(super) fn set_number(&self, number: i64) -> Result<(), DbError> {
+        let set = format!("PRAGMA user_version = {}", number.min(i32::MAX.into()));
+        self.sqlite.execute_batch(&set).map_err(|error| failed(error, CONNECTION))
+    }
+
+    /// Whether closing the last connection leaves the log as it is.
+    pub(super) fn keep_log(&self, is_kept: bool) -> Result<(), DbError> {
+        let set = self.sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, is_kept);
+        set.map(drop).map_err(|error| failed(error, CONNECTION))
     }
 
     /// Runs a query for at most this long.
@@ -211,7 +262,7 @@ fn value(value: ValueRef<'_>) -> Result<Value, DbError> {
 }
 
 /// Converts SQLite's error for the caller of the statement of this name.
-fn failed(error: rusqlite::Error, name: &'static str) -> DbError {
+pub(super) fn failed(error: rusqlite::Error, name: &'static str) -> DbError {
     if let Some(ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID) =
         error.sqlite_extended_error_code()
     {
@@ -245,6 +296,21 @@ struct Failure(rusqlite::Error);
 pub(super) fn code(error: &DbError) -> Option<ErrorCode> {
     let DbError::Unavailable(source) = error else { return None };
     source.downcast_ref::<Failure>()?.0.sqlite_error_code()
+}
+
+/// Whether the database itself is damaged.
+pub(super) fn is_damage(error: &DbError) -> bool {
+    matches!(code(error), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Whether there may be no space for a write: the disk is full, or a quota is used up.
+pub(super) fn is_full(error: &DbError) -> bool {
+    let DbError::Unavailable(source) = error else { return false };
+    let Some(Failure(error)) = source.downcast_ref::<Failure>() else { return false };
+    matches!(
+        error.sqlite_extended_error_code(),
+        Some(ffi::SQLITE_FULL | ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE)
+    )
 }
 
 fn elapsed(since: Instant) -> u64 {

@@ -4,10 +4,13 @@
 //! permanently unusable: a lock that could not be released is held by the process, and SQLite treats it as another
 //! connection's. Such a lock is released only when every connection of the process is closed, so all are reopened.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rusqlite::{ErrorCode, InterruptHandle};
+
 use super::sqlite_conn::{self, Conn, Opener};
+use super::vitals::Vitals;
 use super::{DbError, Query, Row};
 
 /// A failure is over when no other follows for this long.
@@ -19,18 +22,52 @@ pub(super) struct Reading {
     pub(super) threads: Vec<Mutex<Slot>>,
     /// Those of point reads.
     pub(super) points: Vec<Mutex<Slot>>,
+    /// The one that checks pages, open only during a check.
+    pub(super) checker: Mutex<Slot>,
+    /// Ends the check under way.
+    pub(super) interrupt: Mutex<Option<InterruptHandle>>,
     /// When a connection failed last; `None` if all were reopened since that failure was over.
     pub(super) failed_at: Mutex<Option<Instant>>,
+    pub(super) vitals: Arc<Vitals>,
 }
 
 impl Reading {
     pub(super) fn query(&self, slot: &mut Slot, query: &Query, time: Duration) -> Result<Vec<Row>, DbError> {
         let answer = slot.conn().and_then(|conn| conn.query(query, time));
-        if answer.as_ref().is_err_and(|error| sqlite_conn::code(error).is_some()) {
+        if let Err(error) = &answer
+            && sqlite_conn::code(error).is_some()
+        {
+            self.note(error);
             slot.conn = None;
             self.set_failed_at(Some(Instant::now()));
         }
         answer
+    }
+
+    /// Runs a check without a deadline; [`DbError::Late`] if the connections had to be reopened.
+    pub(super) fn check(&self, sql: &str) -> Result<Vec<String>, DbError> {
+        let mut slot = self.checker.lock().unwrap_or_else(PoisonError::into_inner);
+        let conn = slot.conn()?;
+        self.set_interrupt(Some(conn.sqlite.get_interrupt_handle()));
+        let found = conn.texts(sql);
+        self.set_interrupt(None);
+        slot.conn = None;
+        found
+    }
+
+    fn set_interrupt(&self, handle: Option<InterruptHandle>) {
+        *self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Mutex<Slot>> {
+        self.threads.iter().chain(&self.points).chain([&self.checker])
+    }
+
+    /// Records damage that an error tells of.
+    pub(super) fn note(&self, error: &DbError) {
+        if sqlite_conn::is_damage(error) {
+            self.vitals.set_damaged(&error.to_string());
+        }
     }
 
     pub(super) fn set_failed_at(&self, at: Option<Instant>) {
@@ -46,17 +83,21 @@ impl Reading {
     /// allocated blocks takes a third less time than extending the file.
     pub(super) fn checkpoint(&self, writer: &mut Slot) -> bool {
         let busy = writer.opener.busy;
-        let unfinished = writer.conn().and_then(|conn| {
+        let copied = writer.conn().and_then(|conn| {
             conn.allow(Duration::MAX);
             conn.sqlite.busy_timeout(Duration::ZERO).ok();
-            let unfinished = conn.control_value("PRAGMA wal_checkpoint(RESTART)");
+            let copied = conn.checkpoint("RESTART");
             conn.sqlite.busy_timeout(busy).ok();
-            unfinished
+            copied
         });
-        if unfinished.is_err() {
-            self.set_failed_at(Some(Instant::now()));
+        if let Err(error) = &copied {
+            self.note(error);
+            // A full disk passes without new connections.
+            if sqlite_conn::code(error) != Some(ErrorCode::DiskFull) {
+                self.set_failed_at(Some(Instant::now()));
+            }
         }
-        unfinished.is_ok_and(|unfinished| unfinished == 0)
+        copied.unwrap_or(false)
     }
 
     /// Reopens all connections when a failure is over: a lock that could not be released is not reported.
@@ -68,16 +109,17 @@ impl Reading {
     }
 
     /// Closes all connections, then opens the writer's; returns whether that worked. Waits for the reads under way,
-    /// each of which has a deadline.
+    /// each of which has a deadline or can be interrupted.
     pub(super) fn open_anew(&self, writer: &mut Slot) -> bool {
-        let slots = self.threads.iter().chain(&self.points);
-        close(slots.map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).collect(), writer)
+        if let Some(check) = &*self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) {
+            check.interrupt();
+        }
+        close(self.slots().map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).collect(), writer)
     }
 
     /// [`Reading::open_anew`], if there are no reads under way.
     pub(super) fn open_anew_unless_read(&self, writer: &mut Slot) {
-        let slots = self.threads.iter().chain(&self.points);
-        if let Ok(slots) = slots.map(Mutex::try_lock).collect() {
+        if let Ok(slots) = self.slots().map(Mutex::try_lock).collect() {
             close(slots, writer);
         }
     }

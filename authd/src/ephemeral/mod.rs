@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use shared::secret::{Secret, redacted};
 
 use crate::db::BoxFuture;
-use crate::env::Millis;
+use crate::env::{DAY, Millis};
 use crate::error::Error;
 use crate::setting::Faults;
 
@@ -17,6 +17,9 @@ pub mod db;
 pub mod redis;
 #[cfg(test)]
 mod tests;
+
+/// The longest time to live of a value.
+pub const MAX_LIFE: Millis = DAY;
 
 /// `[redis]`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -48,7 +51,7 @@ pub struct EphemeralError(#[source] pub Box<dyn std::error::Error + Send + Sync>
 
 /// Expiring values; each operation is atomic. Time to live is in milliseconds.
 pub trait Ephemeral: Send + Sync {
-    /// Stores the value until `ttl` has passed, and replaces an old one.
+    /// Stores the value until `ttl` has passed, [`MAX_LIFE`] at most, and replaces an old one.
     fn put<'a>(&'a self, key: &'a str, value: &'a [u8], ttl: Millis) -> BoxFuture<'a, Result<(), EphemeralError>>;
 
     /// The value, unless it has expired.

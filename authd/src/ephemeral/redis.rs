@@ -15,7 +15,7 @@ use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisVal
 use shared::url::is_loopback;
 use tokio::sync::OnceCell;
 
-use super::{Ephemeral, EphemeralError};
+use super::{Ephemeral, EphemeralError, MAX_LIFE};
 use crate::db::BoxFuture;
 use crate::env::Millis;
 
@@ -200,7 +200,7 @@ fn script(text: &str, key: &str) -> Cmd {
 /// `SET`, with a time to live. Redis accepts none of zero or less, so an expired value lives for a millisecond.
 fn set(key: &str, value: &[u8], ttl: Millis) -> Cmd {
     let mut command = command("SET", key);
-    command.arg(value).arg("PX").arg(ttl.max(1));
+    command.arg(value).arg("PX").arg(ttl.clamp(1, MAX_LIFE));
     command
 }
 
@@ -235,7 +235,7 @@ impl Ephemeral for RedisEphemeral {
             // By the server's own clock, which may differ from ours.
             let now: Millis = self.ask(script(NOW, key)).await?;
             let mut increment = script(INCREMENT, key);
-            increment.arg(ttl.max(1)).arg(now + RESPONSE_MILLIS);
+            increment.arg(ttl.clamp(1, MAX_LIFE)).arg(now + RESPONSE_MILLIS);
             match self.ask(increment).await? {
                 -1 => Err(EphemeralError("Redis took too long".into())),
                 sum => Ok(sum),

@@ -166,6 +166,27 @@ async fn check_answers(store: Store) {
 }
 
 #[tokio::test]
+async fn what_a_wrong_clock_has_stored_is_void() {
+    let (db, _folder) = testing::sqlite();
+    let store = Store::on_db(db);
+    let (at, clock) = (&store.ephemeral, store.clock.as_ref().unwrap());
+    clock.advance(365 * DAY);
+    for _ in 0..40 {
+        at.increment("counter", MINUTE).await.unwrap();
+    }
+    at.put("value", b"x", MINUTE).await.unwrap();
+    at.put("long", b"x", 365 * DAY).await.unwrap();
+    clock.advance(-365 * DAY);
+    assert_eq!(at.get("value").await.unwrap(), None);
+    assert_eq!(at.take("value").await.unwrap(), None);
+    for count in [1, 2] {
+        assert_eq!(at.increment("counter", MINUTE).await.unwrap(), count);
+    }
+    clock.advance(365 * DAY + 2 * DAY);
+    assert_eq!(at.get("long").await.unwrap(), None, "no value lives longer than a day");
+}
+
+#[tokio::test]
 async fn ended_rows_are_swept() {
     let (db, _folder) = testing::sqlite();
     let store = Store::on_db(db.clone());

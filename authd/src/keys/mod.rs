@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
@@ -22,12 +23,13 @@ use crate::env::Env;
 use crate::error::Error;
 use crate::setting::Faults;
 
+mod origin;
 pub mod root;
 pub mod seal;
 #[cfg(test)]
 mod tests;
 
-pub use root::FILE;
+pub use origin::Origin;
 use seal::Secret;
 
 /// `[keys]`
@@ -49,7 +51,7 @@ impl Config {
     /// Checks the root key's file, where it is the one in use.
     pub fn check_place(&self, data_dir: &Path, faults: &mut Faults) {
         if self.root.is_none()
-            && let Err(fault) = root::read(&data_dir.join(FILE))
+            && let Err(fault) = root::read(&data_dir.join(root::FILE))
         {
             faults.refuse(fault.to_string());
         }
@@ -119,6 +121,9 @@ const FORGET: &str = "INSERT INTO invalidations (kind, subject, at) VALUES ($1, 
 /// The `kind` of the invalidation that [`KeyRing::rotate`] writes; a node that reads one reloads the ring.
 pub const INVALIDATION: &str = "keys";
 
+/// How long another replica that starts at the same time may take between its root key and its ring.
+const BEGUN_WITHIN: Duration = Duration::from_secs(1);
+
 /// The first byte of every sealed value.
 const VERSION: u8 = 1;
 
@@ -144,15 +149,23 @@ impl KeyRing {
     /// Loads the ring, and creates missing keys; a root key only together with the first ring.
     ///
     /// `configured` is the value of `AUTHD_ROOT_KEY`, its file or its credential, as text; without it the root key is
-    /// the file [`FILE`] in the data dir.
+    /// the file `root.key` in the data dir. A database without keys is refused if it should have some: see [`Origin`].
     pub async fn unlock(
         db: Arc<dyn Db>,
         configured: Option<&[u8]>,
-        data_dir: &Path,
+        origin: &Origin,
         env: Env,
     ) -> Result<Self, KeyError> {
-        let rows = db.query(Query::new(LIST, [])).await?;
-        let path = data_dir.join(FILE);
+        let mut rows = db.query(Query::new(LIST, [])).await?;
+        if rows.is_empty() && origin.check_new().is_err() {
+            // Unless another replica creates it at this moment.
+            tokio::time::sleep(BEGUN_WITHIN).await;
+            rows = db.query(Query::new(LIST, [])).await?;
+            if rows.is_empty() {
+                origin.check_new()?;
+            }
+        }
+        let path = origin.root_key();
         let mut is_new = false;
         let root = if let Some(text) = configured {
             root::parse(text, SETTING)?
@@ -174,7 +187,9 @@ impl KeyRing {
             // Another replica was first, with its own root key: ours is unused and would be misleading.
             std::fs::remove_file(&path).ok();
         }
-        loaded.map(|()| ring)
+        loaded?;
+        origin.remember();
+        Ok(ring)
     }
 
     /// Creates the missing keys, unless another replica does so concurrently.

@@ -1,9 +1,16 @@
+use std::path::Path;
+
 use super::*;
 use crate::db::{Value, testing};
 use crate::env::DAY;
 
 async fn ring(db: &Arc<dyn Db>, configured: Option<&[u8]>, folder: &Path) -> Result<KeyRing, KeyError> {
-    KeyRing::unlock(db.clone(), configured, folder, Env::real()).await
+    KeyRing::unlock(db.clone(), configured, &origin(configured, folder), Env::real()).await
+}
+
+fn origin(configured: Option<&[u8]>, folder: &Path) -> Origin {
+    let (data_dir, database) = (folder.to_owned(), "sqlite:here".to_owned());
+    Origin { data_dir, database, is_configured: configured.is_some(), may_be_new: false }
 }
 
 fn message(opened: Result<KeyRing, KeyError>) -> String {
@@ -18,7 +25,7 @@ async fn the_first_start_makes_a_private_root_key_and_the_next_one_uses_it() {
     use std::os::unix::fs::PermissionsExt;
     let (db, folder) = testing::sqlite();
     let sealed = ring(&db, None, folder.path()).await.unwrap().seal("a", b"secret").unwrap();
-    let file = folder.path().join(FILE);
+    let file = folder.path().join(root::FILE);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let beside = std::fs::read_dir(folder.path())
         .unwrap()
@@ -33,10 +40,34 @@ async fn a_missing_or_wrong_root_key_stops_the_start_and_is_not_replaced() {
     let (db, folder) = testing::sqlite();
     ring(&db, Some(HEX), folder.path()).await.unwrap();
     assert!(message(ring(&db, None, folder.path()).await).contains("not here: set AUTHD_ROOT_KEY"));
-    assert!(!folder.path().join(FILE).exists());
+    assert!(!folder.path().join(root::FILE).exists());
     assert!(message(ring(&db, Some(OTHER), folder.path()).await).contains("is not the one"));
     assert!(message(ring(&db, Some(b"short"), folder.path()).await).contains("openssl rand -hex 32"));
     ring(&db, Some(HEX), folder.path()).await.expect("the right one still opens");
+}
+
+#[tokio::test]
+async fn a_root_key_that_sealed_a_database_begins_no_other_unless_the_operator_says_so() {
+    for configured in [None, Some(HEX)] {
+        let ((first, folder), (empty, _other)) = (testing::sqlite(), testing::sqlite());
+        let sealed = ring(&first, configured, folder.path()).await.unwrap().seal("a", b"secret").unwrap();
+        let refused = message(ring(&empty, configured, folder.path()).await);
+        assert!(refused.contains("missing or empty") && refused.contains("--new-database"), "{refused}");
+        let rows = empty.query(Query::new("SELECT id FROM key_ring", [])).await.unwrap();
+        assert!(rows.is_empty(), "nothing was written");
+        assert_eq!(*ring(&first, configured, folder.path()).await.unwrap().open("a", &sealed).unwrap(), b"secret");
+        let meant = Origin { may_be_new: true, ..origin(configured, folder.path()) };
+        KeyRing::unlock(empty.clone(), configured, &meant, Env::real()).await.expect("it is said aloud");
+        ring(&empty, configured, folder.path()).await.expect("said once");
+    }
+}
+
+#[tokio::test]
+async fn a_configured_root_key_begins_a_database_at_a_new_address() {
+    let ((first, folder), (empty, _other)) = (testing::sqlite(), testing::sqlite());
+    ring(&first, Some(HEX), folder.path()).await.unwrap();
+    let elsewhere = Origin { database: "postgres://there/authd".into(), ..origin(Some(HEX), folder.path()) };
+    KeyRing::unlock(empty, Some(HEX), &elsewhere, Env::real()).await.expect("a first start there");
 }
 
 #[tokio::test]
@@ -88,7 +119,7 @@ async fn a_sealed_value_opens_only_unaltered_and_in_its_context() {
 async fn a_rotated_key_still_opens_and_other_replicas_learn_of_the_new_one() {
     let (db, folder) = testing::sqlite();
     let (env, clock) = Env::fixed(DAY);
-    let here = KeyRing::unlock(db.clone(), Some(HEX), folder.path(), env).await.unwrap();
+    let here = KeyRing::unlock(db.clone(), Some(HEX), &origin(Some(HEX), folder.path()), env).await.unwrap();
     let there = ring(&db, Some(HEX), folder.path()).await.unwrap();
     let (sealed, (old, mac)) = (here.seal("a", b"old").unwrap(), here.mac(Purpose::Mint, None, &[b"x"]).unwrap());
     clock.advance(1);

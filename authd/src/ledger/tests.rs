@@ -1,6 +1,7 @@
 //! Outcomes that come late or not at all, and callers whose authority ends at the commit boundary.
 
 mod boundary;
+mod urgency;
 
 use std::time::{Duration, Instant};
 

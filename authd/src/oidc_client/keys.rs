@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use jsonwebtoken::jwk::{AlgorithmParameters as Parameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::ProviderError;
 use super::http::Http;
 use super::published::Published;
-use crate::env::{MINUTE, Millis, is_younger};
 
 /// Maximum fetches per minute, so that tokens with unknown keys cannot make authd flood the provider.
 const FETCHES_PER_MINUTE: usize = 5;
@@ -32,33 +33,27 @@ pub struct KeySet(HashMap<String, Key>);
 pub struct Keys {
     set: Published<KeySet>,
     /// When the last fetches began.
-    began: Mutex<Vec<Millis>>,
+    began: Mutex<Vec<Instant>>,
 }
 
 impl Keys {
     /// Ensures that there are keys, before a step that cannot be repeated.
-    pub async fn ready(&self, http: &Http, uri: &str, now: Millis) -> Result<(), ProviderError> {
-        self.set.find(None, now, |now| self.fetch(http, uri, now)).await.map(drop)
+    pub async fn ready(&self, http: &Http, uri: &str) -> Result<(), ProviderError> {
+        self.set.find(None, self.fetch(http, uri)).await.map(drop)
     }
 
     /// Verifies the signature of a token and returns its claims.
-    pub async fn verify(
-        &self,
-        http: &Http,
-        uri: &str,
-        token: &str,
-        now: Millis,
-    ) -> Result<Map<String, Value>, ProviderError> {
+    pub async fn verify(&self, http: &Http, uri: &str, token: &str) -> Result<Map<String, Value>, ProviderError> {
         let kid = header(token)?.kid.unwrap_or_default();
-        let mut set = self.set.find(None, now, |now| self.fetch(http, uri, now)).await?;
+        let mut set = self.set.find(None, self.fetch(http, uri)).await?;
         if set.find(&kid).is_none() {
-            set = self.set.find(Some(&set), now, |now| self.fetch(http, uri, now)).await?;
+            set = self.set.find(Some(&set), self.fetch(http, uri)).await?;
         }
         set.verify(token)
     }
 
-    async fn fetch(&self, http: &Http, uri: &str, now: Millis) -> Result<KeySet, ProviderError> {
-        if self.is_too_often(now) {
+    async fn fetch(&self, http: &Http, uri: &str) -> Result<KeySet, ProviderError> {
+        if self.is_too_often() {
             return Err(ProviderError::Unavailable("its keys were fetched too often within a minute".into()));
         }
         let document = http.get(uri).await?;
@@ -67,12 +62,12 @@ impl Keys {
     }
 
     /// Counts a fetch; returns whether there were too many in the last minute.
-    fn is_too_often(&self, now: Millis) -> bool {
+    fn is_too_often(&self) -> bool {
         let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
-        began.retain(|at| is_younger(*at, now, MINUTE));
+        began.retain(|at| at.elapsed() < Duration::from_mins(1));
         let is_too_often = began.len() >= FETCHES_PER_MINUTE;
         if !is_too_often {
-            began.push(now);
+            began.push(Instant::now());
         }
         is_too_often
     }

@@ -152,19 +152,13 @@ impl Client {
         Self { config, http, endpoints: Published::default(), keys: Keys::default() }
     }
 
-    async fn endpoints(&self, now: Millis) -> Result<Arc<Endpoints>, ProviderError> {
-        self.endpoints.find(None, now, |_| discovery::endpoints(&self.http, &self.config)).await
+    async fn endpoints(&self) -> Result<Arc<Endpoints>, ProviderError> {
+        self.endpoints.find(None, discovery::endpoints(&self.http, &self.config)).await
     }
 
     /// The URL where the person signs in. `challenge` is base64url(SHA-256(verifier)) (RFC 7636).
-    pub async fn authorize_url(
-        &self,
-        state: &str,
-        nonce: &str,
-        challenge: &str,
-        now: Millis,
-    ) -> Result<String, ProviderError> {
-        let endpoints = self.endpoints(now).await?;
+    pub async fn authorize_url(&self, state: &str, nonce: &str, challenge: &str) -> Result<String, ProviderError> {
+        let endpoints = self.endpoints().await?;
         let scope = self.config.scopes.join(" ");
         let query: [(&str, &str); 8] = [
             ("response_type", "code"),
@@ -182,9 +176,9 @@ impl Client {
     }
 
     /// Ensures that the provider is reachable and its tokens can be verified, before a code is used.
-    pub async fn ready(&self, now: Millis) -> Result<(), ProviderError> {
-        let endpoints = self.endpoints(now).await?;
-        self.keys.ready(&self.http, &endpoints.jwks_uri, now).await
+    pub async fn ready(&self) -> Result<(), ProviderError> {
+        let endpoints = self.endpoints().await?;
+        self.keys.ready(&self.http, &endpoints.jwks_uri).await
     }
 
     /// Exchanges the code from the browser for tokens.
@@ -201,7 +195,7 @@ impl Client {
             ("redirect_uri", &self.config.redirect_uri),
             ("code_verifier", verifier.expose()),
         ];
-        let given = self.token(&fields, now).await?;
+        let given = self.token(&fields).await?;
         let Some(id_token) = given.id_token else {
             return Err(ProviderError::Unusable("it issued no ID token; the scope openid must be allowed".into()));
         };
@@ -219,8 +213,8 @@ impl Client {
 
     /// Fresh tokens of somebody who signed in before. What the provider rotated must be kept even if its ID token
     /// turns out to be unusable: that is why the two steps are apart.
-    pub async fn refresh(&self, refresh_token: &Secret, now: Millis) -> Result<TokenResponse, ProviderError> {
-        self.token(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())], now).await
+    pub async fn refresh(&self, refresh_token: &Secret) -> Result<TokenResponse, ProviderError> {
+        self.token(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())]).await
     }
 
     /// Verifies an ID token; returns the identity and the expiry. `nonce` is given only right after a sign-in.
@@ -230,23 +224,23 @@ impl Client {
         nonce: Option<&str>,
         now: Millis,
     ) -> Result<(Identity, Millis), ProviderError> {
-        let endpoints = self.endpoints(now).await?;
-        let claims = self.keys.verify(&self.http, &endpoints.jwks_uri, id_token.expose(), now).await?;
+        let endpoints = self.endpoints().await?;
+        let claims = self.keys.verify(&self.http, &endpoints.jwks_uri, id_token.expose()).await?;
         id_token::check(&self.config, &claims, nonce, now)
             .map_err(|reason| ProviderError::Unusable(format!("its ID token is not usable: {reason}")))
     }
 
     /// Asks the provider to revoke a refresh token (RFC 7009), if it supports that.
-    pub async fn revoke(&self, refresh_token: &Secret, now: Millis) -> Result<(), ProviderError> {
-        let endpoints = self.endpoints(now).await?;
+    pub async fn revoke(&self, refresh_token: &Secret) -> Result<(), ProviderError> {
+        let endpoints = self.endpoints().await?;
         let Some(endpoint) = &endpoints.revocation_endpoint else { return Ok(()) };
         let fields = [("token", refresh_token.expose()), ("token_type_hint", "refresh_token")];
         let answer = self.post(endpoint, &fields).await?;
         if answer.status == 200 { Ok(()) } else { Err(refusal(&answer)) }
     }
 
-    async fn token(&self, fields: &[(&str, &str)], now: Millis) -> Result<TokenResponse, ProviderError> {
-        let endpoints = self.endpoints(now).await?;
+    async fn token(&self, fields: &[(&str, &str)]) -> Result<TokenResponse, ProviderError> {
+        let endpoints = self.endpoints().await?;
         let answer = self.post(&endpoints.token_endpoint, fields).await?;
         if answer.status != 200 {
             return Err(refusal(&answer));

@@ -6,20 +6,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ProviderError;
-use crate::env::{HOUR, Millis, is_younger};
 
 /// Older documents are fetched again, so that a key that the provider removed is not used for longer.
-const MAX_AGE: Millis = HOUR;
+const MAX_AGE: Duration = Duration::from_hours(1);
 /// How long a document is used while the provider does not answer.
-const MAX_STALE: Millis = 24 * HOUR;
+const MAX_STALE: Duration = Duration::from_hours(24);
 /// How long an old document is used without another try to fetch.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// One document of a provider.
 #[derive(Debug)]
 pub struct Published<T> {
-    /// The document, and the time when it was fetched.
-    kept: Mutex<Option<(Arc<T>, Millis)>>,
+    /// The document, and when its fetch began.
+    kept: Mutex<Option<(Arc<T>, Instant)>>,
     /// Held during a fetch, so that there is one at a time; contains the failure of the last one, if any.
     fetching: tokio::sync::Mutex<Option<Failure>>,
 }
@@ -31,35 +30,30 @@ impl<T> Default for Published<T> {
 }
 
 impl<T> Published<T> {
-    /// The cached document, unless it is old or the caller has seen it already; else a fetched one. `fetch` gets the
-    /// time of its start.
-    pub async fn find<F>(
+    /// The cached document, unless it is old or the caller has seen it already; else the fetched one.
+    pub async fn find(
         &self,
         seen: Option<&Arc<T>>,
-        now: Millis,
-        fetch: impl FnOnce(Millis) -> F,
-    ) -> Result<Arc<T>, ProviderError>
-    where
-        F: Future<Output = Result<T, ProviderError>>,
-    {
+        fetch: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<Arc<T>, ProviderError> {
         let is_news = |kept: &Arc<T>| seen.is_none_or(|seen| !Arc::ptr_eq(seen, kept));
-        if let Some(kept) = self.kept(now, MAX_AGE).filter(is_news) {
+        if let Some(kept) = self.kept(MAX_AGE).filter(is_news) {
             return Ok(kept);
         }
         let asked = Instant::now();
         let mut failed = self.fetching.lock().await;
-        let now = now + Millis::try_from(asked.elapsed().as_millis()).unwrap_or(Millis::MAX);
-        if let Some(kept) = self.kept(now, MAX_AGE).filter(is_news) {
+        if let Some(kept) = self.kept(MAX_AGE).filter(is_news) {
             return Ok(kept);
         }
-        let stale = self.kept(now, MAX_STALE).filter(is_news);
+        let stale = self.kept(MAX_STALE).filter(is_news);
         if let Some(failure) = failed.as_ref().filter(|failure| failure.answers(asked, stale.is_some())) {
             return stale.ok_or_else(|| failure.error.clone());
         }
-        match fetch(now).await {
+        let began = Instant::now();
+        match fetch.await {
             Ok(found) => {
                 let found = Arc::new(found);
-                *self.lock() = Some((found.clone(), now));
+                *self.lock() = Some((found.clone(), began));
                 *failed = None;
                 Ok(found)
             }
@@ -70,11 +64,11 @@ impl<T> Published<T> {
         }
     }
 
-    fn kept(&self, now: Millis, max_age: Millis) -> Option<Arc<T>> {
-        self.lock().as_ref().filter(|(_, at)| is_younger(*at, now, max_age)).map(|(kept, _)| kept.clone())
+    fn kept(&self, max_age: Duration) -> Option<Arc<T>> {
+        self.lock().as_ref().filter(|(_, began)| began.elapsed() < max_age).map(|(kept, _)| kept.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(Arc<T>, Millis)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<(Arc<T>, Instant)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -111,14 +105,19 @@ mod tests {
         assert!(failure.answers(before, false) && !failure.answers(after, false) && failure.answers(after, true));
     }
 
-    #[tokio::test]
-    async fn what_a_clock_that_was_set_back_has_kept_is_fetched_again() {
-        let now = 100 * HOUR;
-        for (fetched_at, is_ready) in [(now, true), (now + 1, true), (now - 25 * HOUR, false), (now + HOUR, false)] {
-            let published = Published::default();
-            *published.lock() = Some((Arc::new(()), fetched_at));
-            let ready = published.find(None, now, |_| async { Err(down()) }).await;
-            assert_eq!(ready.is_ok(), is_ready, "fetched at {fetched_at}");
+    /// By the monotonic clock: no change of the wall clock makes a document younger.
+    #[tokio::test(start_paused = true)]
+    async fn a_document_is_fetched_again_when_it_is_old() {
+        const HOUR: Duration = Duration::from_hours(1);
+        let published = Published::default();
+        published.find(None, async { Ok(1) }).await.unwrap();
+        for (later, found) in [(Duration::from_secs(3_599), 1), (Duration::from_secs(1), 2)] {
+            tokio::time::advance(later).await;
+            assert_eq!(*published.find(None, async { Ok(2) }).await.unwrap(), found);
+        }
+        for (later, is_ready) in [(HOUR * 23, true), (HOUR, false)] {
+            tokio::time::advance(later).await;
+            assert_eq!(published.find(None, async { Err(down()) }).await.is_ok(), is_ready, "after {later:?} more");
         }
     }
 }

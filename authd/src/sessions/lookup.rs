@@ -9,7 +9,7 @@ use shared::id::{SessionId, UserId};
 use super::{Sessions, model, store};
 use crate::cache::{Cached, Hash};
 use crate::db::{BoxFuture, Db, DbError};
-use crate::env::Millis;
+use crate::env::{Millis, SKEW};
 use crate::error::Result;
 use crate::ledger::{SESSIONS, Subscriber};
 use crate::log::caused;
@@ -49,6 +49,11 @@ impl LiveSession {
         self.idle_expires_at.min(self.absolute_expires_at)
     }
 
+    /// Whether it is live. One that was renewed in the future has an end that a wrong clock has set.
+    fn is_live(&self, now: Millis) -> bool {
+        now < self.expires_at() && self.renewed_at <= now + SKEW
+    }
+
     /// The same in the API's epoch seconds.
     pub fn expires_at_seconds(&self) -> i64 {
         model::seconds(self.expires_at())
@@ -60,7 +65,7 @@ impl Sessions {
     pub fn recall(&self, token: &str) -> Option<Found> {
         let now = self.base.now();
         let live = self.cache.find(&hash(token), now)?;
-        (now < live.expires_at() && !self.is_due(&live, now)).then_some(live)
+        (live.is_live(now) && !self.is_due(&live, now)).then_some(live)
     }
 
     /// The live session of a token; `None` if it is unknown, ended or expired.
@@ -70,7 +75,7 @@ impl Sessions {
         }
         let (hash, now) = (hash(token), self.base.now());
         match self.cache.find(&hash, now) {
-            Some(live) if now < live.expires_at() => return Ok(Some(live)),
+            Some(live) if live.is_live(now) => return Ok(Some(live)),
             // A commit with a late outcome may have renewed it: the row is read again.
             Some(_) => self.cache.forget(&hash),
             None => {}
@@ -89,7 +94,7 @@ impl Sessions {
         let reread = || self.cache.get_or_read_in_turn(hash, &self.base.env, self.read(&hash));
         let Some(live) = reread().await? else { return Ok(None) };
         let now = self.base.now();
-        if now >= live.expires_at() {
+        if !live.is_live(now) {
             return Ok(None);
         }
         if !self.is_due(&live, now) {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use shared::id::SessionId;
 
-use crate::env::{Millis, SECOND};
+use crate::env::{Millis, SECOND, SKEW};
 use crate::oidc_client::Identity;
 
 /// A device session: one row.
@@ -24,6 +24,8 @@ pub struct DeviceSession {
     /// The provider's tokens, sealed for this row; absent after the session has ended.
     pub sealed: Option<Vec<u8>>,
     pub attributes: Attributes,
+    /// When it was created or its refresh token was last used; the idle end was counted from then.
+    pub last_used_at: Millis,
 }
 
 /// Other data of a device session; no secrets.
@@ -39,7 +41,8 @@ pub struct Attributes {
 
 impl DeviceSession {
     pub fn is_live(&self, now: Millis) -> bool {
-        self.ended_at.is_none() && now < self.expires_at()
+        // One that was used in the future has an end that a wrong clock has set.
+        self.ended_at.is_none() && now < self.expires_at() && self.last_used_at <= now + SKEW
     }
 
     /// When it expires unless it is renewed.

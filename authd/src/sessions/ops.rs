@@ -42,6 +42,7 @@ impl Sessions {
         let change = Change::new(Logout::INFO.name, session)
             .with([end])
             .invalidates(Invalidation::sessions(user))
+            .urgent()
             .self_proving();
         ended(self.base.ledger.commit(&call, change).await)?;
         Ok(LoggedOut { status: "logged_out".to_owned() })
@@ -134,7 +135,8 @@ impl Sessions {
         let mut change = Change::new(action, id)
             .with([store::end_login(id, user, reason, self.base.now())])
             .invalidates(Invalidation::sessions(user))
-            .detail([("reason", Some(reason.into())), ("user", Some(user.to_string().into()))]);
+            .detail([("reason", Some(reason.into())), ("user", Some(user.to_string().into()))])
+            .urgent();
         if matches!(call.caller, Caller::User { session, .. } if session == id) {
             change = change.self_proving();
         }
@@ -146,7 +148,8 @@ impl Sessions {
         let change = Change::new(EndUserSessions::INFO.name, user)
             .with([store::end_all(user, None, BY_ADMINISTRATOR, self.base.now())])
             .invalidates(Invalidation::sessions(user))
-            .detail([("reason", Some(BY_ADMINISTRATOR.into()))]);
+            .detail([("reason", Some(BY_ADMINISTRATOR.into()))])
+            .urgent();
         let committed = self.base.ledger.commit(&call, change).await?;
         Ok(EndedSessions { ended: committed.affected(store::ENDED) })
     }
@@ -166,7 +169,7 @@ impl Sessions {
             return Ok(Some(session));
         }
         let now = self.base.now();
-        let change = Change::new(action, id).with(store::end(id, reason, now)).detail([
+        let change = Change::new(action, id).urgent().with(store::end(id, reason, now)).detail([
             ("reason", Some(reason.into())),
             ("user", Some(session.attributes.identity.display().into())),
             ("device", session.device_name.clone().map(Into::into)),

@@ -8,30 +8,32 @@ use super::lookup::LiveSession;
 use super::model::{Attributes, DeviceSession};
 use crate::cache::Hash;
 use crate::db::{Cursor, Db, Query, Row, Statement, Value};
-use crate::env::{MINUTE, Millis};
+use crate::env::{MINUTE, Millis, SKEW};
 use crate::error::{Error, Result};
 use crate::page::Page;
 
 const FIND: &str = "SELECT id, generation, created_at, idle_expires_at, absolute_expires_at, ended_at, provider, \
-     device_name, os, client_version, address, sealed, attributes FROM sessions WHERE id = $1 AND kind = 'device'";
+     device_name, os, client_version, address, sealed, attributes, last_used_at \
+     FROM sessions WHERE id = $1 AND kind = 'device'";
 const LIST: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.last_used_at, s.idle_expires_at, \
        s.absolute_expires_at, s.ended_at, s.end_reason, s.provider, s.device_name, s.os, s.address, s.attributes \
      FROM sessions s LEFT JOIN users u ON u.id = s.user_id \
-     WHERE s.id < $1 AND ($2 = 1 OR (s.ended_at IS NULL AND s.idle_expires_at > $3 AND s.absolute_expires_at > $3)) \
-       AND ($4 = '' OR s.kind = $4) \
+     WHERE s.id < $1 AND ($2 = 1 OR (s.ended_at IS NULL AND s.idle_expires_at > $3 AND s.absolute_expires_at > $3 \
+         AND s.last_used_at <= $6)) AND ($4 = '' OR s.kind = $4) \
      ORDER BY s.id DESC LIMIT $5";
 // The same for one user; $3 is before every idle end if ended sessions are included.
 const LIST_OF_USER: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.last_used_at, s.idle_expires_at, \
        s.absolute_expires_at, s.ended_at, s.end_reason, s.provider, s.device_name, s.os, s.address, s.attributes \
      FROM sessions s LEFT JOIN users u ON u.id = s.user_id \
      WHERE s.user_id = $5 AND s.idle_expires_at > $3 AND s.id < $1 \
-       AND ($2 = 1 OR (s.ended_at IS NULL AND s.absolute_expires_at > $3)) AND ($4 = '' OR s.kind = $4) \
+       AND ($2 = 1 OR (s.ended_at IS NULL AND s.absolute_expires_at > $3 AND s.last_used_at <= $7)) \
+       AND ($4 = '' OR s.kind = $4) \
      ORDER BY s.id DESC LIMIT $6";
 const FIND_LIVE: &str = "SELECT s.id, s.user_id, u.username, u.name, s.created_at, s.renewed_at, s.idle_expires_at, \
        s.absolute_expires_at \
      FROM sessions s JOIN users u ON u.id = s.user_id \
      WHERE s.token_hash = $1 AND s.kind = 'login' AND s.ended_at IS NULL AND s.idle_expires_at > $2 \
-       AND s.absolute_expires_at > $2 AND u.status = 'active' AND u.deleted_at IS NULL";
+       AND s.absolute_expires_at > $2 AND s.renewed_at <= $3 AND u.status = 'active' AND u.deleted_at IS NULL";
 const INSERT_LOGIN: &str = "INSERT INTO sessions (id, kind, user_id, token_hash, generation, created_at, renewed_at, \
        last_used_at, idle_expires_at, absolute_expires_at, client_version, address, lease_until, attributes) \
      SELECT $1, 'login', u.id, $3, 0, $4, $4, $4, $5, $6, NULL, $7, 0, '{}' FROM users u \
@@ -65,7 +67,9 @@ const INSERT: &str = "INSERT INTO sessions (id, kind, identity_id, generation, c
        $6, $7, $8, $9, $10, $11, $12, 0, $13, $14)";
 const ACKNOWLEDGE: &str = "UPDATE sessions SET generation = $2, last_used_at = $3, idle_expires_at = $4 \
      WHERE id = $1 AND generation = $2 - 1 AND ended_at IS NULL";
-const LEASE: &str = "UPDATE sessions SET lease_until = $2 WHERE id = $1 AND lease_until <= $3 AND ended_at IS NULL";
+// A lease until after $4 is longer than any.
+const LEASE: &str = "UPDATE sessions SET lease_until = $2 \
+     WHERE id = $1 AND (lease_until <= $3 OR lease_until > $4) AND ended_at IS NULL";
 const RELEASE: &str = "UPDATE sessions SET lease_until = 0 WHERE id = $1 AND lease_until = $2";
 const KEEP: &str = "UPDATE sessions SET sealed = $2 WHERE id = $1 AND ended_at IS NULL";
 const RENEW: &str = "UPDATE sessions SET sealed = $2, attributes = $3, renewed_at = $4, last_used_at = $4, \
@@ -117,11 +121,12 @@ pub async fn list(
     };
     // Every id sorts before "g": UUIDs are lower-case hex.
     let (before, ended) = (page.after_or("g"), i64::from(op.include_ended).into());
+    let latest = (now + SKEW).into();
     let query = match user {
-        None => Query::new(LIST, [before, ended, now.into(), kind.into(), page.rows()]),
+        None => Query::new(LIST, [before, ended, now.into(), kind.into(), page.rows(), latest]),
         Some(user) => {
             let after = if op.include_ended { Millis::MIN } else { now };
-            Query::new(LIST_OF_USER, [before, ended, after.into(), kind.into(), user.into(), page.rows()])
+            Query::new(LIST_OF_USER, [before, ended, after.into(), kind.into(), user.into(), page.rows(), latest])
         }
     };
     db.query(query).await?.iter().map(describe).collect()
@@ -142,7 +147,11 @@ pub async fn find_live(db: &dyn Db, hash: &Hash, now: Millis) -> Result<Option<L
             absolute_expires_at: row.int()?,
         })
     };
-    db.query(Query::point(FIND_LIVE, [(*hash).into(), now.into()])).await?.first().map(read).transpose()
+    db.query(Query::point(FIND_LIVE, [(*hash).into(), now.into(), (now + SKEW).into()]))
+        .await?
+        .first()
+        .map(read)
+        .transpose()
 }
 
 /// A new login session.
@@ -268,7 +277,7 @@ pub fn acknowledge(id: SessionId, generation: i64, now: Millis, idle_expires_at:
 
 /// Takes the lease for a renewal until a time; fails while another node has it.
 pub fn lease(id: SessionId, until: Millis, now: Millis) -> Statement {
-    Statement::one("lease", LEASE, [id.into(), until.into(), now.into()])
+    Statement::one("lease", LEASE, [id.into(), until.into(), now.into(), (until + SKEW).into()])
 }
 
 /// Releases a lease before its end.
@@ -392,6 +401,7 @@ fn read(row: &Row) -> Result<DeviceSession> {
         address: row.opt(Cursor::string)?,
         sealed: row.opt(Cursor::bytes)?.map(<[u8]>::to_vec),
         attributes: serde_json::from_str(row.text()?).map_err(Error::internal)?,
+        last_used_at: row.int()?,
     })
 }
 

@@ -12,12 +12,9 @@ use super::model::{self, RANDOM};
 use super::store::{self, Used};
 use crate::caller::Caller;
 use crate::db::Statement;
-use crate::env::{DAY, Millis};
+use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::keys::Purpose;
-
-/// How long a retry with the same `Idempotency-Key` gets the same answer.
-const LIFE: Millis = DAY;
 
 /// A request that creates a secret, made repeatable by its `Idempotency-Key`: the secret is derived from the key, so
 /// that a retry gets the same one and nothing is stored in clear.
@@ -65,7 +62,7 @@ impl IdempotentRequest {
     /// The statement that records the use of the key, if there is one.
     pub fn remember(&self, used: Option<&Used>) -> Option<Statement> {
         let (key, used) = (self.key.as_ref()?, used?);
-        Some(store::insert_idempotency(&key.hash, used, used.at + LIFE))
+        Some(store::insert_idempotency(&key.hash, used))
     }
 
     /// The earlier use of the key, if there is one.

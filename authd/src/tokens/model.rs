@@ -21,9 +21,10 @@ use shared::secret::Secret;
 use shared::time::Time;
 use uuid::Uuid;
 
+use crate::authority::MAX_GRACE;
 use crate::cache::Hash;
 use crate::caller::Permissions;
-use crate::env::{DAY, Millis};
+use crate::env::{DAY, Millis, is_ahead};
 use crate::error::{Error, Result};
 
 /// Random bytes in a token.
@@ -114,8 +115,10 @@ pub struct CachedToken {
     pub token_id: TokenId,
     pub scopes: Arc<Scopes>,
     pub name: Box<str>,
-    /// When the token or this secret expires, whichever is first; `Millis::MAX` is never.
+    /// When the token expires; `Millis::MAX` is never.
     pub expires_at: Millis,
+    /// When this secret expires because another one replaced it; `Millis::MAX` if none did.
+    pub replaced_until: Millis,
     pub revoked: bool,
     /// The networks it may be used from; empty means any.
     pub cidrs: Box<[IpNet]>,
@@ -167,7 +170,7 @@ impl From<Refusal> for Error {
 impl CachedToken {
     /// When it expires; `None` if never.
     pub fn expires_at(&self) -> Option<Millis> {
-        (self.expires_at != Millis::MAX).then_some(self.expires_at)
+        Some(self.expires_at.min(self.replaced_until)).filter(|end| *end != Millis::MAX)
     }
 
     /// Decides about one use. The identity may come from a cache; scopes, time and address are judged each time.
@@ -175,7 +178,8 @@ impl CachedToken {
         if self.revoked {
             return Err(Refusal::Revoked);
         }
-        if self.expires_at <= now {
+        let is_replaced = self.replaced_until != Millis::MAX && !is_ahead(self.replaced_until, now, MAX_GRACE);
+        if self.expires_at <= now || is_replaced {
             return Err(Refusal::Expired);
         }
         if !self.cidrs.is_empty() && !address.is_some_and(|address| self.covers(address)) {
@@ -272,9 +276,19 @@ mod tests {
             scopes: Arc::new(Scopes::from_json(&serde_json::to_string(scopes).unwrap()).unwrap()),
             name: "n".into(),
             expires_at: 1_000,
+            replaced_until: Millis::MAX,
             revoked: false,
             cidrs: Box::default(),
             marked: AtomicU32::new(0),
+        }
+    }
+
+    #[test]
+    fn a_replaced_secret_is_good_for_its_grace_and_never_for_longer() {
+        let year = 365 * DAY;
+        let secret = CachedToken { expires_at: Millis::MAX, replaced_until: 30 * DAY, ..token(&["read"]) };
+        for (now, is_good) in [(0, true), (30 * DAY - 1, true), (30 * DAY, false), (-year, false)] {
+            assert_eq!(secret.judge(now, &[], None).is_ok(), is_good, "at {now}");
         }
     }
 

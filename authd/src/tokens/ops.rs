@@ -155,7 +155,8 @@ impl Tokens {
         let mut change = Change::new(action, token.token_id)
             .with(store::revoke(token.token_id, reason, now))
             .invalidates(Invalidation::token(token.token_id))
-            .detail([("name", Some(json!(token.name))), detail]);
+            .detail([("name", Some(json!(token.name))), detail])
+            .urgent();
         if call.caller.is_token(token.token_id) {
             change = change.self_proving();
         }

@@ -11,7 +11,7 @@ use super::model::CachedToken;
 use super::scope_sets::ScopeSets;
 use crate::cache::Hash;
 use crate::db::{Batch, Cursor, Db, Query, Row, Statement, Value, split_hash};
-use crate::env::{DAY, Millis};
+use crate::env::{DAY, Millis, SKEW};
 use crate::error::{Error, Result};
 use crate::page::Page;
 
@@ -34,7 +34,8 @@ pub async fn find_secret(db: &dyn Db, sets: &ScopeSets, hash: &Hash) -> Result<O
             name: row.text()?.into(),
             scopes: sets.intern(row.text()?)?,
             cidrs: json(row.text()?)?,
-            expires_at: row.opt(Cursor::int)?.unwrap_or(Millis::MAX).min(row.opt(Cursor::int)?.unwrap_or(Millis::MAX)),
+            expires_at: row.opt(Cursor::int)?.unwrap_or(Millis::MAX),
+            replaced_until: row.opt(Cursor::int)?.unwrap_or(Millis::MAX),
             revoked: row.bool()?,
             marked: AtomicU32::new(0),
         })
@@ -313,14 +314,15 @@ pub fn rotate(token_id: TokenId, hash: &Hash, previous_end: Millis) -> Batch {
     ]
 }
 
-/// Records uses, each with its time; a later time is kept.
+/// Records uses, each with its time; a later time is kept, unless a wrong clock has set it.
 pub fn mark_used(uses: impl IntoIterator<Item = (TokenId, Millis)>) -> Batch {
     uses.into_iter()
         .map(|(id, at)| {
             Statement::any(
                 "mark_used",
-                "UPDATE tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
-                [id.into(), at.into()],
+                "UPDATE tokens SET last_used_at = $2 \
+                 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2 OR last_used_at > $3)",
+                [id.into(), at.into(), (at + SKEW).into()],
             )
         })
         .collect()
@@ -337,24 +339,33 @@ pub struct Used {
     pub at: Millis,
 }
 
+/// How long a retry with the same `Idempotency-Key` gets the same answer. An end further away is void.
+const IDEMPOTENCY_LIFE: Millis = DAY;
+
 pub async fn find_idempotency(db: &dyn Db, key: &[u8; 32], now: Millis) -> Result<Option<Used>> {
-    let sql = "SELECT request, subject, key_id, created_at FROM idempotency WHERE key = $1 AND expires_at > $2";
+    let sql = "SELECT request, subject, key_id, created_at FROM idempotency WHERE key = $1 \
+         AND expires_at > $2 AND expires_at <= $3";
     let read = |row: &Row| {
         let mut row = row.cursor();
         let request = row.bytes()?.try_into().map_err(Error::internal)?;
         Ok(Used { request, token_id: row.id()?, key_id: row.string()?, at: row.int()? })
     };
-    db.query(Query::point(sql, [(*key).into(), now.into()])).await?.first().map(read).transpose()
+    db.query(Query::point(sql, [(*key).into(), now.into(), (now + IDEMPOTENCY_LIFE + SKEW).into()]))
+        .await?
+        .first()
+        .map(read)
+        .transpose()
 }
 
-/// Records a use, and replaces an expired one. [`INSERT_IDEMPOTENCY`] fails if there is a live one.
-pub fn insert_idempotency(key: &[u8; 32], used: &Used, expires_at: Millis) -> Statement {
+/// Records a use, and replaces an expired or void one. [`INSERT_IDEMPOTENCY`] fails if there is a live one.
+pub fn insert_idempotency(key: &[u8; 32], used: &Used) -> Statement {
+    let expires_at = used.at + IDEMPOTENCY_LIFE;
     Statement::one(
         INSERT_IDEMPOTENCY,
         "INSERT INTO idempotency (key, request, subject, key_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6) \
          ON CONFLICT (key) DO UPDATE SET request = excluded.request, subject = excluded.subject, \
          key_id = excluded.key_id, created_at = excluded.created_at, expires_at = excluded.expires_at \
-         WHERE idempotency.expires_at <= excluded.created_at",
+         WHERE idempotency.expires_at <= excluded.created_at OR idempotency.expires_at > $7",
         [
             (*key).into(),
             used.request.into(),
@@ -362,6 +373,7 @@ pub fn insert_idempotency(key: &[u8; 32], used: &Used, expires_at: Millis) -> St
             used.key_id.as_str().into(),
             used.at.into(),
             expires_at.into(),
+            (expires_at + SKEW).into(),
         ],
     )
 }

@@ -187,9 +187,8 @@ fn a_full_disk_is_503_and_changes_nothing() {
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.header("retry-after").is_some(), "{:?}", answer.headers);
     let revoke = format!("/auth/tokens/{id}/revoke");
-    let failed = authd.admin().post(&revoke, &json!({"reason": "y".repeat(200)})).expect("it answers");
-    let still = authd.validate(&token, &["read"]);
-    assert_eq!(still["valid"], failed.status == 503, "a revoke is done or it is not: {} {still}", failed.status);
+    authd.admin().post(&revoke, &json!({"reason": "y".repeat(200)})).expect("it answers").expect(200);
+    assert_eq!(authd.validate(&token, &["read"])["error"], "token_revoked");
 
     std::fs::remove_file(&ballast).expect("it is ours");
     let body = json!({"name": format!("full-{n}"), "scopes": ["read"]});
@@ -199,6 +198,130 @@ fn a_full_disk_is_503_and_changes_nothing() {
     let list = authd.admin().get("/auth/tokens?include_revoked=true").expect("it answers").expect(200);
     assert_eq!(list["total"].as_u64(), Some(minted.len() as u64 + 2), "no trace of what was refused");
     for token in &minted {
+        assert_eq!(authd.validate(token, &["read"])["valid"], true);
+    }
+}
+
+/// authd on a file system of its own that outlives it: it is started again whenever it ends.
+struct Cramped {
+    authd: Authd,
+    data: String,
+}
+
+impl Cramped {
+    fn start() -> Self {
+        let setup = Setup::new();
+        let data = setup.env_value("AUTHD_DATA_DIR");
+        let script = format!(
+            "mkdir -p {data} && mount -t tmpfs -o size=12m tmpfs {data} && chmod 700 {data} && \
+             while :; do \"$0\" \"$@\"; done"
+        );
+        let authd = setup.behind(&["unshare", "--mount", "bash", "-c", &script]).start();
+        Self { authd, data }
+    }
+
+    /// The daemon; its parent starts it again.
+    fn pid(&self) -> Option<i32> {
+        let shell = self.authd.pid().as_raw_nonzero();
+        let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    }
+
+    /// Takes all space that is left.
+    fn fill(&self, name: &str) {
+        use std::io::Write as _;
+        let path = format!("/proc/{}/root{}/{name}", self.authd.pid().as_raw_nonzero(), self.data);
+        let mut ballast = std::fs::File::create(path).expect("a name takes no space");
+        while ballast.write(&[1; 4096]).is_ok_and(|written| written > 0) {}
+    }
+
+    fn free(&self) {
+        for name in ["ballast-1", "ballast-2", "ballast-3"] {
+            let path = format!("/proc/{}/root{}/{name}", self.authd.pid().as_raw_nonzero(), self.data);
+            std::fs::remove_file(path).expect("it is ours");
+        }
+    }
+
+    /// Ends the daemon with a signal, and waits for the next one.
+    fn restart(&self, signal: &str) {
+        let before = self.pid().expect("it runs");
+        let sent = Spec::new("kill").args(["-s", signal, &before.to_string()]).run(TIMEOUT);
+        assert!(sent.status.success(), "{}", tests::process::both(&sent));
+        until(TIMEOUT, "the next daemon", || {
+            let is_new = self.pid().is_some_and(|pid| pid != before);
+            let answer = self.authd.http().get("/health/live").ok()?;
+            (is_new && answer.status == 200).then_some(())
+        });
+    }
+
+    fn health(&self) -> (u16, String, String) {
+        let answer = self.authd.http().get("/health").expect("it answers");
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let health = answer.json();
+        (answer.status, text(&health["status"]), text(&health["components"]["command_processor"]))
+    }
+
+    #[track_caller]
+    fn revoke(&self, id: &str) {
+        let path = format!("/auth/tokens/{id}/revoke");
+        self.authd.admin().post(&path, &json!({"reason": "leaked"})).expect("it answers").expect(200);
+    }
+}
+
+const FULL: (u16, &str, &str) = (200, "degraded", "unhealthy");
+
+#[test]
+fn on_a_full_disk_access_is_still_taken_away_and_health_is_true() {
+    let cramped = Cramped::start();
+    let authd = &cramped.authd;
+    let tokens: Vec<_> = (0..120).map(|n| authd.mint(&format!("t-{n}"), &["read"])).collect();
+    let person = json!({"username": "alice", "password": "a long enough password"});
+    authd.admin().post("/users", &person).expect("it answers").expect(201);
+    let sessions: Vec<_> = (0..2)
+        .map(|_| authd.http().post("/auth/login", &person).expect("it answers").expect(200)["token"].clone())
+        .collect();
+    assert_eq!(cramped.health().1, "healthy");
+    let is_full = || {
+        let (status, health, writes) = cramped.health();
+        ((status, &*health, &*writes) == FULL).then_some(())
+    };
+
+    // Health asks for space: nothing was refused to anybody yet.
+    cramped.fill("ballast-1");
+    until(TIMEOUT, "degraded health", is_full);
+    for (token, id) in &tokens[..40] {
+        cramped.revoke(id);
+        assert_eq!(authd.validate(token, &["read"])["error"], "token_revoked");
+    }
+    // A daemon that ends gives space back, which others take.
+    for (signal, ballast, (_, id)) in [("KILL", "ballast-2", &tokens[40]), ("TERM", "ballast-3", &tokens[41])] {
+        cramped.restart(signal);
+        cramped.fill(ballast);
+        assert_eq!(is_full(), Some(()), "true from the first answer on: {:?}", cramped.health());
+        cramped.revoke(id);
+    }
+    for (token, id) in &tokens[42..110] {
+        cramped.revoke(id);
+        assert_eq!(authd.validate(token, &["read"])["error"], "token_revoked");
+    }
+    let logout = authd.http().bearer(sessions[0].as_str().expect("a token"));
+    logout.post("/auth/logout", &json!({})).expect("it answers").expect(200);
+    let end_all = authd.admin().send("DELETE", "/users/alice/sessions", None).expect("it answers").expect(200);
+    assert_eq!(end_all["ended"], 1);
+    for session in &sessions {
+        let check = authd.http().post("/check-token", &json!({"token": session})).expect("it answers").expect(200);
+        assert_eq!(check["valid"], false);
+    }
+    let mint = json!({"name": "more", "scopes": ["read"]});
+    assert_eq!(authd.admin().post("/auth/tokens", &mint).expect("it answers").status, 503, "nothing else is written");
+    let audit = authd.admin().get("/audit?action=tokens.revoke&limit=200").expect("it answers").expect(200);
+    let rows = audit["entries"].as_array().map_or(0, Vec::len);
+    assert_eq!(rows, 110, "each with its audit row: {audit}");
+
+    cramped.free();
+    until(TIMEOUT, "healthy again", || (cramped.health().1 == "healthy").then_some(()));
+    authd.mint("after", &["read"]);
+    for (token, _) in &tokens[110..] {
         assert_eq!(authd.validate(token, &["read"])["valid"], true);
     }
 }

@@ -15,6 +15,7 @@ mod fixtures;
 mod forward;
 mod guards;
 mod idempotency;
+mod identity;
 mod locks;
 mod logs;
 mod people;

@@ -177,6 +177,38 @@ async fn a_session_slides_up_to_its_absolute_end() {
 }
 
 #[tokio::test]
+async fn a_device_session_that_a_wrong_clock_has_made_or_prolonged_is_void() {
+    for is_made_by_it in [true, false] {
+        let service = Service::new().await;
+        let mut token = Value::Null;
+        if !is_made_by_it {
+            token = service.signed_in().await["refresh_token"].clone();
+        }
+        service.app.clock.advance(20 * DAY);
+        token = match token {
+            Value::Null => service.signed_in().await["refresh_token"].clone(),
+            token => service.renew(&token).await.unwrap()["refresh_token"].clone(),
+        };
+        token = service.renew(&token).await.unwrap()["refresh_token"].clone();
+        service.app.clock.advance(-20 * DAY);
+        assert_eq!(status(&service.renew(&token).await.unwrap()), "EXPIRED", "made by it: {is_made_by_it}");
+        let live = service.app.call("sessions.list", json!({})).await.unwrap();
+        assert_eq!(live["sessions"], json!([]), "it is not listed as live");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_of_a_wrong_clock_holds_nobody_up() {
+    let service = Service::new().await;
+    let token = service.signed_in().await["refresh_token"].clone();
+    service.app.clock.advance(LATER);
+    let lease = "UPDATE sessions SET lease_until = $1";
+    let until = service.app.env.now() + 365 * DAY;
+    service.app.base.db.commit(vec![crate::db::Statement::one("test", lease, [until.into()])]).await.unwrap();
+    assert_eq!(status(&service.renew(&token).await.unwrap()), "AUTHORIZED");
+}
+
+#[tokio::test]
 async fn an_ended_session_renews_no_more_and_the_first_end_stands() {
     let service = Service::new().await;
     let token = service.signed_in().await["refresh_token"].clone();

@@ -152,8 +152,10 @@ async fn an_unknown_key_is_fetched_but_not_over_and_over() {
         assert_ne!(service.sign_in(&started).await.status, 200);
     }
     assert_eq!(service.peer.count("/keys"), 5);
-    // A minute later it may be asked again.
-    service.app.clock.advance(MINUTE);
+    // A minute later it may be asked again, by the clock that nobody sets.
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_mins(1)).await;
+    tokio::time::resume();
     service.peer.set(|script| script.hides_new_key = false);
     let started = service.start(json!({})).await;
     assert_eq!(service.sign_in(&started).await.status, 200);
@@ -206,6 +208,22 @@ async fn a_start_that_failed_because_of_the_provider_does_not_count() {
         }
     }
     service.start(json!({ "provider": "corp" })).await;
+}
+
+#[tokio::test]
+async fn what_was_started_by_a_wrong_clock_is_void_and_refuses_nobody() {
+    let service = Service::new().await;
+    let year = 365 * 24 * 60 * MINUTE;
+    service.app.clock.advance(year);
+    let started = service.start(json!({})).await;
+    for _ in 0..29 {
+        service.start(json!({})).await;
+    }
+    let start = json!({ "poll_challenge": super::model::challenge(SECRET) });
+    assert_eq!(service.app.refused("cli_login.start", start).await, "rate_limited");
+    service.app.clock.advance(-year);
+    service.start(json!({})).await;
+    assert_ne!(service.sign_in(&started).await.status, 200, "a login of a year");
 }
 
 #[tokio::test]

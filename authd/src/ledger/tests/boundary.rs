@@ -235,7 +235,8 @@ impl Made {
         }
         must("tokens.create", json!({ "name": "ci", "scopes": ["read"], "ttl_days": 9 })).await;
         let service_token = must("services.create_token", json!({ "id": "shop" })).await;
-        let failed = accounts::store::count_name("name:mallory", "", app.env.now(), 9, HOUR, (99, HOUR));
+        let locks = accounts::store::Locks { most: 9, most_per_address: 9, first: HOUR, forever_at: 99, forever: HOUR };
+        let failed = accounts::store::count_name("name:mallory", "", app.env.now(), &locks);
         app.base.db.commit(vec![failed]).await.unwrap();
         let mut made = Self {
             app,

@@ -62,6 +62,7 @@ impl Rbac {
             return Err(model::built_in(format_args!("authd's own permission {}", permission.name)));
         }
         let change = Change::new(DeletePermission::INFO.name, permission.id)
+            .urgent()
             .with(delete_with_relations::<Permission>(permission.id, self.base.now()))
             .detail([("name", Some(json!(permission.name)))]);
         self.write::<Permission>(&call, change, "").await?;

@@ -111,6 +111,7 @@ impl Rbac {
 
     pub(super) async fn remove_relation(&self, call: &Call, to_remove: RelationChange) -> Result<Done> {
         let RelationChange { relation, change, worth, missing, .. } = to_remove;
+        let change = change.urgent();
         let built_in = match relation {
             Relation::RolePermission(role, _) if role == ADMIN_ROLE && worth.contain(Authd::Admin) => {
                 Some(format!("the permission {} of the role {ADMIN_ROLE_NAME}", Authd::Admin.as_str()))

@@ -53,8 +53,10 @@ impl Rbac {
             return Err(model::built_in(format_args!("the role {ADMIN_ROLE_NAME}")));
         }
         let guard = self.role_guard(&call, role.id).await?;
-        let change =
-            Change::new(UpdateRole::INFO.name, role.id).with([store::update(role.id, &op, self.base.now())]).detail([
+        let change = Change::new(UpdateRole::INFO.name, role.id)
+            .urgent_if(op.status == Some(Status::Inactive))
+            .with([store::update(role.id, &op, self.base.now())])
+            .detail([
                 ("from", op.name.is_some().then(|| json!(role.name))),
                 ("name", Some(json!(op.name.as_ref().unwrap_or(&role.name)))),
                 ("status", op.status.map(|status| json!(status))),
@@ -69,6 +71,7 @@ impl Rbac {
         }
         let guard = self.role_guard(&call, role.id).await?;
         let change = Change::new(DeleteRole::INFO.name, role.id)
+            .urgent()
             .with(delete_with_relations::<Role>(role.id, self.base.now()))
             .detail([("name", Some(json!(role.name)))]);
         self.write::<Role>(&call, guard.guard(change), "").await?;

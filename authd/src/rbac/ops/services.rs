@@ -56,6 +56,7 @@ impl Rbac {
             return Err(model::built_in(format_args!("the service {AUTHD_NAME}")));
         }
         let change = Change::new(UpdateService::INFO.name, service.id)
+            .urgent_if(op.status == Some(Status::Inactive))
             .with([store::update(service.id, &op, self.base.now())])
             .detail([
                 ("from", op.name.is_some().then(|| json!(service.name))),
@@ -75,6 +76,7 @@ impl Rbac {
         let now = self.base.now();
         let (revoke_tokens, revoked_tokens) = tokens::revoke_of_service(service.id, "the service was deleted", now);
         let change = Change::new(DeleteService::INFO.name, service.id)
+            .urgent()
             .with(delete_with_relations::<Service>(service.id, now))
             .with(revoke_tokens)
             .invalidates(revoked_tokens)
