@@ -7,16 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, REFERER, RETRY_AFTER,
-    WWW_AUTHENTICATE,
-};
+use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER};
 use ::http::{Method, Request, Response, StatusCode, Uri, Version};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use shared::op::{Access, Info};
-use shared::problem::{Code, OAuthError};
+use shared::problem::Code;
 use shared::wire::Parts;
 use tokio::sync::Mutex;
 use tracing::debug;
@@ -26,6 +23,7 @@ use super::config::{Admin, Config};
 use super::connections::{Connection, Stream};
 use super::credentials::{self, bearer, header_token};
 use super::pages::{PAGES, Page, Pages};
+use super::refusal::refuse;
 use super::{forward, forwarded};
 use crate::authentication::Authentication;
 use crate::call::{Call, RequestId};
@@ -34,15 +32,10 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::forward_auth::ForwardAuth;
 use crate::ledger;
-use crate::log::caused;
 use crate::metrics::{Metrics, RouteCounts};
 use crate::registry::{Registry, Reply, Route, authorize};
 
-const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const NOSNIFF: (HeaderName, HeaderValue) =
-    (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
 /// The longest path and query that are accepted, in bytes.
 const MAX_TARGET: usize = 8 << 10;
 
@@ -358,51 +351,8 @@ impl Http {
 }
 
 /// Whether the operation ignores credentials.
-fn is_for_anybody(info: &Info) -> bool {
+pub(super) fn is_for_anybody(info: &Info) -> bool {
     matches!(info.access, Access::Public | Access::SelfProving)
-}
-
-/// Converts an error to a response, and logs it. What anybody can cause must not fill the log.
-fn refuse(id: RequestId, address: Option<IpAddr>, info: Option<&Info>, error: Error) -> Response<Body> {
-    let operation = info.map_or("page", |info| info.name);
-    let (code, status) = (error.code.as_str(), error.code.status());
-    match (error.source_text(), status) {
-        (Some(source), 500) => caused!(address, error, request_id = %id, operation, code, %source, "failed"),
-        (Some(source), _) => caused!(address, warn, request_id = %id, operation, code, %source, "could not answer"),
-        (None, _) if info.is_none_or(is_for_anybody) => {
-            debug!(request_id = %id, operation, code, "refused");
-        }
-        (None, _) => caused!(address, info, request_id = %id, operation, code, "refused"),
-    }
-    let challenge = match (error.code, info.map(|info| info.access)) {
-        (Code::Unauthenticated, _) => Some("Bearer realm=\"authd\"".to_owned()),
-        (code, _) if code.status() == 401 => Some("Bearer realm=\"authd\", error=\"invalid_token\"".to_owned()),
-        (Code::Forbidden, Some(Access::Permission(permission))) => {
-            Some(format!("Bearer realm=\"authd\", error=\"insufficient_scope\", scope=\"{}\"", permission.scope()))
-        }
-        _ => None,
-    };
-    let retry_after = error.retry_after;
-    let request_id = id.to_string();
-    let problem = error.into_problem(Some(request_id.clone()));
-    let is_oauth = info.is_some_and(|info| info.oauth);
-    let body = if is_oauth { serde_json::to_vec(&OAuthError::from(&problem)) } else { serde_json::to_vec(&problem) };
-    let mut response = Response::new(Full::new(body.unwrap_or_default().into()));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, if is_oauth { JSON } else { PROBLEM });
-    headers.insert(CACHE_CONTROL, NO_STORE);
-    headers.insert(NOSNIFF.0, NOSNIFF.1);
-    if let Ok(value) = HeaderValue::from_str(&request_id) {
-        headers.insert(REQUEST_ID, value);
-    }
-    if let Some(value) = challenge.and_then(|challenge| HeaderValue::from_str(&challenge).ok()) {
-        headers.insert(WWW_AUTHENTICATE, value);
-    }
-    if let Some(seconds) = retry_after {
-        headers.insert(RETRY_AFTER, seconds.into());
-    }
-    response
 }
 
 /// Collects the fields sent as headers, by field name; returns their number.

@@ -13,6 +13,7 @@ pub mod http;
 pub mod listen;
 pub mod pages;
 mod peer;
+mod refusal;
 mod socket;
 #[cfg(test)]
 mod tests;
