@@ -27,6 +27,8 @@ use crate::page::Page;
 pub const MAX_FAILURES: i64 = 100;
 /// Effectively for ever: the last second of the year 9999.
 const FOREVER: Millis = 253_402_300_799_000;
+/// How long the answer to a failed attempt waits until its count is reverted.
+const PROMPT: Duration = Duration::from_millis(500);
 /// How long authd tries to revert the count of an attempt.
 const REVERT_TIMEOUT: Duration = Duration::from_mins(15);
 /// How long failures are kept after the last one.
@@ -93,15 +95,23 @@ impl LoginAttempt {
         batch
     }
 
-    /// Reverts the count, later if the database does not take it now.
+    /// Reverts the count: before the answer if the database is quick, else behind it, once.
     pub async fn revert(&self, base: &Base) {
-        if base.db.commit(self.take_back()).await.is_err() {
-            let (attempt, base) = (self.clone(), base.clone());
-            insist(REVERT_TIMEOUT, move || {
-                let (attempt, base) = (attempt.clone(), base.clone());
-                async move { base.db.commit(attempt.take_back()).await.is_ok() }
-            });
+        let mut reverting = base.db.submit(self.take_back(), Urgency::Usual);
+        let outcome = tokio::time::timeout(PROMPT, &mut reverting).await;
+        if matches!(outcome, Ok(Ok(_))) {
+            return;
         }
+        let (attempt, base) = (self.clone(), base.clone());
+        tokio::spawn(async move {
+            let is_reverted = outcome.is_err() && reverting.await.is_ok();
+            if !is_reverted {
+                insist(REVERT_TIMEOUT, move || {
+                    let (attempt, base) = (attempt.clone(), base.clone());
+                    async move { base.db.submit(attempt.take_back(), Urgency::Usual).await.is_ok() }
+                });
+            }
+        });
     }
 
     /// The statements that revert the count.

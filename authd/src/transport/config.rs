@@ -56,7 +56,7 @@ impl Default for Config {
             public_url: String::new(),
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
-            max_held: 192 << 20,
+            max_held: 144 << 20,
             max_body: 64 << 10,
             first_byte_seconds: 10,
             head_seconds: 75,

@@ -15,7 +15,7 @@ use super::{Connections, Share};
 
 /// What a head may have in bytes before it counts: it fits the buffer that every connection has.
 const SMALL_HEAD: usize = 8 << 10;
-/// The bytes that a received byte takes: buffers grow by doubling.
+/// The bytes that a received byte takes, measured: buffers grow by doubling, and headers are kept twice.
 const GROWTH: usize = 2;
 /// The memory of an HTTP/2 stream in bytes, without its headers; measured.
 const STREAM: usize = 8 << 10;
@@ -207,8 +207,9 @@ impl Stream {
     pub fn new(connection: &Arc<Connection>, headers: &HeaderMap) -> Self {
         // RFC 9113 §6.5.2 counts 32 bytes for each header.
         let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
-        connection.hold(STREAM + headers);
-        Self { connection: connection.clone(), bytes: STREAM + headers }
+        let bytes = STREAM + GROWTH * headers;
+        connection.hold(bytes);
+        Self { connection: connection.clone(), bytes }
     }
 }
 

@@ -42,8 +42,9 @@ const FINISH: Duration = Duration::from_secs(1);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest interval between two walks.
 const WALK: Duration = Duration::from_secs(1);
-/// When this many bytes were freed, they are given back to the system.
+/// When this many bytes were freed they are given back to the system, at most once in this time.
 const BURST: usize = 16 << 20;
+const GIVE_BACK: Duration = Duration::from_secs(5);
 /// At a bound this part of it is freed at once, so that the tables are not walked for every newcomer.
 const FREED: usize = 64;
 
@@ -243,21 +244,21 @@ impl Connections {
     /// back after a burst.
     pub async fn watch(&self) {
         let interval = WALK.min(self.first_head / 4).min(self.idle / 4);
-        let mut most = 0;
+        // The most that was held since memory was given back, and when that was.
+        let (mut most, mut given_back) = (0, Instant::now());
         loop {
-            if self.open.load(Relaxed) == 0 && most == 0 {
+            if self.open.load(Relaxed) == 0 && most <= BURST {
                 self.attention.notified().await;
             } else {
                 let _ = tokio::time::timeout(interval, self.attention.notified()).await;
             }
             self.walk();
-            let now = self.bytes();
-            most = most.max(now);
-            if now == 0 || most - now > BURST {
-                if most > BURST {
-                    let _ = tokio::task::spawn_blocking(memory::give_back).await;
-                }
-                most = now;
+            let (held, now) = (self.bytes(), Instant::now());
+            most = most.max(held);
+            if most - held > BURST && now - given_back >= GIVE_BACK {
+                // Beside the walks: it may take a while.
+                tokio::task::spawn_blocking(memory::give_back);
+                (most, given_back) = (held, now);
             }
         }
     }
@@ -330,6 +331,10 @@ impl Connections {
                 Who::Open(number) => {
                     if let Some(entry) = tables.open.get_mut(&number) {
                         entry.finish(now);
+                        // Its streams would hold what they hold until the client agrees.
+                        if entry.connection.is_http2.load(Relaxed) {
+                            entry.connection.order(Order::Close);
+                        }
                         tables.finishing += 1;
                     }
                 }
