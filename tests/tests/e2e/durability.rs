@@ -164,7 +164,7 @@ fn an_attempt_and_what_became_of_it_are_on_disk_before_the_answer() {
 fn a_full_disk_is_503_and_changes_nothing() {
     let setup = Setup::new();
     let data = setup.env_value("AUTHD_DATA_DIR");
-    let script = format!("mkdir -p {data} && mount -t tmpfs -o size=6m tmpfs {data} && exec \"$0\" \"$@\"");
+    let script = format!("mkdir -p {data} && mount -t tmpfs -o size=6m,mode=700 tmpfs {data} && exec \"$0\" \"$@\"");
     let mut authd = setup.behind(&["unshare", "--mount", "bash", "-c", &script]).start();
     let (token, id) = authd.mint("before", &["read"]);
     let inside = format!("/proc/{}/root{data}", authd.process().pid().as_raw_nonzero());
