@@ -118,11 +118,17 @@ fn split(url: &str) -> Result<BTreeMap<String, String>, String> {
     Ok(params)
 }
 
+/// A value in a message: only a word, since what was not encoded of a password may stand there.
+fn shown(value: &str) -> &str {
+    let is_word = value.len() <= 16 && value.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
+    if is_word { value } else { "…" }
+}
+
 /// Sets one parameter, unless it is one of the hosts or of TLS.
 fn set(config: &mut tokio_postgres::Config, key: &str, value: &str) -> Result<(), String> {
-    let unknown = |known: &str| Err(format!("{key}={value} is unknown; use {known}"));
+    let unknown = |known: &str| Err(format!("{key}={} is unknown; use {known}", shown(value)));
     let refuse = |reason: &str| Err(format!("{key}: {reason}"));
-    let seconds = || value.parse().map_err(|_| format!("{key}={value} is not a number of seconds"));
+    let seconds = || value.parse().map_err(|_| format!("{key}={} is not a number of seconds", shown(value)));
     // Each arm is the settings again.
     let _: &mut tokio_postgres::Config = match key {
         "user" => config.user(value),
@@ -140,7 +146,7 @@ fn set(config: &mut tokio_postgres::Config, key: &str, value: &str) -> Result<()
         "keepalives_idle" => config.keepalives_idle(Duration::from_secs(seconds()?.max(1))),
         "keepalives_interval" => config.keepalives_interval(Duration::from_secs(seconds()?.max(1))),
         "keepalives_count" => {
-            let count = value.parse().map_err(|_| format!("{key}={value} is not a number"))?;
+            let count = value.parse().map_err(|_| format!("{key}={} is not a number", shown(value)))?;
             config.keepalives_retries(count)
         }
         "target_session_attrs" => match value {
@@ -291,7 +297,10 @@ fn tls(config: &mut tokio_postgres::Config, params: &BTreeMap<String, String>) -
         "require" => (SslMode::Require, Verify::Nothing),
         "verify-ca" => (SslMode::Require, Verify::Issuer),
         "verify-full" => (SslMode::Require, Verify::IssuerAndName),
-        _ => return Err(format!("sslmode={mode} is unknown; use disable, prefer, require, verify-ca or verify-full")),
+        _ => {
+            let shown = shown(mode);
+            return Err(format!("sslmode={shown} is unknown; use disable, prefer, require, verify-ca or verify-full"));
+        }
     };
     config.ssl_mode(ssl_mode);
     let root_file = root.filter(|file| *file != "system").map(str::to_owned);
