@@ -30,7 +30,7 @@ pub enum Denied<'a> {
     /// Some service may take the path for one of this rule.
     Resembles(Decision<'a>),
     /// What a service makes of the overriding headers is decided by another rule, or by none.
-    OtherReading,
+    OtherReading(Decision<'a>),
 }
 
 impl Denied<'_> {
@@ -40,7 +40,7 @@ impl Denied<'_> {
             Self::Unnamed => "no rule allows this request",
             Self::OtherMethods(_) => "no rule allows this method here",
             Self::Resembles(_) => "the path can be read as another one",
-            Self::OtherReading => "a header or the query names another method or path",
+            Self::OtherReading(_) => "a header or the query names another method or path",
         }
     }
 }
@@ -57,9 +57,10 @@ impl fmt::Display for Denied<'_> {
                 f,
                 "some services take this path for one of {named}; if it is another, name it in the rule that shall decide"
             ),
-            Self::OtherReading => f.write_str(
+            Self::OtherReading(named) => write!(
+                f,
                 "a header (X-HTTP-Method-Override, X-Original-URL, …) or the query (_method) names another method or \
-                 path, about which this rule does not decide",
+                 path, about which {named} does not decide"
             ),
         }
     }
@@ -77,7 +78,7 @@ impl Policy {
         let (first, others) = readings.split_first().ok_or(Denied::Unnamed)?;
         let decision = self.decide(first)?;
         let is_same = |other: &ForwardedRequest| self.decide(other).is_ok_and(|found| found.index == decision.index);
-        if others.iter().all(is_same) { Ok(decision) } else { Err(Denied::OtherReading) }
+        if others.iter().all(is_same) { Ok(decision) } else { Err(Denied::OtherReading(decision)) }
     }
 
     /// The rule that decides about a request.

@@ -11,6 +11,7 @@ mod policy;
 mod refusals;
 mod warnings;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -183,11 +184,15 @@ impl ForwardAuth {
     }
 }
 
-/// Of the permissions that the policy names, those that the person has, in order.
+/// Of the permissions that the policy names, those that the person has, in order and as they are called.
 fn held(policy: &Policy, access: &Access) -> Vec<String> {
     let named = policy.rules.iter().flat_map(|rule| rule.permissions.iter().flatten());
-    let named: std::collections::BTreeSet<&String> = named.collect();
-    named.into_iter().filter(|name| access.contains(name)).cloned().collect()
+    let named: BTreeSet<String> = named.map(|name| names::fold(name)).collect();
+    let own = access.permissions.iter().filter(|name| named.contains(&names::fold(name)));
+    let mut held: BTreeSet<String> = own.cloned().collect();
+    // On authd some permissions contain others.
+    held.extend(named.into_iter().filter(|name| access.of_authd(name)));
+    held.into_iter().collect()
 }
 
 /// The list without the names beyond [`MAX_LIST`].

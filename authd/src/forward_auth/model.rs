@@ -3,6 +3,8 @@
 //! A path is decoded once and then compared. An ambiguous path is refused, since the service behind the proxy may
 //! interpret it differently.
 
+use percent_encoding::percent_decode_str;
+
 use super::path::Path;
 
 /// The longest URI that is accepted, in bytes.
@@ -25,6 +27,9 @@ impl ForwardedRequest {
 
     /// This request, and after it what services make of it that let a header or the query override method and path.
     pub fn readings(self, methods: &[String], uris: &[&[u8]]) -> Result<Vec<Self>, &'static str> {
+        if methods.is_empty() && uris.is_empty() {
+            return Ok(vec![self]);
+        }
         if (methods.len() + 1) * (uris.len() + 1) > MAX_READINGS {
             return Err("the request has too many headers that override its method or path");
         }
@@ -45,10 +50,15 @@ impl ForwardedRequest {
 
 /// The methods that a query names for services that take one from there: `?_method=DELETE`.
 pub fn methods_of_query(query: &str) -> impl Iterator<Item = String> {
-    // PHP reads other characters as the underscore, too.
-    let is_method = |name: &str| name.trim_start().replace(['.', ' '], "_").eq_ignore_ascii_case("_method");
-    let pairs = query.split(';').flat_map(shared::wire::decode_pairs).flatten();
-    pairs.filter(move |(name, _)| is_method(name)).map(|(_, value)| value.into_owned())
+    let text = |part: &str| percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned();
+    query.split(['&', ';']).filter_map(move |pair| {
+        // Decoded as leniently as some service does. PHP ends a name at a NUL or at the bracket of an array, and reads
+        // other characters as the underscore, too.
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = text(name);
+        let name = name.split(['\0', '[']).next().unwrap_or_default().trim_start().replace(['.', ' '], "_");
+        name.eq_ignore_ascii_case("_method").then(|| text(value))
+    })
 }
 
 /// A method: capital letters, since services differ on whether `get` is GET.

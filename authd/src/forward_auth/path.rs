@@ -182,7 +182,13 @@ fn is_short_name(segment: &str, long: &str) -> bool {
     let Some((stem, number)) = segment.split_once('~') else { return false };
     let start = stem.get(..2).unwrap_or(stem);
     let is_short = !start.is_empty() && stem.len() <= 6 && number.starts_with(|c: char| c.is_ascii_digit());
-    is_short && long.chars().count() > 8 && long.starts_with(start)
+    // It is made from the characters without dots and blanks, for each name that is not one of eight and three characters.
+    let is_own =
+        |name: &str, extension: &str| (1..=8).contains(&name.chars().count()) && extension.chars().count() <= 3;
+    let is_own = long
+        .split_once('.')
+        .map_or(is_own(long, ""), |(name, extension)| is_own(name, extension) && !extension.contains('.'));
+    is_short && !is_own && long.replace(['.', ' '], "").starts_with(start)
 }
 
 impl TryFrom<String> for PathPattern {

@@ -54,24 +54,25 @@ impl fmt::Display for Who {
 
 impl ForwardAuth {
     /// Logs a refusal at info. Failures of authd are logged where they are answered.
-    pub fn log(&self, id: RequestId, policy: &str, uri: &[u8], address: Option<IpAddr>, refusal: &Refusal) {
+    pub fn log(&self, id: RequestId, policy: &str, uri: &[u8], address: IpAddr, refusal: &Refusal) {
         let Refusal { error, decided_by, why, who } = refusal;
+        // Anybody can write another name.
+        let policy = self.policy(policy).map_or("none", |policy| policy.name.as_str());
         if error.code.status() >= 500 {
             return;
         }
         let path = path_of(uri);
-        let logged = address.map(tracing::field::display);
         let rule = decided_by.as_deref().unwrap_or("none");
         let why = why.as_deref().unwrap_or(&error.detail);
         if *who == Who::Anonymous {
             // Anybody can cause these.
             caused!(
-                address, info, request_id = %id, policy, rule, %who, address = logged, %path, why,
+                Some(address), info, request_id = %id, policy, rule, %who, %address, %path, why,
                 "forward-auth refused a request"
             );
         } else {
             info!(
-                request_id = %id, policy, rule, %who, address = logged, %path, why, "forward-auth refused a request"
+                request_id = %id, policy, rule, %who, %address, %path, why, "forward-auth refused a request"
             );
         }
     }

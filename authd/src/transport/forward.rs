@@ -57,7 +57,7 @@ pub(super) async fn respond(
     let identity = match answer.await {
         Ok(identity) => identity,
         Err(refusal) => {
-            forward_auth.log(id, name, uri, address, &refusal);
+            forward_auth.log(id, name, uri, address.unwrap_or(*peer), &refusal);
             return Err(deny(refusal.error));
         }
     };

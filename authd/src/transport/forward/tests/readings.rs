@@ -195,6 +195,11 @@ async fn a_header_or_query_that_names_another_method_or_path_is_judged_too() {
     }
     for query in [
         "_method=DELETE",
+        "_method%00=DELETE",
+        "_method=DELETE%00",
+        "%5Fm%65thod=%ff",
+        "_method[]=DELETE",
+        "100%&_method=DELETE",
         "a=b&_method=put",
         "%5Fmethod=PUT",
         "+_method=PUT",
@@ -245,7 +250,7 @@ rule = [
     }
     let alice = shop.sign_in("alice").await;
     let passed = shop.ask("GET", "/auth/forward/few/c/x", &[("token", &alice)]).await.unwrap();
-    assert_eq!(header(&passed, "x-auth-permissions"), "P.9 p.50 p.7 p.8 p.9");
+    assert_eq!(header(&passed, "x-auth-permissions"), "p.50 p.7 p.8 p.9");
     let roles = header(&passed, "x-auth-roles");
     assert!((2_000..=4_096).contains(&roles.len()), "{}", roles.len());
     assert!(roles.split(' ').all(|role| role == "clerk" || role.starts_with("a%20role%20with")), "{roles}");
