@@ -15,7 +15,7 @@ use shared::op::Info;
 use shared::problem::Code;
 
 use super::config::Config;
-use super::connections::{Connection, Late};
+use super::connections::{Connection, Late, Stream};
 use super::socket::{DISCARD_TIMEOUT, MAX_DISCARDED};
 use crate::error::{Error, Result};
 
@@ -32,13 +32,13 @@ impl Unread {
     }
 
     /// Reads the body for an operation; returns whether it arrived later than the head.
-    pub async fn read(&mut self, info: &Info, headers: &HeaderMap, bounds: &Bounds<'_>) -> Result<(Bytes, bool)> {
+    pub async fn read(&mut self, info: &Info, bounds: &Bounds<'_>) -> Result<(Bytes, bool)> {
         // The fields of a DELETE may come in the query or, as some clients send them, in a body.
         if self.0.is_none() || !(info.method.has_body() || info.method == shared::op::Method::Delete) {
             return Ok((Bytes::new(), false));
         }
-        check_media(info, headers)?;
-        let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        check_media(info, bounds.headers)?;
+        let announced = bounds.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > bounds.config.max_body as u64) {
             return Err(too_large(bounds.config.max_body));
         }
@@ -50,8 +50,7 @@ impl Unread {
     pub async fn collect(&mut self, bounds: &Bounds<'_>) -> Result<(Bytes, bool)> {
         let Some(body) = &mut self.0 else { return Ok((Bytes::new(), false)) };
         let mut gathered = Gathered::default();
-        let limit = bounds.config.max_body;
-        let now = poll_fn(|context| Poll::Ready(gathered.poll(body, limit, None, context))).await;
+        let now = poll_fn(|context| Poll::Ready(gathered.poll(body, bounds, None, context))).await;
         if let Poll::Ready(result) = now {
             result?;
             self.0 = None;
@@ -59,28 +58,36 @@ impl Unread {
         }
         let result = Box::pin(late(body, gathered, bounds)).await;
         if !result.as_ref().is_err_and(|error| error.code == Code::PayloadTooLarge) {
-            // Either it was read, or the client sends too slowly to wait for the rest.
+            // Either it was read, or nobody waits for the rest, which may still be on its way when the connection ends.
             self.0 = None;
+            // Who gives way leaves at once.
+            if result.as_ref().is_err_and(|error| error.code == Code::RequestTimeout) {
+                bounds.connection.discard();
+            }
         }
         Ok((result?, true))
     }
 
     /// Reads the rest of a request that was refused and throws it away, beside the answer and within bounds: a client that
     /// is still sending would not read the answer before it is done.
-    pub fn discard(self, headers: &HeaderMap, connection: &Arc<Connection>) {
+    pub fn discard(self, headers: &HeaderMap, connection: &Arc<Connection>, stream: Option<Arc<Stream>>) {
         let Some(mut body) = self.0 else { return };
         connection.discard();
         if headers.contains_key(EXPECT) {
             // The client waits for this answer before it sends.
             return;
         }
+        let connection = connection.clone();
         tokio::spawn(tokio::time::timeout(DISCARD_TIMEOUT, async move {
             let mut discarded = 0;
             while discarded < MAX_DISCARDED
                 && let Some(Ok(frame)) = body.frame().await
             {
-                discarded += frame.data_ref().map_or(0, Bytes::len);
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                connection.passed_on(bytes);
+                discarded += bytes;
             }
+            drop(stream);
         }));
     }
 }
@@ -89,6 +96,7 @@ impl Unread {
 pub struct Bounds<'a> {
     pub config: &'a Config,
     pub connection: &'a Arc<Connection>,
+    pub headers: &'a HeaderMap,
     /// The client's.
     pub address: Option<IpAddr>,
 }
@@ -128,10 +136,11 @@ fn is_json(essence: &str) -> bool {
 
 /// Waits for the rest of a body, unless it has to give way.
 async fn late(body: &mut Incoming, mut gathered: Gathered, bounds: &Bounds<'_>) -> Result<Bytes> {
-    let late = Late::new(bounds.connection, bounds.address);
+    let late = Late::new(bounds.connection, bounds.headers, bounds.address);
+    gathered.unpin();
     late.hold(gathered.len());
     let seconds = bounds.config.body_seconds;
-    let gathering = poll_fn(|context| gathered.poll(body, bounds.config.max_body, Some(&late), context));
+    let gathering = poll_fn(|context| gathered.poll(body, bounds, Some(&late), context));
     tokio::select! {
         gathered = tokio::time::timeout(Duration::from_secs(seconds), gathering) => gathered
             .map_err(|_| Error::new(Code::RequestTimeout, format!("the body did not arrive within {seconds} s")))??,
@@ -156,16 +165,21 @@ impl Gathered {
         self.first.len() + self.more.len()
     }
 
+    /// Copies what is there: a frame keeps the whole buffer that it was read into.
+    fn unpin(&mut self) {
+        self.more.extend_from_slice(&std::mem::take(&mut self.first));
+    }
+
     fn finish(self) -> Bytes {
         if self.more.is_empty() { self.first } else { self.more.freeze() }
     }
 
-    /// Reads frame by frame, at most `limit` bytes in all. http-body-util's `Limited` and `collect` do the same with a
+    /// Reads frame by frame, within the bounds. http-body-util's `Limited` and `collect` do the same with a
     /// boxed error and a list of frames.
     fn poll(
         &mut self,
         body: &mut Incoming,
-        limit: usize,
+        bounds: &Bounds<'_>,
         late: Option<&Late>,
         context: &mut Context<'_>,
     ) -> Poll<Result<()>> {
@@ -173,18 +187,18 @@ impl Gathered {
             let frame =
                 frame.map_err(|error| Error::new(Code::MalformedRequest, "the body was cut off").because(error))?;
             let Ok(data) = frame.into_data() else { continue };
+            bounds.connection.passed_on(data.len());
+            let limit = bounds.config.max_body;
             if self.len() + data.len() > limit {
                 return Poll::Ready(Err(too_large(limit)));
             }
             if let Some(late) = late {
                 late.hold(data.len());
             }
-            if self.len() == 0 {
+            if self.len() == 0 && late.is_none() {
                 self.first = data;
             } else {
-                if self.more.is_empty() {
-                    self.more.extend_from_slice(&std::mem::take(&mut self.first));
-                }
+                self.unpin();
                 self.more.extend_from_slice(&data);
             }
             if body.is_end_stream() {

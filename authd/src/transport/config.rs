@@ -85,6 +85,8 @@ impl Config {
         faults.require(connections, "server.max_connections (AUTHD_MAX_CONNECTIONS) must be from 1 to 1000000");
         faults
             .require((1024..=64 << 20).contains(&self.max_body), "server.max_body must be from 1024 to 67108864 bytes");
+        let holds = self.max_held >= self.max_body.saturating_mul(4).max(1 << 20);
+        faults.require(holds, "server.max_held must be at least 1048576 bytes, and four times server.max_body");
         for (name, seconds) in [
             ("first_byte_seconds", self.first_byte_seconds),
             ("head_seconds", self.head_seconds),

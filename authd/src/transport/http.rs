@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER};
-use ::http::{Method, Request, Response, StatusCode, Uri, Version};
+use ::http::{Method, Request, Response, StatusCode, Version};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -39,6 +39,9 @@ pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// The longest path and query that are accepted, in bytes.
 const MAX_TARGET: usize = 8 << 10;
 
+/// The most headers of a request. hyper has the same bound for HTTP/1, and none for HTTP/2.
+const MAX_HEADERS: usize = 100;
+
 /// How long a call is delayed before it is repeated because its caller's authority changed.
 const TURN_TIMEOUT: Duration = Duration::from_secs(2);
 /// After this time a call is not repeated again.
@@ -49,7 +52,7 @@ pub type Body = Full<Bytes>;
 /// An answer on HTTP/2, whose stream counts until the answer is written.
 struct Streamed {
     body: Bytes,
-    _stream: Stream,
+    _stream: Arc<Stream>,
 }
 
 impl AsRef<[u8]> for Streamed {
@@ -172,10 +175,11 @@ impl Http {
         let id = RequestId { process: self.process, number: self.requests.fetch_add(1, Ordering::Relaxed) };
         let running = connection.begin();
         let (head, body) = request.into_parts();
-        let stream = (head.version == Version::HTTP_2).then(|| Stream::new(&running.connection, &head.headers));
+        let stream =
+            (head.version == Version::HTTP_2).then(|| Arc::new(Stream::new(&running.connection, &head.headers)));
         let mut body = Unread::new(body);
         let connection = &running.connection;
-        let (counts, info, answer) = match self.find(&head.uri, &head.method) {
+        let (counts, info, answer) = match self.find(&head) {
             Ok((Target::Operation(index), params)) => {
                 let route = &self.registry.routes()[index];
                 let answer = self.operate(id, connection, route, &params, &head, &mut body).await;
@@ -199,7 +203,7 @@ impl Http {
             response.headers_mut().insert(ALLOW, found.value.allow.clone());
         }
         counts.answered(response.status().as_u16());
-        body.discard(&head.headers, connection);
+        body.discard(&head.headers, connection, stream.clone());
         if let Some(stream) = stream {
             response = response.map(|body| {
                 let body = body.into_inner().unwrap_or_default();
@@ -210,8 +214,15 @@ impl Http {
     }
 
     /// The target of a request, with the raw path parameters.
-    fn find<'a>(&'a self, uri: &'a Uri, method: &Method) -> Result<(Target, Params<'a>)> {
+    fn find<'a>(&'a self, head: &'a ::http::request::Parts) -> Result<(Target, Params<'a>)> {
+        let (uri, method) = (&head.uri, &head.method);
         let path = uri.path();
+        if head.headers.len() > MAX_HEADERS {
+            return Err(Error::new(
+                Code::MalformedRequest,
+                format!("a request may have at most {MAX_HEADERS} headers"),
+            ));
+        }
         if forward::is_target(path) {
             return Ok((Target::Forward, Vec::new()));
         }
@@ -240,8 +251,8 @@ impl Http {
         let (info, origin) = (route.info, &connection.origin);
         let address = self.guard(origin, &head.headers)?;
         let mut caller = self.caller(origin, info, &head.headers, address).await?;
-        let bounds = Bounds { config: &self.config, connection, address };
-        let (body, was_late) = body.read(info, &head.headers, &bounds).await?;
+        let bounds = Bounds { config: &self.config, connection, headers: &head.headers, address };
+        let (body, was_late) = body.read(info, &bounds).await?;
         if was_late {
             // The caller may have lost permissions while the body arrived: a request that is kept open must
             // not outlive its token.
@@ -297,7 +308,9 @@ impl Http {
         };
         let call = Call { caller, address, request_id: id, permission: None };
         let body = match head.method {
-            Method::POST => body.collect(&Bounds { config: &self.config, connection, address }).await?.0,
+            Method::POST => {
+                body.collect(&Bounds { config: &self.config, connection, headers: &head.headers, address }).await?.0
+            }
             _ => Bytes::new(),
         };
         self.pages.respond(call, page, head.uri.query(), &body).await

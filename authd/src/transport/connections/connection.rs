@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 
@@ -17,8 +17,13 @@ use super::{Connections, Share};
 const SMALL_HEAD: usize = 8 << 10;
 /// The bytes that a received byte takes, measured: buffers grow by doubling, and headers are kept twice.
 const GROWTH: usize = 2;
+/// The memory of a header beside its text, in bytes.
+const HEADER: usize = 144;
 /// The memory of an HTTP/2 stream in bytes, without its headers; measured.
 const STREAM: usize = 8 << 10;
+
+/// What an HTTP/2 connection may hold of a head that is not complete, in bytes: nobody sees it arrive.
+pub(super) const HTTP2_HEAD: usize = 96 << 10;
 
 /// What a connection is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,14 +49,16 @@ pub struct Connection {
     ended: AtomicU64,
     /// Requests that wait for the rest of their body.
     pub(super) late: AtomicU64,
-    /// Bytes of the head that is arriving; only of HTTP/1.
+    /// Bytes that were read and belong to no complete head or body, only of HTTP/1: those of the head that is arriving.
     pub(super) head: AtomicUsize,
     /// Counted bytes of heads, bodies and streams.
-    pub(super) held: AtomicUsize,
+    held: AtomicIsize,
     /// The rest of a refused request is read and thrown away.
     discards: AtomicBool,
     /// Successful writes.
     pub(super) wrote: AtomicU64,
+    /// Answers of HTTP/2 that are written.
+    pub(super) answered: AtomicU64,
     /// A write waits for the peer to read.
     pub(super) stalled: AtomicBool,
     order: AtomicU8,
@@ -72,9 +79,10 @@ impl Connection {
             ended: AtomicU64::new(0),
             late: AtomicU64::new(0),
             head: AtomicUsize::new(0),
-            held: AtomicUsize::new(0),
+            held: AtomicIsize::new(0),
             discards: AtomicBool::new(false),
             wrote: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
             order: AtomicU8::new(Order::Serve as u8),
             task: OnceLock::new(),
@@ -102,7 +110,9 @@ impl Connection {
         std::future::poll_fn(|context| {
             // A task has one waker for life.
             self.task.get_or_init(|| context.waker().clone());
-            if self.is_told(Order::Close) {
+            // What began meanwhile is answered first, unless the peer does not read.
+            let may_close = self.is_quiet() || self.stalled.load(Relaxed);
+            if self.is_told(Order::Close) && may_close {
                 return Poll::Ready(None);
             }
             if !is_finishing && self.is_told(Order::Finish) {
@@ -116,6 +126,7 @@ impl Connection {
 
     pub fn is_http2(&self) {
         self.is_http2.store(true, Relaxed);
+        self.hold(HTTP2_HEAD);
     }
 
     pub(super) fn running(&self) -> u64 {
@@ -124,30 +135,55 @@ impl Connection {
         self.began.load(Relaxed).saturating_sub(ended)
     }
 
+    /// Whether nothing is lost but requests that are not complete.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.running() <= self.late.load(Relaxed)
+    }
+
+    /// What shows that the connection is used: of HTTP/2 only whole answers, since its peer can make it write pongs.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let written = if self.is_http2.load(Relaxed) { &self.answered } else { &self.wrote };
+        (self.began.load(Relaxed), written.load(Relaxed))
+    }
+
     /// The head of a request is complete.
     pub fn begin(self: Arc<Self>) -> Running {
         self.began.fetch_add(1, Relaxed);
-        self.forget_head();
+        self.change_head(|_| 0);
         self.discards.store(false, Relaxed);
         Running { connection: self }
     }
 
-    pub(super) fn forget_head(&self) {
-        let head = self.head.load(Relaxed);
-        self.head.store(0, Relaxed);
-        self.release(GROWTH * head.saturating_sub(SMALL_HEAD));
+    /// The connection ends.
+    pub(super) fn forget_heads(&self) {
+        self.change_head(|_| 0);
+        if self.is_http2.load(Relaxed) {
+            self.release(HTTP2_HEAD);
+        }
     }
 
-    /// Counts bytes that were read from the peer, as far as they belong to a head.
-    pub fn received(&self, bytes: usize) {
-        let belongs_elsewhere = self.is_http2.load(Relaxed) || self.discards.load(Relaxed) || self.running() > 0;
-        if belongs_elsewhere {
-            return;
+    /// The task of the connection and those of its requests change it side by side.
+    fn change_head(&self, change: impl Fn(usize) -> usize) {
+        let counted = |head: usize| GROWTH * head.saturating_sub(SMALL_HEAD);
+        let before = self.head.fetch_update(Relaxed, Relaxed, |head| Some(change(head))).unwrap_or_default();
+        let (before, after) = (counted(before), counted(change(before)));
+        if after > before {
+            self.hold(after - before);
         }
-        let before = self.head.load(Relaxed);
-        self.head.store(before + bytes, Relaxed);
-        if before + bytes > SMALL_HEAD {
-            self.hold(GROWTH * (before + bytes - before.max(SMALL_HEAD)));
+        self.release(before.saturating_sub(after));
+    }
+
+    /// Counts bytes that were read from the peer.
+    pub fn received(&self, bytes: usize) {
+        if !self.is_http2.load(Relaxed) {
+            self.change_head(|head| head + bytes);
+        }
+    }
+
+    /// Bytes that were read are passed on as a part of a body, and counted there.
+    pub fn passed_on(&self, bytes: usize) {
+        if !self.is_http2.load(Relaxed) {
+            self.change_head(|head| head.saturating_sub(bytes));
         }
     }
 
@@ -171,17 +207,31 @@ impl Connection {
         }
     }
 
+    pub(super) fn held(&self) -> usize {
+        at_least_zero(&self.held)
+    }
+
     fn hold(&self, bytes: usize) {
-        self.held.fetch_add(bytes, Relaxed);
+        self.held.fetch_add(bytes.cast_signed(), Relaxed);
         self.table.hold(bytes);
     }
 
     fn release(&self, bytes: usize) {
         if bytes > 0 {
-            self.held.fetch_sub(bytes, Relaxed);
-            self.table.held.fetch_sub(bytes, Relaxed);
+            self.held.fetch_sub(bytes.cast_signed(), Relaxed);
+            self.table.held.fetch_sub(bytes.cast_signed(), Relaxed);
         }
     }
+}
+
+/// The value of a counter. It is below zero for a moment when a release overtakes what it releases.
+pub(super) fn at_least_zero(counter: &AtomicIsize) -> usize {
+    counter.load(Relaxed).max(0).cast_unsigned()
+}
+
+/// The memory of a head that is complete, in bytes: its text, and the table of its headers.
+fn size_of_head(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| GROWTH * (name.as_str().len() + value.len()) + HEADER).sum()
 }
 
 /// A request under way, until its answer is made.
@@ -205,9 +255,7 @@ pub struct Stream {
 
 impl Stream {
     pub fn new(connection: &Arc<Connection>, headers: &HeaderMap) -> Self {
-        // RFC 9113 §6.5.2 counts 32 bytes for each header.
-        let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
-        let bytes = STREAM + GROWTH * headers;
+        let bytes = STREAM + size_of_head(headers);
         connection.hold(bytes);
         Self { connection: connection.clone(), bytes }
     }
@@ -216,6 +264,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.connection.release(self.bytes);
+        self.connection.answered.fetch_add(1, Relaxed);
     }
 }
 
@@ -239,16 +288,23 @@ pub(super) struct Proxied {
 
 impl Late {
     /// `address` is the client's.
-    pub fn new(connection: &Arc<Connection>, address: Option<IpAddr>) -> Self {
+    pub fn new(connection: &Arc<Connection>, headers: &HeaderMap, address: Option<IpAddr>) -> Self {
+        // A stream of HTTP/2 counts them already.
+        let head = if connection.is_http2.load(Relaxed) { 0 } else { size_of_head(headers) };
         connection.late.fetch_add(1, Relaxed);
         let share = address.filter(|_| connection.share.is_none()).map(Share::of);
         let proxied = share.map(|share| connection.table.list(share));
-        Self { connection: connection.clone(), held: AtomicUsize::new(0), proxied }
+        let late = Self { connection: connection.clone(), held: AtomicUsize::new(0), proxied };
+        late.count(head);
+        late
     }
 
     /// Counts bytes of the body.
     pub fn hold(&self, bytes: usize) {
-        let bytes = GROWTH * bytes;
+        self.count(GROWTH * bytes);
+    }
+
+    fn count(&self, bytes: usize) {
         self.held.fetch_add(bytes, Relaxed);
         if let Some((_, proxied)) = &self.proxied {
             proxied.held.fetch_add(bytes, Relaxed);

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ mod connection;
 mod relief;
 
 pub use self::connection::{Connection, Late, Stream};
-use self::connection::{Order, Proxied};
+use self::connection::{Order, Proxied, at_least_zero};
 use self::relief::Candidate;
 use super::config::Config;
 use super::forwarded;
@@ -40,8 +40,11 @@ const FINISH: Duration = Duration::from_secs(1);
 /// How long a peer may take to read what was written. A client that sends requests but never reads would hold its
 /// connection for ever.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest interval between two walks.
+/// The longest and the shortest interval between two walks at no bound.
 const WALK: Duration = Duration::from_secs(1);
+const SHORTEST_WALK: Duration = Duration::from_millis(100);
+/// Between two walks at a bound.
+const PAUSE: Duration = Duration::from_millis(2);
 /// When this many bytes were freed they are given back to the system, at most once in this time.
 const BURST: usize = 16 << 20;
 const GIVE_BACK: Duration = Duration::from_secs(5);
@@ -67,8 +70,8 @@ impl Share {
 #[derive(Debug)]
 struct Entry {
     connection: Arc<Connection>,
-    /// Requests begun and writes made when it was last looked at.
-    seen: (u64, u64),
+    /// [`Connection::progress`] and the writes when it was last looked at.
+    seen: ((u64, u64), u64),
     /// Since when it executes no request, and nothing of an answer was written.
     quiet_since: Instant,
     stalled_since: Option<Instant>,
@@ -77,13 +80,8 @@ struct Entry {
 }
 
 impl Entry {
-    /// Whether nothing is lost but requests that are not complete.
-    fn is_quiet(&self) -> bool {
-        self.connection.running() <= self.connection.late.load(Relaxed)
-    }
-
     fn bytes(&self) -> usize {
-        CONNECTION + self.connection.held.load(Relaxed)
+        CONNECTION + self.connection.held()
     }
 
     /// Tells the connection to finish; at once if it never had a request or is in the middle of a head.
@@ -130,7 +128,7 @@ pub struct Connections {
     tables: Mutex<Tables>,
     open: AtomicUsize,
     /// Counted bytes beside those of the connections themselves.
-    held: AtomicUsize,
+    held: AtomicIsize,
     /// A bound was reached, or the first connection was opened.
     attention: Notify,
     emptied: Notify,
@@ -145,7 +143,7 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connection.forget_head();
+        self.connection.forget_heads();
         let table = &self.connection.table;
         let mut tables = table.tables();
         if tables.open.remove(&self.number).is_some_and(|entry| entry.finishing.is_some()) {
@@ -169,7 +167,7 @@ impl Connections {
             trusted: config.trusted_proxies.clone(),
             tables: Mutex::default(),
             open: AtomicUsize::new(0),
-            held: AtomicUsize::new(0),
+            held: AtomicIsize::new(0),
             attention: Notify::new(),
             emptied: Notify::new(),
         })
@@ -203,7 +201,7 @@ impl Connections {
         let number = tables.number();
         let entry = Entry {
             connection: connection.clone(),
-            seen: (0, 0),
+            seen: ((0, 0), 0),
             quiet_since: now,
             stalled_since: None,
             finishing: None,
@@ -226,14 +224,14 @@ impl Connections {
     }
 
     fn hold(&self, bytes: usize) {
-        self.held.fetch_add(bytes, Relaxed);
+        self.held.fetch_add(bytes.cast_signed(), Relaxed);
         if self.is_over() {
             self.attention.notify_one();
         }
     }
 
     fn bytes(&self) -> usize {
-        self.held.load(Relaxed) + self.open.load(Relaxed) * CONNECTION
+        at_least_zero(&self.held) + self.open.load(Relaxed) * CONNECTION
     }
 
     fn is_over(&self) -> bool {
@@ -243,7 +241,7 @@ impl Connections {
     /// Walks the tables until it is dropped: lets idle and stalled connections go, keeps the bounds, and gives memory
     /// back after a burst.
     pub async fn watch(&self) {
-        let interval = WALK.min(self.first_head / 4).min(self.idle / 4);
+        let interval = WALK.min(self.first_head / 4).min(self.idle / 4).max(SHORTEST_WALK);
         // The most that was held since memory was given back, and when that was.
         let (mut most, mut given_back) = (0, Instant::now());
         loop {
@@ -253,6 +251,8 @@ impl Connections {
                 let _ = tokio::time::timeout(interval, self.attention.notified()).await;
             }
             self.walk();
+            // While nothing can give way, others must have their turn.
+            tokio::time::sleep(PAUSE).await;
             let (held, now) = (self.bytes(), Instant::now());
             most = most.max(held);
             if most - held > BURST && now - given_back >= GIVE_BACK {
@@ -269,23 +269,23 @@ impl Connections {
         let mut told = 0;
         for entry in tables.open.values_mut() {
             let connection = &entry.connection;
-            let (began, is_idle) = (connection.began.load(Relaxed), connection.running() == 0);
-            // Answering the pings of HTTP/2 is no use of a connection.
-            let is_writing = !connection.is_http2.load(Relaxed) || connection.held.load(Relaxed) > 0;
-            let wrote = if is_writing { connection.wrote.load(Relaxed) } else { entry.seen.1 };
-            if (began, wrote) != entry.seen || !entry.is_quiet() {
+            let is_idle = connection.running() == 0;
+            let (progress, wrote) = (connection.progress(), connection.wrote.load(Relaxed));
+            if progress != entry.seen.0 || !entry.connection.is_quiet() {
                 entry.quiet_since = now;
             }
             let is_stalled = connection.stalled.load(Relaxed) && wrote == entry.seen.1;
             entry.stalled_since = is_stalled.then(|| entry.stalled_since.unwrap_or(now));
-            entry.seen = (began, wrote);
-            let limit = if began == 0 { self.first_head } else { self.idle };
+            entry.seen = (progress, wrote);
+            let limit = if progress.0 == 0 { self.first_head } else { self.idle };
             if entry.stalled_since.is_some_and(|since| now - since >= WRITE_TIMEOUT) {
                 debug!("a connection whose peer does not read was closed");
                 connection.order(Order::Close);
             }
             match entry.finishing {
-                Some(since) if is_idle && now - since >= FINISH => connection.order(Order::Close),
+                Some(since) if is_idle && now - since.max(entry.quiet_since) >= FINISH => {
+                    connection.order(Order::Close);
+                }
                 None if is_idle && now - entry.quiet_since >= limit => {
                     entry.finish(now);
                     told += 1;
@@ -313,7 +313,7 @@ impl Connections {
             all += weight;
             // A trusted proxy's connections go last: they are nobody's share.
             *totals.entry(share).or_default() += if share.is_some() { weight } else { 0 };
-            if entry.is_quiet() {
+            if entry.connection.is_quiet() {
                 let quiet_since = (entry.quiet_since, *number);
                 candidates.push(Candidate { share, weight, quiet_since, who: Who::Open(*number) });
             }
@@ -331,8 +331,8 @@ impl Connections {
                 Who::Open(number) => {
                     if let Some(entry) = tables.open.get_mut(&number) {
                         entry.finish(now);
-                        // Its streams would hold what they hold until the client agrees.
-                        if entry.connection.is_http2.load(Relaxed) {
+                        // What executes nothing would hold what it holds until the client agrees.
+                        if entry.connection.running() == 0 || entry.connection.is_http2.load(Relaxed) {
                             entry.connection.order(Order::Close);
                         }
                         tables.finishing += 1;

@@ -112,7 +112,10 @@ async fn heads_and_bodies_that_do_not_end_are_bounded_in_bytes() {
     let head = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(30 << 10));
     let body =
         format!("POST /auth/validate HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{}", "x".repeat(50 << 10));
-    for said in [head, body] {
+    let large = format!("POST /auth/validate HTTP/1.1\r\nX: {}\r\nContent-Length: 100\r\n\r\n{{", "x".repeat(30 << 10));
+    let refused =
+        format!("POST /auth/tokens HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n{}{head}", "x".repeat(9_000));
+    for said in [head, body, large, refused] {
         let daemon = Daemon::start("[server]\nmax_held = 2_000_000\nfirst_byte_seconds = 60").await;
         let mut greedy = Vec::new();
         for _ in 0..100 {
@@ -203,4 +206,12 @@ async fn streams_are_bounded_on_each_connection_and_in_bytes() {
     let body = Full::new(Bytes::from_static(b"{\"token\":\"x\"}"));
     let answer = sender.send_request(post_http2("x", Either::Left(body))).await.unwrap();
     assert_eq!(answer.status(), 200);
+    // It has as few headers as one of HTTP/1.
+    let mut request = post_http2("x", Either::Left(Full::default()));
+    for number in 0..100 {
+        request
+            .headers_mut()
+            .insert(format!("x-{number}").parse::<::http::HeaderName>().unwrap(), "x".parse().unwrap());
+    }
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 400);
 }
