@@ -16,7 +16,7 @@ use crate::oidc_client::ProviderError;
 /// How often the provider may fail before it accepts the code; then the login ends.
 const MAX_FAILURES: u32 = 8;
 /// Minimum time that a login has left when the browser returns, for the provider's answers and the terminal's request.
-const COMPLETION: Millis = 2 * MINUTE;
+pub(super) const COMPLETION: Millis = 2 * MINUTE;
 
 /// The parameters with which the provider redirected the browser.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! The store of pending logins: sealed, in the ephemeral store, until they expire.
 
+use super::callback::COMPLETION;
 use super::model::{self, Login};
 use super::{CliLogin, seal};
 use crate::env::{Millis, SECOND, is_ahead};
@@ -22,7 +23,7 @@ impl CliLogin {
             }
         };
         let login: Login = serde_json::from_slice(&opened).map_err(Error::internal)?;
-        let longest = self.config.login_seconds.cast_signed() * SECOND;
+        let longest = (self.config.login_seconds.cast_signed() * SECOND).max(COMPLETION);
         Ok(Some(login).filter(|login| is_ahead(login.ends_at, self.base.now(), longest)))
     }
 

@@ -47,15 +47,16 @@ const END_LOGIN: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, \
      WHERE id = $1 AND kind = 'login' AND user_id = $4 AND ended_at IS NULL";
 const END_ALL: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, sealed = NULL, idle_expires_at = $2 \
      WHERE user_id = $1 AND idle_expires_at > $2 AND absolute_expires_at > $2 AND ended_at IS NULL AND id <> $4";
-// Those with an idle end before that of the session at offset $3; sessions with the same idle end are kept.
+// Sessions of a wrong clock, which are void, do not count. Those with an idle end before that of the session at offset $3; sessions with the same idle end are kept.
 const END_OLDEST: &str = "UPDATE sessions SET ended_at = $2, end_reason = 'too_many', idle_expires_at = $2 \
      WHERE user_id = $1 AND idle_expires_at > $2 AND ended_at IS NULL AND idle_expires_at < \
        (SELECT s.idle_expires_at FROM sessions s WHERE s.user_id = $1 AND s.idle_expires_at > $2 \
-        ORDER BY s.idle_expires_at DESC LIMIT 1 OFFSET $3) \
+          AND s.ended_at IS NULL AND s.renewed_at <= $4 ORDER BY s.idle_expires_at DESC LIMIT 1 OFFSET $3) \
      RETURNING user_id";
 const INVALIDATE_OLDEST: &str = "INSERT INTO invalidations (kind, subject, at) \
      SELECT 'sessions', CAST($1 AS TEXT), CAST($2 AS BIGINT) WHERE EXISTS \
-       (SELECT 1 FROM sessions s WHERE s.user_id = $1 AND s.idle_expires_at > $2 LIMIT 1 OFFSET $3)";
+       (SELECT 1 FROM sessions s WHERE s.user_id = $1 AND s.idle_expires_at > $2 \
+          AND s.ended_at IS NULL AND s.renewed_at <= $4 LIMIT 1 OFFSET $3)";
 const HASHES: &str = "SELECT token_hash FROM sessions \
      WHERE user_id = $1 AND idle_expires_at > $2 AND token_hash IS NOT NULL";
 const UPSERT_IDENTITY: &str = "INSERT INTO identities (id, issuer, subject, email, name, attributes, created_at, seen_at) \
@@ -217,7 +218,7 @@ pub fn end_all(user: UserId, except: Option<SessionId>, reason: &str, now: Milli
 /// Ends the sessions of a user beyond `most`, those that expire first, and writes the invalidation row if there are
 /// any. [`OLDEST`] returns the user's id for each.
 pub fn end_oldest(user: UserId, most: i64, now: Millis) -> [Statement; 2] {
-    let params = |offset: i64| [user.into(), now.into(), offset.into()];
+    let params = |offset: i64| [user.into(), now.into(), offset.into(), (now + SKEW).into()];
     [
         Statement::any("invalidate_oldest", INVALIDATE_OLDEST, params(most)),
         Statement::any(OLDEST, END_OLDEST, params(most - 1)),
