@@ -23,9 +23,10 @@ const REFUSALS_KEPT: Millis = 90 * DAY;
 /// How many of them are kept at most, the newest.
 const MOST_REFUSALS: i64 = 200_000;
 
-/// Deletes them: for [`crate::db::sweep::expired`], up to [`refusals_end`].
+/// Deletes them, but never the last row, whose number SQLite would use again: for [`crate::db::sweep::expired`], up to [`refusals_end`].
 pub const SWEEP_REFUSALS: &str = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit \
-     WHERE actor = 'anonymous' AND outcome <> 'ok' AND at <= $1 ORDER BY at LIMIT $2)";
+     WHERE actor = 'anonymous' AND outcome <> 'ok' AND at <= $1 ORDER BY at LIMIT $2) \
+     AND seq < (SELECT MAX(seq) FROM audit)";
 const FIRST_TOO_MANY: &str =
     "SELECT at FROM audit WHERE actor = 'anonymous' AND outcome <> 'ok' ORDER BY at DESC LIMIT 1 OFFSET $1";
 

@@ -7,12 +7,12 @@
 //! SQL uses `$1` parameters, `BIGINT`/`TEXT`/bytes only; times are [`Millis`](crate::env::Millis), ids UUIDv7 text,
 //! hashes bytes. SQL is in the modules' stores, or beside the code in modules with one or two statements.
 
-use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, fs};
 
 use serde::{Deserialize, Serialize};
 use shared::secret::{Secret, redacted};
@@ -106,7 +106,7 @@ impl Config {
     /// Checks what the database needs on this machine: SQLite's file and folder, the root certificates for PostgreSQL.
     pub fn check_place(&self, data_dir: &Path, faults: &mut Faults) {
         let mut refuse = |fault: String| faults.refuse(format!("{URL}: {fault}"));
-        match self.place(data_dir) {
+        match self.place(data_dir).map(DatabaseUrl::resolved) {
             Ok(DatabaseUrl::Sqlite(path)) => match (sqlite_file::check(&path), path.parent()) {
                 (Err(fault), _) => refuse(fault),
                 // It may be misspelt, or on a disk that is not mounted.
@@ -129,6 +129,21 @@ impl Config {
 pub enum DatabaseUrl {
     Sqlite(PathBuf),
     Postgres(Secret),
+}
+
+impl DatabaseUrl {
+    /// A SQLite file by its real path, so that what is checked is what is used, and two daemons that reach it by different
+    /// links have one lock.
+    #[must_use]
+    pub fn resolved(self) -> Self {
+        match self {
+            Self::Sqlite(path) => Self::Sqlite(fs::canonicalize(&path).unwrap_or_else(|_| {
+                let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
+                folder.zip(path.file_name()).map_or(path.clone(), |(folder, name)| folder.join(name))
+            })),
+            url @ Self::Postgres(_) => url,
+        }
+    }
 }
 
 /// Without user, password and parameters.

@@ -239,11 +239,9 @@ impl Postgres {
     }
 }
 
-/// Host, port and database of a URL, as the driver reads them: whatever else is in it may be secret.
+/// Host, port and database of a URL: whatever else is in it may be secret.
 pub(super) fn place(url: &str) -> String {
-    // The driver does not know all parameters of libpq.
-    let config = url.parse().or_else(|_| url.rsplit_once('?').map_or(url, |(url, _)| url).parse());
-    let Ok::<tokio_postgres::Config, _>(config) = config else { return "postgres".into() };
+    let Ok(PostgresUrl { config, .. }) = PostgresUrl::parse(url) else { return "postgres".into() };
     let hosts = config.get_hosts().iter().map(|host| match host {
         Host::Tcp(name) => name.clone(),
         Host::Unix(path) => path.display().to_string(),

@@ -158,11 +158,14 @@ async fn sslmode_means_what_libpq_says() {
 fn the_name_of_a_database_has_no_secret() {
     for (url, name) in [
         ("postgres://me:hunter2@db.example:5433/authd?sslmode=disable", "postgres://db.example:5433/authd"),
-        ("postgresql://me:hunter2@db.example/authd?sslmode=verify-full&sslrootcert=/x", "postgres://db.example:/authd"),
-        ("postgres://db.example/authd?user=me&password=hunter2", "postgres://db.example:/authd"),
+        (
+            "postgresql://me:hunter2@db.example/authd?sslmode=verify-full&sslrootcert=/x",
+            "postgres://db.example:5432/authd",
+        ),
+        ("postgres://db.example/authd?user=me&password=hunter2", "postgres://db.example:5432/authd"),
         ("postgres://me:hunt?er2@db.example/authd?x=hunter2@y", "postgres"),
     ] {
         let shown = super::DatabaseUrl::Postgres(url.into()).to_string();
-        assert!(shown == name || (shown.starts_with("postgres") && !shown.contains("hunt")), "{url}: {shown}");
+        assert_eq!(shown, name, "{url}");
     }
 }

@@ -55,13 +55,14 @@ impl PostgresUrl {
     /// What is not safe across a network.
     pub fn warning(&self) -> Option<String> {
         let is_far = |host: &Host| matches!(host, Host::Tcp(name) if !is_loopback(name));
-        if !self.config.get_hosts().iter().any(is_far) || self.tls.verify != Verify::Nothing {
+        if !self.config.get_hosts().iter().any(is_far) {
             return None;
         }
-        let effect = match self.config.get_ssl_mode() {
-            SslMode::Require => "encrypts, but does not verify the server",
-            SslMode::Disable => "sends everything unencrypted",
-            _ => "encrypts only if the server offers it, and does not verify the server",
+        let effect = match (self.config.get_ssl_mode(), self.tls.verify) {
+            (SslMode::Require, Verify::Nothing) => "encrypts, but does not verify the server",
+            (SslMode::Require, _) => return None,
+            (SslMode::Disable, _) => "sends everything unencrypted",
+            _ => "encrypts only if the server offers it",
         };
         Some(format!("the connection to another machine {effect}; across a network use sslmode=verify-full"))
     }
@@ -110,7 +111,9 @@ fn split(url: &str) -> Result<BTreeMap<String, String>, String> {
     set("host", &names.join(","))?;
     set("port", &ports.join(","))?;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').ok_or_else(|| format!("the parameter {pair:?} has no value"))?;
+        let (key, value) = pair.split_once('=').ok_or_else(|| {
+            format!("the parameter {} has no value (write a ? in a user name or password as %3F)", shown(pair))
+        })?;
         // As in libpq, for URLs that were written for JDBC.
         let (key, value) = if (key, value) == ("ssl", "true") { ("sslmode", "require") } else { (key, value) };
         params.insert(decode(key)?, decode(value)?);
@@ -120,14 +123,14 @@ fn split(url: &str) -> Result<BTreeMap<String, String>, String> {
 
 /// A value in a message: only a word, since what was not encoded of a password may stand there.
 fn shown(value: &str) -> &str {
-    let is_word = value.len() <= 16 && value.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
+    let is_word = value.len() <= 24 && value.bytes().all(|byte| byte.is_ascii_alphabetic() || b"-_".contains(&byte));
     if is_word { value } else { "…" }
 }
 
 /// Sets one parameter, unless it is one of the hosts or of TLS.
 fn set(config: &mut tokio_postgres::Config, key: &str, value: &str) -> Result<(), String> {
     let unknown = |known: &str| Err(format!("{key}={} is unknown; use {known}", shown(value)));
-    let refuse = |reason: &str| Err(format!("{key}: {reason}"));
+    let refuse = |reason: &str| Err(format!("{}: {reason}", shown(key)));
     let seconds = || value.parse().map_err(|_| format!("{key}={} is not a number of seconds", shown(value)));
     // Each arm is the settings again.
     let _: &mut tokio_postgres::Config = match key {
@@ -143,8 +146,10 @@ fn set(config: &mut tokio_postgres::Config, key: &str, value: &str) -> Result<()
         // authd's own deadline is stricter than what this is for.
         "tcp_user_timeout" => seconds().map(|_| config)?,
         "keepalives" => config.keepalives(seconds()? != 0),
-        "keepalives_idle" => config.keepalives_idle(Duration::from_secs(seconds()?.max(1))),
-        "keepalives_interval" => config.keepalives_interval(Duration::from_secs(seconds()?.max(1))),
+        // Zero is the system's default.
+        "keepalives_idle" | "keepalives_interval" | "keepalives_count" if seconds()? == 0 => config,
+        "keepalives_idle" => config.keepalives_idle(Duration::from_secs(seconds()?)),
+        "keepalives_interval" => config.keepalives_interval(Duration::from_secs(seconds()?)),
         "keepalives_count" => {
             let count = value.parse().map_err(|_| format!("{key}={} is not a number", shown(value)))?;
             config.keepalives_retries(count)
@@ -232,7 +237,7 @@ fn refuse_tls(key: &str, value: &str) -> Result<(), String> {
         ("sslnegotiation" | "sslsni", _) => "authd cannot do that; remove it",
         _ => "libpq has no such parameter; remove it",
     };
-    Err(format!("{key}: {reason}"))
+    Err(format!("{}: {reason}", shown(key)))
 }
 
 /// Sets hosts, addresses and ports, which are lists of the same length.
@@ -265,7 +270,9 @@ fn hosts(config: &mut tokio_postgres::Config, params: &BTreeMap<String, String>)
         };
     }
     for address in addresses {
-        config.hostaddr(address.parse::<IpAddr>().map_err(|_| format!("hostaddr={address} is not an IP address"))?);
+        config.hostaddr(
+            address.parse::<IpAddr>().map_err(|_| format!("hostaddr={} is not an IP address", shown(address)))?,
+        );
     }
     for port in ports {
         let number = if port.is_empty() { Ok(DEFAULT_PORT) } else { port.parse() };

@@ -11,7 +11,7 @@
 //! The start refuses a file that is damaged or that its log does not belong to, and changes nothing then.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread;
@@ -80,7 +80,9 @@ pub struct Sqlite {
     vitals: Arc<Vitals>,
     settings: Settings,
     /// Ends the thread that checks the pages.
-    _checks: SyncSender<()>,
+    checks: Mutex<Option<SyncSender<()>>>,
+    /// A probe of the disk is under way: one that hangs must not be followed by others.
+    probes: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Sqlite {
@@ -143,7 +145,16 @@ impl Sqlite {
         let beside = reading.clone();
         spawn("db-checker", move || sqlite_check::check_behind(&beside, &stop))?;
         let opener = opener(READER_CACHE, settings.busy, true);
-        Ok(Self { writer: write, readers: read, reading, opener, vitals, settings, _checks: checks })
+        Ok(Self {
+            writer: write,
+            readers: read,
+            reading,
+            opener,
+            vitals,
+            settings,
+            checks: Mutex::new(Some(checks)),
+            probes: Arc::default(),
+        })
     }
 
     /// Runs the check behind the start now.
@@ -223,8 +234,15 @@ impl Db for Sqlite {
     }
 
     fn can_grow(&self) -> BoxFuture<'_, bool> {
-        let path = self.opener.path.clone();
-        let asked = tokio::task::spawn_blocking(move || can_grow(&path));
+        if self.probes.swap(true, Ordering::Relaxed) {
+            return Box::pin(std::future::ready(false));
+        }
+        let (path, probes) = (self.opener.path.clone(), self.probes.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            let can = can_grow(&path);
+            probes.store(false, Ordering::Relaxed);
+            can
+        });
         let deadline = self.settings.deadline;
         Box::pin(async move { matches!(tokio::time::timeout(deadline, asked).await, Ok(Ok(true))) })
     }
@@ -241,6 +259,9 @@ impl Db for Sqlite {
     /// Empties the log, so that the file alone is the whole database and can be copied or replaced.
     fn close(&self) -> BoxFuture<'_, Result<(), DbError>> {
         let (opener, deadline) = (self.opener.clone(), self.settings.deadline);
+        // A check under way would keep the log.
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.reading.interrupt_check();
         Box::pin(async move {
             let emptying = tokio::task::spawn_blocking(move || {
                 let conn = Conn::open(&opener)?;

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
+use super::sqlite_reserve;
 use crate::setting::{check_file, check_folder};
 
 /// How every SQLite file begins (its file format, §1.3.1).
@@ -35,6 +36,6 @@ pub fn check(path: &Path) -> Result<(), String> {
         Ok(metadata) if !metadata.is_file() || metadata.len() > 0 => {
             Err(format!("{} is not authd's lock file, because it is not empty; choose another path", lock.display()))
         }
-        _ => Ok(()),
+        _ => sqlite_reserve::check(path),
     }
 }

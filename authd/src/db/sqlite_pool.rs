@@ -59,6 +59,12 @@ impl Reading {
         *self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = handle;
     }
 
+    pub(super) fn interrupt_check(&self) {
+        if let Some(check) = &*self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) {
+            check.interrupt();
+        }
+    }
+
     fn slots(&self) -> impl Iterator<Item = &Mutex<Slot>> {
         self.threads.iter().chain(&self.points).chain([&self.checker])
     }
@@ -111,9 +117,7 @@ impl Reading {
     /// Closes all connections, then opens the writer's; returns whether that worked. Waits for the reads under way,
     /// each of which has a deadline or can be interrupted.
     pub(super) fn open_anew(&self, writer: &mut Slot) -> bool {
-        if let Some(check) = &*self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) {
-            check.interrupt();
-        }
+        self.interrupt_check();
         close(self.slots().map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).collect(), writer)
     }
 

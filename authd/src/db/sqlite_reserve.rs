@@ -2,6 +2,7 @@
 //! still be revoked when nothing else can be written.
 
 use std::fs::{File, OpenOptions};
+use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::sqlite_check::beside;
+use crate::log::caused;
 
 /// Enough for some thousand revocations: what is given up becomes room of the database.
 const SIZE: u64 = 2 << 20;
@@ -19,6 +21,22 @@ const STEP: u64 = 256 << 10;
 const PROBED: u64 = 1 << 20;
 /// Time between two attempts to fill it.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether a file may be the reserve of this database: what is not may be somebody else's, and is not cut.
+pub(super) fn check(database: &Path) -> Result<(), String> {
+    let path = beside(database, "-reserve");
+    let is_own = |file: &std::fs::Metadata| {
+        let mut bytes = Vec::new();
+        let mut read = || File::open(&path)?.take(SIZE).read_to_end(&mut bytes);
+        file.is_file() && file.len() <= SIZE && read().is_ok() && bytes.iter().all(|byte| *byte == 0)
+    };
+    match std::fs::symlink_metadata(&path) {
+        Ok(file) if !is_own(&file) => {
+            Err(format!("{} is not authd's reserve for a full disk; move it, or choose another path", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Reserve {
@@ -52,7 +70,7 @@ impl Reserve {
             Ok(allocated) => allocated,
             Err(error) if is_full(error.raw_os_error()) => false,
             Err(error) => {
-                tracing::warn!(%error, path = %self.path.display(), "there is no reserve for a full disk");
+                caused!(None, warn, %error, path = %self.path.display(), "there is no reserve for a full disk");
                 true
             }
         };

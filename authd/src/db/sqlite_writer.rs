@@ -195,7 +195,7 @@ impl Writer {
             match conn.checkpoint("PASSIVE") {
                 Ok(copied) => self.begins |= copied,
                 Err(error) => {
-                    tracing::warn!(%error, "the log could not be copied into the file");
+                    caused!(None, warn, %error, "the log could not be copied into the file");
                     self.reading.note(&error);
                 }
             }
