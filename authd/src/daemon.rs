@@ -17,7 +17,7 @@ use crate::base::Base;
 use crate::checks::Checks;
 use crate::cleanup;
 use crate::cli_login::CliLogin;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::db::{self, DatabaseUrl, Db};
 use crate::env::Env;
 use crate::ephemeral::Ephemeral;
@@ -135,13 +135,12 @@ pub async fn run(
     ready: impl FnOnce(&Config, &dyn Db),
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let mut faults = Faults::default();
-    config.check_places(&mut faults);
-    for warning in &faults.warned {
+    for warning in check_places(&config)? {
         tracing::warn!("{warning}");
     }
-    anyhow::ensure!(faults.refused.is_empty(), "{}", faults.refused.join("\n"));
     let _lock = claim(&config)?;
+    // Somebody else may have made a folder that was missing.
+    check_places(&config)?;
     let base = open(&config, env).await?;
     // Before the modules are built: with port 0 the system chooses the port, which pages and redirects must name.
     let listeners = Listeners::bind(&config.server, &config.admin).await?;
@@ -179,19 +178,22 @@ pub async fn run(
     Ok(())
 }
 
+/// Refuses what is not as it must be on this machine; returns the warnings.
+fn check_places(config: &Config) -> Result<Vec<String>, ConfigError> {
+    let mut faults = Faults::default();
+    config.check_places(&mut faults);
+    if faults.refused.is_empty() { Ok(faults.warned) } else { Err(ConfigError(faults.refused)) }
+}
+
 async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// Opens the database and everything that depends on it.
 async fn open(config: &Config, env: Env) -> anyhow::Result<Base> {
+    // Before the file is created: it may be on a file system that is not mounted yet.
+    check_new(config)?;
     let url = database(config)?;
-    if let DatabaseUrl::Sqlite(path) = &url
-        && fs::metadata(path).map_or(0, |file| file.len()) == 0
-    {
-        // Before the file is created: it may be on a file system that is not mounted yet.
-        origin(config, &url).check_new()?;
-    }
     let db = db::open(&url, config.database.max_connections, env.now()).await;
     base(config, env, db.map_err(told)?).await
 }
@@ -224,16 +226,20 @@ fn origin(config: &Config, database: &DatabaseUrl) -> Origin {
     }
 }
 
-/// The database. A SQLite file is named by its real path, so that two daemons that reach it by different links have one
-/// lock.
 fn database(config: &Config) -> anyhow::Result<DatabaseUrl> {
-    Ok(match config.database_url()? {
-        DatabaseUrl::Sqlite(path) => DatabaseUrl::Sqlite(fs::canonicalize(&path).unwrap_or_else(|_| {
-            let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
-            folder.zip(path.file_name()).map_or(path.clone(), |(folder, name)| folder.join(name))
-        })),
-        url @ DatabaseUrl::Postgres(_) => url,
-    })
+    Ok(config.database_url()?.resolved())
+}
+
+/// Refuses a start that would begin a database where there was one.
+pub fn check_new(config: &Config) -> anyhow::Result<()> {
+    let url = database(config)?;
+    // PostgreSQL is asked at the start.
+    if let DatabaseUrl::Sqlite(path) = &url
+        && fs::metadata(path).map_or(0, |file| file.len()) == 0
+    {
+        origin(config, &url).check_new()?;
+    }
+    Ok(())
 }
 
 /// Creates the data directory, private, and locks it with SQLite: a second daemon on the same file would serve tokens

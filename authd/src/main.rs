@@ -135,6 +135,11 @@ fn print_check(check: &Check, config: &Config, mut faults: Faults) -> anyhow::Re
     if check.policy.is_none() {
         config.check_places(&mut faults);
         config.server.check_address(&config.admin, &mut faults);
+        if faults.refused.is_empty()
+            && let Err(error) = daemon::check_new(config)
+        {
+            faults.refuse(format!("{error:#}"));
+        }
     }
     for warning in &faults.warned {
         eprintln!("authd: warning: {warning}");

@@ -15,7 +15,6 @@ use crate::commands::apply::FileFormat;
 
 /// The largest file that is read, in bytes: about ten thousand grants.
 pub(crate) const MAX_BYTES: u64 = 1 << 20;
-/// Maximum number of characters in a description, as in the daemon.
 /// Maximum number of faults that are reported.
 const MAX_FAULTS: usize = 20;
 

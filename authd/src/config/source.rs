@@ -118,8 +118,13 @@ impl Sources {
         }
         let config = typed(&mut table, &file, &origins, &mut faults);
         let config = config.finish(&mut faults);
+        // Without a role nobody asks there.
+        let mut unused = Faults::default();
         for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS"] {
-            let uri = self.value(name).and_then(|url| faults.url(name, url));
+            let uri = self.value(name).and_then(|url| {
+                let faults = if config.roles.is_empty() { &mut unused } else { &mut faults };
+                faults.url(name, url)
+            });
             if uri.is_some_and(|uri| !shared::url::is_private(&uri)) {
                 faults.warn(format!(
                     "{name}: AWS keys pass through an unencrypted connection to another machine; use https"
