@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
+use tracing::Level;
 
 use crate::network;
 
@@ -166,24 +167,33 @@ fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The budget of lines that callers cause, per minute: in all, and of one network once half of all is used.
+/// A budget of lines per minute: in all, and of one network once half of all is used.
 const WINDOW: Duration = Duration::from_secs(60);
 const LINES: u32 = 40;
 const LINES_OF_NETWORK: u32 = 5;
 
-static BUDGET: LazyLock<Mutex<Budget>> = LazyLock::new(|| Mutex::new(Budget::new(Instant::now())));
+/// One for each level of the lines that callers cause, and one for those of the daemon's own: refusals must not use up
+/// what failures need.
+static BUDGETS: LazyLock<Mutex<[Budget; 4]>> =
+    LazyLock::new(|| Mutex::new(std::array::from_fn(|_| Budget::new(Instant::now()))));
 
-/// Whether a line that a caller from this address caused may be logged: yes, with the number of lines before it that
-/// might not. `None` as the address stands for the admin socket and the daemon's own parts. See [`caused!`].
-pub fn admit(address: Option<IpAddr>) -> Option<u64> {
-    let mut budget = BUDGET.lock().unwrap_or_else(PoisonError::into_inner);
-    budget.admit(Instant::now(), address.map(network::of))
+/// Whether a line of this level that a caller from this address caused may be logged: yes, with the number of lines before
+/// it that might not. `None` as the address stands for the admin socket and the daemon's own parts. See [`caused!`].
+pub fn admit(address: Option<IpAddr>, level: Level) -> Option<u64> {
+    let mut budgets = BUDGETS.lock().unwrap_or_else(PoisonError::into_inner);
+    let budget = match (address, level) {
+        (None, _) => 0,
+        (_, Level::ERROR) => 1,
+        (_, Level::WARN) => 2,
+        _ => 3,
+    };
+    budgets[budget].admit(Instant::now(), address.map(|address| network::masked(address, 24, 56)))
 }
 
 /// Logs a line that the caller from an address caused: at this level within the budget, else at debug.
 macro_rules! caused {
     ($address:expr, $level:ident, $($line:tt)+) => {
-        match $crate::log::admit($address) {
+        match $crate::log::admit($address, $crate::log::level::$level) {
             Some(unlogged) => {
                 tracing::$level!(unlogged = (unlogged > 0).then_some(unlogged), $($line)+);
             }
@@ -192,6 +202,16 @@ macro_rules! caused {
     };
 }
 pub(crate) use caused;
+
+/// The levels, as the macros of `tracing` are called.
+#[expect(non_upper_case_globals, reason = "the names of macros")]
+pub(crate) mod level {
+    use tracing::Level;
+
+    pub(crate) const error: Level = Level::ERROR;
+    pub(crate) const warn: Level = Level::WARN;
+    pub(crate) const info: Level = Level::INFO;
+}
 
 #[derive(Debug)]
 struct Budget {

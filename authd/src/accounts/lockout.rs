@@ -15,7 +15,7 @@ use shared::problem::Code;
 use super::{Accounts, Config, store};
 use crate::base::{Base, insist};
 use crate::call::Call;
-use crate::db::{Expect, Statement, Urgency};
+use crate::db::{DbError, Expect, Statement, Urgency};
 use crate::env::{DAY, Millis, SECOND};
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Refused};
@@ -104,8 +104,12 @@ impl LoginAttempt {
         }
         let (attempt, base) = (self.clone(), base.clone());
         tokio::spawn(async move {
-            let is_reverted = outcome.is_err() && reverting.await.is_ok();
-            if !is_reverted {
+            let outcome = match outcome {
+                Ok(outcome) => outcome,
+                Err(_) => reverting.await,
+            };
+            // It may have been done already, and a second time would be a guess for free.
+            if !matches!(outcome, Ok(_) | Err(DbError::Lost(_))) {
                 insist(REVERT_TIMEOUT, move || {
                     let (attempt, base) = (attempt.clone(), base.clone());
                     async move { base.db.submit(attempt.take_back(), Urgency::Usual).await.is_ok() }

@@ -100,12 +100,13 @@ impl Accounts {
             ("document_type", op.document_type.is_some()),
             ("document_number", op.document_number.is_some()),
         ]);
+        let only_disables = op.status == Some(Status::Inactive) && fields.as_array().is_some_and(Vec::is_empty);
         let change = Change::new(UpdateUser::INFO.name, user.id)
             .with([store::update(user.id, &op, password.as_ref(), now)])
             .with(end_sessions)
             .with(holds_nothing)
             .requires(gives_access)
-            .urgent_if(op.status == Some(Status::Inactive))
+            .urgent_if(only_disables)
             // Cached sessions contain the names.
             .invalidates(Invalidation::sessions(user.id))
             .detail([

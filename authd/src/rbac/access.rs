@@ -55,8 +55,12 @@ impl Access {
     /// Whether the person has this permission. On authd, `admin` is everything.
     pub fn contains(&self, permission: &str) -> bool {
         let folded = names::fold(permission);
-        let is_authds = Permission::parse(&folded).is_some_and(|permission| self.authd.contain(permission));
-        is_authds || self.permissions.iter().any(|held| *held == permission || names::fold(held) == folded)
+        self.of_authd(&folded) || self.permissions.iter().any(|held| *held == permission || names::fold(held) == folded)
+    }
+
+    /// Whether it is a permission of authd's own, by its folded name, that the person has there.
+    pub fn of_authd(&self, folded: &str) -> bool {
+        Permission::parse(folded).is_some_and(|permission| self.authd.contain(permission))
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

@@ -1,7 +1,8 @@
 //! The built-in objects: authd's own service, its permissions, and the role that has them all.
 //!
 //! A permission of authd may have been made, and given to people, before a version of authd knew it. The version that
-//! introduces it ends what it would mean on authd, once and with an audit row; what it means in other services stays. A
+//! introduces it ends what it would mean on authd, once and with an audit row: grants on authd, and its place in the roles
+//! that count there (in other services too, if such a role counts in several). Everything else stays. A
 //! version that does not know a name leaves it alone.
 
 use shared::api::users::Status;

@@ -5,6 +5,7 @@ use shared::id::SessionId;
 use super::PASSWORD;
 use crate::caller::Caller;
 use crate::db::{Query, Statement, Value};
+use crate::env::DAY;
 use crate::ledger::Subscriber;
 use crate::sessions::store::{self, NewLogin};
 use crate::testing::{NOW, TestApp};
@@ -166,6 +167,28 @@ async fn a_new_password_ends_the_other_sessions() {
     assert!(!app.is_live(&other).await);
     assert_eq!(app.login_refused("alice", PASSWORD).await, "invalid_credentials");
     app.sign_in("alice", "another good phrase").await;
+}
+
+/// Sessions of a clock that was a year ahead are void, and must not count.
+#[tokio::test]
+async fn void_sessions_end_no_login() {
+    let app = TestApp::new().await;
+    let user = app.user("alice", PASSWORD).await;
+    let person = users::find_login(app.base.db.as_ref(), user).await.unwrap().unwrap();
+    let ahead = NOW + 365 * DAY;
+    let login = |number: u16| NewLogin {
+        id: SessionId(app.env.uuid()),
+        user,
+        hash: std::array::from_fn(|index| if index < 2 { number.to_be_bytes()[index] } else { 7 }),
+        now: ahead,
+        idle_expires_at: ahead + 300_000,
+        absolute_expires_at: ahead + 3_600_000,
+        address: None,
+        password_changed_at: person.password_changed_at,
+    };
+    app.base.db.commit((0..300).map(|number| store::insert_login(&login(number))).collect()).await.unwrap();
+    let token = app.token().await;
+    assert!(app.is_live(&token).await);
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ impl Rbac {
         }
         let guard = self.role_guard(&call, role.id).await?;
         let change = Change::new(UpdateRole::INFO.name, role.id)
-            .urgent_if(op.status == Some(Status::Inactive))
+            .urgent_if(op.name.is_none() && op.status == Some(Status::Inactive))
             .with([store::update(role.id, &op, self.base.now())])
             .detail([
                 ("from", op.name.is_some().then(|| json!(role.name))),

@@ -56,7 +56,7 @@ impl Rbac {
             return Err(model::built_in(format_args!("the service {AUTHD_NAME}")));
         }
         let change = Change::new(UpdateService::INFO.name, service.id)
-            .urgent_if(op.status == Some(Status::Inactive))
+            .urgent_if(op.name.is_none() && op.description.is_none() && op.status == Some(Status::Inactive))
             .with([store::update(service.id, &op, self.base.now())])
             .detail([
                 ("from", op.name.is_some().then(|| json!(service.name))),
