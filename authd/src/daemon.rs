@@ -26,7 +26,7 @@ use crate::ephemeral::redis::RedisEphemeral;
 use crate::error::Chain;
 use crate::forward_auth::ForwardAuth;
 use crate::introspection::Introspection;
-use crate::keys::{KeyRing, Origin};
+use crate::keys::{self, KeyRing, Origin};
 use crate::metrics::Metrics;
 use crate::rbac::{self, Rbac};
 use crate::registry::Registry;
@@ -194,16 +194,16 @@ async fn open(config: &Config, env: Env) -> anyhow::Result<Base> {
     // Before the file is created: it may be on a file system that is not mounted yet.
     check_new(config)?;
     let url = database(config)?;
-    let db = db::open(&url, config.database.max_connections, env.now()).await;
+    let identity = keys::identity(root(config), origin(config, &url));
+    let db = db::open(&url, config.database.max_connections, &identity, env.now()).await;
     base(config, env, db.map_err(told)?).await
 }
 
 /// Opens the key ring and the ephemeral store.
 pub async fn base(config: &Config, env: Env, db: Arc<dyn Db>) -> anyhow::Result<Base> {
-    rbac::seed(db.as_ref(), &env).await.map_err(told)?;
-    let root = config.keys.root.as_ref().map(|root| root.expose().as_bytes());
     let origin = origin(config, &database(config)?);
-    let keys = KeyRing::unlock(db.clone(), root, &origin, env.clone()).await?;
+    let keys = KeyRing::unlock(db.clone(), root(config), &origin, env.clone()).await?;
+    rbac::seed(db.as_ref(), &env).await.map_err(told)?;
     let ephemeral: Arc<dyn Ephemeral> = match &config.redis.url {
         Some(url) => Arc::new(RedisEphemeral::open(url.expose())?),
         None => Arc::new(DbEphemeral::new(db.clone(), env.clone())),
@@ -215,6 +215,10 @@ pub async fn base(config: &Config, env: Env, db: Arc<dyn Db>) -> anyhow::Result<
 /// An error with its causes, for the person who starts the daemon.
 fn told(error: impl std::error::Error + 'static) -> anyhow::Error {
     anyhow::anyhow!("{}", Chain(&error))
+}
+
+fn root(config: &Config) -> Option<&[u8]> {
+    config.keys.root.as_ref().map(|root| root.expose().as_bytes())
 }
 
 fn origin(config: &Config, database: &DatabaseUrl) -> Origin {

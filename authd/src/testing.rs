@@ -20,7 +20,9 @@ use crate::call::{Call, RequestId};
 use crate::caller::Caller;
 use crate::config::{Config, Environment, Sources};
 use crate::daemon::{self, Modules};
-use crate::db::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row, Statement, Urgency, Vitals};
+use crate::db::{
+    Batch, BoxFuture, Committed, Db, DbError, Identity, LostCommit, Query, Row, Statement, Urgency, Vitals,
+};
 use crate::env::{Env, FixedClock, Millis};
 use crate::error::Error;
 use crate::registry::Registry;
@@ -81,7 +83,7 @@ impl TestApp {
     }
 
     async fn open(config: Config, folder: TempDir, env: Env, clock: Arc<FixedClock>) -> Self {
-        let inner = crate::db::open(&config.database_url().unwrap(), None, env.now()).await.unwrap();
+        let inner = crate::db::open(&config.database_url().unwrap(), None, &Identity::any(), env.now()).await.unwrap();
         let db = Arc::new(Watched::new(inner));
         let base = daemon::base(&config, env.clone(), db.clone()).await.unwrap();
         let modules = Arc::new(Modules::new(&config, base.clone(), Aws::new(&config.aws, &config.roles)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::migrate::{self, Engine, Migration};
 use super::postgres::{Postgres, Settings};
 use super::sqlite::{self, Sqlite};
-use super::{Db, Query, Row, Statement, testing};
+use super::{Db, Identity, Query, Row, Statement, testing};
 
 const FIRST: Migration = Migration::shared(1, "first", "CREATE TABLE one (id {serial}, data {bytes});");
 const SECOND: Migration = Migration::shared(2, "second", "CREATE TABLE two (id TEXT PRIMARY KEY) {without_rowid};");
@@ -32,7 +32,7 @@ async fn sqlite_migrations_go_forward_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("authd.db");
     migrations_go_forward_only(async |known| {
-        Sqlite::open(&path, sqlite::Settings { migrations: known, ..Default::default() }, 0)
+        Sqlite::open(&path, sqlite::Settings { migrations: known, ..Default::default() }, &Identity::any(), 0)
             .map(|_| ())
             .map_err(|error| error.to_string())
     })
@@ -43,8 +43,44 @@ async fn sqlite_migrations_go_forward_only() {
 async fn postgres_migrations_go_forward_only() {
     let Some(url) = testing::postgres_url().await else { return };
     migrations_go_forward_only(async |known| {
-        let opened = Postgres::open(&url, Settings { migrations: known, ..Settings::default() }, 0).await;
+        let opened =
+            Postgres::open(&url, Settings { migrations: known, ..Settings::default() }, &Identity::any(), 0).await;
         opened.map(|_| ()).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+/// A database that is not the one that is meant is refused as it is.
+async fn another_is_not_written_to(open: impl AsyncFn(&'static [Migration], &Identity) -> Result<(), String>) {
+    let refusing = Identity::new("SELECT number FROM migrations", |_| Err("not this one".into()));
+    let has = |schema: bool| {
+        Identity::new("SELECT number FROM migrations", move |rows| {
+            if rows.is_some() == schema { Ok(()) } else { Err(format!("{rows:?}")) }
+        })
+    };
+    assert_eq!(open(&[FIRST], &refusing).await.unwrap_err(), "not this one");
+    open(&[FIRST], &has(false)).await.expect("it is still empty");
+    assert_eq!(open(&[FIRST, SECOND], &refusing).await.unwrap_err(), "not this one");
+    open(&[FIRST], &has(true)).await.expect("a newer release has not migrated it");
+}
+
+#[tokio::test]
+async fn sqlite_is_not_written_to_unless_it_is_the_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("authd.db");
+    another_is_not_written_to(async |migrations, identity| {
+        let opened = Sqlite::open(&path, sqlite::Settings { migrations, ..Default::default() }, identity, 0);
+        opened.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn postgres_is_not_written_to_unless_it_is_the_one() {
+    let Some(url) = testing::postgres_url().await else { return };
+    another_is_not_written_to(async |migrations, identity| {
+        let opened = Postgres::open(&url, Settings { migrations, ..Settings::default() }, identity, 0).await;
+        opened.map(drop).map_err(|error| error.to_string())
     })
     .await;
 }
@@ -54,7 +90,7 @@ async fn replicas_that_start_together_migrate_once() {
     let Some(url) = testing::postgres_url().await else { return };
     let starts = (0..4).map(|_| {
         let url = url.clone();
-        tokio::spawn(async move { Postgres::open(&url, Settings::default(), 0).await.map(|_| ()) })
+        tokio::spawn(async move { Postgres::open(&url, Settings::default(), &Identity::any(), 0).await.map(|_| ()) })
     });
     for start in starts.collect::<Vec<_>>() {
         start.await.unwrap().unwrap();
@@ -119,7 +155,9 @@ async fn sqlite_keeps_the_audit_log() {
                        VALUES ($1, 7, 'a', 'b', NULL, 'ok', '{}')";
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("authd.db");
-    let open = |known| Sqlite::open(&path, sqlite::Settings { migrations: known, ..Default::default() }, 0).unwrap();
+    let open = |known| {
+        Sqlite::open(&path, sqlite::Settings { migrations: known, ..Default::default() }, &Identity::any(), 0).unwrap()
+    };
     let db = open(&migrate::ALL[..5]);
     db.commit(vec![Statement::one("row", ROW, ["1".into()]), Statement::one("row", ROW, ["2".into()])]).await.unwrap();
     drop(db);
@@ -138,8 +176,10 @@ async fn sqlite_secrets_move_into_one_row() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("authd.db");
     secrets_move_into_one_row(async |known| {
-        Arc::new(Sqlite::open(&path, sqlite::Settings { migrations: known, ..Default::default() }, 0).unwrap())
-            as Arc<dyn Db>
+        Arc::new(
+            Sqlite::open(&path, sqlite::Settings { migrations: known, ..Default::default() }, &Identity::any(), 0)
+                .unwrap(),
+        ) as Arc<dyn Db>
     })
     .await;
 }
@@ -148,8 +188,11 @@ async fn sqlite_secrets_move_into_one_row() {
 async fn postgres_secrets_move_into_one_row() {
     let Some(url) = testing::postgres_url().await else { return };
     secrets_move_into_one_row(async |known| {
-        Arc::new(Postgres::open(&url, Settings { migrations: known, ..Settings::default() }, 0).await.unwrap())
-            as Arc<dyn Db>
+        Arc::new(
+            Postgres::open(&url, Settings { migrations: known, ..Settings::default() }, &Identity::any(), 0)
+                .await
+                .unwrap(),
+        ) as Arc<dyn Db>
     })
     .await;
 }

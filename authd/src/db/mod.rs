@@ -22,6 +22,7 @@ use crate::env::Millis;
 use crate::error::Error;
 use crate::setting::Faults;
 
+mod identity;
 pub mod migrate;
 #[cfg(test)]
 mod migrate_tests;
@@ -52,6 +53,7 @@ mod tests;
 mod value;
 mod vitals;
 
+pub use self::identity::Identity;
 pub use self::vitals::Vitals;
 pub use value::{Cursor, Row, Value, split_hash};
 
@@ -405,14 +407,22 @@ impl fmt::Debug for dyn Db {
     }
 }
 
-/// Opens the database of `DATABASE_URL` and migrates its schema. For `postgres://` URLs see [`postgres::Postgres`].
-pub async fn open(url: &DatabaseUrl, max_connections: Option<usize>, now: Millis) -> Result<Arc<dyn Db>, DbError> {
+/// Opens the database of `DATABASE_URL` and migrates its schema, if it is the one that is meant. For `postgres://` URLs
+/// see [`postgres::Postgres`].
+pub async fn open(
+    url: &DatabaseUrl,
+    max_connections: Option<usize>,
+    identity: &Identity,
+    now: Millis,
+) -> Result<Arc<dyn Db>, DbError> {
     match url {
-        DatabaseUrl::Sqlite(path) => Ok(Arc::new(sqlite::Sqlite::open(path, sqlite::Settings::default(), now)?)),
+        DatabaseUrl::Sqlite(path) => {
+            Ok(Arc::new(sqlite::Sqlite::open(path, sqlite::Settings::default(), identity, now)?))
+        }
         DatabaseUrl::Postgres(url) => {
             let mut settings = postgres::Settings::default();
             settings.connections = max_connections.unwrap_or(settings.connections);
-            Ok(Arc::new(postgres::Postgres::open(url.expose(), settings, now).await?))
+            Ok(Arc::new(postgres::Postgres::open(url.expose(), settings, identity, now).await?))
         }
     }
 }

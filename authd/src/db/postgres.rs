@@ -20,8 +20,8 @@ use super::migrate::{self, Engine, Migration};
 use super::postgres_url::PostgresUrl;
 use super::postgres_value::{borrowed, failed, is_refusal, is_stale, no_connection, row, told};
 use super::{
-    Batch, BoxFuture, Committed, Cursor, Db, DbError, LostCommit, Outcome, Query, Row, Statement, Urgency, Value,
-    Vitals,
+    Batch, BoxFuture, Committed, Cursor, Db, DbError, Identity, LostCommit, Outcome, Query, Row, Statement, Urgency,
+    Value, Vitals,
 };
 use crate::env::Millis;
 
@@ -100,7 +100,7 @@ impl From<DbError> for Failure {
 
 impl Postgres {
     /// Connects once, to migrate the schema. For the URL see [`super::postgres_url`].
-    pub async fn open(url: &str, settings: Settings, now: Millis) -> Result<Self, DbError> {
+    pub async fn open(url: &str, settings: Settings, identity: &Identity, now: Millis) -> Result<Self, DbError> {
         let PostgresUrl { mut config, tls } = PostgresUrl::parse(url).map_err(|faults| setting(&faults.join("; ")))?;
         config.tcp_user_timeout(settings.deadline);
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -123,13 +123,13 @@ impl Postgres {
             .map_err(|error| DbError::Defect(error.into()))?;
         let writes = Arc::new(Semaphore::new(settings.connections.div_ceil(2)));
         let db = Self { pool, turns: Arc::default(), writes, vitals: Arc::default(), settings };
-        let migrated = tokio::time::timeout(MIGRATION_WAIT + Duration::from_mins(1), db.migrate(now)).await;
+        let migrated = tokio::time::timeout(MIGRATION_WAIT + Duration::from_mins(1), db.migrate(identity, now)).await;
         migrated.map_err(|_| DbError::Late("the migration"))??;
         Ok(db)
     }
 
     /// Migrates in one transaction under a lock; a second process waits for it, then has nothing to do.
-    async fn migrate(&self, now: Millis) -> Result<(), DbError> {
+    async fn migrate(&self, identity: &Identity, now: Millis) -> Result<(), DbError> {
         let fail = |error: tokio_postgres::Error| failed(&error, "migration");
         // Not returned to the pool: it has other time-outs.
         let client = Object::take(self.pool.get().await.map_err(|error| no_connection(&error))?);
@@ -142,6 +142,14 @@ impl Postgres {
         }
         let rows = client.query(migrate::APPLIED, &[]).await.map_err(fail)?;
         let applied = rows.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+        let rows = match identity.query(&applied) {
+            Some(sql) => {
+                let rows = client.query(sql, &[]).await.map_err(fail)?;
+                Some(rows.iter().map(row).collect::<Result<Vec<_>, _>>()?)
+            }
+            None => None,
+        };
+        identity.check(rows.as_deref())?;
         for migration in migrate::pending(self.settings.migrations, &applied, Engine::Postgres)? {
             client.batch_execute(&migration.sql(Engine::Postgres)).await.map_err(fail)?;
             let record = migration.record(Engine::Postgres, now);

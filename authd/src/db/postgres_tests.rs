@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::postgres::{Postgres, Settings};
 use super::tests::{ADD, put, value_of};
-use super::{Db, DbError, LostCommit, Query, Statement, testing};
+use super::{Db, DbError, Identity, LostCommit, Query, Statement, testing};
 
 async fn open(settings: Settings) -> Option<(Postgres, tokio_postgres::Client)> {
     let url = testing::postgres_url().await?;
-    let db = Postgres::open(&url, settings, 0).await.unwrap();
+    let db = Postgres::open(&url, settings, &Identity::any(), 0).await.unwrap();
     let (other, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     Some((db, other))
@@ -116,9 +116,10 @@ async fn statements_prepared_before_a_migration_are_prepared_again() {
 async fn a_server_that_is_not_there_is_unavailable() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("postgres://user:hunter2@127.0.0.1:{port}/db");
-    let error = Postgres::open(&url, Settings::default(), 0).await.unwrap_err();
+    let error = Postgres::open(&url, Settings::default(), &Identity::any(), 0).await.unwrap_err();
     assert!(matches!(error, DbError::Unavailable(_)) && !error.to_string().contains("hunter2"), "{error}");
-    let error = Postgres::open("postgres://user:hunter2@[/db", Settings::default(), 0).await.unwrap_err();
+    let error =
+        Postgres::open("postgres://user:hunter2@[/db", Settings::default(), &Identity::any(), 0).await.unwrap_err();
     assert!(!error.to_string().contains("hunter2"), "{error}");
 }
 
@@ -141,7 +142,7 @@ async fn sslmode_means_what_libpq_says() {
     ] {
         let mode = mode.replace("CA", &ca);
         let url = format!("postgres://postgres@{host}:{port}/postgres?hostaddr=127.0.0.1&options={options}&{mode}");
-        let opened = Postgres::open(&url, Settings::default(), 0).await;
+        let opened = Postgres::open(&url, Settings::default(), &Identity::any(), 0).await;
         let answer = match opened {
             Ok(db) => {
                 let ssl = Query::new("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", []);

@@ -25,7 +25,7 @@ use super::sqlite_conn::{self, Conn, Opener};
 use super::sqlite_pool::{Reading, Slot};
 use super::sqlite_reserve::{Reserve, can_grow};
 use super::sqlite_writer::{Write, Writer};
-use super::{Batch, BoxFuture, Committed, Db, DbError, LostCommit, Query, Row, Urgency, Vitals};
+use super::{Batch, BoxFuture, Committed, Db, DbError, Identity, LostCommit, Query, Row, Urgency, Vitals};
 use crate::env::Millis;
 
 /// Limits of the embedded database. The defaults suit every machine; tests make them small.
@@ -100,7 +100,7 @@ struct Read {
 impl Sqlite {
     /// Opens the file, makes it private, checks it, and migrates its schema. `now` is recorded in the table of
     /// migrations.
-    pub fn open(path: &Path, settings: Settings, now: Millis) -> Result<Self, DbError> {
+    pub fn open(path: &Path, settings: Settings, identity: &Identity, now: Millis) -> Result<Self, DbError> {
         let in_file = sqlite_check::number_in_file(path)?;
         sqlite_conn::make_file(path)?;
         let opener = |cache_kib, busy, is_writer| Opener {
@@ -118,7 +118,8 @@ impl Sqlite {
                 opened => break opened.map_err(|error| sqlite_check::explain(error, path))?,
             }
         };
-        let begins = begin(writer.conn()?, path, in_file, settings, now)?;
+        let begins =
+            begin(writer.conn()?, path, in_file, |conn| conn.migrate(settings.migrations, identity, now), now)?;
         let (write, writes) = sync_channel(settings.queue);
         let readers = |count, cache_kib, busy| {
             (0..count).map(|_| Slot::open(opener(cache_kib, busy, false)).map(Mutex::new)).collect::<Result<_, _>>()
@@ -180,11 +181,17 @@ impl Sqlite {
 
 /// Checks the file and its log, then migrates. Returns whether the next commit begins a new log. If the file is refused,
 /// closing this connection changes nothing.
-fn begin(conn: &Conn, path: &Path, in_file: Option<i64>, settings: Settings, now: Millis) -> Result<bool, DbError> {
+fn begin(
+    conn: &Conn,
+    path: &Path,
+    in_file: Option<i64>,
+    migrate: impl FnOnce(&Conn) -> Result<(), DbError>,
+    now: Millis,
+) -> Result<bool, DbError> {
     conn.keep_log(true)?;
     let checked = sqlite_check::check_log(conn, path, in_file).and_then(|()| sqlite_check::check_pages(conn, path));
     checked.map_err(|error| sqlite_check::explain(error, path))?;
-    conn.migrate(settings.migrations, now).map_err(|error| sqlite_check::explain(error, path))?;
+    migrate(conn).map_err(|error| sqlite_check::explain(error, path))?;
     conn.keep_log(false)?;
     // A full disk refuses these, and is no reason not to start.
     let copied = || conn.checkpoint("PASSIVE").unwrap_or(false);

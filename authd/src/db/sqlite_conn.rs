@@ -16,7 +16,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, Transaction, TransactionBehavior, ffi};
 
 use super::migrate::{self, Engine, Migration};
-use super::{Committed, DbError, Expect, Outcome, Query, Row, Statement, Value};
+use super::{Committed, DbError, Expect, Identity, Outcome, Query, Row, Statement, Value};
 use crate::env::Millis;
 
 /// A connection whose statements end at a deadline.
@@ -224,12 +224,14 @@ impl Conn {
     }
 
     /// Migrates the schema in one exclusive transaction; a second process waits for it, then has nothing to do.
-    pub(super) fn migrate(&self, known: &[Migration], now: Millis) -> Result<(), DbError> {
+    pub(super) fn migrate(&self, known: &[Migration], identity: &Identity, now: Millis) -> Result<(), DbError> {
         let fail = |error: rusqlite::Error| failed(error, MIGRATION);
         // It is rolled back if dropped before its commit.
         let transaction = Transaction::new_unchecked(&self.sqlite, TransactionBehavior::Exclusive).map_err(fail)?;
         self.sqlite.execute_batch(migrate::REMEMBER).map_err(fail)?;
         let applied = self.run(MIGRATION, migrate::APPLIED, &[])?.rows;
+        let rows = identity.query(&applied).map(|sql| self.run(MIGRATION, sql, &[])).transpose()?;
+        identity.check(rows.as_ref().map(|found| found.rows.as_slice()))?;
         for migration in migrate::pending(known, &applied, Engine::Sqlite)? {
             self.sqlite.execute_batch(&migration.sql(Engine::Sqlite)).map_err(fail)?;
             self.run(MIGRATION, migrate::RECORD, &migration.record(Engine::Sqlite, now))?;
@@ -351,7 +353,7 @@ mod tests {
         make_file(&path).unwrap();
         let opener = Opener { path, cache_kib: 1024, busy: Duration::ZERO, is_writer: true, max_pages: None };
         let conn = Conn::open(&opener).unwrap();
-        conn.migrate(migrate::ALL, 0).unwrap();
+        conn.migrate(migrate::ALL, &Identity::any(), 0).unwrap();
         for sql in [
             "SELECT name FROM secrets WHERE slot = $1",
             "UPDATE tokens SET revoked_at = 1, live_name = NULL WHERE id = $1 AND revoked_at IS NULL",

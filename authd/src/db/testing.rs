@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::postgres::{self, Postgres};
 use super::sqlite::{self, Sqlite};
-use super::{Db, DbError};
+use super::{Db, DbError, Identity};
 use crate::env::Env;
 
 /// A new SQLite database with the whole schema, deleted with the folder.
@@ -18,7 +18,7 @@ pub fn sqlite() -> (Arc<dyn Db>, TempDir) {
 }
 
 pub(super) fn sqlite_in(folder: &Path, settings: sqlite::Settings) -> Result<Sqlite, DbError> {
-    Sqlite::open(&folder.join("authd.db"), settings, 0)
+    Sqlite::open(&folder.join("authd.db"), settings, &Identity::any(), 0)
 }
 
 /// A schema of its own on the server that `AUTHD_TEST_POSTGRES_URL` names, and its URL; `None` without a server.
@@ -37,6 +37,8 @@ pub async fn postgres_url() -> Option<String> {
 
 /// A new PostgreSQL database with the whole schema; `None` without a server.
 pub async fn postgres() -> Option<Arc<dyn Db>> {
-    let db = Postgres::open(&postgres_url().await?, postgres::Settings::default(), 0).await.expect("it opens");
+    let db = Postgres::open(&postgres_url().await?, postgres::Settings::default(), &Identity::any(), 0)
+        .await
+        .expect("it opens");
     Some(Arc::new(db))
 }

@@ -18,7 +18,7 @@ use shared::secret::redacted;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::db::{Db, DbError, Query, Row, Statement};
+use crate::db::{Db, DbError, Identity, Query, Row, Statement};
 use crate::env::Env;
 use crate::error::Error;
 use crate::setting::Faults;
@@ -166,21 +166,8 @@ impl KeyRing {
             }
         }
         let path = origin.root_key();
-        let mut is_new = false;
-        let root = if let Some(text) = configured {
-            root::parse(text, SETTING)?
-        } else {
-            if rows.is_empty() && !path.exists() {
-                is_new = root::create(&path, &env)?;
-            }
-            root::read(&path)?.ok_or_else(|| {
-                KeyError::Root(format!(
-                    "the keys in the database are sealed under a root key that is not here: set AUTHD_ROOT_KEY or \
-                     AUTHD_ROOT_KEY_FILE to the one of the other replicas, or restore it from the backup as {}",
-                    path.display()
-                ))
-            })?
-        };
+        let is_new = configured.is_none() && rows.is_empty() && !path.exists() && root::create(&path, &env)?;
+        let root = find_root(configured, origin)?;
         let ring = Self { db, env, root, keys: RwLock::default() };
         let loaded = ring.complete(&rows).await;
         if is_new && matches!(loaded, Err(KeyError::Root(_))) {
@@ -216,25 +203,7 @@ impl KeyRing {
     }
 
     fn load(&self, rows: &[Row]) -> Result<(), KeyError> {
-        let mut keys = Keys::default();
-        for row in rows {
-            let mut row = row.cursor();
-            let (id, name) = (row.text()?, row.text()?);
-            let Some(purpose) = Purpose::ALL.into_iter().find(|purpose| purpose.name() == name) else {
-                // A purpose of a newer release: ignored.
-                continue;
-            };
-            let secret = seal::open(&self.root, &root_context(purpose, id), row.bytes()?).map_err(|_| {
-                KeyError::Root(
-                    "the root key is not the one that the keys in the database are sealed under: set AUTHD_ROOT_KEY or \
-                     AUTHD_ROOT_KEY_FILE (or root.key in the data dir) to the one of the other replicas or the backup"
-                        .to_owned(),
-                )
-            })?;
-            let id = Uuid::parse_str(id).map_err(|_| KeyError::Unknown(id.to_owned()))?;
-            let secret = <[u8; 32]>::try_from(secret.as_slice()).map(Zeroizing::new).map_err(|_| KeyError::Broken)?;
-            keys.0.insert(id, (purpose, secret));
-        }
+        let keys = Keys::open(&self.root, rows)?;
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         Ok(())
     }
@@ -309,6 +278,29 @@ impl KeyRing {
 }
 
 impl Keys {
+    fn open(root: &Secret, rows: &[Row]) -> Result<Self, KeyError> {
+        let mut keys = Self::default();
+        for row in rows {
+            let mut row = row.cursor();
+            let (id, name) = (row.text()?, row.text()?);
+            let Some(purpose) = Purpose::ALL.into_iter().find(|purpose| purpose.name() == name) else {
+                // A purpose of a newer release: ignored.
+                continue;
+            };
+            let secret = seal::open(root, &root_context(purpose, id), row.bytes()?).map_err(|_| {
+                KeyError::Root(
+                    "the root key is not the one that the keys in the database are sealed under: set AUTHD_ROOT_KEY or \
+                     AUTHD_ROOT_KEY_FILE (or root.key in the data dir) to the one of the other replicas or the backup"
+                        .to_owned(),
+                )
+            })?;
+            let id = Uuid::parse_str(id).map_err(|_| KeyError::Unknown(id.to_owned()))?;
+            let secret = <[u8; 32]>::try_from(secret.as_slice()).map(Zeroizing::new).map_err(|_| KeyError::Broken)?;
+            keys.0.insert(id, (purpose, secret));
+        }
+        Ok(keys)
+    }
+
     /// The key of this id, or the current one.
     fn find(&self, purpose: Purpose, id: Option<Uuid>) -> Result<(Uuid, &Secret), KeyError> {
         let found = match id {
@@ -320,6 +312,35 @@ impl Keys {
             _ => Err(KeyError::Unknown(id.map_or_else(|| format!("for {}", purpose.name()), |id| id.to_string()))),
         }
     }
+}
+
+/// Tells whether a database is the one that this root key has sealed, before it is migrated.
+pub fn identity(configured: Option<&[u8]>, origin: Origin) -> Identity {
+    let configured = configured.map(|text| Zeroizing::new(text.to_vec()));
+    let check = move |rows: Option<&[Row]>| match rows {
+        None => origin.check_new(),
+        // It has a schema: another replica may be about to create the keys.
+        Some([]) => Ok(()),
+        Some(rows) => find_root(configured.as_ref().map(|text| text.as_slice()), &origin)
+            .and_then(|root| Keys::open(&root, rows))
+            .map(drop),
+    };
+    Identity::new(LIST, move |rows| check(rows).map_err(|error| error.to_string()))
+}
+
+/// The root key that is configured, or else the one in the data dir.
+fn find_root(configured: Option<&[u8]>, origin: &Origin) -> Result<Secret, KeyError> {
+    let Some(text) = configured else {
+        let path = origin.root_key();
+        return root::read(&path)?.ok_or_else(|| {
+            KeyError::Root(format!(
+                "the keys in the database are sealed under a root key that is not here: set AUTHD_ROOT_KEY or \
+                 AUTHD_ROOT_KEY_FILE to the one of the other replicas, or restore it from the backup as {}",
+                path.display()
+            ))
+        });
+    };
+    root::parse(text, SETTING)
 }
 
 /// Binds a key of the ring to its row.
