@@ -16,12 +16,12 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
 
-use super::migrate::{self, Engine, Migration};
+use super::migrate::{self, Migration};
 use super::postgres_url::PostgresUrl;
 use super::postgres_value::{borrowed, failed, is_refusal, is_stale, no_connection, row, told};
 use super::{
     Batch, BoxFuture, Committed, Cursor, Db, DbError, Identity, LostCommit, Outcome, Query, Row, Statement, Urgency,
-    Value, Vitals,
+    Value, Vitals, postgres_migrate,
 };
 use crate::env::Millis;
 
@@ -42,12 +42,6 @@ impl Default for Settings {
 
 /// How often a batch is repeated after a conflict.
 const REPEATS: u32 = 12;
-
-/// How long to wait for the migration of another process.
-const MIGRATION_WAIT: Duration = Duration::from_mins(1);
-
-/// An arbitrary number that every authd uses.
-const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7163384699739279460)";
 
 /// Also reads the transaction's number, to find its outcome after the connection was lost. The first statement of the
 /// batch is not sent along, although that would save a round trip: if only BEGIN failed, the statement would commit by
@@ -123,39 +117,10 @@ impl Postgres {
             .map_err(|error| DbError::Defect(error.into()))?;
         let writes = Arc::new(Semaphore::new(settings.connections.div_ceil(2)));
         let db = Self { pool, turns: Arc::default(), writes, vitals: Arc::default(), settings };
-        let migrated = tokio::time::timeout(MIGRATION_WAIT + Duration::from_mins(1), db.migrate(identity, now)).await;
+        let migrating = postgres_migrate::migrate(&db.pool, settings.migrations, identity, now);
+        let migrated = tokio::time::timeout(postgres_migrate::WAIT + Duration::from_mins(1), migrating).await;
         migrated.map_err(|_| DbError::Late("the migration"))??;
         Ok(db)
-    }
-
-    /// Migrates in one transaction under a lock; a second process waits for it, then has nothing to do.
-    async fn migrate(&self, identity: &Identity, now: Millis) -> Result<(), DbError> {
-        let fail = |error: tokio_postgres::Error| failed(&error, "migration");
-        // Not returned to the pool: it has other time-outs.
-        let client = Object::take(self.pool.get().await.map_err(|error| no_connection(&error))?);
-        let begin = format!(
-            "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; BEGIN; SET LOCAL lock_timeout = {}",
-            MIGRATION_WAIT.as_millis()
-        );
-        for statement in [&begin, MIGRATION_LOCK, migrate::REMEMBER] {
-            client.batch_execute(statement).await.map_err(fail)?;
-        }
-        let rows = client.query(migrate::APPLIED, &[]).await.map_err(fail)?;
-        let applied = rows.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-        let rows = match identity.query(&applied) {
-            Some(sql) => {
-                let rows = client.query(sql, &[]).await.map_err(fail)?;
-                Some(rows.iter().map(row).collect::<Result<Vec<_>, _>>()?)
-            }
-            None => None,
-        };
-        identity.check(rows.as_deref())?;
-        for migration in migrate::pending(self.settings.migrations, &applied, Engine::Postgres)? {
-            client.batch_execute(&migration.sql(Engine::Postgres)).await.map_err(fail)?;
-            let record = migration.record(Engine::Postgres, now);
-            client.execute(migrate::RECORD, &borrowed(&record)).await.map_err(fail)?;
-        }
-        client.batch_execute("COMMIT").await.map_err(fail)
     }
 
     /// Records damage that the server has reported: `data_corrupted`, `index_corrupted`.
