@@ -268,9 +268,10 @@ impl Db for Sqlite {
         let (opener, deadline) = (self.opener.clone(), self.settings.deadline);
         // A check under way would keep the log.
         self.checks.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.reading.interrupt_check();
+        let reading = self.reading.clone();
         Box::pin(async move {
             let emptying = tokio::task::spawn_blocking(move || {
+                let _none = reading.end_check();
                 let conn = Conn::open(&opener)?;
                 conn.allow(deadline);
                 conn.control_value("PRAGMA wal_checkpoint(TRUNCATE)")

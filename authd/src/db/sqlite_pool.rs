@@ -4,7 +4,8 @@
 //! permanently unusable: a lock that could not be released is held by the process, and SQLite treats it as another
 //! connection's. Such a lock is released only when every connection of the process is closed, so all are reopened.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::{ErrorCode, InterruptHandle};
@@ -59,14 +60,27 @@ impl Reading {
         *self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = handle;
     }
 
-    pub(super) fn interrupt_check(&self) {
+    fn interrupt_check(&self) {
         if let Some(check) = &*self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) {
             check.interrupt();
         }
     }
 
+    /// Ends the check under way. There is none as long as the checker's connection is held.
+    pub(super) fn end_check(&self) -> MutexGuard<'_, Slot> {
+        loop {
+            match self.checker.try_lock() {
+                Ok(slot) => return slot,
+                Err(TryLockError::Poisoned(slot)) => return slot.into_inner(),
+                // A statement that is about to begin is not interrupted: it is told again.
+                Err(TryLockError::WouldBlock) => self.interrupt_check(),
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn slots(&self) -> impl Iterator<Item = &Mutex<Slot>> {
-        self.threads.iter().chain(&self.points).chain([&self.checker])
+        self.threads.iter().chain(&self.points)
     }
 
     /// Records damage that an error tells of.
@@ -117,13 +131,14 @@ impl Reading {
     /// Closes all connections, then opens the writer's; returns whether that worked. Waits for the reads under way,
     /// each of which has a deadline or can be interrupted.
     pub(super) fn open_anew(&self, writer: &mut Slot) -> bool {
-        self.interrupt_check();
-        close(self.slots().map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).collect(), writer)
+        let checker = self.end_check();
+        let slots = self.slots().map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner));
+        close([checker].into_iter().chain(slots).collect(), writer)
     }
 
     /// [`Reading::open_anew`], if there are no reads under way.
     pub(super) fn open_anew_unless_read(&self, writer: &mut Slot) {
-        if let Ok(slots) = self.slots().map(Mutex::try_lock).collect() {
+        if let Ok(slots) = self.slots().chain([&self.checker]).map(Mutex::try_lock).collect() {
             close(slots, writer);
         }
     }
