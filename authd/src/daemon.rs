@@ -178,11 +178,13 @@ pub async fn run(
     Ok(())
 }
 
-/// Refuses what is not as it must be on this machine; returns the warnings.
-fn check_places(config: &Config) -> Result<Vec<String>, ConfigError> {
+/// Refuses what is not as it must be on this machine; returns the warnings. It may be mended without another
+/// configuration (a disk that is mounted late), so it is no [`ConfigError`], after which a supervisor gives up.
+fn check_places(config: &Config) -> anyhow::Result<Vec<String>> {
     let mut faults = Faults::default();
     config.check_places(&mut faults);
-    if faults.refused.is_empty() { Ok(faults.warned) } else { Err(ConfigError(faults.refused)) }
+    anyhow::ensure!(faults.refused.is_empty(), ConfigError(faults.refused).to_string());
+    Ok(faults.warned)
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {

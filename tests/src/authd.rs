@@ -222,6 +222,17 @@ impl Authd {
         self.process.pid()
     }
 
+    /// Its resident memory in KiB.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_nonzero()));
+        let status = status.expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it lives");
+        line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+    }
+
     /// Its threads of this name.
     pub fn threads(&self, name: &str) -> Vec<u32> {
         let tasks = format!("/proc/{}/task", self.pid().as_raw_nonzero());

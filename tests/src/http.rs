@@ -209,7 +209,8 @@ impl Write for Impatient<'_> {
     }
 }
 
-fn connect_from(address: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
+/// Connects from an address of the machine.
+pub fn connect_from(address: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     bind(&socket, &SocketAddrV4::new(address, 0))?;

@@ -47,6 +47,8 @@ const LINGER: Duration = Duration::from_secs(2);
 /// compiler took too long.
 const NICENESS: i32 = 5;
 const STACK: usize = 256 * 1024;
+/// However many cores there are: each takes [`MEMORY_KIB`].
+const MOST_THREADS: usize = 8;
 
 /// The result of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,11 +155,11 @@ impl Stored {
     }
 }
 
-/// Starts a thread for each core. They end when the sender is dropped and the queue is empty.
+/// Starts a thread for each core, up to a number. They end when the sender is dropped and the queue is empty.
 fn start() -> Sender<Job> {
     let (jobs, waiting) = crossbeam_channel::bounded(QUEUE);
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    for _ in 0..cores {
+    for _ in 0..cores.min(MOST_THREADS) {
         let waiting = waiting.clone();
         let started = thread::Builder::new().name("hashing".into()).stack_size(STACK).spawn(move || work(&waiting));
         if let Err(error) = started {

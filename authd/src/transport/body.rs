@@ -60,8 +60,7 @@ impl Unread {
         if !result.as_ref().is_err_and(|error| error.code == Code::PayloadTooLarge) {
             // Either it was read, or nobody waits for the rest, which may still be on its way when the connection ends.
             self.0 = None;
-            // Who gives way leaves at once.
-            if result.as_ref().is_err_and(|error| error.code == Code::RequestTimeout) {
+            if result.is_err() && !bounds.connection.makes_room() {
                 bounds.connection.discard();
             }
         }
@@ -205,6 +204,7 @@ impl Gathered {
                 break;
             }
         }
+        bounds.connection.body_ended();
         Poll::Ready(Ok(()))
     }
 }

@@ -56,7 +56,7 @@ impl Default for Config {
             public_url: String::new(),
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
-            max_held: 144 << 20,
+            max_held: 128 << 20,
             max_body: 64 << 10,
             first_byte_seconds: 10,
             head_seconds: 75,
@@ -95,7 +95,6 @@ impl Config {
             faults.require((1..=3600).contains(&seconds), &format!("server.{name} must be from 1 to 3600"));
         }
         faults.require(self.drain_seconds <= 3600, "server.drain_seconds must be at most 3600");
-        faults.require(self.max_held >= 1 << 20, "server.max_held must be at least 1048576 bytes");
     }
 
     /// Checks that authd can listen on the address, unless a daemon with these settings does so already.

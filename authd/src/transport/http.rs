@@ -20,7 +20,7 @@ use tracing::debug;
 
 use super::body::{Bounds, JSON, Unread};
 use super::config::{Admin, Config};
-use super::connections::{Connection, Stream};
+use super::connections::{Connection, Running, Stream};
 use super::credentials::{self, bearer, header_token};
 use super::pages::{PAGES, Page, Pages};
 use super::refusal::refuse;
@@ -166,17 +166,27 @@ impl Http {
         })
     }
 
-    /// Answers a request; every failure is a response too.
-    pub async fn respond(
+    /// Answers a request; every failure is a response too. It counts from now on, before it is polled.
+    pub fn respond(
         self: Arc<Self>,
         connection: Arc<Connection>,
         request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
-        let id = RequestId { process: self.process, number: self.requests.fetch_add(1, Ordering::Relaxed) };
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> {
         let running = connection.begin();
         let (head, body) = request.into_parts();
         let stream =
             (head.version == Version::HTTP_2).then(|| Arc::new(Stream::new(&running.connection, &head.headers)));
+        self.answer(running, stream, head, body)
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        running: Running,
+        stream: Option<Arc<Stream>>,
+        head: ::http::request::Parts,
+        body: Incoming,
+    ) -> Result<Response<Body>, Infallible> {
+        let id = RequestId { process: self.process, number: self.requests.fetch_add(1, Ordering::Relaxed) };
         let mut body = Unread::new(body);
         let connection = &running.connection;
         let (counts, info, answer) = match self.find(&head) {

@@ -16,6 +16,7 @@ mod forward;
 mod guards;
 mod idempotency;
 mod identity;
+mod loads;
 mod locks;
 mod logs;
 mod people;

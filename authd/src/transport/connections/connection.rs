@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU8, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 
@@ -13,9 +14,11 @@ use tokio::time::Instant;
 use super::super::http::Origin;
 use super::{Connections, Share};
 
-/// What a head may have in bytes before it counts: it fits the buffer that every connection has.
+/// What a connection may send at once before it counts, in bytes: it fits the buffer that every connection has.
 const SMALL_HEAD: usize = 8 << 10;
-/// The bytes that a received byte takes, measured: buffers grow by doubling, and headers are kept twice.
+/// The bytes of hyper's buffer for a byte that did not fit, measured: it doubles while some of it is in use.
+const BUFFER: usize = 3;
+/// The bytes that a byte of headers and bodies takes, measured: they are kept twice, or grow by doubling.
 const GROWTH: usize = 2;
 /// The memory of a header beside its text, in bytes.
 const HEADER: usize = 144;
@@ -24,6 +27,9 @@ const STREAM: usize = 8 << 10;
 
 /// What an HTTP/2 connection may hold of a head that is not complete, in bytes: nobody sees it arrive.
 pub(super) const HTTP2_HEAD: usize = 96 << 10;
+
+/// Above the bound, connections that hold more than this in bytes are not read from.
+const LIGHT: usize = 16 << 10;
 
 /// What a connection is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +57,8 @@ pub struct Connection {
     pub(super) late: AtomicU64,
     /// Bytes that were read and belong to no complete head or body, only of HTTP/1: those of the head that is arriving.
     pub(super) head: AtomicUsize,
+    /// The most that these bytes ever were: the buffer does not shrink.
+    buffer: AtomicUsize,
     /// Counted bytes of heads, bodies and streams.
     held: AtomicIsize,
     /// The rest of a refused request is read and thrown away.
@@ -61,6 +69,8 @@ pub struct Connection {
     pub(super) answered: AtomicU64,
     /// A write waits for the peer to read.
     pub(super) stalled: AtomicBool,
+    /// A read waits until there is room.
+    waits: AtomicBool,
     order: AtomicU8,
     /// The task of the connection.
     task: OnceLock<Waker>,
@@ -79,11 +89,13 @@ impl Connection {
             ended: AtomicU64::new(0),
             late: AtomicU64::new(0),
             head: AtomicUsize::new(0),
+            buffer: AtomicUsize::new(0),
             held: AtomicIsize::new(0),
             discards: AtomicBool::new(false),
             wrote: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
             order: AtomicU8::new(Order::Serve as u8),
             task: OnceLock::new(),
             ordered: Notify::new(),
@@ -92,10 +104,40 @@ impl Connection {
 
     pub(super) fn order(&self, order: Order) {
         self.order.fetch_max(order as u8, Relaxed);
+        self.wake();
+        self.ordered.notify_waiters();
+    }
+
+    fn wake(&self) {
         if let Some(task) = self.task.get() {
             task.wake_by_ref();
         }
-        self.ordered.notify_waiters();
+    }
+
+    fn is_closing(&self) -> bool {
+        self.is_told(Order::Close)
+    }
+
+    /// Whether more may be read now. If not, the task is woken when that changes.
+    pub fn may_read(&self) -> bool {
+        if self.is_closing() {
+            return false;
+        }
+        let own = if self.is_http2.load(Relaxed) { HTTP2_HEAD } else { 0 };
+        let must_wait = || self.table.is_over() && self.held() > own + LIGHT;
+        if !must_wait() {
+            return true;
+        }
+        self.waits.store(true, SeqCst);
+        // There may be room again, and the walk that saw it did not see that this waits.
+        !must_wait()
+    }
+
+    /// There is room.
+    pub(super) fn go_on(&self) {
+        if self.waits.swap(false, SeqCst) {
+            self.wake();
+        }
     }
 
     fn is_told(&self, order: Order) -> bool {
@@ -111,9 +153,12 @@ impl Connection {
             // A task has one waker for life.
             self.task.get_or_init(|| context.waker().clone());
             // What began meanwhile is answered first, unless the peer does not read.
-            let may_close = self.is_quiet() || self.stalled.load(Relaxed);
-            if self.is_told(Order::Close) && may_close {
-                return Poll::Ready(None);
+            if self.is_closing() && (self.is_quiet() || self.stalled.load(Relaxed)) {
+                return match serving.as_mut().poll(context) {
+                    Poll::Ready(end) => Poll::Ready(Some(end)),
+                    // The answers that are made were written, as far as the peer takes them.
+                    Poll::Pending => Poll::Ready(None),
+                };
             }
             if !is_finishing && self.is_told(Order::Finish) {
                 is_finishing = true;
@@ -146,50 +191,57 @@ impl Connection {
         (self.began.load(Relaxed), written.load(Relaxed))
     }
 
+    /// Whether each request is answered, and the answer written.
+    pub(super) fn is_answered(&self) -> bool {
+        let answered = if self.is_http2.load(Relaxed) { &self.answered } else { &self.ended };
+        answered.load(Relaxed) >= self.began.load(Relaxed)
+    }
+
     /// The head of a request is complete.
     pub fn begin(self: Arc<Self>) -> Running {
         self.began.fetch_add(1, Relaxed);
-        self.change_head(|_| 0);
+        self.head.store(0, Relaxed);
         self.discards.store(false, Relaxed);
         Running { connection: self }
     }
 
     /// The connection ends.
-    pub(super) fn forget_heads(&self) {
-        self.change_head(|_| 0);
-        if self.is_http2.load(Relaxed) {
-            self.release(HTTP2_HEAD);
-        }
-    }
-
-    /// The task of the connection and those of its requests change it side by side.
-    fn change_head(&self, change: impl Fn(usize) -> usize) {
-        let counted = |head: usize| GROWTH * head.saturating_sub(SMALL_HEAD);
-        let before = self.head.fetch_update(Relaxed, Relaxed, |head| Some(change(head))).unwrap_or_default();
-        let (before, after) = (counted(before), counted(change(before)));
-        if after > before {
-            self.hold(after - before);
-        }
-        self.release(before.saturating_sub(after));
+    pub(super) fn forget_buffers(&self) {
+        let own = if self.is_http2.load(Relaxed) { HTTP2_HEAD } else { 0 };
+        self.release(own + beyond_small(self.buffer.load(Relaxed)));
     }
 
     /// Counts bytes that were read from the peer.
     pub fn received(&self, bytes: usize) {
-        if !self.is_http2.load(Relaxed) {
-            self.change_head(|head| head + bytes);
+        if self.is_http2.load(Relaxed) {
+            return;
+        }
+        let now = self.head.fetch_add(bytes, Relaxed) + bytes;
+        let before = self.buffer.fetch_max(now, Relaxed);
+        if now > before.max(SMALL_HEAD) {
+            self.hold(beyond_small(now) - beyond_small(before));
         }
     }
 
     /// Bytes that were read are passed on as a part of a body, and counted there.
     pub fn passed_on(&self, bytes: usize) {
-        if !self.is_http2.load(Relaxed) {
-            self.change_head(|head| head.saturating_sub(bytes));
-        }
+        // Nothing is below zero: what was read is counted before.
+        let _ = self.head.fetch_update(Relaxed, Relaxed, |head| Some(head.saturating_sub(bytes)));
+    }
+
+    /// A body is complete: what is left of it is what is around its chunks.
+    pub fn body_ended(&self) {
+        self.head.store(0, Relaxed);
     }
 
     /// Whether the peer may still be sending what nobody will answer.
     pub fn is_unread(&self) -> bool {
         self.head.load(Relaxed) > 0 || self.discards.load(Relaxed)
+    }
+
+    /// Whether it has to end because others need the room: then it waits for nothing.
+    pub fn makes_room(&self) -> bool {
+        self.is_told(Order::Finish) && !self.table.tables().is_stopping
     }
 
     /// From now on what arrives belongs to a request that was refused, until the next one begins.
@@ -222,6 +274,11 @@ impl Connection {
             self.table.held.fetch_sub(bytes.cast_signed(), Relaxed);
         }
     }
+}
+
+/// The memory of a buffer that held so many bytes, beyond what every connection has.
+fn beyond_small(bytes: usize) -> usize {
+    BUFFER * bytes.saturating_sub(SMALL_HEAD)
 }
 
 /// The value of a counter. It is below zero for a moment when a release overtakes what it releases.

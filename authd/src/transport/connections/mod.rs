@@ -22,7 +22,7 @@ use tracing::debug;
 mod connection;
 mod relief;
 
-pub use self::connection::{Connection, Late, Stream};
+pub use self::connection::{Connection, Late, Running, Stream};
 use self::connection::{Order, Proxied, at_least_zero};
 use self::relief::Candidate;
 use super::config::Config;
@@ -37,6 +37,8 @@ use crate::network;
 const CONNECTION: usize = 20 << 10;
 /// How long a connection that is told to finish may stay open without a request.
 const FINISH: Duration = Duration::from_secs(1);
+/// The same on HTTP/2, if answers are still being written.
+const FINISH_ANSWERS: Duration = Duration::from_secs(5);
 /// How long a peer may take to read what was written. A client that sends requests but never reads would hold its
 /// connection for ever.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -110,6 +112,16 @@ enum Counted {
     Bytes,
 }
 
+/// Whether a connection that was told to finish, and executes nothing, has had its time.
+fn is_finished(connection: &Connection, since: Instant, quiet_since: Instant, now: Instant) -> bool {
+    if connection.is_http2.load(Relaxed) {
+        // Its peer may go on asking as long as it does not confirm the end.
+        let limit = if connection.is_answered() { FINISH } else { FINISH_ANSWERS };
+        return now - since >= limit;
+    }
+    now - since.max(quiet_since) >= FINISH
+}
+
 /// What may give way.
 enum Who {
     Open(u64),
@@ -143,7 +155,7 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connection.forget_heads();
+        self.connection.forget_buffers();
         let table = &self.connection.table;
         let mut tables = table.tables();
         if tables.open.remove(&self.number).is_some_and(|entry| entry.finishing.is_some()) {
@@ -242,14 +254,18 @@ impl Connections {
     /// back after a burst.
     pub async fn watch(&self) {
         let interval = WALK.min(self.first_head / 4).min(self.idle / 4).max(SHORTEST_WALK);
+        let mut is_over = false;
         // The most that was held since memory was given back, and when that was.
         let (mut most, mut given_back) = (0, Instant::now());
         loop {
-            if self.open.load(Relaxed) == 0 && most <= BURST {
+            if is_over {
+                // What was told to close needs its turn first.
+            } else if self.open.load(Relaxed) == 0 && most <= BURST {
                 self.attention.notified().await;
             } else {
                 let _ = tokio::time::timeout(interval, self.attention.notified()).await;
             }
+            is_over = self.is_over();
             self.walk();
             // While nothing can give way, others must have their turn.
             tokio::time::sleep(PAUSE).await;
@@ -283,7 +299,7 @@ impl Connections {
                 connection.order(Order::Close);
             }
             match entry.finishing {
-                Some(since) if is_idle && now - since.max(entry.quiet_since) >= FINISH => {
+                Some(since) if is_idle && is_finished(connection, since, entry.quiet_since, now) => {
                     connection.order(Order::Close);
                 }
                 None if is_idle && now - entry.quiet_since >= limit => {
@@ -296,6 +312,8 @@ impl Connections {
         tables.finishing += told;
         if self.is_over() {
             self.relieve(&mut tables, Counted::Bytes, now);
+        } else {
+            tables.open.values().for_each(|entry| entry.connection.go_on());
         }
     }
 
