@@ -12,6 +12,8 @@ pub const MAX_URI: usize = 8 << 10;
 const MAX_METHOD: usize = 32;
 /// Maximum number of ways in which services may read one request.
 const MAX_READINGS: usize = 16;
+/// The headers with which services let a client override the method. ASP.NET takes them from the query, too.
+pub const METHOD_HEADERS: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
 /// A request that a proxy asks about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl ForwardedRequest {
     }
 }
 
-/// The methods that a query names for services that take one from there: `?_method=DELETE`.
+/// The methods that a query names for services that take one from there: `?_method=DELETE`, or like a header.
 pub fn methods_of_query(query: &str) -> impl Iterator<Item = String> {
     let text = |part: &str| percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned();
     query.split(['&', ';']).filter_map(move |pair| {
@@ -56,8 +58,9 @@ pub fn methods_of_query(query: &str) -> impl Iterator<Item = String> {
         // other characters as the underscore, too.
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = text(name);
-        let name = name.split(['\0', '[']).next().unwrap_or_default().trim_start().replace(['.', ' '], "_");
-        name.eq_ignore_ascii_case("_method").then(|| text(value))
+        let name = name.split(['\0', '[']).next().unwrap_or_default().trim_start().to_ascii_lowercase();
+        let name = name.replace(['.', ' ', '_'], "-");
+        (name == "-method" || METHOD_HEADERS.contains(&name.as_str())).then(|| text(value))
     })
 }
 

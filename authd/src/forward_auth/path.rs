@@ -57,8 +57,11 @@ fn loosen(segment: &str, loose: &mut String) -> Result<(), &'static str> {
     if segment.contains(['\u{2044}', '\u{2215}', '\u{2216}', '¥', '₩']) {
         return Err(SPECIAL);
     }
+    if segment.contains('\u{ad}') {
+        return Err("the path has a soft hyphen, which some services read as a hyphen and others not at all");
+    }
     let is_ignored = |c: char| matches!(c, '\u{300}'..='\u{36f}') || is_invisible(c) || c.is_whitespace();
-    let shapes = segment.nfkd().filter(|c| !is_ignored(*c));
+    let shapes = segment.nfkd().map(best_fit).filter(|c| !is_ignored(*c));
     // Twice lower, since some letters meet only in upper case: ẞ and ß as ss, ı and i.
     let lower = shapes.flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
     let text: String = lower.collect();
@@ -77,6 +80,43 @@ fn loosen(segment: &str, loose: &mut String) -> Result<(), &'static str> {
     let name = text.trim_start_matches('+').trim_end_matches(['.', '+']);
     loose.push_str(if name.is_empty() { &text } else { name });
     Ok(())
+}
+
+/// The ASCII character that Windows' western code pages have for one that no normalization maps to it.
+fn best_fit(c: char) -> char {
+    match c {
+        '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{2500}' => '-',
+        '\u{2b9}' | '\u{2bc}' | '\u{2c8}' | '\u{2018}' | '\u{2019}' | '\u{2032}' => '\'',
+        '\u{2ba}' | '\u{201c}' | '\u{201d}' | '\u{2033}' => '"',
+        '\u{2c4}' | '\u{2c6}' | '\u{2303}' => '^',
+        '\u{2cb}' | '\u{2035}' => '`',
+        '\u{2cd}' | '\u{2017}' => '_',
+        '\u{66a}' => '%',
+        '\u{589}' | '\u{2236}' => ':',
+        '\u{223c}' | '\u{2dc}' => '~',
+        '\u{2217}' | '\u{2022}' => '*',
+        '\u{1c0}' | '\u{2223}' | '\u{2502}' => '|',
+        '\u{1c3}' => '!',
+        '\u{2550}' => '=',
+        '\u{3b1}' => 'a',
+        '\u{180}' => 'b',
+        '\u{2102}' => 'c',
+        '\u{110}' | '\u{111}' | '\u{189}' | '\u{3b4}' => 'd',
+        '\u{3b5}' | '\u{2107}' | '\u{212e}' => 'e',
+        '\u{191}' | '\u{192}' | '\u{3a6}' | '\u{3c6}' => 'f',
+        '\u{1e4}' | '\u{1e5}' | '\u{261}' | '\u{393}' => 'g',
+        '\u{126}' | '\u{127}' | '\u{4bb}' => 'h',
+        '\u{131}' | '\u{197}' => 'i',
+        '\u{141}' | '\u{142}' | '\u{19a}' => 'l',
+        '\u{2229}' => 'n',
+        '\u{d8}' | '\u{f8}' | '\u{19f}' | '\u{3a9}' => 'o',
+        '\u{3c0}' | '\u{2118}' | '\u{20a7}' => 'p',
+        '\u{3a3}' | '\u{3c3}' => 's',
+        '\u{166}' | '\u{167}' | '\u{1ab}' | '\u{1ae}' | '\u{398}' | '\u{3c4}' => 't',
+        '\u{1b6}' => 'z',
+        '\u{221e}' => '8',
+        c => c,
+    }
 }
 
 /// The path of a rule: `/x` matches `/x` and `/x/`, `/x/*` these and everything below.
@@ -140,9 +180,9 @@ impl PathPattern {
     fn covers_loosely(&self, loose: &str, wider: &Self) -> bool {
         let mut asked = loose.split('/').skip(1).peekable();
         let mut last = "";
-        for named in self.path.loose.split('/').skip(1) {
+        for (named, text) in self.path.loose.split('/').zip(self.path.text.split('/')).skip(1) {
             let Some(segment) = asked.next() else { return false };
-            if !is_taken_for(segment, named, asked.peek().is_none()) {
+            if !is_taken_for(segment, named, text, asked.peek().is_none()) {
                 return false;
             }
             last = named;
@@ -157,8 +197,8 @@ impl PathPattern {
     }
 }
 
-/// Whether some service may take a segment for one that is named, both in the loose form.
-fn is_taken_for(segment: &str, named: &str, is_last: bool) -> bool {
+/// Whether some service may take a segment for one that is named, both in the loose form. `text` is the name as it is.
+fn is_taken_for(segment: &str, named: &str, text: &str, is_last: bool) -> bool {
     let is_format = |rest: &str| {
         let end = rest.trim_start_matches(['.', '+']);
         is_last && rest[..rest.len() - end.len()].ends_with('.') && has_extension(segment)
@@ -167,7 +207,7 @@ fn is_taken_for(segment: &str, named: &str, is_last: bool) -> bool {
         Some("") => true,
         // Rails, Spring and others route `/x.json` as `/x`.
         Some(rest) if is_format(rest) => true,
-        _ => is_short_name(segment, named),
+        _ => is_short_name(segment, named, text),
     }
 }
 
@@ -177,18 +217,20 @@ fn has_extension(name: &str) -> bool {
     extension.is_some_and(|(_, extension)| extension.starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 
-/// Whether it may be the short name of a long one (`admini~1`), which Windows gives to files and folders.
-fn is_short_name(segment: &str, long: &str) -> bool {
+/// Whether it may be the short name of a long one (`admini~1`), which Windows gives to files and folders whose own name,
+/// `text`, has more than eight and three characters, or others than those of DOS. It is made from the name without dots
+/// and blanks.
+fn is_short_name(segment: &str, named: &str, text: &str) -> bool {
+    const NOT_OF_DOS: [char; 6] = ['+', ',', ';', '=', '[', ']'];
     let Some((stem, number)) = segment.split_once('~') else { return false };
     let start = stem.get(..2).unwrap_or(stem);
     let is_short = !start.is_empty() && stem.len() <= 6 && number.starts_with(|c: char| c.is_ascii_digit());
-    // It is made from the characters without dots and blanks, for each name that is not one of eight and three characters.
-    let is_own =
-        |name: &str, extension: &str| (1..=8).contains(&name.chars().count()) && extension.chars().count() <= 3;
-    let is_own = long
-        .split_once('.')
-        .map_or(is_own(long, ""), |(name, extension)| is_own(name, extension) && !extension.contains('.'));
-    is_short && !is_own && long.replace(['.', ' '], "").starts_with(start)
+    let fits = |part: &str, most: usize| {
+        part.len() <= most && part.chars().all(|c| c.is_ascii_graphic() && c != '.' && !NOT_OF_DOS.contains(&c))
+    };
+    let (name, extension) = text.split_once('.').unwrap_or((text, ""));
+    let is_own = !name.is_empty() && fits(name, 8) && fits(extension, 3);
+    is_short && !is_own && named.replace('.', "").replace(NOT_OF_DOS, "_").starts_with(start)
 }
 
 impl TryFrom<String> for PathPattern {

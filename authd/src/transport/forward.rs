@@ -17,7 +17,7 @@ use super::forwarded::{self, FORWARDED_FOR};
 use super::http::{Body, NO_STORE, Origin};
 use crate::call::RequestId;
 use crate::error::{Error, Result};
-use crate::forward_auth::model::{self, ForwardedRequest};
+use crate::forward_auth::model::{self, ForwardedRequest, METHOD_HEADERS};
 use crate::forward_auth::{ForwardAuth, Identity, Refusal, Source};
 
 const PREFIX: &str = "/auth/forward/";
@@ -112,7 +112,7 @@ impl Override {
         }
         // CGI and WSGI do not distinguish the two.
         match name.replace('_', "-").as_str() {
-            "x-http-method-override" | "x-http-method" | "x-method-override" => Some(Self::Method),
+            name if METHOD_HEADERS.contains(&name) => Some(Self::Method),
             // IIS, and what runs behind it.
             "x-original-url" | "x-rewrite-url" => Some(Self::Path),
             _ => None,

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use authd::forward_auth::Policy;
-use authd::forward_auth::model::{ForwardedRequest, method, path_of};
+use authd::forward_auth::model::{ForwardedRequest, method, methods_of_query, path_of};
 use authd::forward_auth::path::Path;
 
 #[derive(serde::Deserialize)]
@@ -80,10 +80,33 @@ pub fn check(input: &[u8]) {
         POLICIES.iter().map(|policy| policy.decide(&request).ok().map(|decision| decision.index)).collect()
     };
     assert_eq!(decide("HEAD", &read), decide("GET", &read), "{path:?}");
+    if let Ok(query) = std::str::from_utf8(uri.get(end + 1..).unwrap_or_default()) {
+        check_query(verb, &read, query);
+    }
     for variant in variants {
         if let Ok(other) = path_of(&variant) {
             assert_eq!(other, read, "{}", String::from_utf8_lossy(&variant));
-            assert_eq!(decide(verb, &other), decide(verb, &read));
+        }
+    }
+}
+
+/// What a query names as the method is the same when it is percent-encoded, and never allows more than without it.
+fn check_query(verb: &str, read: &Path, query: &str) {
+    let methods: Vec<String> = methods_of_query(query).collect();
+    if !query.contains('%') {
+        let encoded: String = query
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { format!("%{:02x}", c as u8) } else { c.to_string() })
+            .collect();
+        assert_eq!(methods_of_query(&encoded).collect::<Vec<_>>(), methods, "{query}");
+    }
+    let request = ForwardedRequest { method: verb.to_owned(), path: read.clone() };
+    let Ok(readings) = request.clone().readings(&methods, &[]) else { return };
+    assert_eq!(readings.first(), Some(&request));
+    for policy in POLICIES.iter() {
+        let Ok(together) = policy.decide_all(&readings) else { continue };
+        for reading in &readings {
+            assert_eq!(policy.decide(reading).ok().map(|own| own.index), Some(together.index), "{reading:?}");
         }
     }
 }

@@ -15,7 +15,7 @@ const PASSWORD: &str = "correct horse battery";
 /// The client's machine. authd trusts 127.0.0.1, where the proxy is, and no other.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// What a client would like the service, the proxy or authd to believe.
-const LIES: [(&str, &str); 14] = [
+const LIES: [(&str, &str); 17] = [
     ("x-auth-subject", "root"),
     ("x-auth-name", "root"),
     ("x-auth-scopes", "write everything"),
@@ -25,6 +25,9 @@ const LIES: [(&str, &str); 14] = [
     ("x-auth-session-id", "root"),
     ("x_auth_subject", "root"),
     ("x_auth_permissions", "shop.admin"),
+    ("x-auth_subject", "root"),
+    ("x_auth-roles", "admin"),
+    ("x-auth-token_id", "root"),
     ("x-forwarded-method", "GET"),
     ("x-forwarded-uri", "/api/orders"),
     ("x-original-method", "GET"),

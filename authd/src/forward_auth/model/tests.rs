@@ -135,6 +135,8 @@ fn what_two_programs_could_read_in_two_ways_is_refused() {
         "http://a b/api",
         "javascript:/api",
         &long,
+        "/ad%C2%ADmin",
+        "/x/%D9%AA2e",
     ] {
         assert!(path_of(uri.as_bytes()).is_err(), "{uri:?} is {:?}", path_of(uri.as_bytes()));
     }

@@ -199,6 +199,8 @@ async fn a_header_or_query_that_names_another_method_or_path_is_judged_too() {
         "_method=DELETE%00",
         "%5Fm%65thod=%ff",
         "_method[]=DELETE",
+        "X-HTTP-Method-Override=DELETE",
+        "x_http_method=DELETE",
         "100%&_method=DELETE",
         "a=b&_method=put",
         "%5Fmethod=PUT",
