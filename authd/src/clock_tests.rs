@@ -48,6 +48,20 @@ async fn a_lock_that_a_wrong_clock_has_set_is_void() {
     }
 }
 
+/// It is refused as long as the clock is right, and would be good when the time comes.
+#[tokio::test]
+async fn a_void_session_can_be_revoked() {
+    let app = TestApp::new().await;
+    app.user("alice", PASSWORD).await;
+    app.clock.advance(10 * MINUTE);
+    let token = app.token().await;
+    app.clock.advance(-10 * MINUTE);
+    assert!(!app.is_live(&token).await, "it is void");
+    app.call("introspection.revoke", json!({ "token": token })).await.unwrap();
+    app.clock.advance(10 * MINUTE);
+    assert!(!app.is_live(&token).await, "it was revoked");
+}
+
 #[tokio::test]
 async fn a_lock_without_end_stays_whatever_the_clock_does() {
     let app = TestApp::with("[login]\nmax_failures = 3\nmax_failures_per_address = 100000\nlock_seconds = 1").await;

@@ -23,8 +23,8 @@ impl Introspection {
         let token = op.token.expose();
         if sessions::is_token(token) {
             // An earlier end is kept.
-            if let Some(live) = self.sessions.find(token).await? {
-                self.sessions.end_login(&call, live.id, live.user_id, ACTION, REASON).await?;
+            if let Some((session, user)) = self.sessions.find_to_end(token).await? {
+                self.sessions.end_login(&call, session, user, ACTION, REASON).await?;
             }
             return Ok(Revoked {});
         }

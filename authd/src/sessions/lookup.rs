@@ -83,6 +83,11 @@ impl Sessions {
         self.cache.get_or_read(hash, &self.base.env, self.read(&hash)).await
     }
 
+    /// The session of a token that is to be ended, and its user: it need not be live.
+    pub async fn find_to_end(&self, token: &str) -> Result<Option<(SessionId, UserId)>> {
+        store::find_holder(self.base.db.as_ref(), &hash(token)).await
+    }
+
     /// Like [`Sessions::find`], and renews it if it is due. The second value is whether this call renewed it.
     pub async fn touch(&self, token: &str) -> Result<Option<(Found, bool)>> {
         let Some(live) = self.find(token).await? else { return Ok(None) };

@@ -41,13 +41,17 @@ const INSERT_LOGIN: &str = "INSERT INTO sessions (id, kind, user_id, token_hash,
 const SLIDE: &str = "UPDATE sessions SET renewed_at = $2, last_used_at = $2, idle_expires_at = $3 \
      WHERE id = $1 AND renewed_at = $4 AND ended_at IS NULL AND idle_expires_at > $2 AND absolute_expires_at > $2";
 const FIND_LOGIN: &str = "SELECT user_id, ended_at FROM sessions WHERE id = $1 AND kind = 'login'";
+// Whatever the clock says: what is void now may be valid when the clock is right.
+const FIND_HOLDER: &str = "SELECT id, user_id FROM sessions \
+     WHERE token_hash = $1 AND kind = 'login' AND ended_at IS NULL";
 // Ending sets the idle end, so that the live sessions of a user are a range of the index.
 const END_LOGIN: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, \
        idle_expires_at = CASE WHEN idle_expires_at > $2 THEN $2 ELSE idle_expires_at END \
      WHERE id = $1 AND kind = 'login' AND user_id = $4 AND ended_at IS NULL";
 const END_ALL: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, sealed = NULL, idle_expires_at = $2 \
      WHERE user_id = $1 AND idle_expires_at > $2 AND absolute_expires_at > $2 AND ended_at IS NULL AND id <> $4";
-// Sessions of a wrong clock, which are void, do not count. Those with an idle end before that of the session at offset $3; sessions with the same idle end are kept.
+// Ends those whose idle end is before that of the session at offset $3, and keeps those with the same. Sessions of a wrong
+// clock, which are void, do not count.
 const END_OLDEST: &str = "UPDATE sessions SET ended_at = $2, end_reason = 'too_many', idle_expires_at = $2 \
      WHERE user_id = $1 AND idle_expires_at > $2 AND ended_at IS NULL AND idle_expires_at < \
        (SELECT s.idle_expires_at FROM sessions s WHERE s.user_id = $1 AND s.idle_expires_at > $2 \
@@ -153,6 +157,16 @@ pub async fn find_live(db: &dyn Db, hash: &Hash, now: Millis) -> Result<Option<L
         .first()
         .map(read)
         .transpose()
+}
+
+/// The login session of a token and its user, unless it was ended; it may be expired, or void.
+pub async fn find_holder(db: &dyn Db, hash: &Hash) -> Result<Option<(SessionId, UserId)>> {
+    let rows = db.query(Query::point(FIND_HOLDER, [(*hash).into()])).await?;
+    let read = |row: &Row| {
+        let mut row = row.cursor();
+        Ok((row.id()?, row.id()?))
+    };
+    rows.first().map(read).transpose()
 }
 
 /// A new login session.
