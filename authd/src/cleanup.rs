@@ -22,29 +22,32 @@ const SESSION_LIFE: i64 = 30 * DAY;
 
 /// After the clock was set, nothing is deleted for this long: by a clock that is wrong for a while, everything has expired.
 const HOLD: Duration = Duration::from_hours(1);
+/// The same after the start: a machine may begin with a wrong clock, which is soon set.
+const HOLD_AT_START: Duration = Duration::from_mins(10);
 
 /// Notices that the wall clock was set, by the monotonic one.
 struct Steadiness {
     wall: Millis,
     at: Instant,
-    set_at: Option<Instant>,
+    hold_until: Instant,
 }
 
 impl Steadiness {
     fn new(now: Millis) -> Self {
-        Self { wall: now, at: Instant::now(), set_at: None }
+        let at = Instant::now();
+        Self { wall: now, at, hold_until: at + HOLD_AT_START }
     }
 
-    /// Whether the clock was steady for [`HOLD`].
+    /// Whether the clock was steady for long enough.
     fn is_steady(&mut self, now: Millis) -> bool {
         let passed = Millis::try_from(self.at.elapsed().as_millis()).unwrap_or(Millis::MAX);
         let jump = now.saturating_sub(self.wall).saturating_sub(passed);
         (self.wall, self.at) = (now, Instant::now());
         if jump.abs() > SKEW {
             warn!(seconds = jump / SECOND, "the clock was set: expired rows are kept for an hour");
-            self.set_at = Some(self.at);
+            self.hold_until = self.at + HOLD;
         }
-        self.set_at.is_none_or(|at| at.elapsed() >= HOLD)
+        self.at >= self.hold_until
     }
 }
 
@@ -168,6 +171,7 @@ mod tests {
             now += millis + jump;
             clock.is_steady(now)
         };
+        assert!(!after(60_000, 0).await && !after(500_000, 0).await, "a machine may start with a wrong clock");
         assert!(after(60_000, 0).await && after(60_000, -500).await && after(3_600_000, 900).await);
         for jump in [365 * DAY, -365 * DAY, 2 * 60_000] {
             assert!(!after(60_000, jump).await);

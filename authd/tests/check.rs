@@ -206,6 +206,27 @@ fn a_file_that_is_not_authds_is_neither_opened_nor_changed() {
     assert_eq!(fs::read_to_string(machine.path("notes.txt")).unwrap().len(), 43);
     assert_eq!(mode(&machine.path("notes.txt")), 0o644);
 
+    let machine = Machine::new(&[("DATABASE_URL", "sqlite:HERE/app.db")]);
+    let path = machine.path("app.db");
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE notes (text); PRAGMA user_version = 7")
+        .unwrap();
+    set_mode(&path, 0o640);
+    let before = fs::read(&path).unwrap();
+    machine.is_refused_for_now("app.db is the SQLite database of another program");
+    assert_eq!((fs::read(&path).unwrap() == before, mode(&path)), (true, 0o640));
+
+    // Somebody else may point the link at another file.
+    let machine = Machine::new(&[("DATABASE_URL", "sqlite:HERE/shared/link.db")]);
+    fs::create_dir(machine.path("shared")).unwrap();
+    symlink(machine.path("authd.db"), machine.path("shared/link.db")).unwrap();
+    machine.is_refused_for_now("link.db is a link to a file that does not exist");
+    fs::write(machine.path("authd.db"), "").unwrap();
+    machine.is_good();
+    set_mode(&machine.path("shared"), 0o777);
+    machine.is_refused_for_now("DATABASE_URL): ");
+
     let machine = Machine::new(&[("DATABASE_URL", "sqlite:HERE/project.db")]);
     fs::write(machine.path("project.lock"), "another program's").unwrap();
     machine.is_refused_for_now("project.lock is not authd's lock file");

@@ -8,7 +8,7 @@ use shared::secret::{Secret, redacted};
 
 use super::postgres_url::{self, PostgresUrl};
 use super::{postgres, sqlite_file};
-use crate::setting::Faults;
+use crate::setting::{Faults, check_folder};
 
 /// The setting of the database's address.
 const URL: &str = "database.url (DATABASE_URL)";
@@ -61,7 +61,18 @@ impl Config {
     /// Checks what the database needs on this machine: SQLite's file and folder, the root certificates for PostgreSQL.
     pub fn check_place(&self, data_dir: &Path, faults: &mut Faults) {
         let mut refuse = |fault: String| faults.refuse(format!("{URL}: {fault}"));
-        match self.place(data_dir).map(DatabaseUrl::resolved) {
+        let place = self.place(data_dir);
+        // Who can write the folder of a link can point it at another file.
+        if let Ok(DatabaseUrl::Sqlite(path)) = &place
+            && path.is_symlink()
+            && let Some(folder) = path.parent()
+        {
+            check_folder(folder).err().into_iter().for_each(&mut refuse);
+            if !path.exists() {
+                refuse(format!("{} is a link to a file that does not exist", path.display()));
+            }
+        }
+        match place.map(DatabaseUrl::resolved) {
             Ok(DatabaseUrl::Sqlite(path)) => match (sqlite_file::check(&path), path.parent()) {
                 (Err(fault), _) => refuse(fault),
                 // It may be misspelt, or on a disk that is not mounted.

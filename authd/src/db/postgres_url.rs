@@ -112,7 +112,7 @@ fn split(url: &str) -> Result<BTreeMap<String, String>, String> {
     set("port", &ports.join(","))?;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').ok_or_else(|| {
-            format!("the parameter {} has no value (write a ? in a user name or password as %3F)", shown(pair))
+            format!("the parameter {} has no value (write a ? in a user name or password as %3F)", shown_key(pair))
         })?;
         // As in libpq, for URLs that were written for JDBC.
         let (key, value) = if (key, value) == ("ssl", "true") { ("sslmode", "require") } else { (key, value) };
@@ -127,10 +127,19 @@ fn shown(value: &str) -> &str {
     if is_word { value } else { "…" }
 }
 
+/// A name in a message: only one that begins like one of libpq's.
+fn shown_key(key: &str) -> &str {
+    const STARTS: [&str; 17] = [
+        "app", "cha", "cli", "con", "dbn", "fal", "gss", "hos", "kee", "krb", "loa", "opt", "por", "rep", "ssl", "tar",
+        "tcp",
+    ];
+    if STARTS.iter().any(|start| key.starts_with(start)) { shown(key) } else { "…" }
+}
+
 /// Sets one parameter, unless it is one of the hosts or of TLS.
 fn set(config: &mut tokio_postgres::Config, key: &str, value: &str) -> Result<(), String> {
     let unknown = |known: &str| Err(format!("{key}={} is unknown; use {known}", shown(value)));
-    let refuse = |reason: &str| Err(format!("{}: {reason}", shown(key)));
+    let refuse = |reason: &str| Err(format!("{}: {reason}", shown_key(key)));
     let seconds = || value.parse().map_err(|_| format!("{key}={} is not a number of seconds", shown(value)));
     // Each arm is the settings again.
     let _: &mut tokio_postgres::Config = match key {

@@ -162,7 +162,7 @@ impl Sqlite {
     #[cfg(test)]
     pub(super) fn check(&self) {
         let (_running, stop) = sync_channel(0);
-        sqlite_check::check_tables(&self.reading, &stop).unwrap();
+        sqlite_check::check_tables(&self.reading, &stop, &mut std::collections::HashSet::new()).unwrap();
     }
 
     /// Runs the query on this thread if a connection is free.

@@ -8,6 +8,7 @@
 //! Page checks find what breaks the structure of the file and the agreement of its indexes. A value that was altered and
 //! is in no index cannot be found: SQLite keeps no checksums.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -64,13 +65,26 @@ pub(super) fn number_in_file(path: &Path) -> Result<Option<i64>, DbError> {
     Ok(None)
 }
 
-/// By SQLite itself, which keeps its locks on the file when it closes this connection. `immutable`: without the log.
+/// Whether a file has tables, but none of authd's. One that cannot be read is told when it is opened.
+pub(super) fn is_of_another(path: &Path) -> bool {
+    const TABLES: &str = "SELECT COUNT(*), COUNT(CASE name WHEN 'migrations' THEN 1 END) FROM sqlite_schema \
+         WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+    let counts = without_log(path)
+        .and_then(|file| file.query_row(TABLES, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))));
+    counts.is_ok_and(|(all, own)| all > 0 && own == 0)
+}
+
 fn read_number(path: &Path) -> Result<i64, DbError> {
-    let fail = |error: rusqlite::Error| failed(error, "number");
+    let number = without_log(path).and_then(|file| file.query_row("PRAGMA user_version", [], |row| row.get(0)));
+    number.map_err(|error| failed(error, "number"))
+}
+
+/// Opens the file as it is, without its log (`immutable`). SQLite keeps the process' locks on the file when it closes this
+/// connection.
+fn without_log(path: &Path) -> rusqlite::Result<Connection> {
     let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let sqlite = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags).map_err(fail)?;
-    sqlite.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)
+    Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)
 }
 
 /// Refuses a log that belongs to another state of the file.
@@ -134,9 +148,13 @@ pub(super) fn check_behind(reading: &Reading, stop: &Receiver<()>) {
         tracing::debug!(%error, "the database is checked at the usual priority");
     }
     let mut pause = FIRST_CHECK;
+    let mut checked = HashSet::new();
     while stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-        pause = match check_tables(reading, stop) {
-            Ok(()) => CHECK_PAUSE,
+        pause = match check_tables(reading, stop, &mut checked) {
+            Ok(()) => {
+                checked.clear();
+                CHECK_PAUSE
+            }
             Err(error) => {
                 tracing::debug!(%error, "the database could not be checked; it is tried again");
                 RETRY_PAUSE
@@ -145,7 +163,12 @@ pub(super) fn check_behind(reading: &Reading, stop: &Receiver<()>) {
     }
 }
 
-pub(super) fn check_tables(reading: &Reading, stop: &Receiver<()>) -> Result<(), DbError> {
+/// Checks the tables that are not among those that were checked, and adds them.
+pub(super) fn check_tables(
+    reading: &Reading,
+    stop: &Receiver<()>,
+    checked: &mut HashSet<String>,
+) -> Result<(), DbError> {
     let vitals = &reading.vitals;
     let tables = match reading.check("SELECT name FROM sqlite_schema WHERE type = 'table'") {
         Err(error) if is_damage(&error) => {
@@ -155,6 +178,9 @@ pub(super) fn check_tables(reading: &Reading, stop: &Receiver<()>) -> Result<(),
         tables => tables?,
     };
     for table in tables {
+        if checked.contains(&table) {
+            continue;
+        }
         if stop.recv_timeout(Duration::ZERO) != Err(RecvTimeoutError::Timeout) {
             return Ok(());
         }
@@ -164,6 +190,7 @@ pub(super) fn check_tables(reading: &Reading, stop: &Receiver<()>) -> Result<(),
             Err(error) if is_damage(&error) => vitals.set_damaged(&error.to_string()),
             Err(error) => return Err(error),
         }
+        checked.insert(table);
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use super::sqlite_reserve;
+use super::{sqlite_check, sqlite_reserve};
 use crate::setting::{check_file, check_folder};
 
 /// How every SQLite file begins (its file format, §1.3.1).
@@ -28,6 +28,9 @@ pub fn check(path: &Path) -> Result<(), String> {
             // A start that was interrupted leaves an empty one.
             if !start.is_empty() && start != MAGIC {
                 return Err(format!("{shown} is not a SQLite database; choose another path"));
+            }
+            if !start.is_empty() && sqlite_check::is_of_another(path) {
+                return Err(format!("{shown} is the SQLite database of another program; choose another path"));
             }
         }
     }

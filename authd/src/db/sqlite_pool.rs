@@ -66,6 +66,11 @@ impl Reading {
         }
     }
 
+    /// Whether a check is under way, which keeps the log from starting anew.
+    pub(super) fn is_checking(&self) -> bool {
+        matches!(self.checker.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
     /// Ends the check under way. There is none as long as the checker's connection is held.
     pub(super) fn end_check(&self) -> MutexGuard<'_, Slot> {
         loop {

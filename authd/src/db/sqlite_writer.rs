@@ -72,7 +72,12 @@ impl Writer {
                     self.reading.open_anew_after_failure(&mut self.slot);
                     self.reserve.fill();
                     if !checkpointed {
+                        let is_checking = self.reading.is_checking();
                         checkpointed = self.checkpoint();
+                        if is_checking {
+                            // The length of the log is bounded all the same.
+                            continue;
+                        }
                         failed_checkpoints = if checkpointed { 0 } else { failed_checkpoints + 1 };
                         // A long read of another process, or our own lock that could not be released.
                         if failed_checkpoints >= FAILED_CHECKPOINTS && failed_checkpoints.is_power_of_two() {

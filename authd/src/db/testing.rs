@@ -17,6 +17,11 @@ pub fn sqlite() -> (Arc<dyn Db>, TempDir) {
     (Arc::new(db), folder)
 }
 
+/// The database in the folder of [`sqlite`], if it is the one.
+pub fn sqlite_with(folder: &TempDir, identity: &Identity) -> Result<Sqlite, DbError> {
+    Sqlite::open(&folder.path().join("authd.db"), sqlite::Settings::default(), identity, 0)
+}
+
 pub(super) fn sqlite_in(folder: &Path, settings: sqlite::Settings) -> Result<Sqlite, DbError> {
     Sqlite::open(&folder.join("authd.db"), settings, &Identity::any(), 0)
 }

@@ -63,6 +63,19 @@ async fn a_root_key_that_sealed_a_database_begins_no_other_unless_the_operator_s
 }
 
 #[tokio::test]
+async fn a_database_that_another_root_key_sealed_is_told_before_it_is_migrated() {
+    let (db, folder) = testing::sqlite();
+    ring(&db, Some(HEX), folder.path()).await.unwrap();
+    drop(db);
+    let open = |configured| {
+        let identity = identity(Some(configured), origin(Some(configured), folder.path()));
+        testing::sqlite_with(&folder, &identity).map(drop).map_err(|error| error.to_string())
+    };
+    assert!(open(OTHER).unwrap_err().contains("is not the one"));
+    open(HEX).expect("the right one");
+}
+
+#[tokio::test]
 async fn a_configured_root_key_begins_a_database_at_a_new_address() {
     let ((first, folder), (empty, _other)) = (testing::sqlite(), testing::sqlite());
     ring(&first, Some(HEX), folder.path()).await.unwrap();
