@@ -79,8 +79,9 @@ impl Log {
         let filter: Targets = self.level.trim().parse().map_err(|_| format!("{name} is not a level; {form}"))?;
         // A misspelt level is read as the name of a target, and switches off everything else.
         let mut directives = self.level.split(',').map(|directive| directive.trim().to_ascii_lowercase());
-        let names_authd = directives.any(|directive| directive == "off" || directive.starts_with("authd"));
-        if !names_authd && !filter.would_enable("authd", &Level::ERROR) {
+        let is_meant = directives
+            .any(|directive| matches!(directive.as_str(), "off" | "authd=off") || directive.starts_with("authd::"));
+        if !is_meant && !filter.would_enable("authd", &Level::ERROR) {
             return Err(format!("{name} would log nothing of authd, not even errors; {form}, or off to mean it"));
         }
         Ok(filter)

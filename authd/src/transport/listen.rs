@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -141,7 +141,8 @@ where
         match next().await {
             Ok((io, peer)) => serve(io, peer),
             Err(error) => {
-                caused!(None, warn, %error, "a connection could not be accepted");
+                // Whoever opens too many: such lines must not use up those of authd's own parts.
+                caused!(Some(Ipv4Addr::UNSPECIFIED.into()), warn, %error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

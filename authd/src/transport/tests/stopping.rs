@@ -39,6 +39,32 @@ async fn a_complete_request_is_answered_before_the_end() {
     assert!(!daemon.folder.path().join("admin.sock").exists());
 }
 
+/// It does not confirm that the connection ends, and goes on asking.
+#[tokio::test]
+async fn a_peer_of_http2_that_goes_on_asking_delays_no_stop() {
+    let mut daemon = Daemon::start("").await;
+    let mut stream = daemon.tcp().await;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let (mut reading, mut writing) = stream.into_split();
+    let asking = tokio::spawn(async move {
+        for number in 0_u32.. {
+            // GET / of the static table (RFC 7541), END_STREAM and END_HEADERS.
+            let stream = (2 * number + 1).to_be_bytes();
+            let frame = [&[0, 0, 3, 1, 5][..], &stream, &[0x82, 0x86, 0x84]].concat();
+            if writing.write_all(&frame).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    reading.read_u8().await.unwrap();
+    let begun = Instant::now();
+    daemon.stop.take().unwrap().send(()).unwrap();
+    tokio::time::timeout(DEADLINE, &mut daemon.running).await.unwrap().unwrap().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    asking.abort();
+}
+
 /// Each keeps its connection open and never reads to the end.
 #[tokio::test]
 async fn what_is_not_complete_delays_no_stop() {
