@@ -2,14 +2,17 @@
 //! back, and others are answered meanwhile.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use tests::authd::Authd;
+use tempfile::TempDir;
+use tests::authd::{Authd, Setup};
 use tests::http::{Http, connect_from};
-use tests::until;
+use tests::process::{Process, free_port};
+use tests::{TIMEOUT, folder, rig, until};
 
 /// The most memory that authd may use, and how much of it may be left after the load, in KiB.
 const MOST: u64 = 256 << 10;
@@ -181,4 +184,107 @@ fn literal(name: &str, value: &str) -> Vec<u8> {
         coded
     };
     [vec![0], text(name), text(value)].concat()
+}
+
+/// As many clients as an office has, each at an address of its own, through one nginx: all are answered, whether authd
+/// trusts the proxy or takes all of them for one client.
+fn many_clients_through_one_proxy(trusted: bool) {
+    const CLIENTS: u16 = 5_000;
+    const REQUESTS: usize = 3;
+    allow_files(u64::from(CLIENTS) + 2_000);
+    let setup = if trusted { Setup::new().env("AUTHD_TRUSTED_PROXIES", "127.0.0.1") } else { Setup::new() };
+    let authd = setup.start();
+    let (token, _) = authd.mint("office", &["read"]);
+    let (proxy, port, _dir) = nginx(authd.port());
+    let body = serde_json::json!({ "token": token, "required_scopes": ["read"] }).to_string();
+    let request = format!(
+        "POST /auth/validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let statuses = runtime.block_on(async {
+        let clients = (0..CLIENTS).map(|number| {
+            let request = request.clone();
+            let [high, low] = number.to_be_bytes();
+            tokio::spawn(async move {
+                let client = client(Ipv4Addr::new(127, 1 + high, low, 1), port, &request, REQUESTS);
+                tokio::time::timeout(Duration::from_mins(3), client).await.expect("it is answered")
+            })
+        });
+        let mut statuses = BTreeMap::<String, usize>::new();
+        for client in clients.collect::<Vec<_>>() {
+            for status in client.await.expect("it ends") {
+                *statuses.entry(status).or_default() += 1;
+            }
+        }
+        statuses
+    });
+    let expected = BTreeMap::from([("200".to_owned(), usize::from(CLIENTS) * REQUESTS)]);
+    assert_eq!(statuses, expected, "{}", proxy.log());
+}
+
+/// The statuses of its answers. It keeps its connection, and pauses between two requests.
+async fn client(address: Ipv4Addr, port: u16, request: &str, requests: usize) -> Vec<String> {
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind((address, 0).into()).expect("an address of this machine");
+    let stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await.expect("nginx listens");
+    let mut stream = BufReader::new(stream);
+    let mut statuses = Vec::new();
+    for _ in 0..requests {
+        stream.write_all(request.as_bytes()).await.expect("nginx reads");
+        let (mut line, mut length) = (String::new(), 0);
+        stream.read_line(&mut line).await.expect("an answer");
+        statuses.push(line.split(' ').nth(1).unwrap_or("none").to_owned());
+        while !line.trim().is_empty() {
+            line.clear();
+            stream.read_line(&mut line).await.expect("a head");
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse().expect("a length");
+            }
+        }
+        stream.read_exact(&mut vec![0; length]).await.expect("a body");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    statuses
+}
+
+/// nginx in front of authd, as its manual shows it, with room for the clients.
+fn nginx(authd: u16) -> (Process, u16, TempDir) {
+    let (dir, port) = (folder("nginx"), free_port());
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let paths = temporary.map(|name| format!("{name}_temp_path {name};")).join(" ");
+    let text = format!(
+        "daemon off; worker_processes 1; worker_rlimit_nofile 16000; pid nginx.pid; error_log stderr;
+         events {{ worker_connections 15000; }}
+         http {{
+           access_log off; {paths}
+           server {{
+             listen 127.0.0.1:{port} backlog=4096;
+             location / {{
+               proxy_pass http://127.0.0.1:{authd};
+               proxy_set_header X-Forwarded-For $remote_addr;
+             }}
+           }}
+         }}"
+    );
+    let conf = dir.path().join("nginx.conf");
+    std::fs::write(&conf, text).expect("the folder is ours");
+    let spec = rig::program("nginx").dir(dir.path()).arg("-p").arg(dir.path()).arg("-c").arg(&conf);
+    let mut process = spec.args(["-e", "stderr"]).start(dir.path().join("log"));
+    process.wait(TIMEOUT, "nginx", || Http::tcp(port).get("/health/live").ok().map(drop));
+    (process, port, dir)
+}
+
+#[test]
+fn many_clients_through_a_proxy_that_is_trusted() {
+    many_clients_through_one_proxy(true);
+}
+
+#[test]
+fn many_clients_through_a_proxy_that_is_not_trusted() {
+    many_clients_through_one_proxy(false);
 }
