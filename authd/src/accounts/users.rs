@@ -100,7 +100,19 @@ impl Accounts {
             ("document_type", op.document_type.is_some()),
             ("document_number", op.document_number.is_some()),
         ]);
-        let only_disables = op.status == Some(Status::Inactive) && fields.as_array().is_some_and(Vec::is_empty);
+        let only_disables = matches!(
+            op,
+            UpdateUser {
+                id: _,
+                status: Some(Status::Inactive),
+                username: None,
+                password: None,
+                name: None,
+                person_type: None,
+                document_type: None,
+                document_number: None,
+            }
+        );
         let change = Change::new(UpdateUser::INFO.name, user.id)
             .with([store::update(user.id, &op, password.as_ref(), now)])
             .with(end_sessions)
