@@ -112,7 +112,10 @@ impl LoginAttempt {
             if !matches!(outcome, Ok(_) | Err(DbError::Lost(_))) {
                 insist(REVERT_TIMEOUT, move || {
                     let (attempt, base) = (attempt.clone(), base.clone());
-                    async move { base.db.submit(attempt.take_back(), Urgency::Usual).await.is_ok() }
+                    async move {
+                        let outcome = base.db.submit(attempt.take_back(), Urgency::Usual).await;
+                        matches!(outcome, Ok(_) | Err(DbError::Lost(_)))
+                    }
                 });
             }
         });

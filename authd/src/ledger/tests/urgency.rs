@@ -48,6 +48,9 @@ async fn on_a_full_disk_only_what_takes_access_away_is_written() {
         ("grants.add_role", json!({ "person_id": "bob", "service_id": "shop", "role_id": "clerk" })),
         ("users.update", json!({ "id": "bob", "status": "active" })),
         ("users.update", json!({ "id": "bob", "name": "Robert" })),
+        ("users.update", json!({ "id": "bob", "name": "Robert", "status": "inactive" })),
+        ("services.update", json!({ "id": "bank", "description": "money", "status": "inactive" })),
+        ("roles.update", json!({ "id": "guest", "name": "visitor", "status": "inactive" })),
         ("sessions.login", json!({ "username": "alice", "password": PASSWORD })),
     ] {
         assert_eq!(app.refused(operation, fields.clone()).await, "unavailable", "{operation} {fields}");
