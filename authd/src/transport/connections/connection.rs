@@ -1,6 +1,5 @@
 //! One connection: what it holds, and what it is told.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU8, AtomicU64, AtomicUsize};
@@ -9,7 +8,6 @@ use std::task::{Poll, Waker};
 
 use ::http::HeaderMap;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::super::http::Origin;
 use super::{Connections, Share};
@@ -19,7 +17,7 @@ const SMALL_HEAD: usize = 8 << 10;
 /// The bytes of hyper's buffer for a byte that did not fit, measured: it doubles while some of it is in use.
 const BUFFER: usize = 3;
 /// The bytes that a byte of headers and bodies takes, measured: they are kept twice, or grow by doubling.
-const GROWTH: usize = 2;
+pub(super) const GROWTH: usize = 2;
 /// The memory of a header beside its text, in bytes.
 const HEADER: usize = 144;
 /// The memory of an HTTP/2 stream in bytes, without its headers; measured.
@@ -137,6 +135,18 @@ impl Connection {
     pub(super) fn go_on(&self) {
         if self.waits.swap(false, SeqCst) {
             self.wake();
+        }
+    }
+
+    /// Resolves when it is told to finish.
+    pub(super) async fn told_to_finish(&self) {
+        loop {
+            let mut ordered = std::pin::pin!(self.ordered.notified());
+            ordered.as_mut().enable();
+            if self.is_told(Order::Finish) {
+                return;
+            }
+            ordered.await;
         }
     }
 
@@ -263,12 +273,12 @@ impl Connection {
         at_least_zero(&self.held)
     }
 
-    fn hold(&self, bytes: usize) {
+    pub(super) fn hold(&self, bytes: usize) {
         self.held.fetch_add(bytes.cast_signed(), Relaxed);
         self.table.hold(bytes);
     }
 
-    fn release(&self, bytes: usize) {
+    pub(super) fn release(&self, bytes: usize) {
         if bytes > 0 {
             self.held.fetch_sub(bytes.cast_signed(), Relaxed);
             self.table.held.fetch_sub(bytes.cast_signed(), Relaxed);
@@ -287,7 +297,7 @@ pub(super) fn at_least_zero(counter: &AtomicIsize) -> usize {
 }
 
 /// The memory of a head that is complete, in bytes: its text, and the table of its headers.
-fn size_of_head(headers: &HeaderMap) -> usize {
+pub(super) fn size_of_head(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| GROWTH * (name.as_str().len() + value.len()) + HEADER).sum()
 }
 
@@ -322,85 +332,5 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.connection.release(self.bytes);
         self.connection.answered.fetch_add(1, Relaxed);
-    }
-}
-
-/// A request that waits for the rest of its body.
-#[derive(Debug)]
-pub struct Late {
-    connection: Arc<Connection>,
-    held: AtomicUsize,
-    /// By a trusted proxy: listed in the table, to give way by itself.
-    proxied: Option<(u64, Arc<Proxied>)>,
-}
-
-/// A late request that a trusted proxy passes on.
-#[derive(Debug)]
-pub(super) struct Proxied {
-    pub(super) share: Share,
-    pub(super) since: Instant,
-    pub(super) held: AtomicUsize,
-    pub(super) gives_way: Notify,
-}
-
-impl Late {
-    /// `address` is the client's.
-    pub fn new(connection: &Arc<Connection>, headers: &HeaderMap, address: Option<IpAddr>) -> Self {
-        // A stream of HTTP/2 counts them already.
-        let head = if connection.is_http2.load(Relaxed) { 0 } else { size_of_head(headers) };
-        connection.late.fetch_add(1, Relaxed);
-        let share = address.filter(|_| connection.share.is_none()).map(Share::of);
-        let proxied = share.map(|share| connection.table.list(share));
-        let late = Self { connection: connection.clone(), held: AtomicUsize::new(0), proxied };
-        late.count(head);
-        late
-    }
-
-    /// Counts bytes of the body.
-    pub fn hold(&self, bytes: usize) {
-        self.count(GROWTH * bytes);
-    }
-
-    fn count(&self, bytes: usize) {
-        self.held.fetch_add(bytes, Relaxed);
-        if let Some((_, proxied)) = &self.proxied {
-            proxied.held.fetch_add(bytes, Relaxed);
-        }
-        self.connection.hold(bytes);
-    }
-
-    /// Resolves when the request has to give way.
-    pub async fn gives_way(&self) {
-        let by_itself = async {
-            match &self.proxied {
-                Some((_, proxied)) => proxied.gives_way.notified().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = by_itself => {}
-            () = self.is_ordered() => {}
-        }
-    }
-
-    async fn is_ordered(&self) {
-        loop {
-            let mut ordered = std::pin::pin!(self.connection.ordered.notified());
-            ordered.as_mut().enable();
-            if self.connection.is_told(Order::Finish) {
-                return;
-            }
-            ordered.await;
-        }
-    }
-}
-
-impl Drop for Late {
-    fn drop(&mut self) {
-        self.connection.late.fetch_sub(1, Relaxed);
-        self.connection.release(self.held.load(Relaxed));
-        if let Some((number, _)) = &self.proxied {
-            self.connection.table.tables().proxied.remove(number);
-        }
     }
 }

@@ -20,10 +20,13 @@ use tokio::time::Instant;
 use tracing::debug;
 
 mod connection;
+mod late;
 mod relief;
 
-pub use self::connection::{Connection, Late, Running, Stream};
-use self::connection::{Order, Proxied, at_least_zero};
+pub use self::connection::{Connection, Running, Stream};
+use self::connection::{Order, at_least_zero};
+pub use self::late::Late;
+use self::late::Proxied;
 use self::relief::Candidate;
 use super::config::Config;
 use super::forwarded;
