@@ -224,7 +224,10 @@ fn kind(schema: &Value) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         return last_part(reference).to_owned();
     }
-    if let Some(options) = schema["anyOf"].as_array() {
+    // Options that only bound a value are of the type of the whole.
+    if let Some(options) = schema["anyOf"].as_array()
+        && options.iter().all(|option| !kind(option).is_empty())
+    {
         return either(options, kind);
     }
     let base = match &schema["type"] {
@@ -233,8 +236,21 @@ fn kind(schema: &Value) -> String {
     };
     match (base.as_str(), schema["format"].as_str()) {
         ("array", _) => format!("list of {}", kind(&schema["items"])),
-        ("string", Some(format @ ("date-time" | "uuid" | "ip"))) => format.to_owned(),
+        // Without a type it is one of several formats of a string.
+        ("string", Some(format @ ("date-time" | "uuid" | "ip"))) | ("", Some(format)) => format.to_owned(),
         ("string", Some("password")) => "secret".to_owned(),
         _ => base,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_has_a_type() {
+        let page = docs(&shared::openapi::document(VERSION));
+        assert!(page.contains("<code>client_ip</code></td><td>ipv4 or ipv6</td>"));
+        assert!(!page.contains("</code></td><td></td>") && !page.contains("<td> or </td>"));
     }
 }
