@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -34,19 +35,22 @@ impl Drop for End<'_> {
     }
 }
 
-/// Lets this process open a connection for each of the clients, on both sides if it makes a proxy's load.
-pub fn allow_files(wanted: u64) {
+/// The tests of a run share the files of one process: one load at a time, with all the files that the system allows.
+fn alone(wanted: u64) -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    // Another load's test may have failed.
+    let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
     assert!(most >= wanted, "the hard limit of open files is {most}, and this test needs {wanted}: ulimit -Hn");
-    if limit.current.is_some_and(|current| current < wanted) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).expect("it is below the hard limit");
-    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(limit.maximum.unwrap_or(1 << 20)), ..limit })
+        .expect("it is the hard limit");
+    turn
 }
 
 /// Sends these bytes on this many connections, as far as they are taken, and keeps them open.
 fn hold(kind: &str, connections: usize, bytes: &[u8]) {
-    allow_files(connections as u64 + 2_000);
+    let _turn = alone(connections as u64 + 2_000);
     let authd = Authd::start();
     let before = authd.memory();
     let is_over = AtomicBool::new(false);
@@ -191,7 +195,7 @@ fn literal(name: &str, value: &str) -> Vec<u8> {
 fn many_clients_through_one_proxy(trusted: bool) {
     const CLIENTS: u16 = 5_000;
     const REQUESTS: usize = 3;
-    allow_files(u64::from(CLIENTS) + 2_000);
+    let _turn = alone(u64::from(CLIENTS) + 2_000);
     let setup = if trusted { Setup::new().env("AUTHD_TRUSTED_PROXIES", "127.0.0.1") } else { Setup::new() };
     let authd = setup.start();
     let (token, _) = authd.mint("office", &["read"]);
