@@ -23,7 +23,8 @@ const REFUSALS_KEPT: Millis = 90 * DAY;
 /// How many of them are kept at most, the newest.
 const MOST_REFUSALS: i64 = 200_000;
 
-/// Deletes them, but never the last row, whose number SQLite would use again: for [`crate::db::sweep::expired`], up to [`refusals_end`].
+/// Deletes them, up to [`refusals_end`], for [`crate::db::sweep::expired`]; but never the last row, whose number SQLite
+/// would use again.
 pub const SWEEP_REFUSALS: &str = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit \
      WHERE actor = 'anonymous' AND outcome <> 'ok' AND at <= $1 ORDER BY at LIMIT $2) \
      AND seq < (SELECT MAX(seq) FROM audit)";

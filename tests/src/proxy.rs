@@ -43,19 +43,7 @@ impl Kind {
         let program = rig::program(self.name()).dir(dir).env("HOME", dir);
         let file = |name: &str| dir.join(name);
         match self {
-            Self::Nginx => {
-                // What Debian's nginx.conf has around conf.d, without the user and the places that belong to the machine.
-                let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-                let paths: Vec<_> = temporary.iter().map(|name| format!("{name}_temp_path {name};")).collect();
-                let paths = paths.join(" ");
-                let around = format!(
-                    "daemon off; worker_processes 1; pid nginx.pid; error_log stderr;\nevents {{}}\n\
-                     http {{ access_log off; {paths} include {}; }}\n",
-                    file("app.conf").display()
-                );
-                fs::write(file("nginx.conf"), around).expect("the folder is ours");
-                program.arg("-p").arg(dir).arg("-c").arg(file("nginx.conf")).args(["-e", "stderr"])
-            }
+            Self::Nginx => nginx(dir, 512, &format!("include {};", file("app.conf").display())),
             Self::Caddy => program.args(["run", "--adapter", "caddyfile", "--config"]).arg(file("Caddyfile")),
             Self::Traefik => program.arg(format!("--configFile={}", file("traefik.yml").display())),
             Self::Haproxy => program.args(["-db", "-f"]).arg(file("haproxy.cfg")),
@@ -64,6 +52,26 @@ impl Kind {
                 .arg(file("envoy.yaml")),
         }
     }
+}
+
+/// nginx with this many connections and what its `http` block contains, around which stands what Debian's nginx.conf has
+/// around conf.d, without the user and the places that belong to the machine.
+///
+/// # Panics
+/// When the folder cannot be written.
+pub fn nginx(dir: &Path, connections: u32, http: &str) -> Spec {
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let paths = temporary.map(|name| format!("{name}_temp_path {name};")).join(" ");
+    let text = format!(
+        "daemon off; worker_processes 1; pid nginx.pid; error_log stderr;\n\
+         worker_rlimit_nofile {};\nevents {{ worker_connections {connections}; }}\n\
+         http {{ access_log off; {paths} {http} }}\n",
+        connections + 1_000
+    );
+    let conf = dir.join("nginx.conf");
+    fs::write(&conf, text).expect("the folder is ours");
+    let program = rig::program("nginx").dir(dir).env("HOME", dir);
+    program.arg("-p").arg(dir).arg("-c").arg(conf).args(["-e", "stderr"])
 }
 
 fn examples() -> PathBuf {

@@ -82,7 +82,7 @@ fn loosen(segment: &str, loose: &mut String) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The ASCII character that Windows' western code pages have for one that no normalization maps to it.
+/// The ASCII character that code pages of Windows have for one that no normalization maps to it.
 fn best_fit(c: char) -> char {
     match c {
         '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{2500}' => '-',
@@ -109,7 +109,7 @@ fn best_fit(c: char) -> char {
         '\u{131}' | '\u{197}' => 'i',
         '\u{141}' | '\u{142}' | '\u{19a}' => 'l',
         '\u{2229}' => 'n',
-        '\u{d8}' | '\u{f8}' | '\u{19f}' | '\u{3a9}' => 'o',
+        '\u{19f}' | '\u{3a9}' => 'o',
         '\u{3c0}' | '\u{2118}' | '\u{20a7}' => 'p',
         '\u{3a3}' | '\u{3c3}' => 's',
         '\u{166}' | '\u{167}' | '\u{1ab}' | '\u{1ae}' | '\u{398}' | '\u{3c4}' => 't',

@@ -219,7 +219,7 @@ where
 }
 
 async fn serve_http2(io: TcpStream, connection: &Arc<Connection>, http: &Arc<Http>) {
-    connection.is_http2();
+    connection.begin_http2();
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .max_concurrent_streams(MAX_STREAMS)

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tests::authd::{Authd, Setup};
 use tests::http::{Http, connect_from};
 use tests::process::{Process, free_port};
-use tests::{TIMEOUT, folder, rig, until};
+use tests::{TIMEOUT, folder, proxy, until};
 
 /// The most memory that authd may use, and how much of it may be left after the load, in KiB.
 const MOST: u64 = 256 << 10;
@@ -199,7 +199,7 @@ fn many_clients_through_one_proxy(trusted: bool) {
     let setup = if trusted { Setup::new().env("AUTHD_TRUSTED_PROXIES", "127.0.0.1") } else { Setup::new() };
     let authd = setup.start();
     let (token, _) = authd.mint("office", &["read"]);
-    let (proxy, port, _dir) = nginx(authd.port());
+    let (nginx, port, _dir) = nginx(authd.port());
     let body = serde_json::json!({ "token": token, "required_scopes": ["read"] }).to_string();
     let request = format!(
         "POST /auth/validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -225,7 +225,7 @@ fn many_clients_through_one_proxy(trusted: bool) {
         statuses
     });
     let expected = BTreeMap::from([("200".to_owned(), usize::from(CLIENTS) * REQUESTS)]);
-    assert_eq!(statuses, expected, "{}", proxy.log());
+    assert_eq!(statuses, expected, "{}", nginx.log());
 }
 
 /// The statuses of its answers. It keeps its connection, and pauses between two requests.
@@ -259,26 +259,16 @@ async fn client(address: Ipv4Addr, port: u16, request: &str, requests: usize) ->
 /// nginx in front of authd, as its manual shows it, with room for the clients.
 fn nginx(authd: u16) -> (Process, u16, TempDir) {
     let (dir, port) = (folder("nginx"), free_port());
-    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let paths = temporary.map(|name| format!("{name}_temp_path {name};")).join(" ");
-    let text = format!(
-        "daemon off; worker_processes 1; worker_rlimit_nofile 16000; pid nginx.pid; error_log stderr;
-         events {{ worker_connections 15000; }}
-         http {{
-           access_log off; {paths}
-           server {{
-             listen 127.0.0.1:{port} backlog=4096;
-             location / {{
-               proxy_pass http://127.0.0.1:{authd};
-               proxy_set_header X-Forwarded-For $remote_addr;
-             }}
+    let site = format!(
+        "server {{
+           listen 127.0.0.1:{port} backlog=4096;
+           location / {{
+             proxy_pass http://127.0.0.1:{authd};
+             proxy_set_header X-Forwarded-For $remote_addr;
            }}
          }}"
     );
-    let conf = dir.path().join("nginx.conf");
-    std::fs::write(&conf, text).expect("the folder is ours");
-    let spec = rig::program("nginx").dir(dir.path()).arg("-p").arg(dir.path()).arg("-c").arg(&conf);
-    let mut process = spec.args(["-e", "stderr"]).start(dir.path().join("log"));
+    let mut process = proxy::nginx(dir.path(), 15_000, &site).start(dir.path().join("log"));
     process.wait(TIMEOUT, "nginx", || Http::tcp(port).get("/health/live").ok().map(drop));
     (process, port, dir)
 }

@@ -24,7 +24,7 @@ const HEADER: usize = 144;
 const STREAM: usize = 8 << 10;
 
 /// What an HTTP/2 connection may hold of a head that is not complete, in bytes: nobody sees it arrive.
-pub(super) const HTTP2_HEAD: usize = 96 << 10;
+const HTTP2_HEAD: usize = 96 << 10;
 
 /// Above the bound, connections that hold more than this in bytes are not read from.
 const LIGHT: usize = 16 << 10;
@@ -121,8 +121,7 @@ impl Connection {
         if self.is_closing() {
             return false;
         }
-        let own = if self.is_http2.load(Relaxed) { HTTP2_HEAD } else { 0 };
-        let must_wait = || self.table.is_over() && self.held() > own + LIGHT;
+        let must_wait = || self.table.is_over() && self.held() > self.for_heads() + LIGHT;
         if !must_wait() {
             return true;
         }
@@ -179,9 +178,15 @@ impl Connection {
         .await
     }
 
-    pub fn is_http2(&self) {
+    /// It speaks HTTP/2.
+    pub fn begin_http2(&self) {
         self.is_http2.store(true, Relaxed);
         self.hold(HTTP2_HEAD);
+    }
+
+    /// What is counted for heads that nobody sees arrive.
+    fn for_heads(&self) -> usize {
+        if self.is_http2.load(Relaxed) { HTTP2_HEAD } else { 0 }
     }
 
     pub(super) fn running(&self) -> u64 {
@@ -217,8 +222,7 @@ impl Connection {
 
     /// The connection ends.
     pub(super) fn forget_buffers(&self) {
-        let own = if self.is_http2.load(Relaxed) { HTTP2_HEAD } else { 0 };
-        self.release(own + beyond_small(self.buffer.load(Relaxed)));
+        self.release(self.for_heads() + beyond_small(self.buffer.load(Relaxed)));
     }
 
     /// Counts bytes that were read from the peer.
