@@ -13,6 +13,7 @@ pub struct Candidate<Share, Since, Who> {
 }
 
 /// Chooses until `excess` is freed: each time from the share whose total is greatest then, who is quiet for longest there.
+/// If nobody of that share can give way now, nobody does: others must not lose their place to who holds most.
 pub fn choose<Share: Copy + Eq + Hash, Since: Ord, Who>(
     totals: HashMap<Share, usize>,
     mut candidates: Vec<Candidate<Share, Since, Who>>,
@@ -25,15 +26,15 @@ pub fn choose<Share: Copy + Eq + Hash, Since: Ord, Who>(
     }
     let mut shares: Vec<VecDeque<(usize, Who)>> = Vec::new();
     let mut greatest = BinaryHeap::new();
-    for (share, queue) in queues {
-        greatest.push((totals.get(&share).copied().unwrap_or(0), Reverse(shares.len())));
-        shares.push(queue);
+    for (share, total) in totals {
+        greatest.push((total, Reverse(shares.len())));
+        shares.push(queues.remove(&share).unwrap_or_default());
     }
     let mut chosen = Vec::new();
     while excess > 0
         && let Some((total, Reverse(index))) = greatest.pop()
     {
-        let Some((weight, who)) = shares[index].pop_front() else { continue };
+        let Some((weight, who)) = shares[index].pop_front() else { break };
         chosen.push(who);
         excess = excess.saturating_sub(weight);
         greatest.push((total.saturating_sub(weight), Reverse(index)));
@@ -64,6 +65,10 @@ mod tests {
         assert_eq!(chosen(&[("a", &[1; 3]), ("b", &[9])], 5), ["b0"]);
         assert_eq!(chosen(&[("a", &[1; 2])], 9), ["a0", "a1"], "when nobody is left, that is all");
         assert!(chosen(&[("a", &[1; 2])], 0).is_empty());
+        // The greatest has only what is executed now.
+        let (totals, other) =
+            (HashMap::from([("a", 9), ("b", 1)]), Candidate { share: "b", weight: 1, quiet_since: 0, who: "b0" });
+        assert!(choose(totals, vec![other], 1).is_empty());
         // Down to equal shares, then in turn.
         let mut both = chosen(&[("a", &[1; 4]), ("b", &[1; 3])], 3);
         both[1..].sort();
