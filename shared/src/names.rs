@@ -43,7 +43,7 @@ pub fn check_visible(text: &str, max: usize) -> Result<(), String> {
 }
 
 /// Characters that are invisible or change how others are shown: names that look the same must be the same.
-const INVISIBLE: &[RangeInclusive<char>] = &[
+pub(crate) const INVISIBLE: &[RangeInclusive<char>] = &[
     '\u{ad}'..='\u{ad}',
     '\u{34f}'..='\u{34f}',
     '\u{61c}'..='\u{61c}',

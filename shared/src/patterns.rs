@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 pub const CONTROL: &[RangeInclusive<char>] = &['\0'..='\x1f', '\x7f'..='\u{9f}'];
 
 /// What [`char::is_whitespace`] and [`str::trim`] take for white space.
-const SPACE: &[RangeInclusive<char>] = &[
+pub(crate) const SPACE: &[RangeInclusive<char>] = &[
     '\t'..='\r',
     ' '..=' ',
     '\u{85}'..='\u{85}',
@@ -31,7 +31,7 @@ pub fn any_of(ranges: &[RangeInclusive<char>], text: &str) -> bool {
 }
 
 /// One character that is in none of these ranges.
-fn none_of(ranges: &[RangeInclusive<char>]) -> String {
+pub(crate) fn none_of(ranges: &[RangeInclusive<char>]) -> String {
     let mut class = String::from("[^");
     for range in ranges {
         for (position, c) in [*range.start(), *range.end()].into_iter().enumerate() {

@@ -7,6 +7,7 @@ pub mod aws_files;
 pub mod config;
 pub mod credentials;
 pub mod cursor;
+pub mod email;
 pub mod form;
 pub mod forward_auth;
 pub mod forwarded;
@@ -20,11 +21,12 @@ pub mod stored;
 pub type Property = fn(&[u8]);
 
 /// Every target.
-pub const TARGETS: [(&str, Property); 12] = [
+pub const TARGETS: [(&str, Property); 13] = [
     ("aws_files", aws_files::check),
     ("config", config::check),
     ("credentials", credentials::check),
     ("cursor", cursor::check),
+    ("email", email::check),
     ("form", form::check),
     ("forward_auth", forward_auth::check),
     ("forwarded", forwarded::check),
