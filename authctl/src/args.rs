@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use shared::cli::Format;
 use shared::client::Endpoint;
 
-use crate::commands::{apply, audit, grant, lockout, login, permission, role, service, session, token, user};
+use crate::commands::{apply, audit, grant, lockout, login, mail, permission, role, service, session, token, user};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 refused, 2 wrong command line, 3 not authenticated, 4 no answer, 5 changes found by `apply --dry-run \
@@ -104,6 +104,9 @@ pub enum Command {
     /// List and clear lockouts after failed logins
     #[command(subcommand)]
     Lockout(lockout::Command),
+    /// Test sending mail; list, retry and drop mails that are not sent
+    #[command(subcommand)]
+    Mail(mail::Command),
     /// Sign in to a server; later calls to it use the session until it ends
     Login(login::Login),
     /// End the session of `authctl login` at a server

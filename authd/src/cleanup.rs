@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::base::Base;
 use crate::db::{Db, DbError, sweep};
 use crate::env::{DAY, HOUR, Millis, SECOND, SKEW};
-use crate::{accounts, audit, ephemeral, sessions, tokens};
+use crate::{accounts, audit, ephemeral, mail, sessions, tokens};
 
 const PAUSE: Duration = Duration::from_secs(60);
 /// Pause after a turn that left rows, so that the sweep keeps up with a flood of rows.
@@ -91,6 +91,8 @@ async fn sweep_all(db: &dyn Db, slice: u8, now: Millis) -> Result<u64, DbError> 
         (attempts, now - kept),
         (tokens::SWEEP_SECRETS, now - tokens::SECRET_KEPT),
         (ephemeral::db::SWEEP, now),
+        (mail::SWEEP, now - mail::KEPT),
+        (mail::SWEEP_FAILED, mail::failed_end(db, now).await?),
         (audit::SWEEP_REFUSALS, audit::refusals_end(db, now).await?),
     ] {
         most = most.max(sweep::expired(db, delete, moment, ROWS).await?);

@@ -27,6 +27,7 @@ use crate::error::Chain;
 use crate::forward_auth::ForwardAuth;
 use crate::introspection::Introspection;
 use crate::keys::{self, KeyRing, Origin};
+use crate::mail::Mail;
 use crate::metrics::Metrics;
 use crate::rbac::{self, Rbac};
 use crate::registry::Registry;
@@ -57,13 +58,14 @@ pub struct Modules {
     pub checks: Arc<Checks>,
     pub introspection: Arc<Introspection>,
     pub forward_auth: Arc<ForwardAuth>,
+    pub mail: Arc<Mail>,
     pub audit: Arc<Audit>,
     pub system: Arc<System>,
 }
 
 impl Modules {
     /// Builds every module on what they stand on, from the bottom up.
-    pub fn new(config: &Config, base: Base, aws: Aws) -> Self {
+    pub fn new(config: &Config, base: Base, aws: Aws) -> anyhow::Result<Self> {
         let mut metrics = Metrics::default();
         let validations = Validations::new(&mut metrics);
         let tokens = Tokens::new(&base, config.tokens.clone(), &config.cache, validations);
@@ -72,6 +74,7 @@ impl Modules {
         let rbac = Rbac::new(&base, tokens.clone(), users.clone());
         let (t, s, r) = (|| tokens.clone(), || sessions.clone(), || rbac.clone());
         let url = &config.server.public_url;
+        let mail = Mail::new(&base, config.mail.clone(), url, &mut metrics)?;
         let (providers, roles) = (config.providers.clone(), config.roles.clone());
         let about = About {
             public_url: url.clone(),
@@ -79,13 +82,14 @@ impl Modules {
             providers: providers.iter().map(|provider| provider.name.clone()).collect(),
             roles: roles.iter().map(|role| role.name.clone()).collect(),
         };
-        Self {
+        Ok(Self {
             authentication: Authentication::new(config.admin.token.clone(), t(), s(), r()),
             accounts: Accounts::new(&base, config.login.clone(), users.clone(), s(), r()),
             cli_login: CliLogin::new(&base, config.cli.clone(), providers, roles, s(), Arc::new(aws)),
             checks: Checks::new(t(), s(), r()),
             introspection: Introspection::new(&base, url, t(), s(), r()),
             forward_auth: ForwardAuth::new(config.policies.clone(), t(), s(), r()),
+            mail,
             audit: Audit::new(&base),
             system: System::new(&base, about),
             metrics: Arc::new(metrics),
@@ -94,7 +98,7 @@ impl Modules {
             users,
             sessions,
             rbac,
-        }
+        })
     }
 
     /// Every module's operations.
@@ -107,6 +111,7 @@ impl Modules {
         self.checks.register(&mut registry);
         self.introspection.register(&mut registry);
         self.cli_login.register(&mut registry);
+        self.mail.register(&mut registry);
         self.audit.register(&mut registry);
         self.system.register(&mut registry);
         registry
@@ -145,7 +150,7 @@ pub async fn run(
     // Before the modules are built: with port 0 the system chooses the port, which pages and redirects must name.
     let listeners = Listeners::bind(&config.server, &config.admin).await?;
     config.bound_to(listeners.public.local_addr()?);
-    let modules = Modules::new(&config, base, Aws::new(&config.aws, &config.roles));
+    let modules = Modules::new(&config, base, Aws::new(&config.aws, &config.roles))?;
     let http = Arc::new(modules.http(&config)?);
     let (stopping, stopped) = watch::channel(false);
     let (tokens, cli_login, db) = (modules.tokens.clone(), modules.cli_login.clone(), modules.base.db.clone());
@@ -161,6 +166,10 @@ pub async fn run(
         tokio::spawn({
             let (system, stop) = (modules.system.clone(), until(stopped.clone()));
             async move { system.compare_clocks(stop).await }
+        }),
+        tokio::spawn({
+            let (mail, stop) = (modules.mail.clone(), until(stopped.clone()));
+            async move { mail.deliver(stop).await }
         }),
         tokio::spawn(cleanup::run(modules.base.clone(), until(stopped))),
     ];

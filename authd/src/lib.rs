@@ -31,6 +31,7 @@ pub mod keyed_mutex;
 pub mod keys;
 pub mod ledger;
 pub mod log;
+pub mod mail;
 pub mod memory;
 pub mod metrics;
 pub mod names;

@@ -50,6 +50,9 @@ struct Args {
     /// Begin a new database although this root key or data directory had one before
     #[arg(long)]
     new_database: bool,
+    /// For development: print mails instead of sending them; only if authd is reachable from this machine alone
+    #[arg(long, global = true)]
+    dev: bool,
     #[command(subcommand)]
     command: Option<Verb>,
 }
@@ -113,6 +116,9 @@ fn start(args: &Args) -> anyhow::Result<()> {
     };
     let (mut config, mut faults) = sources.read();
     config.new_database = args.new_database;
+    if args.dev {
+        config.print_mails(&mut faults);
+    }
     if let Some(Verb::Check(check)) = &args.command {
         return print_check(check, &config, faults);
     }

@@ -86,7 +86,7 @@ impl TestApp {
         let inner = crate::db::open(&config.database_url().unwrap(), None, &Identity::any(), env.now()).await.unwrap();
         let db = Arc::new(Watched::new(inner));
         let base = daemon::base(&config, env.clone(), db.clone()).await.unwrap();
-        let modules = Arc::new(Modules::new(&config, base.clone(), Aws::new(&config.aws, &config.roles)));
+        let modules = Arc::new(Modules::new(&config, base.clone(), Aws::new(&config.aws, &config.roles)).unwrap());
         db.reads.store(0, Ordering::SeqCst);
         let registry = Arc::new(modules.registry());
         Self { config, base, modules, env, clock, registry, db, folder }
@@ -95,7 +95,7 @@ impl TestApp {
     /// The same with STS somewhere else.
     #[must_use]
     pub fn with_aws(mut self, aws: Aws) -> Self {
-        self.modules = Arc::new(Modules::new(&self.config, self.base.clone(), aws));
+        self.modules = Arc::new(Modules::new(&self.config, self.base.clone(), aws).unwrap());
         self.registry = Arc::new(self.modules.registry());
         self
     }

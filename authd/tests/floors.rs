@@ -20,7 +20,7 @@ const FLOORS: &[&str] = &[
     "sessions",
     "users",
     "tokens",
-    "oidc_client aws passwords audit",
+    "oidc_client aws mail passwords audit",
     "registry",
     "base",
     "ledger",

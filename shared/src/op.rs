@@ -144,6 +144,10 @@ permissions! {
     AccessWrite = "access.write";
     /// Introspect any token (RFC 7662).
     TokensIntrospect = "tokens.introspect";
+    /// List mails that are not sent yet, or were refused (never what they say).
+    MailRead = "mail.read";
+    /// Send test mails, retry mails, and delete them.
+    MailWrite = "mail.write";
     /// Read the audit log.
     AuditRead = "audit.read";
     /// Show the daemon's state.

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod grant;
 pub(crate) mod lockout;
 pub(crate) mod login;
+pub(crate) mod mail;
 mod password;
 pub(crate) mod permission;
 pub(crate) mod role;
@@ -61,6 +62,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::Apply(args) => apply::run(args, context).await,
         Command::Session(command) => session::run(command, context).await,
         Command::Lockout(command) => lockout::run(command, context).await,
+        Command::Mail(command) => mail::run(command, context).await,
         Command::Login(args) => login::login(args, context).await,
         Command::Logout => login::logout(context).await,
         Command::Passwd(args) => login::passwd(args, context).await,

@@ -3,7 +3,7 @@
 use shared::cli::Exit;
 
 use crate::TOKEN_ID;
-use crate::daemon::{Answer, Daemon};
+use crate::daemon::{Answer, Daemon, problem};
 use crate::program::Program;
 
 #[test]
@@ -61,4 +61,54 @@ fn status_exits_by_the_health() {
         assert!(run.out.starts_with(&format!("Health        {health}\n")), "{}", run.out);
         assert!(run.out.contains("Started       2 hours ago (2027-01-15T06:00:00Z)\n"), "{}", run.out);
     }
+}
+
+fn mail(state: &str, rest: &str) -> String {
+    format!(
+        r#"{{"id":"{TOKEN_ID}","template":"test","to":"ada@example.com","created_at":"2027-01-15T07:58:00Z","state":"{state}",
+        "attempts":1{rest}}}"#
+    )
+}
+
+#[test]
+fn mail_test_waits_until_the_mail_is_sent_or_says_why_not() {
+    let gone = || problem(404, "not_found", "");
+    let daemon =
+        Daemon::start([Answer::json(201, &mail("queued", "")), Answer::json(200, &mail("queued", "")), gone()]);
+    let run = daemon.run(&Program::default(), &["mail", "test", "ada@example.com", "--wait"]);
+    assert_eq!((run.exit, run.out), (Exit::Ok, format!("Sent {TOKEN_ID}, a test mail to ada@example.com\n")));
+    assert!(daemon.request().ends_with(r#"{"to":"ada@example.com"}"#));
+    assert!(daemon.request().starts_with(&format!("GET /mails/{TOKEN_ID} HTTP/1.1\r\n")));
+
+    let later = r#","next_attempt_at":"2027-01-15T08:05:00Z","error":"RCPT TO: 451 \u001b[2J""#;
+    let daemon = Daemon::start([Answer::json(201, &mail("queued", "")), Answer::json(200, &mail("queued", later))]);
+    let run = daemon.run(&Program::default(), &["mail", "test", "ada@example.com", "--wait"]);
+    assert_eq!((run.exit, run.out.as_str()), (Exit::Refused, ""));
+    assert_eq!(run.err, "Not sent: RCPT TO: 451 \\u{1b}[2J; authd tries again in 5 minutes\n");
+}
+
+#[test]
+fn mails_are_listed_retried_and_dropped() {
+    let list = |mails: &str| Answer::json(200, &format!(r#"{{"mails":[{mails}]}}"#));
+    let failed = mail("failed", r#","error":"RCPT TO: 550 no such user""#);
+    let daemon = Daemon::start([list(&failed)]);
+    let run = daemon.run(&Program::default(), &["mail", "list"]);
+    assert!(run.out.contains("failed") && run.out.contains("550 no such user"), "{}", run.out);
+
+    let daemon = Daemon::start([list(&failed), Answer::json(200, &mail("queued", ""))]);
+    let run = daemon.run(&Program::default(), &["mail", "retry", "--all"]);
+    assert_eq!((run.exit, run.out), (Exit::Ok, format!("Queued {TOKEN_ID} again\n")));
+    daemon.request();
+    assert!(daemon.request().starts_with(&format!("POST /mails/{TOKEN_ID}/retry HTTP/1.1\r\n")));
+
+    // What was sent meanwhile is no error.
+    let daemon = Daemon::start([list(&failed), problem(404, "not_found", "")]);
+    let run = daemon.run(&Program::default(), &["mail", "drop", "--all", "--yes"]);
+    assert_eq!((run.exit, run.out.as_str()), (Exit::Ok, ""));
+
+    let run = Daemon::start([]).run(&Program::default(), &["mail", "drop", TOKEN_ID]);
+    assert_eq!(run.exit, Exit::Usage, "nobody can be asked");
+    let daemon = Daemon::start([Answer::json(200, r#"{"status":"success"}"#)]);
+    let run = daemon.run(&Program::default(), &["mail", "drop", TOKEN_ID, "-y"]);
+    assert_eq!((run.exit, run.out), (Exit::Ok, format!("Dropped {TOKEN_ID}\n")));
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use shared::paths;
+use shared::url::is_loopback;
 
 use super::{Config, ConfigError};
 use crate::aws::{Role, RoleMethod, default_duration};
@@ -55,12 +56,30 @@ impl Config {
         self.sessions.check(faults);
         self.login.check(faults);
         self.cli.check(faults);
+        self.mail.check(faults);
         self.aws.check(faults);
         self.log.filter().err().into_iter().for_each(|fault| faults.refuse(fault));
         forward_auth::check(&self.policies, faults);
         self.finish_providers(faults);
         self.finish_roles(faults);
         self
+    }
+
+    /// `authd --dev`: mails are printed instead of being sent. Their links let in whoever reads the output, so nobody else
+    /// may be able to cause them.
+    pub fn print_mails(&mut self, faults: &mut Faults) {
+        let host = self.server.public_url.parse().ok().and_then(|uri: http::Uri| uri.host().map(str::to_owned));
+        let is_private = self.server.addr.ip().is_loopback() && host.as_deref().is_some_and(is_loopback);
+        faults.require(
+            is_private,
+            "--dev prints mails and their links, so authd must be reachable from this machine alone: leave --listen \
+             (SERVER_ADDR) and --public-url (AUTHD_PUBLIC_URL) on 127.0.0.1, or start without --dev",
+        );
+        faults.require(
+            self.mail.smtp_url.is_none(),
+            "--dev prints mails, and mail.smtp_url (SMTP_URL) sends them: which of the two? Remove one",
+        );
+        self.mail.is_printed = true;
     }
 
     /// Checks what the settings name on this machine: folders and files. They are not changed.
@@ -77,6 +96,7 @@ impl Config {
         }
         checked.err().into_iter().for_each(|fault| faults.refuse(format!("data_dir (AUTHD_DATA_DIR): {fault}")));
         self.admin.check_place(faults);
+        self.mail.check_place(faults);
     }
 
     fn finish_providers(&mut self, faults: &mut Faults) {

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use super::{Config, ConfigError};
-use crate::setting::Faults;
+use crate::setting::{Faults, nearest};
 
 /// The largest configuration or secret file that is read.
 const MAX_FILE: u64 = 1 << 20;
@@ -46,6 +46,8 @@ pub(super) const VARIABLES: &[(&str, &str, Kind)] = &[
     ("AUTHD_ALLOW_UNBOUND_POLLING", "cli.allow_unbound_polling", Kind::Bool),
     ("AUTHD_LOG_FORMAT", "log.format", Kind::Text),
     ("AUTHD_LOG", "log.level", Kind::Text),
+    ("SMTP_URL", "mail.smtp_url", Kind::Secret),
+    ("SMTP_FROM", "mail.from", Kind::Text),
     ("COGNITO_DOMAIN", "cognito.domain", Kind::Text),
     ("COGNITO_CLIENT_ID", "cognito.client_id", Kind::Text),
     ("COGNITO_CLIENT_SECRET", "cognito.client_secret", Kind::Secret),
@@ -358,22 +360,8 @@ fn hint(message: &str) -> String {
     let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {
         return message.to_owned();
     };
-    match quoted.min_by_key(|known| distance(unknown, known)) {
+    match nearest(unknown, quoted) {
         Some(nearest) => format!("unknown key `{unknown}`; did you mean `{nearest}`?"),
         None => message.replacen("unknown field", "unknown key", 1),
     }
-}
-
-/// The Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.chars().enumerate() {
-            let cost = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], cost);
-        }
-    }
-    row[row.len() - 1]
 }

@@ -58,6 +58,7 @@ pub const ALL: &[Migration] = &[
         postgres: include_str!("migrations/0009_refusals_are_swept.postgres.sql"),
     },
     Migration::shared(10, "introduced_permissions", include_str!("migrations/0010_introduced_permissions.sql")),
+    Migration::shared(11, "mail", include_str!("migrations/0011_mail.sql")),
 ];
 
 /// The table of applied migrations; `hash` is hexadecimal.

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod checks;
 pub mod cli_login;
 pub mod introspection;
+pub mod mail;
 pub mod rbac;
 pub mod sessions;
 pub mod system;
@@ -29,7 +30,7 @@ impl Default for Done {
 }
 
 /// The operations of each module.
-static MODULES: [&[&Info]; 9] = [
+static MODULES: [&[&Info]; 10] = [
     tokens::OPERATIONS,
     introspection::OPERATIONS,
     sessions::OPERATIONS,
@@ -37,6 +38,7 @@ static MODULES: [&[&Info]; 9] = [
     users::OPERATIONS,
     rbac::OPERATIONS,
     cli_login::OPERATIONS,
+    mail::OPERATIONS,
     audit::OPERATIONS,
     system::OPERATIONS,
 ];
@@ -55,6 +57,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     users::visit(visitor);
     rbac::visit(visitor);
     cli_login::visit(visitor);
+    mail::visit(visitor);
     audit::visit(visitor);
     system::visit(visitor);
 }

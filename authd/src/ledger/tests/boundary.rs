@@ -25,6 +25,8 @@ const READS: &[&str] = &[
     "grants.list_services",
     "introspection.introspect",
     "lockouts.list",
+    "mail.list",
+    "mail.show",
     "permissions.list",
     "permissions.show",
     "roles.list",
@@ -66,7 +68,7 @@ const SELF_PROVING: &[&str] = &[
     "cli_login.logout",
 ];
 
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 17] = [
     "SELECT * FROM audit WHERE outcome = 'ok' ORDER BY 1",
     "SELECT * FROM counters ORDER BY 1",
     "SELECT * FROM ephemeral ORDER BY 1",
@@ -74,6 +76,7 @@ const TABLES: [&str; 16] = [
     "SELECT * FROM identities ORDER BY 1",
     "SELECT * FROM invalidations ORDER BY 1",
     "SELECT * FROM key_ring ORDER BY 1",
+    "SELECT * FROM mails ORDER BY 1",
     "SELECT * FROM outbox ORDER BY 1",
     "SELECT * FROM permissions ORDER BY 1",
     "SELECT person_id || service_id || permission_id FROM person_service_permissions ORDER BY 1",
@@ -125,6 +128,7 @@ const EVERYBODY: &[Kind] = &[Kind::Person, Kind::InRole, Kind::Token];
 struct Made {
     app: TestApp,
     session: String,
+    mail: Value,
     other_session: SessionId,
     service_token: Value,
     callers: u32,
@@ -199,6 +203,10 @@ fn scenarios() -> Vec<Scenario> {
     add("sessions.end", sessions, |made| json!({ "id": made.other_session }));
     add("sessions.end_all", sessions, |_| json!({ "id": "alice" }));
     add("introspection.revoke", tokens, |made| json!({ "token": made.service_token["token"] }));
+    let mails: &[&str] = &["mail.write"];
+    add("mail.test", mails, |_| json!({ "to": "ada@example.com" }));
+    add("mail.retry", mails, |made| json!({ "id": made.mail }));
+    add("mail.drop", mails, |made| json!({ "id": made.mail }));
     let mut only = |operation, kinds, fields| all.push(Scenario { operation, fields, needs: &[], kinds });
     // Of others: a caller who gives back their own ends themselves.
     only("introspection.revoke", &[Kind::Person, Kind::Token, Kind::Service], |made| json!({ "token": made.session }));
@@ -213,7 +221,7 @@ fn scenarios() -> Vec<Scenario> {
 
 impl Made {
     async fn new() -> Self {
-        let app = TestApp::new().await;
+        let app = TestApp::with("[mail]\nsmtp_url = \"smtp://127.0.0.1:1\"\nfrom = \"a@example.com\"\n").await;
         let must = async |operation: &str, fields: Value| app.call(operation, fields).await.unwrap();
         for username in ["alice", "bob", "reader"] {
             must("users.create", json!({ "username": username })).await;
@@ -235,12 +243,14 @@ impl Made {
         }
         must("tokens.create", json!({ "name": "ci", "scopes": ["read"], "ttl_days": 9 })).await;
         let service_token = must("services.create_token", json!({ "id": "shop" })).await;
+        let mail = must("mail.test", json!({ "to": "ada@example.com" })).await["id"].clone();
         let locks = accounts::store::Locks { most: 9, most_per_address: 9, first: HOUR, forever_at: 99, forever: HOUR };
         let failed = accounts::store::count_name("name:mallory", "", app.env.now(), &locks);
         app.base.db.commit(vec![failed]).await.unwrap();
         let mut made = Self {
             app,
             session: "a".repeat(64),
+            mail,
             other_session: SessionId(uuid::Uuid::from_u128(1)),
             service_token,
             callers: 0,
@@ -433,6 +443,11 @@ async fn users_and_lockouts() {
 #[tokio::test]
 async fn sessions() {
     walk(&["sessions"]).await;
+}
+
+#[tokio::test]
+async fn mail() {
+    walk(&["mail"]).await;
 }
 
 #[tokio::test]

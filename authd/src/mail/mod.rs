@@ -1,0 +1,195 @@
+//! Mail: what other modules want to tell people goes into a table in the batch of their change, and from there to the
+//! mail server.
+//!
+//! Invariants: a mail exists exactly if the change that it tells of was committed; what it says is sealed, since it has
+//! links that work once; a mail server that does not answer delays mail and loses none, and one that refuses a mail for
+//! good is shown to the operator at once; one node at a time sends a mail, and an end of the process at any moment sends
+//! at most one mail twice ([`delivery`]); a link that has ended is not sent; what people can cause is bounded by address,
+//! by network and in all ([`limits`]), and so is the table.
+
+mod config;
+mod delivery;
+mod limits;
+mod ops;
+mod smtp;
+mod store;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::bail;
+use serde::{Deserialize, Serialize};
+use shared::email::Email;
+use shared::id::MailId;
+use shared::problem::Code;
+use shared::secret::Secret;
+use tokio::sync::Notify;
+use zeroize::Zeroizing;
+
+pub use self::config::Config;
+use self::delivery::Delivery;
+use self::smtp::Smtp;
+pub use self::store::{KEPT, QUEUE, SWEEP, SWEEP_FAILED, failed_end};
+pub use self::template::Template;
+use self::template::Templates;
+use crate::base::Base;
+use crate::db::{DbError, Query, Statement};
+use crate::env::Millis;
+use crate::error::{Error, Result};
+use crate::ledger::Refused;
+use crate::metrics::{Count, Metrics};
+use crate::registry::Registry;
+
+/// What a mail says, beside the words of its template. The JSON is stored, sealed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Values {
+    /// The URL that does what the mail offers; made from the public URL.
+    pub link: Option<Secret>,
+    /// What the link proves, for programs that ask for it.
+    pub token: Option<Secret>,
+    /// The person's own name, as they know it; never text that somebody else chose.
+    pub name: Option<String>,
+    /// The network address of whoever asked for the mail.
+    pub address: Option<IpAddr>,
+    /// When the link ends. The mail is not sent after that.
+    pub expires_at: Option<Millis>,
+}
+
+/// How mails leave authd.
+#[derive(Debug)]
+enum Way {
+    Smtp(Smtp),
+    /// `authd --dev`
+    Print,
+}
+
+/// The counters by what became of mails.
+#[derive(Debug)]
+struct Counts {
+    queued: Count,
+    sent: Count,
+    failed: Count,
+    dropped: Count,
+}
+
+#[derive(Debug)]
+pub struct Mail {
+    base: Base,
+    config: Config,
+    /// The host of the public URL, by which the mails name this authd.
+    product: String,
+    templates: Templates,
+    /// `None` if mail is not configured.
+    way: Option<Way>,
+    counts: Counts,
+    /// Notified when there may be a new mail.
+    queued: Notify,
+    delivery: Delivery,
+}
+
+impl Mail {
+    /// Refuses a template that cannot be used, by file and line.
+    pub fn new(base: &Base, config: Config, public_url: &str, metrics: &mut Metrics) -> anyhow::Result<Arc<Self>> {
+        let templates = match Templates::load(config.templates()) {
+            Ok(templates) => templates,
+            Err(faults) => bail!(faults.join("\n")),
+        };
+        let url: http::Uri = public_url.parse()?;
+        let product = url.host().unwrap_or(public_url).to_owned();
+        let way = match config.server() {
+            Some((server, from)) => Some(Way::Smtp(Smtp::new(server, from, &product))),
+            None if config.is_printed => Some(Way::Print),
+            None => None,
+        };
+        if config.is_printed {
+            tracing::warn!(
+                "--dev: mails are printed here instead of being sent; whoever reads this can use their links"
+            );
+        }
+        let names = ["queued", "sent", "failed", "dropped"];
+        let [queued, sent, failed, dropped] = metrics.outcomes("mails", "Mails by what became of them", names);
+        Ok(Arc::new(Self {
+            base: base.clone(),
+            config,
+            product,
+            templates,
+            way,
+            counts: Counts { queued, sent, failed, dropped },
+            queued: Notify::new(),
+            delivery: Delivery::default(),
+        }))
+    }
+
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        registry.add(self, Self::test);
+        registry.add(self, Self::list);
+        registry.add(self, Self::show);
+        registry.add(self, Self::retry);
+        registry.add(self, Self::drop);
+    }
+
+    /// Whether mails can be sent, or are printed.
+    pub fn is_configured(&self) -> bool {
+        self.way.is_some()
+    }
+
+    /// Refuses what cannot work without mail.
+    pub fn require(&self) -> Result<()> {
+        if self.is_configured() {
+            return Ok(());
+        }
+        let detail =
+            "this needs e-mail, which is not configured here: set SMTP_URL and SMTP_FROM (mail.smtp_url and mail.from)";
+        Err(Error::new(Code::Unavailable, detail))
+    }
+
+    /// Counts a mail that somebody asks for, before anything is looked up, so that nothing tells whether the address is
+    /// known. `folded` is the address as [`Email::folded`] has it. [`Code::RateLimited`] if there were too many to the
+    /// address, from the network or in all; [`Code::Unavailable`] if too many wait to be sent.
+    pub async fn admit(&self, folded: &str, address: Option<IpAddr>) -> Result<()> {
+        limits::count(&self.base, &self.config, folded, address).await?;
+        let full = Query::new(store::FULL, [self.config.most_others()]);
+        if self.base.db.query(full).await?.is_empty() { Ok(()) } else { Err(queue_full()) }
+    }
+
+    /// The statements that write a mail, for the batch of the change that it tells of. [`Mail::wake`] after the commit,
+    /// and [`refused`] if there is none.
+    pub fn message(&self, template: Template, to: &Email, values: &Values) -> Result<[Statement; 2]> {
+        self.new_message(MailId(self.base.env.uuid()), template, to, values)
+    }
+
+    fn new_message(&self, id: MailId, template: Template, to: &Email, values: &Values) -> Result<[Statement; 2]> {
+        let clear = Zeroizing::new(serde_json::to_vec(values).map_err(Error::internal)?);
+        let sealed = self.base.keys.seal(&context(id), &clear)?;
+        let mail = store::NewMail { id, template, to: to.address(), sealed, expires_at: values.expires_at };
+        Ok(store::insert(mail, self.base.now(), self.config.most_others()))
+    }
+
+    /// Sends what was committed without waiting for the next look at the table.
+    pub fn wake(&self) {
+        self.counts.queued.inc();
+        self.queued.notify_one();
+    }
+}
+
+/// The error of a change with a mail that was not committed.
+pub fn refused(refused: Refused) -> Error {
+    match refused {
+        Refused::ExpectationFailed(QUEUE) => queue_full(),
+        refused => refused.into(),
+    }
+}
+
+fn queue_full() -> Error {
+    let detail = "too many mails wait to be sent; try again later";
+    Error::unavailable(detail, DbError::ExpectationFailed(QUEUE)).retry_after(60)
+}
+
+/// The sealing context of what a mail says: its row.
+fn context(id: MailId) -> String {
+    format!("mails.sealed:{id}")
+}
