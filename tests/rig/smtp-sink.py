@@ -56,7 +56,7 @@ class Sink:
         kept = {
             "from": envelope.mail_from,
             "to": to,
-            "tls": session.ssl is not None,
+            "tls": server.transport.get_extra_info("ssl_object") is not None,
             "login": (session.auth_data.login.decode() if session.authenticated else None),
             "headers": [[name, str(value)] for name, value in mail.items()],
             "text": part("plain").get_content() if part("plain") else None,

@@ -14,6 +14,7 @@ pub mod http;
 pub mod locks;
 pub mod login;
 pub mod machine;
+pub mod mail;
 pub mod neighbour;
 pub mod postgres;
 pub mod process;

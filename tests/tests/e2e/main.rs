@@ -19,6 +19,7 @@ mod identity;
 mod loads;
 mod locks;
 mod logs;
+mod mail;
 mod people;
 mod policies;
 mod postgres_url;
