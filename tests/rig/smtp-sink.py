@@ -52,15 +52,15 @@ class Sink:
         if to.startswith("slow"):
             await asyncio.sleep(2)
         mail = email.message_from_bytes(envelope.original_content, policy=email.policy.default)
-        part = lambda kind: mail.get_body((kind,))
+        body = lambda kind: (part := mail.get_body((kind,))) and part.get_content().replace("\r\n", "\n")
         kept = {
             "from": envelope.mail_from,
             "to": to,
             "tls": server.transport.get_extra_info("ssl_object") is not None,
             "login": (session.auth_data.login.decode() if session.authenticated else None),
             "headers": [[name, str(value)] for name, value in mail.items()],
-            "text": part("plain").get_content() if part("plain") else None,
-            "html": part("html").get_content() if part("html") else None,
+            "text": body("plain"),
+            "html": body("html"),
             "defects": [str(defect) for one in mail.walk() for defect in one.defects],
             "raw": envelope.original_content.decode("utf-8", "replace"),
         }

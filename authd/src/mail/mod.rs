@@ -8,6 +8,7 @@
 //! by network and in all ([`limits`]), and so is the table.
 
 mod config;
+mod connection;
 mod delivery;
 mod limits;
 mod ops;

@@ -1,8 +1,7 @@
-//! One mail to the mail server (RFC 5321), by lettre's connection; the steps are taken here, because what a refusal means
+//! One mail to the mail server (RFC 5321), by lettre's messages and commands; the steps are taken here, because what a refusal means
 //! depends on the step: what the server says of the recipient or of the mail is about this mail, and anything before is
 //! about the server or our settings, and no reason to give up a mail.
 
-use std::sync::OnceLock;
 use std::time::{Duration, UNIX_EPOCH};
 
 use lettre::Address;
@@ -10,19 +9,20 @@ use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message, MultiPart};
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use shared::id::MailId;
 use shared::names;
 
-use super::config::{Security, Server};
+use super::config::Server;
+use super::connection::Tls;
 use super::template::Rendered;
 use crate::env::Millis;
 
-/// Time limits: of the connection with the greeting, of TLS and of each command, and of the mail's own text, which a
+/// Time limits: of the connection with TLS, of each command, and of the mail's own text, which a
 /// server may look through before it answers.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(15);
 const DATA_TIMEOUT: Duration = Duration::from_secs(60);
 const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -48,8 +48,7 @@ pub(super) struct Smtp {
     server: Server,
     from: Mailbox,
     hello: ClientId,
-    /// Read at the first use, so that a daemon that sends no mail stays small.
-    tls: OnceLock<TlsParameters>,
+    tls: Tls,
 }
 
 impl std::fmt::Debug for Smtp {
@@ -78,7 +77,7 @@ impl Smtp {
             Ok(std::net::IpAddr::V6(address)) => ClientId::Ipv6(address),
             Err(_) => ClientId::Domain(host.to_owned()),
         };
-        Self { server, from, hello, tls: OnceLock::new() }
+        Self { server, from, hello, tls: Tls::default() }
     }
 
     /// The mail with its headers. Its Message-ID is the same at every attempt, so that a mailbox can tell repetitions.
@@ -115,35 +114,20 @@ impl Smtp {
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, Failure> {
-        let Server { host, port, security, login } = &self.server;
-        let wrapper = if *security == Security::Tls { Some(self.tls()?) } else { None };
-        let place = (host.as_str(), *port);
-        let connecting = AsyncSmtpConnection::connect_tokio1(place, Some(CONNECT_TIMEOUT), &self.hello, wrapper, None);
-        let mut connection = step("connecting", CONNECT_TIMEOUT + COMMAND_TIMEOUT, connecting).await.map_err(later)?;
-        if *security == Security::StartTls {
-            let tls = self.tls()?;
-            if !connection.can_starttls() {
-                quit(connection).await;
-                let detail = "the mail server offers no STARTTLS: use smtps://, or ?tls=none to send in plain text";
-                return Err(Failure::Later(detail.to_owned()));
-            }
-            step("STARTTLS", COMMAND_TIMEOUT, connection.starttls(tls, &self.hello)).await.map_err(later)?;
-        }
-        if let Some((user, password)) = login {
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.tls.connect(&self.server, &self.hello));
+        let stream = match connecting.await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(Failure::Later(cleaned(&format!("connecting: {error}")))),
+            Err(_) => return Err(Failure::Later("connecting: the mail server does not answer".to_owned())),
+        };
+        let greeting = AsyncSmtpConnection::connect_with_transport(stream, &self.hello);
+        let mut connection = step("EHLO", COMMAND_TIMEOUT, greeting).await.map_err(later)?;
+        if let Some((user, password)) = &self.server.login {
             let credentials = Credentials::new(user.clone(), password.expose().to_owned());
             let signing_in = connection.auth(DEFAULT_MECHANISMS, &credentials);
             step("AUTH", COMMAND_TIMEOUT, signing_in).await.map_err(later)?;
         }
         Ok(connection)
-    }
-
-    fn tls(&self) -> Result<TlsParameters, Failure> {
-        if let Some(tls) = self.tls.get() {
-            return Ok(tls.clone());
-        }
-        let tls = TlsParameters::new(self.server.host.clone());
-        let tls = tls.map_err(|error| Failure::Later(cleaned(&format!("TLS cannot be used: {error}"))))?;
-        Ok(self.tls.get_or_init(|| tls).clone())
     }
 
     async fn address(&self, connection: &mut AsyncSmtpConnection, letter: &Letter) -> Result<(), Failure> {

@@ -10,8 +10,15 @@ use authd::config::{Config, Environment, Sources};
 const CANARY: &str = "c4n4ry";
 
 /// The variables that hold secrets. Those that name files are left out: a target reads no file of the machine.
-const SECRETS: [&str; 7] =
-    ["ADMIN_TOKEN", "DATABASE_URL", "REDIS_URL", "SMTP_URL", "AUTHD_ROOT_KEY", "COGNITO_CLIENT_SECRET", "STS_EXTERNAL_ID"];
+const SECRETS: [&str; 7] = [
+    "ADMIN_TOKEN",
+    "DATABASE_URL",
+    "REDIS_URL",
+    "SMTP_URL",
+    "AUTHD_ROOT_KEY",
+    "COGNITO_CLIENT_SECRET",
+    "STS_EXTERNAL_ID",
+];
 
 pub fn check(input: &[u8]) {
     let mut parts = crate::parts(input);

@@ -180,3 +180,16 @@ async fn a_node_sends_one_text_at_a_time_until_its_row_is_deleted() {
     assert_eq!(server.held(), 0);
     node.end().await;
 }
+
+#[tokio::test]
+async fn answers_in_plain_text_before_tls_are_not_taken_for_answers_after_it() {
+    let server = Server::start(Then::Inject).await;
+    let app = TestApp::with(&server.toml().replace("?tls=none", "")).await;
+    write(&app, "ada@example.com", &Values::default()).await;
+    let node = Node::start(&app.modules.mail);
+    node.until(&app, |mails| mails[0]["error"].is_string()).await;
+    let mail = &listed(&app).await[0];
+    assert!(mail["error"].as_str().unwrap().contains("TLS: "), "{mail}");
+    assert_eq!(server.received(), ["[22, 3]"], "a handshake");
+    node.end().await;
+}

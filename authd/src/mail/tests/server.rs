@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
@@ -14,6 +14,8 @@ pub(super) enum Then {
     Die,
     /// Answers this, with what the mail says in place of `{}`.
     Answer(&'static str),
+    /// Offers STARTTLS, and goes on in plain text after its answer, as somebody between could.
+    Inject,
     /// Answers once the gate is open.
     Wait,
 }
@@ -78,11 +80,21 @@ impl Server {
 
 impl State {
     async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        let is_injecting = matches!(*self.then.lock().unwrap(), Then::Inject);
         let (reader, mut writer) = stream.split();
         let mut lines = BufReader::new(reader).lines();
         writer.write_all(b"220 fake\r\n").await?;
         while let Some(line) = lines.next_line().await? {
             let answer = match line.get(..4) {
+                Some("EHLO") if is_injecting => "250-fake\r\n250 STARTTLS".to_owned(),
+                Some("STAR") => {
+                    writer.write_all(b"220 go on\r\n250 injected\r\n250 injected\r\n").await?;
+                    // Nothing in plain text follows but the handshake, which begins with its type and version.
+                    let mut next = [0; 2];
+                    lines.into_inner().read_exact(&mut next).await?;
+                    self.received.lock().unwrap().push(format!("{next:?}"));
+                    return Ok(());
+                }
                 Some("EHLO") => "250-fake\r\n250 8BITMIME".to_owned(),
                 Some("DATA") => {
                     writer.write_all(b"354 go on\r\n").await?;
@@ -98,6 +110,7 @@ impl State {
                         Then::Answer(answer) => {
                             answer.replace("{}", text.lines().find(|l| l.contains("http")).unwrap())
                         }
+                        Then::Inject => return Ok(()),
                         Then::Wait => {
                             self.held.send_modify(|held| *held += 1);
                             self.gate.notified().await;
