@@ -10,7 +10,9 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use shared::cli::Format;
 use shared::client::Endpoint;
 
-use crate::commands::{apply, audit, grant, lockout, login, mail, permission, role, service, session, token, user};
+use crate::commands::{
+    apply, audit, grant, lockout, login, mail, permission, role, service, session, token, totp, user,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 refused, 2 wrong command line, 3 not authenticated, 4 no answer, 5 changes found by `apply --dry-run \
@@ -113,6 +115,9 @@ pub enum Command {
     Logout,
     /// Change your own password, as the user signed in by `authctl login`; ends every other session of yours
     Passwd(login::OwnPassword),
+    /// Manage your own second factor: codes of an authenticator app (TOTP), and recovery codes
+    #[command(subcommand)]
+    Totp(totp::Command),
     /// Show how the daemon identifies you, and your permissions on it
     Whoami,
     /// Show the audit log, newest first

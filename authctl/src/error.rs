@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use shared::cli::Exit;
 use shared::client::{self, Endpoint};
+use shared::problem::{Code, Problem};
 
 use crate::connect::Credentials;
 
@@ -55,8 +56,17 @@ impl Error {
 
     /// The HTTP status of a refusal.
     pub(crate) fn status(&self) -> Option<u16> {
+        self.problem().map(|problem| problem.status)
+    }
+
+    /// The stable code of a refusal.
+    pub(crate) fn code(&self) -> Option<Code> {
+        self.problem().map(|problem| problem.error)
+    }
+
+    fn problem(&self) -> Option<&Problem> {
         match self {
-            Self::Call(call) if let client::Error::Refused(problem) = &call.source => Some(problem.status),
+            Self::Call(call) if let client::Error::Refused(problem) = &call.source => Some(problem),
             _ => None,
         }
     }

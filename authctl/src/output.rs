@@ -122,6 +122,10 @@ fn advice(problem: &Problem, call: &FailedCall) -> String {
     match (problem.status, call.credentials) {
         // The password was wrong, not the credentials of the call.
         (401, _) if problem.error == Code::InvalidCredentials => String::new(),
+        (401, _) if problem.error == Code::TotpRequired => {
+            "\nWithout a terminal, send the code as the line after the password on stdin".to_owned()
+        }
+        (403, _) if problem.error == Code::ReauthenticationRequired => String::new(),
         (401 | 403, Credentials::Peer) => {
             format!("\nYou are {}; an administrator allows users and groups by [[admin.peer]] in authd.toml", user())
         }

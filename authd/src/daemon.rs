@@ -84,7 +84,7 @@ impl Modules {
         };
         Ok(Self {
             authentication: Authentication::new(config.admin.token.clone(), t(), s(), r()),
-            accounts: Accounts::new(&base, config.login.clone(), users.clone(), s(), r()),
+            accounts: Accounts::new(&base, config.login.clone(), url, users.clone(), s(), r()),
             cli_login: CliLogin::new(&base, config.cli.clone(), providers, roles, s(), Arc::new(aws)),
             checks: Checks::new(t(), s(), r()),
             introspection: Introspection::new(&base, url, t(), s(), r()),

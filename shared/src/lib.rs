@@ -28,3 +28,5 @@ pub mod client;
 pub mod disk;
 #[cfg(feature = "local")]
 pub mod keyring;
+#[cfg(feature = "qr")]
+pub mod qr;

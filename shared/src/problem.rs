@@ -52,10 +52,14 @@ codes! {
     InvalidToken = "invalid_token", 401, 16, "Credentials not accepted";
     /// The login is not accepted; the reason is not disclosed.
     InvalidCredentials = "invalid_credentials", 401, 16, "Login not accepted";
+    /// The password is right, and TOTP is on: a code is required too.
+    TotpRequired = "totp_required", 401, 16, "TOTP code required";
     /// The session has ended.
     SessionEnded = "session_ended", 401, 16, "Session ended";
     /// The caller is known, but not allowed.
     Forbidden = "forbidden", 403, 7, "Not allowed";
+    /// The caller has to prove all factors again (`POST /auth/reauthenticate`): the last proof is too old.
+    ReauthenticationRequired = "reauthentication_required", 403, 7, "Re-authentication required";
     /// The object does not exist.
     NotFound = "not_found", 404, 5, "Not found";
     /// The path exists, but not with this method.

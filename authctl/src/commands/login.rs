@@ -8,7 +8,7 @@ use shared::secret::Secret;
 use shared::time::Time;
 
 use super::Context;
-use super::password::{self, NewPassword};
+use super::password::{self, PasswordAndCode};
 use crate::connect::{self, Credentials};
 use crate::error::Error;
 use crate::session_store::{self, Folder, KEYRING, StoredSession};
@@ -19,7 +19,7 @@ pub struct Login {
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     #[command(flatten)]
-    password: NewPassword,
+    password: PasswordAndCode,
     /// Where to store the session's token [default: the keyring if there is one, else a file]
     #[arg(long, value_name = "STORE")]
     token_store: Option<TokenStore>,
@@ -27,7 +27,7 @@ pub struct Login {
 
 #[derive(Clone, Copy, Debug, Args)]
 pub struct OwnPassword {
-    /// Read the current and the new password from stdin, one per line
+    /// Read the current and the new password from stdin, one per line; with TOTP, a code on a third line
     #[arg(long)]
     password_stdin: bool,
 }
@@ -52,11 +52,12 @@ pub(super) async fn login(args: Login, context: &mut Context<'_, '_>) -> Result<
         }
     };
     let prompt = format!("Password of {} at {server} (not shown)", clean(&username));
-    let password = password::existing(args.password, &prompt, context.io)?;
+    let (password, totp) = password::with_code(args.password, &prompt, context.io)?;
     // Checked first, so that a person does not sign in for a token that cannot be stored.
     let wanted = args.token_store.or_else(|| before.as_ref().map(|session| session.store));
     let (store, why) = KEYRING.choose(wanted, (context.io.new_key)().as_bytes()).map_err(Error::Refused)?;
-    let answer = context.call(&sessions::Login { username, password }).await?;
+    let login = sessions::Login { username, password, totp };
+    let answer = context.call_with_code(login, |login, code| login.totp = Some(code)).await?;
     let user = answer.payload.username.clone();
     let session = StoredSession { server: server.clone(), user, store, token: Some(answer.token.clone()) };
     let old = before.as_ref().and_then(|session| session.token().ok().flatten());
@@ -125,14 +126,11 @@ pub(super) async fn logout(context: &mut Context<'_, '_>) -> Result<Exit, Error>
 
 /// Changes the password of the session's user.
 pub(super) async fn passwd(args: OwnPassword, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    if context.credentials == Credentials::Peer {
-        let detail = "this needs a user's session: sign in with authctl login, and name the server. For other users, \
-                      an administrator uses authctl user passwd USER";
-        return Err(Error::Usage(detail.to_owned()));
-    }
-    let (password, new_password) = password::change(args.password_stdin, context.io)?;
-    let line = "Your password is changed; all your other sessions have ended";
-    context.call_and_tell(&ChangePassword { password, new_password }, |_| line.to_owned()).await
+    context.require_person("authctl user passwd USER")?;
+    let (password, new_password, totp) = password::change(args.password_stdin, context.io)?;
+    let change = ChangePassword { password, new_password, totp };
+    let done = context.call_with_code(change, |change, code| change.totp = Some(code)).await?;
+    context.tell(&done, || "Your password is changed; all your other sessions have ended".to_owned())
 }
 
 pub(super) async fn whoami(context: &mut Context<'_, '_>) -> Result<Exit, Error> {

@@ -13,6 +13,7 @@ pub(crate) mod service;
 pub(crate) mod session;
 mod system;
 pub(crate) mod token;
+pub(crate) mod totp;
 pub(crate) mod user;
 
 use std::time::Duration;
@@ -24,6 +25,8 @@ use shared::cli::{Column, Exit, Format, Grid, clean};
 use shared::client::{self, Client};
 use shared::op::Operation;
 use shared::page;
+use shared::problem::Code;
+use shared::secret::Secret;
 use shared::time::Time;
 
 use crate::Io;
@@ -66,6 +69,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::Login(args) => login::login(args, context).await,
         Command::Logout => login::logout(context).await,
         Command::Passwd(args) => login::passwd(args, context).await,
+        Command::Totp(command) => totp::run(command, context).await,
         Command::Whoami => login::whoami(context).await,
         Command::Audit(args) => audit::list(args, context).await,
         Command::Status => system::status(context).await,
@@ -80,6 +84,31 @@ impl Context<'_, '_> {
 
     async fn call<Op: Operation>(&self, op: &Op) -> Result<Op::Response, Error> {
         self.client.call(op).await.map_err(|source| self.failed(source))
+    }
+
+    /// Calls an operation that may need a TOTP code. A terminal prompts for it when authd asks for it.
+    async fn call_with_code<Op: Operation>(
+        &self,
+        mut op: Op,
+        set_code: impl FnOnce(&mut Op, Secret),
+    ) -> Result<Op::Response, Error> {
+        match (self.call(&op).await, self.io.person) {
+            (Err(error), Some(person)) if error.code() == Some(Code::TotpRequired) => {
+                set_code(&mut op, person.secret(password::CODE)?);
+                self.call(&op).await
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    /// Refuses a command about the caller's own account without a session. `for_others` is what administrators use.
+    fn require_person(&self, for_others: &str) -> Result<(), Error> {
+        if self.credentials == Credentials::Peer {
+            let detail = "this needs a user's session: sign in with authctl login, and name the server. For other users, an \
+                          administrator uses";
+            return Err(Error::Usage(format!("{detail} {for_others}")));
+        }
+        Ok(())
     }
 
     /// Calls an operation that carries this idempotency key; retries once if there is no answer, which the key makes

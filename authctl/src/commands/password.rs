@@ -21,6 +21,16 @@ pub struct NewPassword {
     password_stdin: bool,
 }
 
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PasswordAndCode {
+    /// Read the password from stdin, and a TOTP or recovery code, if one is needed, from its second line
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// What a terminal prompts for a code with.
+pub(super) const CODE: &str = "Code of the authenticator app, or a recovery code (not shown)";
+
 /// A token, such as the one to validate.
 pub(super) fn token(io: &Io<'_>) -> Result<Secret, Error> {
     if let Some(person) = io.person {
@@ -36,6 +46,38 @@ pub(super) fn existing(args: NewPassword, prompt: &str, io: &Io<'_>) -> Result<S
     match io.person {
         Some(person) => Ok(person.secret(prompt)?),
         None => from_stdin(args, "--password-stdin", io),
+    }
+}
+
+/// Reads an existing password; from stdin also a code, if there is a second line.
+pub(super) fn with_code(args: PasswordAndCode, prompt: &str, io: &Io<'_>) -> Result<(Secret, Option<Secret>), Error> {
+    if let Some(person) = io.person {
+        return Ok((person.secret(prompt)?, None));
+    }
+    let text = lines(args.password_stdin, "--password-stdin", io)?;
+    match *text.expose().split('\n').collect::<Vec<_>>() {
+        [_] => Ok((text, None)),
+        [password, code] if !password.is_empty() && !code.is_empty() => {
+            Ok((password.trim_end_matches('\r').into(), Some(code.into())))
+        }
+        _ => Err(Error::Usage("expected one or two lines on stdin: the password and a code".to_owned())),
+    }
+}
+
+/// Reads an existing password and a code.
+pub(super) fn with_required_code(args: PasswordAndCode, io: &Io<'_>) -> Result<(Secret, Secret), Error> {
+    match (with_code(args, "Your password (not shown)", io)?, io.person) {
+        ((password, Some(code)), _) => Ok((password, code)),
+        ((password, None), Some(person)) => Ok((password, person.secret(CODE)?)),
+        _ => Err(Error::Usage("expected two lines on stdin: the password and a code".to_owned())),
+    }
+}
+
+/// Reads a code of the authenticator app.
+pub(super) fn code(is_on_stdin: bool, io: &Io<'_>) -> Result<Secret, Error> {
+    match io.person {
+        Some(person) => Ok(person.secret("Code of the authenticator app (not shown)")?),
+        None => lines(is_on_stdin, "--code-stdin", io),
     }
 }
 
@@ -58,18 +100,23 @@ fn typed_twice(person: &dyn Person, user: &str, err: &mut dyn Write) -> Result<S
     Err(Error::Declined)
 }
 
-/// Reads the current password and the new one.
-pub(super) fn change(is_on_stdin: bool, io: &mut Io<'_>) -> Result<(Secret, Secret), Error> {
+/// Reads the current password and the new one; from stdin also a code, if there is a third line.
+pub(super) fn change(is_on_stdin: bool, io: &mut Io<'_>) -> Result<(Secret, Secret, Option<Secret>), Error> {
     if let Some(person) = io.person {
         let old = person.secret("Your current password (not shown)")?;
-        return Ok((old, typed_twice(person, "you from now on", io.err)?));
+        return Ok((old, typed_twice(person, "you from now on", io.err)?, None));
     }
-    let both = lines(is_on_stdin, "--password-stdin", io)?;
-    match both.expose().split_once('\n') {
-        Some((old, new)) if !old.is_empty() && !new.is_empty() && !new.contains('\n') => {
-            Ok((old.trim_end_matches('\r').into(), new.into()))
+    let text = lines(is_on_stdin, "--password-stdin", io)?;
+    let all: Vec<&str> = text.expose().split('\n').map(|line| line.trim_end_matches('\r')).collect();
+    match *all {
+        [old, new] if !old.is_empty() && !new.is_empty() => Ok((old.into(), new.into(), None)),
+        [old, new, code] if !old.is_empty() && !new.is_empty() && !code.is_empty() => {
+            Ok((old.into(), new.into(), Some(code.into())))
         }
-        _ => Err(Error::Usage("expected two lines on stdin: the current password and the new one".to_owned())),
+        _ => Err(Error::Usage(
+            "expected two lines on stdin, the current password and the new one, and with TOTP a third with a code"
+                .to_owned(),
+        )),
     }
 }
 

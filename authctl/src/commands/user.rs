@@ -1,16 +1,19 @@
 //! Users: the people who sign in.
 
 use clap::{ArgGroup, Args, Subcommand};
-use shared::api::sessions::{EndUserSessions, EndedSessions};
+use shared::api::factors::{ListUserFactors, ResetTotp};
+use shared::api::sessions::{EndUserSessions, EndedSessions, ListSessions, Session, SessionKind};
 use shared::api::users::{
     CreateUser, DeleteUser, DocumentType, ListUsers, PersonType, ShowUser, Status, UpdateUser, User,
 };
 use shared::cli::Column::{Spare, Whole, Wrapped};
-use shared::cli::{Exit, clean, moment, relative};
+use shared::cli::{Exit, Format, clean, moment, relative};
 use shared::op::Operation;
+use shared::page;
+use shared::time::Time;
 
 use super::password::{self, NewPassword};
-use super::{Context, listing, spelling};
+use super::{Context, listing, spelling, totp};
 use crate::args::{Confirmed, Consent, FIRST_ADMIN, Limit, name, word};
 use crate::error::Error;
 
@@ -23,7 +26,7 @@ pub enum Command {
     Create(Create),
     /// List users, oldest first
     List(Limit),
-    /// Show one user
+    /// Show one user, with second factors and the last sign-ins
     #[command(alias = "info")]
     Show(Named),
     /// Change a user's names or identity document
@@ -56,7 +59,19 @@ pub enum Command {
     Disable(Named),
     /// End every session of a user
     Logout(Confirmed<Named>),
+    /// Manage the TOTP of a user
+    #[command(subcommand)]
+    Totp(Totp),
 }
+
+#[derive(Debug, Subcommand)]
+pub enum Totp {
+    /// Turn off the TOTP of a user who lost it, delete the recovery codes, and end all their sessions
+    Reset(Confirmed<Named>),
+}
+
+/// The number of sign-ins that are shown.
+const SIGN_INS: u32 = 5;
 
 #[derive(Debug, Args)]
 pub struct Named {
@@ -112,7 +127,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             let empty = "No users. Create one: `authctl user create NAME`";
             context.list(ListUsers::default(), limit, empty, columns, row).await
         }
-        Command::Show(Named { user: id }) => show(&ShowUser { id }, context).await,
+        Command::Show(Named { user: id }) => show_whole(&ShowUser { id }, context).await,
         Command::Update { user, username, name, identity } => {
             let Identity { person_type, document_type, document_number } = identity;
             let id = user.user;
@@ -137,6 +152,12 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::Enable(Named { user }) => set_status(user, Status::Active, context).await,
         Command::Disable(Named { user }) => set_status(user, Status::Inactive, context).await,
         Command::Logout(Confirmed { what, consent }) => logout(what.user, consent, context).await,
+        Command::Totp(Totp::Reset(Confirmed { what: Named { user }, consent })) => {
+            let question = format!("Turn off the TOTP of {}? All sessions end", clean(&user));
+            context.ask(consent, async || Ok(question)).await?;
+            let line = format!("TOTP of {user} is off; every session has ended");
+            context.call_and_tell(&ResetTotp { id: user }, |_| line).await
+        }
     }
 }
 
@@ -161,14 +182,51 @@ async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Err
 
 async fn show(op: &impl Operation<Response = User>, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let user = context.call(op).await?;
+    let fields = fields(&user, context.now());
+    context.show(&user, &fields)
+}
+
+/// Shows a user; as a table with what the API's own object does not have.
+async fn show_whole(op: &ShowUser, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let user = context.call(op).await?;
+    let now = context.now();
+    let mut fields = fields(&user, now);
+    if context.format == Format::Table {
+        let id = user.id.to_string();
+        fields.extend(totp::fields(&context.call(&ListUserFactors { id: id.clone() }).await?, now));
+        let sign_ins = ListSessions {
+            limit: page::Limit::new(SIGN_INS),
+            include_ended: true,
+            kind: Some(SessionKind::Login),
+            user: Some(id),
+            ..ListSessions::default()
+        };
+        match context.call(&sign_ins).await {
+            Ok(list) if list.sessions.is_empty() => fields.push(("Sign-ins", "none in the last 30 days".to_owned())),
+            Ok(list) => fields.extend(list.sessions.iter().map(|session| ("Signed in", sign_in(session, now)))),
+            Err(error) if error.status() == Some(403) => {
+                fields.push(("Sign-ins", "shown with the permission sessions.read".to_owned()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    context.show(&user, &fields)
+}
+
+fn sign_in(session: &Session, now: Time) -> String {
+    let from = session.address.as_deref().map(|address| format!(" from {address}")).unwrap_or_default();
+    let end = session.end_reason.as_deref().map(|reason| format!(", {reason}")).unwrap_or_default();
+    format!("{}{from}{end}", moment(now, session.created_at))
+}
+
+fn fields(user: &User, now: Time) -> Vec<(&'static str, String)> {
     let person = user.person_type.map(|kind| match kind {
         PersonType::N => "natural (N)",
         PersonType::J => "legal (J)",
     });
     let document_type = user.document_type.map(spelling);
     let document: Vec<&str> = document_type.as_deref().into_iter().chain(user.document_number.as_deref()).collect();
-    let now = context.now();
-    let fields = [
+    vec![
         ("ID", user.id.to_string()),
         ("User", user.username.clone()),
         ("Name", user.name.clone()),
@@ -178,8 +236,7 @@ async fn show(op: &impl Operation<Response = User>, context: &mut Context<'_, '_
         ("Document", document.join(" ")),
         ("Created", moment(now, user.created_at)),
         ("Changed", moment(now, user.updated_at)),
-    ];
-    context.show(&user, &fields)
+    ]
 }
 
 async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

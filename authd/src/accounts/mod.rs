@@ -1,8 +1,9 @@
-//! User accounts: the operations on users, sign-in, and lockouts.
+//! User accounts: the operations on users, sign-in, second factors, and lockouts.
 //!
 //! Invariants: failed sign-ins are indistinguishable by answer and time; attempts are counted before hashing; a change
 //! that ends a user's access ends their sessions in the same commit.
 
+pub(crate) mod factors;
 mod lockout;
 mod model;
 mod sign_in;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::factors::SWEEP_PENDING;
 pub use self::lockout::SWEEP_ATTEMPTS;
 use crate::base::{Base, Detached};
 use crate::rbac::Rbac;
@@ -60,13 +62,22 @@ pub struct Accounts {
     users: Arc<Users>,
     sessions: Arc<Sessions>,
     rbac: Arc<Rbac>,
+    /// Names this authd in authenticator apps.
+    issuer: String,
     pub detached: Detached,
 }
 
 impl Accounts {
-    pub fn new(base: &Base, config: Config, users: Arc<Users>, sessions: Arc<Sessions>, rbac: Arc<Rbac>) -> Arc<Self> {
-        let (base, detached) = (base.clone(), Detached::default());
-        Arc::new(Self { base, config, users, sessions, rbac, detached })
+    pub fn new(
+        base: &Base,
+        config: Config,
+        public_url: &str,
+        users: Arc<Users>,
+        sessions: Arc<Sessions>,
+        rbac: Arc<Rbac>,
+    ) -> Arc<Self> {
+        let (base, issuer, detached) = (base.clone(), factors::issuer(public_url), Detached::default());
+        Arc::new(Self { base, config, users, sessions, rbac, issuer, detached })
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
@@ -74,6 +85,14 @@ impl Accounts {
         let owner = Arc::new(self.clone());
         registry.add(&owner, Self::login);
         registry.add(&owner, Self::change_password);
+        registry.add(&owner, Self::reauthenticate);
+        registry.add(&owner, Self::enable_totp);
+        registry.add(&owner, Self::confirm_totp);
+        registry.add(&owner, Self::disable_totp);
+        registry.add(&owner, Self::renew_recovery_codes);
+        registry.add(self, Self::list_factors);
+        registry.add(self, Self::list_user_factors);
+        registry.add(self, Self::reset_totp);
         registry.add(self, Self::create_user);
         registry.add(self, Self::list_users);
         registry.add(self, Self::show_user);

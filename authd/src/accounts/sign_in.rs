@@ -1,9 +1,10 @@
-//! Sign-in with a password, and password changes.
+//! Sign-in with all factors, and password changes.
 //!
 //! Invariant: an unknown user, a wrong password, a locked name and a disabled user do the same work and get the same
-//! answer: one look-up, one counted attempt, one hash, one audit row.
+//! answer: one look-up, one counted attempt, one hash, one audit row. Whether TOTP is on is told only after the right
+//! password.
 //!
-//! An attempt that was counted is judged by its password and nothing else. It runs to its end when the client
+//! An attempt that was counted is judged by its password, and then by its code, and nothing else. It runs to its end when the client
 //! disconnects, so that cutting the connection neither saves a guess nor makes a failure; what ends without a judgement,
 //! because a dependency was down, is reverted.
 
@@ -20,6 +21,7 @@ use shared::secret::Secret;
 use tracing::warn;
 
 use super::Accounts;
+use super::factors::{self, Presented, Second, totp_required};
 use super::lockout::LoginAttempt;
 use crate::call::Call;
 use crate::caller::{Caller, Permissions};
@@ -59,19 +61,28 @@ impl Accounts {
                 person
             }
             // A wrong password counts, whether the refusal can be recorded or not.
-            _ => return Err(self.refuse(call, &op.username).await?),
+            _ => return Err(self.refuse(call, &op.username, None).await?),
         };
-        self.tried(&attempt, self.open_session(call, &op.username, person, &attempt).await).await
+        self.tried(&attempt, self.open_session(call, &op, person, &attempt).await).await
     }
 
-    /// Begins the session of a person who has signed in, and resets the counters.
+    /// Judges the second factor of a person whose password is right, begins the session, and resets the counters.
     async fn open_session(
         &self,
         call: &Call,
-        username: &str,
+        op: &Login,
         person: users::Login,
         attempt: &LoginAttempt,
     ) -> Result<LoggedIn> {
+        let (factor, proof) = match self.judge(person.id, op.totp.as_ref(), true).await? {
+            Second::Good { factor, proof } => (factor, proof),
+            // The attempt stays counted: who has only the password may not learn that as often as they like.
+            Second::Missing => {
+                self.refuse(call, &op.username, Some("missing")).await?;
+                return Err(totp_required("totp"));
+            }
+            Second::Wrong => return Err(self.refuse(call, &op.username, Some("wrong")).await?),
+        };
         let now = self.base.now();
         let limits = self.sessions.limits;
         let token = self.new_token()?;
@@ -89,16 +100,22 @@ impl Accounts {
         let as_user = call.of(caller(&person, session.id));
         // The statement that inserts the session checks the user's state.
         let change = Change::new(Login::INFO.name, session.id)
+            .with(proof)
             .with([sessions::store::insert_login(&session)])
             .with(sessions::store::end_oldest(person.id, MOST, now))
             .invalidates(Invalidation::Returned(SESSIONS, sessions::store::OLDEST))
             .with(attempt.forgive())
+            .detail([("factor", factor.map(|factor| json!(factor)))])
             .self_proving();
         match self.base.ledger.commit(&as_user, change).await {
             Ok(_) => {}
             // The user was disabled or deleted, or the password changed, during the verification.
             Err(Refused::ExpectationFailed(sessions::store::NEW_LOGIN)) => {
-                return Err(self.refuse(call, username).await?);
+                return Err(self.refuse(call, &op.username, None).await?);
+            }
+            // The code was used before or by another login, or is not a recovery code; or TOTP was turned on or off.
+            Err(Refused::ExpectationFailed(factors::store::SECOND_FACTOR)) => {
+                return Err(self.refuse(call, &op.username, Some("wrong")).await?);
             }
             Err(refused) => return Err(refused.into()),
         }
@@ -115,19 +132,21 @@ impl Accounts {
 
     /// Reverts the count of an attempt that failed before its password was judged, or though it was right, so that an
     /// overload, an outage or a change at the same time does not lock a user out.
-    async fn tried<T>(&self, attempt: &LoginAttempt, answer: Result<T>) -> Result<T> {
-        if answer.as_ref().is_err_and(|error| error.code != Code::InvalidCredentials) {
+    pub(super) async fn tried<T>(&self, attempt: &LoginAttempt, answer: Result<T>) -> Result<T> {
+        let is_judged = |error: &Error| matches!(error.code, Code::InvalidCredentials | Code::TotpRequired);
+        if answer.as_ref().is_err_and(|error| !is_judged(error)) {
             attempt.revert(&self.base).await;
         }
         answer
     }
 
-    /// Writes the refusal to the audit log and returns the same error for every refused login.
-    async fn refuse(&self, call: &Call, username: &str) -> Result<Error> {
+    /// Writes the refusal to the audit log and returns the same error for every refused login. `code` says what was
+    /// wrong with the code, if the password was right.
+    async fn refuse(&self, call: &Call, username: &str, code: Option<&str>) -> Result<Error> {
         let shown: String = username.chars().take(SHOWN).collect();
-        let detail = [("username", Some(json!(shown)))];
+        let detail = [("username", Some(json!(shown))), ("code", code.map(|code| json!(code)))];
         self.base.ledger.refuse(call, Login::INFO.name, None, "refused", detail).await?;
-        Ok(Error::new(Code::InvalidCredentials, "the user name or the password is wrong"))
+        Ok(Error::new(Code::InvalidCredentials, "the user name, the password or the code is wrong"))
     }
 
     /// Stores a new hash of the password with the current parameters. Another login may have been first.
@@ -152,37 +171,30 @@ impl Accounts {
 
     async fn try_change_password(&self, call: &Call, op: ChangePassword) -> Result<Done> {
         let (user, session) = sessions::person(call)?;
-        let person = users::find_login(self.base.db.as_ref(), user).await?.ok_or_else(|| Error::not_found("user"))?;
-        let folded = names::fold(&person.username);
+        let person = self.person(call).await?;
         // Checked first, so that a rejected new password does not count as a failed login.
-        passwords::check("new_password", &op.new_password, &folded)?;
+        passwords::check("new_password", &op.new_password, &names::fold(&person.username))?;
         if op.new_password == op.password {
             return Err(Error::field("new_password", "this is your current password"));
         }
-        let attempt = LoginAttempt::new(&folded, call.address);
-        let is_open = attempt.count(&self.base, &self.config).await?;
-        let verified = self.users.verify(person.password_hash.as_deref(), &op.password).await;
-        let verified = self.tried(&attempt, verified).await?;
-        if !is_open || verified == Verified::No {
-            let subject = user.to_string();
-            self.base.ledger.refuse(call, ChangePassword::INFO.name, Some(&subject), "refused", []).await?;
-            return Err(Error::field("password", "the password is wrong"));
-        }
-        let hash = self.tried(&attempt, self.users.hash(&op.new_password).await).await?;
+        let needs_code = !self.sessions.is_fresh(session).await?;
+        let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code };
+        let stepped = self.step_up(call, ChangePassword::INFO.name, &person, presented).await?;
+        let hash = self.tried(&stepped.attempt, self.users.hash(&op.new_password).await).await?;
         let now = self.base.now();
-        let change = Change::new(ChangePassword::INFO.name, user)
-            .with([users::set_password(&person, hash, now)])
-            .with([sessions::store::end_all(user, Some(session), "password_changed", now)])
-            .with(attempt.forgive())
-            .invalidates(Invalidation::sessions(user));
-        let changed = match self.base.ledger.commit(call, change).await {
+        let extend = |change: Change| {
+            change
+                .with([users::set_password(&person, hash, now)])
+                .with([sessions::store::end_all(user, Some(session), "password_changed", now)])
+                .invalidates(Invalidation::sessions(user))
+        };
+        match self.commit_step_up(call, stepped, extend).await {
             Ok(_) => Ok(Done::default()),
             Err(Refused::ExpectationFailed(users::PASSWORD)) => {
                 Err(Error::new(Code::Conflict, "the password was changed at the same time; try again"))
             }
             Err(refused) => Err(refused.into()),
-        };
-        self.tried(&attempt, changed).await
+        }
     }
 }
 

@@ -9,8 +9,9 @@ use shared::problem::Code;
 use shared::secret::Secret;
 use shared::time::Time;
 
-use super::{Accounts, model};
+use super::{Accounts, factors, model};
 use crate::call::Call;
+use crate::db::Statement;
 use crate::entities;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation};
@@ -68,15 +69,8 @@ impl Accounts {
             }
             None => None,
         };
-        // Whoever sets a password can sign in with it, and gets what the user holds in every service.
-        let may_give_access = call.caller.can(Permission::AccessWrite);
         let (gives_access, holds_nothing) = match password {
-            Some(_) if may_give_access => (Some(Permission::AccessWrite), None),
-            Some(_) if rbac::store::holds_anything(self.base.db.as_ref(), user.id).await? => {
-                let detail = "this user has access to a service: setting their password needs access.write as well";
-                return Err(Error::new(Code::Forbidden, detail));
-            }
-            Some(_) => (None, Some(rbac::store::holds_nothing(user.id))),
+            Some(_) => self.reaching(&call, user.id, "setting their password").await?,
             None => (None, None),
         };
         let mut guard = None;
@@ -141,12 +135,31 @@ impl Accounts {
         let change = Change::new(DeleteUser::INFO.name, user.id)
             .with(delete_with_relations::<User>(user.id, now))
             .with([store::forget_password(user.id)])
+            .with(factors::store::delete_all(user.id))
             .with([sessions::store::end_all(user.id, None, "user_deleted", now)])
             .invalidates(Invalidation::sessions(user.id))
             .urgent()
             .detail([("username", Some(json!(user.username)))]);
         self.rbac.write::<User>(&call, guard.guard(change), "").await?;
         Ok(Done::default())
+    }
+
+    /// What a change requires that lets its caller sign in as this user, and so gives them what the user holds in every
+    /// service: the permission, or else a statement that there is nothing. `doing` is for the error.
+    pub(super) async fn reaching(
+        &self,
+        call: &Call,
+        user: UserId,
+        doing: &str,
+    ) -> Result<(Option<Permission>, Option<Statement>)> {
+        if call.caller.can(Permission::AccessWrite) {
+            return Ok((Some(Permission::AccessWrite), None));
+        }
+        if rbac::store::holds_anything(self.base.db.as_ref(), user).await? {
+            let detail = format!("this user has access to a service: {doing} needs access.write as well");
+            return Err(Error::new(Code::Forbidden, detail));
+        }
+        Ok((None, Some(rbac::store::holds_nothing(user))))
     }
 
     async fn new_password(&self, password: &Secret, folded: &str) -> Result<Password> {

@@ -3,8 +3,16 @@
 use serde::{Deserialize, Serialize};
 use shared::id::SessionId;
 
-use crate::env::{Millis, SECOND, SKEW};
+use crate::env::{MINUTE, Millis, SECOND, SKEW, is_ahead};
 use crate::oidc_client::Identity;
+
+/// How long a proof of all factors is fresh.
+pub const FRESH: Millis = 5 * MINUTE;
+
+/// Whether all factors were proven a short time ago; a proof in the future is that of a wrong clock.
+pub fn is_fresh(factor_at: Option<Millis>, now: Millis) -> bool {
+    factor_at.is_some_and(|at| is_ahead(at + FRESH, now, FRESH))
+}
 
 /// A device session: one row.
 #[derive(Clone, Debug)]
@@ -59,4 +67,18 @@ impl DeviceSession {
 /// Milliseconds as the API's epoch seconds, rounded down.
 pub fn seconds(millis: Millis) -> i64 {
     millis.div_euclid(SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_fresh_for_five_minutes_and_not_before_it_was_made() {
+        let now = 1_800_000_000_000;
+        for (age, fresh) in [(0, true), (FRESH - 1, true), (FRESH, false), (-SKEW, true), (-SKEW - 1, false)] {
+            assert_eq!(is_fresh(Some(now - age), now), fresh, "{age}");
+        }
+        assert!(!is_fresh(None, now));
+    }
 }

@@ -10,7 +10,7 @@ use shared::problem::Code;
 use shared::time::Time;
 
 use super::Sessions;
-use super::model::DeviceSession;
+use super::model::{self, DeviceSession};
 use super::store;
 use crate::call::Call;
 use crate::caller::Caller;
@@ -54,6 +54,24 @@ impl Sessions {
         let (live, renewed) = self.touch(token.expose()).await?.ok_or_else(ended)?;
         let payload = payload(live.user_id, live.username.to_string(), live.name.to_string());
         Ok(Profile { payload, renewed, expires_at: live.expires_at_seconds() })
+    }
+
+    /// Refuses unless the person proved all factors in this session a short time ago: for what a session that somebody
+    /// else took must not be enough for.
+    pub async fn require_fresh(&self, call: &Call) -> Result<()> {
+        let (_, session) = person(call)?;
+        if self.is_fresh(session).await? {
+            return Ok(());
+        }
+        let detail =
+            "this needs a fresh proof of who you are: POST /auth/reauthenticate, then try again within 5 minutes";
+        Err(Error::new(Code::ReauthenticationRequired, detail))
+    }
+
+    /// Read from the database each time, since another node may have renewed the proof.
+    pub async fn is_fresh(&self, session: SessionId) -> Result<bool> {
+        let factor_at = store::find_factor_at(self.base.db.as_ref(), session).await?;
+        Ok(model::is_fresh(factor_at, self.base.now()))
     }
 
     pub(super) async fn list(&self, _: Call, op: ListSessions) -> Result<SessionList> {

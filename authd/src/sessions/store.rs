@@ -35,12 +35,14 @@ const FIND_LIVE: &str = "SELECT s.id, s.user_id, u.username, u.name, s.created_a
      WHERE s.token_hash = $1 AND s.kind = 'login' AND s.ended_at IS NULL AND s.idle_expires_at > $2 \
        AND s.absolute_expires_at > $2 AND s.renewed_at <= $3 AND u.status = 'active' AND u.deleted_at IS NULL";
 const INSERT_LOGIN: &str = "INSERT INTO sessions (id, kind, user_id, token_hash, generation, created_at, renewed_at, \
-       last_used_at, idle_expires_at, absolute_expires_at, client_version, address, lease_until, attributes) \
-     SELECT $1, 'login', u.id, $3, 0, $4, $4, $4, $5, $6, NULL, $7, 0, '{}' FROM users u \
+       last_used_at, idle_expires_at, absolute_expires_at, client_version, address, lease_until, attributes, factor_at) \
+     SELECT $1, 'login', u.id, $3, 0, $4, $4, $4, $5, $6, NULL, $7, 0, '{}', $4 FROM users u \
      WHERE u.id = $2 AND u.status = 'active' AND u.deleted_at IS NULL AND COALESCE(u.password_changed_at, 0) = $8";
 const SLIDE: &str = "UPDATE sessions SET renewed_at = $2, last_used_at = $2, idle_expires_at = $3 \
      WHERE id = $1 AND renewed_at = $4 AND ended_at IS NULL AND idle_expires_at > $2 AND absolute_expires_at > $2";
 const FIND_LOGIN: &str = "SELECT user_id, ended_at FROM sessions WHERE id = $1 AND kind = 'login'";
+const FACTOR_AT: &str = "SELECT factor_at FROM sessions WHERE id = $1";
+const REFRESH_PROOF: &str = "UPDATE sessions SET factor_at = $3 WHERE id = $1 AND user_id = $2 AND ended_at IS NULL";
 // Whatever the clock says: what is void now may be valid when the clock is right.
 const FIND_HOLDER: &str = "SELECT id, user_id FROM sessions \
      WHERE token_hash = $1 AND kind = 'login' AND ended_at IS NULL";
@@ -215,6 +217,17 @@ pub async fn find_login(db: &dyn Db, id: SessionId) -> Result<Option<(UserId, Op
         Ok((row.id()?, row.opt(Cursor::int)?))
     };
     db.query(Query::point(FIND_LOGIN, [id.into()])).await?.first().map(read).transpose()
+}
+
+/// When the person last proved all factors in a session.
+pub async fn find_factor_at(db: &dyn Db, id: SessionId) -> Result<Option<Millis>> {
+    let rows = db.query(Query::point(FACTOR_AT, [id.into()])).await?;
+    Ok(rows.first().map(|row| row.cursor().opt(Cursor::int)).transpose()?.flatten())
+}
+
+/// The person has proved all factors in this session now.
+pub fn refresh_proof(id: SessionId, user: UserId, now: Millis) -> Statement {
+    Statement::one("refresh_proof", REFRESH_PROOF, [id.into(), user.into(), now.into()])
 }
 
 /// Ends a login session of this user ([`ENDED`]); fails if it is not live.

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod checks;
 pub mod cli_login;
+pub mod factors;
 pub mod introspection;
 pub mod mail;
 pub mod rbac;
@@ -30,12 +31,13 @@ impl Default for Done {
 }
 
 /// The operations of each module.
-static MODULES: [&[&Info]; 10] = [
+static MODULES: [&[&Info]; 11] = [
     tokens::OPERATIONS,
     introspection::OPERATIONS,
     sessions::OPERATIONS,
     checks::OPERATIONS,
     users::OPERATIONS,
+    factors::OPERATIONS,
     rbac::OPERATIONS,
     cli_login::OPERATIONS,
     mail::OPERATIONS,
@@ -55,6 +57,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     sessions::visit(visitor);
     checks::visit(visitor);
     users::visit(visitor);
+    factors::visit(visitor);
     rbac::visit(visitor);
     cli_login::visit(visitor);
     mail::visit(visitor);

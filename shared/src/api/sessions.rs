@@ -125,6 +125,9 @@ pub struct Login {
     pub username: String,
     #[serde(alias = "pass")]
     pub password: Secret,
+    /// A TOTP code or a recovery code, if TOTP is on: without it a right password is answered `totp_required`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<Secret>,
 }
 
 /// A session token, shown only once. It is valid until `expires_at` (epoch seconds); use extends it.
@@ -179,6 +182,7 @@ pub struct Profile {
     pub expires_at: i64,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
@@ -187,6 +191,8 @@ pub struct ChangePassword {
     /// 8 to 1,024 characters, and not a common password.
     #[schemars(length(min = MIN_PASSWORD, max = MAX_PASSWORD))]
     pub new_password: Secret,
+    /// A TOTP code or a recovery code, if TOTP is on and the session is not fresh.
+    pub totp: Option<Secret>,
 }
 
 #[skip_serializing_none]

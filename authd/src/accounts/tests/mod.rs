@@ -1,5 +1,6 @@
 //! Signing in and being locked out, through the registry.
 
+mod factors;
 mod lockout;
 mod signing_in;
 

@@ -7,6 +7,7 @@ use shared::id::{SessionId, UserId};
 
 use super::PASSWORD;
 use crate::accounts;
+use crate::accounts::factors::testing::{code, insert as insert_totp};
 use crate::caller::{Caller, Permissions};
 use crate::db::{Db, Query, Row, Statement};
 use crate::env::HOUR;
@@ -19,6 +20,8 @@ use crate::tokens::model::hash;
 const READS: &[&str] = &[
     "audit.list",
     "cli_login.start",
+    "factors.list",
+    "factors.list_of_user",
     "grants.list",
     "grants.list_people",
     "grants.list_roles",
@@ -87,7 +90,9 @@ const TABLES: [&str; 17] = [
     "SELECT * FROM sessions ORDER BY 1",
     "SELECT * FROM secrets ORDER BY 1",
 ];
-const MORE_TABLES: [&str; 3] = [
+const MORE_TABLES: [&str; 5] = [
+    "SELECT * FROM factors ORDER BY 1",
+    "SELECT * FROM recovery_codes ORDER BY 1, 2",
     "SELECT * FROM tokens ORDER BY 1",
     "SELECT * FROM users ORDER BY 1",
     // The attempts of a wrong or right password are counted before anything is judged.
@@ -120,6 +125,8 @@ struct Scenario {
     /// Permissions of authd, each of which the caller must still hold at the commit.
     needs: &'static [&'static str],
     kinds: &'static [Kind],
+    /// A TOTP of the caller's own: pending or on.
+    totp: Option<bool>,
 }
 
 const EVERYBODY: &[Kind] = &[Kind::Person, Kind::InRole, Kind::Token];
@@ -141,7 +148,7 @@ struct Made {
 fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     let mut add = |operation, needs, fields: fn(&Made) -> Value| {
-        all.push(Scenario { operation, fields, needs, kinds: EVERYBODY });
+        all.push(Scenario { operation, fields, needs, kinds: EVERYBODY, totp: None });
     };
     let tokens: &[&str] = &["tokens.write"];
     add("tokens.create", tokens, |_| json!({ "name": "new", "scopes": ["read"] }));
@@ -158,6 +165,9 @@ fn scenarios() -> Vec<Scenario> {
     add("users.update", users, |_| json!({ "id": "alice", "status": "inactive" }));
     add("users.update", &["users.write", "users.read"], |_| json!({ "id": "reader", "status": "inactive" }));
     add("users.delete", users, |_| json!({ "id": "alice" }));
+    add("factors.reset_totp", users, |_| json!({ "id": "bob" }));
+    add("factors.reset_totp", &["users.write", "access.write"], |_| json!({ "id": "alice" }));
+    add("factors.reset_totp", &["users.write", "access.write", "users.read"], |_| json!({ "id": "reader" }));
     add("lockouts.clear", users, |_| json!({ "id": "name:mallory" }));
     let access: &[&str] = &["access.write"];
     add("services.create", access, |_| json!({ "name": "new" }));
@@ -207,7 +217,7 @@ fn scenarios() -> Vec<Scenario> {
     add("mail.test", mails, |_| json!({ "to": "ada@example.com" }));
     add("mail.retry", mails, |made| json!({ "id": made.mail }));
     add("mail.drop", mails, |made| json!({ "id": made.mail }));
-    let mut only = |operation, kinds, fields| all.push(Scenario { operation, fields, needs: &[], kinds });
+    let mut only = |operation, kinds, fields| all.push(Scenario { operation, fields, needs: &[], kinds, totp: None });
     // Of others: a caller who gives back their own ends themselves.
     only("introspection.revoke", &[Kind::Person, Kind::Token, Kind::Service], |made| json!({ "token": made.session }));
     only(
@@ -216,6 +226,17 @@ fn scenarios() -> Vec<Scenario> {
         |_| json!({ "password": PASSWORD, "new_password": "another long password" }),
     );
     only("sessions.end_own", &[Kind::Person], |made| json!({ "id": made.own_session }));
+    only("sessions.reauthenticate", &[Kind::Person], |_| json!({ "password": PASSWORD }));
+    only("factors.enable_totp", &[Kind::Person], |_| json!({ "password": PASSWORD }));
+    let mut with_totp = |operation, is_on, fields| {
+        all.push(Scenario { operation, fields, needs: &[], kinds: &[Kind::Person], totp: Some(is_on) });
+    };
+    let by_code = |made: &Made| json!({ "password": PASSWORD, "code": code(&made.app.base, 0) });
+    with_totp("factors.confirm_totp", false, |made| json!({ "code": code(&made.app.base, 0) }));
+    with_totp("factors.disable_totp", true, by_code);
+    with_totp("factors.renew_recovery_codes", true, by_code);
+    let by_totp = |made: &Made| json!({ "password": PASSWORD, "totp": code(&made.app.base, 0) });
+    with_totp("sessions.reauthenticate", true, by_totp);
     all
 }
 
@@ -259,6 +280,9 @@ impl Made {
             caller: None,
         };
         let alice = made.user("alice").await;
+        for username in ["alice", "bob", "reader"] {
+            insert_totp(&made.app.base, made.user(username).await, true).await;
+        }
         made.other_session = made.sign_in(alice, hash(&made.session), 0).await;
         made
     }
@@ -337,6 +361,15 @@ impl Made {
         }
     }
 
+    /// A new caller for a scenario.
+    async fn caller_for(&mut self, scenario: &Scenario, kind: Kind) -> Caller {
+        let caller = self.caller(kind, scenario.needs).await;
+        if let (Some(is_on), Some((user, _))) = (scenario.totp, self.caller) {
+            insert_totp(&self.app.base, user, is_on).await;
+        }
+        caller
+    }
+
     /// The grant of a permission of authd's to the last caller.
     fn permission(&self, name: &str) -> Value {
         json!({ "person_id": self.name, "service_id": "authd", "permission_id": name })
@@ -395,11 +428,11 @@ async fn walk(modules: &[&str]) {
         for kind in scenario.kinds {
             let mut made = Made::new().await;
             for number in 0.. {
-                let caller = made.caller(*kind, scenario.needs).await;
+                let caller = made.caller_for(scenario, *kind).await;
                 let Some(ending) = made.endings(*kind, scenario.needs).into_iter().nth(number) else { break };
                 refused_at_the_boundary(&made, scenario, &caller, ending).await;
             }
-            let caller = made.caller(*kind, scenario.needs).await;
+            let caller = made.caller_for(scenario, *kind).await;
             let fields = (scenario.fields)(&made);
             let undisturbed = made.app.call_as(caller, scenario.operation, fields.clone()).await;
             assert!(undisturbed.is_ok(), "{kind:?} {} {fields}: {undisturbed:?}", scenario.operation);
@@ -448,6 +481,11 @@ async fn sessions() {
 #[tokio::test]
 async fn mail() {
     walk(&["mail"]).await;
+}
+
+#[tokio::test]
+async fn factors() {
+    walk(&["factors"]).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,56 @@
+//! Second factors: TOTP (RFC 6238), recovery codes, and re-authentication.
+//!
+//! Invariants: a secret is stored sealed and a recovery code hashed; a code is accepted once, by a statement in the batch
+//! of what it allows, so on every node and of any number of concurrent uses one; password and code are one counted
+//! attempt; a factor that is not confirmed counts for nothing; turning one on or off takes the password, and a code if
+//! one is on, and ends the person's other sessions.
+
+mod model;
+mod ops;
+mod reset;
+mod step_up;
+pub(crate) mod store;
+
+pub(super) use self::step_up::{Presented, Second, totp_required};
+use crate::env::Millis;
+
+/// For the sweep: the statement's parameters are the time and the maximum number of rows.
+pub const SWEEP_PENDING: (&str, Millis) = (store::SWEEP, 0);
+
+/// The name that an authenticator app shows for this authd: the host of its public URL. It may not contain a colon, which
+/// ends it in the URI.
+pub(super) fn issuer(public_url: &str) -> String {
+    let host = shared::url::parse(public_url).ok().and_then(|url| url.host().map(str::to_owned));
+    host.filter(|host| !host.contains(':')).unwrap_or_else(|| "authd".to_owned())
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! TOTP with a known secret.
+
+    use shared::id::UserId;
+
+    use super::{model, store};
+    use crate::base::Base;
+    use crate::db::Batch;
+
+    const SECRET: [u8; 20] = *b"12345678901234567890";
+
+    /// The code of this many steps from now.
+    pub fn code(base: &Base, steps: i64) -> String {
+        code_of(&SECRET, base, steps)
+    }
+
+    pub fn code_of(secret: &[u8], base: &Base, steps: i64) -> String {
+        model::code(secret, model::step(base.now()) + steps)
+    }
+
+    /// A pending TOTP; with `is_on` confirmed by an old code.
+    pub async fn insert(base: &Base, user: UserId, is_on: bool) {
+        let id = base.env.uuid();
+        let sealed = base.keys.seal(&store::context(id), &SECRET).unwrap();
+        let mut batch: Batch = store::insert_pending(id, user, sealed, base.now(), base.now() + model::PENDING).into();
+        batch.extend(is_on.then(|| store::confirm(id, 0, base.now())));
+        base.db.commit(batch).await.unwrap();
+    }
+}

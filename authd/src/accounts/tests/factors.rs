@@ -1,0 +1,467 @@
+use serde_json::{Value, json};
+use shared::id::UserId;
+
+use super::PASSWORD;
+use crate::accounts::factors::testing::{code, code_of, insert};
+use crate::call::Call;
+use crate::caller::{Caller, Permissions};
+use crate::db::{Query, Statement};
+use crate::env::{DAY, MINUTE, SECOND};
+use crate::sessions::model::FRESH;
+use crate::testing::TestApp;
+
+const MANY: &str = "[login]\nmax_failures = 100\nmax_failures_per_address = 100000";
+
+impl TestApp {
+    /// Alice, who has TOTP with a known secret.
+    async fn alice_with_totp(&self) -> UserId {
+        let alice = self.user("alice", PASSWORD).await;
+        insert(&self.base, alice, true).await;
+        alice
+    }
+
+    /// The code of a login with a TOTP code or a recovery code: empty when it is let in.
+    async fn login_with(&self, password: &str, totp: Option<&str>) -> &'static str {
+        let login = json!({ "username": "alice", "password": password, "totp": totp });
+        self.call("sessions.login", login).await.map_or_else(|error| error.code.as_str(), |_| "")
+    }
+
+    /// A session of alice, by a code of this many steps from now.
+    async fn token_by_code(&self, steps: i64) -> String {
+        let login = json!({ "username": "alice", "password": PASSWORD, "totp": code(&self.base, steps) });
+        self.call("sessions.login", login).await.unwrap()["token"].as_str().unwrap().to_owned()
+    }
+
+    async fn failures(&self) -> i64 {
+        let sql = "SELECT CAST(COALESCE(SUM(failures), 0) AS BIGINT) FROM login_attempts WHERE key = 'name:alice'";
+        self.number(sql).await
+    }
+
+    async fn number(&self, sql: &'static str) -> i64 {
+        self.base.db.query(Query::new(sql, [])).await.unwrap()[0].cursor().int().unwrap()
+    }
+
+    /// Recovery codes of alice, by a code of this many steps from now.
+    async fn recovery_codes(&self, caller: Caller, steps: i64) -> Vec<String> {
+        let renew = json!({ "password": PASSWORD, "code": code(&self.base, steps) });
+        let codes = self.call_as(caller, "factors.renew_recovery_codes", renew).await.unwrap();
+        codes["recovery_codes"].as_array().unwrap().iter().map(|code| code.as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// The bytes of base32.
+fn decode(text: &str) -> Vec<u8> {
+    let bits: String =
+        text.bytes().map(|c| if c < b'A' { c - b'2' + 26 } else { c - b'A' }).map(|n| format!("{n:05b}")).collect();
+    bits.as_bytes()
+        .chunks_exact(8)
+        .map(|byte| u8::from_str_radix(std::str::from_utf8(byte).unwrap(), 2).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn totp_is_on_once_a_code_has_confirmed_it() {
+    let app = TestApp::new().await;
+    app.user("alice", PASSWORD).await;
+    let (own, other) = (app.token().await, app.token().await);
+    let alice = app.caller(&own).await.unwrap();
+    let wrong = json!({ "password": "wrong" });
+    assert_eq!(app.refused_as(alice.clone(), "factors.enable_totp", wrong).await, "validation_failed");
+    let confirm = |code: &str| json!({ "code": code });
+    assert_eq!(app.refused_as(alice.clone(), "factors.confirm_totp", confirm("123456")).await, "conflict");
+    let pending = app.call_by(&own, "factors.enable_totp", json!({ "password": PASSWORD })).await;
+    let secret = pending["secret"].as_str().unwrap();
+    let uri =
+        format!("otpauth://totp/127.0.0.1:alice?secret={secret}&issuer=127.0.0.1&algorithm=SHA1&digits=6&period=30");
+    assert_eq!(pending["uri"], uri);
+    assert_eq!(pending["expires_at"], "2027-01-15T08:10:00Z");
+    assert_eq!(app.login_with(PASSWORD, None).await, "", "nothing is required yet");
+    let none = json!({ "factors": [], "recovery_codes": 0 });
+    assert_eq!(app.call_by(&own, "factors.list", json!({})).await, none);
+
+    let secret = decode(secret);
+    let right = |steps: i64| code_of(&secret, &app.base, steps);
+    for wrong in ["000000", &format!(" {}", right(0)), &right(2), &right(-2)] {
+        assert_eq!(app.refused_as(alice.clone(), "factors.confirm_totp", confirm(wrong)).await, "validation_failed");
+    }
+    assert!(app.failures().await > 3, "guesses at the code are counted");
+    let codes = app.call_by(&own, "factors.confirm_totp", confirm(&right(0))).await;
+    assert_eq!(codes["recovery_codes"].as_array().unwrap().len(), 10);
+    assert!(app.is_live(&own).await && !app.is_live(&other).await, "the other sessions have ended");
+    assert_eq!(app.refused_as(alice.clone(), "factors.confirm_totp", confirm(&right(1))).await, "conflict");
+    let enable = json!({ "password": PASSWORD });
+    assert_eq!(app.refused_as(alice, "factors.enable_totp", enable).await, "conflict", "it is on");
+
+    assert_eq!(app.login_with(PASSWORD, None).await, "totp_required");
+    assert_eq!(app.login_with(PASSWORD, Some(&right(0))).await, "invalid_credentials", "it has confirmed");
+    assert_eq!(app.login_with(PASSWORD, Some(&right(1))).await, "");
+    let list = app.call_by(&own, "factors.list", json!({})).await;
+    let expected = json!({ "kind": "totp", "name": "authenticator app", "created_at": "2027-01-15T08:00:00Z",
+        "last_used_at": "2027-01-15T08:00:00Z" });
+    assert_eq!(list, json!({ "factors": [expected], "recovery_codes": 10 }));
+    assert_eq!(app.call("factors.list_of_user", json!({ "id": "ALICE" })).await.unwrap(), list);
+}
+
+#[tokio::test]
+async fn a_pending_totp_is_void_after_ten_minutes_and_replaced_by_the_next() {
+    let app = TestApp::with("[sessions]\nttl_seconds = 3600").await;
+    app.user("alice", PASSWORD).await;
+    let token = app.token().await;
+    let enable = async || {
+        let pending = app.call_by(&token, "factors.enable_totp", json!({ "password": PASSWORD })).await;
+        decode(pending["secret"].as_str().unwrap())
+    };
+    let alice = app.caller(&token).await.unwrap();
+    let (first, second) = (enable().await, enable().await);
+    let confirm = |secret: &[u8]| json!({ "code": code_of(secret, &app.base, 0) });
+    assert_eq!(app.refused_as(alice.clone(), "factors.confirm_totp", confirm(&first)).await, "validation_failed");
+    app.clock.advance(10 * MINUTE);
+    assert_eq!(app.refused_as(alice.clone(), "factors.confirm_totp", confirm(&second)).await, "conflict");
+    assert_eq!(app.number("SELECT COUNT(*) FROM factors").await, 1);
+    let (sweep, kept) = crate::accounts::SWEEP_PENDING;
+    crate::db::sweep::expired(app.base.db.as_ref(), sweep, app.env.now() - kept, 5).await.unwrap();
+    assert_eq!(app.number("SELECT COUNT(*) FROM factors").await, 0);
+    let third = enable().await;
+    app.clock.advance(9 * MINUTE);
+    app.call_as(alice, "factors.confirm_totp", confirm(&third)).await.unwrap();
+    crate::db::sweep::expired(app.base.db.as_ref(), sweep, app.env.now() + DAY, 5).await.unwrap();
+    assert_eq!(app.number("SELECT COUNT(*) FROM factors").await, 1, "what is on is not swept");
+}
+
+#[tokio::test]
+async fn a_code_signs_in_once_and_has_one_spelling() {
+    let app = TestApp::with(MANY).await;
+    app.alice_with_totp().await;
+    let right = code(&app.base, 0);
+    let full_width: String =
+        right.bytes().map(|digit| char::from_u32(0xff10 + u32::from(digit - b'0')).unwrap()).collect();
+    for text in [
+        "",
+        &format!(" {right}"),
+        &format!("{right} "),
+        &format!("{} {}", &right[..3], &right[3..]),
+        &full_width,
+        "000000",
+    ] {
+        assert_eq!(app.login_with(PASSWORD, Some(text)).await, "invalid_credentials", "{text:?}");
+    }
+    for steps in [-3, -2, 2, 3] {
+        assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, steps))).await, "invalid_credentials", "{steps}");
+    }
+    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, -1))).await, "");
+    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, -1))).await, "invalid_credentials", "replayed");
+    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 1))).await, "");
+    assert_eq!(app.login_with(PASSWORD, Some(&right)).await, "invalid_credentials", "a later one was used");
+    app.clock.advance(60 * SECOND);
+    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 0))).await, "");
+}
+
+#[tokio::test]
+async fn a_code_of_a_wrong_clock_locks_nobody_out() {
+    let app = TestApp::new().await;
+    app.alice_with_totp().await;
+    app.clock.advance(365 * DAY);
+    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 0))).await, "");
+    app.clock.advance(-365 * DAY);
+    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 0))).await, "");
+    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 0))).await, "invalid_credentials");
+}
+
+/// Only who has the right password of a user who may sign in learns that a code is required.
+#[tokio::test]
+async fn a_code_is_asked_for_only_after_the_right_password() {
+    let app = TestApp::with("[login]\nmax_failures = 3").await;
+    app.alice_with_totp().await;
+    for username in ["locked", "disabled"] {
+        let user = app.user(username, PASSWORD).await;
+        insert(&app.base, user, true).await;
+    }
+    let disable = "UPDATE users SET status = 'inactive' WHERE username = 'disabled'";
+    app.base.db.commit(vec![Statement::any("test", disable, [])]).await.unwrap();
+    for _ in 0..3 {
+        app.login_refused("locked", "wrong").await;
+    }
+    let mut answers = Vec::new();
+    for totp in [None, Some(code(&app.base, 0)), Some("000000".to_owned())] {
+        for (username, password) in
+            [("nobody", PASSWORD), ("locked", PASSWORD), ("disabled", PASSWORD), ("alice", "wrong")]
+        {
+            let login = json!({ "username": username, "password": password, "totp": totp });
+            let error = app.call("sessions.login", login).await.unwrap_err();
+            answers.push((error.code, error.detail, error.fields, error.retry_after));
+        }
+        app.call("lockouts.clear", json!({ "id": "name:alice" })).await.unwrap();
+    }
+    let wrong = json!({ "username": "alice", "password": PASSWORD, "totp": "000000" });
+    let error = app.call("sessions.login", wrong).await.unwrap_err();
+    answers.push((error.code, error.detail, error.fields, error.retry_after));
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
+    assert_eq!(answers[0].0.as_str(), "invalid_credentials");
+    assert_eq!(app.login_with(PASSWORD, None).await, "totp_required");
+}
+
+#[tokio::test]
+async fn password_and_code_are_one_counted_attempt() {
+    let app = TestApp::with("[login]\nmax_failures = 3").await;
+    app.alice_with_totp().await;
+    assert_eq!(app.login_with(PASSWORD, None).await, "totp_required");
+    assert_eq!(app.failures().await, 1, "neither forgiven nor counted twice");
+    assert_eq!(app.login_with(PASSWORD, Some("000000")).await, "invalid_credentials");
+    assert_eq!(app.failures().await, 2);
+    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 0))).await, "");
+    assert_eq!(app.failures().await, 0, "both were right");
+    for _ in 0..3 {
+        assert_eq!(app.login_with(PASSWORD, None).await, "totp_required");
+    }
+    assert_eq!(app.login_with(PASSWORD, None).await, "invalid_credentials", "locked, and not told");
+    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 1))).await, "invalid_credentials");
+    app.call("lockouts.clear", json!({ "id": "name:alice" })).await.unwrap();
+    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 1))).await, "");
+    let audit = app.call("audit.list", json!({ "action": "sessions.login" })).await.unwrap();
+    let detail = |index: usize| audit["entries"][index]["detail"].clone();
+    assert_eq!(detail(0), json!({ "factor": "totp" }));
+    assert_eq!(detail(2), json!({ "username": "alice" }), "locked");
+    assert_eq!(detail(3), json!({ "username": "alice", "code": "missing" }));
+}
+
+#[tokio::test]
+async fn the_hundredth_wrong_code_locks_for_good() {
+    let app = TestApp::with(MANY).await;
+    app.alice_with_totp().await;
+    for _ in 0..100 {
+        assert_eq!(app.login_with(PASSWORD, Some("000000")).await, "invalid_credentials");
+    }
+    app.clock.advance(365 * DAY);
+    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 0))).await, "invalid_credentials");
+}
+
+#[tokio::test]
+async fn a_database_that_fails_is_never_a_wrong_code() {
+    let app = TestApp::with("[login]\nmax_failures = 3").await;
+    app.alice_with_totp().await;
+    let login = json!({ "username": "alice", "password": PASSWORD, "totp": code(&app.base, 0) });
+    app.set_deadline(std::time::Duration::from_secs(2));
+    let stalled = app.stall_next_change();
+    assert_eq!(app.refused("sessions.login", login.clone()).await, "unavailable");
+    drop(stalled);
+    app.set_deadline(std::time::Duration::from_secs(60));
+    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 1))).await, "");
+    assert_eq!(app.failures().await, 0);
+}
+
+/// Of ten logins at once, one is let in.
+async fn one_of_ten(app: &TestApp, totp: &str) {
+    let login = json!({ "username": "alice", "password": PASSWORD, "totp": totp });
+    let logins: Vec<_> = (0..10).map(|_| app.spawn("sessions.login", login.clone())).collect();
+    let mut codes = Vec::new();
+    for login in logins {
+        codes.push(login.await.unwrap().map_or_else(|error| error.code.as_str(), |_| ""));
+    }
+    codes.sort_unstable();
+    assert_eq!((codes[0], &codes[1..]), ("", &["invalid_credentials"; 9][..]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_ten_logins_with_one_code_one_is_let_in() {
+    let app = TestApp::with(MANY).await;
+    app.alice_with_totp().await;
+    one_of_ten(&app, &code(&app.base, 0)).await;
+    let alice = app.caller(&app.token_by_code(1).await).await.unwrap();
+    app.clock.advance(MINUTE);
+    let codes = app.recovery_codes(alice, 0).await;
+    one_of_ten(&app, &codes[3]).await;
+    assert_eq!(app.call("factors.list_of_user", json!({ "id": "alice" })).await.unwrap()["recovery_codes"], 9);
+}
+
+#[tokio::test]
+async fn a_recovery_code_signs_in_once_until_there_are_others() {
+    let app = TestApp::with(MANY).await;
+    app.alice_with_totp().await;
+    let alice = app.caller(&app.token_by_code(-1).await).await.unwrap();
+    let codes = app.recovery_codes(alice.clone(), 0).await;
+    assert_eq!(app.login_with("wrong", Some(&codes[0])).await, "invalid_credentials");
+    assert_eq!(
+        app.login_with(PASSWORD, Some(&codes[0].to_lowercase().replace('-', ""))).await,
+        "",
+        "it was not used up"
+    );
+    assert_eq!(app.login_with(PASSWORD, Some(&codes[0])).await, "invalid_credentials");
+    let list = app.call_as(alice.clone(), "factors.list", json!({})).await.unwrap();
+    assert_eq!(list["recovery_codes"], 9);
+    let bob = app.user("bob", PASSWORD).await;
+    insert(&app.base, bob, true).await;
+    let login = json!({ "username": "bob", "password": PASSWORD, "totp": codes[1] });
+    assert_eq!(app.refused("sessions.login", login).await, "invalid_credentials", "another's");
+
+    // A recovery code renews them too; then none of the old ones is good.
+    let renew = json!({ "password": PASSWORD, "code": codes[1] });
+    let renewed = app.call_as(alice.clone(), "factors.renew_recovery_codes", renew).await.unwrap();
+    for code in &codes {
+        assert_eq!(app.login_with(PASSWORD, Some(code)).await, "invalid_credentials");
+    }
+    assert_eq!(app.login_with(PASSWORD, renewed["recovery_codes"][9].as_str()).await, "");
+    let audit = app.call("audit.list", json!({ "action": "sessions.login", "limit": 1 })).await.unwrap();
+    assert_eq!(audit["entries"][0]["detail"], json!({ "factor": "recovery_code" }));
+}
+
+#[tokio::test]
+async fn turning_totp_off_takes_password_and_code_and_ends_the_other_sessions() {
+    let app = TestApp::with(MANY).await;
+    app.alice_with_totp().await;
+    let (own, other) = (app.token_by_code(-1).await, app.token_by_code(0).await);
+    let alice = app.caller(&own).await.unwrap();
+    for (password, code) in [
+        ("wrong", code(&app.base, 1)),
+        (PASSWORD, "000000".into()),
+        (PASSWORD, code(&app.base, 0)),
+        (PASSWORD, String::new()),
+    ] {
+        let disable = json!({ "password": password, "code": code });
+        assert_eq!(app.refused_as(alice.clone(), "factors.disable_totp", disable).await, "validation_failed");
+    }
+    assert_eq!(app.failures().await, 4);
+    let disable = json!({ "password": PASSWORD, "code": code(&app.base, 1) });
+    app.call_as(alice.clone(), "factors.disable_totp", disable.clone()).await.unwrap();
+    assert!(app.is_live(&own).await && !app.is_live(&other).await);
+    assert_eq!(app.login_with(PASSWORD, None).await, "");
+    assert_eq!(app.login_with(PASSWORD, Some("a client that always sends something")).await, "");
+    for operation in ["factors.disable_totp", "factors.renew_recovery_codes"] {
+        assert_eq!(
+            app.refused_as(alice.clone(), operation, disable.clone()).await,
+            "conflict",
+            "{operation}: it is off"
+        );
+    }
+    assert_eq!(app.number("SELECT COUNT(*) FROM recovery_codes").await, 0);
+}
+
+/// Between the judgement of a login and its commit.
+#[tokio::test]
+async fn a_login_without_a_code_is_refused_if_totp_is_turned_on_meanwhile() {
+    let app = TestApp::new().await;
+    let alice = app.user("alice", PASSWORD).await;
+    let base = app.base.clone();
+    app.before_next_change(async move { insert(&base, alice, true).await });
+    assert_eq!(app.login_with(PASSWORD, None).await, "invalid_credentials");
+    assert_eq!(app.number("SELECT COUNT(*) FROM sessions").await, 0);
+}
+
+#[tokio::test]
+async fn a_session_is_fresh_for_five_minutes_after_its_proof() {
+    let app = TestApp::with("[sessions]\nttl_seconds = 3600").await;
+    app.alice_with_totp().await;
+    let alice = app.caller(&app.token_by_code(-1).await).await.unwrap();
+    let call = Call { caller: alice.clone(), ..app.anonymous() };
+    let is_fresh = async || {
+        let required = app.modules.sessions.require_fresh(&call).await;
+        required.map_or_else(|error| error.code.as_str(), |()| "")
+    };
+    app.clock.advance(FRESH - 1);
+    assert_eq!(is_fresh().await, "", "the sign-in proved everything");
+    app.clock.advance(1);
+    assert_eq!(is_fresh().await, "reauthentication_required");
+    let change =
+        |totp: Option<&str>| json!({ "password": PASSWORD, "new_password": "another good phrase", "totp": totp });
+    assert_eq!(app.refused_as(alice.clone(), "sessions.change_password", change(None)).await, "totp_required");
+    assert_eq!(
+        app.refused_as(alice.clone(), "sessions.change_password", change(Some("000000"))).await,
+        "validation_failed"
+    );
+
+    let again = |password: &str, totp: Option<String>| json!({ "password": password, "totp": totp });
+    let used = code(&app.base, 0);
+    for (password, totp, refusal) in [
+        (PASSWORD, None, "totp_required"),
+        ("wrong", Some(used.clone()), "validation_failed"),
+        (PASSWORD, Some("000000".into()), "validation_failed"),
+    ] {
+        assert_eq!(app.refused_as(alice.clone(), "sessions.reauthenticate", again(password, totp)).await, refusal);
+        assert_eq!(is_fresh().await, "reauthentication_required");
+    }
+    let proven =
+        app.call_as(alice.clone(), "sessions.reauthenticate", again(PASSWORD, Some(used.clone()))).await.unwrap();
+    assert_eq!(proven, json!({ "fresh_until": "2027-01-15T08:10:00Z" }));
+    assert_eq!((is_fresh().await, app.failures().await), ("", 0));
+    assert_eq!(
+        app.refused_as(alice.clone(), "sessions.reauthenticate", again(PASSWORD, Some(used))).await,
+        "validation_failed"
+    );
+    // A fresh session changes the password without another code; a session that was not fresh, with one.
+    app.call_as(alice.clone(), "sessions.change_password", change(None)).await.unwrap();
+    app.clock.advance(FRESH);
+    let change = json!({ "password": "another good phrase", "new_password": PASSWORD, "totp": code(&app.base, 0) });
+    app.call_as(alice, "sessions.change_password", change).await.unwrap();
+    // Who has no second factor proves the password.
+    app.user("bob", PASSWORD).await;
+    let bob = app.sign_in("bob", PASSWORD).await["token"].as_str().unwrap().to_owned();
+    app.call_by(&bob, "sessions.reauthenticate", json!({ "password": PASSWORD })).await;
+    let nobody = app.modules.sessions.require_fresh(&app.anonymous()).await.unwrap_err();
+    assert_eq!(nobody.code.as_str(), "forbidden");
+}
+
+#[tokio::test]
+async fn who_resets_a_totp_needs_what_its_owner_has() {
+    let app = TestApp::new().await;
+    let alice = app.alice_with_totp().await;
+    let token = app.token_by_code(0).await;
+    let must = async |operation: &str, fields: Value| app.call(operation, fields).await.unwrap();
+    let scoped = async |scopes: &[&str]| {
+        let minted = must("tokens.create", json!({ "name": scopes.join("+"), "scopes": scopes })).await;
+        app.caller(minted["token"].as_str().unwrap()).await.unwrap()
+    };
+    let (users, both) =
+        (scoped(&["authd:users.write"]).await, scoped(&["authd:users.write", "authd:access.write"]).await);
+    let reset = json!({ "id": "alice" });
+    for (permission, service) in [("orders.read", "shop"), ("audit.read", "authd")] {
+        if service == "shop" {
+            must("services.create", json!({ "name": service })).await;
+            must("permissions.create", json!({ "name": permission })).await;
+        }
+        let grant = json!({ "person_id": "alice", "service_id": service, "permission_id": permission });
+        must("grants.add_permission", grant.clone()).await;
+        assert_eq!(app.refused_as(users.clone(), "factors.reset_totp", reset.clone()).await, "forbidden", "{service}");
+        if service == "authd" {
+            assert_eq!(app.refused_as(both.clone(), "factors.reset_totp", reset.clone()).await, "forbidden");
+        }
+        must("grants.remove_permission", grant).await;
+    }
+    assert!(app.is_live(&token).await);
+    app.call_as(users.clone(), "factors.reset_totp", reset.clone()).await.unwrap();
+    assert!(!app.is_live(&token).await, "every session has ended");
+    assert_eq!(app.login_with(PASSWORD, None).await, "");
+    assert_eq!(app.refused_as(users, "factors.reset_totp", reset.clone()).await, "conflict", "it is off");
+    let audit = must("audit.list", json!({ "action": "factors.reset_totp", "limit": 1 })).await;
+    assert_eq!(audit["entries"][0]["subject"], json!(alice));
+    assert_eq!(app.refused("factors.reset_totp", json!({ "id": "nobody" })).await, "not_found");
+    let person = Caller::User {
+        id: alice,
+        username: "alice".into(),
+        session: shared::id::SessionId(app.env.uuid()),
+        permissions: Permissions::NONE,
+    };
+    assert_eq!(app.refused_as(person, "factors.reset_totp", reset).await, "forbidden", "not even of one's own");
+}
+
+#[tokio::test]
+async fn a_deleted_user_leaves_no_factor() {
+    let app = TestApp::new().await;
+    app.alice_with_totp().await;
+    let alice = app.caller(&app.token_by_code(-1).await).await.unwrap();
+    app.recovery_codes(alice, 0).await;
+    app.call("users.delete", json!({ "id": "alice" })).await.unwrap();
+    assert_eq!(
+        app.number("SELECT COUNT(*) FROM factors").await + app.number("SELECT COUNT(*) FROM recovery_codes").await,
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_secret_that_another_node_sealed_with_a_newer_key_is_opened() {
+    let app = TestApp::new().await;
+    let alice = app.user("alice", PASSWORD).await;
+    let config = &app.config;
+    let there = crate::daemon::base(config, app.env.clone(), app.base.db.clone()).await.unwrap();
+    there.keys.rotate(crate::keys::Purpose::Seal).await.unwrap();
+    insert(&there, alice, true).await;
+    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 0))).await, "");
+}
