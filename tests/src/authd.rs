@@ -373,3 +373,15 @@ fn crc32(bytes: &[u8]) -> u32 {
     }
     !crc
 }
+
+/// The bytes of a text in base32.
+///
+/// # Panics
+/// When it is none.
+pub fn base32(text: &str) -> Vec<u8> {
+    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let digits = text.chars().map(|sign| alphabet.find(sign).expect("a sign of base32"));
+    let bits: String = digits.map(|digit| format!("{digit:05b}")).collect();
+    let byte = |bits: &[u8]| bits.iter().fold(0, |byte, bit| byte << 1 | (bit - b'0'));
+    bits.as_bytes().chunks_exact(8).map(byte).collect()
+}

@@ -80,6 +80,7 @@ fn what_destroys_asks_by_name_and_goes_by_id() {
     for args in [
         &["user", "delete", "x"][..],
         &["user", "logout", "x"],
+        &["user", "totp", "reset", "x"],
         &["session", "end", "--user", "x"],
         &["service", "delete", "x"],
         &["service", "token", "revoke", "x", TOKEN_ID],
@@ -190,4 +191,96 @@ fn lockouts_are_told_and_cleared_by_name_or_address() {
         let request = daemon.request();
         assert!(request.starts_with("DELETE /lockouts/") && request.contains(path), "{request}");
     }
+}
+
+const FACTORS: &str = r#"{"factors":[{"kind":"totp","name":"authenticator app","created_at":"2027-01-14T08:00:00Z",
+    "last_used_at":"2027-01-15T07:59:00Z"}],"recovery_codes":7}"#;
+const CODES: &str = r#"{"recovery_codes":["AAAA-1","BBBB-2"]}"#;
+
+#[test]
+fn a_user_is_shown_with_factors_and_sign_ins() {
+    let sessions = format!(
+        r#"{{"sessions":[{{"id":"{TOKEN_ID}","kind":"login","user":"alice","address":"192.0.2.7","created_at":"2027-01-15T07:59:00Z",
+        "last_used_at":"2027-01-15T07:59:00Z","idle_expires_at":"2027-01-15T08:00:00Z","expires_at":"2027-01-15T08:00:00Z",
+        "end_reason":"logged_out"}}]}}"#
+    );
+    let shown = "Factor        authenticator app, since 24 hours ago (2027-01-14T08:00:00Z), last used 60 seconds ago";
+    for (answer, told) in [
+        (Answer::json(200, &sessions), "from 192.0.2.7, logged_out\n"),
+        (problem(403, "forbidden", ""), "Sign-ins      shown with the permission sessions.read\n"),
+    ] {
+        let daemon = Daemon::start([Answer::json(200, &user("alice", "")), Answer::json(200, FACTORS), answer]);
+        let run = daemon.run(&Program::default(), &["user", "show", "alice"]);
+        assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+        assert!(run.out.contains(shown) && run.out.contains("7 unused codes") && run.out.contains(told), "{}", run.out);
+        daemon.request();
+        assert!(daemon.request().starts_with(&format!("GET /users/{TOKEN_ID}/factors ")));
+        assert!(daemon.request().contains("include_ended=true"));
+    }
+    // The API's own object needs one call.
+    let daemon = Daemon::start([Answer::json(200, &user("alice", ""))]);
+    assert_eq!(daemon.run(&Program::default(), &["user", "show", "alice", "-o", "json"]).exit, Exit::Ok);
+}
+
+#[test]
+fn a_code_is_prompted_for_when_authd_asks_for_it() {
+    let home = tempfile::tempdir().unwrap();
+    let env = &[("HOME", home.path().to_str().unwrap())];
+    let answers = [problem(401, "totp_required", ""), Answer::json(200, LOGGED_IN)];
+    let daemon = Daemon::start_tcp(answers);
+    let program = Program { env, typed: Some(&["alice", "secret", "123456"]), ..Program::default() };
+    let run = daemon.run(&program, &["login", "--token-store", "file"]);
+    assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+    assert!(daemon.request().ends_with(r#"{"password":"secret","username":"alice"}"#));
+    assert!(daemon.request().ends_with(r#"{"password":"secret","totp":"123456","username":"alice"}"#));
+
+    // Without a terminal it is on stdin, or the refusal says where it belongs.
+    let login = ["login", "--user", "alice", "--password-stdin", "--token-store", "file"];
+    let daemon = Daemon::start_tcp([Answer::json(200, LOGGED_IN), problem(401, "totp_required", "")]);
+    let run = daemon.run(&Program { env, stdin: "secret\n123456\n", ..Program::default() }, &login);
+    assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+    assert!(daemon.request().ends_with(r#"{"password":"secret","totp":"123456","username":"alice"}"#));
+    let run = daemon.run(&Program { env, stdin: "secret\n", ..Program::default() }, &login);
+    assert_eq!(run.exit, Exit::NotAuthenticated);
+    assert!(run.err.contains("the line after the password on stdin"), "{}", run.err);
+}
+
+#[test]
+fn totp_is_turned_on_in_one_go_at_a_terminal() {
+    let pending = r#"{"secret":"GEZDGNBV","uri":"otpauth://totp/a:alice?secret=GEZDGNBV","qr_svg":"","qr_png":"",
+        "expires_at":"2027-01-15T08:10:00Z"}"#;
+    let daemon = Daemon::start_tcp([Answer::json(200, pending), Answer::json(200, CODES)]);
+    let env = &[("AUTHCTL_TOKEN", "5e55")];
+    let program = Program { env, typed: Some(&["secret", "123456"]), ..Program::default() };
+    let run = daemon.run(&program, &["totp", "enable"]);
+    assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+    assert!(run.out.contains("type the secret: GEZDGNBV\n") && run.out.ends_with("AAAA-1\nBBBB-2\n"), "{}", run.out);
+    assert!(run.out.starts_with('█') && run.err.contains("not shown again"), "{}{}", run.out, run.err);
+    assert!(daemon.request().ends_with(r#"{"password":"secret"}"#));
+    assert!(daemon.request().ends_with(r#"{"code":"123456"}"#));
+}
+
+#[test]
+fn turning_totp_off_takes_password_and_code() {
+    let env = &[("AUTHCTL_TOKEN", "5e55")];
+    for program in [
+        Program { env, typed: Some(&["secret", "123456"]), ..Program::default() },
+        Program { env, stdin: "secret\r\n123456\n", ..Program::default() },
+    ] {
+        let daemon = Daemon::start_tcp([Answer::json(200, r#"{"status":"success"}"#), Answer::json(200, CODES)]);
+        let run = daemon.run(&program, &["totp", "disable", "--password-stdin"]);
+        assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+        let run = daemon.run(&program, &["totp", "recovery-codes", "--password-stdin"]);
+        assert_eq!((run.exit, run.out.as_str()), (Exit::Ok, "AAAA-1\nBBBB-2\n"), "{}", run.err);
+        for path in ["/auth/totp/disable", "/auth/recovery-codes"] {
+            let request = daemon.request();
+            assert!(request.starts_with(&format!("POST {path} ")), "{request}");
+            assert!(request.ends_with(r#"{"code":"123456","password":"secret"}"#), "{request}");
+        }
+    }
+    let run = Daemon::start_tcp([])
+        .run(&Program { env, stdin: "secret", ..Program::default() }, &["totp", "disable", "--password-stdin"]);
+    assert_eq!(run.exit, Exit::Usage);
+    let run = Daemon::start([]).run(&Program::default(), &["totp", "status"]);
+    assert!(run.exit == Exit::Usage && run.err.contains("authctl user totp reset USER"), "{}", run.err);
 }

@@ -29,4 +29,5 @@ mod services;
 mod stalls;
 mod systemd;
 mod tokens;
+mod totp;
 mod writer;

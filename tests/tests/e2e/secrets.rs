@@ -7,6 +7,8 @@ use tests::browser::Visit;
 use tests::login::{Mode, Service, Terminal};
 use tests::redis::Redis;
 
+use crate::totp::oathtool;
+
 #[test]
 fn no_secret_is_in_database_log_metrics_or_redis() {
     let redis = Redis::start();
@@ -40,6 +42,21 @@ fn no_secret_is_in_database_log_metrics_or_redis() {
         .send("PUT", "/auth/password", Some(("application/json", change.as_bytes())))
         .expect("it answers")
         .expect(200);
+    let owner_post = |path: &str, body: serde_json::Value| owner_of.post(path, &body).expect("it answers");
+    let pending = owner_post("/auth/totp/enable", json!({"password": chosen})).expect(200);
+    let seed = text(&pending["secret"]);
+    let confirming = oathtool(&seed, "");
+    let confirmed = owner_post("/auth/totp/confirm", json!({"code": confirming})).expect(200);
+    let recovery = |number: usize| text(&confirmed["recovery_codes"][number]);
+    let signing_in = oathtool(&seed, "+30 seconds");
+    let sign_in = |totp: &str| {
+        let login = json!({"username": "canary", "password": chosen, "totp": totp});
+        authd.http().post("/auth/login", &login).expect("it answers").status
+    };
+    assert_eq!([sign_in(&signing_in), sign_in(&signing_in), sign_in(&recovery(0))], [200, 401, 200]);
+    assert_eq!(sign_in("WRNG-WRNG-WRNG-WRNG-WRNG-WRNG"), 401);
+    owner_post("/auth/reauthenticate", json!({"password": chosen, "totp": recovery(1)})).expect(200);
+    let renewed = owner_post("/auth/recovery-codes", json!({"password": chosen, "code": recovery(2)})).expect(200);
     authd.http().with("token", &session).post("/check-token", &json!({})).expect("it answers").expect(200);
     let form = format!("token={session}");
     let media = "application/x-www-form-urlencoded";
@@ -52,6 +69,14 @@ fn no_secret_is_in_database_log_metrics_or_redis() {
         ("a wrong password", "a wrong canary of a password".to_owned()),
         ("a session's token", session),
         ("a service's own token", text(&made["token"])),
+        ("a TOTP secret", seed.clone()),
+        ("a TOTP URI", text(&pending["uri"])),
+        ("a QR code", text(&pending["qr_svg"])),
+        ("a used recovery code", recovery(0)),
+        ("a recovery code without hyphens", recovery(1).replace('-', "")),
+        ("an unused recovery code", recovery(5)),
+        ("a new recovery code", text(&renewed["recovery_codes"][9])),
+        ("a wrong recovery code", "WRNG-WRNG-WRNG-WRNG-WRNG-WRNG".to_owned()),
         ("the admin token", ADMIN_TOKEN.to_owned()),
         ("an API token", token),
         ("a rotated API token", text(&rotated["token"])),
@@ -80,6 +105,18 @@ fn no_secret_is_in_database_log_metrics_or_redis() {
             for (place, bytes) in &places {
                 let found = bytes.windows(form.len()).position(|w| w == form);
                 assert!(found.is_none(), "{what} is in {place}: {:?}", context(bytes, found));
+            }
+        }
+    }
+    let seed = tests::authd::base32(&seed);
+    for (place, bytes) in &places {
+        let found = bytes.windows(seed.len()).position(|window| window == seed);
+        assert!(found.is_none(), "the bytes of a TOTP secret are in {place}: {:?}", context(bytes, found));
+        for code in [&confirming, &signing_in] {
+            // As a value of its own: as a part of a time or a number, six digits are anywhere.
+            for form in [format!("\"{code}\""), format!("={code}"), format!(": {code}"), format!(" {code}")] {
+                let found = bytes.windows(form.len()).position(|window| window == form.as_bytes());
+                assert!(found.is_none(), "a TOTP code is in {place}: {:?}", context(bytes, found));
             }
         }
     }
