@@ -461,6 +461,8 @@ async fn a_secret_that_another_node_sealed_with_a_newer_key_is_opened() {
     let alice = app.user("alice", PASSWORD).await;
     let config = &app.config;
     let there = crate::daemon::base(config, app.env.clone(), app.base.db.clone()).await.unwrap();
+    // Keys sort by the time of their creation.
+    app.clock.advance(SECOND);
     there.keys.rotate(crate::keys::Purpose::Seal).await.unwrap();
     insert(&there, alice, true).await;
     assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 0))).await, "");
