@@ -90,6 +90,7 @@ async fn sweep_all(db: &dyn Db, slice: u8, now: Millis) -> Result<u64, DbError> 
         (sweep::INVALIDATIONS, now - INVALIDATION_LIFE),
         (sessions::store::SWEEP, now - SESSION_LIFE),
         (attempts, now - kept),
+        (accounts::SWEEP_LINKS.0, now - accounts::SWEEP_LINKS.1),
         (pending, now - pending_kept),
         (tokens::SWEEP_SECRETS, now - tokens::SECRET_KEPT),
         (ephemeral::db::SWEEP, now),

@@ -84,7 +84,15 @@ impl Modules {
         };
         Ok(Self {
             authentication: Authentication::new(config.admin.token.clone(), t(), s(), r()),
-            accounts: Accounts::new(&base, config.login.clone(), url, users.clone(), s(), r()),
+            accounts: Accounts::new(
+                &base,
+                (config.login.clone(), config.accounts.clone()),
+                url,
+                users.clone(),
+                s(),
+                r(),
+                mail.clone(),
+            ),
             cli_login: CliLogin::new(&base, config.cli.clone(), providers, roles, s(), Arc::new(aws)),
             checks: Checks::new(t(), s(), r()),
             introspection: Introspection::new(&base, url, t(), s(), r()),
@@ -127,7 +135,12 @@ impl Modules {
             self.registry(),
             self.authentication.clone(),
             self.forward_auth.clone(),
-            Pages { public_url, metrics: self.metrics.clone(), cli_login: self.cli_login.clone() },
+            Pages {
+                public_url,
+                metrics: self.metrics.clone(),
+                cli_login: self.cli_login.clone(),
+                accounts: self.accounts.clone(),
+            },
         )
     }
 }

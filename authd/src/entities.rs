@@ -60,6 +60,9 @@ macro_rules! sql {
 }
 pub(crate) use sql;
 
+/// The name of a statement that fails if a name is taken which no unique index compares.
+pub const NAME_TAKEN: &str = "name_taken";
+
 /// Finds an entity by id or name.
 pub async fn find<T: Entity>(db: &dyn Db, id_or_name: &str) -> Result<Option<T>> {
     let query = match id_or_name.parse::<T::Id>() {

@@ -124,12 +124,19 @@ pub struct Change {
     requires: Vec<Permission>,
     is_self_proving: bool,
     urgency: Urgency,
+    outcome: Option<&'static str>,
 }
 
 impl Change {
     /// A change with its operation as the audit action. `subject` is the id of the changed object.
     pub fn new(action: &'static str, subject: impl ToString) -> Self {
         Self { action, subject: subject.to_string(), ..Self::default() }
+    }
+
+    /// The outcome in the audit row, if it is not `ok`: what somebody without credentials has only asked for is kept as
+    /// long as refusals.
+    pub fn outcome(self, outcome: &'static str) -> Self {
+        Self { outcome: Some(outcome), ..self }
     }
 
     pub fn subject(&self) -> &str {
@@ -276,7 +283,8 @@ impl Ledger {
             authority::proof(&call.caller, call.permission.into_iter().chain(change.requires), now)
         };
         batch.extend(change.batch);
-        batch.push(self.audit_row(AUDIT_ROW, call, change.action, Some(&change.subject), "ok", change.detail));
+        let outcome = change.outcome.unwrap_or("ok");
+        batch.push(self.audit_row(AUDIT_ROW, call, change.action, Some(&change.subject), outcome, change.detail));
         batch.extend(change.invalidates.iter().filter_map(|invalidation| invalidation.row(now)));
         let running = Outliving(Some(Box::pin(self.clone().run(now, batch, change.urgency, change.invalidates))));
         let error = match tokio::time::timeout(self.db.deadline(), running).await {

@@ -119,6 +119,7 @@ fn start(args: &Args) -> anyhow::Result<()> {
     if args.dev {
         config.print_mails(&mut faults);
     }
+    config.check_sign_up(&mut faults);
     if let Some(Verb::Check(check)) = &args.command {
         return print_check(check, &config, faults);
     }

@@ -1,6 +1,7 @@
 //! Users: the people who sign in.
 
 use clap::{ArgGroup, Args, Subcommand};
+use shared::api::accounts::{InviteUser, VerifyUser};
 use shared::api::factors::{ListUserFactors, ResetTotp};
 use shared::api::sessions::{EndUserSessions, EndedSessions, ListSessions, Session, SessionKind};
 use shared::api::users::{
@@ -31,7 +32,7 @@ pub enum Command {
     Show(Named),
     /// Change a user's names or identity document
     #[command(group = ArgGroup::new("change").required(true).multiple(true)
-        .args(["username", "name", "person_type", "document_type", "document_number"]))]
+        .args(["username", "name", "email", "person_type", "document_type", "document_number"]))]
     Update {
         #[command(flatten)]
         user: Named,
@@ -41,6 +42,9 @@ pub enum Command {
         /// New name of the person
         #[arg(long, value_name = "TEXT")]
         name: Option<String>,
+        /// New e-mail address; it is not verified
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
         #[command(flatten)]
         identity: Identity,
     },
@@ -59,6 +63,20 @@ pub enum Command {
     Disable(Named),
     /// End every session of a user
     Logout(Confirmed<Named>),
+    /// Create a user and mail them a link to set their password; again for somebody who has not set one
+    Invite {
+        /// The e-mail address
+        #[arg(value_name = "ADDRESS")]
+        email: String,
+        /// A name to sign in with besides the address [default: the address]
+        #[arg(long, value_name = "NAME", value_parser = name)]
+        username: Option<String>,
+        /// The person's name [default: the user name]
+        #[arg(long, value_name = "TEXT")]
+        name: Option<String>,
+    },
+    /// Mark a user's e-mail address as verified, without a mail
+    Verify(Named),
     /// Manage the TOTP of a user
     #[command(subcommand)]
     Totp(Totp),
@@ -87,6 +105,9 @@ pub struct Create {
     /// The person's name [default: the user name]
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
+    /// A second name to sign in with; it is not verified (`user invite` mails the person instead)
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
     #[command(flatten)]
     password: NewPassword,
     /// Set no password: the user cannot sign in by password until `user passwd`
@@ -128,11 +149,19 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             context.list(ListUsers::default(), limit, empty, columns, row).await
         }
         Command::Show(Named { user: id }) => show_whole(&ShowUser { id }, context).await,
-        Command::Update { user, username, name, identity } => {
+        Command::Update { user, username, name, email, identity } => {
             let Identity { person_type, document_type, document_number } = identity;
             let id = user.user;
-            let request =
-                UpdateUser { id, username, name, person_type, document_type, document_number, ..UpdateUser::default() };
+            let request = UpdateUser {
+                id,
+                username,
+                name,
+                email,
+                person_type,
+                document_type,
+                document_number,
+                ..UpdateUser::default()
+            };
             show(&request, context).await
         }
         Command::Delete(Confirmed { what, consent }) => {
@@ -152,6 +181,18 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::Enable(Named { user }) => set_status(user, Status::Active, context).await,
         Command::Disable(Named { user }) => set_status(user, Status::Inactive, context).await,
         Command::Logout(Confirmed { what, consent }) => logout(what.user, consent, context).await,
+        Command::Invite { email, username, name } => {
+            let request = InviteUser { email: email.clone(), username, name };
+            let line = |user: &User| format!("Created the user {}, and mailed an invitation to {email}", user.username);
+            context.call_and_tell(&request, line).await
+        }
+        Command::Verify(Named { user }) => {
+            let line = |user: &User| {
+                let email = user.email.as_deref().unwrap_or_default();
+                format!("The address {email} of {} is verified", user.username)
+            };
+            context.call_and_tell(&VerifyUser { id: user }, line).await
+        }
         Command::Totp(Totp::Reset(Confirmed { what: Named { user }, consent })) => {
             let question = format!("Turn off the TOTP of {}? All sessions end", clean(&user));
             context.ask(consent, async || Ok(question)).await?;
@@ -172,6 +213,7 @@ async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Err
         username: args.username,
         password,
         name: args.name,
+        email: args.email,
         status: args.inactive.then_some(Status::Inactive),
         person_type: args.identity.person_type,
         document_type: args.identity.document_type,
@@ -226,10 +268,15 @@ fn fields(user: &User, now: Time) -> Vec<(&'static str, String)> {
     });
     let document_type = user.document_type.map(spelling);
     let document: Vec<&str> = document_type.as_deref().into_iter().chain(user.document_number.as_deref()).collect();
+    let email = user
+        .email
+        .as_ref()
+        .map(|email| if user.email_verified { email.clone() } else { format!("{email} (not verified)") });
     vec![
         ("ID", user.id.to_string()),
         ("User", user.username.clone()),
         ("Name", user.name.clone()),
+        ("E-mail", email.unwrap_or_default()),
         ("Status", user.status.as_str().to_owned()),
         ("Password", if user.has_password { "set" } else { "none: cannot sign in by password" }.to_owned()),
         ("Person", person.unwrap_or_default().to_owned()),

@@ -1,12 +1,16 @@
-//! User accounts: the operations on users, sign-in, second factors, and lockouts.
+//! User accounts: the operations on users, sign-up, sign-in, second factors, resets, addresses, and lockouts.
 //!
 //! Invariants: failed sign-ins are indistinguishable by answer and time; attempts are counted before hashing; a change
 //! that ends a user's access ends their sessions in the same commit.
 
+mod addresses;
 pub(crate) mod factors;
+mod links;
 mod lockout;
 mod model;
+mod password_reset;
 mod sign_in;
+mod sign_up;
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;
@@ -15,10 +19,13 @@ mod users;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use shared::email::Email;
 
 pub use self::factors::SWEEP_PENDING;
+pub use self::links::SWEEP as SWEEP_LINKS;
 pub use self::lockout::SWEEP_ATTEMPTS;
 use crate::base::{Base, Detached};
+use crate::mail::Mail;
 use crate::rbac::Rbac;
 use crate::registry::Registry;
 use crate::sessions::Sessions;
@@ -54,6 +61,47 @@ impl Config {
     }
 }
 
+/// `[accounts]`: accounts that people make themselves.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SignUpConfig {
+    /// Who may sign up.
+    pub sign_up: SignUpMode,
+    /// With `sign_up = "domain"`: the domains whose addresses may.
+    pub domains: Vec<String>,
+}
+
+/// Who may sign up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignUpMode {
+    /// Nobody: operators create users.
+    #[default]
+    Closed,
+    /// Whoever an operator has invited.
+    Invitation,
+    /// Whoever has an address of one of the domains.
+    Domain,
+    /// Everybody with an address.
+    Open,
+}
+
+impl SignUpConfig {
+    pub fn check(&mut self, faults: &mut Faults) {
+        for domain in &mut self.domains {
+            match Email::parse(&format!("a@{domain}")) {
+                Ok(email) => *domain = email.folded().trim_start_matches("a@").to_owned(),
+                Err(_) => faults.refuse(format!("accounts.domains: {domain:?} is not a domain, like example.com")),
+            }
+        }
+        faults.require(
+            (self.sign_up == SignUpMode::Domain) != self.domains.is_empty(),
+            "accounts.sign_up = \"domain\" (AUTHD_SIGN_UP) and accounts.domains go together: list the domains whose \
+             addresses may sign up, like [\"example.com\"]",
+        );
+    }
+}
+
 /// Accounts.
 #[derive(Debug)]
 pub struct Accounts {
@@ -62,6 +110,10 @@ pub struct Accounts {
     users: Arc<Users>,
     sessions: Arc<Sessions>,
     rbac: Arc<Rbac>,
+    mail: Arc<Mail>,
+    sign_up: SignUpConfig,
+    /// What links begin with.
+    public_url: String,
     /// Names this authd in authenticator apps.
     issuer: String,
     pub detached: Detached,
@@ -70,14 +122,16 @@ pub struct Accounts {
 impl Accounts {
     pub fn new(
         base: &Base,
-        config: Config,
+        (config, sign_up): (Config, SignUpConfig),
         public_url: &str,
         users: Arc<Users>,
         sessions: Arc<Sessions>,
         rbac: Arc<Rbac>,
+        mail: Arc<Mail>,
     ) -> Arc<Self> {
         let (base, issuer, detached) = (base.clone(), factors::issuer(public_url), Detached::default());
-        Arc::new(Self { base, config, users, sessions, rbac, issuer, detached })
+        let public_url = public_url.to_owned();
+        Arc::new(Self { base, config, users, sessions, rbac, mail, sign_up, public_url, issuer, detached })
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
@@ -93,6 +147,15 @@ impl Accounts {
         registry.add(self, Self::list_factors);
         registry.add(self, Self::list_user_factors);
         registry.add(self, Self::reset_totp);
+        registry.add(&owner, Self::sign_up);
+        registry.add(&owner, Self::verify_sign_up);
+        registry.add(&owner, Self::request_reset);
+        registry.add(&owner, Self::confirm_reset);
+        registry.add(&owner, Self::change_email);
+        registry.add(self, Self::confirm_email);
+        registry.add(&owner, Self::delete_account);
+        registry.add(self, Self::invite_user);
+        registry.add(self, Self::verify_user);
         registry.add(self, Self::create_user);
         registry.add(self, Self::list_users);
         registry.add(self, Self::show_user);

@@ -14,7 +14,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use shared::api::Done;
 use shared::api::sessions::{ChangePassword, LoggedIn, Login, Payload};
-use shared::id::SessionId;
+use shared::id::{SessionId, UserId};
 use shared::op::Operation;
 use shared::problem::Code;
 use shared::secret::Secret;
@@ -25,6 +25,7 @@ use super::factors::{self, Presented, Second, totp_required};
 use super::lockout::LoginAttempt;
 use crate::call::Call;
 use crate::caller::{Caller, Permissions};
+use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::keys::Purpose;
 use crate::ledger::{Change, Invalidation, Refused, SESSIONS};
@@ -47,8 +48,9 @@ impl Accounts {
     }
 
     async fn try_login(&self, call: &Call, op: Login) -> Result<LoggedIn> {
-        let folded = names::fold(&op.username);
-        let person = users::find_login_by_name(self.base.db.as_ref(), &folded).await?;
+        let person = users::find_login_by_name(self.base.db.as_ref(), &op.username).await?;
+        // By the user name, also of who typed the address: one account has one counter.
+        let folded = names::fold(person.as_ref().map_or(&op.username, |person| &person.username));
         let attempt = LoginAttempt::new(&folded, call.address);
         let is_open = attempt.count(&self.base, &self.config).await?;
         let stored = person.as_ref().and_then(|person| person.password_hash.as_deref());
@@ -83,20 +85,8 @@ impl Accounts {
             }
             Second::Wrong => return Err(self.refuse(call, &op.username, Some("wrong")).await?),
         };
-        let now = self.base.now();
-        let limits = self.sessions.limits;
-        let token = self.new_token()?;
-        let absolute = now + limits.max;
-        let session = NewLogin {
-            id: SessionId(self.base.env.uuid()),
-            user: person.id,
-            hash: lookup::hash(token.expose()),
-            now,
-            idle_expires_at: (now + limits.idle).min(absolute),
-            absolute_expires_at: absolute,
-            address: call.address.map(|address| address.to_string()),
-            password_changed_at: person.password_changed_at,
-        };
+        let (session, token) = self.new_session(call, person.id, person.password_changed_at)?;
+        let now = session.now;
         let as_user = call.of(caller(&person, session.id));
         // The statement that inserts the session checks the user's state.
         let change = Change::new(Login::INFO.name, session.id)
@@ -119,15 +109,29 @@ impl Accounts {
             }
             Err(refused) => return Err(refused.into()),
         }
-        let payload = Payload {
-            user_id: person.id,
-            username: person.username,
-            name: person.name,
-            service_id: None,
-            roles: None,
-            permissions: None,
+        Ok(logged_in(person, &session, token))
+    }
+
+    /// A new session with its token, to be inserted.
+    pub(super) fn new_session(
+        &self,
+        call: &Call,
+        user: UserId,
+        password_changed_at: Millis,
+    ) -> Result<(NewLogin, Secret)> {
+        let (now, limits, token) = (self.base.now(), self.sessions.limits, self.new_token()?);
+        let absolute = now + limits.max;
+        let session = NewLogin {
+            id: SessionId(self.base.env.uuid()),
+            user,
+            hash: lookup::hash(token.expose()),
+            now,
+            idle_expires_at: (now + limits.idle).min(absolute),
+            absolute_expires_at: absolute,
+            address: call.address.map(|address| address.to_string()),
+            password_changed_at,
         };
-        Ok(LoggedIn { token, expires_at: sessions::model::seconds(session.idle_expires_at), payload })
+        Ok((session, token))
     }
 
     /// Reverts the count of an attempt that failed before its password was judged, or though it was right, so that an
@@ -198,6 +202,19 @@ impl Accounts {
     }
 }
 
-fn caller(person: &users::Login, session: SessionId) -> Caller {
+pub(super) fn caller(person: &users::Login, session: SessionId) -> Caller {
     Caller::User { id: person.id, username: person.username.clone(), session, permissions: Permissions::NONE }
+}
+
+/// The answer to a sign-in.
+pub(super) fn logged_in(person: users::Login, session: &NewLogin, token: Secret) -> LoggedIn {
+    let payload = Payload {
+        user_id: person.id,
+        username: person.username,
+        name: person.name,
+        service_id: None,
+        roles: None,
+        permissions: None,
+    };
+    LoggedIn { token, expires_at: sessions::model::seconds(session.idle_expires_at), payload }
 }

@@ -3,13 +3,14 @@
 use serde_json::json;
 use shared::api::Done;
 use shared::api::users::{CreateUser, DeleteUser, ListUsers, ShowUser, Status, UpdateUser, User, UserList};
+use shared::email::Email;
 use shared::id::UserId;
 use shared::op::{Operation, Permission};
 use shared::problem::Code;
 use shared::secret::Secret;
 use shared::time::Time;
 
-use super::{Accounts, factors, model};
+use super::{Accounts, factors, links, model};
 use crate::call::Call;
 use crate::db::Statement;
 use crate::entities;
@@ -25,6 +26,7 @@ impl Accounts {
     pub(super) async fn create_user(&self, call: Call, op: CreateUser) -> Result<User> {
         let folded = names::check("username", &op.username)?;
         check_texts(op.name.as_deref(), op.document_number.as_deref())?;
+        let email = op.email.as_deref().map(links::parse_email).transpose()?;
         let password = match &op.password {
             Some(password) => Some(self.new_password(password, &folded).await?),
             None => None,
@@ -35,6 +37,8 @@ impl Accounts {
             name: op.name.unwrap_or_else(|| op.username.clone()),
             username: op.username,
             status: op.status.unwrap_or_default(),
+            email: email.as_ref().map(|email| email.address().to_owned()),
+            email_verified: false,
             has_password: password.is_some(),
             person_type: op.person_type,
             document_type: op.document_type,
@@ -43,7 +47,9 @@ impl Accounts {
             updated_at: now,
         };
         let change = Change::new(CreateUser::INFO.name, user.id)
-            .with([store::insert(&user, password.as_ref())])
+            .with([store::is_free(&folded, user.id)])
+            .with(email.as_ref().map(|email| store::is_free(email.folded(), user.id)))
+            .with([store::insert(&user, email.as_ref().map(Email::folded), password.as_ref())])
             .detail([("username", Some(json!(user.username))), ("status", Some(json!(user.status)))]);
         self.rbac.write::<User>(&call, change, &user.username).await?;
         Ok(user)
@@ -59,8 +65,9 @@ impl Accounts {
     }
 
     pub(super) async fn update_user(&self, call: Call, op: UpdateUser) -> Result<User> {
-        op.username.as_deref().map(|name| names::check("username", name)).transpose()?;
+        let folded = op.username.as_deref().map(|name| names::check("username", name)).transpose()?;
         check_texts(op.name.as_deref(), op.document_number.as_deref())?;
+        let email = op.email.as_deref().map(links::parse_email).transpose()?;
         let user = self.users.find(&op.id).await?;
         let password = match &op.password {
             Some(password) => {
@@ -69,12 +76,14 @@ impl Accounts {
             }
             None => None,
         };
-        let (gives_access, holds_nothing) = match password {
-            Some(_) => self.reaching(&call, user.id, "setting their password").await?,
-            None => (None, None),
+        // Who gets the mails of an address can reset the password.
+        let (gives_access, holds_nothing) = match (&password, &email) {
+            (Some(_), _) => self.reaching(&call, user.id, "setting their password").await?,
+            (_, Some(_)) => self.reaching(&call, user.id, "setting their e-mail address").await?,
+            (None, None) => (None, None),
         };
         let mut guard = None;
-        if op.username.is_some() || password.is_some() || op.status.is_some() {
+        if op.username.is_some() || password.is_some() || email.is_some() || op.status.is_some() {
             // Setting a user's password or taking over their name gives their permissions: the caller must have them.
             let guard = guard.insert(Guard::new(self.base.db.as_ref(), &call.caller).await?);
             guard.check_held(rbac::store::on_authd(self.base.db.as_ref(), user.id).await?)?;
@@ -90,6 +99,7 @@ impl Accounts {
             ("username", op.username.is_some()),
             ("password", op.password.is_some()),
             ("name", op.name.is_some()),
+            ("email", op.email.is_some()),
             ("person_type", op.person_type.is_some()),
             ("document_type", op.document_type.is_some()),
             ("document_number", op.document_number.is_some()),
@@ -102,13 +112,16 @@ impl Accounts {
                 username: None,
                 password: None,
                 name: None,
+                email: None,
                 person_type: None,
                 document_type: None,
                 document_number: None,
             }
         );
         let change = Change::new(UpdateUser::INFO.name, user.id)
-            .with([store::update(user.id, &op, password.as_ref(), now)])
+            .with(folded.as_deref().map(|folded| store::is_free(folded, user.id)))
+            .with(email.as_ref().map(|email| store::is_free(email.folded(), user.id)))
+            .with([store::update(user.id, &op, email.as_ref(), password.as_ref(), now)])
             .with(end_sessions)
             .with(holds_nothing)
             .requires(gives_access)
@@ -124,7 +137,8 @@ impl Accounts {
             Some(guard) => guard.guard(change),
             None => change,
         };
-        self.rbac.update(&call, change, op.username.as_deref()).await
+        let name = op.username.as_deref().or(email.as_ref().map(Email::address));
+        self.rbac.update(&call, change, name).await
     }
 
     pub(super) async fn delete_user(&self, call: Call, op: DeleteUser) -> Result<Done> {
@@ -134,8 +148,9 @@ impl Accounts {
         let now = self.base.now();
         let change = Change::new(DeleteUser::INFO.name, user.id)
             .with(delete_with_relations::<User>(user.id, now))
-            .with([store::forget_password(user.id)])
+            .with([store::forget(user.id)])
             .with(factors::store::delete_all(user.id))
+            .with([links::delete_all(user.id)])
             .with([sessions::store::end_all(user.id, None, "user_deleted", now)])
             .invalidates(Invalidation::sessions(user.id))
             .urgent()
@@ -162,13 +177,13 @@ impl Accounts {
         Ok((None, Some(rbac::store::holds_nothing(user))))
     }
 
-    async fn new_password(&self, password: &Secret, folded: &str) -> Result<Password> {
+    pub(super) async fn new_password(&self, password: &Secret, folded: &str) -> Result<Password> {
         let hash = self.users.hash_new("password", password, folded).await?;
         Ok(Password { hash, set_at: self.base.now() })
     }
 }
 
-fn check_texts(name: Option<&str>, document_number: Option<&str>) -> Result<()> {
+pub(super) fn check_texts(name: Option<&str>, document_number: Option<&str>) -> Result<()> {
     name.map_or(Ok(()), |name| model::check_display_name("name", name))?;
     document_number.map_or(Ok(()), model::check_document_number)
 }

@@ -7,6 +7,7 @@ use shared::paths;
 use shared::url::is_loopback;
 
 use super::{Config, ConfigError};
+use crate::accounts::SignUpMode;
 use crate::aws::{Role, RoleMethod, default_duration};
 use crate::db::DatabaseUrl;
 use crate::forward_auth;
@@ -55,6 +56,7 @@ impl Config {
         self.tokens.check(faults);
         self.sessions.check(faults);
         self.login.check(faults);
+        self.accounts.check(faults);
         self.cli.check(faults);
         self.mail.check(faults);
         self.aws.check(faults);
@@ -80,6 +82,15 @@ impl Config {
             "--dev prints mails, and mail.smtp_url (SMTP_URL) sends them: which of the two? Remove one",
         );
         self.mail.is_printed = true;
+    }
+
+    /// Refuses a sign-up that could not mail anybody; after [`Config::print_mails`].
+    pub fn check_sign_up(&self, faults: &mut Faults) {
+        faults.require(
+            self.accounts.sign_up == SignUpMode::Closed || self.mail.is_printed || self.mail.smtp_url.is_some(),
+            "accounts.sign_up (AUTHD_SIGN_UP) needs e-mail: set mail.smtp_url (SMTP_URL) and mail.from (SMTP_FROM), or \
+             accounts.sign_up = \"closed\"",
+        );
     }
 
     /// Checks what the settings name on this machine: folders and files. They are not changed.

@@ -45,6 +45,7 @@ pub struct Config {
     pub cache: cache::Config,
     pub sessions: sessions::Config,
     pub login: accounts::Config,
+    pub accounts: accounts::SignUpConfig,
     pub cli: cli_login::Config,
     pub mail: mail::Config,
     pub log: Log,

@@ -4,33 +4,38 @@
 //! which never rotates. Without the root key the sealed values are lost (provider tokens: people sign in again), but
 //! nothing becomes valid; so a missing or wrong one stops the start, and is never silently replaced.
 //!
-//! A rotated key is kept: its sealed values can be opened, and its tokens derived again.
+//! A rotated key is kept: its sealed values can be opened, and its tokens derived again. Keys that sign have states
+//! instead: see [`signing`].
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 use shared::secret::redacted;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::db::{Db, DbError, Identity, Query, Row, Statement};
-use crate::env::Env;
+use crate::db::{Cursor, Db, DbError, Identity, Query, Row, Statement};
+use crate::env::{Env, Millis, SECOND};
 use crate::error::Error;
 use crate::setting::Faults;
 
 mod origin;
 pub mod root;
 pub mod seal;
+pub mod signing;
 #[cfg(test)]
 mod tests;
 
 pub use origin::Origin;
 use seal::Secret;
+use signing::{SigningKey, Times};
 
 /// `[keys]`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -71,10 +76,14 @@ pub enum Purpose {
     Device,
     /// Part of the tokens of login sessions: HMAC-SHA-256.
     Session,
+    /// Signs the signed form of session tokens: ES256.
+    SignSession,
+    /// Signs the one-time tokens that are mailed: ES256.
+    SignLink,
 }
 
 impl Purpose {
-    pub const ALL: [Self; 4] = [Self::Seal, Self::Mint, Self::Device, Self::Session];
+    pub const ALL: [Self; 6] = [Self::Seal, Self::Mint, Self::Device, Self::Session, Self::SignSession, Self::SignLink];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -82,7 +91,13 @@ impl Purpose {
             Self::Mint => "mint",
             Self::Device => "device",
             Self::Session => "session",
+            Self::SignSession => "sign-session",
+            Self::SignLink => "sign-link",
         }
+    }
+
+    const fn signs(self) -> bool {
+        matches!(self, Self::SignSession | Self::SignLink)
     }
 }
 
@@ -112,9 +127,11 @@ impl From<KeyError> for Error {
     }
 }
 
-const LIST: &str = "SELECT id, purpose, sealed FROM key_ring";
+/// For every version of the schema.
+const LIST_SEALED: &str = "SELECT id, purpose, sealed FROM key_ring";
+const LIST: &str = "SELECT id, purpose, sealed, created_at, active_at, retired_at FROM key_ring";
 const NONE_FOR: &str = "SELECT id FROM key_ring WHERE purpose = $1";
-const INSERT: &str = "INSERT INTO key_ring (id, purpose, sealed, created_at) VALUES ($1, $2, $3, $4)";
+const INSERT: &str = "INSERT INTO key_ring (id, purpose, sealed, created_at, active_at) VALUES ($1, $2, $3, $4, $5)";
 const RETIRE: &str = "UPDATE key_ring SET retired_at = $2 WHERE purpose = $1 AND retired_at IS NULL";
 const FORGET: &str = "INSERT INTO invalidations (kind, subject, at) VALUES ($1, $2, $3)";
 
@@ -123,6 +140,9 @@ pub const INVALIDATION: &str = "keys";
 
 /// How long another replica that starts at the same time may take between its root key and its ring.
 const BEGUN_WITHIN: Duration = Duration::from_secs(1);
+
+/// The shortest time between two looks into the database for an unknown signing key.
+const RELOAD_PAUSE: Millis = 5 * SECOND;
 
 /// The first byte of every sealed value.
 const VERSION: u8 = 1;
@@ -133,11 +153,16 @@ pub struct KeyRing {
     env: Env,
     root: Secret,
     keys: RwLock<Arc<Keys>>,
+    /// When an unknown key was last looked for in the database.
+    reloaded_at: AtomicI64,
 }
 
-/// Keys by id. Ids sort by creation, so the last one of a purpose is the current one.
+/// Keys by id. Ids sort by creation, so the last secret of a purpose is the current one.
 #[derive(Default)]
-struct Keys(BTreeMap<Uuid, (Purpose, Secret)>);
+struct Keys {
+    secrets: BTreeMap<Uuid, (Purpose, Secret)>,
+    signing: BTreeMap<Uuid, (Purpose, SigningKey)>,
+}
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -168,7 +193,8 @@ impl KeyRing {
         let path = origin.root_key();
         let is_new = configured.is_none() && rows.is_empty() && !path.exists() && root::create(&path, &env)?;
         let root = find_root(configured, origin)?;
-        let ring = Self { db, env, root, keys: RwLock::default() };
+        let (keys, reloaded_at) = (RwLock::default(), AtomicI64::new(Millis::MIN));
+        let ring = Self { db, env, root, keys, reloaded_at };
         let loaded = ring.complete(&rows).await;
         if is_new && matches!(loaded, Err(KeyError::Root(_))) {
             // Another replica was first, with its own root key: ours is unused and would be misleading.
@@ -183,10 +209,12 @@ impl KeyRing {
     async fn complete(&self, rows: &[Row]) -> Result<(), KeyError> {
         self.load(rows)?;
         let known = self.keys();
-        let missing = Purpose::ALL.into_iter().filter(|purpose| known.find(*purpose, None).is_err());
+        let missing = Purpose::ALL.into_iter().filter(|purpose| !known.has(*purpose));
         // In one batch: of two replicas that start with different root keys, one creates the whole ring.
         let none = missing.clone().map(|purpose| Ok(Statement::absent("no_key", NONE_FOR, [purpose.name().into()])));
-        let batch = none.chain(missing.map(|purpose| self.insert(purpose))).collect::<Result<Vec<_>, KeyError>>()?;
+        let batch = none
+            .chain(missing.map(|purpose| self.insert(purpose, self.env.now())))
+            .collect::<Result<Vec<_>, KeyError>>()?;
         if batch.is_empty() {
             return Ok(());
         }
@@ -212,22 +240,31 @@ impl KeyRing {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The statement that inserts a new key.
-    fn insert(&self, purpose: Purpose) -> Result<Statement, KeyError> {
+    /// The statement that inserts a new key; one that signs does so from `active_at`.
+    fn insert(&self, purpose: Purpose, active_at: Millis) -> Result<Statement, KeyError> {
         let id = self.env.uuid().to_string();
-        let secret = Zeroizing::new(self.env.bytes::<32>());
+        let mut secret = Zeroizing::new(self.env.bytes::<32>());
+        while purpose.signs() && !signing::is_private_key(&secret) {
+            secret = Zeroizing::new(self.env.bytes::<32>());
+        }
         let sealed = seal::seal(&self.root, &root_context(purpose, &id), secret.as_slice(), &self.env)?;
-        let row = [id.into(), purpose.name().into(), sealed.into(), self.env.now().into()];
+        let active_at = purpose.signs().then_some(active_at);
+        let row = [id.into(), purpose.name().into(), sealed.into(), self.env.now().into(), active_at.into()];
         Ok(Statement::one("insert_key", INSERT, row))
     }
 
     /// Adds a key that is used from now on; the old ones still open and verify. The invalidation in the same batch
     /// informs other replicas.
-    pub async fn rotate(&self, purpose: Purpose) -> Result<(), KeyError> {
+    ///
+    /// A key that signs is used later, when every node knows it, and the old ones verify until their last tokens, of
+    /// this longest life, have expired.
+    pub async fn rotate(&self, purpose: Purpose, longest_token: Millis) -> Result<(), KeyError> {
         let now = self.env.now();
+        let (retired_at, times) = signing::rotation(now, longest_token);
+        let (retired_at, active_at) = if purpose.signs() { (retired_at, times.active_at) } else { (now, now) };
         let batch = vec![
-            Statement::any("retire_keys", RETIRE, [purpose.name().into(), now.into()]),
-            self.insert(purpose)?,
+            Statement::any("retire_keys", RETIRE, [purpose.name().into(), retired_at.into()]),
+            self.insert(purpose, active_at)?,
             Statement::one("invalidate", FORGET, [INVALIDATION.into(), purpose.name().into(), now.into()]),
         ];
         self.db.commit(batch).await?;
@@ -260,7 +297,7 @@ impl KeyRing {
         parts: &[&[u8]],
     ) -> Result<(String, Zeroizing<[u8; 32]>), KeyError> {
         if purpose == Purpose::Seal {
-            // One key, one algorithm.
+            // One key, one algorithm. Keys that sign are not among the secrets.
             return Err(KeyError::Unknown("that both seals and derives".to_owned()));
         }
         let wanted = key_id.map(|id| Uuid::parse_str(id).map_err(|_| KeyError::Unknown(id.to_owned()))).transpose()?;
@@ -275,6 +312,38 @@ impl KeyRing {
         mac.copy_from_slice(context.sign().as_ref());
         Ok((id.to_string(), mac))
     }
+
+    /// Signs the claims of a token (JWS compact, ES256) with the active key.
+    pub fn sign<Claims: Serialize>(&self, purpose: Purpose, claims: &Claims) -> Result<String, KeyError> {
+        let keys = self.keys();
+        let of_purpose = keys.signing.iter().filter(|(_, (of, _))| *of == purpose);
+        let times = of_purpose.map(|(id, (_, key))| ((*id, key), key.times));
+        let signer = signing::signer(times, self.env.now());
+        let (id, key) = signer.ok_or_else(|| KeyError::Unknown(format!("for {}", purpose.name())))?;
+        key.sign(id.to_string(), claims)
+    }
+
+    /// The claims of a token that a key of this purpose has signed and that has not retired since; `None` for any other
+    /// text. The claims are not judged. A key that this node does not know yet is read from the database, seldom.
+    pub async fn verify(&self, purpose: Purpose, token: &str) -> Result<Option<Map<String, Json>>, KeyError> {
+        let Some(id) = signing::key_id(token).and_then(|id| Uuid::parse_str(&id).ok()) else { return Ok(None) };
+        if !self.keys().signing.contains_key(&id) && self.may_reload() {
+            self.reload().await?;
+        }
+        let keys = self.keys();
+        let Some((of, key)) = keys.signing.get(&id) else { return Ok(None) };
+        if *of != purpose || key.times.state(self.env.now()) == signing::State::Retired {
+            return Ok(None);
+        }
+        Ok(key.verify(token).ok())
+    }
+
+    /// Whether the ring may be read again for an unknown key, which anybody can name: once in [`RELOAD_PAUSE`].
+    fn may_reload(&self) -> bool {
+        let (now, last) = (self.env.now(), self.reloaded_at.load(Ordering::Relaxed));
+        let is_due = now < last || now >= last.saturating_add(RELOAD_PAUSE);
+        is_due && self.reloaded_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
 }
 
 impl Keys {
@@ -282,36 +351,51 @@ impl Keys {
         let mut keys = Self::default();
         for row in rows {
             let mut row = row.cursor();
-            let (id, name) = (row.text()?, row.text()?);
-            let Some(purpose) = Purpose::ALL.into_iter().find(|purpose| purpose.name() == name) else {
-                // A purpose of a newer release: ignored.
-                continue;
-            };
-            let secret = seal::open(root, &root_context(purpose, id), row.bytes()?).map_err(|_| {
-                KeyError::Root(
-                    "the root key is not the one that the keys in the database are sealed under: set AUTHD_ROOT_KEY or \
-                     AUTHD_ROOT_KEY_FILE (or root.key in the data dir) to the one of the other replicas or the backup"
-                        .to_owned(),
-                )
-            })?;
-            let id = Uuid::parse_str(id).map_err(|_| KeyError::Unknown(id.to_owned()))?;
-            let secret = <[u8; 32]>::try_from(secret.as_slice()).map(Zeroizing::new).map_err(|_| KeyError::Broken)?;
-            keys.0.insert(id, (purpose, secret));
+            let Some((id, purpose, secret)) = open_row(root, &mut row)? else { continue };
+            if purpose.signs() {
+                let created_at = row.int()?;
+                let active_at = row.opt(Cursor::int)?.unwrap_or(created_at);
+                let times = Times { active_at, retired_at: row.opt(Cursor::int)? };
+                keys.signing.insert(id, (purpose, SigningKey::new(&secret, times)?));
+            } else {
+                keys.secrets.insert(id, (purpose, secret));
+            }
         }
         Ok(keys)
     }
 
-    /// The key of this id, or the current one.
+    fn has(&self, purpose: Purpose) -> bool {
+        self.find(purpose, None).is_ok() || self.signing.values().any(|(of, _)| *of == purpose)
+    }
+
+    /// The secret of this id, or the current one.
     fn find(&self, purpose: Purpose, id: Option<Uuid>) -> Result<(Uuid, &Secret), KeyError> {
         let found = match id {
-            Some(id) => self.0.get_key_value(&id),
-            None => self.0.iter().rfind(|(_, (of, _))| *of == purpose),
+            Some(id) => self.secrets.get_key_value(&id),
+            None => self.secrets.iter().rfind(|(_, (of, _))| *of == purpose),
         };
         match found {
             Some((id, (of, key))) if *of == purpose => Ok((*id, key)),
             _ => Err(KeyError::Unknown(id.map_or_else(|| format!("for {}", purpose.name()), |id| id.to_string()))),
         }
     }
+}
+
+/// The id, purpose and secret of a row; `None` for a purpose of a newer release.
+fn open_row(root: &Secret, row: &mut Cursor<'_>) -> Result<Option<(Uuid, Purpose, Secret)>, KeyError> {
+    let (id, name) = (row.text()?, row.text()?);
+    let sealed = row.bytes()?;
+    let Some(purpose) = Purpose::ALL.into_iter().find(|purpose| purpose.name() == name) else { return Ok(None) };
+    let secret = seal::open(root, &root_context(purpose, id), sealed).map_err(|_| {
+        KeyError::Root(
+            "the root key is not the one that the keys in the database are sealed under: set AUTHD_ROOT_KEY or \
+             AUTHD_ROOT_KEY_FILE (or root.key in the data dir) to the one of the other replicas or the backup"
+                .to_owned(),
+        )
+    })?;
+    let id = Uuid::parse_str(id).map_err(|_| KeyError::Unknown(id.to_owned()))?;
+    let secret = <[u8; 32]>::try_from(secret.as_slice()).map(Zeroizing::new).map_err(|_| KeyError::Broken)?;
+    Ok(Some((id, purpose, secret)))
 }
 
 /// Tells whether a database is the one that this root key has sealed, before it is migrated.
@@ -322,10 +406,9 @@ pub fn identity(configured: Option<&[u8]>, origin: Origin) -> Identity {
         // It has a schema: another replica may be about to create the keys.
         Some([]) => Ok(()),
         Some(rows) => find_root(configured.as_ref().map(|text| text.as_slice()), &origin)
-            .and_then(|root| Keys::open(&root, rows))
-            .map(drop),
+            .and_then(|root| rows.iter().try_for_each(|row| open_row(&root, &mut row.cursor()).map(drop))),
     };
-    Identity::new(LIST, move |rows| check(rows).map_err(|error| error.to_string()))
+    Identity::new(LIST_SEALED, move |rows| check(rows).map_err(|error| error.to_string()))
 }
 
 /// The root key that is configured, or else the one in the data dir.

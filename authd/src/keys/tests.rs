@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use serde_json::json;
+
 use super::*;
 use crate::db::{Value, testing};
 use crate::env::DAY;
@@ -136,8 +138,8 @@ async fn a_rotated_key_still_opens_and_other_replicas_learn_of_the_new_one() {
     let there = ring(&db, Some(HEX), folder.path()).await.unwrap();
     let (sealed, (old, mac)) = (here.seal("a", b"old").unwrap(), here.mac(Purpose::Mint, None, &[b"x"]).unwrap());
     clock.advance(1);
-    here.rotate(Purpose::Seal).await.unwrap();
-    here.rotate(Purpose::Mint).await.unwrap();
+    here.rotate(Purpose::Seal, 0).await.unwrap();
+    here.rotate(Purpose::Mint, 0).await.unwrap();
     assert_eq!(*here.open("a", &sealed).unwrap(), b"old");
     assert_eq!(here.mac(Purpose::Mint, Some(&old), &[b"x"]).unwrap(), (old.clone(), mac.clone()));
     let (new, other) = here.mac(Purpose::Mint, None, &[b"x"]).unwrap();
@@ -169,12 +171,63 @@ async fn a_mac_is_of_its_parts_and_purpose_alone() {
 async fn no_key_is_in_the_database_in_clear() {
     let (db, folder) = testing::sqlite();
     let ring = ring(&db, Some(HEX), folder.path()).await.unwrap();
-    let secrets: Vec<[u8; 32]> = ring.keys().0.values().map(|(_, secret)| **secret).collect();
+    let rows = db.query(Query::new(LIST, [])).await.unwrap();
+    let opened = rows.iter().map(|row| open_row(&ring.root, &mut row.cursor()).unwrap().unwrap());
+    let secrets: Vec<[u8; 32]> = opened.map(|(_, _, secret)| *secret).collect();
     let rows = db.query(Query::new("SELECT sealed FROM key_ring", [])).await.unwrap();
-    assert_eq!((secrets.len(), rows.len()), (Purpose::ALL.len(), Purpose::ALL.len()));
+    assert_eq!(secrets.len(), Purpose::ALL.len());
     for Row(values) in &rows {
         let [Value::Bytes(sealed)] = values.as_slice() else { panic!("not bytes") };
         assert!(!secrets.iter().any(|secret| sealed.windows(32).any(|window| window == secret)));
     }
     assert_eq!(format!("{ring:?}"), "KeyRing");
+}
+
+#[tokio::test]
+async fn signed_tokens_are_verified_by_every_node_until_their_key_retires() {
+    let (db, folder) = testing::sqlite();
+    let (env, clock) = Env::fixed(crate::testing::NOW);
+    let origin = origin(Some(HEX), folder.path());
+    let here = KeyRing::unlock(db.clone(), Some(HEX), &origin, env.clone()).await.unwrap();
+    let there = KeyRing::unlock(db.clone(), Some(HEX), &origin, env).await.unwrap();
+    let purpose = Purpose::SignSession;
+    let first = here.sign(purpose, &json!({ "jti": "1" })).unwrap();
+    assert_eq!(there.verify(purpose, &first).await.unwrap().unwrap()["jti"], "1");
+    assert!(there.verify(Purpose::SignLink, &first).await.unwrap().is_none(), "a key has one purpose");
+    let (signed, signature) = first.rsplit_once('.').unwrap();
+    for tampered in
+        [format!("{signed}."), format!("{signed}.{}", &signature[1..]), first.replacen('e', "f", 1), String::new()]
+    {
+        assert!(there.verify(purpose, &tampered).await.unwrap().is_none(), "{tampered}");
+    }
+
+    // Another node signs with a new key only when everybody may know it.
+    here.rotate(purpose, DAY).await.unwrap();
+    assert_eq!(key_of(&here.sign(purpose, &json!({})).unwrap()), key_of(&first));
+    clock.advance(signing::PUBLISHED);
+    let second = here.sign(purpose, &json!({ "jti": "2" })).unwrap();
+    assert_ne!(key_of(&second), key_of(&first));
+    assert_eq!(there.verify(purpose, &second).await.unwrap().unwrap()["jti"], "2", "an unknown key is looked for");
+    assert!(there.verify(purpose, &first).await.unwrap().is_some());
+    clock.advance(DAY + crate::env::SKEW);
+    assert!(here.verify(purpose, &first).await.unwrap().is_none(), "its key has retired");
+    assert!(here.verify(purpose, &second).await.unwrap().is_some());
+}
+
+fn key_of(token: &str) -> String {
+    signing::key_id(token).unwrap()
+}
+
+#[tokio::test]
+async fn unknown_signing_keys_are_looked_for_seldom() {
+    let (db, folder) = testing::sqlite();
+    let (env, clock) = Env::fixed(crate::testing::NOW);
+    let ring = KeyRing::unlock(db, Some(HEX), &origin(Some(HEX), folder.path()), env).await.unwrap();
+    assert!(ring.may_reload() && !ring.may_reload());
+    clock.advance(RELOAD_PAUSE - 1);
+    assert!(!ring.may_reload());
+    clock.advance(1);
+    assert!(ring.may_reload());
+    clock.advance(-DAY);
+    assert!(ring.may_reload(), "the clock was set back");
 }

@@ -194,3 +194,36 @@ fn queue_full() -> Error {
 fn context(id: MailId) -> String {
     format!("mails.sealed:{id}")
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Reads mails as their recipients would.
+
+    use shared::id::MailId;
+
+    use super::{Values, context};
+    use crate::base::Base;
+    use crate::db::Query;
+
+    /// A mail that waits to be sent.
+    #[derive(Debug)]
+    pub struct Queued {
+        pub template: String,
+        pub to: String,
+        pub values: Values,
+    }
+
+    /// The mails that would be sent, oldest first.
+    pub async fn queued(base: &Base) -> Vec<Queued> {
+        let sql = "SELECT id, template, recipient, sealed FROM mails ORDER BY id";
+        let rows = base.db.query(Query::new(sql, [])).await.unwrap();
+        let mails = rows.iter().map(|row| {
+            let mut row = row.cursor();
+            let id: MailId = row.id().unwrap();
+            let (template, to) = (row.string().unwrap(), row.string().unwrap());
+            let values = base.keys.open(&context(id), row.bytes().unwrap()).unwrap();
+            Queued { template, to, values: serde_json::from_slice(&values).unwrap() }
+        });
+        mails.filter(|mail| mail.values.expires_at.is_none_or(|end| end > base.now())).collect()
+    }
+}

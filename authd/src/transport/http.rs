@@ -318,12 +318,12 @@ impl Http {
         };
         let call = Call { caller, address, request_id: id, permission: None };
         let body = match head.method {
-            Method::POST => {
-                body.collect(&Bounds { config: &self.config, connection, headers: &head.headers, address }).await?.0
-            }
-            _ => Bytes::new(),
+            Method::POST => Some(
+                body.collect(&Bounds { config: &self.config, connection, headers: &head.headers, address }).await?.0,
+            ),
+            _ => None,
         };
-        self.pages.respond(call, page, head.uri.query(), &body).await
+        self.pages.respond(call, page, head.uri.query(), body.as_deref()).await
     }
 
     /// Refuses requests from browsers on the admin socket, and returns the client's address elsewhere.

@@ -9,9 +9,11 @@ use serde_json::Value;
 use shared::op::{Method, Permission};
 use shared::problem::Code;
 
+use super::browser::accounts::Offer;
 use super::browser::html::{self, Escaped};
 use super::browser::{self, response};
 use super::http::Body;
+use crate::accounts::Accounts;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::cli_login::CliLogin;
@@ -28,16 +30,24 @@ pub enum Page {
     Metrics,
     CliCallback,
     CliDeny,
+    /// The form of a mailed link.
+    Link(Offer),
 }
 
 /// Every page with its method and path. All are public except the metrics.
-pub const PAGES: [(Method, &str, Page); 6] = [
+pub const PAGES: [(Method, &str, Page); 12] = [
     (Method::Get, "/", Page::Information),
     (Method::Get, "/docs", Page::Docs),
     (Method::Get, "/openapi.json", Page::OpenApi),
     (Method::Get, "/metrics", Page::Metrics),
     (Method::Get, "/auth/cli/callback", Page::CliCallback),
     (Method::Post, "/auth/cli/deny", Page::CliDeny),
+    (Method::Get, "/account/verify", Page::Link(Offer::Verify)),
+    (Method::Post, "/account/verify", Page::Link(Offer::Verify)),
+    (Method::Get, "/account/reset", Page::Link(Offer::Reset)),
+    (Method::Post, "/account/reset", Page::Link(Offer::Reset)),
+    (Method::Get, "/account/email", Page::Link(Offer::Email)),
+    (Method::Post, "/account/email", Page::Link(Offer::Email)),
 ];
 
 /// The state to answer pages.
@@ -46,11 +56,18 @@ pub struct Pages {
     pub public_url: String,
     pub metrics: Arc<Metrics>,
     pub cli_login: Arc<CliLogin>,
+    pub accounts: Arc<Accounts>,
 }
 
 impl Pages {
-    /// Answers a page. `query` and `body` are still encoded.
-    pub async fn respond(&self, call: Call, page: Page, query: Option<&str>, body: &[u8]) -> Result<Response<Body>> {
+    /// Answers a page. `query` and `body` are still encoded; there is a body if the method is POST.
+    pub async fn respond(
+        &self,
+        call: Call,
+        page: Page,
+        query: Option<&str>,
+        body: Option<&[u8]>,
+    ) -> Result<Response<Body>> {
         static OPENAPI: LazyLock<Value> = LazyLock::new(|| shared::openapi::document(VERSION));
         static OPENAPI_TEXT: LazyLock<Bytes> = LazyLock::new(|| format!("{:#}\n", *OPENAPI).into());
         static DOCS: LazyLock<Bytes> = LazyLock::new(|| docs(&OPENAPI).into());
@@ -60,7 +77,13 @@ impl Pages {
             Page::OpenApi => answer("application/json", OPENAPI_TEXT.clone()),
             Page::Metrics => self.metrics(&call),
             Page::CliCallback => browser::cli_login::callback(&self.cli_login, call, query).await.into_response(),
-            Page::CliDeny => browser::cli_login::deny(&self.cli_login, call, body).await.into_response(),
+            Page::CliDeny => {
+                browser::cli_login::deny(&self.cli_login, call, body.unwrap_or_default()).await.into_response()
+            }
+            Page::Link(offer) => match body {
+                Some(body) => browser::accounts::submit(&self.accounts, call, offer, body).await.into_response(),
+                None => browser::accounts::form(offer, None, "").into_response(),
+            },
         }
     }
 

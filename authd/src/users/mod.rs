@@ -13,7 +13,7 @@ use shared::secret::Secret;
 
 use crate::base::Base;
 use crate::entities;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::passwords::{self, Passwords, Verified};
 
 /// Users.
@@ -28,12 +28,20 @@ impl Users {
         Arc::new(Self { base: base.clone(), passwords: Passwords::default() })
     }
 
-    /// A user who is not deleted, by id or name.
+    /// A user who is not deleted, by id, name or address.
     pub async fn find(&self, id_or_name: &str) -> Result<User> {
-        entities::stored(self.base.db.as_ref(), id_or_name).await
+        let db = self.base.db.as_ref();
+        if let Some(user) = entities::find(db, id_or_name).await? {
+            return Ok(user);
+        }
+        // By address.
+        match store::find_id(db, id_or_name).await? {
+            Some(id) => entities::stored(db, &id.to_string()).await,
+            None => Err(Error::not_found("user")),
+        }
     }
 
-    /// A user's id, from the id itself or the name of a user who is not deleted.
+    /// A user's id, from the id itself or the name or address of a user who is not deleted.
     pub async fn find_id(&self, id_or_name: &str) -> Result<Option<UserId>> {
         match id_or_name.parse() {
             Ok(id) => Ok(Some(id)),

@@ -1,29 +1,41 @@
 //! The SQL of users.
 
 use shared::api::users::{DocumentType, PersonType, Status, UpdateUser, User};
+use shared::email::Email;
 use shared::id::UserId;
 use shared::time::Time;
 
-use crate::db::{Cursor, Db, Query, Row, Statement};
-use crate::entities::{Entity, Sql, sql};
+use crate::db::{Cursor, Db, Query, Row, Statement, Value};
+use crate::entities::{Entity, NAME_TAKEN, Sql, sql};
 use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::names;
 
 const INSERT: &str = "INSERT INTO users (id, username, live_name, name, status, password_hash, password_changed_at, \
-       person_type, document_type, document_number, created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)";
+       person_type, document_type, document_number, created_at, updated_at, email, live_email, email_verified_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14)";
 // A login that verified the previous password must see another time of change, even within a millisecond.
 const UPDATE: &str = "UPDATE users SET username = COALESCE($2, username), live_name = COALESCE($3, live_name), \
        name = COALESCE($4, name), status = COALESCE($5, status), password_hash = COALESCE($6, password_hash), \
        password_changed_at = CASE WHEN CAST($7 AS BIGINT) < 0 THEN password_changed_at \
          WHEN COALESCE(password_changed_at, 0) >= $7 THEN password_changed_at + 1 ELSE $7 END, \
        person_type = COALESCE($8, person_type), document_type = COALESCE($9, document_type), \
-       document_number = COALESCE($10, document_number), updated_at = $11 \
+       document_number = COALESCE($10, document_number), updated_at = $11, email = COALESCE($12, email), \
+       email_verified_at = CASE WHEN COALESCE($13, live_email) = live_email THEN email_verified_at END, \
+       live_email = COALESCE($13, live_email) \
      WHERE id = $1 AND deleted_at IS NULL \
      RETURNING id, username, name, status, CASE WHEN password_hash IS NULL THEN 0 ELSE 1 END, person_type, \
-       document_type, document_number, created_at, updated_at";
-const FORGET_PASSWORD: &str = "UPDATE users SET password_hash = NULL WHERE id = $1";
+       document_type, document_number, created_at, updated_at, email, \
+       CASE WHEN email_verified_at IS NULL THEN 0 ELSE 1 END";
+const VERIFY: &str = "UPDATE users SET email_verified_at = COALESCE(email_verified_at, $2) \
+     WHERE id = $1 AND live_email IS NOT NULL AND deleted_at IS NULL \
+     RETURNING id, username, name, status, CASE WHEN password_hash IS NULL THEN 0 ELSE 1 END, person_type, \
+       document_type, document_number, created_at, updated_at, email, 1";
+// Names and addresses are one namespace: each is unique by its index, and one of each kind by this.
+const TAKEN: &str = "SELECT 1 FROM users WHERE (live_name = $1 OR live_email = $1) AND id <> $2";
+const FORGET: &str = "UPDATE users SET password_hash = NULL, email = NULL, live_email = NULL, email_verified_at = NULL, \
+       document_type = NULL, document_number = NULL WHERE id = $1";
+const ERASE_NAMES: &str = "UPDATE users SET username = '', name = '', person_type = NULL WHERE id = $1";
 
 impl Entity for User {
     type Id = UserId;
@@ -32,7 +44,7 @@ impl Entity for User {
     const SQL: Sql = sql!(
         "users",
         "id, username, name, status, CASE WHEN password_hash IS NULL THEN 0 ELSE 1 END, person_type, document_type, \
-         document_number, created_at, updated_at"
+         document_number, created_at, updated_at, email, CASE WHEN email_verified_at IS NULL THEN 0 ELSE 1 END"
     );
 
     fn id(&self) -> UserId {
@@ -56,6 +68,8 @@ impl Entity for User {
             document_number: row.opt(Cursor::string)?,
             created_at: Time::from_millis(row.int()?),
             updated_at: Time::from_millis(row.int()?),
+            email: row.opt(Cursor::string)?,
+            email_verified: row.bool()?,
         })
     }
 }
@@ -93,8 +107,8 @@ pub struct Password {
     pub set_at: Millis,
 }
 
-/// Inserts a user; a duplicate if the name is taken.
-pub fn insert(user: &User, password: Option<&Password>) -> Statement {
+/// Inserts a user; a duplicate if the name or the address is taken. `folded_email` is [`Email::folded`] of the address.
+pub fn insert(user: &User, folded_email: Option<&str>, password: Option<&Password>) -> Statement {
     Statement::one(
         User::KIND,
         INSERT,
@@ -110,13 +124,27 @@ pub fn insert(user: &User, password: Option<&Password>) -> Statement {
             user.document_type.map(document_type).into(),
             user.document_number.as_deref().into(),
             user.created_at.millis().into(),
+            user.email.as_deref().into(),
+            folded_email.into(),
+            user.email_verified.then(|| user.created_at.millis()).into(),
         ],
     )
 }
 
+/// Fails ([`NAME_TAKEN`]) if another user has this folded name or address.
+pub fn is_free(folded: &str, user: UserId) -> Statement {
+    Statement::absent(NAME_TAKEN, TAKEN, [folded.into(), user.into()])
+}
+
 /// Changes the given fields and the password, and returns the new state. Fails if there is no such user; a duplicate if
 /// the name is taken.
-pub fn update(user: UserId, changes: &UpdateUser, password: Option<&Password>, now: Millis) -> Statement {
+pub fn update(
+    user: UserId,
+    changes: &UpdateUser,
+    email: Option<&Email>,
+    password: Option<&Password>,
+    now: Millis,
+) -> Statement {
     let username = changes.username.as_deref();
     Statement::one(
         User::KIND,
@@ -133,28 +161,54 @@ pub fn update(user: UserId, changes: &UpdateUser, password: Option<&Password>, n
             changes.document_type.map(document_type).into(),
             changes.document_number.as_deref().into(),
             now.into(),
+            email.map(Email::address).into(),
+            email.map(Email::folded).into(),
         ],
     )
 }
 
-/// Deletes the password hash of a deleted user, so that it cannot be attacked offline.
-pub fn forget_password(user: UserId) -> Statement {
-    Statement::one("forget_password", FORGET_PASSWORD, [user.into()])
+/// Marks the address as verified, and returns the new state. Fails if there is no such user, or no address.
+pub fn verify(user: UserId, now: Millis) -> Statement {
+    Statement::one(User::KIND, VERIFY, [user.into(), now.into()])
+}
+
+/// Deletes what the row of a deleted user need not keep: the password hash, which could be attacked offline, the address
+/// and the identity document.
+pub fn forget(user: UserId) -> Statement {
+    Statement::one("forget_user", FORGET, [user.into()])
+}
+
+/// Deletes the names of a deleted user too.
+pub fn erase_names(user: UserId) -> Statement {
+    Statement::one("erase_names", ERASE_NAMES, [user.into()])
 }
 
 // Inactive users are found too, so that a login takes the same time for them.
-const FIND_LOGIN_BY_NAME: &str =
-    "SELECT id, username, name, status, password_hash, password_changed_at FROM users WHERE live_name = $1";
-const FIND_LOGIN: &str =
-    "SELECT id, username, name, status, password_hash, password_changed_at FROM users WHERE id = $1";
-const FIND_ID: &str = "SELECT id FROM users WHERE live_name = $1";
+const FIND_LOGIN_BY_NAME: &str = "SELECT id, username, name, status, password_hash, password_changed_at, email, \
+     email_verified_at FROM users WHERE live_name = $1 OR live_email = $2";
+const FIND_LOGIN: &str = "SELECT id, username, name, status, password_hash, password_changed_at, email, \
+     email_verified_at FROM users WHERE id = $1";
+const FIND_ID: &str = "SELECT id FROM users WHERE live_name = $1 OR live_email = $2";
 const FIND_NAME: &str = "SELECT name FROM users WHERE id = $1";
 const UPGRADE: &str = "UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3";
 const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3 \
      WHERE id = $1 AND password_hash = $4 AND deleted_at IS NULL";
+// A login that verified the previous password must see another time of change, even within a millisecond.
+const RESET_PASSWORD: &str = "UPDATE users SET password_hash = $2, updated_at = $3, \
+       password_changed_at = CASE WHEN COALESCE(password_changed_at, 0) >= $3 THEN password_changed_at + 1 ELSE $3 END, \
+       email_verified_at = COALESCE(email_verified_at, $3) \
+     WHERE id = $1 AND live_email = $4 AND status = 'active' AND deleted_at IS NULL";
+const ACCEPT_INVITATION: &str = "UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3, \
+       email_verified_at = $3, name = COALESCE($5, name) \
+     WHERE id = $1 AND live_email = $4 AND password_hash IS NULL AND status = 'active' AND deleted_at IS NULL";
+const CHANGE_EMAIL: &str = "UPDATE users SET email = $2, email_verified_at = $4, updated_at = $4, \
+       username = CASE WHEN live_name = live_email THEN $2 ELSE username END, \
+       live_name = CASE WHEN live_name = live_email THEN $3 ELSE live_name END, live_email = $3 \
+     WHERE id = $1 AND status = 'active' AND deleted_at IS NULL";
 
-/// The name of the statement that stores a new password.
+/// The names of the statements that store a new password, and a new address.
 pub const PASSWORD: &str = "set_password";
+pub const EMAIL: &str = "set_email";
 
 /// A user's data for a sign-in.
 #[derive(Debug)]
@@ -165,12 +219,20 @@ pub struct Login {
     pub is_active: bool,
     pub password_hash: Option<String>,
     pub password_changed_at: Millis,
+    pub email: Option<String>,
+    pub email_verified: bool,
 }
 
-/// The user with this folded name, active or not, who is not deleted.
-pub async fn find_login_by_name(db: &dyn Db, folded: &str) -> Result<Option<Login>> {
-    let rows = db.query(Query::point(FIND_LOGIN_BY_NAME, [folded.into()])).await?;
+/// The user with this name or address as it was typed, active or not, who is not deleted.
+pub async fn find_login_by_name(db: &dyn Db, typed: &str) -> Result<Option<Login>> {
+    let rows = db.query(Query::point(FIND_LOGIN_BY_NAME, folded(typed))).await?;
     rows.first().map(read_login).transpose()
+}
+
+/// The folded forms of what was typed: as a name, and as an address.
+fn folded(typed: &str) -> [Value; 2] {
+    let email = Email::parse(typed.trim()).ok();
+    [names::fold(typed).into(), email.as_ref().map(Email::folded).into()]
 }
 
 pub async fn find_login(db: &dyn Db, id: UserId) -> Result<Option<Login>> {
@@ -178,9 +240,9 @@ pub async fn find_login(db: &dyn Db, id: UserId) -> Result<Option<Login>> {
     rows.first().map(read_login).transpose()
 }
 
-/// The id of the user with this name who is not deleted.
+/// The id of the user with this name or address who is not deleted.
 pub async fn find_id(db: &dyn Db, name: &str) -> Result<Option<UserId>> {
-    let rows = db.query(Query::point(FIND_ID, [names::fold(name).into()])).await?;
+    let rows = db.query(Query::point(FIND_ID, folded(name))).await?;
     Ok(rows.first().map(|row| row.cursor().id()).transpose()?)
 }
 
@@ -201,6 +263,28 @@ pub fn set_password(user: &Login, hash: String, now: Millis) -> Statement {
     Statement::one(PASSWORD, SET_PASSWORD, [user.id.into(), hash.into(), now.into(), old.into()])
 }
 
+/// Stores a password ([`PASSWORD`]) that was set with a mailed token, which verifies the address. Fails if the user is not
+/// active, or has another address.
+pub fn reset_password(user: UserId, folded_email: &str, hash: String, now: Millis) -> Statement {
+    Statement::one(PASSWORD, RESET_PASSWORD, [user.into(), hash.into(), now.into(), folded_email.into()])
+}
+
+/// Stores the first password ([`PASSWORD`]) of a user who was invited. Fails if there is one, or as [`reset_password`].
+pub fn accept_invitation(user: UserId, folded_email: &str, password: &Password, name: Option<&str>) -> Statement {
+    let (hash, now) = (password.hash.as_str(), password.set_at);
+    Statement::one(
+        PASSWORD,
+        ACCEPT_INVITATION,
+        [user.into(), hash.into(), now.into(), folded_email.into(), name.into()],
+    )
+}
+
+/// Stores a verified address ([`EMAIL`]); a user name that was the old address follows. A duplicate if it is taken; fails
+/// if the user is not active.
+pub fn change_email(user: UserId, email: &Email, now: Millis) -> Statement {
+    Statement::one(EMAIL, CHANGE_EMAIL, [user.into(), email.address().into(), email.folded().into(), now.into()])
+}
+
 fn read_login(row: &Row) -> Result<Login> {
     let mut row = row.cursor();
     Ok(Login {
@@ -210,5 +294,7 @@ fn read_login(row: &Row) -> Result<Login> {
         is_active: row.text()? == "active",
         password_hash: row.opt(Cursor::string)?,
         password_changed_at: row.opt(Cursor::int)?.unwrap_or_default(),
+        email: row.opt(Cursor::string)?,
+        email_verified: row.opt(Cursor::int)?.is_some(),
     })
 }

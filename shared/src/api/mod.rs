@@ -1,5 +1,6 @@
 //! Requests and responses, module by module, each with its table of operations.
 
+pub mod accounts;
 pub mod audit;
 pub mod checks;
 pub mod cli_login;
@@ -31,12 +32,13 @@ impl Default for Done {
 }
 
 /// The operations of each module.
-static MODULES: [&[&Info]; 11] = [
+static MODULES: [&[&Info]; 12] = [
     tokens::OPERATIONS,
     introspection::OPERATIONS,
     sessions::OPERATIONS,
     checks::OPERATIONS,
     users::OPERATIONS,
+    accounts::OPERATIONS,
     factors::OPERATIONS,
     rbac::OPERATIONS,
     cli_login::OPERATIONS,
@@ -57,6 +59,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     sessions::visit(visitor);
     checks::visit(visitor);
     users::visit(visitor);
+    accounts::visit(visitor);
     factors::visit(visitor);
     rbac::visit(visitor);
     cli_login::visit(visitor);

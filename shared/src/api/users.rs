@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_with::skip_serializing_none;
 
+use crate::email;
 use crate::id::UserId;
 use crate::names;
 use crate::op::{Access, Permission, operations};
@@ -79,6 +80,11 @@ pub struct User {
     pub username: String,
     pub name: String,
     pub status: Status,
+    /// A second name to sign in with, and where mails go.
+    pub email: Option<String>,
+    /// Whether the person has proved that mails to the address reach them.
+    #[serde(default)]
+    pub email_verified: bool,
     /// Whether a password is set.
     #[serde(default)]
     pub has_password: bool,
@@ -103,6 +109,9 @@ pub struct CreateUser {
     /// The person's name; the user name if absent.
     #[schemars(transform = display_name)]
     pub name: Option<String>,
+    /// A second name to sign in with; not verified. To have the person prove it, use `POST /users/invite`.
+    #[schemars(transform = email::schema)]
+    pub email: Option<String>,
     pub status: Option<Status>,
     pub person_type: Option<PersonType>,
     pub document_type: Option<DocumentType>,
@@ -148,6 +157,9 @@ pub struct UpdateUser {
     pub password: Option<Secret>,
     #[schemars(transform = display_name)]
     pub name: Option<String>,
+    /// Another address, which is not verified.
+    #[schemars(transform = email::schema)]
+    pub email: Option<String>,
     pub status: Option<Status>,
     pub person_type: Option<PersonType>,
     pub document_type: Option<DocumentType>,

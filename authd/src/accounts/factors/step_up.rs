@@ -152,7 +152,7 @@ impl Accounts {
     }
 
     /// Writes the refusal of a password or a code to the audit log, and returns its error.
-    pub(super) async fn refuse_step_up(
+    pub(in crate::accounts) async fn refuse_step_up(
         &self,
         call: &Call,
         action: &'static str,

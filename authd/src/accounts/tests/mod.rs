@@ -2,6 +2,7 @@
 
 mod factors;
 mod lockout;
+mod owning;
 mod signing_in;
 
 use crate::sessions::tests::PASSWORD;

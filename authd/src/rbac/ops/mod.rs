@@ -33,6 +33,7 @@ impl Rbac {
         self.commit(call, change).await.map_err(|refused| match refused {
             Refused::ExpectationFailed(statement) if statement == T::KIND => Error::not_found(T::KIND),
             Refused::Duplicate(statement) if statement == T::KIND => names::taken(T::KIND, name),
+            Refused::ExpectationFailed(entities::NAME_TAKEN) => names::taken(T::KIND, name),
             refused => refused.into(),
         })
     }

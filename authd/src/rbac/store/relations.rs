@@ -104,7 +104,7 @@ const PERSON_ROLES: &str = "SELECT r.id, r.name, r.status, r.created_at, r.updat
      ORDER BY r.id LIMIT $2";
 const ROLE_PEOPLE: &str = "SELECT u.id, u.username, u.name, u.status, \
        CASE WHEN u.password_hash IS NULL THEN 0 ELSE 1 END, u.person_type, u.document_type, u.document_number, \
-       u.created_at, u.updated_at \
+       u.created_at, u.updated_at, u.email, CASE WHEN u.email_verified_at IS NULL THEN 0 ELSE 1 END \
      FROM person_service_roles g JOIN users u ON u.id = g.person_id \
      WHERE g.service_id = $3 AND g.role_id = $4 AND u.id > $1 ORDER BY u.id LIMIT $2";
 const PERSON_SERVICES: &str = "SELECT s.id, s.name, s.description, s.status, s.created_at, s.updated_at FROM services s \

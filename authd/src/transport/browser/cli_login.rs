@@ -6,14 +6,13 @@ use std::sync::Arc;
 use shared::secret::Secret;
 use shared::time::Time;
 
-use super::Page;
 use super::form::Form;
 use super::html::{Escaped, Tone, page, redirect};
+use super::{Page, explained, failure, text};
 use crate::call::{Call, RequestId};
 use crate::cli_login::{Answer, CliLogin, Device, Outcome};
 use crate::env::{MINUTE, Millis};
-use crate::error::{Error, Result};
-use crate::log::caused;
+use crate::error::Result;
 
 /// `GET /auth/cli/callback?state=…&code=…` or `…&error=…` (RFC 6749 §4.1.2).
 pub async fn callback(cli_login: &Arc<CliLogin>, call: Call, query: Option<&str>) -> Page {
@@ -119,32 +118,6 @@ fn minute(time: Time) -> String {
 
 fn unreadable() -> Page {
     text(400, "This link is incomplete", Tone::Bad, &["Start again in the terminal."])
-}
-
-fn failure((request_id, address): (RequestId, Option<IpAddr>), error: &Error) -> Page {
-    caused!(
-        address,
-        warn,
-        %request_id,
-        code = error.code.as_str(),
-        source = error.source_text().map(|text| text.to_string()),
-        "a page of the CLI login failed"
-    );
-    let hint = format!("Load this page again in a moment. In authd's log this is request {request_id}.");
-    explained(error.code.status(), "This page is not available", &error.detail, &hint)
-}
-
-/// A page with the error as a sentence, and what to do about it.
-fn explained(status: u16, title: &str, reason: &str, hint: &str) -> Page {
-    let mut chars = reason.chars();
-    let first = chars.next().into_iter().flat_map(char::to_uppercase);
-    let sentence: String = first.chain(chars).chain(['.']).collect();
-    text(status, title, Tone::Bad, &[&sentence, hint])
-}
-
-fn text(status: u16, title: &str, tone: Tone, paragraphs: &[&str]) -> Page {
-    let body: String = paragraphs.iter().map(|text| format!("<p>{}</p>", Escaped(text))).collect();
-    page(status, title, tone, &body)
 }
 
 /// An error code of OAuth; other characters are removed.

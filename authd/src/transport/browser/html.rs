@@ -21,6 +21,9 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem;margin:1re
 code{display:block;margin:1rem 0;padding:.9rem;border:1px solid var(--line);border-radius:8px;background:var(--back);\
 font:600 1.05rem/1.4 ui-monospace,monospace;text-align:center;overflow-wrap:anywhere;user-select:all}\
 button{font:inherit;padding:.6rem 1.2rem;border:1px solid var(--bad);border-radius:8px;background:transparent;color:var(--bad);cursor:pointer}\
+button.main{border-color:var(--ink);background:var(--ink);color:var(--paper)}label{display:block;margin:.75rem 0}\
+input{display:block;width:100%;margin-top:.25rem;padding:.6rem;font:inherit;color:inherit;background:var(--back);\
+border:1px solid var(--line);border-radius:8px}\
 small{color:var(--dim)}";
 
 /// The policy forbids everything except this style sheet and forms to the same origin.
@@ -28,10 +31,14 @@ static POLICY: LazyLock<String> = LazyLock::new(|| policy(STYLE));
 
 /// The policy of a page with this one style sheet.
 pub fn policy(style: &str) -> String {
-    let hash = BASE64_STANDARD.encode(Sha256::digest(style));
+    let hash = hash(style);
     format!(
         "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
+}
+
+fn hash(text: &str) -> String {
+    BASE64_STANDARD.encode(Sha256::digest(text))
 }
 
 /// Text escaped for HTML, in content and in quoted attributes.
@@ -67,18 +74,28 @@ pub fn headers(policy: &str, cache: &str) -> Vec<(&'static str, String)> {
 
 /// A page. `body` is HTML, in which every value is escaped with [`Escaped`].
 pub fn page(status: u16, title: &str, tone: Tone, body: &str) -> Page {
+    Page { status, headers: headers(&POLICY, "no-store"), html: document(title, tone, body) }
+}
+
+/// A page with one script at its end, which its policy allows by its hash.
+pub fn page_with_script(status: u16, title: &str, tone: Tone, body: &str, script: &str) -> Page {
+    let policy = format!("{}; script-src 'sha256-{}'", *POLICY, hash(script));
+    let html = document(title, tone, &format!("{body}<script>{script}</script>"));
+    Page { status, headers: headers(&policy, "no-store"), html }
+}
+
+fn document(title: &str, tone: Tone, body: &str) -> String {
     let class = match tone {
         Tone::Good => " class=\"good\"",
         Tone::Bad => " class=\"bad\"",
         Tone::Plain => "",
     };
     let title = Escaped(title);
-    let html = format!(
+    format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width,initial-scale=1\"><meta name=\"robots\" content=\"noindex\">\
          <title>{title}</title><style>{STYLE}</style></head><body><main><h1{class}>{title}</h1>{body}</main></body></html>"
-    );
-    Page { status, headers: headers(&POLICY, "no-store"), html }
+    )
 }
 
 /// The colour of a page's heading.

@@ -1,18 +1,24 @@
 //! Pages and redirects for browsers, which are not operations.
 //!
-//! Invariants: no scripts, no loaded resources, no caching, no referrer; every value is escaped by [`html`]; the module
-//! of a page decides what it does, this one only parses the request and renders the answer.
+//! Invariants: no scripts but one of a line, no loaded resources, no caching, no referrer; every value is escaped by
+//! [`html`]; the module of a page decides what it does, this one only parses the request and renders the answer.
 
+pub(crate) mod accounts;
 pub(crate) mod cli_login;
 pub mod form;
 pub(super) mod html;
+
+use std::net::IpAddr;
 
 use ::http::Response;
 use bytes::Bytes;
 use http_body_util::Full;
 
+use self::html::{Escaped, Tone, page};
 use super::http::Body;
+use crate::call::RequestId;
 use crate::error::{Error, Result};
+use crate::log::caused;
 
 /// The response to a browser. `headers` has every header except the length; HTML is UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +32,37 @@ impl Page {
     pub(super) fn into_response(self) -> Result<Response<Body>> {
         response(self.status, self.headers, self.html.into())
     }
+}
+
+/// The page for an error that the person did not cause.
+fn failure((request_id, address): (RequestId, Option<IpAddr>), error: &Error) -> Page {
+    caused!(
+        address,
+        warn,
+        %request_id,
+        code = error.code.as_str(),
+        source = error.source_text().map(|text| text.to_string()),
+        "a page failed"
+    );
+    let hint = format!("Load this page again in a moment. In authd's log this is request {request_id}.");
+    explained(error.code.status(), "This page is not available", &error.detail, &hint)
+}
+
+/// A page with the error as a sentence, and what to do about it.
+fn explained(status: u16, title: &str, reason: &str, hint: &str) -> Page {
+    text(status, title, Tone::Bad, &[&sentence(reason), hint])
+}
+
+fn text(status: u16, title: &str, tone: Tone, paragraphs: &[&str]) -> Page {
+    let body: String = paragraphs.iter().map(|text| format!("<p>{}</p>", Escaped(text))).collect();
+    page(status, title, tone, &body)
+}
+
+/// The detail of an error as a sentence.
+fn sentence(detail: &str) -> String {
+    let mut chars = detail.chars();
+    let first = chars.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(chars).chain(['.']).collect()
 }
 
 /// An answer with these headers.

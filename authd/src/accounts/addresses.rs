@@ -1,0 +1,136 @@
+//! A person's e-mail address, and the end of an account.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use shared::api::Done;
+use shared::api::accounts::{ChangeEmail, ConfirmEmail, DeleteAccount, MailRequested, VerifyUser};
+use shared::api::users::User;
+use shared::email::Email;
+use shared::op::Operation;
+use shared::problem::Code;
+
+use super::Accounts;
+use super::factors::{self, Presented};
+use super::links::{self, Kind};
+use super::password_reset::told;
+use crate::call::Call;
+use crate::entities::NAME_TAKEN;
+use crate::error::{Error, Result};
+use crate::ledger::{Change, Invalidation, Refused};
+use crate::mail::{self, Template};
+use crate::rbac::Guard;
+use crate::rbac::store::relations::delete_with_relations;
+use crate::sessions;
+use crate::users::store;
+
+impl Accounts {
+    pub(super) async fn change_email(self: &Arc<Self>, call: Call, op: ChangeEmail) -> Result<MailRequested> {
+        let this = self.clone();
+        self.detached.run(async move { this.try_change_email(&call, op).await }).await
+    }
+
+    async fn try_change_email(&self, call: &Call, op: ChangeEmail) -> Result<MailRequested> {
+        let email = links::parse_email(&op.email)?;
+        self.mail.require()?;
+        let person = self.person(call).await?;
+        if person.email.as_deref() == Some(email.address()) {
+            return Err(Error::field("email", "this is your current address"));
+        }
+        self.mail.admit(email.folded(), call.address).await?;
+        let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code: true };
+        let stepped = self.step_up(call, ChangeEmail::INFO.name, &person, presented).await?;
+        let holder = store::find_login_by_name(self.base.db.as_ref(), email.folded()).await?;
+        let other = holder.filter(|holder| holder.id != person.id);
+        let kind = if other.is_some() { Kind::Nothing } else { Kind::Email };
+        let (mut values, link) = self.new_link(kind, Some(person.id), &email, call.address)?;
+        let (template, to) = match other {
+            // Told to the mailbox of the other account alone.
+            Some(other) => {
+                (values.link, values.token, values.expires_at) = (None, None, None);
+                (Template::SignUpKnown, other.email.and_then(|email| Email::parse(&email).ok()).unwrap_or(email))
+            }
+            None => (Template::EmailChange, email),
+        };
+        let mail = self.mail.message(template, &to, &values)?;
+        let extend = |change: Change| change.with([link]).with(mail);
+        self.commit_step_up(call, stepped, extend).await.map_err(mail::refused)?;
+        self.mail.wake();
+        Ok(MailRequested::default())
+    }
+
+    pub async fn confirm_email(&self, call: Call, op: ConfirmEmail) -> Result<Done> {
+        let link = self.open_link(&[Kind::Email], &op.token).await?;
+        let user = link.user.ok_or_else(links::invalid)?;
+        let person = store::find_login(self.base.db.as_ref(), user).await?.ok_or_else(links::invalid)?;
+        let old = person.email.as_deref().and_then(|email| Email::parse(email).ok());
+        // The mailbox that loses the account learns of it.
+        let mails = old.map(|old| self.mail.message(Template::EmailChanged, &old, &told(&call))).transpose()?;
+        let now = self.base.now();
+        let change = Change::new(ConfirmEmail::INFO.name, user)
+            .with([link.consume(now), store::is_free(link.email.folded(), user)])
+            .with([store::change_email(user, &link.email, now), links::delete_all(user)])
+            .with(mails.into_iter().flatten())
+            .invalidates(Invalidation::sessions(user))
+            .invalidates(Invalidation::access(user))
+            .detail([("email", Some(json!(link.email.address())))])
+            .self_proving();
+        match self.base.ledger.commit(&call, change).await {
+            Ok(_) => {
+                self.mail.wake();
+                Ok(Done::default())
+            }
+            Err(Refused::ExpectationFailed(links::LINK | store::EMAIL)) => Err(links::invalid()),
+            Err(Refused::ExpectationFailed(NAME_TAKEN) | Refused::Duplicate(_)) => {
+                Err(Error::new(Code::NameTaken, "another account has this address since the mail was sent"))
+            }
+            Err(refused) => Err(mail::refused(refused)),
+        }
+    }
+
+    pub(super) async fn delete_account(self: &Arc<Self>, call: Call, op: DeleteAccount) -> Result<Done> {
+        let this = self.clone();
+        self.detached.run(async move { this.try_delete_account(&call, op).await }).await
+    }
+
+    async fn try_delete_account(&self, call: &Call, op: DeleteAccount) -> Result<Done> {
+        let person = self.person(call).await?;
+        let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code: true };
+        let stepped = self.step_up(call, DeleteAccount::INFO.name, &person, presented).await?;
+        let now = self.base.now();
+        let to = person.email.as_deref().and_then(|email| Email::parse(email).ok());
+        let to = to.filter(|_| self.mail.is_configured());
+        let mails = to.map(|to| self.mail.message(Template::Deleted, &to, &told(call))).transpose()?;
+        let extend = |change: Change| {
+            change
+                .with(factors::store::delete_all(person.id))
+                .with([links::delete_all(person.id)])
+                .with([sessions::store::end_all(person.id, None, "user_deleted", now)])
+                .with(delete_with_relations::<User>(person.id, now))
+                .with([store::forget(person.id), store::erase_names(person.id)])
+                .with(mails.into_iter().flatten())
+                .invalidates(Invalidation::sessions(person.id))
+                .invalidates(Invalidation::access(person.id))
+        };
+        self.commit_step_up(call, stepped, extend).await.map_err(mail::refused)?;
+        self.mail.wake();
+        Ok(Done::default())
+    }
+
+    /// Of an operator, who knows that the address is the person's. Whoever reads its mails can then sign in as them.
+    pub(super) async fn verify_user(&self, call: Call, op: VerifyUser) -> Result<User> {
+        let user = self.users.find(&op.id).await?;
+        if user.email.is_none() {
+            return Err(Error::new(Code::Conflict, "this user has no e-mail address: set one first"));
+        }
+        let (gives_access, holds_nothing) = self.reaching(&call, user.id, "verifying their e-mail address").await?;
+        let mut guard = Guard::new(self.base.db.as_ref(), &call.caller).await?;
+        guard.check_held(crate::rbac::store::on_authd(self.base.db.as_ref(), user.id).await?)?;
+        let change = Change::new(VerifyUser::INFO.name, user.id)
+            .with([store::verify(user.id, self.base.now())])
+            .with(holds_nothing)
+            .requires(gives_access)
+            .detail([("email", user.email.as_ref().map(|email| json!(email)))]);
+        self.rbac.update(&call, guard.guard(change), None).await
+    }
+}

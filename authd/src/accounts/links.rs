@@ -1,0 +1,242 @@
+//! One-time tokens that are mailed: each proves that a mail to an address was read.
+//!
+//! A token is signed (ES256) and named by its `jti`, of which the database has the hash. It is used up by a statement of
+//! the batch that it allows, so it works once, on every node; a mail scanner that opens the link uses nothing up, since
+//! the token is in the fragment of the URL, which no server sees, and is sent by `POST` alone.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use shared::email::Email;
+use shared::id::UserId;
+use shared::names;
+use shared::problem::Code;
+use shared::secret::Secret;
+
+use super::Accounts;
+use crate::cache::Hash;
+use crate::db::{Query, Statement};
+use crate::env::{DAY, MINUTE, Millis, SECOND, is_ahead};
+use crate::error::{Error, Result};
+use crate::keys::Purpose;
+use crate::mail::Values;
+
+/// How long a link works.
+const LIFE: Millis = 30 * MINUTE;
+/// How long an invitation works: the person does not wait for it.
+const INVITATION_LIFE: Millis = 7 * DAY;
+
+const INSERT: &str =
+    "INSERT INTO links (hash, kind, user_id, email, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
+const FIND: &str = "SELECT user_id, email, expires_at FROM links WHERE hash = $1 AND kind = $2";
+const CONSUME: &str = "DELETE FROM links WHERE hash = $1 AND expires_at > $2";
+const DELETE_ALL: &str = "DELETE FROM links WHERE user_id = $1";
+
+/// The name of the statement that uses a link up; it fails if the link was used or replaced.
+pub const LINK: &str = "consume_link";
+
+/// Deletes links that have ended; the parameters are the time and the maximum number of rows.
+pub const SWEEP: (&str, Millis) =
+    ("DELETE FROM links WHERE hash IN (SELECT hash FROM links WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)", 0);
+
+/// What a link allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    SignUp,
+    Invitation,
+    Reset,
+    Email,
+    /// Nothing: the address has an account already, or none. The work is the same as for one that allows something.
+    Nothing,
+}
+
+impl Kind {
+    /// The stored name.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::SignUp => "sign_up",
+            Self::Invitation => "invitation",
+            Self::Reset => "reset",
+            Self::Email => "email",
+            Self::Nothing => "nothing",
+        }
+    }
+
+    /// The claim `knd`.
+    const fn claim(self) -> &'static str {
+        match self {
+            Self::SignUp | Self::Invitation | Self::Nothing => "Verification",
+            Self::Reset => "Reset",
+            Self::Email => "Email",
+        }
+    }
+
+    const fn life(self) -> Millis {
+        match self {
+            Self::Invitation => INVITATION_LIFE,
+            Self::SignUp | Self::Reset | Self::Email | Self::Nothing => LIFE,
+        }
+    }
+
+    /// The path of the page that the mail links to.
+    const fn path(self) -> &'static str {
+        match self {
+            Self::SignUp | Self::Invitation | Self::Nothing => "/account/verify",
+            Self::Reset => "/account/reset",
+            Self::Email => "/account/email",
+        }
+    }
+}
+
+/// The claims of a link's token, with times in seconds.
+#[derive(Serialize)]
+struct Claims<'a> {
+    jti: &'a str,
+    iss: &'a str,
+    sub: &'a str,
+    knd: &'static str,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+}
+
+/// A link whose token was presented. It is used up by [`Link::consume`].
+#[derive(Debug)]
+pub struct Link {
+    pub kind: Kind,
+    pub user: Option<UserId>,
+    pub email: Email,
+    hash: Hash,
+}
+
+impl Link {
+    /// The statement that uses it up ([`LINK`]).
+    pub fn consume(&self, now: Millis) -> Statement {
+        Statement::one(LINK, CONSUME, [self.hash.into(), now.into()])
+    }
+}
+
+/// Deletes every link of a user.
+pub fn delete_all(user: UserId) -> Statement {
+    Statement::any("delete_links", DELETE_ALL, [user.into()])
+}
+
+/// Reads an address that is to be a second name to sign in with, so it has a name's bounds.
+pub fn parse_email(text: &str) -> Result<Email> {
+    let email = Email::parse(text).map_err(|fault| Error::field("email", fault))?;
+    if email.address().chars().count() > names::MAX || email.folded().chars().count() > names::MAX {
+        return Err(Error::field("email", format!("expected at most {} characters", names::MAX)));
+    }
+    Ok(email)
+}
+
+/// The error of every token that cannot be used.
+pub fn invalid() -> Error {
+    let detail =
+        "the token is not valid: it was used, has expired, was replaced, or is for something else; ask for a new mail";
+    Error::new(Code::InvalidToken, detail)
+}
+
+impl Accounts {
+    /// A new link with what its mail says, and the statement that stores it.
+    pub(super) fn new_link(
+        &self,
+        kind: Kind,
+        user: Option<UserId>,
+        email: &Email,
+        address: Option<std::net::IpAddr>,
+    ) -> Result<(Values, Statement)> {
+        let now = self.base.now();
+        let expires_at = now + kind.life();
+        let id = BASE64_URL_SAFE_NO_PAD.encode(self.base.env.bytes::<32>());
+        let user_id = user.map(|user| user.to_string());
+        let seconds = |millis: Millis| millis.div_euclid(SECOND);
+        let claims = Claims {
+            jti: &id,
+            iss: &self.public_url,
+            sub: user_id.as_deref().unwrap_or(email.folded()),
+            knd: kind.claim(),
+            iat: seconds(now),
+            nbf: seconds(now),
+            exp: seconds(expires_at),
+        };
+        // In base64, as programs send it in a header; it is one word in a mail.
+        let token = BASE64_URL_SAFE_NO_PAD.encode(self.base.keys.sign(Purpose::SignLink, &claims)?);
+        let hash: Hash = Sha256::digest(&id).into();
+        let params =
+            [hash.into(), kind.name().into(), user.into(), email.address().into(), now.into(), expires_at.into()];
+        let values = Values {
+            link: Some(Secret::new(format!("{}{}#{token}", self.public_url, kind.path()))),
+            token: Some(Secret::new(token)),
+            address,
+            expires_at: Some(expires_at),
+            ..Values::default()
+        };
+        Ok((values, Statement::one("insert_link", INSERT, params)))
+    }
+
+    /// The link of a presented token: as it was mailed, or decoded once.
+    pub(super) async fn open_link(&self, kinds: &[Kind], token: &Secret) -> Result<Link> {
+        let text = token.expose().trim();
+        let decoded = BASE64_URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok();
+        let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+        let signed = decoded.as_deref().unwrap_or(text);
+        let claims = self.base.keys.verify(Purpose::SignLink, signed).await?.ok_or_else(invalid)?;
+        let now = self.base.now();
+        let (id, claim) = check(&claims, &self.public_url, now).ok_or_else(invalid)?;
+        let hash: Hash = Sha256::digest(id).into();
+        for kind in kinds.iter().filter(|kind| kind.claim() == claim) {
+            let rows = self.base.db.query(Query::point(FIND, [hash.into(), kind.name().into()])).await?;
+            let Some(row) = rows.first() else { continue };
+            let mut row = row.cursor();
+            let user = row.opt(crate::db::Cursor::id)?;
+            let email = Email::parse(row.text()?).map_err(Error::internal)?;
+            if !is_ahead(row.int()?, now, kind.life()) {
+                return Err(invalid());
+            }
+            return Ok(Link { kind: *kind, user, email, hash });
+        }
+        Err(invalid())
+    }
+}
+
+/// The `jti` and the `knd` of claims that are of this issuer and in their time, without leeway: the clock is authd's own.
+fn check<'a>(claims: &'a Map<String, Value>, issuer: &str, now: Millis) -> Option<(&'a str, &'a str)> {
+    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    let time = |name: &str| claims.get(name).and_then(Value::as_i64)?.checked_mul(SECOND);
+    let is_current = time("nbf")? <= now && now < time("exp")?;
+    (is_current && text("iss") == Some(issuer)).then_some(())?;
+    Some((text("jti")?, text("knd")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn claims_are_of_this_issuer_and_in_their_time_without_leeway() {
+        let claims = json!({ "jti": "j", "iss": "https://a", "knd": "Reset", "nbf": 100, "exp": 200 });
+        let judge = |claims: &Value, now| check(claims.as_object().unwrap(), "https://a", now).is_some();
+        for (now, good) in [(99_999, false), (100_000, true), (199_999, true), (200_000, false)] {
+            assert_eq!(judge(&claims, now), good, "{now}");
+        }
+        for (name, value) in [
+            ("iss", json!("https://b")),
+            ("iss", json!(["https://a"])),
+            ("exp", json!("200")),
+            ("exp", json!(200.5)),
+            ("exp", json!(i64::MAX)),
+            ("nbf", json!(null)),
+            ("jti", json!(1)),
+            ("knd", json!({})),
+        ] {
+            let mut other = claims.clone();
+            other[name] = value;
+            assert!(!judge(&other, 150_000), "{other}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Reset of a forgotten password by a mailed token, and by a code if TOTP is on.
+//!
+//! Invariant: whether an address has an account is told to its mailbox alone: for one without an account the same rows
+//! are written, and the mail among them has ended before it could be sent.
+
+use std::sync::Arc;
+
+use shared::api::Done;
+use shared::api::accounts::{ConfirmReset, MailRequested, RequestReset};
+use shared::email::Email;
+use shared::op::Operation;
+
+use super::Accounts;
+use super::factors::{self, Second, totp_required};
+use super::links::{self, Kind, Link};
+use super::lockout::LoginAttempt;
+use crate::call::Call;
+use crate::error::{Error, Result};
+use crate::ledger::{Change, Invalidation, Refused};
+use crate::mail::{self, Template, Values};
+use crate::names;
+use crate::passwords::{self, Verified};
+use crate::sessions;
+use crate::users::store;
+
+impl Accounts {
+    pub(super) async fn request_reset(self: &Arc<Self>, call: Call, op: RequestReset) -> Result<MailRequested> {
+        let this = self.clone();
+        self.detached.run(async move { this.try_request_reset(&call, &op).await }).await
+    }
+
+    async fn try_request_reset(&self, call: &Call, op: &RequestReset) -> Result<MailRequested> {
+        let typed = links::parse_email(&op.email)?;
+        self.mail.require()?;
+        self.mail.admit(typed.folded(), call.address).await?;
+        let person = store::find_login_by_name(self.base.db.as_ref(), typed.folded()).await?;
+        let person = person.filter(|person| person.is_active);
+        // In the spelling that was proved, whatever was typed.
+        let address = person.as_ref().and_then(|person| person.email.as_deref());
+        let address =
+            address.and_then(|email| Email::parse(email).ok()).filter(|email| email.folded() == typed.folded());
+        let (kind, user) = match (&address, &person) {
+            (Some(_), Some(person)) => (Kind::Reset, Some(person.id)),
+            _ => (Kind::Nothing, None),
+        };
+        let to = address.unwrap_or(typed);
+        let (mut values, link) = self.new_link(kind, user, &to, call.address)?;
+        if kind == Kind::Nothing {
+            values.expires_at = Some(self.base.now() - 1);
+        }
+        let change = Change::new(RequestReset::INFO.name, to.folded())
+            .outcome("requested")
+            .with([link])
+            .with(self.mail.message(Template::Reset, &to, &values)?);
+        self.base.ledger.commit(call, change).await.map_err(mail::refused)?;
+        self.mail.wake();
+        Ok(MailRequested::default())
+    }
+
+    pub async fn confirm_reset(self: &Arc<Self>, call: Call, op: ConfirmReset) -> Result<Done> {
+        let this = self.clone();
+        self.detached.run(async move { this.try_confirm_reset(&call, op).await }).await
+    }
+
+    async fn try_confirm_reset(&self, call: &Call, op: ConfirmReset) -> Result<Done> {
+        let link = self.open_link(&[Kind::Reset], &op.token).await?;
+        let user = link.user.ok_or_else(links::invalid)?;
+        let person = store::find_login(self.base.db.as_ref(), user).await?.ok_or_else(links::invalid)?;
+        passwords::check("password", &op.password, &names::fold(&person.username))?;
+        // The token is no password, but who holds it could guess at the code: each try is counted.
+        let attempt = LoginAttempt::new(&names::fold(&person.username), call.address);
+        let is_open = attempt.count(&self.base, &self.config).await?;
+        match self.try_reset(call, &op, &link, &person, &attempt, is_open).await {
+            Ok(true) => Ok(Done::default()),
+            // The guess stays counted.
+            Ok(false) => Err(self.refuse_step_up(call, ConfirmReset::INFO.name, person.id, "totp").await?),
+            Err(error) => self.tried(&attempt, Err(error)).await,
+        }
+    }
+
+    /// False if the code is wrong.
+
+    async fn try_reset(
+        &self,
+        call: &Call,
+        op: &ConfirmReset,
+        link: &Link,
+        person: &store::Login,
+        attempt: &LoginAttempt,
+        is_open: bool,
+    ) -> Result<bool> {
+        let (proof, has_code) = match self.judge(person.id, op.totp.as_ref(), true).await? {
+            Second::Missing => return Err(totp_required("totp")),
+            // A lock-out is of guesses: without a code there is none, and the reset is what the locked-out person does.
+            Second::Good { proof, factor } if is_open || factor.is_none() => (proof, factor.is_some()),
+            Second::Good { .. } | Second::Wrong => return Ok(false),
+        };
+        if let Verified::Yes { .. } = self.users.verify(person.password_hash.as_deref(), &op.password).await? {
+            return Err(Error::field("password", "this is your current password"));
+        }
+        let hash = self.users.hash(&op.password).await?;
+        let now = self.base.now();
+        let change = Change::new(ConfirmReset::INFO.name, person.id)
+            .with([link.consume(now)])
+            .with(proof)
+            .with([
+                store::reset_password(person.id, link.email.folded(), hash, now),
+                links::delete_all(person.id),
+                sessions::store::end_all(person.id, None, "password_reset", now),
+            ])
+            .with(attempt.forgive())
+            .with(self.mail.message(Template::PasswordChanged, &link.email, &told(call))?)
+            .invalidates(Invalidation::sessions(person.id))
+            .detail([("code", has_code.then(|| true.into()))])
+            .self_proving();
+        match self.base.ledger.commit(call, change).await {
+            Ok(_) => {
+                self.mail.wake();
+                Ok(true)
+            }
+            Err(Refused::ExpectationFailed(factors::store::SECOND_FACTOR)) => Ok(false),
+            Err(Refused::ExpectationFailed(links::LINK | store::PASSWORD)) => Err(links::invalid()),
+            Err(refused) => Err(mail::refused(refused)),
+        }
+    }
+}
+
+/// What a mail about a change says: who made it.
+pub(super) fn told(call: &Call) -> Values {
+    Values { address: call.address, ..Values::default() }
+}

@@ -1,0 +1,208 @@
+//! Sign-up and invitations: an account begins when the mailed token comes back with a password.
+//!
+//! Invariant: whether an address has an account already is told to its mailbox alone. The answer, the statements of the
+//! commit and the number of mails are the same.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use shared::api::accounts::{InviteUser, MailRequested, SignUp, VerifySignUp};
+use shared::api::sessions::LoggedIn;
+use shared::api::users::{Status, User};
+use shared::email::Email;
+use shared::id::UserId;
+use shared::op::Operation;
+use shared::problem::Code;
+use shared::time::Time;
+
+use super::links::{self, Kind, Link};
+use super::users::check_texts;
+use super::{Accounts, SignUpMode};
+use crate::call::Call;
+use crate::entities::NAME_TAKEN;
+use crate::error::{Error, Result};
+use crate::ledger::{Change, Invalidation, Refused};
+use crate::mail::{self, Template};
+use crate::names;
+use crate::sessions;
+use crate::users::store;
+
+impl Accounts {
+    pub(super) async fn sign_up(self: &Arc<Self>, call: Call, op: SignUp) -> Result<MailRequested> {
+        let this = self.clone();
+        self.detached.run(async move { this.try_sign_up(&call, &op).await }).await
+    }
+
+    async fn try_sign_up(&self, call: &Call, op: &SignUp) -> Result<MailRequested> {
+        let email = links::parse_email(&op.email)?;
+        self.check_sign_up(&email)?;
+        self.mail.require()?;
+        self.mail.admit(email.folded(), call.address).await?;
+        // Of an account it is mailed in the spelling that was proved.
+        let known = store::find_login_by_name(self.base.db.as_ref(), email.folded()).await?;
+        let kind = if known.is_some() { Kind::Nothing } else { Kind::SignUp };
+        let (mut values, link) = self.new_link(kind, None, &email, call.address)?;
+        let (template, to) = match known {
+            Some(person) => {
+                (values.link, values.token, values.expires_at) = (None, None, None);
+                (
+                    Template::SignUpKnown,
+                    person.email.and_then(|email| Email::parse(&email).ok()).unwrap_or(email.clone()),
+                )
+            }
+            None => (Template::SignUp, email.clone()),
+        };
+        let change = Change::new(SignUp::INFO.name, email.folded())
+            .outcome("requested")
+            .with([link])
+            .with(self.mail.message(template, &to, &values)?);
+        self.base.ledger.commit(call, change).await.map_err(mail::refused)?;
+        self.mail.wake();
+        Ok(MailRequested::default())
+    }
+
+    /// Refuses an address that may not sign up; the answer depends on the configuration alone.
+    pub(super) fn check_sign_up(&self, email: &Email) -> Result<()> {
+        let refused = match self.sign_up.sign_up {
+            SignUpMode::Open => return Ok(()),
+            SignUpMode::Domain => {
+                let (_, domain) = email.folded().rsplit_once('@').unwrap_or_default();
+                if self.sign_up.domains.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain)) {
+                    return Ok(());
+                }
+                "addresses of this domain may not sign up here"
+            }
+            SignUpMode::Invitation => "sign-up is by invitation: ask an administrator for one",
+            SignUpMode::Closed => "sign-up is closed: ask an administrator for an account",
+        };
+        Err(Error::new(Code::Forbidden, refused))
+    }
+
+    pub async fn verify_sign_up(self: &Arc<Self>, call: Call, op: VerifySignUp) -> Result<LoggedIn> {
+        let this = self.clone();
+        self.detached.run(async move { this.try_verify_sign_up(&call, op).await }).await
+    }
+
+    async fn try_verify_sign_up(&self, call: &Call, op: VerifySignUp) -> Result<LoggedIn> {
+        check_texts(op.name.as_deref(), None)?;
+        let link = self.open_link(&[Kind::SignUp, Kind::Invitation], &op.token).await?;
+        if link.kind == Kind::SignUp {
+            // It may have been closed since.
+            self.check_sign_up(&link.email)?;
+        }
+        let password = self.new_password(&op.password, link.email.folded()).await?;
+        let now = self.base.now();
+        let (person, begins) = match link.user {
+            None => self.new_person(&link, op.name, &password),
+            Some(user) => {
+                let accept = store::accept_invitation(user, link.email.folded(), &password, op.name.as_deref());
+                let person = store::find_login(self.base.db.as_ref(), user).await?.ok_or_else(links::invalid)?;
+                let name = op.name.unwrap_or(person.name);
+                (store::Login { name, password_changed_at: now, ..person }, vec![accept])
+            }
+        };
+        let (session, token) = self.new_session(call, person.id, password.set_at)?;
+        let as_user = call.of(super::sign_in::caller(&person, session.id));
+        let change = Change::new(VerifySignUp::INFO.name, person.id)
+            .with([link.consume(now)])
+            .with(begins)
+            .with([sessions::store::insert_login(&session)])
+            .invalidates(Invalidation::sessions(person.id))
+            .invalidates(Invalidation::access(person.id))
+            .detail([("username", Some(json!(person.username)))])
+            .self_proving();
+        match self.base.ledger.commit(&as_user, change).await {
+            Ok(_) => {}
+            Err(Refused::ExpectationFailed(links::LINK | store::PASSWORD | sessions::store::NEW_LOGIN)) => {
+                return Err(links::invalid());
+            }
+            Err(Refused::ExpectationFailed(NAME_TAKEN) | Refused::Duplicate(_)) => {
+                let detail = "this address has an account since the mail was sent: sign in, or reset the password";
+                return Err(Error::new(Code::NameTaken, detail));
+            }
+            Err(refused) => return Err(refused.into()),
+        }
+        Ok(super::sign_in::logged_in(person, &session, token))
+    }
+
+    /// A person whose address was proved, and the statements that insert them.
+    fn new_person(
+        &self,
+        link: &Link,
+        name: Option<String>,
+        password: &store::Password,
+    ) -> (store::Login, Vec<crate::db::Statement>) {
+        let now = Time::from_millis(password.set_at);
+        let user = self.user_of(&link.email, None, name, now);
+        let user = User { email_verified: true, has_password: true, ..user };
+        let folded = link.email.folded();
+        let begins = vec![store::is_free(folded, user.id), store::insert(&user, Some(folded), Some(password))];
+        let person = store::Login {
+            id: user.id,
+            username: user.username,
+            name: user.name,
+            is_active: true,
+            password_hash: None,
+            password_changed_at: password.set_at,
+            email: user.email,
+            email_verified: true,
+        };
+        (person, begins)
+    }
+
+    /// A new user with this address, which is also the user name unless there is one.
+    fn user_of(&self, email: &Email, username: Option<String>, name: Option<String>, now: Time) -> User {
+        let username = username.unwrap_or_else(|| email.address().to_owned());
+        User {
+            id: UserId(self.base.env.uuid()),
+            name: name.unwrap_or_else(|| username.clone()),
+            username,
+            status: Status::Active,
+            email: Some(email.address().to_owned()),
+            email_verified: false,
+            has_password: false,
+            person_type: None,
+            document_type: None,
+            document_number: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// Creates the user, or mails somebody again who was invited and has not set a password.
+    pub(super) async fn invite_user(&self, call: Call, op: InviteUser) -> Result<User> {
+        let email = links::parse_email(&op.email)?;
+        let username = op.username.as_deref().map(|name| names::check("username", name)).transpose()?;
+        check_texts(op.name.as_deref(), None)?;
+        self.mail.require()?;
+        self.mail.admit(email.folded(), None).await?;
+        let waiting = match store::find_id(self.base.db.as_ref(), email.folded()).await? {
+            Some(id) => Some(self.users.find(&id.to_string()).await?),
+            None => None,
+        };
+        let is_waiting =
+            |user: &User| !user.has_password && !user.email_verified && user.email.as_deref() == Some(email.address());
+        let now = Time::from_millis(self.base.now());
+        let (user, begins) = match waiting {
+            Some(user) if is_waiting(&user) && username.is_none() => (user, Vec::new()),
+            Some(_) => return Err(names::taken("user", email.address())),
+            None => {
+                let user = self.user_of(&email, op.username, op.name, now);
+                let folded = username.as_deref().unwrap_or(email.folded());
+                let mut begins = vec![store::is_free(email.folded(), user.id), store::is_free(folded, user.id)];
+                begins.push(store::insert(&user, Some(email.folded()), None));
+                (user, begins)
+            }
+        };
+        let (mut values, link) = self.new_link(Kind::Invitation, Some(user.id), &email, None)?;
+        values.name = Some(user.name.clone()).filter(|name| name != &user.username);
+        let change = Change::new(InviteUser::INFO.name, user.id)
+            .with(begins)
+            .with([links::delete_all(user.id), link])
+            .with(self.mail.message(Template::Invitation, &email, &values)?)
+            .detail([("username", Some(json!(user.username))), ("email", Some(json!(email.address())))]);
+        self.rbac.write::<User>(&call, change, &user.username).await?;
+        self.mail.wake();
+        Ok(user)
+    }
+}

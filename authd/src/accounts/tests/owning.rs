@@ -1,0 +1,391 @@
+//! Accounts that people own: sign-up, invitations, resets, addresses, deletion.
+
+use serde_json::{Value, json};
+
+use super::PASSWORD;
+use crate::accounts::factors;
+use crate::caller::Caller;
+use crate::db::Query;
+use crate::env::{DAY, MINUTE, SECOND};
+use crate::mail::testing::{Queued, queued};
+use crate::testing::TestApp;
+
+const MAIL: &str = "[mail]\nsmtp_url = \"smtp://127.0.0.1:1?tls=none\"\nfrom = \"auth@example.com\"\n\
+     per_address_per_hour = 100\nper_network_per_hour = 1000\n";
+const NEW: &str = "another horse battery";
+
+async fn open() -> TestApp {
+    TestApp::with(&format!("{MAIL}[accounts]\nsign_up = \"open\"\n")).await
+}
+
+async fn ask(app: &TestApp, operation: &str, fields: Value) -> Result<Value, crate::error::Error> {
+    app.call_as(Caller::Anonymous, operation, fields).await
+}
+
+async fn refused(app: &TestApp, operation: &str, fields: Value) -> &'static str {
+    app.refused_as(Caller::Anonymous, operation, fields).await
+}
+
+/// The last mail of this kind, and its token.
+async fn last(app: &TestApp, template: &str) -> (Queued, String) {
+    let mails = queued(&app.base).await;
+    let mail =
+        mails.into_iter().rfind(|mail| mail.template == template).unwrap_or_else(|| panic!("no mail {template}"));
+    let token = mail.values.token.as_ref().map(|token| token.expose().to_owned()).unwrap_or_default();
+    (mail, token)
+}
+
+async fn sign_up(app: &TestApp, email: &str) -> Value {
+    ask(app, "accounts.sign_up", json!({ "email": email })).await.unwrap();
+    let (_, token) = last(app, "sign_up").await;
+    ask(app, "accounts.verify_sign_up", json!({ "token": token, "password": PASSWORD })).await.unwrap()
+}
+
+async fn caller(app: &TestApp, logged_in: &Value) -> Caller {
+    app.caller(logged_in["token"].as_str().unwrap()).await.unwrap()
+}
+
+async fn log_in(app: &TestApp, username: &str, password: &str) -> Result<Value, &'static str> {
+    let fields = json!({ "username": username, "password": password });
+    ask(app, "sessions.login", fields).await.map_err(|error| error.code.as_str())
+}
+
+#[tokio::test]
+async fn an_account_begins_with_the_mailed_token_and_a_password() {
+    let app = open().await;
+    let answer = ask(&app, "accounts.sign_up", json!({ "email": "Ada@Example.com" })).await.unwrap();
+    assert_eq!(answer, json!({ "status": "mail_requested" }));
+    let (mail, token) = last(&app, "sign_up").await;
+    assert_eq!(mail.to, "Ada@example.com");
+    let link = mail.values.link.unwrap();
+    assert_eq!(link.expose(), format!("{}/account/verify#{token}", app.config.server.public_url));
+    let verify = json!({ "token": token, "password": PASSWORD, "name": "Ada L." });
+    let logged_in = ask(&app, "accounts.verify_sign_up", verify.clone()).await.unwrap();
+    assert_eq!(
+        (&logged_in["payload"]["username"], &logged_in["payload"]["name"]),
+        (&json!("Ada@example.com"), &json!("Ada L."))
+    );
+    assert_eq!(refused(&app, "accounts.verify_sign_up", verify).await, "invalid_token", "a link works once");
+    let user = app.call("users.show", json!({ "id": "ada@EXAMPLE.com" })).await.unwrap();
+    assert_eq!((&user["email"], &user["email_verified"]), (&json!("Ada@example.com"), &json!(true)));
+    log_in(&app, " ada@example.com ", PASSWORD).await.unwrap();
+    app.caller(logged_in["token"].as_str().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_in_many_spellings_is_one_account_and_its_mailbox_is_told() {
+    let app = open().await;
+    sign_up(&app, "ada@bücher.example").await;
+    for spelling in
+        ["ADA@bücher.example", "ada@xn--bcher-kva.example", "ａda@BÜCHER.example", "Ada@Bu\u{308}cher.example"]
+    {
+        let answer = ask(&app, "accounts.sign_up", json!({ "email": spelling })).await.unwrap();
+        assert_eq!(answer, json!({ "status": "mail_requested" }), "{spelling}");
+        let (mail, token) = last(&app, "sign_up_known").await;
+        assert_eq!((mail.to.as_str(), token.as_str()), ("ada@xn--bcher-kva.example", ""), "{spelling}");
+        assert!(mail.values.link.is_none());
+        log_in(&app, spelling, PASSWORD).await.unwrap();
+    }
+    let users = app.call("users.list", json!({})).await.unwrap();
+    assert_eq!(users["users"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn known_and_unknown_addresses_cost_the_same_answer_rows_and_commit() {
+    let app = open().await;
+    sign_up(&app, "ada@example.com").await;
+    let count = async || {
+        let sql = "SELECT (SELECT COUNT(*) FROM mails) || ' ' || (SELECT COUNT(*) FROM links) || ' ' || (SELECT COUNT(*) FROM audit)";
+        app.base.db.query(Query::new(sql, [])).await.unwrap()[0].cursor().string().unwrap()
+    };
+    for operation in ["accounts.sign_up", "accounts.request_reset"] {
+        let mut seen = Vec::new();
+        for email in ["ada@example.com", "bob@example.com"] {
+            let before = count().await;
+            let answer = ask(&app, operation, json!({ "email": email })).await.unwrap();
+            let added: Vec<i64> = count()
+                .await
+                .split(' ')
+                .zip(before.split(' '))
+                .map(|(after, before)| after.parse::<i64>().unwrap() - before.parse::<i64>().unwrap())
+                .collect();
+            seen.push((answer, added));
+        }
+        assert_eq!(seen[0], seen[1], "{operation}");
+        assert_eq!(seen[0].1, [1, 1, 1], "{operation}");
+    }
+    assert!(queued(&app.base).await.iter().all(|mail| mail.template != "reset" || mail.to == "ada@example.com"));
+}
+
+#[tokio::test]
+async fn who_may_sign_up_is_said_by_the_configuration_alone() {
+    let closed = TestApp::with(MAIL).await;
+    assert_eq!(refused(&closed, "accounts.sign_up", json!({ "email": "ada@example.com" })).await, "forbidden");
+    let by_domain =
+        TestApp::with(&format!("{MAIL}[accounts]\nsign_up = \"domain\"\ndomains = [\"Example.com\"]\n")).await;
+    for other in ["ada@example.org", "ada@sub.example.com", "ada@example.com.example.org"] {
+        assert_eq!(refused(&by_domain, "accounts.sign_up", json!({ "email": other })).await, "forbidden");
+    }
+    sign_up(&by_domain, "ada@EXAMPLE.com").await;
+    let invited = TestApp::with(&format!("{MAIL}[accounts]\nsign_up = \"invitation\"\n")).await;
+    assert_eq!(refused(&invited, "accounts.sign_up", json!({ "email": "ada@example.com" })).await, "forbidden");
+    let without_mail = TestApp::with("[accounts]\nsign_up = \"open\"\n").await;
+    assert_eq!(refused(&without_mail, "accounts.sign_up", json!({ "email": "ada@example.com" })).await, "unavailable");
+}
+
+#[tokio::test]
+async fn a_link_works_once_for_half_an_hour_and_for_one_thing() {
+    let app = open().await;
+    sign_up(&app, "ada@example.com").await;
+    ask(&app, "accounts.request_reset", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, reset) = last(&app, "reset").await;
+    ask(&app, "accounts.sign_up", json!({ "email": "bob@example.com" })).await.unwrap();
+    let (_, verify) = last(&app, "sign_up").await;
+    let with = |token: &str| json!({ "token": token, "password": NEW });
+    assert_eq!(refused(&app, "accounts.verify_sign_up", with(&reset)).await, "invalid_token");
+    assert_eq!(refused(&app, "accounts.confirm_reset", with(&verify)).await, "invalid_token");
+    assert_eq!(refused(&app, "accounts.confirm_email", json!({ "token": reset })).await, "invalid_token");
+    let middle = verify.len() / 2;
+    let tampered = format!(
+        "{}{}{}",
+        &verify[..middle],
+        if &verify[middle..=middle] == "A" { "B" } else { "A" },
+        &verify[middle + 1..]
+    );
+    for nonsense in ["", "x", "a.b.c", &tampered, &verify[..verify.len() - 4]] {
+        assert_eq!(refused(&app, "accounts.verify_sign_up", with(nonsense)).await, "invalid_token", "{nonsense}");
+    }
+    // A weak password uses nothing up.
+    assert_eq!(
+        refused(&app, "accounts.verify_sign_up", json!({ "token": verify, "password": "short" })).await,
+        "validation_failed"
+    );
+    app.clock.advance(30 * MINUTE - SECOND);
+    ask(&app, "accounts.verify_sign_up", with(&verify)).await.unwrap();
+    app.clock.advance(SECOND);
+    assert_eq!(refused(&app, "accounts.confirm_reset", with(&reset)).await, "invalid_token");
+}
+
+#[tokio::test]
+async fn of_two_uses_of_a_link_at_once_one_wins() {
+    let app = open().await;
+    ask(&app, "accounts.sign_up", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, token) = last(&app, "sign_up").await;
+    let verify =
+        || app.later_as(Caller::Anonymous, "accounts.verify_sign_up", json!({ "token": token, "password": PASSWORD }));
+    let (first, second) = tokio::join!(tokio::spawn(verify()), tokio::spawn(verify()));
+    let won = [first.unwrap().is_ok(), second.unwrap().is_ok()];
+    assert_ne!(won[0], won[1], "{won:?}");
+}
+
+#[tokio::test]
+async fn of_two_links_for_one_address_the_second_account_is_refused() {
+    let app = open().await;
+    ask(&app, "accounts.sign_up", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, first) = last(&app, "sign_up").await;
+    ask(&app, "accounts.sign_up", json!({ "email": "ADA@example.com" })).await.unwrap();
+    let (_, second) = last(&app, "sign_up").await;
+    ask(&app, "accounts.verify_sign_up", json!({ "token": first, "password": PASSWORD })).await.unwrap();
+    assert_eq!(
+        refused(&app, "accounts.verify_sign_up", json!({ "token": second, "password": NEW })).await,
+        "name_taken"
+    );
+    log_in(&app, "ada@example.com", PASSWORD).await.unwrap();
+}
+
+#[tokio::test]
+async fn names_and_addresses_are_one_namespace() {
+    let app = open().await;
+    app.call("users.create", json!({ "username": "ada@example.com" })).await.unwrap();
+    ask(&app, "accounts.sign_up", json!({ "email": "Ada@example.com" })).await.unwrap();
+    assert_eq!(last(&app, "sign_up_known").await.0.to, "Ada@example.com");
+    sign_up(&app, "bob@example.com").await;
+    app.call("users.create", json!({ "username": "carol", "email": "carol@example.com" })).await.unwrap();
+    for taken in [
+        json!({ "username": "BOB@example.com" }),
+        json!({ "username": "dave", "email": "bob@example.com" }),
+        json!({ "username": "dave", "email": "ada@example.com" }),
+        json!({ "username": "carol@example.com" }),
+    ] {
+        assert_eq!(app.refused("users.create", taken.clone()).await, "name_taken", "{taken}");
+    }
+    for taken in
+        [json!({ "id": "carol", "email": "bob@example.com" }), json!({ "id": "carol", "username": "bob@example.com" })]
+    {
+        assert_eq!(app.refused("users.update", taken.clone()).await, "name_taken", "{taken}");
+    }
+    let same = app.call("users.update", json!({ "id": "carol", "username": "carol@example.com" })).await.unwrap();
+    assert_eq!(same["username"], "carol@example.com", "one's own address may be one's name");
+}
+
+#[tokio::test]
+async fn a_reset_ends_every_session_and_the_mailbox_is_told() {
+    let app = open().await;
+    let old = sign_up(&app, "ada@example.com").await;
+    app.call("users.update", json!({ "id": "ada@example.com", "username": "ada" })).await.unwrap();
+    ask(&app, "accounts.request_reset", json!({ "email": "ADA@example.com" })).await.unwrap();
+    let (mail, token) = last(&app, "reset").await;
+    assert_eq!(mail.to, "ada@example.com");
+    let same = json!({ "token": token, "password": PASSWORD });
+    assert_eq!(refused(&app, "accounts.confirm_reset", same).await, "validation_failed", "it is the current one");
+    ask(&app, "accounts.confirm_reset", json!({ "token": token, "password": NEW })).await.unwrap();
+    assert!(app.caller(old["token"].as_str().unwrap()).await.is_err());
+    assert_eq!(last(&app, "password_changed").await.0.to, "ada@example.com");
+    assert_eq!(log_in(&app, "ada", PASSWORD).await.unwrap_err(), "invalid_credentials");
+    log_in(&app, "ada", NEW).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reset_needs_the_code_where_totp_is_on_and_counts_guesses() {
+    let app = open().await;
+    let logged_in = sign_up(&app, "ada@example.com").await;
+    let user = logged_in["payload"]["user_id"].as_str().unwrap().parse().unwrap();
+    factors::testing::insert(&app.base, user, true).await;
+    ask(&app, "accounts.request_reset", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, token) = last(&app, "reset").await;
+    let confirm = |totp: Option<String>| json!({ "token": token, "password": NEW, "totp": totp });
+    let without = json!({ "token": token, "password": NEW });
+    assert_eq!(refused(&app, "accounts.confirm_reset", without).await, "totp_required");
+    for _ in 0..9 {
+        assert_eq!(refused(&app, "accounts.confirm_reset", confirm(Some("000000".into()))).await, "validation_failed");
+    }
+    let code = factors::testing::code(&app.base, 0);
+    assert_eq!(refused(&app, "accounts.confirm_reset", confirm(Some(code))).await, "validation_failed", "locked");
+    app.clock.advance(16 * MINUTE);
+    let code = factors::testing::code(&app.base, 0);
+    ask(&app, "accounts.confirm_reset", confirm(Some(code))).await.unwrap();
+    assert_eq!(log_in(&app, "ada@example.com", NEW).await.unwrap_err(), "totp_required");
+}
+
+#[tokio::test]
+async fn a_locked_name_is_opened_by_a_reset() {
+    let app = open().await;
+    sign_up(&app, "ada@example.com").await;
+    for name in ["ada@example.com", "ADA@example.com"].into_iter().cycle().take(10) {
+        log_in(&app, name, "a wrong password").await.unwrap_err();
+    }
+    log_in(&app, "ada@example.com", PASSWORD).await.unwrap_err();
+    ask(&app, "accounts.request_reset", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, token) = last(&app, "reset").await;
+    ask(&app, "accounts.confirm_reset", json!({ "token": token, "password": NEW })).await.unwrap();
+    log_in(&app, "ada@example.com", NEW).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_and_an_address_share_one_lock_out() {
+    let app = open().await;
+    sign_up(&app, "ada@example.com").await;
+    app.call("users.update", json!({ "id": "ada@example.com", "username": "ada" })).await.unwrap();
+    for name in ["ada@example.com", "ada"].into_iter().cycle().take(10) {
+        log_in(&app, name, "a wrong password").await.unwrap_err();
+    }
+    for name in ["ada", "ada@example.com"] {
+        assert_eq!(log_in(&app, name, PASSWORD).await.unwrap_err(), "invalid_credentials", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_address_is_proved_first_and_the_old_one_is_told() {
+    let app = open().await;
+    let ada = sign_up(&app, "ada@example.com").await;
+    sign_up(&app, "bob@example.com").await;
+    let ada = caller(&app, &ada).await;
+    let change = async |email: &str, password: &str| {
+        let fields = json!({ "email": email, "password": password });
+        app.call_as(ada.clone(), "accounts.change_email", fields).await.map_err(|error| error.code.as_str())
+    };
+    assert_eq!(change("ada@example.org", "a wrong password").await.unwrap_err(), "validation_failed");
+    change("bob@example.com", PASSWORD).await.unwrap();
+    assert_eq!(last(&app, "sign_up_known").await.0.to, "bob@example.com", "whose address it is learns of it");
+    change("ada@example.org", PASSWORD).await.unwrap();
+    let (mail, token) = last(&app, "email_change").await;
+    assert_eq!(mail.to, "ada@example.org");
+    log_in(&app, "ada@example.com", PASSWORD).await.unwrap();
+    ask(&app, "accounts.confirm_email", json!({ "token": token })).await.unwrap();
+    assert_eq!(last(&app, "email_changed").await.0.to, "ada@example.com");
+    log_in(&app, "ada@example.com", PASSWORD).await.unwrap_err();
+    let logged_in = log_in(&app, "ada@example.org", PASSWORD).await.unwrap();
+    assert_eq!(logged_in["payload"]["username"], "ada@example.org", "a name that was the address follows it");
+    assert_eq!(refused(&app, "accounts.confirm_email", json!({ "token": token })).await, "invalid_token");
+}
+
+#[tokio::test]
+async fn an_invited_person_sets_the_password_and_keeps_what_was_granted() {
+    let app = TestApp::with(MAIL).await;
+    let invite = json!({ "email": "ada@example.com", "username": "ada", "name": "Ada L." });
+    let user = app.call("users.invite", invite.clone()).await.unwrap();
+    assert_eq!((&user["email_verified"], &user["has_password"]), (&json!(false), &json!(false)));
+    let (mail, first) = last(&app, "invitation").await;
+    assert_eq!((mail.to.as_str(), mail.values.name.as_deref()), ("ada@example.com", Some("Ada L.")));
+    assert_eq!(app.refused("users.invite", invite).await, "name_taken");
+    // The mail was lost: another one, and the first link ends.
+    app.call("users.invite", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, second) = last(&app, "invitation").await;
+    let with = |token: &str| json!({ "token": token, "password": PASSWORD });
+    assert_eq!(refused(&app, "accounts.verify_sign_up", with(&first)).await, "invalid_token");
+    app.clock.advance(6 * DAY);
+    let logged_in = ask(&app, "accounts.verify_sign_up", with(&second)).await.unwrap();
+    assert_eq!(logged_in["payload"]["user_id"], user["id"]);
+    log_in(&app, "ada", PASSWORD).await.unwrap();
+    assert_eq!(app.refused("users.invite", json!({ "email": "ada@example.com" })).await, "name_taken");
+}
+
+#[tokio::test]
+async fn a_deleted_account_leaves_nothing_personal() {
+    let app = open().await;
+    let ada = sign_up(&app, "ada@example.com").await;
+    let user = ada["payload"]["user_id"].as_str().unwrap().to_owned();
+    factors::testing::insert(&app.base, user.parse().unwrap(), true).await;
+    ask(&app, "accounts.request_reset", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, reset) = last(&app, "reset").await;
+    let ada = caller(&app, &ada).await;
+    let delete = async |fields: Value| {
+        app.call_as(ada.clone(), "accounts.delete", fields).await.map_err(|error| error.code.as_str())
+    };
+    assert_eq!(delete(json!({ "password": PASSWORD })).await.unwrap_err(), "totp_required");
+    let code = factors::testing::code(&app.base, 0);
+    delete(json!({ "password": PASSWORD, "totp": code })).await.unwrap();
+    assert_eq!(last(&app, "deleted").await.0.to, "ada@example.com");
+    let sql = "SELECT username || name || COALESCE(email, '') || COALESCE(password_hash, '') || COALESCE(live_name, '') FROM users";
+    assert_eq!(app.base.db.query(Query::new(sql, [])).await.unwrap()[0].cursor().string().unwrap(), "");
+    for table in ["links", "factors", "recovery_codes"] {
+        let sql = match table {
+            "links" => "SELECT 1 FROM links WHERE user_id IS NOT NULL",
+            "factors" => "SELECT 1 FROM factors",
+            _ => "SELECT 1 FROM recovery_codes",
+        };
+        assert!(app.base.db.query(Query::new(sql, [])).await.unwrap().is_empty(), "{table}");
+    }
+    assert_eq!(
+        refused(&app, "accounts.confirm_reset", json!({ "token": reset, "password": NEW })).await,
+        "invalid_token"
+    );
+    log_in(&app, "ada@example.com", PASSWORD).await.unwrap_err();
+    sign_up(&app, "ada@example.com").await;
+}
+
+#[tokio::test]
+async fn an_address_that_an_operator_sets_is_not_verified_until_proved_or_said() {
+    let app = open().await;
+    app.call("users.create", json!({ "username": "ada", "password": PASSWORD, "email": "ada@example.com" }))
+        .await
+        .unwrap();
+    assert_eq!(app.refused("users.verify", json!({ "id": "nobody" })).await, "not_found");
+    let verified = app.call("users.verify", json!({ "id": "ada@example.com" })).await.unwrap();
+    assert_eq!(verified["email_verified"], true);
+    let changed = app.call("users.update", json!({ "id": "ada", "email": "ada@example.org" })).await.unwrap();
+    assert_eq!((&changed["email"], &changed["email_verified"]), (&json!("ada@example.org"), &json!(false)));
+    let same = app.call("users.verify", json!({ "id": "ada" })).await.unwrap();
+    assert_eq!(same["email_verified"], true);
+    let same = app.call("users.update", json!({ "id": "ada", "email": "ADA@example.org" })).await.unwrap();
+    assert_eq!(same["email_verified"], true, "another spelling is the same mailbox");
+}
+
+#[tokio::test]
+async fn what_a_sign_up_writes_is_swept() {
+    let app = open().await;
+    ask(&app, "accounts.sign_up", json!({ "email": "ada@example.com" })).await.unwrap();
+    let sql = "SELECT outcome FROM audit WHERE action = 'accounts.sign_up'";
+    let rows = app.base.db.query(Query::new(sql, [])).await.unwrap();
+    assert_eq!(rows[0].cursor().text().unwrap(), "requested", "as refusals, which are kept for 90 days");
+}
