@@ -177,10 +177,10 @@ impl Templates {
 /// What a template can use. A mail without a link has none of its three values, so that a template that needs them is
 /// found when it is loaded.
 fn context(template: Template, product: &str, name: &str, address: &str, link: Option<(&str, &str, i64)>) -> Value {
-    match link.filter(|_| template.has_link()) {
-        Some((link, token, minutes)) => context! { product, name, address, link, token, minutes },
-        None => context! { product, name, address },
-    }
+    let Some((link, token, minutes)) = link.filter(|_| template.has_link()) else {
+        return context! { product, name, address };
+    };
+    context! { product, name, address, link, token, minutes }
 }
 
 /// A template of the operator.
