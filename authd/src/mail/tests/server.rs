@@ -93,6 +93,8 @@ impl State {
                     let mut next = [0; 2];
                     lines.into_inner().read_exact(&mut next).await?;
                     self.received.lock().unwrap().push(format!("{next:?}"));
+                    // It stays open: only what was injected can end the handshake.
+                    self.gate.notified().await;
                     return Ok(());
                 }
                 Some("EHLO") => "250-fake\r\n250 8BITMIME".to_owned(),
