@@ -110,7 +110,7 @@ impl State {
                         Then::Accept => "250 done".to_owned(),
                         Then::Die => return Ok(()),
                         Then::Answer(answer) => {
-                            answer.replace("{}", text.lines().find(|l| l.contains("http")).unwrap())
+                            answer.replace("{}", text.lines().find(|l| l.contains("http")).unwrap_or_default())
                         }
                         Then::Inject => return Ok(()),
                         Then::Wait => {

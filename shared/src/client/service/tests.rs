@@ -287,7 +287,7 @@ async fn an_overloaded_authd_is_asked_again_when_it_says() {
 
 #[tokio::test]
 async fn a_login_is_never_sent_twice() {
-    let login = Login { username: "alice".into(), password: Secret::new("pass") };
+    let login = Login { username: "alice".into(), password: Secret::new("pass"), totp: None };
     for (act, expected) in [
         (None, Reason::Unavailable),
         (Some(503), Reason::Unavailable),
