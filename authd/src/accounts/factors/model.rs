@@ -49,8 +49,14 @@ pub fn parse_code(text: &str) -> Option<u32> {
 /// and compared in constant time. Of two steps with one code it is the later one, so that the code is not accepted again.
 pub fn find_step(secret: &[u8], code: u32, now: Millis, last: i64) -> Option<i64> {
     let last = if last > latest_step(now) { i64::MIN } else { last };
-    let steps = step(now) - TOLERANCE..=step(now) + TOLERANCE;
-    steps.filter(|step| bool::from(value(secret, *step).ct_eq(&code))).filter(|step| *step > last).last()
+    let mut found = None;
+    for step in step(now) - TOLERANCE..=step(now) + TOLERANCE {
+        let is_its_code: bool = value(secret, step).ct_eq(&code).into();
+        if is_its_code && step > last {
+            found = Some(step);
+        }
+    }
+    found
 }
 
 /// HOTP (RFC 4226 §5.3) of a step.
@@ -75,7 +81,7 @@ pub fn base32(secret: &[u8; SECRET]) -> Secret {
     let mut text = String::with_capacity(SECRET * 8 / 5);
     for block in secret.chunks(5) {
         let bits = block.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-        let signs = (0..8).rev().map(|sign| ALPHABET[(bits >> (5 * sign)) as usize & 31]);
+        let signs = (0..8).rev().map(|sign| ALPHABET[usize::try_from(bits >> (5 * sign) & 31).unwrap_or_default()]);
         text.extend(signs.map(char::from));
     }
     Secret::new(text)
