@@ -1,9 +1,10 @@
 //! Handlers by operation, and the access check. It does not depend on HTTP: the transport passes the parts of a request
-//! and gets a status and bytes.
+//! and gets a status and bytes, or passes the request's struct and gets the view (gRPC).
 //!
 //! A module registers its methods `async fn(&self, Call, Request) -> Result<Response>`; the request's type determines
 //! name, path, access and wire format. Access is checked here, from the table, before the body is read.
 
+use std::any::Any;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -57,14 +58,20 @@ where
 }
 
 /// The immediate result of calling a handler: the request is decoded while its parts are still borrowed.
-enum Called<'a> {
-    Ready(Reply),
-    Running(BoxFuture<'a, Result<Reply>>),
+#[expect(missing_debug_implementations, reason = "a future has none")]
+pub enum Called<'a, T> {
+    Ready(T),
+    Running(BoxFuture<'a, Result<T>>),
 }
 
 /// A handler with its module, with erased types.
 trait Bound: Send + Sync {
-    fn call<'a>(&'a self, call: Call, parts: Parts<'_>) -> Result<Called<'a>>;
+    fn call<'a>(&'a self, call: Call, parts: Parts<'_>) -> Result<Called<'a, Reply>>;
+}
+
+/// A handler with its module, by the types of the operation and of the view that it returns.
+pub trait Typed<Op, View>: Send + Sync {
+    fn call(&self, call: Call, op: Op) -> Result<Called<'_, View>>;
 }
 
 struct Handling<Module, Op, View, Now, Status, H> {
@@ -84,7 +91,7 @@ where
     Status: Fn(&View) -> u16 + Send + Sync,
     H: for<'a> Handler<'a, Module, Op, View>,
 {
-    fn call<'a>(&'a self, call: Call, parts: Parts<'_>) -> Result<Called<'a>> {
+    fn call<'a>(&'a self, call: Call, parts: Parts<'_>) -> Result<Called<'a, Reply>> {
         let op = wire::decode::<Op>(parts)?;
         let reply = |view: &View| Reply::new((self.status)(view), view);
         if let Some(view) = (self.now)(&self.module, &call, &op) {
@@ -92,6 +99,23 @@ where
         }
         let running = self.handler.call(&self.module, call, op);
         Ok(Called::Running(Box::pin(async move { reply(&running.await?) })))
+    }
+}
+
+impl<Module, Op, View, Now, Status, H> Typed<Op, View> for Handling<Module, Op, View, Now, Status, H>
+where
+    Module: Send + Sync + 'static,
+    Op: Operation,
+    View: 'static,
+    Now: Fn(&Module, &Call, &Op) -> Option<Result<View>> + Send + Sync,
+    Status: Send + Sync,
+    H: for<'a> Handler<'a, Module, Op, View>,
+{
+    fn call(&self, call: Call, op: Op) -> Result<Called<'_, View>> {
+        match (self.now)(&self.module, &call, &op) {
+            Some(view) => Ok(Called::Ready(view?)),
+            None => Ok(Called::Running(Box::pin(self.handler.call(&self.module, call, op)))),
+        }
     }
 }
 
@@ -120,7 +144,9 @@ pub fn authorize(info: &Info, caller: &Caller) -> Result<()> {
 /// An operation with its handler.
 pub struct Route {
     pub info: &'static Info,
-    handler: Box<dyn Bound>,
+    handler: Arc<dyn Bound>,
+    /// The same as an `Arc<dyn Typed<Op, View>>`.
+    typed: Box<dyn Any + Send + Sync>,
 }
 
 impl std::fmt::Debug for Route {
@@ -155,8 +181,7 @@ impl Registry {
     {
         let now = |_: &Module, _: &Call, _: &Op| None;
         let types = PhantomData::<fn(Op) -> Op::Response>;
-        let bound = Handling { module: module.clone(), now, status: Op::status, handler, types };
-        self.routes.push(Route { info: &Op::INFO, handler: Box::new(bound) });
+        self.push(Handling { module: module.clone(), now, status: Op::status, handler, types });
     }
 
     /// Registers the handler of a hot operation: `now` answers without a future if it can. Both return a view of cached
@@ -170,8 +195,25 @@ impl Registry {
         H: for<'a> Handler<'a, Module, Op, View>,
     {
         let types = PhantomData::<fn(Op) -> View>;
-        let bound = Handling { module: module.clone(), now, status: |_: &View| 200, handler, types };
-        self.routes.push(Route { info: &Op::INFO, handler: Box::new(bound) });
+        self.push(Handling { module: module.clone(), now, status: |_: &View| 200, handler, types });
+    }
+
+    fn push<Module, Op, View, Now, Status, H>(&mut self, handling: Handling<Module, Op, View, Now, Status, H>)
+    where
+        Op: Operation,
+        View: 'static,
+        Handling<Module, Op, View, Now, Status, H>: Bound + Typed<Op, View> + 'static,
+    {
+        let handling = Arc::new(handling);
+        let typed: Arc<dyn Typed<Op, View>> = handling.clone();
+        self.routes.push(Route { info: &Op::INFO, handler: handling, typed: Box::new(typed) });
+    }
+
+    /// The position and the handler of an operation, if it is registered and returns this view.
+    pub fn typed<Op: Operation, View: 'static>(&self) -> Option<(usize, Arc<dyn Typed<Op, View>>)> {
+        let position = self.routes.iter().position(|route| route.info.name == Op::INFO.name)?;
+        let typed: &Arc<dyn Typed<Op, View>> = self.routes[position].typed.downcast_ref()?;
+        Some((position, typed.clone()))
     }
 
     pub fn routes(&self) -> &[Route] {

@@ -26,6 +26,8 @@ pub mod cli;
 pub mod client;
 #[cfg(feature = "local")]
 pub mod disk;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 #[cfg(feature = "local")]
 pub mod keyring;
 #[cfg(feature = "qr")]

@@ -71,7 +71,7 @@ codes! {
     /// The name belongs to another live object.
     NameTaken = "name_taken", 409, 6, "Name taken";
     /// The body is larger than this path accepts.
-    PayloadTooLarge = "payload_too_large", 413, 11, "Payload too large";
+    PayloadTooLarge = "payload_too_large", 413, 8, "Payload too large";
     /// The body is not of a type that this path accepts.
     UnsupportedMediaType = "unsupported_media_type", 415, 3, "Unsupported media type";
     /// A field is missing, unknown, or outside what is allowed; `fields` names it.
@@ -82,6 +82,8 @@ codes! {
     RateLimited = "rate_limited", 429, 8, "Too many requests";
     /// A defect of the daemon. The log has the details, under the request id.
     Internal = "internal", 500, 13, "Internal error";
+    /// The daemon does not serve this: a gRPC method that it does not have, a stream, a compressed message.
+    NotImplemented = "not_implemented", 501, 12, "Not implemented";
     /// An identity provider or AWS refused, or sent an unusable answer.
     UpstreamFailed = "upstream_failed", 502, 9, "Upstream refused";
     /// A dependency is busy or down.

@@ -16,6 +16,8 @@ pub enum Kind {
     Traefik,
     Haproxy,
     Envoy,
+    /// Envoy that asks over gRPC.
+    EnvoyGrpc,
 }
 
 impl Kind {
@@ -26,7 +28,7 @@ impl Kind {
             Self::Caddy => "caddy",
             Self::Traefik => "traefik",
             Self::Haproxy => "haproxy",
-            Self::Envoy => "envoy",
+            Self::Envoy | Self::EnvoyGrpc => "envoy",
         }
     }
 
@@ -47,9 +49,9 @@ impl Kind {
             Self::Caddy => program.args(["run", "--adapter", "caddyfile", "--config"]).arg(file("Caddyfile")),
             Self::Traefik => program.arg(format!("--configFile={}", file("traefik.yml").display())),
             Self::Haproxy => program.args(["-db", "-f"]).arg(file("haproxy.cfg")),
-            Self::Envoy => program
+            Self::Envoy | Self::EnvoyGrpc => program
                 .args(["--use-dynamic-base-id", "--concurrency", "1", "-l", "warning", "-c"])
-                .arg(file("envoy.yaml")),
+                .arg(file(if self == Self::Envoy { "envoy.yaml" } else { "envoy-grpc.yaml" })),
         }
     }
 }

@@ -19,7 +19,7 @@ static PATH: LazyLock<std::ffi::OsString> = LazyLock::new(|| {
     );
     let machine = std::env::var_os("PATH").unwrap_or_default();
     let sbin = ["/usr/sbin".into(), "/sbin".into()];
-    let all = std::iter::once(venv).chain(std::env::split_paths(&machine)).chain(sbin);
+    let all = [venv, dir().join("node_modules/.bin")].into_iter().chain(std::env::split_paths(&machine)).chain(sbin);
     std::env::join_paths(all).expect("PATH has no colon inside a folder's name")
 });
 

@@ -25,7 +25,7 @@ pub use self::scope_sets::ScopeSets;
 pub use self::service_tokens::revoke_of_service;
 pub use self::store::{SECRET_KEPT, SWEEP_SECRETS};
 use self::usage::Use;
-pub use self::validate::{Found, Recalled, Validations};
+pub use self::validate::{Found, Recalled, ValidationView, Validations};
 use crate::base::Base;
 use crate::cache::{self, ALLOCATION, Cache};
 use crate::registry::Registry;

@@ -31,6 +31,11 @@ impl Unread {
         Self((!body.is_end_stream()).then_some(body))
     }
 
+    /// The body itself, for who reads it as it comes.
+    pub fn take(&mut self) -> Option<Incoming> {
+        self.0.take()
+    }
+
     /// Reads the body for an operation; returns whether it arrived later than the head.
     pub async fn read(&mut self, info: &Info, bounds: &Bounds<'_>) -> Result<(Bytes, bool)> {
         // The fields of a DELETE may come in the query or, as some clients send them, in a body.

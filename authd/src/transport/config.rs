@@ -47,6 +47,8 @@ pub struct Config {
     pub body_seconds: u64,
     /// Seconds for requests under way to finish at shutdown.
     pub drain_seconds: u64,
+    /// Whether gRPC clients may ask which services and messages there are.
+    pub grpc_reflection: bool,
 }
 
 impl Default for Config {
@@ -62,6 +64,7 @@ impl Default for Config {
             head_seconds: 75,
             body_seconds: 20,
             drain_seconds: 25,
+            grpc_reflection: false,
         }
     }
 }

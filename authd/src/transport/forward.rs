@@ -7,20 +7,21 @@ use std::net::IpAddr;
 
 use ::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use ::http::{Response, request};
-use bytes::Bytes;
-use http_body_util::Full;
 use ipnet::IpNet;
 use shared::problem::Code;
 
+use super::answer::Body;
 use super::credentials::{bearer, header_token};
 use super::forwarded::{self, FORWARDED_FOR};
-use super::http::{Body, NO_STORE, Origin};
+use super::http::{NO_STORE, Origin};
 use crate::call::RequestId;
 use crate::error::{Error, Result};
 use crate::forward_auth::model::{self, ForwardedRequest, METHOD_HEADERS};
 use crate::forward_auth::{ForwardAuth, Identity, Refusal, Source};
 
 const PREFIX: &str = "/auth/forward/";
+
+pub(super) const NOT_HERE: &str = "the admin socket does not answer proxies; use the public listener";
 
 /// Whether a path belongs to forward authentication.
 pub(super) fn is_target(path: &str) -> bool {
@@ -36,49 +37,91 @@ pub(super) async fn respond(
     head: &request::Parts,
 ) -> Result<Response<Body>> {
     let Origin::Public(peer) = origin else {
-        return Err(Refusal::from("the admin socket does not answer proxies; use the public listener").error);
+        return Err(Refusal::from(NOT_HERE).error);
     };
     let rest = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
-    let (name, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let address = client(trusted, *peer, &head.headers);
-    let mut uri = below.as_bytes();
-    let answer = async {
-        let policy = forward_auth.policy(name).ok_or("no policy of this name is configured")?;
-        let (method, sent) = match policy.source {
-            Source::Path => (head.method.as_str().as_bytes(), uri),
-            Source::Forwarded => (the(&head.headers, "x-forwarded-method")?, the(&head.headers, "x-forwarded-uri")?),
-            Source::Original => (the(&head.headers, "x-original-method")?, the(&head.headers, "x-original-uri")?),
+    let (policy, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let headers = &head.headers;
+    let asked = Asked { id, policy, headers, address: client(trusted, *peer, headers), peer: *peer };
+    let identity = judge(forward_auth, &asked, below.as_bytes(), |source| {
+        let (method, uri) = match source {
+            Source::Path => {
+                let (method, uri) = (head.method.as_str().as_bytes(), below.as_bytes());
+                return Ok(Target { method, uri, query: head.uri.query() });
+            }
+            Source::Forwarded => (the(headers, "x-forwarded-method")?, the(headers, "x-forwarded-uri")?),
+            Source::Original => (the(headers, "x-original-method")?, the(headers, "x-original-uri")?),
         };
-        uri = sent;
-        let query = if policy.source == Source::Path { head.uri.query() } else { query_of(uri) };
-        let readings = readings(ForwardedRequest::new(method, uri)?, query, &head.headers)?;
-        forward_auth.decide(policy, &readings, credential(&head.headers), address).await
-    };
-    let identity = match answer.await {
-        Ok(identity) => identity,
-        Err(refusal) => {
-            forward_auth.log(id, name, uri, address.unwrap_or(*peer), &refusal);
-            return Err(deny(refusal.error));
-        }
-    };
-    let mut response = Response::new(Full::new(Bytes::new()));
-    for (name, value) in headers(&identity) {
+        Ok(Target { method, uri, query: query_of(uri) })
+    });
+    let identity = identity.await.map_err(deny)?;
+    let mut response = Response::new(Body::default());
+    for (name, value) in self::headers(&identity) {
         response.headers_mut().insert(name, HeaderValue::from_str(value).map_err(Error::internal).map_err(deny)?);
     }
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     Ok(response)
 }
 
-fn headers(identity: &Identity) -> [(HeaderName, &str); 7] {
-    [
-        (HeaderName::from_static("x-auth-subject"), &identity.subject),
-        (HeaderName::from_static("x-auth-name"), &identity.name),
-        (HeaderName::from_static("x-auth-scopes"), &identity.scopes),
-        (HeaderName::from_static("x-auth-roles"), &identity.roles),
-        (HeaderName::from_static("x-auth-permissions"), &identity.permissions),
-        (HeaderName::from_static("x-auth-token-id"), &identity.token_id),
-        (HeaderName::from_static("x-auth-session-id"), &identity.session_id),
-    ]
+/// Who asks about a request, by which policy.
+pub(super) struct Asked<'a> {
+    pub id: RequestId,
+    pub policy: &'a str,
+    /// The headers of the request that is asked about.
+    pub headers: &'a HeaderMap,
+    /// Its client's address, if a trusted proxy told it.
+    pub address: Option<IpAddr>,
+    pub peer: IpAddr,
+}
+
+/// The request that is asked about.
+pub(super) struct Target<'a> {
+    pub method: &'a [u8],
+    pub uri: &'a [u8],
+    pub query: Option<&'a str>,
+}
+
+/// Judges a request by the policy of this name; a refusal is logged, with `uri` if the target cannot be found.
+pub(super) async fn judge<'a>(
+    forward_auth: &ForwardAuth,
+    asked: &Asked<'_>,
+    uri: &'a [u8],
+    target: impl FnOnce(Source) -> Result<Target<'a>, &'static str> + Send,
+) -> Result<Identity> {
+    let mut sent = uri;
+    let answer = async {
+        let policy = forward_auth.policy(asked.policy).ok_or("no policy of this name is configured")?;
+        let target = target(policy.source)?;
+        sent = target.uri;
+        let readings = readings(ForwardedRequest::new(target.method, target.uri)?, target.query, asked.headers)?;
+        forward_auth.decide(policy, &readings, credential(asked.headers), asked.address).await
+    };
+    answer.await.map_err(|refusal: Refusal| {
+        forward_auth.log(asked.id, asked.policy, sent, asked.address.unwrap_or(asked.peer), &refusal);
+        refusal.error
+    })
+}
+
+/// What the service is told, in these headers.
+pub(super) fn headers(identity: &Identity) -> [(HeaderName, &str); 7] {
+    let Identity { subject, name, scopes, roles, permissions, token_id, session_id } = identity;
+    let values = [subject, name, scopes, roles, permissions, token_id, session_id];
+    std::array::from_fn(|place| (HeaderName::from_static(IDENTITY[place]), values[place].as_str()))
+}
+
+/// The headers that tell the service who it is.
+const IDENTITY: [&str; 7] = [
+    "x-auth-subject",
+    "x-auth-name",
+    "x-auth-scopes",
+    "x-auth-roles",
+    "x-auth-permissions",
+    "x-auth-token-id",
+    "x-auth-session-id",
+];
+
+pub(super) fn is_identity(name: &str) -> bool {
+    IDENTITY.contains(&name)
 }
 
 /// The request, and what services make of it that let headers or the query override its method or path.
@@ -120,7 +163,12 @@ impl Override {
     }
 }
 
-fn query_of(uri: &[u8]) -> Option<&str> {
+/// Whether some service takes its path from this header.
+pub(super) fn overrides_path(name: &str) -> bool {
+    matches!(Override::of(name), Some(Override::Path))
+}
+
+pub(super) fn query_of(uri: &[u8]) -> Option<&str> {
     std::str::from_utf8(uri).ok()?.split_once('?').map(|(_, query)| query)
 }
 
@@ -151,7 +199,7 @@ fn client(trusted: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr
 }
 
 /// Maps an error to a status that proxies understand: 401, 403 or 503.
-fn deny(error: Error) -> Error {
+pub(super) fn deny(error: Error) -> Error {
     match error.code {
         Code::Unauthenticated | Code::InvalidToken | Code::Forbidden | Code::Unavailable => error,
         code if code.status() < 500 => Error { code: Code::Forbidden, ..error },

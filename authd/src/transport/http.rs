@@ -1,39 +1,35 @@
-//! One HTTP request: find the route, find the caller, check access, read the body within bounds, call, answer.
+//! One request on a connection: find what it asks for, have it answered, answer.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER};
+use ::http::header::{ALLOW, HeaderMap, HeaderValue};
 use ::http::{Method, Request, Response, StatusCode, Version};
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use shared::op::{Access, Info};
 use shared::problem::Code;
-use shared::wire::Parts;
 use tokio::sync::Mutex;
-use tracing::debug;
 
-use super::body::{Bounds, JSON, Unread};
+use super::answer::Body;
+use super::body::{Bounds, Unread};
 use super::config::{Admin, Config};
 use super::connections::{Connection, Running, Stream};
-use super::credentials::{self, bearer, header_token};
+use super::forward;
+use super::grpc::{self, Grpc};
+use super::operation::{Arrived, Json};
 use super::pages::{PAGES, Page, Pages};
 use super::refusal::refuse;
-use super::{forward, forwarded};
 use crate::authentication::Authentication;
 use crate::call::{Call, RequestId};
 use crate::caller::Caller;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::forward_auth::ForwardAuth;
-use crate::ledger;
 use crate::metrics::{Metrics, RouteCounts};
-use crate::registry::{Registry, Reply, Route, authorize};
+use crate::registry::Registry;
 
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// The longest path and query that are accepted, in bytes.
@@ -41,25 +37,6 @@ const MAX_TARGET: usize = 8 << 10;
 
 /// The most headers of a request. hyper has the same bound for HTTP/1, and none for HTTP/2.
 const MAX_HEADERS: usize = 100;
-
-/// How long a call is delayed before it is repeated because its caller's authority changed.
-const TURN_TIMEOUT: Duration = Duration::from_secs(2);
-/// After this time a call is not repeated again.
-const REPEAT_LIMIT: Duration = Duration::from_secs(5);
-
-pub type Body = Full<Bytes>;
-
-/// An answer on HTTP/2, whose stream counts until the answer is written.
-struct Streamed {
-    body: Bytes,
-    _stream: Arc<Stream>,
-}
-
-impl AsRef<[u8]> for Streamed {
-    fn as_ref(&self) -> &[u8] {
-        &self.body
-    }
-}
 
 /// Where a request came in.
 #[derive(Debug)]
@@ -76,26 +53,27 @@ pub struct Http {
     pub config: Config,
     pub admin: Admin,
     pub metrics: Arc<Metrics>,
-    registry: Registry,
-    authentication: Arc<Authentication>,
-    forward_auth: Arc<ForwardAuth>,
+    pub(super) registry: Registry,
+    pub(super) authentication: Arc<Authentication>,
+    pub(super) forward_auth: Arc<ForwardAuth>,
     pages: Pages,
+    pub(super) grpc: Grpc,
     routes: matchit::Router<Resource>,
-    counts: Counts,
+    pub(super) counts: Counts,
     process: u32,
     requests: AtomicU64,
     /// Held by a call that is repeated because its caller's authority changed before its commit.
-    overtaken: Mutex<()>,
+    pub(super) overtaken: Mutex<()>,
 }
 
 /// The counters of every kind of request.
 #[derive(Debug)]
-struct Counts {
+pub(super) struct Counts {
     /// In the order of the registry.
-    operations: Vec<RouteCounts>,
+    pub operations: Vec<RouteCounts>,
     /// Pages and unknown paths.
-    pages: RouteCounts,
-    forward: RouteCounts,
+    pub pages: RouteCounts,
+    pub forward: RouteCounts,
 }
 
 /// The targets of a path.
@@ -145,6 +123,7 @@ impl Http {
             routes.insert(path, Resource { by_method, allow })?;
         }
         let metrics = pages.metrics.clone();
+        let grpc = Grpc::new(&registry, config.grpc_reflection)?;
         let counts = Counts {
             operations: registry.routes().iter().map(|route| metrics.requests(route.info.name)).collect(),
             pages: metrics.requests("page"),
@@ -158,6 +137,7 @@ impl Http {
             authentication,
             forward_auth,
             pages,
+            grpc,
             routes,
             counts,
             process: u32::from_be_bytes(env.bytes()),
@@ -189,19 +169,40 @@ impl Http {
         let id = RequestId { process: self.process, number: self.requests.fetch_add(1, Ordering::Relaxed) };
         let mut body = Unread::new(body);
         let connection = &running.connection;
-        let (counts, info, answer) = match self.find(&head) {
+        let mut response = if grpc::is_call(&head) {
+            // In a box, so that other requests do not take its room.
+            Box::pin(self.answer_call(id, connection, &head, &mut body)).await
+        } else {
+            self.answer_request(id, connection, &head, &mut body).await
+        };
+        body.discard(&head.headers, connection, stream.clone());
+        if let Some(stream) = stream {
+            response = response.map(|body| body.counted(stream));
+        }
+        Ok(response)
+    }
+
+    async fn answer_request(
+        &self,
+        id: RequestId,
+        connection: &Arc<Connection>,
+        head: &::http::request::Parts,
+        body: &mut Unread,
+    ) -> Response<Body> {
+        let (counts, info, answer) = match self.find(head) {
             Ok((Target::Operation(index), params)) => {
                 let route = &self.registry.routes()[index];
-                let answer = self.operate(id, connection, route, &params, &head, &mut body).await;
-                (&self.counts.operations[index], Some(route.info), answer)
+                let encoding = Json { route, path: &params, head };
+                let request = Arrived { id, connection, info: route.info, headers: &head.headers };
+                (&self.counts.operations[index], Some(route.info), self.operate(&request, body, &encoding).await)
             }
             Ok((Target::Forward, _)) => {
                 let trusted = &self.config.trusted_proxies;
-                let answer = forward::respond(&self.forward_auth, id, trusted, &connection.origin, &head).await;
+                let answer = forward::respond(&self.forward_auth, id, trusted, &connection.origin, head).await;
                 (&self.counts.forward, None, answer)
             }
             Ok((Target::Page(page), _)) => {
-                (&self.counts.pages, None, self.page(id, connection, page, &head, &mut body).await)
+                (&self.counts.pages, None, self.page(id, connection, page, head, body).await)
             }
             Err(error) => (&self.counts.pages, None, Err(error)),
         };
@@ -213,26 +214,14 @@ impl Http {
             response.headers_mut().insert(ALLOW, found.value.allow.clone());
         }
         counts.answered(response.status().as_u16());
-        body.discard(&head.headers, connection, stream.clone());
-        if let Some(stream) = stream {
-            response = response.map(|body| {
-                let body = body.into_inner().unwrap_or_default();
-                Full::new(Bytes::from_owner(Streamed { body, _stream: stream }))
-            });
-        }
-        Ok(response)
+        response
     }
 
     /// The target of a request, with the raw path parameters.
     fn find<'a>(&'a self, head: &'a ::http::request::Parts) -> Result<(Target, Params<'a>)> {
         let (uri, method) = (&head.uri, &head.method);
         let path = uri.path();
-        if head.headers.len() > MAX_HEADERS {
-            return Err(Error::new(
-                Code::MalformedRequest,
-                format!("a request may have at most {MAX_HEADERS} headers"),
-            ));
-        }
+        check_headers(&head.headers)?;
         if forward::is_target(path) {
             return Ok((Target::Forward, Vec::new()));
         }
@@ -241,66 +230,15 @@ impl Http {
         }
         // HEAD is GET without the body, which hyper omits.
         let method = if *method == Method::HEAD { &Method::GET } else { method };
-        let found = self.routes.at(path).map_err(|_| Error::not_found("path; GET /docs lists them"))?;
+        let found = self.routes.at(path).map_err(|_| match grpc::is_media(&head.headers) {
+            true => Error::new(Code::UnsupportedMediaType, grpc::NOT_A_CALL),
+            false => Error::not_found("path; GET /docs lists them"),
+        })?;
         let Some((_, target)) = found.value.by_method.iter().find(|(allowed, _)| allowed == method) else {
             let allow = found.value.allow.to_str().unwrap_or_default();
             return Err(Error::new(Code::MethodNotAllowed, format!("this path accepts {allow}")));
         };
         Ok((*target, found.params.iter().collect()))
-    }
-
-    async fn operate(
-        &self,
-        id: RequestId,
-        connection: &Arc<Connection>,
-        route: &Route,
-        path: &[(&str, &str)],
-        head: &::http::request::Parts,
-        body: &mut Unread,
-    ) -> Result<Response<Body>> {
-        let (info, origin) = (route.info, &connection.origin);
-        let address = self.guard(origin, &head.headers)?;
-        let mut caller = self.caller(origin, info, &head.headers, address).await?;
-        let bounds = Bounds { config: &self.config, connection, headers: &head.headers, address };
-        let (body, was_late) = body.read(info, &bounds).await?;
-        if was_late {
-            // The caller may have lost permissions while the body arrived: a request that is kept open must
-            // not outlive its token.
-            caller = self.caller(origin, info, &head.headers, address).await?;
-        }
-        let (mut fields, count) = ([("", ""); 4], info.headers.len());
-        let count = header_fields(info, &head.headers, &mut fields[..count])?;
-        let is_logged = !is_for_anybody(info) && tracing::enabled!(tracing::Level::DEBUG);
-        let logged = is_logged.then(|| caller.to_string());
-        let call = async |caller: Caller| {
-            let parts = Parts { path, query: head.uri.query(), headers: &fields[..count], body: &body };
-            let permission = info.permission();
-            route.call(Call { caller, address, request_id: id, permission }, parts).await
-        };
-        let mut answer = call(caller).await;
-        if answer.as_ref().is_err_and(ledger::is_overtaken) {
-            // Repeated calls run one at a time, so that they do not invalidate one another. A call that waits too long
-            // runs anyway.
-            let begun = Instant::now();
-            let _turn = tokio::time::timeout(TURN_TIMEOUT, self.overtaken.lock()).await;
-            for _ in 1..ledger::TRIES {
-                answer = call(self.caller(origin, info, &head.headers, address).await?).await;
-                if !answer.as_ref().is_err_and(ledger::is_overtaken) || begun.elapsed() > REPEAT_LIMIT {
-                    break;
-                }
-            }
-        }
-        let Reply { status, body } = answer?;
-        if let Some(caller) = logged {
-            let address = address.map(tracing::field::display);
-            // Changes are in the audit log; a log line for each would cost more than the change.
-            debug!(request_id = %id, operation = info.name, %caller, address, status, "answered");
-        }
-        let mut response = Response::new(Full::new(body));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        response.headers_mut().insert(CONTENT_TYPE, JSON);
-        response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
-        Ok(response)
     }
 
     async fn page(
@@ -325,75 +263,12 @@ impl Http {
         };
         self.pages.respond(call, page, head.uri.query(), body.as_deref()).await
     }
-
-    /// Refuses requests from browsers on the admin socket, and returns the client's address elsewhere.
-    fn guard(&self, origin: &Origin, headers: &HeaderMap) -> Result<Option<IpAddr>> {
-        if let Origin::Admin(_) = origin {
-            let is_browser = headers.contains_key(ORIGIN) || headers.contains_key(REFERER);
-            if is_browser || headers.get(HOST).is_some_and(|host| !host.is_empty() && host != "localhost") {
-                let detail = "the admin socket accepts no requests from browsers, and only the Host localhost";
-                return Err(Error::new(Code::Forbidden, detail));
-            }
-        }
-        Ok(self.address(origin, headers))
-    }
-
-    /// The client's address; none on the admin socket.
-    fn address(&self, origin: &Origin, headers: &HeaderMap) -> Option<IpAddr> {
-        match origin {
-            Origin::Public(peer) => Some(forwarded::client(*peer, headers, &self.config.trusted_proxies)),
-            Origin::Admin(_) => None,
-        }
-    }
-
-    /// Authenticates the caller with the credentials that this operation accepts, and authorizes them.
-    async fn caller(
-        &self,
-        origin: &Origin,
-        info: &Info,
-        headers: &HeaderMap,
-        address: Option<IpAddr>,
-    ) -> Result<Caller> {
-        let takes_token = match origin {
-            Origin::Public(_) => !is_for_anybody(info),
-            // A local process may act for a person whose token it has.
-            Origin::Admin(_) => info.access == Access::User,
-        };
-        let mut caller = Caller::Anonymous;
-        if takes_token && let Some(token) = credentials::token(headers, info.oauth)? {
-            // An operation that reads the token itself also renews the session.
-            let renews = !info.headers.iter().any(|(field, _)| *field == "header_token");
-            caller = self.authentication.authenticate(&token, address, renews).await?;
-        }
-        if let (Origin::Admin(peer), Caller::Anonymous) = (origin, &caller) {
-            caller = peer.clone();
-        }
-        authorize(info, &caller)?;
-        Ok(caller)
-    }
 }
 
-/// Whether the operation ignores credentials.
-pub(super) fn is_for_anybody(info: &Info) -> bool {
-    matches!(info.access, Access::Public | Access::SelfProving)
-}
-
-/// Collects the fields sent as headers, by field name; returns their number.
-fn header_fields<'a>(info: &Info, headers: &'a HeaderMap, fields: &mut [(&'a str, &'a str)]) -> Result<usize> {
-    let mut count = 0;
-    for (field, header) in info.headers {
-        let value = match *header {
-            "authorization" => bearer(headers)?,
-            "token" => header_token(headers)?,
-            other => {
-                let value = headers.get(other).map(HeaderValue::to_str).transpose();
-                value.map_err(|_| Error::field(field, format!("the header {other} must be ASCII")))?
-            }
-        };
-        if let Some(value) = value {
-            fields[count] = (field, value);
-            count += 1;
-        }
+/// hyper has this bound for HTTP/1 only.
+pub(super) fn check_headers(headers: &HeaderMap) -> Result<()> {
+    if headers.len() > MAX_HEADERS {
+        return Err(Error::new(Code::MalformedRequest, format!("a request may have at most {MAX_HEADERS} headers")));
     }
-    Ok(count)
+    Ok(())
 }

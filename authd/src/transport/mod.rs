@@ -1,5 +1,6 @@
 //! The transport: from bytes on a socket to a call of an operation, and back.
 
+mod answer;
 mod body;
 pub mod browser;
 mod config;
@@ -9,8 +10,10 @@ mod contract_tests;
 pub mod credentials;
 mod forward;
 pub mod forwarded;
+pub mod grpc;
 pub mod http;
 pub mod listen;
+mod operation;
 pub mod pages;
 mod peer;
 mod refusal;

@@ -9,10 +9,10 @@ use serde_json::Value;
 use shared::op::{Method, Permission};
 use shared::problem::Code;
 
+use super::answer::Body;
 use super::browser::accounts::Offer;
 use super::browser::html::{self, Escaped};
 use super::browser::{self, response};
-use super::http::Body;
 use crate::accounts::Accounts;
 use crate::call::Call;
 use crate::caller::Caller;

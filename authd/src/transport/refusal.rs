@@ -4,24 +4,26 @@ use std::net::IpAddr;
 
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use ::http::{Response, StatusCode};
-use http_body_util::Full;
+use bytes::Bytes;
 use shared::op::{Access, Info};
 use shared::problem::{Code, OAuthError};
 use tracing::debug;
 
+use super::answer::Body;
 use super::body::JSON;
-use super::http::{Body, NO_STORE, is_for_anybody};
+use super::http::NO_STORE;
+use super::operation::is_for_anybody;
 use crate::call::RequestId;
 use crate::error::Error;
 use crate::log::caused;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NOSNIFF: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
 
-/// Converts an error to a response, and logs it. What anybody can cause must not fill the log.
-pub(super) fn refuse(id: RequestId, address: Option<IpAddr>, info: Option<&Info>, error: Error) -> Response<Body> {
+/// Logs a refusal or a failure. What anybody can cause must not fill the log.
+pub(super) fn log(id: RequestId, address: Option<IpAddr>, info: Option<&Info>, error: &Error) {
     let operation = info.map_or("page", |info| info.name);
     let (code, status) = (error.code.as_str(), error.code.status());
     match (error.source_text(), status) {
@@ -32,6 +34,12 @@ pub(super) fn refuse(id: RequestId, address: Option<IpAddr>, info: Option<&Info>
         }
         (None, _) => caused!(address, info, request_id = %id, operation, code, "refused"),
     }
+}
+
+/// Converts an error to a response, and logs it.
+pub(super) fn refuse(id: RequestId, address: Option<IpAddr>, info: Option<&Info>, error: Error) -> Response<Body> {
+    log(id, address, info, &error);
+    let status = error.code.status();
     let challenge = match (error.code, info.map(|info| info.access)) {
         (Code::Unauthenticated, _) => Some("Bearer realm=\"authd\"".to_owned()),
         // RFC 9470 §3: the token is good, but not enough.
@@ -49,7 +57,7 @@ pub(super) fn refuse(id: RequestId, address: Option<IpAddr>, info: Option<&Info>
     let problem = error.into_problem(Some(request_id.clone()));
     let is_oauth = info.is_some_and(|info| info.oauth);
     let body = if is_oauth { serde_json::to_vec(&OAuthError::from(&problem)) } else { serde_json::to_vec(&problem) };
-    let mut response = Response::new(Full::new(body.unwrap_or_default().into()));
+    let mut response = Response::new(Body::from(Bytes::from(body.unwrap_or_default())));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, if is_oauth { JSON } else { PROBLEM });

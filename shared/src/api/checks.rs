@@ -67,6 +67,17 @@ pub enum SessionFault {
     NoAccess,
 }
 
+impl SessionFault {
+    /// The text of it in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidToken => "invalid_token",
+            Self::UserMismatch => "user_mismatch",
+            Self::NoAccess => "no_access",
+        }
+    }
+}
+
 /// Like [`CheckToken`], for one service. A service that sends its own token as the bearer need not name itself.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

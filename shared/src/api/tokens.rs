@@ -97,6 +97,19 @@ pub enum TokenFault {
     AddressNotAllowed,
 }
 
+impl TokenFault {
+    /// The text of it in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenNotFound => "token_not_found",
+            Self::TokenRevoked => "token_revoked",
+            Self::TokenExpired => "token_expired",
+            Self::InsufficientScopes => "insufficient_scopes",
+            Self::AddressNotAllowed => "address_not_allowed",
+        }
+    }
+}
+
 /// Creates a token. At most one of `ttl_days` and `expires_at`; with neither it does not expire.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

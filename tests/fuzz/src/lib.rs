@@ -11,6 +11,7 @@ pub mod email;
 pub mod form;
 pub mod forward_auth;
 pub mod forwarded;
+pub mod grpc;
 pub mod id_token;
 pub mod names;
 pub mod policy;
@@ -30,6 +31,7 @@ pub const TARGETS: [(&str, Property); 13] = [
     ("form", form::check),
     ("forward_auth", forward_auth::check),
     ("forwarded", forwarded::check),
+    ("grpc", grpc::check),
     ("id_token", id_token::check),
     ("names", names::check),
     ("policy", policy::check),

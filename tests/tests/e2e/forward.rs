@@ -288,7 +288,8 @@ impl Shop {
         for target in ["/api/orders", "/health"] {
             let answer = self.denied_answer(&reader, "GET", target).expect("an answer");
             assert_eq!(answer.status, unanswered, "{} {target}", self.kind.name());
-            assert!(unanswered == 500 || self.kind == Kind::Envoy || answer.header("retry-after").is_some());
+            let is_envoy = matches!(self.kind, Kind::Envoy | Kind::EnvoyGrpc);
+            assert!(unanswered == 500 || is_envoy || answer.header("retry-after").is_some());
         }
         for status in [503, 500, 302, 404, 418] {
             // What answers in authd's place knows no yes.
@@ -296,7 +297,8 @@ impl Shop {
             let stub = Echo::instead(port, status);
             let before = stub.count();
             let seen = self.denied(&reader, "GET", "/api/orders");
-            assert!(stub.count() > before, "{}: it was asked", self.kind.name());
+            // A stub that speaks no HTTP/2 understands no question of gRPC.
+            assert!(stub.count() > before || self.kind == Kind::EnvoyGrpc, "{}: it was asked", self.kind.name());
             if status == 503 {
                 assert_eq!(seen, 503, "{}", self.kind.name());
             }
@@ -338,6 +340,22 @@ fn haproxy_lets_the_right_requests_pass_and_no_other() {
 #[test]
 fn envoy_lets_the_right_requests_pass_and_no_other() {
     story(Kind::Envoy);
+}
+
+#[test]
+fn envoy_over_grpc_lets_the_right_requests_pass_and_no_other() {
+    story(Kind::EnvoyGrpc);
+}
+
+/// The identity is in the metadata of the request, for Envoy's log and other filters.
+#[test]
+fn envoy_over_grpc_knows_who_asks_and_by_which_policy() {
+    let shop = Shop::open(Kind::EnvoyGrpc);
+    assert_eq!(shop.get(&shop.client().bearer(&shop.reader), "/api/orders?x=secret").status, 200);
+    let line = format!("GET 200 shop {} [\"read\"]", shop.reader_id);
+    tests::until(TIMEOUT, &line, || shop.proxy.log().contains(&line).then_some(()));
+    let log = shop.proxy.log();
+    assert!(!log.contains("secret"), "{log}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod durability;
 mod faults;
 mod fixtures;
 mod forward;
+mod grpc;
 mod guards;
 mod idempotency;
 mod identity;

@@ -2,10 +2,13 @@
 
 use base64::Engine as _;
 use serde_json::json;
+use shared::grpc::authd::v1::authd_client::AuthdClient;
+use shared::grpc::authd::v1::{IntrospectRequest, ValidateRequest};
 use tests::authd::ADMIN_TOKEN;
 use tests::browser::Visit;
 use tests::login::{Mode, Service, Terminal};
 use tests::redis::Redis;
+use tonic::transport::Channel;
 
 use crate::totp::oathtool;
 
@@ -28,6 +31,7 @@ fn no_secret_is_in_database_log_metrics_or_redis() {
     let renew = json!({"refresh_token": first["refresh_token"]});
     let second = authd.http().post("/auth/cli/renew", &renew).expect("it answers").expect(200);
 
+    over_grpc(authd.port(), &token);
     let text = |v: &serde_json::Value| v.as_str().expect("a secret").to_owned();
     let (password, chosen) = ("a canary of a password", "another canary, chosen later");
     let person = json!({"username": "canary", "password": password});
@@ -126,6 +130,22 @@ fn no_secret_is_in_database_log_metrics_or_redis() {
         let found = disk.windows(mark.len()).position(|w| w == mark.as_bytes());
         assert!(found.is_none(), "something in clear from the provider: {:?}", context(disk, found));
     }
+}
+
+/// The token in a message and in metadata.
+fn over_grpc(port: u16, token: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let channel = Channel::from_shared(format!("http://127.0.0.1:{port}")).expect("a URL").connect().await;
+        let mut client = AuthdClient::new(channel.expect("it listens"));
+        let ask = ValidateRequest { token: token.to_owned(), ..ValidateRequest::default() };
+        assert!(client.validate(ask).await.expect("it answers").into_inner().valid);
+        let ask = IntrospectRequest { token: token.to_owned(), ..IntrospectRequest::default() };
+        let mut ask = tonic::Request::new(ask);
+        let bearer = format!("Bearer {token}").parse().expect("plain text");
+        ask.metadata_mut().insert("authorization", bearer);
+        assert!(client.introspect(ask).await.expect("it answers").into_inner().active);
+    });
 }
 
 /// What stands around a find, for the message.

@@ -12,10 +12,9 @@ use std::net::IpAddr;
 
 use ::http::Response;
 use bytes::Bytes;
-use http_body_util::Full;
 
 use self::html::{Escaped, Tone, page};
-use super::http::Body;
+use super::answer::Body;
 use crate::call::RequestId;
 use crate::error::{Error, Result};
 use crate::log::caused;
@@ -75,5 +74,5 @@ pub(super) fn response(
     for (name, value) in headers {
         response = response.header(name, value.as_ref());
     }
-    response.body(Full::new(body)).map_err(Error::internal)
+    response.body(body.into()).map_err(Error::internal)
 }

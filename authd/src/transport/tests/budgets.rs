@@ -46,7 +46,7 @@ impl Daemon {
         line.parse().unwrap()
     }
 
-    async fn send_to_socket_raw(&self, request: &str) -> String {
+    pub(super) async fn send_to_socket_raw(&self, request: &str) -> String {
         let mut stream = UnixStream::connect(self.folder.path().join("admin.sock")).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();

@@ -3,6 +3,7 @@
 
 mod answers;
 mod budgets;
+mod grpc;
 mod stopping;
 
 use std::time::Duration;

@@ -96,3 +96,8 @@ fn haproxy_does_not_widen_a_narrow_rule() {
 fn envoy_does_not_widen_a_narrow_rule() {
     story(Kind::Envoy);
 }
+
+#[test]
+fn envoy_over_grpc_does_not_widen_a_narrow_rule() {
+    story(Kind::EnvoyGrpc);
+}

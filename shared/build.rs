@@ -1,0 +1,50 @@
+//! Compiles `proto/` for the feature `grpc`, without protoc.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[cfg(feature = "grpc")]
+    grpc::compile()?;
+    Ok(())
+}
+
+#[cfg(feature = "grpc")]
+mod grpc {
+    use std::path::PathBuf;
+    use std::{env, error, fs};
+
+    use prost::Message;
+
+    const FILES: [&str; 6] = [
+        "authd/v1/authd.proto",
+        "session/session.proto",
+        "user/user.proto",
+        "envoy/service/auth/v3/external_auth.proto",
+        "google/rpc/error_details.proto",
+        "grpc/health/v1/health.proto",
+    ];
+
+    /// Messages with a token or a password: what is printed of them would be in logs.
+    const SECRET: [&str; 10] = [
+        ".authd.v1.ValidateRequest",
+        ".authd.v1.CheckTokenRequest",
+        ".authd.v1.CheckAccessRequest",
+        ".authd.v1.IntrospectRequest",
+        ".session.LoginRequest",
+        ".user.SignupRequest",
+        ".user.ResetRequest",
+        ".user.DeleteRequest",
+        ".user.TotpRequest",
+        ".envoy.service.auth.v3",
+    ];
+
+    pub fn compile() -> Result<(), Box<dyn error::Error>> {
+        println!("cargo::rerun-if-changed=proto");
+        let mut files = protox::compile(FILES, ["proto"])?;
+        tonic_prost_build::configure().include_file("packages.rs").skip_debug(SECRET).compile_fds(files.clone())?;
+        // Reflection needs neither comments nor positions.
+        for file in &mut files.file {
+            file.source_code_info = None;
+        }
+        let path = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
+        Ok(fs::write(path, files.encode_to_vec())?)
+    }
+}
