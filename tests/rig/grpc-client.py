@@ -75,7 +75,7 @@ got["refused"] = {
     "field": status(authd.Validate, pb.ValidateRequest(token="x", client_ip="here")),
     "compressed": status(authd.Validate, ask, compression=grpc.Compression.Gzip),
     "large": status(authd.Validate, big),
-    "late": status(authd.Validate, ask, timeout=1e-6),
+    "late": status(authd.Validate, ask, timeout=-1),
     "unknown": status(health.Check, health_pb2.HealthCheckRequest(service="nothing")),
     "stream": status(lambda: list(health.Watch(health_pb2.HealthCheckRequest()))),
     "not served": status(channel.unary_unary("/session.Session/Login"), b""),
