@@ -13,6 +13,7 @@ mod ask;
 mod bare;
 mod cores;
 mod creation;
+mod grpc;
 mod hashing;
 mod hot_path;
 mod load;
@@ -37,6 +38,7 @@ struct Args {
 enum Command {
     Run(plan::Run),
     Bare(bare::Bare),
+    BareGrpc(grpc::BareGrpc),
     Load(load::Load),
     Seed(seed::Seed),
     Hash(hashing::Hash),
@@ -46,6 +48,7 @@ fn main() -> Result<ExitCode> {
     let good = match Args::parse().command {
         Command::Run(run) => run.run()?,
         Command::Bare(bare) => bare::run(&bare).map(|()| true)?,
+        Command::BareGrpc(bare) => grpc::run(&bare).map(|()| true)?,
         Command::Seed(seed) => seed::run(&seed).map(|()| true)?,
         Command::Hash(hash) => hashing::run(&hash).map(|()| true)?,
         Command::Load(load) => {

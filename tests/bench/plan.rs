@@ -11,7 +11,7 @@ use crate::cores::Cores;
 use crate::load::Load;
 use crate::report::Report;
 use crate::seed::Seed;
-use crate::{creation, hot_path, people};
+use crate::{creation, grpc, hot_path, people};
 
 /// Measures authd and prints the table.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,6 +48,7 @@ enum Part {
     Create,
     Idle,
     People,
+    Grpc,
 }
 
 /// How a part is measured.
@@ -139,12 +140,13 @@ impl Run {
             report.conditions.push("A quick run: too short for the figures to mean anything.".to_owned());
         }
         let wanted = |part| self.only.is_empty() || self.only.contains(&part);
-        let parts: [(Part, Measure); 5] = [
+        let parts: [(Part, Measure); 6] = [
             (Part::Hot, hot_path::measure),
             (Part::Large, hot_path::measure_large),
             (Part::Idle, hot_path::measure_idle),
             (Part::Create, creation::measure),
             (Part::People, people::measure),
+            (Part::Grpc, grpc::measure),
         ];
         let mut is_whole = true;
         for (part, measure) in parts {

@@ -1,7 +1,7 @@
 //! The two servers under test: started on their core, waited for, ended when they are dropped.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -38,7 +38,8 @@ impl Server {
             .env("AUTHD_ADMIN_SOCKET", data_dir.join("admin.sock"))
             .env("ADMIN_TOKEN", ADMIN_TOKEN)
             .current_dir(data_dir);
-        Self::start(command, addr, "/health/ready", &data_dir.with_extension("log"), core)
+        let ready = |timeout| wait_for_200(addr, "/health/ready", timeout);
+        Self::start(command, addr, ready, &data_dir.with_extension("log"), core)
     }
 
     /// The limit, answering the same bytes.
@@ -48,17 +49,31 @@ impl Server {
         fs::write(&file, serde_json::to_vec(answer)?)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["bare", "--listen", &addr.to_string(), "--answer"]).arg(&file);
-        Self::start(command, addr, "/", &dir.join("bare.log"), core)
+        Self::start(command, addr, |timeout| wait_for_200(addr, "/", timeout), &dir.join("bare.log"), core)
     }
 
-    fn start(mut command: Command, addr: SocketAddr, path: &str, log: &PathBuf, core: usize) -> Result<Self> {
+    /// The limit over gRPC, answering the message in the file.
+    pub fn bare_grpc(answer: &Path, dir: &Path, core: usize) -> Result<Self> {
+        let addr = free_addr()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bare-grpc", "--listen", &addr.to_string(), "--answer"]).arg(answer);
+        Self::start(command, addr, |timeout| wait_until_it_listens(addr, timeout), &dir.join("bare-grpc.log"), core)
+    }
+
+    fn start(
+        mut command: Command,
+        addr: SocketAddr,
+        wait: impl FnOnce(Duration) -> Result<()>,
+        log: &PathBuf,
+        core: usize,
+    ) -> Result<Self> {
         let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let begin = Instant::now();
         let name = command.get_program().to_string_lossy().into_owned();
         let child = cores::on(core, || command.spawn().with_context(|| format!("cannot start {name}")))?;
         let mut server = Self { child, addr, ready: Duration::ZERO };
-        if let Err(error) = wait_for_200(addr, path, TIMEOUT) {
+        if let Err(error) = wait(TIMEOUT) {
             let ended = server.child.try_wait()?.map(|status| format!(" ({status})")).unwrap_or_default();
             let log = fs::read_to_string(log).unwrap_or_default();
             bail!("{name} did not start{ended}: {error:#}\n{log}");
@@ -98,6 +113,15 @@ impl Drop for Server {
 /// A port that was free a moment ago.
 pub fn free_addr() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+fn wait_until_it_listens(addr: SocketAddr, timeout: Duration) -> Result<()> {
+    let begin = Instant::now();
+    while TcpStream::connect(addr).is_err() {
+        ensure!(begin.elapsed() < timeout, "nobody listens within {} s", timeout.as_secs());
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
 }
 
 /// Asks until the answer is 200, a few thousand times a second, so that the start is timed to a fraction of a
