@@ -47,6 +47,10 @@ pub struct Parts<'a> {
 
 /// Reads an operation from the parts of a request.
 pub fn decode<Op: Operation>(parts: Parts<'_>) -> Result<Op, WireError> {
+    if Op::INFO.password && parts.query.is_some_and(|query| !query.is_empty()) {
+        // It would be in the logs of proxies.
+        return Err(malformed("this operation takes no query: send its fields in the body, as JSON"));
+    }
     let mut params = params(&Op::INFO, parts)?;
     let body = if Op::INFO.oauth {
         let form = std::str::from_utf8(parts.body).map_err(|_| malformed("the form is not UTF-8"))?;

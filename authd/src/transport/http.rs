@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::http::header::{ALLOW, HeaderMap, HeaderValue};
 use ::http::{Method, Request, Response, StatusCode, Version};
-use bytes::Bytes;
 use hyper::body::Incoming;
 use shared::problem::Code;
 use tokio::sync::Mutex;

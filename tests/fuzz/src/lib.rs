@@ -22,7 +22,7 @@ pub mod stored;
 pub type Property = fn(&[u8]);
 
 /// Every target.
-pub const TARGETS: [(&str, Property); 13] = [
+pub const TARGETS: [(&str, Property); 14] = [
     ("aws_files", aws_files::check),
     ("config", config::check),
     ("credentials", credentials::check),

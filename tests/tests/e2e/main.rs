@@ -2,6 +2,7 @@
 //! peers that take long to start. `tests/run` runs it with everything it needs.
 
 mod access;
+mod accounts;
 mod apply;
 mod asking;
 mod attacks;

@@ -466,7 +466,7 @@ async fn a_secret_that_another_node_sealed_with_a_newer_key_is_opened() {
     let there = crate::daemon::base(config, app.env.clone(), app.base.db.clone()).await.unwrap();
     // Keys sort by the time of their creation.
     app.clock.advance(SECOND);
-    there.keys.rotate(crate::keys::Purpose::Seal).await.unwrap();
+    there.keys.rotate(crate::keys::Purpose::Seal, 0).await.unwrap();
     insert(&there, alice, true).await;
     assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 0))).await, "");
 }

@@ -29,6 +29,8 @@ async fn refused(app: &TestApp, operation: &str, fields: Value) -> &'static str 
 /// The last mail of this kind, and its token.
 async fn last(app: &TestApp, template: &str) -> (Queued, String) {
     let mails = queued(&app.base).await;
+    // The next mail is a later one: ids of one millisecond are in no order.
+    app.clock.advance(1);
     let mail =
         mails.into_iter().rfind(|mail| mail.template == template).unwrap_or_else(|| panic!("no mail {template}"));
     let token = mail.values.token.as_ref().map(|token| token.expose().to_owned()).unwrap_or_default();

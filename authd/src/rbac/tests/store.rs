@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use shared::api::rbac::{Permission as Named, Role, Service, UpdatePermission, UpdateRole, UpdateService};
 use shared::api::users::{DocumentType, PersonType, Status, UpdateUser, User};
+use shared::email::Email;
 use shared::id::{PermissionId, RoleId, ServiceId, UserId};
 use shared::time::Time;
 
@@ -53,6 +54,8 @@ async fn walk(db: Arc<dyn Db>) {
         username: "Alice".into(),
         name: "Alice A.".into(),
         status: Status::Active,
+        email: Some("Alice@example.com".into()),
+        email_verified: true,
         has_password: true,
         person_type: Some(PersonType::N),
         document_type: Some(DocumentType::Ce),
@@ -61,8 +64,8 @@ async fn walk(db: Arc<dyn Db>) {
         updated_at: at,
     };
     let password = Password { hash: "hash".into(), set_at: NOW };
-    must(db, vec![users::insert(&user, Some(&password))]).await;
-    let again = vec![users::insert(&User { id: UserId(env.uuid()), ..user.clone() }, None)];
+    must(db, vec![users::insert(&user, Some("alice@example.com"), Some(&password))]).await;
+    let again = vec![users::insert(&User { id: UserId(env.uuid()), ..user.clone() }, None, None)];
     assert!(matches!(db.commit(again).await, Err(DbError::Duplicate("user"))));
     for id in ["ALICE", &user.id.to_string()] {
         assert_eq!(entities::find(db, id).await.unwrap().as_ref(), Some(&user));
@@ -80,10 +83,24 @@ async fn walk(db: Arc<dyn Db>) {
     };
     let everything = (everything, Some(&password));
     for ((changes, password), username) in [(&nothing, "Alice"), (&everything, "Bob"), (&everything, "Bob")] {
-        let outcomes = db.commit(vec![users::update(user.id, changes, *password, NOW + 9)]).await.unwrap();
+        let email = password.map(|_| Email::parse("b@example.com").unwrap());
+        let update = users::update(user.id, changes, email.as_ref(), *password, NOW + 9);
+        let outcomes = db.commit(vec![users::is_free("b@example.com", user.id), update]).await.unwrap();
         let updated = User::read(&outcomes.rows("user")[0]).unwrap();
         assert_eq!((updated.username.as_str(), updated.updated_at.millis()), (username, NOW + 9));
     }
+
+    let email = Email::parse("c@example.com").unwrap();
+    must(db, vec![users::verify(user.id, NOW + 9)]).await;
+    let not_active = vec![users::change_email(user.id, &email, NOW + 9)];
+    assert!(matches!(db.commit(not_active).await, Err(DbError::ExpectationFailed(users::EMAIL))));
+    let active = UpdateUser { status: Some(Status::Active), ..UpdateUser::default() };
+    must(db, vec![users::update(user.id, &active, None, None, NOW + 9)]).await;
+    must(db, vec![users::change_email(user.id, &email, NOW + 9)]).await;
+    must(db, vec![users::reset_password(user.id, email.folded(), "hash".into(), NOW + 9)]).await;
+    let invited = users::accept_invitation(user.id, email.folded(), &password, Some("C"));
+    assert!(matches!(db.commit(vec![invited]).await, Err(DbError::ExpectationFailed(users::PASSWORD))));
+    assert_eq!(users::find_id(db, "C@example.com").await.unwrap(), Some(user.id));
 
     let service = Service {
         id: ServiceId(env.uuid()),
@@ -165,7 +182,7 @@ async fn walk(db: Arc<dyn Db>) {
         delete_with_relations::<Named>(permission.id, NOW + 9),
         delete_with_relations::<Role>(role.id, NOW + 9),
         delete_with_relations::<Service>(service.id, NOW + 9),
-        [delete_with_relations::<User>(user.id, NOW + 9), vec![users::forget_password(user.id)]].concat(),
+        [delete_with_relations::<User>(user.id, NOW + 9), vec![users::forget(user.id)]].concat(),
     ] {
         must(db, delete.clone()).await;
         assert!(matches!(db.commit(delete).await, Err(DbError::ExpectationFailed(_))));

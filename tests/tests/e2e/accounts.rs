@@ -1,0 +1,146 @@
+//! Accounts that people own, over HTTP with a real mailbox between, on both engines.
+
+use crate::totp::oathtool;
+use serde_json::{Value, json};
+use tests::authd::{Authd, Setup};
+use tests::mail::MailServer;
+use tests::{TIMEOUT, until};
+
+const PASSWORD: &str = "correct horse battery staple";
+const NEW: &str = "another horse battery staple";
+const ADA: &str = "ada@example.com";
+
+fn setup(server: &MailServer) -> Setup {
+    let toml = "[mail]\nper_address_per_hour = 100\n[accounts]\nsign_up = \"open\"\n";
+    Setup::new().toml(toml).env("SMTP_URL", &server.plain_url()).env("SMTP_FROM", "auth@example.com")
+}
+
+#[track_caller]
+fn post(authd: &Authd, path: &str, body: &Value, status: u16) -> Value {
+    authd.http().post(path, body).expect("it answers").expect(status)
+}
+
+/// The link and the token of the mail that comes to this address after `count` others.
+fn mailed(server: &MailServer, to: &str, count: usize) -> (String, String) {
+    let mail = server.wait_for(to, count + 1).swap_remove(count);
+    let text = mail["text"].as_str().expect("a text");
+    let link = text.lines().find(|line| line.starts_with("http")).unwrap_or_else(|| panic!("no link: {text}")).trim();
+    let (page, token) = link.split_once('#').expect("a fragment");
+    assert!(text.lines().any(|line| line.trim() == token), "the token is a word of its own: {text}");
+    (page.to_owned(), token.to_owned())
+}
+
+fn log_in(authd: &Authd, password: &str, totp: Option<&str>) -> Result<String, String> {
+    let body = json!({"username": ADA, "password": password, "totp": totp});
+    let answer = authd.http().post("/auth/login", &body).expect("it answers").json();
+    answer["token"].as_str().map(str::to_owned).ok_or_else(|| answer["error"].as_str().expect("an error").to_owned())
+}
+
+#[test]
+fn a_person_signs_up_adds_totp_resets_moves_and_leaves() {
+    for engine in ["SQLite", "PostgreSQL"] {
+        let server = MailServer::start();
+        let setup =
+            if engine == "SQLite" { setup(&server) } else { setup(&server).database(&tests::postgres::database()) };
+        let authd = setup.start();
+        post(&authd, "/auth/signup", &json!({"email": "Ada@Example.com"}), 202);
+        let (page, token) = mailed(&server, "Ada@example.com", 0);
+        assert!(page.ends_with("/account/verify"), "{page}");
+        // What a scanner of mails does uses nothing up.
+        let path = "/account/verify";
+        for _ in 0..2 {
+            let seen = authd.http().get(path).expect("it answers");
+            assert!(seen.status == 200 && seen.text().contains("new-password"), "{engine}");
+        }
+        let verified = post(&authd, "/auth/signup/verify", &json!({"token": token, "password": PASSWORD}), 201);
+        let session = verified["token"].as_str().expect("a session").to_owned();
+        post(&authd, "/auth/signup/verify", &json!({"token": token, "password": PASSWORD}), 401);
+
+        let own = |path: &str, body: &Value| authd.http().bearer(&session).post(path, body).expect("it answers");
+        let pending = own("/auth/totp/enable", &json!({"password": PASSWORD})).expect(200);
+        let secret = pending["secret"].as_str().expect("a secret").to_owned();
+        let codes =
+            own("/auth/totp/confirm", &json!({"code": oathtool(&secret, "")})).expect(200)["recovery_codes"].clone();
+        let code = |number: usize| codes[number].as_str().expect("a code");
+        assert_eq!(log_in(&authd, PASSWORD, None).unwrap_err(), "totp_required", "{engine}");
+        log_in(&authd, PASSWORD, Some(code(0))).unwrap();
+
+        post(&authd, "/auth/password/reset", &json!({"email": "ADA@example.com"}), 202);
+        let (page, token) = mailed(&server, "Ada@example.com", 1);
+        assert!(page.ends_with("/account/reset"), "{page}");
+        post(&authd, "/auth/password/reset/confirm", &json!({"token": token, "password": NEW}), 401);
+        // By the page, as a browser without scripts sends it.
+        let form = format!("token={token}&password={}&totp={}", NEW.replace(' ', "+"), code(1));
+        let done = authd.http().form("/account/reset", &form).expect("it answers");
+        assert!(done.status == 200 && done.text().contains("Your password is set"), "{engine}: {}", done.text());
+        assert_eq!(log_in(&authd, PASSWORD, Some(code(2))).unwrap_err(), "invalid_credentials", "{engine}");
+        let session = log_in(&authd, NEW, Some(code(2))).unwrap();
+
+        let own = |path: &str, body: &Value| authd.http().bearer(&session).post(path, body).expect("it answers");
+        own("/auth/email", &json!({"email": "ada@example.org", "password": NEW, "totp": code(3)})).expect(202);
+        let (_, token) = mailed(&server, "ada@example.org", 0);
+        let done = authd.http().form("/account/email", &format!("token={token}")).expect("it answers");
+        assert_eq!(done.status, 200, "{engine}: {}", done.text());
+        // The reset and the change are told to the old address.
+        server.wait_for("Ada@example.com", 4);
+
+        let (password, body) = (NEW, json!({"password": NEW, "totp": code(4)}));
+        let query = format!("/auth/account?password={}", password.replace(' ', "+"));
+        let refused = authd.http().bearer(&session).send("DELETE", &query, None).expect("it answers");
+        assert_eq!(refused.status, 400, "{engine}: {}", refused.text());
+        let body = body.to_string();
+        let gone =
+            authd.http().bearer(&session).send("DELETE", "/auth/account", Some(("application/json", body.as_bytes())));
+        gone.expect("it answers").expect(200);
+        server.wait_for("ada@example.org", 2);
+        assert_eq!(authd.http().bearer(&session).get("/auth/profile").expect("it answers").status, 401, "{engine}");
+        let users = authd.admin().get("/users").expect("it answers").expect(200);
+        assert_eq!(users["users"], json!([]), "{engine}");
+    }
+}
+
+#[test]
+fn an_operator_invites_and_the_page_sets_the_password() {
+    let server = MailServer::start();
+    let authd = setup(&server).start();
+    let output = authd.authctl(&["user", "invite", "bob@example.com", "--username", "bob", "--name", "Bob"]);
+    assert!(tests::process::stdout(&output).contains("mailed an invitation to bob@example.com"));
+    assert!(
+        tests::process::stdout(&authd.authctl(&["user", "show", "bob"])).contains("bob@example.com (not verified)")
+    );
+    let (_, token) = mailed(&server, "bob@example.com", 0);
+    let weak = authd.http().form("/account/verify", &format!("token={token}&password=short")).expect("it answers");
+    assert!(weak.status == 422 && weak.text().contains(&token), "the form comes back with its token: {}", weak.text());
+    let form = format!("token={token}&password={}", PASSWORD.replace(' ', "+"));
+    let done = authd.http().form("/account/verify", &form).expect("it answers");
+    assert!(done.status == 200 && done.text().contains("Your account is ready"), "{}", done.text());
+    let again = authd.http().form("/account/verify", &form).expect("it answers");
+    assert_eq!(again.status, 401, "{}", again.text());
+    for name in ["bob", "BOB@example.com"] {
+        let body = json!({"username": name, "password": PASSWORD});
+        authd.http().post("/auth/login", &body).expect("it answers").expect(200);
+    }
+}
+
+#[test]
+fn an_address_with_an_account_gets_a_notice_and_no_link() {
+    let server = MailServer::start();
+    let authd = setup(&server).start();
+    post(&authd, "/auth/signup", &json!({"email": ADA}), 202);
+    let (_, token) = mailed(&server, ADA, 0);
+    post(&authd, "/auth/signup/verify", &json!({"token": token, "password": PASSWORD}), 201);
+    let known = post(&authd, "/auth/signup", &json!({"email": "ADA@EXAMPLE.com"}), 202);
+    assert_eq!(known, post(&authd, "/auth/signup", &json!({"email": "bob@example.com"}), 202));
+    let notice = server.wait_for(ADA, 2).swap_remove(1);
+    let text = notice["text"].as_str().expect("a text");
+    assert!(!text.contains('#'), "{text}");
+    // An address without an account gets no mail of a reset.
+    post(&authd, "/auth/password/reset", &json!({"email": "nobody@example.com"}), 202);
+    post(&authd, "/auth/password/reset", &json!({"email": ADA}), 202);
+    server.wait_for(ADA, 3);
+    until(TIMEOUT, "an empty queue", || {
+        let mails = authd.admin().get("/mails").expect("it answers").expect(200);
+        (mails["mails"] == json!([])).then_some(())
+    });
+    assert!(server.mails().iter().all(|mail| mail["to"] != "nobody@example.com"));
+}
