@@ -90,7 +90,7 @@ impl SignUpConfig {
     pub fn check(&mut self, faults: &mut Faults) {
         for domain in &mut self.domains {
             match Email::parse(&format!("a@{domain}")) {
-                Ok(email) => *domain = email.folded().trim_start_matches("a@").to_owned(),
+                Ok(email) => email.folded().trim_start_matches("a@").clone_into(domain),
                 Err(_) => faults.refuse(format!("accounts.domains: {domain:?} is not a domain, like example.com")),
             }
         }

@@ -79,7 +79,6 @@ impl Accounts {
     }
 
     /// False if the code is wrong.
-
     async fn try_reset(
         &self,
         call: &Call,

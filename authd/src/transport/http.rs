@@ -229,9 +229,11 @@ impl Http {
         }
         // HEAD is GET without the body, which hyper omits.
         let method = if *method == Method::HEAD { &Method::GET } else { method };
-        let found = self.routes.at(path).map_err(|_| match grpc::is_media(&head.headers) {
-            true => Error::new(Code::UnsupportedMediaType, grpc::NOT_A_CALL),
-            false => Error::not_found("path; GET /docs lists them"),
+        let found = self.routes.at(path).map_err(|_| {
+            if grpc::is_media(&head.headers) {
+                return Error::new(Code::UnsupportedMediaType, grpc::NOT_A_CALL);
+            }
+            Error::not_found("path; GET /docs lists them")
         })?;
         let Some((_, target)) = found.value.by_method.iter().find(|(allowed, _)| allowed == method) else {
             let allow = found.value.allow.to_str().unwrap_or_default();

@@ -1,5 +1,7 @@
 //! `authd.v1.Authd`: the questions of services. Its messages have the fields of the operations' JSON.
 
+#![expect(clippy::unnecessary_wraps, reason = "the functions of a method may fail")]
+
 use ::http::HeaderMap;
 use prost_types::Timestamp;
 use shared::api::checks::{CheckAccess, CheckPermission, CheckToken, CheckedAccess, CheckedPermission, SessionFault};
@@ -103,7 +105,6 @@ fn checked_token(view: CheckedTokenView, _: &mut HeaderMap) -> Result<CheckToken
     })
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "a field that may be absent")]
 fn said(fault: SessionFault) -> Option<String> {
     Some(fault.as_str().to_owned())
 }

@@ -1,5 +1,7 @@
 //! `grpc.health.v1.Health`: what `/health` says.
 
+#![expect(clippy::unnecessary_wraps, reason = "the functions of a method may fail")]
+
 use ::http::HeaderMap;
 use shared::api::system::{CheckHealth, Health, HealthStatus};
 use shared::grpc::grpc::health::v1::health_check_response::ServingStatus;
