@@ -145,7 +145,8 @@ impl Mail {
         }
         let detail =
             "this needs e-mail, which is not configured here: set SMTP_URL and SMTP_FROM (mail.smtp_url and mail.from)";
-        Err(Error::new(Code::Unavailable, detail))
+        // As for a provider that is not configured: to try again does not help.
+        Err(Error::new(Code::Conflict, detail))
     }
 
     /// Counts a mail that somebody asks for, before anything is looked up, so that nothing tells whether the address is

@@ -280,7 +280,7 @@ fn a_full_queue_is_refused() {
 fn dev_prints_mails_and_is_refused_where_others_could_cause_them() {
     let mut authd = Authd::start();
     let answer = authd.admin().post("/mails/test", &json!({"to": "ada@example.com"})).expect("it answers");
-    assert!(answer.status == 503 && answer.text().contains("SMTP_URL"), "{}", answer.text());
+    assert!(answer.status == 409 && answer.text().contains("SMTP_URL"), "{}", answer.text());
     authd.start_again_once(&["--dev"]);
     assert!(authd.log().contains("mails are printed here instead of being sent"), "{}", authd.log());
     send(&authd, "ada@example.com");

@@ -110,7 +110,7 @@ async fn a_full_queue_holds_no_more_and_says_so() {
 async fn without_a_mail_server_what_needs_one_says_what_to_set() {
     let app = TestApp::new().await;
     let error = app.call("mail.test", json!({ "to": "ada@example.com" })).await.unwrap_err();
-    assert!(error.code.status() == 503 && error.detail.contains("SMTP_URL"), "{}", error.detail);
+    assert!(error.code.status() == 409 && error.detail.contains("SMTP_URL"), "{}", error.detail);
     assert!(!app.modules.mail.is_configured());
 }
 
