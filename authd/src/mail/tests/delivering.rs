@@ -112,7 +112,7 @@ async fn a_refusal_for_now_and_a_server_that_is_down_are_tried_for_two_days() {
         node.until(&app, |mails| next(&mails[0]).is_some_and(|at| at > now)).await;
         let at: shared::time::Time = next(&listed(&app).await[0]).unwrap().try_into().unwrap();
         let pause = at.millis() - app.env.now();
-        let expected = (30 * SECOND << (attempt - 1).min(16)).min(HOUR);
+        let expected = ((30 * SECOND) << (attempt - 1).min(16)).min(HOUR);
         assert!((expected * 4 / 5..=expected * 6 / 5).contains(&pause), "{attempt}: {pause}");
         waited += pause;
         app.clock.advance(pause);

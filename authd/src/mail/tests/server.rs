@@ -108,11 +108,10 @@ impl State {
                     let then = self.then.lock().unwrap().clone();
                     match then {
                         Then::Accept => "250 done".to_owned(),
-                        Then::Die => return Ok(()),
+                        Then::Die | Then::Inject => return Ok(()),
                         Then::Answer(answer) => {
                             answer.replace("{}", text.lines().find(|l| l.contains("http")).unwrap_or_default())
                         }
-                        Then::Inject => return Ok(()),
                         Then::Wait => {
                             self.held.send_modify(|held| *held += 1);
                             self.gate.notified().await;
