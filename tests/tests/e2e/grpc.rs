@@ -72,7 +72,10 @@ fn buf_curl(authd: &Authd, more: &[&str], path: &str) -> (bool, String) {
         .env("HOME", authd.dir())
         .dir(authd.dir())
         .run(MINUTES);
-    (output.status.success(), both(&output))
+    match output.status.success() {
+        true => (true, String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => (false, both(&output)),
+    }
 }
 
 #[test]
