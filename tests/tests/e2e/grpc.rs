@@ -72,10 +72,10 @@ fn buf_curl(authd: &Authd, more: &[&str], path: &str) -> (bool, String) {
         .env("HOME", authd.dir())
         .dir(authd.dir())
         .run(MINUTES);
-    match output.status.success() {
-        true => (true, String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => (false, both(&output)),
+    if output.status.success() {
+        return (true, String::from_utf8_lossy(&output.stdout).into_owned());
     }
+    (false, both(&output))
 }
 
 #[test]
