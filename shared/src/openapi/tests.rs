@@ -84,8 +84,3 @@ fn what_is_no_operation_is_described_too() {
     let form = &introspect["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"];
     assert_eq!((&form["required"], &form["properties"]["service_id"]["type"]), (&json!(["token"]), &json!("string")));
 }
-
-#[test]
-fn what_is_not_there_yet_is_not_described() {
-    assert!(!document("1").to_string().contains("totp"));
-}

@@ -1,50 +1,48 @@
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::id::UserId;
 
 use super::PASSWORD;
 use crate::accounts::factors::testing::{code, code_of, insert};
-use crate::call::Call;
-use crate::caller::{Caller, Permissions};
+use crate::caller::Caller;
 use crate::db::{Query, Statement};
 use crate::env::{DAY, MINUTE, SECOND};
-use crate::sessions::model::FRESH;
 use crate::testing::TestApp;
 
-const MANY: &str = "[login]\nmax_failures = 100\nmax_failures_per_address = 100000";
+pub(super) const MANY: &str = "[login]\nmax_failures = 100\nmax_failures_per_address = 100000";
 
 impl TestApp {
     /// Alice, who has TOTP with a known secret.
-    async fn alice_with_totp(&self) -> UserId {
+    pub(super) async fn alice_with_totp(&self) -> UserId {
         let alice = self.user("alice", PASSWORD).await;
         insert(&self.base, alice, true).await;
         alice
     }
 
     /// The code of a login with a TOTP code or a recovery code: empty when it is let in.
-    async fn login_with(&self, password: &str, totp: Option<&str>) -> &'static str {
+    pub(super) async fn login_with(&self, password: &str, totp: Option<&str>) -> &'static str {
         let login = json!({ "username": "alice", "password": password, "totp": totp });
         self.call("sessions.login", login).await.map_or_else(|error| error.code.as_str(), |_| "")
     }
 
     /// A session of alice, by a code of this many steps from now.
-    async fn token_by_code(&self, steps: i64) -> String {
+    pub(super) async fn token_by_code(&self, steps: i64) -> String {
         let login = json!({ "username": "alice", "password": PASSWORD, "totp": code(&self.base, steps) });
         self.call("sessions.login", login).await.unwrap()["token"].as_str().unwrap().to_owned()
     }
 
-    async fn failures(&self) -> i64 {
+    pub(super) async fn failures(&self) -> i64 {
         let sql = "SELECT CAST(COALESCE(SUM(failures), 0) AS BIGINT) FROM login_attempts WHERE key = 'name:alice'";
         self.number(sql).await
     }
 
-    async fn number(&self, sql: &'static str) -> i64 {
+    pub(super) async fn number(&self, sql: &'static str) -> i64 {
         self.base.db.query(Query::new(sql, [])).await.unwrap()[0].cursor().int().unwrap()
     }
 
     /// Recovery codes of alice, by a code of this many steps from now.
-    async fn recovery_codes(&self, caller: Caller, steps: i64) -> Vec<String> {
+    pub(super) async fn recovery_codes(&self, caller: Caller, steps: i64) -> Vec<String> {
         let renew = json!({ "password": PASSWORD, "code": code(&self.base, steps) });
         let codes = self.call_as(caller, "factors.renew_recovery_codes", renew).await.unwrap();
         codes["recovery_codes"].as_array().unwrap().iter().map(|code| code.as_str().unwrap().to_owned()).collect()
@@ -305,168 +303,4 @@ async fn a_recovery_code_signs_in_once_until_there_are_others() {
     assert_eq!(app.login_with(PASSWORD, renewed["recovery_codes"][9].as_str()).await, "");
     let audit = app.call("audit.list", json!({ "action": "sessions.login", "limit": 1 })).await.unwrap();
     assert_eq!(audit["entries"][0]["detail"], json!({ "factor": "recovery_code" }));
-}
-
-#[tokio::test]
-async fn turning_totp_off_takes_password_and_code_and_ends_the_other_sessions() {
-    let app = TestApp::with(MANY).await;
-    app.alice_with_totp().await;
-    let (own, other) = (app.token_by_code(-1).await, app.token_by_code(0).await);
-    let alice = app.caller(&own).await.unwrap();
-    for (password, code) in [
-        ("wrong", code(&app.base, 1)),
-        (PASSWORD, "000000".into()),
-        (PASSWORD, code(&app.base, 0)),
-        (PASSWORD, String::new()),
-    ] {
-        let disable = json!({ "password": password, "code": code });
-        assert_eq!(app.refused_as(alice.clone(), "factors.disable_totp", disable).await, "validation_failed");
-    }
-    assert_eq!(app.failures().await, 4);
-    let disable = json!({ "password": PASSWORD, "code": code(&app.base, 1) });
-    app.call_as(alice.clone(), "factors.disable_totp", disable.clone()).await.unwrap();
-    assert!(app.is_live(&own).await && !app.is_live(&other).await);
-    assert_eq!(app.login_with(PASSWORD, None).await, "");
-    assert_eq!(app.login_with(PASSWORD, Some("a client that always sends something")).await, "");
-    for operation in ["factors.disable_totp", "factors.renew_recovery_codes"] {
-        assert_eq!(
-            app.refused_as(alice.clone(), operation, disable.clone()).await,
-            "conflict",
-            "{operation}: it is off"
-        );
-    }
-    assert_eq!(app.number("SELECT COUNT(*) FROM recovery_codes").await, 0);
-}
-
-/// Between the judgement of a login and its commit.
-#[tokio::test]
-async fn a_login_without_a_code_is_refused_if_totp_is_turned_on_meanwhile() {
-    let app = TestApp::new().await;
-    let alice = app.user("alice", PASSWORD).await;
-    let base = app.base.clone();
-    app.before_next_change(async move { insert(&base, alice, true).await });
-    assert_eq!(app.login_with(PASSWORD, None).await, "invalid_credentials");
-    assert_eq!(app.number("SELECT COUNT(*) FROM sessions").await, 0);
-}
-
-#[tokio::test]
-async fn a_session_is_fresh_for_five_minutes_after_its_proof() {
-    let app = TestApp::with("[sessions]\nttl_seconds = 3600").await;
-    app.alice_with_totp().await;
-    let alice = app.caller(&app.token_by_code(-1).await).await.unwrap();
-    let call = Call { caller: alice.clone(), ..app.anonymous() };
-    let is_fresh = async || {
-        let required = app.modules.sessions.require_fresh(&call).await;
-        required.map_or_else(|error| error.code.as_str(), |()| "")
-    };
-    app.clock.advance(FRESH - 1);
-    assert_eq!(is_fresh().await, "", "the sign-in proved everything");
-    app.clock.advance(1);
-    assert_eq!(is_fresh().await, "reauthentication_required");
-    let change =
-        |totp: Option<&str>| json!({ "password": PASSWORD, "new_password": "another good phrase", "totp": totp });
-    assert_eq!(app.refused_as(alice.clone(), "sessions.change_password", change(None)).await, "totp_required");
-    assert_eq!(
-        app.refused_as(alice.clone(), "sessions.change_password", change(Some("000000"))).await,
-        "validation_failed"
-    );
-
-    let again = |password: &str, totp: Option<String>| json!({ "password": password, "totp": totp });
-    let used = code(&app.base, 0);
-    for (password, totp, refusal) in [
-        (PASSWORD, None, "totp_required"),
-        ("wrong", Some(used.clone()), "validation_failed"),
-        (PASSWORD, Some("000000".into()), "validation_failed"),
-    ] {
-        assert_eq!(app.refused_as(alice.clone(), "sessions.reauthenticate", again(password, totp)).await, refusal);
-        assert_eq!(is_fresh().await, "reauthentication_required");
-    }
-    let proven =
-        app.call_as(alice.clone(), "sessions.reauthenticate", again(PASSWORD, Some(used.clone()))).await.unwrap();
-    assert_eq!(proven, json!({ "fresh_until": "2027-01-15T08:10:00Z" }));
-    assert_eq!((is_fresh().await, app.failures().await), ("", 0));
-    assert_eq!(
-        app.refused_as(alice.clone(), "sessions.reauthenticate", again(PASSWORD, Some(used))).await,
-        "validation_failed"
-    );
-    // A fresh session changes the password without another code; a session that was not fresh, with one.
-    app.call_as(alice.clone(), "sessions.change_password", change(None)).await.unwrap();
-    app.clock.advance(FRESH);
-    let change = json!({ "password": "another good phrase", "new_password": PASSWORD, "totp": code(&app.base, 0) });
-    app.call_as(alice, "sessions.change_password", change).await.unwrap();
-    // Who has no second factor proves the password.
-    app.user("bob", PASSWORD).await;
-    let bob = app.sign_in("bob", PASSWORD).await["token"].as_str().unwrap().to_owned();
-    app.call_by(&bob, "sessions.reauthenticate", json!({ "password": PASSWORD })).await;
-    let nobody = app.modules.sessions.require_fresh(&app.anonymous()).await.unwrap_err();
-    assert_eq!(nobody.code.as_str(), "forbidden");
-}
-
-#[tokio::test]
-async fn who_resets_a_totp_needs_what_its_owner_has() {
-    let app = TestApp::new().await;
-    let alice = app.alice_with_totp().await;
-    let token = app.token_by_code(0).await;
-    let must = async |operation: &str, fields: Value| app.call(operation, fields).await.unwrap();
-    let scoped = async |scopes: &[&str]| {
-        let minted = must("tokens.create", json!({ "name": scopes.join("+"), "scopes": scopes })).await;
-        app.caller(minted["token"].as_str().unwrap()).await.unwrap()
-    };
-    let (users, both) =
-        (scoped(&["authd:users.write"]).await, scoped(&["authd:users.write", "authd:access.write"]).await);
-    let reset = json!({ "id": "alice" });
-    for (permission, service) in [("orders.read", "shop"), ("audit.read", "authd")] {
-        if service == "shop" {
-            must("services.create", json!({ "name": service })).await;
-            must("permissions.create", json!({ "name": permission })).await;
-        }
-        let grant = json!({ "person_id": "alice", "service_id": service, "permission_id": permission });
-        must("grants.add_permission", grant.clone()).await;
-        assert_eq!(app.refused_as(users.clone(), "factors.reset_totp", reset.clone()).await, "forbidden", "{service}");
-        if service == "authd" {
-            assert_eq!(app.refused_as(both.clone(), "factors.reset_totp", reset.clone()).await, "forbidden");
-        }
-        must("grants.remove_permission", grant).await;
-    }
-    assert!(app.is_live(&token).await);
-    app.call_as(users.clone(), "factors.reset_totp", reset.clone()).await.unwrap();
-    assert!(!app.is_live(&token).await, "every session has ended");
-    assert_eq!(app.login_with(PASSWORD, None).await, "");
-    assert_eq!(app.refused_as(users, "factors.reset_totp", reset.clone()).await, "conflict", "it is off");
-    let audit = must("audit.list", json!({ "action": "factors.reset_totp", "limit": 1 })).await;
-    assert_eq!(audit["entries"][0]["subject"], json!(alice));
-    assert_eq!(app.refused("factors.reset_totp", json!({ "id": "nobody" })).await, "not_found");
-    let person = Caller::User {
-        id: alice,
-        username: "alice".into(),
-        session: shared::id::SessionId(app.env.uuid()),
-        permissions: Permissions::NONE,
-    };
-    assert_eq!(app.refused_as(person, "factors.reset_totp", reset).await, "forbidden", "not even of one's own");
-}
-
-#[tokio::test]
-async fn a_deleted_user_leaves_no_factor() {
-    let app = TestApp::new().await;
-    app.alice_with_totp().await;
-    let alice = app.caller(&app.token_by_code(-1).await).await.unwrap();
-    app.recovery_codes(alice, 0).await;
-    app.call("users.delete", json!({ "id": "alice" })).await.unwrap();
-    assert_eq!(
-        app.number("SELECT COUNT(*) FROM factors").await + app.number("SELECT COUNT(*) FROM recovery_codes").await,
-        0
-    );
-}
-
-#[tokio::test]
-async fn a_secret_that_another_node_sealed_with_a_newer_key_is_opened() {
-    let app = TestApp::new().await;
-    let alice = app.user("alice", PASSWORD).await;
-    let config = &app.config;
-    let there = crate::daemon::base(config, app.env.clone(), app.base.db.clone()).await.unwrap();
-    // Keys sort by the time of their creation.
-    app.clock.advance(SECOND);
-    there.keys.rotate(crate::keys::Purpose::Seal, 0).await.unwrap();
-    insert(&there, alice, true).await;
-    assert_eq!(app.login_with(PASSWORD, Some(&code(&app.base, 0))).await, "");
 }

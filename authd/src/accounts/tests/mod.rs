@@ -4,5 +4,6 @@ mod factors;
 mod lockout;
 mod owning;
 mod signing_in;
+mod step_up;
 
 use crate::sessions::tests::PASSWORD;
