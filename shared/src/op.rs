@@ -53,6 +53,12 @@ impl Info {
         }
     }
 
+    /// Whether the fields travel in the body; else they are query parameters. A DELETE's may come in either, unless a
+    /// password is among them, which would be in the logs of proxies.
+    pub const fn has_body(&self) -> bool {
+        self.password || self.method.has_body()
+    }
+
     /// The names between braces in the path template.
     pub fn path_params(&self) -> impl Iterator<Item = &'static str> {
         self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
@@ -78,7 +84,7 @@ impl Method {
         }
     }
 
-    /// Whether the fields travel in the body; else they are query parameters. A DELETE's may come in either.
+    /// Whether a request has a body.
     pub const fn has_body(self) -> bool {
         matches!(self, Self::Post | Self::Put)
     }

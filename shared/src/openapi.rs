@@ -61,7 +61,7 @@ impl Described {
             "summary": info.summary,
             "tags": [info.name.split('.').next().unwrap_or_default()],
         });
-        if info.method.has_body() {
+        if info.has_body() {
             required.retain(|name| properties.contains_key(*name));
             let is_optional = required.is_empty() && self.request.get("allOf").is_none();
             // What the whole request must be, such as "at most one of", is said of the fields in the body.

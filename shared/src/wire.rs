@@ -47,10 +47,6 @@ pub struct Parts<'a> {
 
 /// Reads an operation from the parts of a request.
 pub fn decode<Op: Operation>(parts: Parts<'_>) -> Result<Op, WireError> {
-    if Op::INFO.password && parts.query.is_some_and(|query| !query.is_empty()) {
-        // It would be in the logs of proxies.
-        return Err(malformed("this operation takes no query: send its fields in the body, as JSON"));
-    }
     let mut params = params(&Op::INFO, parts)?;
     let body = if Op::INFO.oauth {
         let form = std::str::from_utf8(parts.body).map_err(|_| malformed("the form is not UTF-8"))?;
@@ -98,7 +94,7 @@ fn params<'a>(info: &Info, parts: Parts<'a>) -> Result<Vec<Param<'a>>, WireError
         params.push(Param { name: Cow::Borrowed(name), values: vec![percent_decode(value, false)?] });
     }
     if let Some(query) = parts.query.filter(|query| !query.is_empty()) {
-        if info.method.has_body() {
+        if info.has_body() {
             return Err(malformed("this operation takes its fields in the body, not in the query"));
         }
         read_pairs(query, parts.path.len(), &mut params)?;
@@ -224,7 +220,7 @@ pub fn encode<Op: Operation>(op: &Op) -> Result<Encoded, serde_json::Error> {
     let mut body = None;
     if Op::INFO.oauth {
         body = Some(query(&fields).into_bytes());
-    } else if Op::INFO.method.has_body() {
+    } else if Op::INFO.has_body() {
         body = Some(serde_json::to_vec(&fields)?);
     } else {
         let query = query(&fields);

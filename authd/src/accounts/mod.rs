@@ -95,9 +95,9 @@ impl SignUpConfig {
             }
         }
         faults.require(
-            (self.sign_up == SignUpMode::Domain) != self.domains.is_empty(),
-            "accounts.sign_up = \"domain\" (AUTHD_SIGN_UP) and accounts.domains go together: list the domains whose \
-             addresses may sign up, like [\"example.com\"]",
+            self.sign_up != SignUpMode::Domain || !self.domains.is_empty(),
+            "accounts.sign_up = \"domain\" (AUTHD_SIGN_UP) needs accounts.domains: the domains whose addresses may sign \
+             up, like [\"example.com\"]",
         );
     }
 }

@@ -63,6 +63,7 @@ impl Accounts {
     }
 
     async fn try_confirm_reset(&self, call: &Call, op: ConfirmReset) -> Result<Done> {
+        passwords::check("password", &op.password, "")?;
         let link = self.open_link(&[Kind::Reset], &op.token).await?;
         let user = link.user.ok_or_else(links::invalid)?;
         let person = store::find_login(self.base.db.as_ref(), user).await?.ok_or_else(links::invalid)?;

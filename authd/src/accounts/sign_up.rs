@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
 use crate::mail::{self, Template};
 use crate::names;
+use crate::passwords;
 use crate::sessions;
 use crate::users::store;
 
@@ -85,6 +86,7 @@ impl Accounts {
 
     async fn try_verify_sign_up(&self, call: &Call, op: VerifySignUp) -> Result<LoggedIn> {
         check_texts(op.name.as_deref(), None)?;
+        passwords::check("password", &op.password, "")?;
         let link = self.open_link(&[Kind::SignUp, Kind::Invitation], &op.token).await?;
         if link.kind == Kind::SignUp {
             // It may have been closed since.

@@ -71,6 +71,11 @@ impl Mail {
         {
             tracing::warn!(%error, "the leases of mails could not be ended; they end by themselves");
         }
+        self.send_due(stop).await;
+    }
+
+    /// Sends mails as one of several nodes.
+    pub(super) async fn send_due(self: Arc<Self>, stop: impl Future<Output = ()>) {
         let mut on_the_way = JoinSet::new();
         tokio::pin!(stop);
         loop {

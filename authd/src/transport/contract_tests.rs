@@ -3,7 +3,7 @@
 
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
-use shared::op::{Access, Info, Method};
+use shared::op::{Access, Info};
 use shared::problem::Code;
 use shared::wire::{Parts, encode_pairs, percent_encode};
 
@@ -307,8 +307,8 @@ impl Request {
         });
         let headers: Vec<_> = fields.collect();
         let pairs = self.body.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
-        let body = match (info.method, info.oauth) {
-            (Method::Get | Method::Delete, _) => String::new(),
+        let body = match (info.has_body(), info.oauth) {
+            (false, _) => String::new(),
             (_, true) => encode_pairs(pairs),
             (_, false) => Value::Object(self.body.clone()).to_string(),
         };

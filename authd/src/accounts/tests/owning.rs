@@ -132,7 +132,7 @@ async fn who_may_sign_up_is_said_by_the_configuration_alone() {
     let invited = TestApp::with(&format!("{MAIL}[accounts]\nsign_up = \"invitation\"\n")).await;
     assert_eq!(refused(&invited, "accounts.sign_up", json!({ "email": "ada@example.com" })).await, "forbidden");
     let without_mail = TestApp::with("[accounts]\nsign_up = \"open\"\n").await;
-    assert_eq!(refused(&without_mail, "accounts.sign_up", json!({ "email": "ada@example.com" })).await, "unavailable");
+    assert_eq!(refused(&without_mail, "accounts.sign_up", json!({ "email": "ada@example.com" })).await, "conflict");
 }
 
 #[tokio::test]

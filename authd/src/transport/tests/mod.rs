@@ -127,7 +127,7 @@ fn bare(info: &Info, headers: &str) -> String {
     let id = "01900000-0000-7000-8000-000000000000";
     let segments = info.path.split('/').map(|segment| if segment.starts_with('{') { id } else { segment });
     let path = segments.collect::<Vec<_>>().join("/");
-    let (media, body) = match (info.oauth, info.method.has_body()) {
+    let (media, body) = match (info.oauth, info.has_body()) {
         (true, _) => ("application/x-www-form-urlencoded", "unasked=1"),
         (false, true) => ("application/json", "{}"),
         (false, false) => ("application/json", ""),
