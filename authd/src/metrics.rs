@@ -60,6 +60,8 @@ impl RouteCounts {
     pub fn answered(&self, status: u16) {
         let [ok, refused, failed] = &self.0;
         match status {
+            // What authd does not have, which anybody can ask for.
+            501 => refused.inc(),
             500.. => failed.inc(),
             400.. => refused.inc(),
             _ => ok.inc(),

@@ -13,12 +13,12 @@ use shared::problem::Code;
 use super::Accounts;
 use super::factors::{self, Presented};
 use super::links::{self, Kind};
-use super::password_reset::told;
 use crate::call::Call;
+use crate::db::Statement;
 use crate::entities::NAME_TAKEN;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
-use crate::mail::{self, Template};
+use crate::mail::{self, Template, Values};
 use crate::rbac::Guard;
 use crate::rbac::store::relations::delete_with_relations;
 use crate::sessions;
@@ -38,8 +38,6 @@ impl Accounts {
             return Err(Error::field("email", "this is your current address"));
         }
         self.mail.admit(email.folded(), call.address).await?;
-        let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code: true };
-        let stepped = self.step_up(call, ChangeEmail::INFO.name, &person, presented).await?;
         let holder = store::find_login_by_name(self.base.db.as_ref(), email.folded()).await?;
         let other = holder.filter(|holder| holder.id != person.id);
         let kind = if other.is_some() { Kind::Nothing } else { Kind::Email };
@@ -53,6 +51,9 @@ impl Accounts {
             None => (Template::EmailChange, email),
         };
         let mail = self.mail.message(template, &to, &values)?;
+        // What needs the database is done before: an outage is no failed attempt.
+        let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code: true };
+        let stepped = self.step_up(call, ChangeEmail::INFO.name, &person, presented).await?;
         let extend = |change: Change| change.with([link]).with(mail);
         self.commit_step_up(call, stepped, extend).await.map_err(mail::refused)?;
         self.mail.wake();
@@ -63,21 +64,20 @@ impl Accounts {
         let link = self.open_link(&[Kind::Email], &op.token).await?;
         let user = link.user.ok_or_else(links::invalid)?;
         let person = store::find_login(self.base.db.as_ref(), user).await?.ok_or_else(links::invalid)?;
-        let old = person.email.as_deref().and_then(|email| Email::parse(email).ok());
         // The mailbox that loses the account learns of it.
-        let mails = old.map(|old| self.mail.message(Template::EmailChanged, &old, &told(&call))).transpose()?;
+        let notice = self.notice(Template::EmailChanged, &person, &call)?;
         let now = self.base.now();
         let change = Change::new(ConfirmEmail::INFO.name, user)
             .with([link.consume(now), store::is_free(link.email.folded(), user)])
             .with([store::change_email(user, &link.email, now), links::delete_all(user)])
-            .with(mails.into_iter().flatten())
+            .with(notice)
             .invalidates(Invalidation::sessions(user))
             .invalidates(Invalidation::access(user))
             .detail([("email", Some(json!(link.email.address())))])
             .self_proving();
         match self.base.ledger.commit(&call, change).await {
             Ok(_) => {
-                self.mail.wake();
+                self.mail.wake_if_due();
                 Ok(Done::default())
             }
             Err(Refused::ExpectationFailed(links::LINK | store::EMAIL)) => Err(links::invalid()),
@@ -95,12 +95,10 @@ impl Accounts {
 
     async fn try_delete_account(&self, call: &Call, op: DeleteAccount) -> Result<Done> {
         let person = self.person(call).await?;
+        let notice = self.notice(Template::Deleted, &person, call)?;
         let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code: true };
         let stepped = self.step_up(call, DeleteAccount::INFO.name, &person, presented).await?;
         let now = self.base.now();
-        let to = person.email.as_deref().and_then(|email| Email::parse(email).ok());
-        let to = to.filter(|_| self.mail.is_configured());
-        let mails = to.map(|to| self.mail.message(Template::Deleted, &to, &told(call))).transpose()?;
         let extend = |change: Change| {
             change
                 .with(factors::store::delete_all(person.id))
@@ -108,29 +106,37 @@ impl Accounts {
                 .with([sessions::store::end_all(person.id, None, "user_deleted", now)])
                 .with(delete_with_relations::<User>(person.id, now))
                 .with([store::forget(person.id), store::erase_names(person.id)])
-                .with(mails.into_iter().flatten())
+                .with(notice)
                 .invalidates(Invalidation::sessions(person.id))
                 .invalidates(Invalidation::access(person.id))
         };
         self.commit_step_up(call, stepped, extend).await.map_err(mail::refused)?;
-        self.mail.wake();
+        self.mail.wake_if_due();
         Ok(Done::default())
+    }
+
+    /// The mail that tells a person of a change to their account, if they have an address and mail is configured.
+    pub(super) fn notice(&self, template: Template, person: &store::Login, call: &Call) -> Result<Vec<Statement>> {
+        let to = person.email.as_deref().filter(|_| self.mail.is_configured());
+        let Some(to) = to.and_then(|email| Email::parse(email).ok()) else { return Ok(Vec::new()) };
+        let values = Values { address: call.address, ..Values::default() };
+        Ok(self.mail.message(template, &to, &values)?.into())
     }
 
     /// Of an operator, who knows that the address is the person's. Whoever reads its mails can then sign in as them.
     pub(super) async fn verify_user(&self, call: Call, op: VerifyUser) -> Result<User> {
         let user = self.users.find(&op.id).await?;
-        if user.email.is_none() {
-            return Err(Error::new(Code::Conflict, "this user has no e-mail address: set one first"));
-        }
+        let email = user.email.as_deref().map(links::parse_email).transpose()?;
+        let none = || Error::new(Code::Conflict, "this user has no e-mail address: set one first");
+        let email = email.ok_or_else(none)?;
         let (gives_access, holds_nothing) = self.reaching(&call, user.id, "verifying their e-mail address").await?;
         let mut guard = Guard::new(self.base.db.as_ref(), &call.caller).await?;
         guard.check_held(crate::rbac::store::on_authd(self.base.db.as_ref(), user.id).await?)?;
         let change = Change::new(VerifyUser::INFO.name, user.id)
-            .with([store::verify(user.id, self.base.now())])
+            .with([store::verify(user.id, email.folded(), self.base.now())])
             .with(holds_nothing)
             .requires(gives_access)
-            .detail([("email", user.email.as_ref().map(|email| json!(email)))]);
+            .detail([("email", Some(json!(email.address())))]);
         self.rbac.update(&call, guard.guard(change), None).await
     }
 }

@@ -17,7 +17,7 @@ use super::lockout::LoginAttempt;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
-use crate::mail::{self, Template, Values};
+use crate::mail::{self, Template};
 use crate::names;
 use crate::passwords::{self, Verified};
 use crate::sessions;
@@ -109,13 +109,13 @@ impl Accounts {
                 sessions::store::end_all(person.id, None, "password_reset", now),
             ])
             .with(attempt.forgive())
-            .with(self.mail.message(Template::PasswordChanged, &link.email, &told(call))?)
+            .with(self.notice(Template::PasswordChanged, person, call)?)
             .invalidates(Invalidation::sessions(person.id))
             .detail([("code", has_code.then(|| true.into()))])
             .self_proving();
         match self.base.ledger.commit(call, change).await {
             Ok(_) => {
-                self.mail.wake();
+                self.mail.wake_if_due();
                 Ok(true)
             }
             Err(Refused::ExpectationFailed(factors::store::SECOND_FACTOR)) => Ok(false),
@@ -123,9 +123,4 @@ impl Accounts {
             Err(refused) => Err(mail::refused(refused)),
         }
     }
-}
-
-/// What a mail about a change says: who made it.
-pub(super) fn told(call: &Call) -> Values {
-    Values { address: call.address, ..Values::default() }
 }

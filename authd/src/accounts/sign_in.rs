@@ -22,6 +22,7 @@ use tracing::warn;
 
 use super::Accounts;
 use super::factors::{self, Presented, Second, totp_required};
+use super::links;
 use super::lockout::LoginAttempt;
 use crate::call::Call;
 use crate::caller::{Caller, Permissions};
@@ -29,6 +30,7 @@ use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::keys::Purpose;
 use crate::ledger::{Change, Invalidation, Refused, SESSIONS};
+use crate::mail::{self, Template};
 use crate::names;
 use crate::passwords::{self, Verified};
 use crate::sessions::store::NewLogin;
@@ -185,19 +187,25 @@ impl Accounts {
         let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code };
         let stepped = self.step_up(call, ChangePassword::INFO.name, &person, presented).await?;
         let hash = self.tried(&stepped.attempt, self.users.hash(&op.new_password).await).await?;
+        let notice = self.tried(&stepped.attempt, self.notice(Template::PasswordChanged, &person, call)).await?;
         let now = self.base.now();
         let extend = |change: Change| {
             change
-                .with([users::set_password(&person, hash, now)])
+                // A link that somebody else asked for with the old password ends with it.
+                .with([users::set_password(&person, hash, now), links::delete_all(user)])
+                .with(notice)
                 .with([sessions::store::end_all(user, Some(session), "password_changed", now)])
                 .invalidates(Invalidation::sessions(user))
         };
         match self.commit_step_up(call, stepped, extend).await {
-            Ok(_) => Ok(Done::default()),
+            Ok(_) => {
+                self.mail.wake_if_due();
+                Ok(Done::default())
+            }
             Err(Refused::ExpectationFailed(users::PASSWORD)) => {
                 Err(Error::new(Code::Conflict, "the password was changed at the same time; try again"))
             }
-            Err(refused) => Err(refused.into()),
+            Err(refused) => Err(mail::refused(refused)),
         }
     }
 }

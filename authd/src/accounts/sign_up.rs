@@ -16,7 +16,8 @@ use shared::problem::Code;
 use shared::time::Time;
 
 use super::links::{self, Kind, Link};
-use super::users::check_texts;
+use super::lockout::LoginAttempt;
+use super::users::{self, check_texts};
 use super::{Accounts, SignUpMode};
 use crate::call::Call;
 use crate::entities::NAME_TAKEN;
@@ -109,6 +110,8 @@ impl Accounts {
             .with([link.consume(now)])
             .with(begins)
             .with([sessions::store::insert_login(&session)])
+            // Guesses at the name from before there was a person.
+            .with(LoginAttempt::new(&names::fold(&person.username), None).forgive())
             .invalidates(Invalidation::sessions(person.id))
             .invalidates(Invalidation::access(person.id))
             .detail([("username", Some(json!(person.username)))])
@@ -174,7 +177,7 @@ impl Accounts {
     /// Creates the user, or mails somebody again who was invited and has not set a password.
     pub(super) async fn invite_user(&self, call: Call, op: InviteUser) -> Result<User> {
         let email = links::parse_email(&op.email)?;
-        let username = op.username.as_deref().map(|name| names::check("username", name)).transpose()?;
+        let username = op.username.as_deref().map(users::check_name).transpose()?;
         check_texts(op.name.as_deref(), None)?;
         self.mail.require()?;
         self.mail.admit(email.folded(), None).await?;
@@ -203,7 +206,11 @@ impl Accounts {
             .with([links::delete_all(user.id), link])
             .with(self.mail.message(Template::Invitation, &email, &values)?)
             .detail([("username", Some(json!(user.username))), ("email", Some(json!(email.address())))]);
-        self.rbac.write::<User>(&call, change, &user.username).await?;
+        let change = change.invalidates(Invalidation::access(user.id));
+        self.base.ledger.commit(&call, change).await.map_err(|refused| match refused {
+            Refused::ExpectationFailed(NAME_TAKEN) | Refused::Duplicate(_) => names::taken("user", &user.username),
+            refused => mail::refused(refused),
+        })?;
         self.mail.wake();
         Ok(user)
     }

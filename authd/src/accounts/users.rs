@@ -16,6 +16,7 @@ use crate::db::Statement;
 use crate::entities;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation};
+use crate::mail::{Template, Values};
 use crate::names;
 use crate::rbac::store::relations::delete_with_relations;
 use crate::rbac::{self, Guard};
@@ -24,7 +25,7 @@ use crate::users::store::{self, Password};
 
 impl Accounts {
     pub(super) async fn create_user(&self, call: Call, op: CreateUser) -> Result<User> {
-        let folded = names::check("username", &op.username)?;
+        let folded = check_name(&op.username)?;
         check_texts(op.name.as_deref(), op.document_number.as_deref())?;
         let email = op.email.as_deref().map(links::parse_email).transpose()?;
         let password = match &op.password {
@@ -64,11 +65,23 @@ impl Accounts {
         self.users.find(&op.id).await
     }
 
-    pub(super) async fn update_user(&self, call: Call, op: UpdateUser) -> Result<User> {
-        let folded = op.username.as_deref().map(|name| names::check("username", name)).transpose()?;
+    pub(super) async fn update_user(&self, call: Call, mut op: UpdateUser) -> Result<User> {
+        let folded = op.username.as_deref().map(check_name).transpose()?;
         check_texts(op.name.as_deref(), op.document_number.as_deref())?;
         let email = op.email.as_deref().map(links::parse_email).transpose()?;
         let user = self.users.find(&op.id).await?;
+        let old = user.email.as_deref().and_then(|email| Email::parse(email).ok());
+        let is_moved =
+            email.as_ref().is_some_and(|email| old.as_ref().is_some_and(|old| old.folded() != email.folded()));
+        // A user name that was the old address follows, as when the person changes it.
+        if let (Some(email), Some(old), true, None) = (&email, &old, is_moved, &op.username)
+            && names::fold(&user.username) == old.folded()
+        {
+            op.username = Some(email.address().to_owned());
+        }
+        // The mailbox that loses the account learns of it.
+        let to = old.filter(|_| is_moved && self.mail.is_configured());
+        let notice = to.map(|old| self.mail.message(Template::EmailChanged, &old, &Values::default())).transpose()?;
         let password = match &op.password {
             Some(password) => {
                 let username = op.username.as_ref().unwrap_or(&user.username);
@@ -123,6 +136,8 @@ impl Accounts {
             .with(email.as_ref().map(|email| store::is_free(email.folded(), user.id)))
             .with([store::update(user.id, &op, email.as_ref(), password.as_ref(), now)])
             .with(end_sessions)
+            .with(notice.into_iter().flatten())
+            .with((reason.is_some() || email.is_some()).then(|| links::delete_all(user.id)))
             .with(holds_nothing)
             .requires(gives_access)
             .urgent_if(only_disables)
@@ -180,6 +195,18 @@ impl Accounts {
     pub(super) async fn new_password(&self, password: &Secret, folded: &str) -> Result<Password> {
         let hash = self.users.hash_new("password", password, folded).await?;
         Ok(Password { hash, set_at: self.base.now() })
+    }
+}
+
+/// Checks a new user name and returns its folded form. One that is an address is in the form in which addresses are
+/// compared: there is no other user whose address it is.
+pub(super) fn check_name(name: &str) -> Result<String> {
+    let folded = names::check("username", name)?;
+    match Email::parse(name) {
+        Ok(email) if email.folded() != folded => {
+            Err(Error::field("username", format!("an address as a user name is written in ASCII: {}", email.folded())))
+        }
+        _ => Ok(folded),
     }
 }
 

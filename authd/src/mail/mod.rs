@@ -171,6 +171,11 @@ impl Mail {
         Ok(store::insert(mail, self.base.now(), self.config.most_others()))
     }
 
+    /// [`Mail::wake`] after a change whose mail was only meant for people who have an address.
+    pub fn wake_if_due(&self) {
+        self.queued.notify_one();
+    }
+
     /// Sends what was committed without waiting for the next look at the table.
     pub fn wake(&self) {
         self.counts.queued.inc();

@@ -28,7 +28,7 @@ const UPDATE: &str = "UPDATE users SET username = COALESCE($2, username), live_n
        document_type, document_number, created_at, updated_at, email, \
        CASE WHEN email_verified_at IS NULL THEN 0 ELSE 1 END";
 const VERIFY: &str = "UPDATE users SET email_verified_at = COALESCE(email_verified_at, $2) \
-     WHERE id = $1 AND live_email IS NOT NULL AND deleted_at IS NULL \
+     WHERE id = $1 AND live_email = $3 AND deleted_at IS NULL \
      RETURNING id, username, name, status, CASE WHEN password_hash IS NULL THEN 0 ELSE 1 END, person_type, \
        document_type, document_number, created_at, updated_at, email, 1";
 // Names and addresses are one namespace: each is unique by its index, and one of each kind by this.
@@ -167,9 +167,9 @@ pub fn update(
     )
 }
 
-/// Marks the address as verified, and returns the new state. Fails if there is no such user, or no address.
-pub fn verify(user: UserId, now: Millis) -> Statement {
-    Statement::one(User::KIND, VERIFY, [user.into(), now.into()])
+/// Marks this address as verified, and returns the new state. Fails if there is no such user, or they have another one.
+pub fn verify(user: UserId, folded_email: &str, now: Millis) -> Statement {
+    Statement::one(User::KIND, VERIFY, [user.into(), now.into(), folded_email.into()])
 }
 
 /// Deletes what the row of a deleted user need not keep: the password hash, which could be attacked offline, the address

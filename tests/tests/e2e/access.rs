@@ -70,7 +70,7 @@ fn the_first_administrator_is_made_on_the_socket_and_works_from_anywhere() {
     let told = exit(&alice.run(&["whoami"]), 3);
     assert!(told.contains(&format!("authctl login --server {}", authd.url())), "{told}");
     let told = exit(&alice.login("alice", "not her password"), 3);
-    assert!(told.contains("user name or the password is wrong") && !told.contains("whoami"), "{told}");
+    assert!(told.contains("user name, the password or the code is wrong") && !told.contains("whoami"), "{told}");
     assert_eq!(alice.kept().len(), 0);
 
     let output = alice.login("ALICE", PASSWORD);

@@ -22,12 +22,14 @@ use zeroize::Zeroizing;
 use super::step_up::Presented;
 use super::{model, store};
 use crate::accounts::Accounts;
+use crate::accounts::links;
 use crate::accounts::lockout::LoginAttempt;
 use crate::call::Call;
 use crate::db::Statement;
 use crate::env::{Millis, is_ahead};
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
+use crate::mail::{self, Template};
 use crate::names;
 use crate::sessions::{self, model::FRESH};
 use crate::users::store as users;
@@ -99,13 +101,17 @@ impl Accounts {
         let change = Change::new(ConfirmTotp::INFO.name, user)
             .with([store::confirm(pending.id, step, now)])
             .with(statements)
-            .with([sessions::store::end_all(user, Some(session), CHANGED, now)])
+            .with([sessions::store::end_all(user, Some(session), CHANGED, now), links::delete_all(user)])
+            .with(self.notice(Template::FactorsChanged, &person, call)?)
             // Only this attempt: no password was proven.
             .with(attempt.take_back())
             .invalidates(Invalidation::sessions(user))
             .detail([("factor", Some(json!("totp")))]);
         let confirmed = match self.base.ledger.commit(call, change).await {
-            Ok(_) => Ok(codes),
+            Ok(_) => {
+                self.mail.wake_if_due();
+                Ok(codes)
+            }
             Err(Refused::ExpectationFailed(store::CONFIRMED)) => Err(none()),
             Err(refused) => Err(refused.into()),
         };
@@ -123,13 +129,16 @@ impl Accounts {
         let presented = Presented { password: &op.password, code: Some(&op.code), field: "code", needs_code: true };
         let stepped = self.step_up(call, DisableTotp::INFO.name, &person, presented).await?;
         let now = self.base.now();
+        let notice = self.tried(&stepped.attempt, self.notice(Template::FactorsChanged, &person, call)).await?;
         let extend = |change: Change| {
             change
                 .with(store::turn_off(user))
-                .with([sessions::store::end_all(user, Some(session), CHANGED, now)])
+                .with([sessions::store::end_all(user, Some(session), CHANGED, now), links::delete_all(user)])
+                .with(notice)
                 .invalidates(Invalidation::sessions(user))
         };
         self.commit_step_up(call, stepped, extend).await.map_err(is_off)?;
+        self.mail.wake_if_due();
         Ok(Done::default())
     }
 
@@ -147,8 +156,10 @@ impl Accounts {
         let presented = Presented { password: &op.password, code: Some(&op.code), field: "code", needs_code: true };
         let stepped = self.step_up(call, RenewRecoveryCodes::INFO.name, &person, presented).await?;
         let (codes, statements) = self.new_recovery_codes(person.id, self.base.now());
-        let extend = |change: Change| change.with([store::is_on(person.id)]).with(statements);
+        let notice = self.tried(&stepped.attempt, self.notice(Template::FactorsChanged, &person, call)).await?;
+        let extend = |change: Change| change.with([store::is_on(person.id)]).with(statements).with(notice);
         self.commit_step_up(call, stepped, extend).await.map_err(is_off)?;
+        self.mail.wake_if_due();
         Ok(codes)
     }
 
@@ -196,6 +207,6 @@ impl Accounts {
 fn is_off(refused: Refused) -> Error {
     match refused {
         Refused::ExpectationFailed(store::TURNED_OFF) => Error::new(Code::Conflict, "TOTP is not on"),
-        refused => refused.into(),
+        refused => mail::refused(refused),
     }
 }

@@ -135,9 +135,11 @@ impl Accounts {
         extend: impl FnOnce(Change) -> Change,
     ) -> Result<Committed, Refused> {
         let SteppedUp { factor, user, attempt, action, field, proof } = stepped;
+        // Wrong codes stay counted where no code was presented though TOTP is on.
+        let forgiven = if proof.is_some() { attempt.forgive() } else { attempt.take_back() };
         let change = Change::new(action, user)
             .with(proof)
-            .with(attempt.forgive())
+            .with(forgiven)
             .detail([("factor", factor.map(|factor| json!(factor)))]);
         match self.base.ledger.commit(call, extend(change)).await {
             Err(Refused::ExpectationFailed(store::SECOND_FACTOR)) => {

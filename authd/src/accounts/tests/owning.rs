@@ -216,6 +216,12 @@ async fn names_and_addresses_are_one_namespace() {
     {
         assert_eq!(app.refused("users.update", taken.clone()).await, "name_taken", "{taken}");
     }
+    // A domain in Unicode is compared in ASCII, so a name has it in ASCII.
+    app.call("users.create", json!({ "username": "eve", "email": "eve@bücher.example" })).await.unwrap();
+    let shadow = json!({ "username": "eve@bücher.example" });
+    assert_eq!(app.refused("users.create", shadow).await, "validation_failed");
+    let shadow = json!({ "username": "eve@xn--bcher-kva.example" });
+    assert_eq!(app.refused("users.create", shadow).await, "name_taken");
     let same = app.call("users.update", json!({ "id": "carol", "username": "carol@example.com" })).await.unwrap();
     assert_eq!(same["username"], "carol@example.com", "one's own address may be one's name");
 }
@@ -309,6 +315,93 @@ async fn a_new_address_is_proved_first_and_the_old_one_is_told() {
     let logged_in = log_in(&app, "ada@example.org", PASSWORD).await.unwrap();
     assert_eq!(logged_in["payload"]["username"], "ada@example.org", "a name that was the address follows it");
     assert_eq!(refused(&app, "accounts.confirm_email", json!({ "token": token })).await, "invalid_token");
+}
+
+#[tokio::test]
+async fn an_address_that_an_operator_moves_is_told_to_the_old_mailbox() {
+    let app = open().await;
+    sign_up(&app, "ada@example.com").await;
+    let user =
+        app.call("users.update", json!({ "id": "ada@example.com", "email": "mallory@example.com" })).await.unwrap();
+    assert_eq!(user["username"], "mallory@example.com", "nobody signs in by an address that is gone");
+    assert_eq!(last(&app, "email_changed").await.0.to, "ada@example.com");
+    log_in(&app, "ada@example.com", PASSWORD).await.unwrap_err();
+    sign_up(&app, "ada@example.com").await;
+}
+
+#[tokio::test]
+async fn a_change_without_a_code_forgives_no_wrong_codes() {
+    let app = open().await;
+    let ada = sign_up(&app, "ada@example.com").await;
+    factors::testing::insert(&app.base, ada["payload"]["user_id"].as_str().unwrap().parse().unwrap(), true).await;
+    let ada = caller(&app, &ada).await;
+    let guess = async |password: &str, code: &str| {
+        let fields = json!({ "password": password, "code": code });
+        app.call_as(ada.clone(), "factors.disable_totp", fields).await.map_err(|error| error.code.as_str())
+    };
+    for _ in 0..9 {
+        assert_eq!(guess(PASSWORD, "000000").await.unwrap_err(), "validation_failed");
+    }
+    // The session is fresh, so this needs no code.
+    let change = json!({ "password": PASSWORD, "new_password": NEW });
+    app.call_as(ada.clone(), "sessions.change_password", change).await.unwrap();
+    assert_eq!(guess(NEW, "000000").await.unwrap_err(), "validation_failed");
+    let code = factors::testing::code(&app.base, 0);
+    assert_eq!(guess(NEW, &code).await.unwrap_err(), "validation_failed", "the tenth locked the name");
+}
+
+#[tokio::test]
+async fn a_name_that_was_guessed_at_before_it_was_anybodys_is_not_locked() {
+    let app = open().await;
+    for _ in 0..10 {
+        log_in(&app, "ada@example.com", "a wrong password").await.unwrap_err();
+    }
+    sign_up(&app, "ada@example.com").await;
+    log_in(&app, "ada@example.com", PASSWORD).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_person_is_told_of_a_new_password_and_of_factors() {
+    let app = open().await;
+    let ada = sign_up(&app, "ada@example.com").await;
+    let ada = caller(&app, &ada).await;
+    let change = json!({ "password": PASSWORD, "new_password": NEW });
+    app.call_as(ada.clone(), "sessions.change_password", change).await.unwrap();
+    assert_eq!(last(&app, "password_changed").await.0.to, "ada@example.com");
+    let Caller::User { id, .. } = ada else { panic!("a person") };
+    factors::testing::insert(&app.base, id, false).await;
+    assert!(queued(&app.base).await.iter().all(|mail| mail.template != "factors_changed"));
+    let code = factors::testing::code(&app.base, 0);
+    app.call_as(ada.clone(), "factors.confirm_totp", json!({ "code": code })).await.unwrap();
+    assert_eq!(last(&app, "factors_changed").await.0.to, "ada@example.com");
+}
+
+#[tokio::test]
+async fn a_link_that_was_asked_for_with_the_old_password_ends_with_it() {
+    let app = open().await;
+    let ada = sign_up(&app, "ada@example.com").await;
+    let caller = caller(&app, &ada).await;
+    let mut password = PASSWORD.to_owned();
+    let own = json!({ "password": PASSWORD, "new_password": NEW });
+    let changes = [
+        (caller.clone(), "sessions.change_password", own, NEW),
+        (Caller::AdminToken, "users.update", json!({ "id": "ada@example.com", "password": PASSWORD }), PASSWORD),
+        (Caller::AdminToken, "users.update", json!({ "id": "ada@example.com", "email": "ada@example.net" }), PASSWORD),
+    ];
+    for (who, operation, fields, next) in changes {
+        let session = log_in(&app, "ada@example.com", &password).await.unwrap();
+        let ask = json!({ "password": password, "email": "mallory@example.com" });
+        let ada = app.caller(session["token"].as_str().unwrap()).await.unwrap();
+        app.call_as(ada, "accounts.change_email", ask).await.unwrap();
+        let (_, token) = last(&app, "email_change").await;
+        app.call_as(who, operation, fields).await.unwrap();
+        assert_eq!(
+            refused(&app, "accounts.confirm_email", json!({ "token": token })).await,
+            "invalid_token",
+            "{operation}"
+        );
+        next.clone_into(&mut password);
+    }
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ async fn walk(db: Arc<dyn Db>) {
     }
 
     let email = Email::parse("c@example.com").unwrap();
-    must(db, vec![users::verify(user.id, NOW + 9)]).await;
+    must(db, vec![users::verify(user.id, "b@example.com", NOW + 9)]).await;
     let not_active = vec![users::change_email(user.id, &email, NOW + 9)];
     assert!(matches!(db.commit(not_active).await, Err(DbError::ExpectationFailed(users::EMAIL))));
     let active = UpdateUser { status: Some(Status::Active), ..UpdateUser::default() };

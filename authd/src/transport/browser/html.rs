@@ -21,7 +21,7 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem;margin:1re
 code{display:block;margin:1rem 0;padding:.9rem;border:1px solid var(--line);border-radius:8px;background:var(--back);\
 font:600 1.05rem/1.4 ui-monospace,monospace;text-align:center;overflow-wrap:anywhere;user-select:all}\
 button{font:inherit;padding:.6rem 1.2rem;border:1px solid var(--bad);border-radius:8px;background:transparent;color:var(--bad);cursor:pointer}\
-button.main{border-color:var(--ink);background:var(--ink);color:var(--paper)}label{display:block;margin:.75rem 0}\
+button.main{border-color:var(--ink);background:var(--ink);color:var(--paper)}label{display:block;margin:.75rem 0}[hidden]{display:none}\
 input{display:block;width:100%;margin-top:.25rem;padding:.6rem;font:inherit;color:inherit;background:var(--back);\
 border:1px solid var(--line);border-radius:8px}\
 small{color:var(--dim)}";

@@ -155,12 +155,19 @@ impl Grpc {
 pub(super) fn is_call(head: &request::Parts) -> bool {
     head.version == Version::HTTP_2
         && !forward::is_target(head.uri.path())
+        && is_method(head.uri.path())
         && head.headers.get(CONTENT_TYPE).is_some_and(|media| subtype(media).is_some())
 }
 
 /// Whether the media type is one of gRPC's, gRPC-Web's included.
 pub(super) fn is_media(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(MEDIA.as_bytes()))
+}
+
+/// Whether a path may be a method's, `/package.Service/Method`. No other path has a dot in its first part, so what a
+/// proxy asks about elsewhere is answered as HTTP.
+fn is_method(path: &str) -> bool {
+    path.split('/').nth(1).is_some_and(|service| service.contains('.'))
 }
 
 /// What follows `application/grpc` in a media type of gRPC itself: nothing, `+proto`, or parameters.

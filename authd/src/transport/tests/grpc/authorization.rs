@@ -274,7 +274,16 @@ async fn the_clients_address_counts_if_a_trusted_proxy_tells_it() {
 #[tokio::test]
 async fn a_forwarded_request_is_never_a_call() {
     let daemon = Daemon::start(POLICY).await;
-    for path in ["/auth/forward/shop/api/x", "/auth/forward/shop/authd.v1.Authd/Validate", "/auth/forward/nothing"] {
+    // By mistake a proxy may ask another path.
+    let others = ["/auth/profile", "/auth/forwards/x", "/x/authd.v1.Authd/Validate", "/"];
+    let forwarded = ["/auth/forward/shop/api/x", "/auth/forward/shop/authd.v1.Authd/Validate", "/auth/forward/nothing"];
+    for path in others {
+        let request = post_call(path, &[]).body(Full::default()).unwrap();
+        let answer = connect(&daemon).await.send_request(request).await.unwrap();
+        assert!(answer.status().is_client_error(), "{path}: {}", answer.status());
+        assert!(!answer.headers().contains_key("grpc-status"));
+    }
+    for path in forwarded {
         for method in ["POST", "GET"] {
             let request = post_call(path, &[]).method(method).body(Full::default()).unwrap();
             let answer = connect(&daemon).await.send_request(request).await.unwrap();

@@ -178,7 +178,6 @@ async fn a_call_that_is_not_as_it_should_be_gets_a_clear_status() {
         ("/authd.v1.Authd/CheckPermission", &two, good.clone(), 3, "MALFORMED_REQUEST"),
         ("/authd.v1.Authd/Nothing", &[], good.clone(), 12, "NOT_IMPLEMENTED"),
         ("/authd.v2.Authd/Validate", &[], good.clone(), 12, "NOT_IMPLEMENTED"),
-        ("/auth/validate", &[], good.clone(), 12, "NOT_IMPLEMENTED"),
         ("/grpc.health.v1.Health/Watch", &[], framed(&()), 12, "NOT_IMPLEMENTED"),
         ("/session.Session/Login", &[], framed(&()), 12, "NOT_IMPLEMENTED"),
         ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[], framed(&()), 12, "NOT_IMPLEMENTED"),
@@ -372,6 +371,7 @@ async fn calls_count_like_requests() {
     let count = |operation: &str, outcome: &str| {
         counts[format!("authd_requests_total{{operation=\"{operation}\",outcome=\"{outcome}\"}}").as_str()]
     };
-    assert_eq!((count("tokens.validate", "ok"), count("tokens.validate", "failed")), ("1", "1"));
-    assert_eq!((count("sessions.check_permission", "refused"), count("page", "failed")), ("1", "1"));
+    // That something is not there is no failure.
+    assert_eq!((count("tokens.validate", "ok"), count("tokens.validate", "refused")), ("1", "1"));
+    assert_eq!((count("sessions.check_permission", "refused"), count("page", "refused")), ("1", "1"));
 }
