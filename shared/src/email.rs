@@ -5,8 +5,6 @@
 
 use std::ops::RangeInclusive;
 
-use icu_properties::CodePointMapData;
-use icu_properties::props::Script;
 use idna::AsciiDenyList;
 use idna::uts46::{DnsLength, Hyphens, Uts46};
 use schemars::Schema;
@@ -56,7 +54,8 @@ impl Email {
         Ok(Self { address, folded })
     }
 
-    /// What mail is sent to: normalised (NFKC), the local part in the case that was typed, the domain in ASCII.
+    /// What mail is sent to, and what people are shown: normalised (NFKC), the local part in the case that was typed, the
+    /// domain in ASCII, in which no two domains look alike.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -65,20 +64,6 @@ impl Email {
     /// them for other mailboxes.
     pub fn folded(&self) -> &str {
         &self.folded
-    }
-
-    /// What people are shown: the domain in Unicode if it is of one script, or Japanese, Chinese or Korean with Latin;
-    /// else in ASCII, since letters of two scripts may look alike.
-    pub fn shown(&self) -> String {
-        let (local, domain) = self.address.rsplit_once('@').unwrap_or_default();
-        let (unicode, outcome) = Uts46::new().to_user_interface(
-            domain.as_bytes(),
-            AsciiDenyList::STD3,
-            Hyphens::CheckFirstLast,
-            |_, _, _| true,
-        );
-        let domain = if outcome.is_ok() && is_unmistakable(&unicode) { &*unicode } else { domain };
-        format!("{local}@{domain}")
     }
 }
 
@@ -127,25 +112,6 @@ fn reason(local: &str, domain: &str) -> String {
     } else {
         "it has characters that mail servers read as others".to_owned()
     }
-}
-
-/// Whether no other domain looks like this one because its letters are of another script. The combinations are those
-/// that UTS #39 calls highly restrictive.
-fn is_unmistakable(domain: &str) -> bool {
-    const TOGETHER: [&[Script]; 4] = [
-        &[Script::Latin],
-        &[Script::Latin, Script::Han, Script::Hiragana, Script::Katakana],
-        &[Script::Latin, Script::Han, Script::Bopomofo],
-        &[Script::Latin, Script::Han, Script::Hangul],
-    ];
-    let scripts = CodePointMapData::<Script>::new();
-    let used = domain
-        .chars()
-        .map(|c| scripts.get(c))
-        .filter(|script| *script != Script::Common && *script != Script::Inherited);
-    let used: Vec<Script> = used.collect();
-    used.windows(2).all(|pair| pair[0] == pair[1])
-        || TOGETHER.iter().any(|together| used.iter().all(|script| together.contains(script)))
 }
 
 #[cfg(test)]
@@ -271,22 +237,6 @@ mod tests {
             [format!("{local}x@b.c"), format!("{}@b.c", "é".repeat(33)), format!("a@{label}y.c"), format!("{longest}z")]
         {
             assert!(Email::parse(&long).is_err(), "{long:?}");
-        }
-    }
-
-    #[test]
-    fn a_domain_of_mixed_scripts_is_shown_in_ascii() {
-        let shown = [
-            ("Ada@example.com", "Ada@example.com"),
-            ("ada@xn--bcher-kva.example", "ada@bücher.example"),
-            ("山田@例え.jp", "山田@例え.jp"),
-            ("и@пример.рф", "и@пример.рф"),
-            ("ada@аpple.com", "ada@xn--pple-43d.com"),   // Cyrillic а
-            ("ada@аррӏе.com", "ada@xn--80ak6aa92e.com"), // all of the label Cyrillic
-            ("ada@αpple.com", "ada@xn--pple-zld.com"),   // Greek α
-        ];
-        for (address, expected) in shown {
-            assert_eq!(Email::parse(address).unwrap().shown(), expected);
         }
     }
 
