@@ -13,26 +13,19 @@ mod grpc {
 
     use prost::Message;
 
-    const FILES: [&str; 6] = [
+    const FILES: [&str; 4] = [
         "authd/v1/authd.proto",
-        "session/session.proto",
-        "user/user.proto",
         "envoy/service/auth/v3/external_auth.proto",
         "google/rpc/error_details.proto",
         "grpc/health/v1/health.proto",
     ];
 
     /// Messages with a token or a password: what is printed of them would be in logs.
-    const SECRET: [&str; 10] = [
+    const SECRET: [&str; 5] = [
         ".authd.v1.ValidateRequest",
         ".authd.v1.CheckTokenRequest",
         ".authd.v1.CheckAccessRequest",
         ".authd.v1.IntrospectRequest",
-        ".session.LoginRequest",
-        ".user.SignupRequest",
-        ".user.ResetRequest",
-        ".user.DeleteRequest",
-        ".user.TotpRequest",
         ".envoy.service.auth.v3",
     ];
 
