@@ -125,7 +125,6 @@ fn advice(problem: &Problem, call: &FailedCall) -> String {
         (401, _) if problem.error == Code::TotpRequired => {
             "\nWithout a terminal, send the code as the line after the password on stdin".to_owned()
         }
-        (403, _) if problem.error == Code::ReauthenticationRequired => String::new(),
         (401 | 403, Credentials::Peer) => {
             format!("\nYou are {}; an administrator allows users and groups by [[admin.peer]] in authd.toml", user())
         }

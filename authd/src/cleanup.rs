@@ -85,13 +85,12 @@ pub async fn run(base: Base, stop: impl Future<Output = ()>) {
 async fn sweep_all(db: &dyn Db, slice: u8, now: Millis) -> Result<u64, DbError> {
     let mut most = sweep::idempotency(db, slice, now, ROWS).await?;
     let (attempts, kept) = accounts::SWEEP_ATTEMPTS;
-    let (pending, pending_kept) = accounts::SWEEP_PENDING;
     for (delete, moment) in [
         (sweep::INVALIDATIONS, now - INVALIDATION_LIFE),
         (sessions::store::SWEEP, now - SESSION_LIFE),
         (attempts, now - kept),
-        (accounts::SWEEP_LINKS.0, now - accounts::SWEEP_LINKS.1),
-        (pending, now - pending_kept),
+        (accounts::SWEEP_LINKS, now),
+        (accounts::SWEEP_PENDING, now),
         (tokens::SWEEP_SECRETS, now - tokens::SECRET_KEPT),
         (ephemeral::db::SWEEP, now),
         (mail::SWEEP, now - mail::KEPT),

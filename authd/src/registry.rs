@@ -15,6 +15,7 @@ use shared::op::{Access, Info, Operation};
 use shared::problem::Code;
 use shared::wire::{self, Parts};
 
+use crate::base::Detached;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::db::BoxFuture;
@@ -54,6 +55,30 @@ where
 
     fn call(self, module: &'a Module, call: Call, op: Op) -> Fut {
         self(module, call, op)
+    }
+}
+
+/// A module with operations that run to their end when their clients disconnect.
+pub trait Outliving: Send + Sync + 'static {
+    fn detached(&self) -> &Detached;
+}
+
+/// A handler that runs to its end when its client disconnects: what was counted or sent must be judged and recorded.
+#[derive(Clone, Copy)]
+struct ToEnd<H>(H);
+
+impl<'a, Module, Op, View, H> Handler<'a, Arc<Module>, Op, View> for ToEnd<H>
+where
+    Module: Outliving,
+    Op: Send + 'static,
+    View: Send + 'static,
+    H: for<'b> Handler<'b, Module, Op, View>,
+{
+    type Future = BoxFuture<'a, Result<View>>;
+
+    fn call(self, module: &'a Arc<Module>, call: Call, op: Op) -> Self::Future {
+        let owner = module.clone();
+        Box::pin(module.detached().run(async move { self.0.call(&owner, call, op).await }))
     }
 }
 
@@ -182,6 +207,16 @@ impl Registry {
         let now = |_: &Module, _: &Call, _: &Op| None;
         let types = PhantomData::<fn(Op) -> Op::Response>;
         self.push(Handling { module: module.clone(), now, status: Op::status, handler, types });
+    }
+
+    /// Registers the handler of an operation that runs to its end when its client disconnects.
+    pub fn add_to_end<Module, Op, H>(&mut self, module: &Arc<Module>, handler: H)
+    where
+        Module: Outliving,
+        Op: Operation,
+        H: for<'a> Handler<'a, Module, Op, Op::Response>,
+    {
+        self.add(&Arc::new(module.clone()), ToEnd(handler));
     }
 
     /// Registers the handler of a hot operation: `now` answers without a future if it can. Both return a view of cached

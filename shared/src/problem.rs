@@ -58,8 +58,6 @@ codes! {
     SessionEnded = "session_ended", 401, 16, "Session ended";
     /// The caller is known, but not allowed.
     Forbidden = "forbidden", 403, 7, "Not allowed";
-    /// The caller has to prove all factors again (`POST /auth/reauthenticate`): the last proof is too old.
-    ReauthenticationRequired = "reauthentication_required", 403, 7, "Re-authentication required";
     /// The object does not exist.
     NotFound = "not_found", 404, 5, "Not found";
     /// The path exists, but not with this method.

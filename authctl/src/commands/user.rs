@@ -183,7 +183,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::Logout(Confirmed { what, consent }) => logout(what.user, consent, context).await,
         Command::Invite { email, username, name } => {
             let request = InviteUser { email: email.clone(), username, name };
-            let line = |user: &User| format!("Created the user {}, and mailed an invitation to {email}", user.username);
+            let line = |user: &User| format!("Invited {}: a mail with a link goes to {email}", user.username);
             context.call_and_tell(&request, line).await
         }
         Command::Verify(Named { user }) => {

@@ -1,6 +1,6 @@
 //! A person's e-mail address, and the end of an account.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 
 use serde_json::json;
 use shared::api::Done;
@@ -11,8 +11,9 @@ use shared::op::Operation;
 use shared::problem::Code;
 
 use super::Accounts;
-use super::factors::{self, Presented};
+use super::factors::Presented;
 use super::links::{self, Kind};
+use super::users::deletion;
 use crate::call::Call;
 use crate::db::Statement;
 use crate::entities::NAME_TAKEN;
@@ -20,43 +21,25 @@ use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
 use crate::mail::{self, Template, Values};
 use crate::rbac::Guard;
-use crate::rbac::store::relations::delete_with_relations;
-use crate::sessions;
 use crate::users::store;
 
 impl Accounts {
-    pub(super) async fn change_email(self: &Arc<Self>, call: Call, op: ChangeEmail) -> Result<MailRequested> {
-        let this = self.clone();
-        self.detached.run(async move { this.try_change_email(&call, op).await }).await
-    }
-
-    async fn try_change_email(&self, call: &Call, op: ChangeEmail) -> Result<MailRequested> {
+    pub(super) async fn change_email(&self, call: Call, op: ChangeEmail) -> Result<MailRequested> {
         let email = links::parse_email(&op.email)?;
         self.mail.require()?;
-        let person = self.person(call).await?;
+        let person = self.person(&call).await?;
         if person.email.as_deref() == Some(email.address()) {
             return Err(Error::field("email", "this is your current address"));
         }
         self.mail.admit(email.folded(), call.address).await?;
         let holder = store::find_login_by_name(self.base.db.as_ref(), email.folded()).await?;
         let other = holder.filter(|holder| holder.id != person.id);
-        let kind = if other.is_some() { Kind::Nothing } else { Kind::Email };
-        let (mut values, link) = self.new_link(kind, Some(person.id), &email, call.address)?;
-        let (template, to) = match other {
-            // Told to the mailbox of the other account alone.
-            Some(other) => {
-                (values.link, values.token, values.expires_at) = (None, None, None);
-                (Template::SignUpKnown, other.email.and_then(|email| Email::parse(&email).ok()).unwrap_or(email))
-            }
-            None => (Template::EmailChange, email),
-        };
-        let mail = self.mail.message(template, &to, &values)?;
+        let kind = (Kind::Email, Template::EmailChange);
+        let offer = self.offer(&call, kind, Some(person.id), &email, other.as_ref())?;
         // What needs the database is done before: an outage is no failed attempt.
         let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code: true };
-        let stepped = self.step_up(call, ChangeEmail::INFO.name, &person, presented).await?;
-        let extend = |change: Change| change.with([link]).with(mail);
-        self.commit_step_up(call, stepped, extend).await.map_err(mail::refused)?;
-        self.mail.wake();
+        let stepped = self.step_up(&call, ChangeEmail::INFO.name, &person, presented).await?;
+        self.commit_step_up(&call, stepped, None, |change| change.with(offer)).await?;
         Ok(MailRequested::default())
     }
 
@@ -65,11 +48,11 @@ impl Accounts {
         let user = link.user.ok_or_else(links::invalid)?;
         let person = store::find_login(self.base.db.as_ref(), user).await?.ok_or_else(links::invalid)?;
         // The mailbox that loses the account learns of it.
-        let notice = self.notice(Template::EmailChanged, &person, &call)?;
+        let notice = self.notice(Template::EmailChanged, person.address().as_ref(), call.address)?;
         let now = self.base.now();
         let change = Change::new(ConfirmEmail::INFO.name, user)
-            .with([link.consume(now), store::is_free(link.email.folded(), user)])
-            .with([store::change_email(user, &link.email, now), links::delete_all(user)])
+            .with([links::store::consume(&link, now), store::is_free(link.email.folded(), user)])
+            .with([store::change_email(user, &link.email, now), links::store::delete_all(user)])
             .with(notice)
             .invalidates(Invalidation::sessions(user))
             .invalidates(Invalidation::access(user))
@@ -77,50 +60,38 @@ impl Accounts {
             .self_proving();
         match self.base.ledger.commit(&call, change).await {
             Ok(_) => {
-                self.mail.wake_if_due();
+                self.mail.wake();
                 Ok(Done::default())
             }
-            Err(Refused::ExpectationFailed(links::LINK | store::EMAIL)) => Err(links::invalid()),
+            Err(Refused::ExpectationFailed(links::store::LINK | store::EMAIL)) => Err(links::invalid()),
             Err(Refused::ExpectationFailed(NAME_TAKEN) | Refused::Duplicate(_)) => {
                 Err(Error::new(Code::NameTaken, "another account has this address since the mail was sent"))
             }
-            Err(refused) => Err(mail::refused(refused)),
+            Err(refused) => Err(mail::refused(refused).into()),
         }
     }
 
-    pub(super) async fn delete_account(self: &Arc<Self>, call: Call, op: DeleteAccount) -> Result<Done> {
-        let this = self.clone();
-        self.detached.run(async move { this.try_delete_account(&call, op).await }).await
-    }
-
-    async fn try_delete_account(&self, call: &Call, op: DeleteAccount) -> Result<Done> {
-        let person = self.person(call).await?;
-        let notice = self.notice(Template::Deleted, &person, call)?;
+    pub(super) async fn delete_account(&self, call: Call, op: DeleteAccount) -> Result<Done> {
+        let person = self.person(&call).await?;
         let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code: true };
-        let stepped = self.step_up(call, DeleteAccount::INFO.name, &person, presented).await?;
+        let stepped = self.step_up(&call, DeleteAccount::INFO.name, &person, presented).await?;
         let now = self.base.now();
         let extend = |change: Change| {
             change
-                .with(factors::store::delete_all(person.id))
-                .with([links::delete_all(person.id)])
-                .with([sessions::store::end_all(person.id, None, "user_deleted", now)])
-                .with(delete_with_relations::<User>(person.id, now))
-                .with([store::forget(person.id), store::erase_names(person.id)])
-                .with(notice)
+                .with(deletion(person.id, now))
+                .with([store::erase_names(person.id)])
                 .invalidates(Invalidation::sessions(person.id))
                 .invalidates(Invalidation::access(person.id))
         };
-        self.commit_step_up(call, stepped, extend).await.map_err(mail::refused)?;
-        self.mail.wake_if_due();
+        self.commit_step_up(&call, stepped, Some(Template::Deleted), extend).await?;
         Ok(Done::default())
     }
 
     /// The mail that tells a person of a change to their account, if they have an address and mail is configured.
-    pub(super) fn notice(&self, template: Template, person: &store::Login, call: &Call) -> Result<Vec<Statement>> {
-        let to = person.email.as_deref().filter(|_| self.mail.is_configured());
-        let Some(to) = to.and_then(|email| Email::parse(email).ok()) else { return Ok(Vec::new()) };
-        let values = Values { address: call.address, ..Values::default() };
-        Ok(self.mail.message(template, &to, &values)?.into())
+    /// `by` is the network address of whoever changed it.
+    pub(super) fn notice(&self, template: Template, to: Option<&Email>, by: Option<IpAddr>) -> Result<Vec<Statement>> {
+        let Some(to) = to.filter(|_| self.mail.is_configured()) else { return Ok(Vec::new()) };
+        Ok(self.mail.message(template, to, &Values { address: by, ..Values::default() })?.into())
     }
 
     /// Of an operator, who knows that the address is the person's. Whoever reads its mails can then sign in as them.

@@ -22,12 +22,12 @@ use serde::{Deserialize, Serialize};
 use shared::email::Email;
 
 pub use self::factors::SWEEP_PENDING;
-pub use self::links::SWEEP as SWEEP_LINKS;
+pub use self::links::store::SWEEP as SWEEP_LINKS;
 pub use self::lockout::SWEEP_ATTEMPTS;
 use crate::base::{Base, Detached};
 use crate::mail::Mail;
 use crate::rbac::Rbac;
-use crate::registry::Registry;
+use crate::registry::{Outliving, Registry};
 use crate::sessions::Sessions;
 use crate::setting::Faults;
 use crate::users::Users;
@@ -90,7 +90,7 @@ impl SignUpConfig {
     pub fn check(&mut self, faults: &mut Faults) {
         for domain in &mut self.domains {
             match Email::parse(&format!("a@{domain}")) {
-                Ok(email) => email.folded().trim_start_matches("a@").clone_into(domain),
+                Ok(email) => email.folded()["a@".len()..].clone_into(domain),
                 Err(_) => faults.refuse(format!("accounts.domains: {domain:?} is not a domain, like example.com")),
             }
         }
@@ -114,9 +114,13 @@ pub struct Accounts {
     sign_up: SignUpConfig,
     /// What links begin with.
     public_url: String,
-    /// Names this authd in authenticator apps.
-    issuer: String,
     pub detached: Detached,
+}
+
+impl Outliving for Accounts {
+    fn detached(&self) -> &Detached {
+        &self.detached
+    }
 }
 
 impl Accounts {
@@ -129,31 +133,28 @@ impl Accounts {
         rbac: Arc<Rbac>,
         mail: Arc<Mail>,
     ) -> Arc<Self> {
-        let (base, issuer, detached) = (base.clone(), factors::issuer(public_url), Detached::default());
-        let public_url = public_url.to_owned();
-        Arc::new(Self { base, config, users, sessions, rbac, mail, sign_up, public_url, issuer, detached })
+        let (base, public_url, detached) = (base.clone(), public_url.to_owned(), Detached::default());
+        Arc::new(Self { base, config, users, sessions, rbac, mail, sign_up, public_url, detached })
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
-        // Operations that continue after their caller disconnects need an owned handle.
-        let owner = Arc::new(self.clone());
-        registry.add(&owner, Self::login);
-        registry.add(&owner, Self::change_password);
-        registry.add(&owner, Self::reauthenticate);
-        registry.add(&owner, Self::enable_totp);
-        registry.add(&owner, Self::confirm_totp);
-        registry.add(&owner, Self::disable_totp);
-        registry.add(&owner, Self::renew_recovery_codes);
+        registry.add_to_end(self, Self::login);
+        registry.add_to_end(self, Self::change_password);
+        registry.add_to_end(self, Self::reauthenticate);
+        registry.add_to_end(self, Self::enable_totp);
+        registry.add_to_end(self, Self::confirm_totp);
+        registry.add_to_end(self, Self::disable_totp);
+        registry.add_to_end(self, Self::renew_recovery_codes);
         registry.add(self, Self::list_factors);
         registry.add(self, Self::list_user_factors);
         registry.add(self, Self::reset_totp);
-        registry.add(&owner, Self::sign_up);
-        registry.add(&owner, Self::verify_sign_up);
-        registry.add(&owner, Self::request_reset);
-        registry.add(&owner, Self::confirm_reset);
-        registry.add(&owner, Self::change_email);
+        registry.add_to_end(self, Self::sign_up);
+        registry.add_to_end(self, Self::verify_sign_up);
+        registry.add_to_end(self, Self::request_reset);
+        registry.add_to_end(self, Self::confirm_reset);
+        registry.add_to_end(self, Self::change_email);
         registry.add(self, Self::confirm_email);
-        registry.add(&owner, Self::delete_account);
+        registry.add_to_end(self, Self::delete_account);
         registry.add(self, Self::invite_user);
         registry.add(self, Self::verify_user);
         registry.add(self, Self::create_user);

@@ -3,11 +3,8 @@
 //! Invariant: whether an address has an account is told to its mailbox alone: for one without an account the same rows
 //! are written, and the mail among them has ended before it could be sent.
 
-use std::sync::Arc;
-
 use shared::api::Done;
 use shared::api::accounts::{ConfirmReset, MailRequested, RequestReset};
-use shared::email::Email;
 use shared::op::Operation;
 
 use super::Accounts;
@@ -15,6 +12,7 @@ use super::factors::{self, Second, totp_required};
 use super::links::{self, Kind, Link};
 use super::lockout::LoginAttempt;
 use crate::call::Call;
+use crate::db::Statement;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
 use crate::mail::{self, Template};
@@ -24,21 +22,14 @@ use crate::sessions;
 use crate::users::store;
 
 impl Accounts {
-    pub(super) async fn request_reset(self: &Arc<Self>, call: Call, op: RequestReset) -> Result<MailRequested> {
-        let this = self.clone();
-        self.detached.run(async move { this.try_request_reset(&call, &op).await }).await
-    }
-
-    async fn try_request_reset(&self, call: &Call, op: &RequestReset) -> Result<MailRequested> {
+    pub(super) async fn request_reset(&self, call: Call, op: RequestReset) -> Result<MailRequested> {
         let typed = links::parse_email(&op.email)?;
         self.mail.require()?;
         self.mail.admit(typed.folded(), call.address).await?;
         let person = store::find_login_by_name(self.base.db.as_ref(), typed.folded()).await?;
         let person = person.filter(|person| person.is_active);
         // In the spelling that was proved, whatever was typed.
-        let address = person.as_ref().and_then(|person| person.email.as_deref());
-        let address =
-            address.and_then(|email| Email::parse(email).ok()).filter(|email| email.folded() == typed.folded());
+        let address = person.as_ref().and_then(store::Login::address).filter(|email| email.folded() == typed.folded());
         let (kind, user) = match (&address, &person) {
             (Some(_), Some(person)) => (Kind::Reset, Some(person.id)),
             _ => (Kind::Nothing, None),
@@ -52,29 +43,28 @@ impl Accounts {
             .outcome("requested")
             .with([link])
             .with(self.mail.message(Template::Reset, &to, &values)?);
-        self.base.ledger.commit(call, change).await.map_err(mail::refused)?;
+        self.base.ledger.commit(&call, change).await.map_err(mail::refused)?;
         self.mail.wake();
         Ok(MailRequested::default())
     }
 
-    pub async fn confirm_reset(self: &Arc<Self>, call: Call, op: ConfirmReset) -> Result<Done> {
-        let this = self.clone();
-        self.detached.run(async move { this.try_confirm_reset(&call, op).await }).await
-    }
-
-    async fn try_confirm_reset(&self, call: &Call, op: ConfirmReset) -> Result<Done> {
+    pub async fn confirm_reset(&self, call: Call, op: ConfirmReset) -> Result<Done> {
         passwords::check("password", &op.password, "")?;
         let link = self.open_link(&[Kind::Reset], &op.token).await?;
         let user = link.user.ok_or_else(links::invalid)?;
         let person = store::find_login(self.base.db.as_ref(), user).await?.ok_or_else(links::invalid)?;
         passwords::check("password", &op.password, &names::fold(&person.username))?;
+        let notice = self.notice(Template::PasswordChanged, person.address().as_ref(), call.address)?;
         // The token is no password, but who holds it could guess at the code: each try is counted.
         let attempt = LoginAttempt::new(&names::fold(&person.username), call.address);
         let is_open = attempt.count(&self.base, &self.config).await?;
-        match self.try_reset(call, &op, &link, &person, &attempt, is_open).await {
-            Ok(true) => Ok(Done::default()),
+        match self.try_reset(&call, &op, &link, &person, (&attempt, is_open), notice).await {
+            Ok(true) => {
+                self.mail.wake();
+                Ok(Done::default())
+            }
             // The guess stays counted.
-            Ok(false) => Err(self.refuse_step_up(call, ConfirmReset::INFO.name, person.id, "totp").await?),
+            Ok(false) => Err(self.refuse_step_up(&call, ConfirmReset::INFO.name, person.id, "totp").await?),
             Err(error) => self.tried(&attempt, Err(error)).await,
         }
     }
@@ -86,8 +76,8 @@ impl Accounts {
         op: &ConfirmReset,
         link: &Link,
         person: &store::Login,
-        attempt: &LoginAttempt,
-        is_open: bool,
+        (attempt, is_open): (&LoginAttempt, bool),
+        notice: Vec<Statement>,
     ) -> Result<bool> {
         let (proof, has_code) = match self.judge(person.id, op.totp.as_ref(), true).await? {
             Second::Missing => return Err(totp_required("totp")),
@@ -101,26 +91,23 @@ impl Accounts {
         let hash = self.users.hash(&op.password).await?;
         let now = self.base.now();
         let change = Change::new(ConfirmReset::INFO.name, person.id)
-            .with([link.consume(now)])
+            .with([links::store::consume(link, now)])
             .with(proof)
             .with([
                 store::reset_password(person.id, link.email.folded(), hash, now),
-                links::delete_all(person.id),
+                links::store::delete_all(person.id),
                 sessions::store::end_all(person.id, None, "password_reset", now),
             ])
             .with(attempt.forgive())
-            .with(self.notice(Template::PasswordChanged, person, call)?)
+            .with(notice)
             .invalidates(Invalidation::sessions(person.id))
             .detail([("code", has_code.then(|| true.into()))])
             .self_proving();
         match self.base.ledger.commit(call, change).await {
-            Ok(_) => {
-                self.mail.wake_if_due();
-                Ok(true)
-            }
+            Ok(_) => Ok(true),
             Err(Refused::ExpectationFailed(factors::store::SECOND_FACTOR)) => Ok(false),
-            Err(Refused::ExpectationFailed(links::LINK | store::PASSWORD)) => Err(links::invalid()),
-            Err(refused) => Err(mail::refused(refused)),
+            Err(Refused::ExpectationFailed(links::store::LINK | store::PASSWORD)) => Err(links::invalid()),
+            Err(refused) => Err(mail::refused(refused).into()),
         }
     }
 }

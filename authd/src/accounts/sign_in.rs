@@ -4,11 +4,9 @@
 //! answer: one look-up, one counted attempt, one hash, one audit row. Whether TOTP is on is told only after the right
 //! password.
 //!
-//! An attempt that was counted is judged by its password, and then by its code, and nothing else. It runs to its end when the client
-//! disconnects, so that cutting the connection neither saves a guess nor makes a failure; what ends without a judgement,
-//! because a dependency was down, is reverted.
-
-use std::sync::Arc;
+//! An attempt that was counted is judged by its password, and then by its code, and nothing else. It runs to its end when
+//! the client disconnects, so that cutting the connection neither saves a guess nor makes a failure; what ends without a
+//! judgement, because a dependency was down, is reverted.
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -30,7 +28,7 @@ use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::keys::Purpose;
 use crate::ledger::{Change, Invalidation, Refused, SESSIONS};
-use crate::mail::{self, Template};
+use crate::mail::Template;
 use crate::names;
 use crate::passwords::{self, Verified};
 use crate::sessions::store::NewLogin;
@@ -44,12 +42,7 @@ const MOST: i64 = 256;
 const SHOWN: usize = 64;
 
 impl Accounts {
-    pub(super) async fn login(self: &Arc<Self>, call: Call, op: Login) -> Result<LoggedIn> {
-        let this = self.clone();
-        self.detached.run(async move { this.try_login(&call, op).await }).await
-    }
-
-    async fn try_login(&self, call: &Call, op: Login) -> Result<LoggedIn> {
+    pub(super) async fn login(&self, call: Call, op: Login) -> Result<LoggedIn> {
         let person = users::find_login_by_name(self.base.db.as_ref(), &op.username).await?;
         // By the user name, also of who typed the address: one account has one counter.
         let folded = names::fold(person.as_ref().map_or(&op.username, |person| &person.username));
@@ -65,9 +58,9 @@ impl Accounts {
                 person
             }
             // A wrong password counts, whether the refusal can be recorded or not.
-            _ => return Err(self.refuse(call, &op.username, None).await?),
+            _ => return Err(self.refuse(&call, &op.username, None).await?),
         };
-        self.tried(&attempt, self.open_session(call, &op, person, &attempt).await).await
+        self.tried(&attempt, self.open_session(&call, &op, person, &attempt).await).await
     }
 
     /// Judges the second factor of a person whose password is right, begins the session, and resets the counters.
@@ -170,14 +163,9 @@ impl Accounts {
         Ok(Secret::new(hex::encode(Sha256::digest(mac))))
     }
 
-    pub(super) async fn change_password(self: &Arc<Self>, call: Call, op: ChangePassword) -> Result<Done> {
-        let this = self.clone();
-        self.detached.run(async move { this.try_change_password(&call, op).await }).await
-    }
-
-    async fn try_change_password(&self, call: &Call, op: ChangePassword) -> Result<Done> {
-        let (user, session) = sessions::person(call)?;
-        let person = self.person(call).await?;
+    pub(super) async fn change_password(&self, call: Call, op: ChangePassword) -> Result<Done> {
+        let (user, session) = sessions::person(&call)?;
+        let person = self.person(&call).await?;
         // Checked first, so that a rejected new password does not count as a failed login.
         passwords::check("new_password", &op.new_password, &names::fold(&person.username))?;
         if op.new_password == op.password {
@@ -185,27 +173,22 @@ impl Accounts {
         }
         let needs_code = !self.sessions.is_fresh(session).await?;
         let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code };
-        let stepped = self.step_up(call, ChangePassword::INFO.name, &person, presented).await?;
+        let stepped = self.step_up(&call, ChangePassword::INFO.name, &person, presented).await?;
         let hash = self.tried(&stepped.attempt, self.users.hash(&op.new_password).await).await?;
-        let notice = self.tried(&stepped.attempt, self.notice(Template::PasswordChanged, &person, call)).await?;
         let now = self.base.now();
         let extend = |change: Change| {
             change
                 // A link that somebody else asked for with the old password ends with it.
-                .with([users::set_password(&person, hash, now), links::delete_all(user)])
-                .with(notice)
+                .with([users::set_password(&person, hash, now), links::store::delete_all(user)])
                 .with([sessions::store::end_all(user, Some(session), "password_changed", now)])
                 .invalidates(Invalidation::sessions(user))
         };
-        match self.commit_step_up(call, stepped, extend).await {
-            Ok(_) => {
-                self.mail.wake_if_due();
-                Ok(Done::default())
-            }
+        match self.commit_step_up(&call, stepped, Some(Template::PasswordChanged), extend).await {
+            Ok(_) => Ok(Done::default()),
             Err(Refused::ExpectationFailed(users::PASSWORD)) => {
                 Err(Error::new(Code::Conflict, "the password was changed at the same time; try again"))
             }
-            Err(refused) => Err(mail::refused(refused)),
+            Err(refused) => Err(refused.into()),
         }
     }
 }

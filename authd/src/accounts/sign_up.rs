@@ -3,8 +3,6 @@
 //! Invariant: whether an address has an account already is told to its mailbox alone. The answer, the statements of the
 //! commit and the number of mails are the same.
 
-use std::sync::Arc;
-
 use serde_json::json;
 use shared::api::accounts::{InviteUser, MailRequested, SignUp, VerifySignUp};
 use shared::api::sessions::LoggedIn;
@@ -30,35 +28,15 @@ use crate::sessions;
 use crate::users::store;
 
 impl Accounts {
-    pub(super) async fn sign_up(self: &Arc<Self>, call: Call, op: SignUp) -> Result<MailRequested> {
-        let this = self.clone();
-        self.detached.run(async move { this.try_sign_up(&call, &op).await }).await
-    }
-
-    async fn try_sign_up(&self, call: &Call, op: &SignUp) -> Result<MailRequested> {
+    pub(super) async fn sign_up(&self, call: Call, op: SignUp) -> Result<MailRequested> {
         let email = links::parse_email(&op.email)?;
         self.check_sign_up(&email)?;
         self.mail.require()?;
         self.mail.admit(email.folded(), call.address).await?;
-        // Of an account it is mailed in the spelling that was proved.
-        let known = store::find_login_by_name(self.base.db.as_ref(), email.folded()).await?;
-        let kind = if known.is_some() { Kind::Nothing } else { Kind::SignUp };
-        let (mut values, link) = self.new_link(kind, None, &email, call.address)?;
-        let (template, to) = match known {
-            Some(person) => {
-                (values.link, values.token, values.expires_at) = (None, None, None);
-                (
-                    Template::SignUpKnown,
-                    person.email.and_then(|email| Email::parse(&email).ok()).unwrap_or(email.clone()),
-                )
-            }
-            None => (Template::SignUp, email.clone()),
-        };
-        let change = Change::new(SignUp::INFO.name, email.folded())
-            .outcome("requested")
-            .with([link])
-            .with(self.mail.message(template, &to, &values)?);
-        self.base.ledger.commit(call, change).await.map_err(mail::refused)?;
+        let holder = store::find_login_by_name(self.base.db.as_ref(), email.folded()).await?;
+        let offer = self.offer(&call, (Kind::SignUp, Template::SignUp), None, &email, holder.as_ref())?;
+        let change = Change::new(SignUp::INFO.name, email.folded()).outcome("requested").with(offer);
+        self.base.ledger.commit(&call, change).await.map_err(mail::refused)?;
         self.mail.wake();
         Ok(MailRequested::default())
     }
@@ -69,7 +47,7 @@ impl Accounts {
             SignUpMode::Open => return Ok(()),
             SignUpMode::Domain => {
                 let (_, domain) = email.folded().rsplit_once('@').unwrap_or_default();
-                if self.sign_up.domains.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain)) {
+                if self.sign_up.domains.iter().any(|allowed| allowed == domain) {
                     return Ok(());
                 }
                 "addresses of this domain may not sign up here"
@@ -80,12 +58,7 @@ impl Accounts {
         Err(Error::new(Code::Forbidden, refused))
     }
 
-    pub async fn verify_sign_up(self: &Arc<Self>, call: Call, op: VerifySignUp) -> Result<LoggedIn> {
-        let this = self.clone();
-        self.detached.run(async move { this.try_verify_sign_up(&call, op).await }).await
-    }
-
-    async fn try_verify_sign_up(&self, call: &Call, op: VerifySignUp) -> Result<LoggedIn> {
+    pub async fn verify_sign_up(&self, call: Call, op: VerifySignUp) -> Result<LoggedIn> {
         check_texts(op.name.as_deref(), None)?;
         passwords::check("password", &op.password, "")?;
         let link = self.open_link(&[Kind::SignUp, Kind::Invitation], &op.token).await?;
@@ -104,10 +77,10 @@ impl Accounts {
                 (store::Login { name, password_changed_at: now, ..person }, vec![accept])
             }
         };
-        let (session, token) = self.new_session(call, person.id, password.set_at)?;
+        let (session, token) = self.new_session(&call, person.id, password.set_at)?;
         let as_user = call.of(super::sign_in::caller(&person, session.id));
         let change = Change::new(VerifySignUp::INFO.name, person.id)
-            .with([link.consume(now)])
+            .with([links::store::consume(&link, now)])
             .with(begins)
             .with([sessions::store::insert_login(&session)])
             // Guesses at the name from before there was a person.
@@ -118,7 +91,7 @@ impl Accounts {
             .self_proving();
         match self.base.ledger.commit(&as_user, change).await {
             Ok(_) => {}
-            Err(Refused::ExpectationFailed(links::LINK | store::PASSWORD | sessions::store::NEW_LOGIN)) => {
+            Err(Refused::ExpectationFailed(links::store::LINK | store::PASSWORD | sessions::store::NEW_LOGIN)) => {
                 return Err(links::invalid());
             }
             Err(Refused::ExpectationFailed(NAME_TAKEN) | Refused::Duplicate(_)) => {
@@ -150,7 +123,6 @@ impl Accounts {
             password_hash: None,
             password_changed_at: password.set_at,
             email: user.email,
-            email_verified: true,
         };
         (person, begins)
     }
@@ -203,13 +175,13 @@ impl Accounts {
         values.name = Some(user.name.clone()).filter(|name| name != &user.username);
         let change = Change::new(InviteUser::INFO.name, user.id)
             .with(begins)
-            .with([links::delete_all(user.id), link])
+            .with([links::store::delete_all(user.id), link])
             .with(self.mail.message(Template::Invitation, &email, &values)?)
             .detail([("username", Some(json!(user.username))), ("email", Some(json!(email.address())))]);
         let change = change.invalidates(Invalidation::access(user.id));
         self.base.ledger.commit(&call, change).await.map_err(|refused| match refused {
             Refused::ExpectationFailed(NAME_TAKEN) | Refused::Duplicate(_) => names::taken("user", &user.username),
-            refused => mail::refused(refused),
+            refused => mail::refused(refused).into(),
         })?;
         self.mail.wake();
         Ok(user)

@@ -14,9 +14,10 @@ use super::{Accounts, factors, links, model};
 use crate::call::Call;
 use crate::db::Statement;
 use crate::entities;
+use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation};
-use crate::mail::{Template, Values};
+use crate::mail::Template;
 use crate::names;
 use crate::rbac::store::relations::delete_with_relations;
 use crate::rbac::{self, Guard};
@@ -80,8 +81,7 @@ impl Accounts {
             op.username = Some(email.address().to_owned());
         }
         // The mailbox that loses the account learns of it.
-        let to = old.filter(|_| is_moved && self.mail.is_configured());
-        let notice = to.map(|old| self.mail.message(Template::EmailChanged, &old, &Values::default())).transpose()?;
+        let notice = self.notice(Template::EmailChanged, old.as_ref().filter(|_| is_moved), None)?;
         let password = match &op.password {
             Some(password) => {
                 let username = op.username.as_ref().unwrap_or(&user.username);
@@ -136,8 +136,8 @@ impl Accounts {
             .with(email.as_ref().map(|email| store::is_free(email.folded(), user.id)))
             .with([store::update(user.id, &op, email.as_ref(), password.as_ref(), now)])
             .with(end_sessions)
-            .with(notice.into_iter().flatten())
-            .with((reason.is_some() || email.is_some()).then(|| links::delete_all(user.id)))
+            .with(notice)
+            .with((reason.is_some() || email.is_some()).then(|| links::store::delete_all(user.id)))
             .with(holds_nothing)
             .requires(gives_access)
             .urgent_if(only_disables)
@@ -162,11 +162,7 @@ impl Accounts {
         guard.check_held(rbac::store::on_authd(self.base.db.as_ref(), user.id).await?)?;
         let now = self.base.now();
         let change = Change::new(DeleteUser::INFO.name, user.id)
-            .with(delete_with_relations::<User>(user.id, now))
-            .with([store::forget(user.id)])
-            .with(factors::store::delete_all(user.id))
-            .with([links::delete_all(user.id)])
-            .with([sessions::store::end_all(user.id, None, "user_deleted", now)])
+            .with(deletion(user.id, now))
             .invalidates(Invalidation::sessions(user.id))
             .urgent()
             .detail([("username", Some(json!(user.username)))]);
@@ -196,6 +192,18 @@ impl Accounts {
         let hash = self.users.hash_new("password", password, folded).await?;
         Ok(Password { hash, set_at: self.base.now() })
     }
+}
+
+/// The statements that delete a user with everything that belongs to them.
+pub(super) fn deletion(user: UserId, now: Millis) -> Vec<Statement> {
+    let mut batch = delete_with_relations::<User>(user, now);
+    batch.extend(factors::store::delete_all(user));
+    batch.extend([
+        store::forget(user),
+        links::store::delete_all(user),
+        sessions::store::end_all(user, None, "user_deleted", now),
+    ]);
+    batch
 }
 
 /// Checks a new user name and returns its folded form. One that is an address is in the form in which addresses are

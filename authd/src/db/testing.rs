@@ -17,6 +17,22 @@ pub fn sqlite() -> (Arc<dyn Db>, TempDir) {
     (Arc::new(db), folder)
 }
 
+/// The steps of SQLite's plan for each statement; none of them reads a whole table.
+pub fn plans<'a>(statements: &[&'a str]) -> Vec<(&'a str, Vec<String>)> {
+    let (_db, folder) = sqlite();
+    let sqlite = rusqlite::Connection::open(folder.path().join("authd.db")).expect("it opens");
+    let plan = |sql: &&'a str| {
+        let mut plan = sqlite.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("it is SQL");
+        let empty = vec![rusqlite::types::Null; plan.parameter_count()];
+        let steps = plan.query_map(rusqlite::params_from_iter(empty), |row| row.get::<_, String>("detail"));
+        let steps: Vec<String> = steps.expect("it has a plan").map(|step| step.expect("a text")).collect();
+        let scans = |step: &String| step.starts_with("SCAN") && step != "SCAN CONSTANT ROW";
+        assert!(!steps.iter().any(scans), "{sql}: {steps:?}");
+        (*sql, steps)
+    };
+    statements.iter().map(plan).collect()
+}
+
 /// The database in the folder of [`sqlite`], if it is the one.
 pub fn sqlite_with(folder: &TempDir, identity: &Identity) -> Result<Sqlite, DbError> {
     Sqlite::open(&folder.path().join("authd.db"), sqlite::Settings::default(), identity, 0)

@@ -10,19 +10,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json};
 use shared::secret::redacted;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::db::{Cursor, Db, DbError, Identity, Query, Row, Statement};
-use crate::env::{Env, Millis, SECOND};
+use crate::env::{Env, Millis};
 use crate::error::Error;
 use crate::setting::Faults;
 
@@ -76,14 +75,12 @@ pub enum Purpose {
     Device,
     /// Part of the tokens of login sessions: HMAC-SHA-256.
     Session,
-    /// Signs the signed form of session tokens: ES256.
-    SignSession,
     /// Signs the one-time tokens that are mailed: ES256.
     SignLink,
 }
 
 impl Purpose {
-    pub const ALL: [Self; 6] = [Self::Seal, Self::Mint, Self::Device, Self::Session, Self::SignSession, Self::SignLink];
+    pub const ALL: [Self; 5] = [Self::Seal, Self::Mint, Self::Device, Self::Session, Self::SignLink];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -91,13 +88,12 @@ impl Purpose {
             Self::Mint => "mint",
             Self::Device => "device",
             Self::Session => "session",
-            Self::SignSession => "sign-session",
             Self::SignLink => "sign-link",
         }
     }
 
     const fn signs(self) -> bool {
-        matches!(self, Self::SignSession | Self::SignLink)
+        matches!(self, Self::SignLink)
     }
 }
 
@@ -140,9 +136,6 @@ pub const INVALIDATION: &str = "keys";
 
 /// How long another replica that starts at the same time may take between its root key and its ring.
 const BEGUN_WITHIN: Duration = Duration::from_secs(1);
-
-/// The shortest time between two looks into the database for an unknown signing key.
-const RELOAD_PAUSE: Millis = 5 * SECOND;
 
 /// The first byte of every sealed value.
 const VERSION: u8 = 1;
@@ -311,38 +304,6 @@ impl KeyRing {
         let mut mac = Zeroizing::new([0; 32]);
         mac.copy_from_slice(context.sign().as_ref());
         Ok((id.to_string(), mac))
-    }
-
-    /// Signs the claims of a token (JWS compact, ES256) with the active key.
-    pub fn sign<Claims: Serialize>(&self, purpose: Purpose, claims: &Claims) -> Result<String, KeyError> {
-        let keys = self.keys();
-        let of_purpose = keys.signing.iter().filter(|(_, (of, _))| *of == purpose);
-        let times = of_purpose.map(|(id, (_, key))| ((*id, key), key.times));
-        let signer = signing::signer(times, self.env.now());
-        let (id, key) = signer.ok_or_else(|| KeyError::Unknown(format!("for {}", purpose.name())))?;
-        key.sign(id.to_string(), claims)
-    }
-
-    /// The claims of a token that a key of this purpose has signed and that has not retired since; `None` for any other
-    /// text. The claims are not judged. A key that this node does not know yet is read from the database, seldom.
-    pub async fn verify(&self, purpose: Purpose, token: &str) -> Result<Option<Map<String, Json>>, KeyError> {
-        let Some(id) = signing::key_id(token).and_then(|id| Uuid::parse_str(&id).ok()) else { return Ok(None) };
-        if !self.keys().signing.contains_key(&id) && self.may_reload() {
-            self.reload().await?;
-        }
-        let keys = self.keys();
-        let Some((of, key)) = keys.signing.get(&id) else { return Ok(None) };
-        if *of != purpose || key.times.state(self.env.now()) == signing::State::Retired {
-            return Ok(None);
-        }
-        Ok(key.verify(token).ok())
-    }
-
-    /// Whether the ring may be read again for an unknown key, which anybody can name: once in [`RELOAD_PAUSE`].
-    fn may_reload(&self) -> bool {
-        let (now, last) = (self.env.now(), self.reloaded_at.load(Ordering::Relaxed));
-        let is_due = now < last || now >= last.saturating_add(RELOAD_PAUSE);
-        is_due && self.reloaded_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 

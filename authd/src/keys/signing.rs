@@ -1,24 +1,30 @@
 //! Keys that sign tokens: ECDSA with P-256 and SHA-256 (ES256, RFC 7518 §3.4). One secret of the ring is the private key.
 //!
 //! A signing key is *published* from its creation, so that every node knows it before the first token of it, *active*
-//! from a stored moment, and *retired* from another, after the last token that it signed has expired. All three verify
-//! but the retired one; the newest active key signs.
+//! from a stored moment, and *retired* from another, after the last token that it signed has expired. The newest active
+//! key signs; a published key verifies too, a retired one does not.
+
+use std::sync::atomic::Ordering;
 
 use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
-use super::KeyError;
 use super::seal::Secret;
-use crate::env::{HOUR, Millis, SKEW};
+use super::{KeyError, KeyRing, Purpose};
+use crate::env::{HOUR, Millis, SECOND, SKEW};
 
 /// How long a key is published before it signs: longer than any node takes to read the ring again.
 pub(super) const PUBLISHED: Millis = HOUR;
 
 /// The longest signed token, in bytes; ours are a third of that.
 pub const MAX_TOKEN: usize = 2_048;
+
+/// The shortest time between two looks into the database for an unknown key.
+pub(super) const RELOAD_PAUSE: Millis = 5 * SECOND;
 
 /// When a signing key changes its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +84,40 @@ impl SigningKey {
         validation.validate_exp = false;
         validation.validate_aud = false;
         jsonwebtoken::decode(token, &self.public, &validation).map(|data| data.claims).map_err(|_| KeyError::Broken)
+    }
+}
+
+impl KeyRing {
+    /// Signs the claims of a token (JWS compact, ES256) with the active key.
+    pub fn sign<Claims: Serialize>(&self, purpose: Purpose, claims: &Claims) -> Result<String, KeyError> {
+        let keys = self.keys();
+        let of_purpose = keys.signing.iter().filter(|(_, (of, _))| *of == purpose);
+        let times = of_purpose.map(|(id, (_, key))| ((*id, key), key.times));
+        let signer = signer(times, self.env.now());
+        let (id, key) = signer.ok_or_else(|| KeyError::Unknown(format!("for {}", purpose.name())))?;
+        key.sign(id.to_string(), claims)
+    }
+
+    /// The claims of a token that a key of this purpose has signed and that has not retired since; `None` for any other
+    /// text. The claims are not judged. A key that this node does not know yet is read from the database, seldom.
+    pub async fn verify(&self, purpose: Purpose, token: &str) -> Result<Option<Map<String, Value>>, KeyError> {
+        let Some(id) = key_id(token).and_then(|id| Uuid::parse_str(&id).ok()) else { return Ok(None) };
+        if !self.keys().signing.contains_key(&id) && self.may_reload() {
+            self.reload().await?;
+        }
+        let keys = self.keys();
+        let Some((of, key)) = keys.signing.get(&id) else { return Ok(None) };
+        if *of != purpose || key.times.state(self.env.now()) == State::Retired {
+            return Ok(None);
+        }
+        Ok(key.verify(token).ok())
+    }
+
+    /// Whether the ring may be read again for an unknown key, which anybody can name: once in [`RELOAD_PAUSE`].
+    pub(super) fn may_reload(&self) -> bool {
+        let (now, last) = (self.env.now(), self.reloaded_at.load(Ordering::Relaxed));
+        let is_due = now < last || now >= last.saturating_add(RELOAD_PAUSE);
+        is_due && self.reloaded_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 

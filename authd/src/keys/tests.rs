@@ -190,10 +190,10 @@ async fn signed_tokens_are_verified_by_every_node_until_their_key_retires() {
     let origin = origin(Some(HEX), folder.path());
     let here = KeyRing::unlock(db.clone(), Some(HEX), &origin, env.clone()).await.unwrap();
     let there = KeyRing::unlock(db.clone(), Some(HEX), &origin, env).await.unwrap();
-    let purpose = Purpose::SignSession;
+    let purpose = Purpose::SignLink;
     let first = here.sign(purpose, &json!({ "jti": "1" })).unwrap();
     assert_eq!(there.verify(purpose, &first).await.unwrap().unwrap()["jti"], "1");
-    assert!(there.verify(Purpose::SignLink, &first).await.unwrap().is_none(), "a key has one purpose");
+    assert!(there.verify(Purpose::Session, &first).await.unwrap().is_none(), "a key has one purpose");
     let (signed, signature) = first.rsplit_once('.').unwrap();
     for tampered in
         [format!("{signed}."), format!("{signed}.{}", &signature[1..]), first.replacen('e', "f", 1), String::new()]
@@ -224,7 +224,7 @@ async fn unknown_signing_keys_are_looked_for_seldom() {
     let (env, clock) = Env::fixed(crate::testing::NOW);
     let ring = KeyRing::unlock(db, Some(HEX), &origin(Some(HEX), folder.path()), env).await.unwrap();
     assert!(ring.may_reload() && !ring.may_reload());
-    clock.advance(RELOAD_PAUSE - 1);
+    clock.advance(signing::RELOAD_PAUSE - 1);
     assert!(!ring.may_reload());
     clock.advance(1);
     assert!(ring.may_reload());

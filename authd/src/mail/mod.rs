@@ -37,7 +37,7 @@ pub use self::store::{KEPT, QUEUE, SWEEP, SWEEP_FAILED, failed_end};
 pub use self::template::Template;
 use self::template::Templates;
 use crate::base::Base;
-use crate::db::{DbError, Query, Statement};
+use crate::db::{DbError, Statement};
 use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::ledger::Refused;
@@ -71,7 +71,6 @@ enum Way {
 /// The counters by what became of mails.
 #[derive(Debug)]
 struct Counts {
-    queued: Count,
     sent: Count,
     failed: Count,
     dropped: Count,
@@ -111,15 +110,15 @@ impl Mail {
                 "--dev: mails are printed here instead of being sent; whoever reads this can use their links"
             );
         }
-        let names = ["queued", "sent", "failed", "dropped"];
-        let [queued, sent, failed, dropped] = metrics.outcomes("mails", "Mails by what became of them", names);
+        let names = ["sent", "failed", "dropped"];
+        let [sent, failed, dropped] = metrics.outcomes("mails", "Mails by what became of them", names);
         Ok(Arc::new(Self {
             base: base.clone(),
             config,
             product,
             templates,
             way,
-            counts: Counts { queued, sent, failed, dropped },
+            counts: Counts { sent, failed, dropped },
             queued: Notify::new(),
             delivery: Delivery::default(),
         }))
@@ -151,11 +150,9 @@ impl Mail {
 
     /// Counts a mail that somebody asks for, before anything is looked up, so that nothing tells whether the address is
     /// known. `folded` is the address as [`Email::folded`] has it. [`Code::RateLimited`] if there were too many to the
-    /// address, from the network or in all; [`Code::Unavailable`] if too many wait to be sent.
+    /// address, from the network or in all. `address` is that of whoever asks; operators have none here.
     pub async fn admit(&self, folded: &str, address: Option<IpAddr>) -> Result<()> {
-        limits::count(&self.base, &self.config, folded, address).await?;
-        let full = Query::new(store::FULL, [self.config.most_others()]);
-        if self.base.db.query(full).await?.is_empty() { Ok(()) } else { Err(queue_full()) }
+        limits::count(&self.base, &self.config, folded, address).await
     }
 
     /// The statements that write a mail, for the batch of the change that it tells of. [`Mail::wake`] after the commit,
@@ -171,29 +168,21 @@ impl Mail {
         Ok(store::insert(mail, self.base.now(), self.config.most_others()))
     }
 
-    /// [`Mail::wake`] after a change whose mail was only meant for people who have an address.
-    pub fn wake_if_due(&self) {
-        self.queued.notify_one();
-    }
-
     /// Sends what was committed without waiting for the next look at the table.
     pub fn wake(&self) {
-        self.counts.queued.inc();
         self.queued.notify_one();
     }
 }
 
-/// The error of a change with a mail that was not committed.
-pub fn refused(refused: Refused) -> Error {
+/// The refusal of a change with a mail: too many mails wait, or another reason.
+pub fn refused(refused: Refused) -> Refused {
     match refused {
-        Refused::ExpectationFailed(QUEUE) => queue_full(),
-        refused => refused.into(),
+        Refused::ExpectationFailed(QUEUE) => {
+            let detail = "too many mails wait to be sent; try again later";
+            Error::unavailable(detail, DbError::ExpectationFailed(QUEUE)).retry_after(60).into()
+        }
+        refused => refused,
     }
-}
-
-fn queue_full() -> Error {
-    let detail = "too many mails wait to be sent; try again later";
-    Error::unavailable(detail, DbError::ExpectationFailed(QUEUE)).retry_after(60)
 }
 
 /// The sealing context of what a mail says: its row.

@@ -23,7 +23,7 @@ const FAILED_KEPT: Millis = 7 * DAY;
 const MOST_FAILED: i64 = 10_000;
 
 /// Finds a row if more than $1 mails wait.
-pub(super) const FULL: &str = "SELECT 1 FROM mails WHERE state = 'queued' ORDER BY attempt_after LIMIT 1 OFFSET $1";
+const FULL: &str = "SELECT 1 FROM mails WHERE state = 'queued' ORDER BY attempt_after LIMIT 1 OFFSET $1";
 const INSERT: &str = "INSERT INTO mails (id, template, recipient, sealed, created_at, expires_at, state, attempts, \
      attempt_after, lease_until, error) VALUES ($1, $2, $3, $4, $5, $6, 'queued', 0, $5, 0, NULL)";
 

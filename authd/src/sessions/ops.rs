@@ -56,19 +56,7 @@ impl Sessions {
         Ok(Profile { payload, renewed, expires_at: live.expires_at_seconds() })
     }
 
-    /// Refuses unless the person proved all factors in this session a short time ago: for what a session that somebody
-    /// else took must not be enough for.
-    pub async fn require_fresh(&self, call: &Call) -> Result<()> {
-        let (_, session) = person(call)?;
-        if self.is_fresh(session).await? {
-            return Ok(());
-        }
-        let detail =
-            "this needs a fresh proof of who you are: POST /auth/reauthenticate, then try again within 5 minutes";
-        Err(Error::new(Code::ReauthenticationRequired, detail))
-    }
-
-    /// Read from the database each time, since another node may have renewed the proof.
+    /// Whether the person proved all factors in this session a short time ago. Read from the database each time, since another node may have renewed the proof.
     pub async fn is_fresh(&self, session: SessionId) -> Result<bool> {
         let factor_at = store::find_factor_at(self.base.db.as_ref(), session).await?;
         Ok(model::is_fresh(factor_at, self.base.now()))

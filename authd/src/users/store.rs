@@ -184,10 +184,10 @@ pub fn erase_names(user: UserId) -> Statement {
 }
 
 // Inactive users are found too, so that a login takes the same time for them.
-const FIND_LOGIN_BY_NAME: &str = "SELECT id, username, name, status, password_hash, password_changed_at, email, \
-     email_verified_at FROM users WHERE live_name = $1 OR live_email = $2";
-const FIND_LOGIN: &str = "SELECT id, username, name, status, password_hash, password_changed_at, email, \
-     email_verified_at FROM users WHERE id = $1";
+const FIND_LOGIN_BY_NAME: &str = "SELECT id, username, name, status, password_hash, password_changed_at, email \
+     FROM users WHERE live_name = $1 OR live_email = $2";
+const FIND_LOGIN: &str = "SELECT id, username, name, status, password_hash, password_changed_at, email \
+     FROM users WHERE id = $1";
 const FIND_ID: &str = "SELECT id FROM users WHERE live_name = $1 OR live_email = $2";
 const FIND_NAME: &str = "SELECT name FROM users WHERE id = $1";
 const UPGRADE: &str = "UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3";
@@ -220,7 +220,13 @@ pub struct Login {
     pub password_hash: Option<String>,
     pub password_changed_at: Millis,
     pub email: Option<String>,
-    pub email_verified: bool,
+}
+
+impl Login {
+    /// Where mails go, in the spelling that was proved or that an operator typed.
+    pub fn address(&self) -> Option<Email> {
+        self.email.as_deref().and_then(|email| Email::parse(email).ok())
+    }
 }
 
 /// The user with this name or address as it was typed, active or not, who is not deleted.
@@ -295,6 +301,16 @@ fn read_login(row: &Row) -> Result<Login> {
         password_hash: row.opt(Cursor::string)?,
         password_changed_at: row.opt(Cursor::int)?.unwrap_or_default(),
         email: row.opt(Cursor::string)?,
-        email_verified: row.opt(Cursor::int)?.is_some(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::testing;
+
+    #[test]
+    fn what_is_asked_of_one_name_reads_no_table() {
+        testing::plans(&[TAKEN, FIND_LOGIN_BY_NAME, FIND_LOGIN, FIND_ID]);
+    }
 }

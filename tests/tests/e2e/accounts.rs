@@ -108,7 +108,7 @@ fn an_operator_invites_and_the_page_sets_the_password() {
     let server = MailServer::start();
     let authd = setup(&server).start();
     let output = authd.authctl(&["user", "invite", "bob@example.com", "--username", "bob", "--name", "Bob"]);
-    assert!(tests::process::stdout(&output).contains("mailed an invitation to bob@example.com"));
+    assert!(tests::process::stdout(&output).contains("Invited bob: a mail with a link goes to bob@example.com"));
     assert!(
         tests::process::stdout(&authd.authctl(&["user", "show", "bob"])).contains("bob@example.com (not verified)")
     );

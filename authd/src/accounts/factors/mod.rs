@@ -12,14 +12,12 @@ mod step_up;
 pub(crate) mod store;
 
 pub(super) use self::step_up::{Presented, Second, totp_required};
-use crate::env::Millis;
 
-/// For the sweep: the statement's parameters are the time and the maximum number of rows.
-pub const SWEEP_PENDING: (&str, Millis) = (store::SWEEP, 0);
+pub use self::store::SWEEP as SWEEP_PENDING;
 
 /// The name that an authenticator app shows for this authd: the host of its public URL. It may not contain a colon, which
 /// ends it in the URI.
-pub(super) fn issuer(public_url: &str) -> String {
+fn issuer(public_url: &str) -> String {
     let host = shared::url::parse(public_url).ok().and_then(|url| url.host().map(str::to_owned));
     host.filter(|host| !host.contains(':')).unwrap_or_else(|| "authd".to_owned())
 }

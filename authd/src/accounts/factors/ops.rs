@@ -1,7 +1,4 @@
-//! The operations of a person on their own factors. Like logins, those that count an attempt run to their end when the
-//! client disconnects.
-
-use std::sync::Arc;
+//! The operations of a person on their own factors.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -38,22 +35,17 @@ use crate::users::store as users;
 const CHANGED: &str = "factors_changed";
 
 impl Accounts {
-    pub(in crate::accounts) async fn enable_totp(self: &Arc<Self>, call: Call, op: EnableTotp) -> Result<PendingTotp> {
-        let this = self.clone();
-        self.detached.run(async move { this.try_enable_totp(&call, op).await }).await
-    }
-
-    async fn try_enable_totp(&self, call: &Call, op: EnableTotp) -> Result<PendingTotp> {
-        let person = self.person(call).await?;
-        // Without a code: it is refused if TOTP is on.
-        let presented = Presented { password: &op.password, code: None, field: "code", needs_code: false };
-        let stepped = self.step_up(call, EnableTotp::INFO.name, &person, presented).await?;
+    pub(in crate::accounts) async fn enable_totp(&self, call: Call, op: EnableTotp) -> Result<PendingTotp> {
+        let person = self.person(&call).await?;
         let (id, now) = (self.base.env.uuid(), self.base.now());
         let expires_at = now + model::PENDING;
         let bytes = Zeroizing::new(self.base.env.bytes::<{ model::SECRET }>());
         let sealed = self.base.keys.seal(&store::context(id), bytes.as_slice())?;
+        // Without a code: it is refused if TOTP is on.
+        let presented = Presented { password: &op.password, code: None, field: "code", needs_code: false };
+        let stepped = self.step_up(&call, EnableTotp::INFO.name, &person, presented).await?;
         let extend = |change: Change| change.with(store::insert_pending(id, person.id, sealed, now, expires_at));
-        match self.commit_step_up(call, stepped, extend).await {
+        match self.commit_step_up(&call, stepped, None, extend).await {
             Ok(_) => {}
             Err(Refused::ExpectationFailed(store::IS_OFF)) => {
                 return Err(Error::new(Code::Conflict, "TOTP is on: turn it off first"));
@@ -61,7 +53,7 @@ impl Accounts {
             Err(refused) => return Err(refused.into()),
         }
         let secret = model::base32(&bytes);
-        let uri = model::uri(&self.issuer, &person.username, &secret);
+        let uri = model::uri(&super::issuer(&self.public_url), &person.username, &secret);
         let qr = Qr::new(uri.expose()).ok_or_else(|| Error::internal("a name is too long for a QR code"))?;
         Ok(PendingTotp {
             secret,
@@ -72,114 +64,82 @@ impl Accounts {
         })
     }
 
-    pub(in crate::accounts) async fn confirm_totp(
-        self: &Arc<Self>,
-        call: Call,
-        op: ConfirmTotp,
-    ) -> Result<RecoveryCodes> {
-        let this = self.clone();
-        self.detached.run(async move { this.try_confirm_totp(&call, op).await }).await
-    }
-
-    async fn try_confirm_totp(&self, call: &Call, op: ConfirmTotp) -> Result<RecoveryCodes> {
+    pub(in crate::accounts) async fn confirm_totp(&self, call: Call, op: ConfirmTotp) -> Result<RecoveryCodes> {
         let none =
             || Error::new(Code::Conflict, "no TOTP waits for its code: begin to turn it on, at most 10 minutes before");
-        let (user, session) = sessions::person(call)?;
-        let person = self.person(call).await?;
+        let (user, session) = sessions::person(&call)?;
+        let person = self.person(&call).await?;
         let now = self.base.now();
         let pending = store::find_pending(self.base.db.as_ref(), user).await?;
         let pending = pending.filter(|pending| is_ahead(pending.expires_at, now, model::PENDING)).ok_or_else(none)?;
+        let notice = self.notice(Template::FactorsChanged, person.address().as_ref(), call.address)?;
         // The secret is the caller's own, but a session that somebody else took must not guess at it.
         let attempt = LoginAttempt::new(&names::fold(&person.username), call.address);
         let is_open = attempt.count(&self.base, &self.config).await?;
         let secret = self.tried(&attempt, self.open_secret(pending.id, &pending.sealed).await).await?;
         let code = model::parse_code(op.code.expose()).filter(|_| is_open);
         let Some(step) = code.and_then(|code| model::find_step(&secret, code, now, 0)) else {
-            return Err(self.refuse_step_up(call, ConfirmTotp::INFO.name, user, "code").await?);
+            return Err(self.refuse_step_up(&call, ConfirmTotp::INFO.name, user, "code").await?);
         };
         let (codes, statements) = self.new_recovery_codes(user, now);
         let change = Change::new(ConfirmTotp::INFO.name, user)
             .with([store::confirm(pending.id, step, now)])
             .with(statements)
-            .with([sessions::store::end_all(user, Some(session), CHANGED, now), links::delete_all(user)])
-            .with(self.notice(Template::FactorsChanged, &person, call)?)
+            .with([sessions::store::end_all(user, Some(session), CHANGED, now), links::store::delete_all(user)])
+            .with(notice)
             // Only this attempt: no password was proven.
             .with(attempt.take_back())
             .invalidates(Invalidation::sessions(user))
             .detail([("factor", Some(json!("totp")))]);
-        let confirmed = match self.base.ledger.commit(call, change).await {
+        let confirmed = match self.base.ledger.commit(&call, change).await {
             Ok(_) => {
-                self.mail.wake_if_due();
+                self.mail.wake();
                 Ok(codes)
             }
             Err(Refused::ExpectationFailed(store::CONFIRMED)) => Err(none()),
-            Err(refused) => Err(refused.into()),
+            Err(refused) => Err(mail::refused(refused).into()),
         };
         self.tried(&attempt, confirmed).await
     }
 
-    pub(in crate::accounts) async fn disable_totp(self: &Arc<Self>, call: Call, op: DisableTotp) -> Result<Done> {
-        let this = self.clone();
-        self.detached.run(async move { this.try_disable_totp(&call, op).await }).await
-    }
-
-    async fn try_disable_totp(&self, call: &Call, op: DisableTotp) -> Result<Done> {
-        let (user, session) = sessions::person(call)?;
-        let person = self.person(call).await?;
+    pub(in crate::accounts) async fn disable_totp(&self, call: Call, op: DisableTotp) -> Result<Done> {
+        let (user, session) = sessions::person(&call)?;
+        let person = self.person(&call).await?;
         let presented = Presented { password: &op.password, code: Some(&op.code), field: "code", needs_code: true };
-        let stepped = self.step_up(call, DisableTotp::INFO.name, &person, presented).await?;
+        let stepped = self.step_up(&call, DisableTotp::INFO.name, &person, presented).await?;
         let now = self.base.now();
-        let notice = self.tried(&stepped.attempt, self.notice(Template::FactorsChanged, &person, call)).await?;
         let extend = |change: Change| {
             change
                 .with(store::turn_off(user))
-                .with([sessions::store::end_all(user, Some(session), CHANGED, now), links::delete_all(user)])
-                .with(notice)
+                .with([sessions::store::end_all(user, Some(session), CHANGED, now), links::store::delete_all(user)])
                 .invalidates(Invalidation::sessions(user))
         };
-        self.commit_step_up(call, stepped, extend).await.map_err(is_off)?;
-        self.mail.wake_if_due();
+        self.commit_step_up(&call, stepped, Some(Template::FactorsChanged), extend).await.map_err(is_off)?;
         Ok(Done::default())
     }
 
     pub(in crate::accounts) async fn renew_recovery_codes(
-        self: &Arc<Self>,
+        &self,
         call: Call,
         op: RenewRecoveryCodes,
     ) -> Result<RecoveryCodes> {
-        let this = self.clone();
-        self.detached.run(async move { this.try_renew_recovery_codes(&call, op).await }).await
-    }
-
-    async fn try_renew_recovery_codes(&self, call: &Call, op: RenewRecoveryCodes) -> Result<RecoveryCodes> {
-        let person = self.person(call).await?;
+        let person = self.person(&call).await?;
         let presented = Presented { password: &op.password, code: Some(&op.code), field: "code", needs_code: true };
-        let stepped = self.step_up(call, RenewRecoveryCodes::INFO.name, &person, presented).await?;
+        let stepped = self.step_up(&call, RenewRecoveryCodes::INFO.name, &person, presented).await?;
         let (codes, statements) = self.new_recovery_codes(person.id, self.base.now());
-        let notice = self.tried(&stepped.attempt, self.notice(Template::FactorsChanged, &person, call)).await?;
-        let extend = |change: Change| change.with([store::is_on(person.id)]).with(statements).with(notice);
-        self.commit_step_up(call, stepped, extend).await.map_err(is_off)?;
-        self.mail.wake_if_due();
+        let extend = |change: Change| change.with([store::is_on(person.id)]).with(statements);
+        self.commit_step_up(&call, stepped, Some(Template::FactorsChanged), extend).await.map_err(is_off)?;
         Ok(codes)
     }
 
-    pub(in crate::accounts) async fn reauthenticate(
-        self: &Arc<Self>,
-        call: Call,
-        op: Reauthenticate,
-    ) -> Result<Reauthenticated> {
-        let this = self.clone();
-        self.detached.run(async move { this.try_reauthenticate(&call, op).await }).await
-    }
-
-    async fn try_reauthenticate(&self, call: &Call, op: Reauthenticate) -> Result<Reauthenticated> {
-        let (user, session) = sessions::person(call)?;
-        let person = self.person(call).await?;
+    pub(in crate::accounts) async fn reauthenticate(&self, call: Call, op: Reauthenticate) -> Result<Reauthenticated> {
+        let (user, session) = sessions::person(&call)?;
+        let person = self.person(&call).await?;
         let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code: true };
-        let stepped = self.step_up(call, Reauthenticate::INFO.name, &person, presented).await?;
+        let stepped = self.step_up(&call, Reauthenticate::INFO.name, &person, presented).await?;
         let now = self.base.now();
         let extend = |change: Change| change.with([sessions::store::refresh_proof(session, user, now)]);
-        self.commit_step_up(call, stepped, extend).await?;
+        self.commit_step_up(&call, stepped, None, extend).await?;
         Ok(Reauthenticated { fresh_until: Time::from_millis(now + FRESH) })
     }
 
@@ -207,6 +167,6 @@ impl Accounts {
 fn is_off(refused: Refused) -> Error {
     match refused {
         Refused::ExpectationFailed(store::TURNED_OFF) => Error::new(Code::Conflict, "TOTP is not on"),
-        refused => mail::refused(refused),
+        refused => refused.into(),
     }
 }

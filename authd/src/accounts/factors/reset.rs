@@ -28,7 +28,10 @@ impl Accounts {
         guard.check_held(rbac::store::on_authd(self.base.db.as_ref(), user.id).await?)?;
         let change = Change::new(ResetTotp::INFO.name, user.id)
             .with(store::turn_off(user.id))
-            .with([sessions::store::end_all(user.id, None, "totp_reset", self.base.now()), links::delete_all(user.id)])
+            .with([
+                sessions::store::end_all(user.id, None, "totp_reset", self.base.now()),
+                links::store::delete_all(user.id),
+            ])
             .with(holds_nothing)
             .requires(gives_access)
             .invalidates(Invalidation::sessions(user.id))

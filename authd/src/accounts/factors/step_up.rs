@@ -1,6 +1,7 @@
 //! Password and code of a person, as one counted attempt: at the sign-in, and for what a session alone does not allow.
 
 use serde_json::json;
+use shared::email::Email;
 use shared::id::UserId;
 use shared::problem::Code;
 use shared::secret::Secret;
@@ -15,6 +16,7 @@ use crate::db::{Committed, Statement};
 use crate::error::{Error, Result};
 use crate::keys::KeyError;
 use crate::ledger::{Change, Refused};
+use crate::mail::{self, Template};
 use crate::names;
 use crate::passwords::Verified;
 use crate::users::store as users;
@@ -50,6 +52,7 @@ pub struct SteppedUp {
     pub factor: Option<&'static str>,
     pub attempt: LoginAttempt,
     user: UserId,
+    email: Option<Email>,
     action: &'static str,
     field: &'static str,
     proof: Option<Statement>,
@@ -118,7 +121,9 @@ impl Accounts {
             return Err(self.refuse_step_up(call, action, person.id, "password").await?);
         }
         match self.tried(&attempt, self.judge(person.id, code, needs_code).await).await? {
-            Second::Good { factor, proof } => Ok(SteppedUp { factor, user: person.id, attempt, action, field, proof }),
+            Second::Good { factor, proof } => {
+                Ok(SteppedUp { factor, user: person.id, email: person.address(), attempt, action, field, proof })
+            }
             Second::Missing => {
                 self.refuse_step_up(call, action, person.id, field).await?;
                 Err(totp_required(field))
@@ -127,19 +132,24 @@ impl Accounts {
         }
     }
 
-    /// Commits what a person has stepped up for; `extend` adds it to the change, after the proof.
+    /// Commits what a person has stepped up for; `extend` adds it to the change, after the proof. The person is told by
+    /// mail, if there is a template for it and they have an address.
     pub(in crate::accounts) async fn commit_step_up(
         &self,
         call: &Call,
         stepped: SteppedUp,
+        notice: Option<Template>,
         extend: impl FnOnce(Change) -> Change,
     ) -> Result<Committed, Refused> {
-        let SteppedUp { factor, user, attempt, action, field, proof } = stepped;
+        let SteppedUp { factor, user, email, attempt, action, field, proof } = stepped;
         // Wrong codes stay counted where no code was presented though TOTP is on.
         let forgiven = if proof.is_some() { attempt.forgive() } else { attempt.take_back() };
+        let notice = notice.map(|template| self.notice(template, email.as_ref(), call.address)).transpose();
+        let notice = self.tried(&attempt, notice).await?;
         let change = Change::new(action, user)
             .with(proof)
             .with(forgiven)
+            .with(notice.into_iter().flatten())
             .detail([("factor", factor.map(|factor| json!(factor)))]);
         match self.base.ledger.commit(call, extend(change)).await {
             Err(Refused::ExpectationFailed(store::SECOND_FACTOR)) => {
@@ -147,9 +157,12 @@ impl Accounts {
             }
             Err(refused) => {
                 attempt.revert(&self.base).await;
-                Err(refused)
+                Err(mail::refused(refused))
             }
-            committed => committed,
+            committed => {
+                self.mail.wake();
+                committed
+            }
         }
     }
 

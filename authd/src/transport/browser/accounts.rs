@@ -39,6 +39,7 @@ impl Offer {
 
 /// The form of a link. `fault` says what was wrong with the one before.
 pub fn form(offer: Offer, fault: Option<&str>, token: &str) -> Page {
+    let status = if fault.is_some() { 422 } else { 200 };
     let fault = fault.map(|fault| format!("<p class=\"bad\" role=\"alert\">{}</p>", Escaped(&sentence(fault))));
     let password = "<label>Password<input name=\"password\" type=\"password\" autocomplete=\"new-password\" required \
          minlength=\"8\" maxlength=\"1024\"></label><p><small>At least 8 characters. A sentence is easier to remember \
@@ -63,7 +64,7 @@ pub fn form(offer: Offer, fault: Option<&str>, token: &str) -> Page {
         fault = fault.unwrap_or_default(),
         token = Escaped(token),
     );
-    page_with_script(if token.is_empty() { 200 } else { 422 }, offer.title(), Tone::Plain, &body, SCRIPT)
+    page_with_script(status, offer.title(), Tone::Plain, &body, SCRIPT)
 }
 
 /// Does what a link offers.
@@ -96,20 +97,20 @@ async fn act<'a>(
 ) -> Result<&'static str, Error> {
     let token = Secret::new(field("token").to_owned());
     let password = Secret::new(field("password").to_owned());
-    match offer {
-        Offer::Verify => {
-            accounts.verify_sign_up(call, VerifySignUp { token, password, name: None }).await?;
-            Ok("Your account is ready. Sign in with your e-mail address and the password.")
+    let totp = Some(field("totp").trim()).filter(|code| !code.is_empty()).map(|code| Secret::new(code.to_owned()));
+    let owner = accounts.clone();
+    // To its end, as by the operation.
+    let done = async move {
+        match offer {
+            Offer::Verify => owner.verify_sign_up(call, VerifySignUp { token, password, name: None }).await.map(drop),
+            Offer::Reset => owner.confirm_reset(call, ConfirmReset { token, password, totp }).await.map(drop),
+            Offer::Email => owner.confirm_email(call, ConfirmEmail { token }).await.map(drop),
         }
-        Offer::Reset => {
-            let totp =
-                Some(field("totp").trim()).filter(|code| !code.is_empty()).map(|code| Secret::new(code.to_owned()));
-            accounts.confirm_reset(call, ConfirmReset { token, password, totp }).await?;
-            Ok("Your password is set, and all your sessions have ended. Sign in with the new password.")
-        }
-        Offer::Email => {
-            accounts.confirm_email(call, ConfirmEmail { token }).await?;
-            Ok("Your new e-mail address is confirmed.")
-        }
-    }
+    };
+    accounts.detached.run(done).await?;
+    Ok(match offer {
+        Offer::Verify => "Your account is ready. Sign in with your e-mail address and the password.",
+        Offer::Reset => "Your password is set, and all your sessions have ended. Sign in with the new password.",
+        Offer::Email => "Your new e-mail address is confirmed.",
+    })
 }

@@ -4,6 +4,10 @@
 //! the batch that it allows, so it works once, on every node; a mail scanner that opens the link uses nothing up, since
 //! the token is in the fragment of the URL, which no server sees, and is sent by `POST` alone.
 
+pub mod store;
+
+use std::net::IpAddr;
+
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -17,29 +21,18 @@ use shared::secret::Secret;
 
 use super::Accounts;
 use crate::cache::Hash;
-use crate::db::{Query, Statement};
+use crate::call::Call;
+use crate::db::Statement;
 use crate::env::{DAY, MINUTE, Millis, SECOND, is_ahead};
 use crate::error::{Error, Result};
 use crate::keys::Purpose;
-use crate::mail::Values;
+use crate::mail::{Template, Values};
+use crate::users::store as users;
 
 /// How long a link works.
 const LIFE: Millis = 30 * MINUTE;
 /// How long an invitation works: the person does not wait for it.
 const INVITATION_LIFE: Millis = 7 * DAY;
-
-const INSERT: &str =
-    "INSERT INTO links (hash, kind, user_id, email, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
-const FIND: &str = "SELECT user_id, email, expires_at FROM links WHERE hash = $1 AND kind = $2";
-const CONSUME: &str = "DELETE FROM links WHERE hash = $1 AND expires_at > $2";
-const DELETE_ALL: &str = "DELETE FROM links WHERE user_id = $1";
-
-/// The name of the statement that uses a link up; it fails if the link was used or replaced.
-pub const LINK: &str = "consume_link";
-
-/// Deletes links that have ended; the parameters are the time and the maximum number of rows.
-pub const SWEEP: (&str, Millis) =
-    ("DELETE FROM links WHERE hash IN (SELECT hash FROM links WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)", 0);
 
 /// What a link allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,25 +95,13 @@ struct Claims<'a> {
     exp: i64,
 }
 
-/// A link whose token was presented. It is used up by [`Link::consume`].
+/// A link whose token was presented. It is used up by [`store::consume`].
 #[derive(Debug)]
 pub struct Link {
     pub kind: Kind,
     pub user: Option<UserId>,
     pub email: Email,
     hash: Hash,
-}
-
-impl Link {
-    /// The statement that uses it up ([`LINK`]).
-    pub fn consume(&self, now: Millis) -> Statement {
-        Statement::one(LINK, CONSUME, [self.hash.into(), now.into()])
-    }
-}
-
-/// Deletes every link of a user.
-pub fn delete_all(user: UserId) -> Statement {
-    Statement::any("delete_links", DELETE_ALL, [user.into()])
 }
 
 /// Reads an address that is to be a second name to sign in with, so it has a name's bounds.
@@ -146,7 +127,7 @@ impl Accounts {
         kind: Kind,
         user: Option<UserId>,
         email: &Email,
-        address: Option<std::net::IpAddr>,
+        address: Option<IpAddr>,
     ) -> Result<(Values, Statement)> {
         let now = self.base.now();
         let expires_at = now + kind.life();
@@ -165,8 +146,6 @@ impl Accounts {
         // In base64, as programs send it in a header; it is one word in a mail.
         let token = BASE64_URL_SAFE_NO_PAD.encode(self.base.keys.sign(Purpose::SignLink, &claims)?);
         let hash: Hash = Sha256::digest(&id).into();
-        let params =
-            [hash.into(), kind.name().into(), user.into(), email.address().into(), now.into(), expires_at.into()];
         let values = Values {
             link: Some(Secret::new(format!("{}{}#{token}", self.public_url, kind.path()))),
             token: Some(Secret::new(token)),
@@ -174,7 +153,27 @@ impl Accounts {
             expires_at: Some(expires_at),
             ..Values::default()
         };
-        Ok((values, Statement::one("insert_link", INSERT, params)))
+        Ok((values, store::insert(&hash, kind, user, email, now, expires_at)))
+    }
+
+    /// The statements that mail a link to an address. If an account has the address already, its mailbox is told of the
+    /// attempt instead, and the link allows nothing.
+    pub(super) fn offer(
+        &self,
+        call: &Call,
+        (kind, template): (Kind, Template),
+        user: Option<UserId>,
+        email: &Email,
+        holder: Option<&users::Login>,
+    ) -> Result<Vec<Statement>> {
+        let Some(holder) = holder else {
+            let (values, link) = self.new_link(kind, user, email, call.address)?;
+            return Ok([link].into_iter().chain(self.mail.message(template, email, &values)?).collect());
+        };
+        let (_, link) = self.new_link(Kind::Nothing, user, email, call.address)?;
+        let values = Values { address: call.address, ..Values::default() };
+        let to = holder.address().unwrap_or_else(|| email.clone());
+        Ok([link].into_iter().chain(self.mail.message(Template::SignUpKnown, &to, &values)?).collect())
     }
 
     /// The link of a presented token: as it was mailed, or decoded once.
@@ -188,15 +187,9 @@ impl Accounts {
         let (id, claim) = check(&claims, &self.public_url, now).ok_or_else(invalid)?;
         let hash: Hash = Sha256::digest(id).into();
         for kind in kinds.iter().filter(|kind| kind.claim() == claim) {
-            let rows = self.base.db.query(Query::point(FIND, [hash.into(), kind.name().into()])).await?;
-            let Some(row) = rows.first() else { continue };
-            let mut row = row.cursor();
-            let user = row.opt(crate::db::Cursor::id)?;
-            let email = Email::parse(row.text()?).map_err(Error::internal)?;
-            if !is_ahead(row.int()?, now, kind.life()) {
-                return Err(invalid());
+            if let Some((link, expires_at)) = store::find(self.base.db.as_ref(), hash, *kind).await? {
+                return if is_ahead(expires_at, now, kind.life()) { Ok(link) } else { Err(invalid()) };
             }
-            return Ok(Link { kind: *kind, user, email, hash });
         }
         Err(invalid())
     }

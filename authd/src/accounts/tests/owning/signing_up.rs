@@ -1,0 +1,188 @@
+//! Sign-up and invitations: how an account begins, and what a mailed link is good for.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test]
+async fn an_account_begins_with_the_mailed_token_and_a_password() {
+    let app = open().await;
+    let answer = ask(&app, "accounts.sign_up", json!({ "email": "Ada@Example.com" })).await.unwrap();
+    assert_eq!(answer, json!({ "status": "mail_requested" }));
+    let (mail, token) = last(&app, "sign_up").await;
+    assert_eq!(mail.to, "Ada@example.com");
+    let link = mail.values.link.unwrap();
+    assert_eq!(link.expose(), format!("{}/account/verify#{token}", app.config.server.public_url));
+    let verify = json!({ "token": token, "password": PASSWORD, "name": "Ada L." });
+    let logged_in = ask(&app, "accounts.verify_sign_up", verify.clone()).await.unwrap();
+    assert_eq!(
+        (&logged_in["payload"]["username"], &logged_in["payload"]["name"]),
+        (&json!("Ada@example.com"), &json!("Ada L."))
+    );
+    assert_eq!(refused(&app, "accounts.verify_sign_up", verify).await, "invalid_token", "a link works once");
+    let user = app.call("users.show", json!({ "id": "ada@EXAMPLE.com" })).await.unwrap();
+    assert_eq!((&user["email"], &user["email_verified"]), (&json!("Ada@example.com"), &json!(true)));
+    log_in(&app, " ada@example.com ", PASSWORD).await.unwrap();
+    app.caller(logged_in["token"].as_str().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_in_many_spellings_is_one_account_and_its_mailbox_is_told() {
+    let app = open().await;
+    sign_up(&app, "ada@bücher.example").await;
+    for spelling in
+        ["ADA@bücher.example", "ada@xn--bcher-kva.example", "ａda@BÜCHER.example", "Ada@Bu\u{308}cher.example"]
+    {
+        let answer = ask(&app, "accounts.sign_up", json!({ "email": spelling })).await.unwrap();
+        assert_eq!(answer, json!({ "status": "mail_requested" }), "{spelling}");
+        let (mail, token) = last(&app, "sign_up_known").await;
+        assert_eq!((mail.to.as_str(), token.as_str()), ("ada@xn--bcher-kva.example", ""), "{spelling}");
+        assert!(mail.values.link.is_none());
+        log_in(&app, spelling, PASSWORD).await.unwrap();
+    }
+    let users = app.call("users.list", json!({})).await.unwrap();
+    assert_eq!(users["users"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn known_and_unknown_addresses_cost_the_same_answer_rows_and_commit() {
+    let app = open().await;
+    sign_up(&app, "ada@example.com").await;
+    let count = async || {
+        let sql = "SELECT (SELECT COUNT(*) FROM mails) || ' ' || (SELECT COUNT(*) FROM links) || ' ' || (SELECT COUNT(*) FROM audit)";
+        app.base.db.query(Query::new(sql, [])).await.unwrap()[0].cursor().string().unwrap()
+    };
+    for operation in ["accounts.sign_up", "accounts.request_reset"] {
+        let mut seen = Vec::new();
+        for email in ["ada@example.com", "bob@example.com"] {
+            let before = count().await;
+            let answer = ask(&app, operation, json!({ "email": email })).await.unwrap();
+            let added: Vec<i64> = count()
+                .await
+                .split(' ')
+                .zip(before.split(' '))
+                .map(|(after, before)| after.parse::<i64>().unwrap() - before.parse::<i64>().unwrap())
+                .collect();
+            seen.push((answer, added));
+        }
+        assert_eq!(seen[0], seen[1], "{operation}");
+        assert_eq!(seen[0].1, [1, 1, 1], "{operation}");
+    }
+    assert!(queued(&app.base).await.iter().all(|mail| mail.template != "reset" || mail.to == "ada@example.com"));
+}
+
+#[tokio::test]
+async fn who_may_sign_up_is_said_by_the_configuration_alone() {
+    let closed = TestApp::with(MAIL).await;
+    assert_eq!(refused(&closed, "accounts.sign_up", json!({ "email": "ada@example.com" })).await, "forbidden");
+    let by_domain =
+        TestApp::with(&format!("{MAIL}[accounts]\nsign_up = \"domain\"\ndomains = [\"Example.com\"]\n")).await;
+    for other in ["ada@example.org", "ada@sub.example.com", "ada@example.com.example.org"] {
+        assert_eq!(refused(&by_domain, "accounts.sign_up", json!({ "email": other })).await, "forbidden");
+    }
+    sign_up(&by_domain, "ada@EXAMPLE.com").await;
+    let invited = TestApp::with(&format!("{MAIL}[accounts]\nsign_up = \"invitation\"\n")).await;
+    assert_eq!(refused(&invited, "accounts.sign_up", json!({ "email": "ada@example.com" })).await, "forbidden");
+    let without_mail = TestApp::with("[accounts]\nsign_up = \"open\"\n").await;
+    assert_eq!(refused(&without_mail, "accounts.sign_up", json!({ "email": "ada@example.com" })).await, "conflict");
+}
+
+#[tokio::test]
+async fn a_link_works_once_for_half_an_hour_and_for_one_thing() {
+    let app = open().await;
+    sign_up(&app, "ada@example.com").await;
+    ask(&app, "accounts.request_reset", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, reset) = last(&app, "reset").await;
+    ask(&app, "accounts.sign_up", json!({ "email": "bob@example.com" })).await.unwrap();
+    let (_, verify) = last(&app, "sign_up").await;
+    let with = |token: &str| json!({ "token": token, "password": NEW });
+    assert_eq!(refused(&app, "accounts.verify_sign_up", with(&reset)).await, "invalid_token");
+    assert_eq!(refused(&app, "accounts.confirm_reset", with(&verify)).await, "invalid_token");
+    assert_eq!(refused(&app, "accounts.confirm_email", json!({ "token": reset })).await, "invalid_token");
+    let middle = verify.len() / 2;
+    let tampered = format!(
+        "{}{}{}",
+        &verify[..middle],
+        if &verify[middle..=middle] == "A" { "B" } else { "A" },
+        &verify[middle + 1..]
+    );
+    for nonsense in ["", "x", "a.b.c", &tampered, &verify[..verify.len() - 4]] {
+        assert_eq!(refused(&app, "accounts.verify_sign_up", with(nonsense)).await, "invalid_token", "{nonsense}");
+    }
+    // A weak password uses nothing up.
+    assert_eq!(
+        refused(&app, "accounts.verify_sign_up", json!({ "token": verify, "password": "short" })).await,
+        "validation_failed"
+    );
+    app.clock.advance(30 * MINUTE - SECOND);
+    ask(&app, "accounts.verify_sign_up", with(&verify)).await.unwrap();
+    app.clock.advance(SECOND);
+    assert_eq!(refused(&app, "accounts.confirm_reset", with(&reset)).await, "invalid_token");
+}
+
+#[tokio::test]
+async fn of_two_uses_of_a_link_at_once_one_wins() {
+    let app = open().await;
+    ask(&app, "accounts.sign_up", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, token) = last(&app, "sign_up").await;
+    let verify =
+        || app.later_as(Caller::Anonymous, "accounts.verify_sign_up", json!({ "token": token, "password": PASSWORD }));
+    let (first, second) = tokio::join!(tokio::spawn(verify()), tokio::spawn(verify()));
+    let won = [first.unwrap().is_ok(), second.unwrap().is_ok()];
+    assert_ne!(won[0], won[1], "{won:?}");
+}
+
+#[tokio::test]
+async fn of_two_links_for_one_address_the_second_account_is_refused() {
+    let app = open().await;
+    ask(&app, "accounts.sign_up", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, first) = last(&app, "sign_up").await;
+    ask(&app, "accounts.sign_up", json!({ "email": "ADA@example.com" })).await.unwrap();
+    let (_, second) = last(&app, "sign_up").await;
+    ask(&app, "accounts.verify_sign_up", json!({ "token": first, "password": PASSWORD })).await.unwrap();
+    assert_eq!(
+        refused(&app, "accounts.verify_sign_up", json!({ "token": second, "password": NEW })).await,
+        "name_taken"
+    );
+    log_in(&app, "ada@example.com", PASSWORD).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_was_guessed_at_before_it_was_anybodys_is_not_locked() {
+    let app = open().await;
+    for _ in 0..10 {
+        log_in(&app, "ada@example.com", "a wrong password").await.unwrap_err();
+    }
+    sign_up(&app, "ada@example.com").await;
+    log_in(&app, "ada@example.com", PASSWORD).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_invited_person_sets_the_password_and_keeps_what_was_granted() {
+    let app = TestApp::with(MAIL).await;
+    let invite = json!({ "email": "ada@example.com", "username": "ada", "name": "Ada L." });
+    let user = app.call("users.invite", invite.clone()).await.unwrap();
+    assert_eq!((&user["email_verified"], &user["has_password"]), (&json!(false), &json!(false)));
+    let (mail, first) = last(&app, "invitation").await;
+    assert_eq!((mail.to.as_str(), mail.values.name.as_deref()), ("ada@example.com", Some("Ada L.")));
+    assert_eq!(app.refused("users.invite", invite).await, "name_taken");
+    // The mail was lost: another one, and the first link ends.
+    app.call("users.invite", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, second) = last(&app, "invitation").await;
+    let with = |token: &str| json!({ "token": token, "password": PASSWORD });
+    assert_eq!(refused(&app, "accounts.verify_sign_up", with(&first)).await, "invalid_token");
+    app.clock.advance(6 * DAY);
+    let logged_in = ask(&app, "accounts.verify_sign_up", with(&second)).await.unwrap();
+    assert_eq!(logged_in["payload"]["user_id"], user["id"]);
+    log_in(&app, "ada", PASSWORD).await.unwrap();
+    assert_eq!(app.refused("users.invite", json!({ "email": "ada@example.com" })).await, "name_taken");
+}
+
+#[tokio::test]
+async fn what_a_sign_up_writes_is_swept() {
+    let app = open().await;
+    ask(&app, "accounts.sign_up", json!({ "email": "ada@example.com" })).await.unwrap();
+    let sql = "SELECT outcome FROM audit WHERE action = 'accounts.sign_up'";
+    let rows = app.base.db.query(Query::new(sql, [])).await.unwrap();
+    assert_eq!(rows[0].cursor().text().unwrap(), "requested", "as refusals, which are kept for 90 days");
+}
