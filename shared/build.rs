@@ -13,20 +13,27 @@ mod grpc {
 
     use prost::Message;
 
-    const FILES: [&str; 4] = [
+    const FILES: [&str; 6] = [
         "authd/v1/authd.proto",
         "envoy/service/auth/v3/external_auth.proto",
         "google/rpc/error_details.proto",
         "grpc/health/v1/health.proto",
+        "session/session.proto",
+        "user/user.proto",
     ];
 
     /// Messages with a token or a password: what is printed of them would be in logs.
-    const SECRET: [&str; 5] = [
+    const SECRET: [&str; 10] = [
         ".authd.v1.ValidateRequest",
         ".authd.v1.CheckTokenRequest",
         ".authd.v1.CheckAccessRequest",
         ".authd.v1.IntrospectRequest",
         ".envoy.service.auth.v3",
+        ".session.LoginRequest",
+        ".user.SignupRequest",
+        ".user.ResetRequest",
+        ".user.DeleteRequest",
+        ".user.TotpRequest",
     ];
 
     pub fn compile() -> Result<(), Box<dyn error::Error>> {

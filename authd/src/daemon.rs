@@ -70,10 +70,10 @@ impl Modules {
         let validations = Validations::new(&mut metrics);
         let tokens = Tokens::new(&base, config.tokens.clone(), &config.cache, validations);
         let users = Users::new(&base);
-        let sessions = Sessions::new(&base, &config.sessions, users.clone());
+        let url = &config.server.public_url;
+        let sessions = Sessions::new(&base, &config.sessions, url, users.clone());
         let rbac = Rbac::new(&base, tokens.clone(), users.clone());
         let (t, s, r) = (|| tokens.clone(), || sessions.clone(), || rbac.clone());
-        let url = &config.server.public_url;
         let mail = Mail::new(&base, config.mail.clone(), url, &mut metrics)?;
         let (providers, roles) = (config.providers.clone(), config.roles.clone());
         let about = About {

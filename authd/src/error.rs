@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use shared::problem::{Code, FieldProblem, Problem};
+use shared::api::accounts::AccountFault;
+use shared::problem::{Code, FieldProblem, Problem, Reason};
 use shared::wire::WireError;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -14,6 +15,8 @@ pub struct Error {
     pub code: Code,
     pub detail: String,
     pub fields: Vec<FieldProblem>,
+    /// What clients of `session.Session` are told, where the code does not say it.
+    pub fault: Option<AccountFault>,
     /// Seconds after which a retry may succeed.
     pub retry_after: Option<u64>,
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -21,15 +24,30 @@ pub struct Error {
 
 impl Error {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), fields: Vec::new(), retry_after: None, source: None }
+        Self { code, detail: detail.into(), fields: Vec::new(), fault: None, retry_after: None, source: None }
     }
 
     /// One field is invalid (422).
     pub fn field(field: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        let mut error = Self::new(Code::ValidationFailed, format!("{field}: {detail}"));
-        error.fields.push(FieldProblem { field: field.to_owned(), detail });
-        error
+        let error = Self::new(Code::ValidationFailed, format!("{field}: {detail}"));
+        error.of_field(field, detail, None)
+    }
+
+    /// The same with a reason for machines.
+    pub fn field_because(field: &str, reason: Reason, detail: &str) -> Self {
+        let error = Self::new(Code::ValidationFailed, format!("{field}: {detail}"));
+        error.of_field(field, detail.to_owned(), Some(reason))
+    }
+
+    fn of_field(mut self, field: &str, detail: String, reason: Option<Reason>) -> Self {
+        self.fields.push(FieldProblem { field: field.to_owned(), detail, reason });
+        self
+    }
+
+    #[must_use]
+    pub fn fault(self, fault: AccountFault) -> Self {
+        Self { fault: Some(fault), ..self }
     }
 
     pub fn not_found(what: &str) -> Self {

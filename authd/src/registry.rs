@@ -5,6 +5,7 @@
 //! name, path, access and wire format. Access is checked here, from the table, before the body is read.
 
 use std::any::Any;
+use std::borrow::Borrow;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -197,24 +198,27 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Registers the handler of an operation.
-    pub fn add<Module, Op, H>(&mut self, module: &Arc<Module>, handler: H)
+    /// Registers the handler of an operation. It returns the response, or a view with it and more for another encoding.
+    pub fn add<Module, Op, View, H>(&mut self, module: &Arc<Module>, handler: H)
     where
         Module: Send + Sync + 'static,
         Op: Operation,
-        H: for<'a> Handler<'a, Module, Op, Op::Response>,
+        View: Borrow<Op::Response> + Serialize + 'static,
+        H: for<'a> Handler<'a, Module, Op, View>,
     {
         let now = |_: &Module, _: &Call, _: &Op| None;
-        let types = PhantomData::<fn(Op) -> Op::Response>;
-        self.push(Handling { module: module.clone(), now, status: Op::status, handler, types });
+        let status = |view: &View| Op::status(view.borrow());
+        let types = PhantomData::<fn(Op) -> View>;
+        self.push(Handling { module: module.clone(), now, status, handler, types });
     }
 
     /// Registers the handler of an operation that runs to its end when its client disconnects.
-    pub fn add_to_end<Module, Op, H>(&mut self, module: &Arc<Module>, handler: H)
+    pub fn add_to_end<Module, Op, View, H>(&mut self, module: &Arc<Module>, handler: H)
     where
         Module: Outliving,
         Op: Operation,
-        H: for<'a> Handler<'a, Module, Op, Op::Response>,
+        View: Borrow<Op::Response> + Serialize + Send + 'static,
+        H: for<'a> Handler<'a, Module, Op, View>,
     {
         self.add(&Arc::new(module.clone()), ToEnd(handler));
     }

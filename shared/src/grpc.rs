@@ -3,7 +3,7 @@
 //! The modules are nested like the packages. A client works over any HTTP/2 client, such as tonic's channel or
 //! hyper-util's. No service has TLS of its own.
 
-pub use self::generated::{authd, envoy, google, grpc};
+pub use self::generated::{authd, envoy, google, grpc, session, user};
 
 /// The compiled files of `shared/proto`: an encoded `google.protobuf.FileDescriptorSet`, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

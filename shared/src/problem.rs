@@ -66,6 +66,8 @@ codes! {
     RequestTimeout = "request_timeout", 408, 4, "Request took too long";
     /// The request conflicts with the current state.
     Conflict = "conflict", 409, 9, "Conflict";
+    /// A mail with a one-time token was sent; the call is to be repeated with it (gRPC only: HTTP answers 202).
+    VerificationRequired = "verification_required", 409, 9, "Verification required";
     /// The name belongs to another live object.
     NameTaken = "name_taken", 409, 6, "Name taken";
     /// The body is larger than this path accepts.
@@ -115,10 +117,26 @@ pub struct Problem {
 }
 
 /// What is wrong with one field of a request.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldProblem {
     pub field: String,
     pub detail: String,
+    /// For machines, where a program may act on it; most problems are of the field's form.
+    pub reason: Option<Reason>,
+}
+
+/// What is wrong with a field whose form is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A password or a code that is not the right one, or a code that was used before.
+    Wrong,
+    /// A new value that is the current one.
+    Unchanged,
+    /// A reason that only a newer daemon knows.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Problem {

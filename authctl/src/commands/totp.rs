@@ -98,7 +98,7 @@ fn show_pending(pending: &PendingTotp, context: &mut Context<'_, '_>) -> Result<
 
 async fn confirm(args: Code, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let code = password::code(args.code_stdin, context.io)?;
-    let codes = context.call(&ConfirmTotp { code }).await?;
+    let codes = context.call(&ConfirmTotp { code, password: None }).await?;
     show_codes(&codes, "TOTP is on; all your other sessions have ended.", context)
 }
 

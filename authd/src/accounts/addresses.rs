@@ -44,7 +44,7 @@ impl Accounts {
     }
 
     pub async fn confirm_email(&self, call: Call, op: ConfirmEmail) -> Result<Done> {
-        let link = self.open_link(&[Kind::Email], &op.token).await?;
+        let link = self.open_link(&[Kind::Email], &op.token, None).await?;
         let user = link.user.ok_or_else(links::invalid)?;
         let person = store::find_login(self.base.db.as_ref(), user).await?.ok_or_else(links::invalid)?;
         // The mailbox that loses the account learns of it.

@@ -6,6 +6,7 @@
 use shared::api::Done;
 use shared::api::accounts::{ConfirmReset, MailRequested, RequestReset};
 use shared::op::Operation;
+use shared::problem::Reason;
 
 use super::Accounts;
 use super::factors::{self, Second, totp_required};
@@ -50,7 +51,7 @@ impl Accounts {
 
     pub async fn confirm_reset(&self, call: Call, op: ConfirmReset) -> Result<Done> {
         passwords::check("password", &op.password, "")?;
-        let link = self.open_link(&[Kind::Reset], &op.token).await?;
+        let link = self.open_link(&[Kind::Reset], &op.token, op.email.as_deref()).await?;
         let user = link.user.ok_or_else(links::invalid)?;
         let person = store::find_login(self.base.db.as_ref(), user).await?.ok_or_else(links::invalid)?;
         passwords::check("password", &op.password, &names::fold(&person.username))?;
@@ -86,7 +87,7 @@ impl Accounts {
             Second::Good { .. } | Second::Wrong => return Ok(false),
         };
         if let Verified::Yes { .. } = self.users.verify(person.password_hash.as_deref(), &op.password).await? {
-            return Err(Error::field("password", "this is your current password"));
+            return Err(Error::field_because("password", Reason::Unchanged, "this is your current password"));
         }
         let hash = self.users.hash(&op.password).await?;
         let now = self.base.now();

@@ -8,13 +8,17 @@
 //! the client disconnects, so that cutting the connection neither saves a guess nor makes a failure; what ends without a
 //! judgement, because a dependency was down, is reverted.
 
+use std::borrow::Borrow;
+
+use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use shared::api::Done;
+use shared::api::accounts::AccountFault;
 use shared::api::sessions::{ChangePassword, LoggedIn, Login, Payload};
 use shared::id::{SessionId, UserId};
 use shared::op::Operation;
-use shared::problem::Code;
+use shared::problem::{Code, Reason};
 use shared::secret::Secret;
 use tracing::warn;
 
@@ -35,6 +39,21 @@ use crate::sessions::store::NewLogin;
 use crate::sessions::{self, lookup};
 use crate::users::store as users;
 
+/// A sign-in: the answer, and the session token in its signed form for the encoding that sends that.
+#[derive(Debug, Serialize)]
+pub struct SignedIn {
+    #[serde(flatten)]
+    pub answer: LoggedIn,
+    #[serde(skip)]
+    pub signed: Secret,
+}
+
+impl Borrow<LoggedIn> for SignedIn {
+    fn borrow(&self) -> &LoggedIn {
+        &self.answer
+    }
+}
+
 /// Maximum number of live sessions of one user: a login beyond it ends those that would expire first. It is far above
 /// usual numbers, and low enough that operations on all of them stay fast.
 const MOST: i64 = 256;
@@ -42,7 +61,7 @@ const MOST: i64 = 256;
 const SHOWN: usize = 64;
 
 impl Accounts {
-    pub(super) async fn login(&self, call: Call, op: Login) -> Result<LoggedIn> {
+    pub(super) async fn login(&self, call: Call, op: Login) -> Result<SignedIn> {
         let person = users::find_login_by_name(self.base.db.as_ref(), &op.username).await?;
         // By the user name, also of who typed the address: one account has one counter.
         let folded = names::fold(person.as_ref().map_or(&op.username, |person| &person.username));
@@ -70,7 +89,7 @@ impl Accounts {
         op: &Login,
         person: users::Login,
         attempt: &LoginAttempt,
-    ) -> Result<LoggedIn> {
+    ) -> Result<SignedIn> {
         let (factor, proof) = match self.judge(person.id, op.totp.as_ref(), true).await? {
             Second::Good { factor, proof } => (factor, proof),
             // The attempt stays counted: who has only the password may not learn that as often as they like.
@@ -104,7 +123,7 @@ impl Accounts {
             }
             Err(refused) => return Err(refused.into()),
         }
-        Ok(logged_in(person, &session, token))
+        self.signed_in(person, &session, token)
     }
 
     /// A new session with its token, to be inserted.
@@ -145,7 +164,9 @@ impl Accounts {
         let shown: String = username.chars().take(SHOWN).collect();
         let detail = [("username", Some(json!(shown))), ("code", code.map(|code| json!(code)))];
         self.base.ledger.refuse(call, Login::INFO.name, None, "refused", detail).await?;
-        Ok(Error::new(Code::InvalidCredentials, "the user name, the password or the code is wrong"))
+        let error = Error::new(Code::InvalidCredentials, "the user name, the password or the code is wrong");
+        // It tells who knows the password no more than `totp_required` does.
+        Ok(if code == Some("wrong") { error.fault(AccountFault::CodeRequired) } else { error })
     }
 
     /// Stores a new hash of the password with the current parameters. Another login may have been first.
@@ -163,13 +184,28 @@ impl Accounts {
         Ok(Secret::new(hex::encode(Sha256::digest(mac))))
     }
 
+    /// The answer to a sign-in.
+    pub(super) fn signed_in(&self, person: users::Login, session: &NewLogin, token: Secret) -> Result<SignedIn> {
+        let signed = self.sessions.sign(session, &token)?;
+        let payload = Payload {
+            user_id: person.id,
+            username: person.username,
+            name: person.name,
+            service_id: None,
+            roles: None,
+            permissions: None,
+        };
+        let answer = LoggedIn { token, expires_at: sessions::model::seconds(session.idle_expires_at), payload };
+        Ok(SignedIn { answer, signed })
+    }
+
     pub(super) async fn change_password(&self, call: Call, op: ChangePassword) -> Result<Done> {
         let (user, session) = sessions::person(&call)?;
         let person = self.person(&call).await?;
         // Checked first, so that a rejected new password does not count as a failed login.
         passwords::check("new_password", &op.new_password, &names::fold(&person.username))?;
         if op.new_password == op.password {
-            return Err(Error::field("new_password", "this is your current password"));
+            return Err(Error::field_because("new_password", Reason::Unchanged, "this is your current password"));
         }
         let needs_code = !self.sessions.is_fresh(session).await?;
         let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code };
@@ -195,17 +231,4 @@ impl Accounts {
 
 pub(super) fn caller(person: &users::Login, session: SessionId) -> Caller {
     Caller::User { id: person.id, username: person.username.clone(), session, permissions: Permissions::NONE }
-}
-
-/// The answer to a sign-in.
-pub(super) fn logged_in(person: users::Login, session: &NewLogin, token: Secret) -> LoggedIn {
-    let payload = Payload {
-        user_id: person.id,
-        username: person.username,
-        name: person.name,
-        service_id: None,
-        roles: None,
-        permissions: None,
-    };
-    LoggedIn { token, expires_at: sessions::model::seconds(session.idle_expires_at), payload }
 }

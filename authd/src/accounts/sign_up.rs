@@ -5,7 +5,6 @@
 
 use serde_json::json;
 use shared::api::accounts::{InviteUser, MailRequested, SignUp, VerifySignUp};
-use shared::api::sessions::LoggedIn;
 use shared::api::users::{Status, User};
 use shared::email::Email;
 use shared::id::UserId;
@@ -15,6 +14,7 @@ use shared::time::Time;
 
 use super::links::{self, Kind, Link};
 use super::lockout::LoginAttempt;
+use super::sign_in::SignedIn;
 use super::users::{self, check_texts};
 use super::{Accounts, SignUpMode};
 use crate::call::Call;
@@ -58,10 +58,10 @@ impl Accounts {
         Err(Error::new(Code::Forbidden, refused))
     }
 
-    pub async fn verify_sign_up(&self, call: Call, op: VerifySignUp) -> Result<LoggedIn> {
+    pub async fn verify_sign_up(&self, call: Call, op: VerifySignUp) -> Result<SignedIn> {
         check_texts(op.name.as_deref(), None)?;
         passwords::check("password", &op.password, "")?;
-        let link = self.open_link(&[Kind::SignUp, Kind::Invitation], &op.token).await?;
+        let link = self.open_link(&[Kind::SignUp, Kind::Invitation], &op.token, op.email.as_deref()).await?;
         if link.kind == Kind::SignUp {
             // It may have been closed since.
             self.check_sign_up(&link.email)?;
@@ -100,7 +100,7 @@ impl Accounts {
             }
             Err(refused) => return Err(refused.into()),
         }
-        Ok(super::sign_in::logged_in(person, &session, token))
+        self.signed_in(person, &session, token)
     }
 
     /// A person whose address was proved, and the statements that insert them.

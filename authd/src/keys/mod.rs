@@ -25,6 +25,7 @@ use crate::env::{Env, Millis};
 use crate::error::Error;
 use crate::setting::Faults;
 
+mod claims;
 mod origin;
 pub mod root;
 pub mod seal;
@@ -32,6 +33,7 @@ pub mod signing;
 #[cfg(test)]
 mod tests;
 
+pub use claims::Claims;
 pub use origin::Origin;
 use seal::Secret;
 use signing::{SigningKey, Times};
@@ -77,10 +79,12 @@ pub enum Purpose {
     Session,
     /// Signs the one-time tokens that are mailed: ES256.
     SignLink,
+    /// Signs the second form of session tokens: ES256.
+    SignSession,
 }
 
 impl Purpose {
-    pub const ALL: [Self; 5] = [Self::Seal, Self::Mint, Self::Device, Self::Session, Self::SignLink];
+    pub const ALL: [Self; 6] = [Self::Seal, Self::Mint, Self::Device, Self::Session, Self::SignLink, Self::SignSession];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -89,11 +93,12 @@ impl Purpose {
             Self::Device => "device",
             Self::Session => "session",
             Self::SignLink => "sign-link",
+            Self::SignSession => "sign-session",
         }
     }
 
     const fn signs(self) -> bool {
-        matches!(self, Self::SignLink)
+        matches!(self, Self::SignLink | Self::SignSession)
     }
 }
 

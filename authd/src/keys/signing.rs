@@ -9,12 +9,10 @@ use std::sync::atomic::Ordering;
 use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::Serialize;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::seal::Secret;
-use super::{KeyError, KeyRing, Purpose};
+use super::{Claims, KeyError, KeyRing, Purpose};
 use crate::env::{HOUR, Millis, SECOND, SKEW};
 
 /// How long a key is published before it signs: longer than any node takes to read the ring again.
@@ -72,13 +70,13 @@ impl SigningKey {
         Ok(Self { times, private, public })
     }
 
-    pub fn sign<Claims: Serialize>(&self, id: String, claims: &Claims) -> Result<String, KeyError> {
+    pub fn sign(&self, id: String, claims: &Claims) -> Result<String, KeyError> {
         let header = Header { kid: Some(id), ..Header::new(Algorithm::ES256) };
         jsonwebtoken::encode(&header, claims, &self.private).map_err(|_| KeyError::Broken)
     }
 
     /// The claims of a token that this key has signed. They are not judged.
-    pub fn verify(&self, token: &str) -> Result<Map<String, Value>, KeyError> {
+    pub fn verify(&self, token: &str) -> Result<Claims, KeyError> {
         let mut validation = Validation::new(Algorithm::ES256);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
@@ -89,7 +87,7 @@ impl SigningKey {
 
 impl KeyRing {
     /// Signs the claims of a token (JWS compact, ES256) with the active key.
-    pub fn sign<Claims: Serialize>(&self, purpose: Purpose, claims: &Claims) -> Result<String, KeyError> {
+    pub fn sign(&self, purpose: Purpose, claims: &Claims) -> Result<String, KeyError> {
         let keys = self.keys();
         let of_purpose = keys.signing.iter().filter(|(_, (of, _))| *of == purpose);
         let times = of_purpose.map(|(id, (_, key))| ((*id, key), key.times));
@@ -100,7 +98,7 @@ impl KeyRing {
 
     /// The claims of a token that a key of this purpose has signed and that has not retired since; `None` for any other
     /// text. The claims are not judged. A key that this node does not know yet is read from the database, seldom.
-    pub async fn verify(&self, purpose: Purpose, token: &str) -> Result<Option<Map<String, Value>>, KeyError> {
+    pub async fn verify(&self, purpose: Purpose, token: &str) -> Result<Option<Claims>, KeyError> {
         let Some(id) = key_id(token).and_then(|id| Uuid::parse_str(&id).ok()) else { return Ok(None) };
         if !self.keys().signing.contains_key(&id) && self.may_reload() {
             self.reload().await?;
@@ -132,7 +130,7 @@ fn public(secret: &Secret) -> Result<impl AsRef<[u8]> + use<>, KeyError> {
 }
 
 /// The id of the key that a token names. The token's form is bounded here: three parts, ES256, no extension.
-pub(super) fn key_id(token: &str) -> Option<String> {
+pub fn key_id(token: &str) -> Option<String> {
     if token.len() > MAX_TOKEN || token.split('.').count() != 3 {
         return None;
     }

@@ -1,7 +1,5 @@
 use std::path::Path;
 
-use serde_json::json;
-
 use super::*;
 use crate::db::{Value, testing};
 use crate::env::DAY;
@@ -191,9 +189,9 @@ async fn signed_tokens_are_verified_by_every_node_until_their_key_retires() {
     let here = KeyRing::unlock(db.clone(), Some(HEX), &origin, env.clone()).await.unwrap();
     let there = KeyRing::unlock(db.clone(), Some(HEX), &origin, env).await.unwrap();
     let purpose = Purpose::SignLink;
-    let first = here.sign(purpose, &json!({ "jti": "1" })).unwrap();
-    assert_eq!(there.verify(purpose, &first).await.unwrap().unwrap()["jti"], "1");
-    assert!(there.verify(Purpose::Session, &first).await.unwrap().is_none(), "a key has one purpose");
+    let first = here.sign(purpose, &claims("1")).unwrap();
+    assert_eq!(there.verify(purpose, &first).await.unwrap().unwrap().jti, "1");
+    assert!(there.verify(Purpose::SignSession, &first).await.unwrap().is_none(), "a key has one purpose");
     let (signed, signature) = first.rsplit_once('.').unwrap();
     for tampered in
         [format!("{signed}."), format!("{signed}.{}", &signature[1..]), first.replacen('e', "f", 1), String::new()]
@@ -203,15 +201,26 @@ async fn signed_tokens_are_verified_by_every_node_until_their_key_retires() {
 
     // Another node signs with a new key only when everybody may know it.
     here.rotate(purpose, DAY).await.unwrap();
-    assert_eq!(key_of(&here.sign(purpose, &json!({})).unwrap()), key_of(&first));
+    assert_eq!(key_of(&here.sign(purpose, &claims("0")).unwrap()), key_of(&first));
     clock.advance(signing::PUBLISHED);
-    let second = here.sign(purpose, &json!({ "jti": "2" })).unwrap();
+    let second = here.sign(purpose, &claims("2")).unwrap();
     assert_ne!(key_of(&second), key_of(&first));
-    assert_eq!(there.verify(purpose, &second).await.unwrap().unwrap()["jti"], "2", "an unknown key is looked for");
+    assert_eq!(there.verify(purpose, &second).await.unwrap().unwrap().jti, "2", "an unknown key is looked for");
     assert!(there.verify(purpose, &first).await.unwrap().is_some());
     clock.advance(DAY + crate::env::SKEW);
     assert!(here.verify(purpose, &first).await.unwrap().is_none(), "its key has retired");
     assert!(here.verify(purpose, &second).await.unwrap().is_some());
+}
+
+fn claims(id: &str) -> Claims {
+    Claims::new(
+        "https://a",
+        "Kind",
+        "subject".to_owned(),
+        id.to_owned(),
+        crate::testing::NOW,
+        crate::testing::NOW + DAY,
+    )
 }
 
 fn key_of(token: &str) -> String {

@@ -17,8 +17,8 @@ use crate::log::caused;
 /// The number of lower-case hexadecimal digits in a session token.
 pub const TOKEN_LENGTH: usize = 64;
 
-/// Whether the text has the form of a session token; any other text is refused without a look-up.
-pub fn is_token(text: &str) -> bool {
+/// Whether the text has the form of a session token that is not signed.
+pub fn is_opaque(text: &str) -> bool {
     text.len() == TOKEN_LENGTH && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -70,9 +70,11 @@ impl Sessions {
 
     /// The live session of a token; `None` if it is unknown, ended or expired.
     pub async fn find(&self, token: &str) -> Result<Option<Found>> {
-        if !is_token(token) {
-            return Ok(None);
-        }
+        let Some(token) = self.opaque(token).await? else { return Ok(None) };
+        self.find_opaque(&token).await
+    }
+
+    async fn find_opaque(&self, token: &str) -> Result<Option<Found>> {
         let (hash, now) = (hash(token), self.base.now());
         match self.cache.find(&hash, now) {
             Some(live) if live.is_live(now) => return Ok(Some(live)),
@@ -85,16 +87,18 @@ impl Sessions {
 
     /// The session of a token that is to be ended, and its user: it need not be live.
     pub async fn find_to_end(&self, token: &str) -> Result<Option<(SessionId, UserId)>> {
-        store::find_holder(self.base.db.as_ref(), &hash(token)).await
+        let Some(token) = self.opaque(token).await? else { return Ok(None) };
+        store::find_holder(self.base.db.as_ref(), &hash(&token)).await
     }
 
     /// Like [`Sessions::find`], and renews it if it is due. The second value is whether this call renewed it.
     pub async fn touch(&self, token: &str) -> Result<Option<(Found, bool)>> {
-        let Some(live) = self.find(token).await? else { return Ok(None) };
+        let Some(token) = self.opaque(token).await? else { return Ok(None) };
+        let Some(live) = self.find_opaque(&token).await? else { return Ok(None) };
         if !self.is_due(&live, self.base.now()) {
             return Ok(Some((live, false)));
         }
-        let hash = hash(token);
+        let hash = hash(&token);
         let _turn = self.cache.turn(hash).await?;
         let reread = || self.cache.get_or_read_in_turn(hash, &self.base.env, self.read(&hash));
         let Some(live) = reread().await? else { return Ok(None) };

@@ -7,6 +7,7 @@
 pub mod lookup;
 pub mod model;
 mod ops;
+pub mod signed;
 pub mod store;
 #[cfg(test)]
 pub mod tests;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-pub use self::lookup::{Found, LiveSession, is_token};
+pub use self::lookup::{Found, LiveSession};
 pub use self::ops::person;
 use crate::base::Base;
 use crate::cache::{ALLOCATION, Cache};
@@ -66,6 +67,11 @@ impl Config {
     }
 }
 
+/// Whether the text has the form of a session token, opaque or signed; any other text is refused without a look-up.
+pub fn is_token(text: &str) -> bool {
+    lookup::is_opaque(text) || signed::is_signed(text)
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub idle: Millis,
@@ -78,13 +84,15 @@ pub struct Sessions {
     base: Base,
     users: Arc<Users>,
     pub limits: Limits,
+    /// The `iss` of signed tokens: the public URL.
+    issuer: String,
     cache: Cache<LiveSession>,
     /// Notified when a device session has ended and the outbox has a row.
     pub device_ended: Notify,
 }
 
 impl Sessions {
-    pub fn new(base: &Base, config: &Config, users: Arc<Users>) -> Arc<Self> {
+    pub fn new(base: &Base, config: &Config, issuer: &str, users: Arc<Users>) -> Arc<Self> {
         let seconds = |seconds: u32| Millis::from(seconds) * SECOND;
         let heap_bytes = |live: &LiveSession| live.username.len() + live.name.len() + 2 * ALLOCATION;
         let this = Arc::new(Self {
@@ -95,6 +103,7 @@ impl Sessions {
                 threshold: seconds(config.renew_threshold_seconds),
                 max: seconds(config.max_seconds),
             },
+            issuer: issuer.to_owned(),
             cache: Cache::new(CACHE_BYTES, base.ledger.trust(), READS, heap_bytes),
             device_ended: Notify::new(),
         });
@@ -105,6 +114,8 @@ impl Sessions {
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
         registry.add(self, Self::whoami);
         registry.add(self, Self::logout);
+        registry.add(self, Self::show);
+        registry.add(self, Self::end_this);
         registry.add(self, Self::profile);
         registry.add(self, Self::list);
         registry.add(self, Self::list_own);

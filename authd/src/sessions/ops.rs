@@ -1,8 +1,8 @@
 //! List and end sessions.
 
 use shared::api::sessions::{
-    EndOwnSession, EndSession, EndUserSessions, EndedSession, EndedSessions, Identity, ListOwnSessions, ListSessions,
-    LoggedOut, Logout, Payload, Profile, SessionList, ShowProfile, WhoAmI,
+    EndOwnSession, EndSession, EndThisSession, EndUserSessions, EndedSession, EndedSessions, Identity, ListOwnSessions,
+    ListSessions, LoggedOut, Logout, Payload, Profile, Session, SessionList, ShowProfile, ShowSession, WhoAmI,
 };
 use shared::id::{SessionId, UserId};
 use shared::op::Operation;
@@ -37,14 +37,24 @@ impl Sessions {
     }
 
     pub(super) async fn logout(&self, call: Call, _: Logout) -> Result<LoggedOut> {
-        let (user, session) = person(&call)?;
+        self.log_out(&call, Logout::INFO.name).await
+    }
+
+    pub(super) async fn end_this(&self, call: Call, _: EndThisSession) -> Result<LoggedOut> {
+        self.log_out(&call, EndThisSession::INFO.name).await
+    }
+
+    pub(super) async fn show(&self, call: Call, _: ShowSession) -> Result<Session> {
+        let (_, session) = person(&call)?;
+        store::show(self.base.db.as_ref(), session).await?.ok_or_else(|| Error::not_found("session"))
+    }
+
+    async fn log_out(&self, call: &Call, action: &'static str) -> Result<LoggedOut> {
+        let (user, session) = person(call)?;
         let end = store::end_login(session, user, "logged_out", self.base.now());
-        let change = Change::new(Logout::INFO.name, session)
-            .with([end])
-            .invalidates(Invalidation::sessions(user))
-            .urgent()
-            .self_proving();
-        ended(self.base.ledger.commit(&call, change).await)?;
+        let change =
+            Change::new(action, session).with([end]).invalidates(Invalidation::sessions(user)).urgent().self_proving();
+        ended(self.base.ledger.commit(call, change).await)?;
         Ok(LoggedOut { status: "logged_out".to_owned() })
     }
 

@@ -21,6 +21,9 @@ const LIST: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.
      WHERE s.id < $1 AND ($2 = 1 OR (s.ended_at IS NULL AND s.idle_expires_at > $3 AND s.absolute_expires_at > $3 \
          AND s.last_used_at <= $6)) AND ($4 = '' OR s.kind = $4) \
      ORDER BY s.id DESC LIMIT $5";
+const SHOW: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.last_used_at, s.idle_expires_at, \
+       s.absolute_expires_at, s.ended_at, s.end_reason, s.provider, s.device_name, s.os, s.address, s.attributes \
+     FROM sessions s LEFT JOIN users u ON u.id = s.user_id WHERE s.id = $1";
 // The same for one user; $3 is before every idle end if ended sessions are included.
 const LIST_OF_USER: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.last_used_at, s.idle_expires_at, \
        s.absolute_expires_at, s.ended_at, s.end_reason, s.provider, s.device_name, s.os, s.address, s.attributes \
@@ -137,6 +140,11 @@ pub async fn list(
         }
     };
     db.query(query).await?.iter().map(describe).collect()
+}
+
+/// A session as lists show it.
+pub async fn show(db: &dyn Db, id: SessionId) -> Result<Option<Session>> {
+    db.query(Query::point(SHOW, [id.into()])).await?.first().map(describe).transpose()
 }
 
 /// The live login session of a token, by the token's hash.

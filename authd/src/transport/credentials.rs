@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 /// The header for a session token, besides `Authorization: Bearer`.
 const TOKEN: HeaderName = HeaderName::from_static("token");
 
+/// How a request carries its token: [`token`], or another encoding's way. The flag is for OAuth endpoints.
+pub type Credentials = fn(&HeaderMap, bool) -> Result<Option<Cow<'_, str>>>;
+
 /// The token of a request: the bearer or the header `token`, and for OAuth endpoints also the password of HTTP Basic
 /// (RFC 6749 §2.3.1), with any user name.
 pub fn token(headers: &HeaderMap, oauth: bool) -> Result<Option<Cow<'_, str>>> {

@@ -1,5 +1,6 @@
 //! A call of an operation, in whichever encoding: find the caller, check access, read the body within bounds, call.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +40,11 @@ pub(super) struct Arrived<'a> {
 
 /// How the fields of an operation and its answer travel.
 pub(super) trait Encoding: Sync {
+    /// The caller's token; the flag is for OAuth endpoints.
+    fn token<'a>(&self, headers: &'a HeaderMap, oauth: bool) -> Result<Option<Cow<'a, str>>> {
+        credentials::token(headers, oauth)
+    }
+
     /// Reads the body; returns whether it arrived later than the head.
     fn read(&self, body: &mut Unread, bounds: &Bounds<'_>) -> impl Future<Output = Result<(Bytes, bool)>> + Send;
 
@@ -81,13 +87,13 @@ impl Http {
     ) -> Result<Response<Body>> {
         let Arrived { id, connection, info, headers } = *request;
         let address = self.guard(&connection.origin, headers)?;
-        let mut caller = self.caller(request, address).await?;
+        let mut caller = self.caller(request, address, encoding).await?;
         let bounds = Bounds { config: &self.config, connection, headers, address };
         let (body, was_late) = encoding.read(body, &bounds).await?;
         if was_late {
             // The caller may have lost permissions while the body arrived: a request that is kept open must
             // not outlive its token.
-            caller = self.caller(request, address).await?;
+            caller = self.caller(request, address, encoding).await?;
         }
         let is_logged = !is_for_anybody(info) && tracing::enabled!(tracing::Level::DEBUG);
         let logged = is_logged.then(|| caller.to_string());
@@ -100,7 +106,7 @@ impl Http {
             let begun = Instant::now();
             let _turn = tokio::time::timeout(TURN_TIMEOUT, self.overtaken.lock()).await;
             for _ in 1..ledger::TRIES {
-                answer = call(self.caller(request, address).await?).await;
+                answer = call(self.caller(request, address, encoding).await?).await;
                 if !answer.as_ref().is_err_and(ledger::is_overtaken) || begun.elapsed() > REPEAT_LIMIT {
                     break;
                 }
@@ -136,7 +142,7 @@ impl Http {
     }
 
     /// Authenticates the caller with the credentials that this operation accepts, and authorizes them.
-    async fn caller(&self, request: &Arrived<'_>, address: Option<IpAddr>) -> Result<Caller> {
+    async fn caller(&self, request: &Arrived<'_>, address: Option<IpAddr>, encoding: &impl Encoding) -> Result<Caller> {
         let Arrived { info, headers, .. } = *request;
         let origin = &request.connection.origin;
         let takes_token = match origin {
@@ -145,7 +151,7 @@ impl Http {
             Origin::Admin(_) => info.access == Access::User,
         };
         let mut caller = Caller::Anonymous;
-        if takes_token && let Some(token) = credentials::token(headers, info.oauth)? {
+        if takes_token && let Some(token) = encoding.token(headers, info.oauth)? {
             // An operation that reads the token itself also renews the session.
             let renews = !info.headers.iter().any(|(field, _)| *field == "header_token");
             caller = self.authentication.authenticate(&token, address, renews).await?;

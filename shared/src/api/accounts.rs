@@ -10,6 +10,7 @@ use serde_with::skip_serializing_none;
 use super::sessions::LoggedIn;
 use super::users::{MAX_PASSWORD, MIN_PASSWORD, User};
 use crate::op::{Access, Permission, operations};
+use crate::problem::{Code, FieldProblem, Reason};
 use crate::secret::Secret;
 use crate::{email, names};
 
@@ -65,6 +66,9 @@ pub struct VerifySignUp {
     /// The token of the mail.
     #[schemars(length(max = MAX_LINK_TOKEN))]
     pub token: Secret,
+    /// The address that the token was mailed to. If it is given and another, the token is not accepted.
+    #[schemars(transform = email::schema)]
+    pub email: Option<String>,
     /// 8 to 1,024 characters, and not a common password.
     #[schemars(length(min = MIN_PASSWORD, max = MAX_PASSWORD))]
     pub password: Secret,
@@ -87,6 +91,9 @@ pub struct ConfirmReset {
     /// The token of the mail.
     #[schemars(length(max = MAX_LINK_TOKEN))]
     pub token: Secret,
+    /// The address that the token was mailed to. If it is given and another, the token is not accepted.
+    #[schemars(transform = email::schema)]
+    pub email: Option<String>,
     /// 8 to 1,024 characters, and not a common password.
     #[schemars(length(min = MIN_PASSWORD, max = MAX_PASSWORD))]
     pub password: Secret,
@@ -144,6 +151,85 @@ pub struct InviteUser {
 pub struct VerifyUser {
     /// A user's id or user name.
     pub id: String,
+}
+
+/// The metadata of a gRPC call that carries a token in base64: of a session, or a mailed one.
+pub const TOKEN_HEADER: &str = "authorization";
+/// The metadata of the answer that carries a new TOTP secret, and the one with the recovery codes.
+pub const TOTP_SECRET_HEADER: &str = "x-totp-secret";
+pub const RECOVERY_CODES_HEADER: &str = "x-totp-recovery-codes";
+
+/// Why an operation on an account was refused, as the code that clients of single sign-on by gRPC know: the packages
+/// `session` and `user` send it as the message of the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AccountFault {
+    /// `E-001`: nothing of what follows. The code of the problem says more; a dependency may be down.
+    Unknown,
+    /// `E-002`: there is no token.
+    TokenMissing,
+    /// `E-003`: the mailed token is needed, or this cannot be done here or now.
+    NotAvailable,
+    /// `E-004`: a code is needed too, or the code is wrong.
+    CodeRequired,
+    /// `E-005`: the token is expired, altered, of another kind, or was used.
+    InvalidToken,
+    /// `E-006`: the request cannot be read.
+    InvalidFormat,
+    /// `E-007`: the token's header is not in base64.
+    InvalidHeader,
+    /// `E-008`: name or password are wrong, or the new password is the current one.
+    WrongCredentials,
+    /// `E-009`: a value is not of the form that its field needs, such as a password that is easy to guess.
+    PatternMismatch,
+}
+
+impl AccountFault {
+    /// The fault of a problem with this code and these fields.
+    pub fn of(code: Code, fields: &[FieldProblem]) -> Self {
+        let is_wrong_code = |field: &FieldProblem| {
+            field.reason == Some(Reason::Wrong) && matches!(field.field.as_str(), "totp" | "code")
+        };
+        match code {
+            Code::Unauthenticated => Self::TokenMissing,
+            Code::TotpRequired => Self::CodeRequired,
+            Code::InvalidToken | Code::SessionEnded => Self::InvalidToken,
+            Code::InvalidCredentials | Code::ValidationFailed if fields.iter().any(is_wrong_code) => Self::CodeRequired,
+            Code::InvalidCredentials => Self::WrongCredentials,
+            Code::ValidationFailed if fields.iter().any(|field| field.reason.is_some()) => Self::WrongCredentials,
+            Code::ValidationFailed => Self::PatternMismatch,
+            Code::MalformedRequest | Code::UnsupportedMediaType | Code::PayloadTooLarge => Self::InvalidFormat,
+            Code::VerificationRequired
+            | Code::Forbidden
+            | Code::NotFound
+            | Code::MethodNotAllowed
+            | Code::Conflict
+            | Code::NameTaken
+            | Code::NotImplemented => Self::NotAvailable,
+            Code::RequestTimeout
+            | Code::IdempotencyKeyReused
+            | Code::RateLimited
+            | Code::Internal
+            | Code::UpstreamFailed
+            | Code::Unavailable
+            | Code::UpstreamTimeout
+            | Code::Unknown => Self::Unknown,
+        }
+    }
+
+    /// The code, such as `E-003`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "E-001",
+            Self::TokenMissing => "E-002",
+            Self::NotAvailable => "E-003",
+            Self::CodeRequired => "E-004",
+            Self::InvalidToken => "E-005",
+            Self::InvalidFormat => "E-006",
+            Self::InvalidHeader => "E-007",
+            Self::WrongCredentials => "E-008",
+            Self::PatternMismatch => "E-009",
+        }
+    }
 }
 
 fn display_name(schema: &mut Schema) {

@@ -53,11 +53,14 @@ pub struct PendingTotp {
     pub expires_at: Time,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmTotp {
     /// Six digits, computed from the new secret.
     pub code: Secret,
+    /// The current password; checked if it is given.
+    pub password: Option<Secret>,
 }
 
 /// Ten recovery codes, shown only once. Each works once in the place of a TOTP code.

@@ -20,6 +20,10 @@ operations! {
     /// Show who is signed in; renews the session
     ShowProfile => "sessions.profile", Get "/auth/profile", Access::User, 200 Profile,
         headers &[("header_token", "token"), ("bearer", "authorization")];
+    /// Show the session of this call
+    ShowSession => "sessions.show", Get "/session", Access::User, 200 Session;
+    /// Sign out: end the session of this call
+    EndThisSession => "sessions.end_this", Delete "/session", Access::User, 200 LoggedOut;
     /// Change your own password and end your other sessions
     ChangePassword => "sessions.change_password", Put "/auth/password", Access::User, 200 super::Done, password true;
     /// List your own sessions
@@ -156,6 +160,15 @@ pub struct Payload {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Logout {}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShowSession {}
+
+/// The same as [`Logout`], by the name of the thing that ends.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndThisSession {}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LoggedOut {

@@ -95,7 +95,9 @@ fn reflection_tells_what_is_served_and_only_where_it_is_switched_on() {
         let mut services: Vec<&str> = told.lines().collect();
         services.sort_unstable();
         assert!(worked, "{told}");
-        assert_eq!(services, ["authd.v1.Authd", "envoy.service.auth.v3.Authorization", "grpc.health.v1.Health"]);
+        let mut expected = vec!["authd.v1.Authd", "envoy.service.auth.v3.Authorization", "grpc.health.v1.Health"];
+        expected.extend(["session.Session", "user.User"]);
+        assert_eq!(services, expected);
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) mod testing {
     use super::{model, store};
     use crate::base::Base;
     use crate::db::Batch;
+    use crate::env::Millis;
 
     const SECRET: [u8; 20] = *b"12345678901234567890";
 
@@ -41,6 +42,21 @@ pub(crate) mod testing {
 
     pub fn code_of(secret: &[u8], base: &Base, steps: i64) -> String {
         model::code(secret, model::step(base.now()) + steps)
+    }
+
+    /// The code of a secret in base32, as an app has it.
+    pub fn code_in_app(secret: &str, now: Millis) -> String {
+        model::code(&decode(secret), model::step(now))
+    }
+
+    /// The bytes of base32.
+    pub fn decode(text: &str) -> Vec<u8> {
+        let bits: String =
+            text.bytes().map(|c| if c < b'A' { c - b'2' + 26 } else { c - b'A' }).map(|n| format!("{n:05b}")).collect();
+        bits.as_bytes()
+            .chunks_exact(8)
+            .map(|byte| u8::from_str_radix(std::str::from_utf8(byte).unwrap(), 2).unwrap())
+            .collect()
     }
 
     /// A pending TOTP; with `is_on` confirmed by an old code.

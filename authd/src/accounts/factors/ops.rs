@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
 use crate::mail::{self, Template};
 use crate::names;
+use crate::passwords::Verified;
 use crate::sessions::{self, model::FRESH};
 use crate::users::store as users;
 
@@ -76,6 +77,12 @@ impl Accounts {
         // The secret is the caller's own, but a session that somebody else took must not guess at it.
         let attempt = LoginAttempt::new(&names::fold(&person.username), call.address);
         let is_open = attempt.count(&self.base, &self.config).await?;
+        if let Some(password) = &op.password {
+            let verified = self.users.verify(person.password_hash.as_deref(), password).await;
+            if self.tried(&attempt, verified).await? == Verified::No || !is_open {
+                return Err(self.refuse_step_up(&call, ConfirmTotp::INFO.name, user, "password").await?);
+            }
+        }
         let secret = self.tried(&attempt, self.open_secret(pending.id, &pending.sealed).await).await?;
         let code = model::parse_code(op.code.expose()).filter(|_| is_open);
         let Some(step) = code.and_then(|code| model::find_step(&secret, code, now, 0)) else {

@@ -3,7 +3,7 @@
 use serde_json::json;
 use shared::email::Email;
 use shared::id::UserId;
-use shared::problem::Code;
+use shared::problem::{Code, Reason};
 use shared::secret::Secret;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -178,6 +178,6 @@ impl Accounts {
         let detail = [("wrong", Some(json!(if field == "password" { field } else { "code" })))];
         self.base.ledger.refuse(call, action, Some(&subject), "refused", detail).await?;
         let what = if field == "password" { "the password is wrong" } else { "the code is wrong, or was used before" };
-        Ok(Error::field(field, what))
+        Ok(Error::field_because(field, Reason::Wrong, what))
     }
 }

@@ -10,8 +10,6 @@ use std::net::IpAddr;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde::Serialize;
-use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use shared::email::Email;
 use shared::id::UserId;
@@ -23,9 +21,9 @@ use super::Accounts;
 use crate::cache::Hash;
 use crate::call::Call;
 use crate::db::Statement;
-use crate::env::{DAY, MINUTE, Millis, SECOND, is_ahead};
+use crate::env::{DAY, MINUTE, Millis, is_ahead};
 use crate::error::{Error, Result};
-use crate::keys::Purpose;
+use crate::keys::{Claims, Purpose};
 use crate::mail::{Template, Values};
 use crate::users::store as users;
 
@@ -83,18 +81,6 @@ impl Kind {
     }
 }
 
-/// The claims of a link's token, with times in seconds.
-#[derive(Serialize)]
-struct Claims<'a> {
-    jti: &'a str,
-    iss: &'a str,
-    sub: &'a str,
-    knd: &'static str,
-    iat: i64,
-    nbf: i64,
-    exp: i64,
-}
-
 /// A link whose token was presented. It is used up by [`store::consume`].
 #[derive(Debug)]
 pub struct Link {
@@ -132,20 +118,11 @@ impl Accounts {
         let now = self.base.now();
         let expires_at = now + kind.life();
         let id = BASE64_URL_SAFE_NO_PAD.encode(self.base.env.bytes::<32>());
-        let user_id = user.map(|user| user.to_string());
-        let seconds = |millis: Millis| millis.div_euclid(SECOND);
-        let claims = Claims {
-            jti: &id,
-            iss: &self.public_url,
-            sub: user_id.as_deref().unwrap_or(email.folded()),
-            knd: kind.claim(),
-            iat: seconds(now),
-            nbf: seconds(now),
-            exp: seconds(expires_at),
-        };
+        let subject = user.map_or_else(|| email.folded().to_owned(), |user| user.to_string());
+        let hash: Hash = Sha256::digest(&id).into();
+        let claims = Claims::new(&self.public_url, kind.claim(), subject, id, now, expires_at);
         // In base64, as programs send it in a header; it is one word in a mail.
         let token = BASE64_URL_SAFE_NO_PAD.encode(self.base.keys.sign(Purpose::SignLink, &claims)?);
-        let hash: Hash = Sha256::digest(&id).into();
         let values = Values {
             link: Some(Secret::new(format!("{}{}#{token}", self.public_url, kind.path()))),
             token: Some(Secret::new(token)),
@@ -176,60 +153,25 @@ impl Accounts {
         Ok([link].into_iter().chain(self.mail.message(Template::SignUpKnown, &to, &values)?).collect())
     }
 
-    /// The link of a presented token: as it was mailed, or decoded once.
-    pub(super) async fn open_link(&self, kinds: &[Kind], token: &Secret) -> Result<Link> {
+    /// The link of a presented token: as it was mailed, or decoded once. If an address is given, it is the link's.
+    pub(super) async fn open_link(&self, kinds: &[Kind], token: &Secret, email: Option<&str>) -> Result<Link> {
+        let email = email.map(parse_email).transpose()?;
         let text = token.expose().trim();
         let decoded = BASE64_URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok();
         let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
         let signed = decoded.as_deref().unwrap_or(text);
         let claims = self.base.keys.verify(Purpose::SignLink, signed).await?.ok_or_else(invalid)?;
         let now = self.base.now();
-        let (id, claim) = check(&claims, &self.public_url, now).ok_or_else(invalid)?;
-        let hash: Hash = Sha256::digest(id).into();
-        for kind in kinds.iter().filter(|kind| kind.claim() == claim) {
+        if !claims.hold(&self.public_url, now) {
+            return Err(invalid());
+        }
+        let hash: Hash = Sha256::digest(&claims.jti).into();
+        for kind in kinds.iter().filter(|kind| kind.claim() == claims.knd) {
             if let Some((link, expires_at)) = store::find(self.base.db.as_ref(), hash, *kind).await? {
-                return if is_ahead(expires_at, now, kind.life()) { Ok(link) } else { Err(invalid()) };
+                let is_its = email.is_none_or(|email| email.folded() == link.email.folded());
+                return if is_its && is_ahead(expires_at, now, kind.life()) { Ok(link) } else { Err(invalid()) };
             }
         }
         Err(invalid())
-    }
-}
-
-/// The `jti` and the `knd` of claims that are of this issuer and in their time, without leeway: the clock is authd's own.
-fn check<'a>(claims: &'a Map<String, Value>, issuer: &str, now: Millis) -> Option<(&'a str, &'a str)> {
-    let text = |name: &str| claims.get(name).and_then(Value::as_str);
-    let time = |name: &str| claims.get(name).and_then(Value::as_i64)?.checked_mul(SECOND);
-    let is_current = time("nbf")? <= now && now < time("exp")?;
-    (is_current && text("iss") == Some(issuer)).then_some(())?;
-    Some((text("jti")?, text("knd")?))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn claims_are_of_this_issuer_and_in_their_time_without_leeway() {
-        let claims = json!({ "jti": "j", "iss": "https://a", "knd": "Reset", "nbf": 100, "exp": 200 });
-        let judge = |claims: &Value, now| check(claims.as_object().unwrap(), "https://a", now).is_some();
-        for (now, good) in [(99_999, false), (100_000, true), (199_999, true), (200_000, false)] {
-            assert_eq!(judge(&claims, now), good, "{now}");
-        }
-        for (name, value) in [
-            ("iss", json!("https://b")),
-            ("iss", json!(["https://a"])),
-            ("exp", json!("200")),
-            ("exp", json!(200.5)),
-            ("exp", json!(i64::MAX)),
-            ("nbf", json!(null)),
-            ("jti", json!(1)),
-            ("knd", json!({})),
-        ] {
-            let mut other = claims.clone();
-            other[name] = value;
-            assert!(!judge(&other, 150_000), "{other}");
-        }
     }
 }

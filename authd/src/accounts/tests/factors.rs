@@ -4,7 +4,7 @@ use serde_json::json;
 use shared::id::UserId;
 
 use super::PASSWORD;
-use crate::accounts::factors::testing::{code, code_of, insert};
+use crate::accounts::factors::testing::{code, code_of, decode, insert};
 use crate::caller::Caller;
 use crate::db::{Query, Statement};
 use crate::env::{DAY, MINUTE, SECOND};
@@ -47,16 +47,6 @@ impl TestApp {
         let codes = self.call_as(caller, "factors.renew_recovery_codes", renew).await.unwrap();
         codes["recovery_codes"].as_array().unwrap().iter().map(|code| code.as_str().unwrap().to_owned()).collect()
     }
-}
-
-/// The bytes of base32.
-fn decode(text: &str) -> Vec<u8> {
-    let bits: String =
-        text.bytes().map(|c| if c < b'A' { c - b'2' + 26 } else { c - b'A' }).map(|n| format!("{n:05b}")).collect();
-    bits.as_bytes()
-        .chunks_exact(8)
-        .map(|byte| u8::from_str_radix(std::str::from_utf8(byte).unwrap(), 2).unwrap())
-        .collect()
 }
 
 #[tokio::test]

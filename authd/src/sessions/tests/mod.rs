@@ -1,5 +1,6 @@
 //! Login sessions through the registry.
 
+mod signed;
 mod sliding;
 
 use serde_json::{Value, json};

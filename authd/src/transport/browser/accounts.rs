@@ -102,8 +102,12 @@ async fn act<'a>(
     // To its end, as by the operation.
     let done = async move {
         match offer {
-            Offer::Verify => owner.verify_sign_up(call, VerifySignUp { token, password, name: None }).await.map(drop),
-            Offer::Reset => owner.confirm_reset(call, ConfirmReset { token, password, totp }).await.map(drop),
+            Offer::Verify => {
+                owner.verify_sign_up(call, VerifySignUp { token, email: None, password, name: None }).await.map(drop)
+            }
+            Offer::Reset => {
+                owner.confirm_reset(call, ConfirmReset { token, email: None, password, totp }).await.map(drop)
+            }
             Offer::Email => owner.confirm_email(call, ConfirmEmail { token }).await.map(drop),
         }
     };

@@ -1,6 +1,8 @@
-//! A unary method that is an operation.
+//! A unary method that is an operation, or one of several.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::http::{HeaderMap, Response};
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use shared::problem::Code;
 
 use super::super::answer::Body;
 use super::super::body::{Bounds, Unread};
+use super::super::credentials::Credentials;
 use super::super::operation::Encoding;
 use super::{frame, status};
 use crate::call::Call;
@@ -25,6 +28,18 @@ pub(super) trait Unary: Send + Sync {
 pub(super) type Ask<Question, Op> = fn(Question, &HeaderMap) -> Result<Op>;
 /// A view as a message, and the answer's metadata if there is any.
 pub(super) type Tell<View, Answer> = fn(View, &mut HeaderMap) -> Result<Answer>;
+
+/// An operation with its position in the registry.
+pub(super) type Alternative = (usize, Box<dyn Unary>);
+/// Which of a method's operations a call is, by its metadata and message.
+pub(super) type Choose = fn(&HeaderMap, &[u8]) -> usize;
+
+/// The operations of a method, which have the same access.
+pub(super) struct Operations {
+    pub of: Vec<Alternative>,
+    pub choose: Choose,
+    pub credentials: Credentials,
+}
 
 pub(super) struct Method<Question, Op, View, Answer> {
     pub handler: Arc<dyn Typed<Op, View>>,
@@ -56,17 +71,27 @@ where
 
 /// One call of a method.
 pub(super) struct Protobuf<'a> {
-    pub method: &'a dyn Unary,
+    pub operations: &'a Operations,
     pub metadata: &'a HeaderMap,
+    /// Which operation it is, once the message is there.
+    pub chosen: AtomicUsize,
 }
 
 impl Encoding for Protobuf<'_> {
+    fn token<'a>(&self, headers: &'a HeaderMap, oauth: bool) -> Result<Option<Cow<'a, str>>> {
+        (self.operations.credentials)(headers, oauth)
+    }
+
     async fn read(&self, body: &mut Unread, bounds: &Bounds<'_>) -> Result<(Bytes, bool)> {
         body.collect(bounds).await
     }
 
     async fn call(&self, call: Call, body: &[u8]) -> Result<Response<Body>> {
-        match self.method.call(call, frame::message(body)?, self.metadata)? {
+        let message = frame::message(body)?;
+        let chosen = (self.operations.choose)(self.metadata, message);
+        self.chosen.store(chosen, Ordering::Relaxed);
+        let (_, method) = &self.operations.of[chosen];
+        match method.call(call, message, self.metadata)? {
             Called::Ready(response) => Ok(response),
             Called::Running(response) => response.await,
         }

@@ -12,11 +12,15 @@ pub mod frame;
 mod health;
 mod method;
 mod reflection;
+mod session;
+mod sso;
 mod status;
+mod user;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ::http::{Method as HttpMethod, Response, Version, request};
@@ -25,14 +29,15 @@ use prost::Message;
 use shared::op::Operation;
 use shared::problem::Code;
 
-use self::method::{Ask, Method, Protobuf, Tell, Unary};
+use self::method::{Alternative, Ask, Choose, Method, Operations, Protobuf, Tell};
 use self::reflection::Reflection;
 use super::answer::Body;
 use super::body::Unread;
 use super::connections::Connection;
+use super::credentials::{Credentials, token};
 use super::forward;
 use super::http::{Http, check_headers};
-use super::operation::Arrived;
+use super::operation::{Arrived, is_for_anybody};
 use crate::call::RequestId;
 use crate::error::{Error, Result};
 use crate::registry::Registry;
@@ -40,8 +45,10 @@ use crate::registry::Registry;
 const AUTHD: &str = "authd.v1.Authd";
 const AUTHORIZATION: &str = "envoy.service.auth.v3.Authorization";
 const HEALTH: &str = "grpc.health.v1.Health";
+const SESSION: &str = "session.Session";
+const USER: &str = "user.User";
 /// Every service, beside reflection.
-const SERVICES: [&str; 3] = [AUTHD, AUTHORIZATION, HEALTH];
+const SERVICES: [&str; 5] = [AUTHD, AUTHORIZATION, HEALTH, SESSION, USER];
 
 /// The media type of answers.
 const MEDIA: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -62,8 +69,7 @@ impl fmt::Debug for Grpc {
 }
 
 enum Target {
-    /// The position in the registry.
-    Operation(usize, Box<dyn Unary>),
+    Operation(Operations),
     /// A request that Envoy asks about.
     Authorization,
     Reflection(Reflection),
@@ -74,6 +80,7 @@ enum Target {
 /// A service whose methods are registered.
 struct Service<'a> {
     name: &'static str,
+    credentials: Credentials,
     registry: &'a Registry,
     targets: &'a mut HashMap<String, Target>,
 }
@@ -92,11 +99,37 @@ impl Service<'_> {
         View: 'static,
         Answer: Message + 'static,
     {
+        let operation = self.operation(ask, tell)?;
+        self.method(method, vec![operation], |_, _| 0)
+    }
+
+    /// A method that is one of several operations with the same access: `choose` says which, by metadata and message.
+    fn method(&mut self, method: &str, of: Vec<Alternative>, choose: Choose) -> anyhow::Result<()> {
+        let access = |(index, _): &Alternative| {
+            let info = self.registry.routes()[*index].info;
+            (!is_for_anybody(info)).then_some(info.access)
+        };
+        anyhow::ensure!(of.iter().all(|operation| access(operation) == access(&of[0])), "{method} has one access");
+        self.targets
+            .insert(self.path(method), Target::Operation(Operations { of, choose, credentials: self.credentials }));
+        Ok(())
+    }
+
+    /// One operation of a method.
+    fn operation<Question, Op, View, Answer>(
+        &self,
+        ask: Ask<Question, Op>,
+        tell: Tell<View, Answer>,
+    ) -> anyhow::Result<Alternative>
+    where
+        Question: Message + Default + 'static,
+        Op: Operation,
+        View: 'static,
+        Answer: Message + 'static,
+    {
         let typed = self.registry.typed::<Op, View>();
         let (index, handler) = typed.with_context(|| format!("{} does not return this view", Op::INFO.name))?;
-        let method_of = Method { handler, ask, tell };
-        self.targets.insert(self.path(method), Target::Operation(index, Box::new(method_of)));
-        Ok(())
+        Ok((index, Box::new(Method { handler, ask, tell })))
     }
 
     /// A method that is not served because it is a stream.
@@ -112,8 +145,13 @@ impl Service<'_> {
 impl Grpc {
     pub(super) fn new(registry: &Registry, with_reflection: bool) -> anyhow::Result<Self> {
         let mut targets = HashMap::new();
-        authd_v1::register(&mut Service { name: AUTHD, registry, targets: &mut targets })?;
-        health::register(&mut Service { name: HEALTH, registry, targets: &mut targets })?;
+        let mut register = |name, credentials: Credentials, methods: fn(&mut Service<'_>) -> anyhow::Result<()>| {
+            methods(&mut Service { name, credentials, registry, targets: &mut targets })
+        };
+        register(AUTHD, token, authd_v1::register)?;
+        register(HEALTH, token, health::register)?;
+        register(SESSION, sso::token, session::register)?;
+        register(USER, sso::token, user::register)?;
         targets.insert(format!("/{AUTHORIZATION}/Check"), Target::Authorization);
         if with_reflection {
             let services = reflection::services()?.into_iter();
@@ -122,11 +160,11 @@ impl Grpc {
         Ok(Self { targets })
     }
 
-    /// Path and position in the registry of every method that is an operation.
+    /// Path and position in the registry of every method that is an operation; of several, the first.
     #[cfg(test)]
     pub(super) fn operations(&self) -> impl Iterator<Item = (&str, usize)> {
         self.targets.iter().filter_map(|(path, target)| match target {
-            Target::Operation(index, _) => Some((path.as_str(), *index)),
+            Target::Operation(Operations { of, .. }) => Some((path.as_str(), of[0].0)),
             Target::Authorization | Target::Reflection(_) | Target::Streaming => None,
         })
     }
@@ -191,12 +229,13 @@ impl Http {
         body: &mut Unread,
     ) -> Response<Body> {
         let (counts, info, answer) = match self.grpc.find(head) {
-            Ok(Target::Operation(index, method)) => {
-                let info = self.registry.routes()[*index].info;
-                let request = Arrived { id, connection, info, headers: &head.headers };
-                let encoding = Protobuf { method: method.as_ref(), metadata: &head.headers };
+            Ok(Target::Operation(operations)) => {
+                let info = |index: usize| self.registry.routes()[index].info;
+                let request = Arrived { id, connection, info: info(operations.of[0].0), headers: &head.headers };
+                let encoding = Protobuf { operations, metadata: &head.headers, chosen: AtomicUsize::new(0) };
                 let answer = in_time(head, self.operate(&request, body, &encoding)).await;
-                (&self.counts.operations[*index], Some(info), answer.map(|response| (200, response)))
+                let (index, _) = operations.of[encoding.chosen.into_inner()];
+                (&self.counts.operations[index], Some(info(index)), answer.map(|response| (200, response)))
             }
             Ok(Target::Authorization) => {
                 (&self.counts.forward, None, in_time(head, self.authorize_for_envoy(id, connection, head, body)).await)
@@ -209,8 +248,8 @@ impl Http {
             Err(error) => (&self.counts.pages, None, Err(error)),
         };
         let (status, response) = answer.unwrap_or_else(|error| {
-            let status = error.code.status();
-            (status, status::refuse(id, self.address(&connection.origin, &head.headers), info, error))
+            let (status, address) = (error.code.status(), self.address(&connection.origin, &head.headers));
+            (status, status::refuse(id, address, info, error, sso::is_method(head.uri.path())))
         });
         counts.answered(status);
         response

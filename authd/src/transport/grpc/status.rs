@@ -10,6 +10,7 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use prost::Message;
 use prost_types::{Any, Duration};
+use shared::api::accounts::AccountFault;
 use shared::grpc::google::rpc::bad_request::FieldViolation;
 use shared::grpc::google::rpc::{BadRequest, ErrorInfo, RetryInfo, Status};
 use shared::op::Info;
@@ -43,11 +44,19 @@ pub(super) fn ok(metadata: HeaderMap, message: Bytes) -> Response<Body> {
     response
 }
 
-/// Converts an error to a status, and logs it.
-pub(super) fn refuse(id: RequestId, address: Option<IpAddr>, info: Option<&Info>, error: Error) -> Response<Body> {
+/// Converts an error to a status, and logs it. With `is_sso` its message is a code such as `E-003`, and the text for
+/// people is in the details.
+pub(super) fn refuse(
+    id: RequestId,
+    address: Option<IpAddr>,
+    info: Option<&Info>,
+    error: Error,
+    is_sso: bool,
+) -> Response<Body> {
     refusal::log(id, address, info, &error);
     let code = error.code.grpc();
-    let text = short(&error.detail).to_owned();
+    let fault = || error.fault.unwrap_or_else(|| AccountFault::of(error.code, &error.fields));
+    let text = if is_sso { fault().as_str() } else { short(&error.detail) }.to_owned();
     let message = utf8_percent_encode(&text, ESCAPED).to_string();
     let details = STANDARD_NO_PAD.encode(status(error, text).encode_to_vec());
     let mut response = Response::new(Body::default());
@@ -67,7 +76,9 @@ pub(super) fn refuse(id: RequestId, address: Option<IpAddr>, info: Option<&Info>
 /// The status of an error with its details.
 fn status(error: Error, message: String) -> Status {
     let reason = error.code.as_str().to_ascii_uppercase();
-    let mut details = vec![any("ErrorInfo", &ErrorInfo { reason, domain: DOMAIN.into(), ..ErrorInfo::default() })];
+    let told = short(&error.detail);
+    let metadata = (told != message).then(|| ("detail".to_owned(), told.to_owned())).into_iter().collect();
+    let mut details = vec![any("ErrorInfo", &ErrorInfo { reason, domain: DOMAIN.into(), metadata })];
     if !error.fields.is_empty() {
         let fields = error.fields.iter().take(MAX_FIELDS).map(|fault| FieldViolation {
             field: short(&fault.field).to_owned(),

@@ -3,6 +3,7 @@
 
 mod authorization;
 mod calls;
+mod sso;
 
 use bytes::{BufMut, Bytes};
 use http_body_util::{BodyExt, Full};

@@ -38,6 +38,7 @@ pub const READS: &[&str] = &[
     "sessions.list_own",
     "sessions.profile",
     "sessions.query_permission",
+    "sessions.show",
     "sessions.whoami",
     "system.health",
     "system.live",
@@ -56,6 +57,7 @@ pub const SELF_PROVING: &[&str] = &[
     "sessions.login",
     // Whoever ends themselves needs no proof.
     "sessions.logout",
+    "sessions.end_this",
     // The device's session is alive: see `cli_login::tests`.
     "cli_login.status",
     "cli_login.renew",

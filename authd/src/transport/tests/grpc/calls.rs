@@ -23,7 +23,7 @@ async fn every_method_lets_in_the_callers_that_the_table_says_and_no_other() {
     let app = TestApp::new().await;
     let methods = Grpc::new(&app.registry, false).unwrap();
     let methods: Vec<_> = methods.operations().map(|(path, index)| (path.to_owned(), index)).collect();
-    assert_eq!(methods.len(), 6);
+    assert_eq!(methods.len(), 12);
     for (path, index) in methods {
         let info = app.registry.routes()[index].info;
         // Nothing is asked: what is refused for what it lacks was let in.
@@ -44,7 +44,21 @@ async fn every_method_lets_in_the_callers_that_the_table_says_and_no_other() {
                 let end = daemon.call_raw(&path, &[("token", &person)], framed(&())).await;
                 assert_ne!(end.status, 16, "{path}: a session in the metadata token");
             }
-            Access::User | Access::Permission(_) => panic!("{path}: add its callers"),
+            // Tokens in base64, as session.Session and user.User take them.
+            Access::User => {
+                let status = async |token: &str| {
+                    let token = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, token);
+                    daemon.call_raw(&path, &[("authorization", &token)], framed(&())).await.status
+                };
+                for wrong in ["", "nonsense", &revoked, &ended, ADMIN, &plain, &service] {
+                    assert_eq!(status(wrong).await, 16, "{path} {wrong}");
+                }
+                assert_ne!(status(&daemon.sign_in("person").await).await, 16, "{path}");
+                for metadata in [&[][..], &[("token", person.as_str())]] {
+                    assert_eq!(daemon.call_raw(&path, metadata, framed(&())).await.status, 16, "{path} {metadata:?}");
+                }
+            }
+            Access::Permission(_) => panic!("{path}: add its callers"),
         }
     }
 }
@@ -179,7 +193,7 @@ async fn a_call_that_is_not_as_it_should_be_gets_a_clear_status() {
         ("/authd.v1.Authd/Nothing", &[], good.clone(), 12, "NOT_IMPLEMENTED"),
         ("/authd.v2.Authd/Validate", &[], good.clone(), 12, "NOT_IMPLEMENTED"),
         ("/grpc.health.v1.Health/Watch", &[], framed(&()), 12, "NOT_IMPLEMENTED"),
-        ("/session.Session/Login", &[], framed(&()), 12, "NOT_IMPLEMENTED"),
+        ("/session.SessionService/Login", &[], framed(&()), 12, "NOT_IMPLEMENTED"),
         ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[], framed(&()), 12, "NOT_IMPLEMENTED"),
     ] {
         let end = daemon.call_raw(path, metadata, body).await;
@@ -349,10 +363,10 @@ async fn health_is_what_the_operation_says_of_each_service() {
     let check = async |service: &str| {
         daemon.call("/grpc.health.v1.Health/Check", None, &HealthCheckRequest { service: service.into() }).await
     };
-    for service in ["", "authd.v1.Authd", "envoy.service.auth.v3.Authorization", "grpc.health.v1.Health"] {
+    for service in ["", "authd.v1.Authd", "envoy.service.auth.v3.Authorization", "session.Session", "user.User"] {
         assert_eq!(check(service).await.of::<HealthCheckResponse>().status(), ServingStatus::Serving, "{service}");
     }
-    for service in ["session.Session", "nothing"] {
+    for service in ["session", "nothing"] {
         let end = check(service).await;
         assert_eq!((end.status, end.reason().as_str()), (5, "NOT_FOUND"), "{service}");
     }

@@ -1,0 +1,68 @@
+//! The claims of the tokens that authd signs for itself (RFC 7519 §4.1), with times in seconds.
+
+use serde::{Deserialize, Serialize};
+
+use crate::env::{Millis, SECOND};
+
+/// The claims of a signed token.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Claims {
+    /// What the token is looked up by. It is secret: whoever knows it has the token.
+    pub jti: String,
+    pub iss: String,
+    pub sub: String,
+    /// What the token is for.
+    pub knd: String,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+}
+
+impl Claims {
+    /// Claims that hold from now until `expires_at`.
+    pub fn new(issuer: &str, kind: &str, subject: String, jti: String, now: Millis, expires_at: Millis) -> Self {
+        let seconds = |millis: Millis| millis.div_euclid(SECOND);
+        let (iss, knd) = (issuer.to_owned(), kind.to_owned());
+        Self { jti, iss, sub: subject, knd, iat: seconds(now), nbf: seconds(now), exp: seconds(expires_at) }
+    }
+
+    /// Whether they are of this issuer and in their time, without leeway: the clock is authd's own.
+    pub fn hold(&self, issuer: &str, now: Millis) -> bool {
+        let is_begun = self.nbf.checked_mul(SECOND).is_some_and(|nbf| nbf <= now);
+        let is_over = self.exp.checked_mul(SECOND).is_none_or(|exp| exp <= now);
+        is_begun && !is_over && self.iss == issuer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn claims_are_of_this_issuer_and_in_their_time_without_leeway() {
+        let claims =
+            json!({ "jti": "j", "iss": "https://a", "sub": "s", "knd": "Reset", "iat": 100, "nbf": 100, "exp": 200 });
+        let judge = |claims: &Value, now| {
+            serde_json::from_value::<Claims>(claims.clone()).is_ok_and(|claims| claims.hold("https://a", now))
+        };
+        for (now, good) in [(99_999, false), (100_000, true), (199_999, true), (200_000, false)] {
+            assert_eq!(judge(&claims, now), good, "{now}");
+        }
+        for (name, value) in [
+            ("iss", json!("https://b")),
+            ("iss", json!(["https://a"])),
+            ("exp", json!("200")),
+            ("exp", json!(200.5)),
+            ("exp", json!(i64::MAX)),
+            ("nbf", json!(null)),
+            ("jti", json!(1)),
+            ("knd", json!({})),
+        ] {
+            let mut other = claims.clone();
+            other[name] = value;
+            assert!(!judge(&other, 150_000), "{other}");
+        }
+    }
+}
