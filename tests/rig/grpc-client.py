@@ -78,7 +78,7 @@ got["refused"] = {
     "late": status(authd.Validate, ask, timeout=-1),
     "unknown": status(health.Check, health_pb2.HealthCheckRequest(service="nothing")),
     "stream": status(lambda: list(health.Watch(health_pb2.HealthCheckRequest()))),
-    "not served": status(channel.unary_unary("/session.Session/Login"), b""),
+    "not served": status(channel.unary_unary("/session.SessionService/Login"), b""),
 }
 # Metadata beyond the bound of a head ends the call, and the channel goes on.
 metadata = [("x-long", "x" * (10 << 20))]

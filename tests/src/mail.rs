@@ -39,7 +39,7 @@ impl MailServer {
     pub fn start_again(&mut self) {
         let names = ["SMTP_PORT", "TLS_PORT", "PLAIN_PORT"];
         let ports = names.into_iter().zip(self.ports.map(|port| port.to_string()));
-        let spec = rig::script("smtp-sink.py").arg(self.dir.path().join("mails")).envs(ports);
+        let spec = rig::script("smtp-sink.py").arg(self.folder()).envs(ports);
         let spec = spec.env("RIG_TLS", self.dir.path().join("tls")).env("PYTHONUNBUFFERED", "1");
         let mut process = spec.start(self.dir.path().join("log"));
         process.ready_line(TIMEOUT);
@@ -66,12 +66,17 @@ impl MailServer {
         self.dir.path().join("tls/ca.pem")
     }
 
+    /// The folder of its mails, one JSON file each.
+    pub fn folder(&self) -> PathBuf {
+        self.dir.path().join("mails")
+    }
+
     /// The mails that it has accepted.
     ///
     /// # Panics
     /// When one of them cannot be read.
     pub fn mails(&self) -> Vec<Value> {
-        let entries = std::fs::read_dir(self.dir.path().join("mails")).into_iter().flatten().flatten();
+        let entries = std::fs::read_dir(self.folder()).into_iter().flatten().flatten();
         let paths = entries.map(|entry| entry.path());
         let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|kind| kind == "json")).collect();
         paths.sort();

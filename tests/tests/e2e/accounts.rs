@@ -2,9 +2,13 @@
 
 use crate::totp::oathtool;
 use serde_json::{Value, json};
+use std::time::Duration;
 use tests::authd::{Authd, Setup};
 use tests::mail::MailServer;
-use tests::{TIMEOUT, until};
+use tests::process::stdout;
+use tests::{TIMEOUT, rig, until};
+
+const MINUTES: Duration = Duration::from_secs(600);
 
 const PASSWORD: &str = "correct horse battery staple";
 const NEW: &str = "another horse battery staple";
@@ -108,10 +112,8 @@ fn an_operator_invites_and_the_page_sets_the_password() {
     let server = MailServer::start();
     let authd = setup(&server).start();
     let output = authd.authctl(&["user", "invite", "bob@example.com", "--username", "bob", "--name", "Bob"]);
-    assert!(tests::process::stdout(&output).contains("Invited bob: a mail with a link goes to bob@example.com"));
-    assert!(
-        tests::process::stdout(&authd.authctl(&["user", "show", "bob"])).contains("bob@example.com (not verified)")
-    );
+    assert!(stdout(&output).contains("Invited bob: a mail with a link goes to bob@example.com"));
+    assert!(stdout(&authd.authctl(&["user", "show", "bob"])).contains("bob@example.com (not verified)"));
     let token = mailed(&server, "bob@example.com", "/account/verify");
     let weak = authd.http().form("/account/verify", &format!("token={token}&password=short")).expect("it answers");
     assert!(weak.status == 422 && weak.text().contains(&token), "the form comes back with its token: {}", weak.text());
@@ -147,4 +149,61 @@ fn an_address_with_an_account_gets_a_notice_and_no_link() {
         (mails["mails"] == json!([])).then_some(())
     });
     assert!(server.mails().iter().all(|mail| mail["to"] != "nobody@example.com"));
+}
+
+#[test]
+fn a_client_with_its_own_proto_files_walks_through_an_account_over_grpc() {
+    for engine in ["SQLite", "PostgreSQL"] {
+        let server = MailServer::start();
+        let setup =
+            if engine == "SQLite" { setup(&server) } else { setup(&server).database(&tests::postgres::database()) };
+        let authd = setup.start();
+        let output = rig::script("sso-client.py")
+            .arg(authd.dir().join("client"))
+            .arg(format!("127.0.0.1:{}", authd.port()))
+            .arg(server.folder())
+            .run(MINUTES);
+        let got: Value = serde_json::from_str(&stdout(&output)).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        let expected = json!([
+            ["sign up", "E-003"],
+            ["verify another address", "E-005"],
+            ["verify with a weak password", "E-009"],
+            ["reset with a token to verify", "E-005"],
+            ["verify", "OK"],
+            ["verify again", "E-005"],
+            ["sign up again", "E-003"],
+            ["totp", "OK"],
+            ["confirm with a wrong code", "E-004"],
+            ["confirm", "OK"],
+            ["login without a code", "E-004"],
+            ["login with a wrong code", "E-004"],
+            ["login with a wrong password", "E-008"],
+            ["login", "OK"],
+            ["logout", "OK"],
+            ["logout again", "E-005"],
+            ["reset", "E-003"],
+            ["reset without a code", "E-004"],
+            ["reset to the same password", "E-008"],
+            ["reset confirmed", "OK"],
+            ["the session is over", "E-005"],
+            ["login after the reset", "OK"],
+            ["totp off", "OK"],
+            ["totp off again", "E-003"],
+            ["delete without a token", "E-002"],
+            ["delete with a wrong password", "E-008"],
+            ["delete", "OK"],
+            ["login after the end", "E-008"],
+        ]);
+        assert_eq!(got["steps"], expected, "{engine}");
+        let claims = ["exp", "iat", "iss", "jti", "knd", "nbf", "sub"];
+        let twelve_hours = 12 * 3600;
+        assert_eq!(got["session"], json!({"kind": "Session", "claims": claims, "life": twelve_hours}), "{engine}");
+        let audit = authd.admin().get("/audit?limit=100").expect("it answers").expect(200);
+        for operation in
+            ["accounts.verify_sign_up", "factors.confirm_totp", "accounts.confirm_reset", "accounts.delete"]
+        {
+            let has = |entry: &Value| entry["action"] == operation && entry["outcome"] == "ok";
+            assert!(audit["entries"].as_array().is_some_and(|entries| entries.iter().any(has)), "{operation}: {audit}");
+        }
+    }
 }
