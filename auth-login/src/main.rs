@@ -6,6 +6,7 @@ use auth_login::args::Args;
 use clap::CommandFactory;
 
 fn main() -> ExitCode {
+    shared::secret::forbid_core_dumps();
     let args = shared::cli::parse::<Args>(Args::command(), std::env::args_os()).unwrap_or_else(|error| error.exit());
     auth_login::run(args, &mut auth_login::io::Io::real())
 }

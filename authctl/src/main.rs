@@ -8,6 +8,7 @@ use shared::secret::Secret;
 use shared::time::Time;
 
 fn main() -> ExitCode {
+    shared::secret::forbid_core_dumps();
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let has_person = io::stdin().is_terminal() && err.is_terminal();
     let mut io = Io {

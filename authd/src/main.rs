@@ -84,6 +84,7 @@ struct Check {
 const LOADED: &str = "AUTHD_ENV_FILE_LOADED";
 
 fn main() -> ExitCode {
+    shared::secret::forbid_core_dumps();
     let args = Args::parse();
     let code = match start(&args) {
         Ok(()) => ExitCode::SUCCESS,

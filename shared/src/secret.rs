@@ -36,6 +36,14 @@ impl Secret {
     }
 }
 
+/// Keeps what this process has in memory out of core dumps (`PR_SET_DUMPABLE`), and other processes of the same user from
+/// reading it. It does not hold for programs that this one executes. Call it first in `main`.
+pub fn forbid_core_dumps() {
+    // It cannot fail on Linux; elsewhere there is nothing of the kind.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
 /// Serializes an optional secret (serde passes a reference) as redacted text, with `#[serde(serialize_with = "redacted")]`.
 ///
 /// # Errors

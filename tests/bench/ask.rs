@@ -36,6 +36,8 @@ pub enum Ask {
     /// RFC 7662, about a session's token.
     IntrospectSession,
     Login,
+    /// For an account of one's own.
+    SignUp,
 }
 
 impl Ask {
@@ -57,6 +59,7 @@ impl Ask {
             Self::CheckPermission => "/check-permission",
             Self::IntrospectToken | Self::IntrospectSession => "/introspect",
             Self::Login => "/auth/login",
+            Self::SignUp => "/auth/signup",
             _ => "/auth/validate",
         }
     }
@@ -96,13 +99,14 @@ impl Ask {
             }
             Self::IntrospectToken | Self::IntrospectSession => format!("token={subject}"),
             Self::Login => format!(r#"{{"username":"{subject}","password":"{}"}}"#, people::PASSWORD),
+            Self::SignUp => format!(r#"{{"email":"{subject}@example.com"}}"#),
             _ => format!(r#"{{"token":"{subject}"}}"#),
         }
     }
 
     pub fn subject_len(self) -> usize {
         match self {
-            Self::Create | Self::CreateKeyed => NUMBER,
+            Self::Create | Self::CreateKeyed | Self::SignUp => NUMBER,
             Self::CheckToken | Self::IntrospectSession => people::SESSION_LEN,
             Self::CheckPermission => people::ID_LEN,
             Self::Login => people::NAME_LEN,
@@ -132,6 +136,7 @@ impl Ask {
     pub fn status(self) -> &'static [u8] {
         match self {
             Self::Create | Self::CreateKeyed => b"HTTP/1.1 201 ",
+            Self::SignUp => b"HTTP/1.1 202 ",
             _ => b"HTTP/1.1 200 ",
         }
     }
@@ -148,6 +153,7 @@ impl Ask {
             Self::CheckPermission => br#""has_permission":true"#,
             Self::IntrospectToken | Self::IntrospectSession => br#""active":true"#,
             Self::Login => br#""token":""#,
+            Self::SignUp => br#""mail_requested""#,
         }
     }
 }

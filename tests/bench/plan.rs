@@ -11,7 +11,7 @@ use crate::cores::Cores;
 use crate::load::Load;
 use crate::report::Report;
 use crate::seed::Seed;
-use crate::{creation, grpc, hot_path, people};
+use crate::{creation, grpc, hot_path, people, storm};
 
 /// Measures authd and prints the table.
 #[derive(Clone, Debug, clap::Args)]
@@ -49,6 +49,7 @@ enum Part {
     Idle,
     People,
     Grpc,
+    Accounts,
 }
 
 /// How a part is measured.
@@ -140,13 +141,14 @@ impl Run {
             report.conditions.push("A quick run: too short for the figures to mean anything.".to_owned());
         }
         let wanted = |part| self.only.is_empty() || self.only.contains(&part);
-        let parts: [(Part, Measure); 6] = [
+        let parts: [(Part, Measure); 7] = [
             (Part::Hot, hot_path::measure),
             (Part::Large, hot_path::measure_large),
             (Part::Idle, hot_path::measure_idle),
             (Part::Create, creation::measure),
             (Part::People, people::measure),
             (Part::Grpc, grpc::measure),
+            (Part::Accounts, storm::measure_sign_ups),
         ];
         let mut is_whole = true;
         for (part, measure) in parts {

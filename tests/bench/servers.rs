@@ -28,10 +28,19 @@ pub struct Server {
 impl Server {
     /// authd with its defaults, its data in `data_dir`, its log beside it.
     pub fn authd(binary: &Path, data_dir: &Path, core: usize) -> Result<Self> {
+        Self::authd_with("", binary, data_dir, core)
+    }
+
+    /// The same with a configuration file.
+    pub fn authd_with(toml: &str, binary: &Path, data_dir: &Path, core: usize) -> Result<Self> {
         let addr = free_addr()?;
         fs::create_dir_all(data_dir)?;
+        let config = data_dir.with_extension("toml");
+        fs::write(&config, toml)?;
         let mut command = Command::new(binary);
         command
+            .arg("--config")
+            .arg(config)
             .env_clear()
             .env("SERVER_ADDR", addr.to_string())
             .env("AUTHD_DATA_DIR", data_dir)
@@ -52,11 +61,11 @@ impl Server {
         Self::start(command, addr, |timeout| wait_for_200(addr, "/", timeout), &dir.join("bare.log"), core)
     }
 
-    /// The limit over gRPC, answering the message in the file.
-    pub fn bare_grpc(answer: &Path, dir: &Path, core: usize) -> Result<Self> {
+    /// The limit over gRPC, answering the message in the file to this method.
+    pub fn bare_grpc(method: &str, answer: &Path, dir: &Path, core: usize) -> Result<Self> {
         let addr = free_addr()?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["bare-grpc", "--listen", &addr.to_string(), "--answer"]).arg(answer);
+        command.args(["bare-grpc", "--listen", &addr.to_string(), "--method", method, "--answer"]).arg(answer);
         Self::start(command, addr, |timeout| wait_until_it_listens(addr, timeout), &dir.join("bare-grpc.log"), core)
     }
 

@@ -2,8 +2,8 @@
 //! beside as many raw Argon2id threads. Latency counts from the moment at which a request was due, so that a server
 //! that stalls cannot hide it by delaying the next request.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::ask::Ask;
-use crate::cores;
 use crate::hot_path::fixed_answer;
 use crate::plan::Plan;
 use crate::report::{Report, Row};
 use crate::servers::Server;
 use crate::wire::{Reader, TIMEOUT, Template};
+use crate::{cores, seed};
 
 /// How long a login may take: many wait for one another, and for whatever else the machine does.
 const LOGIN_PATIENCE: Duration = Duration::from_mins(1);
@@ -37,7 +37,8 @@ pub fn measure(plan: &Plan, authd: &Server, logins: usize, report: &mut Report) 
         let times = cores::on(plan.cores.generator, || fixed_rate(bare.addr, plan))?;
         drop(raw);
         keep(&mut limit, &times);
-        let (times, logins) = cores::on(plan.cores.generator, || beside_logins(authd.addr, plan, logins))?;
+        let beside = || beside(Ask::Login, authd.addr, plan, logins, 0);
+        let (times, logins) = cores::on(plan.cores.generator, beside)?;
         keep(&mut own, &times);
         storms.push(crate::load::count(logins) / plan.seconds);
     }
@@ -74,17 +75,87 @@ impl Drop for Raw {
     }
 }
 
-/// Sorted latencies, and how many logins were answered meanwhile.
-fn beside_logins(addr: SocketAddr, plan: &Plan, logins: usize) -> Result<(Vec<Duration>, u64)> {
-    let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+/// Validates beside so many callers who sign up, with the limits raised, beside validates alone. Each sign-up is a commit
+/// and a mail; the mails go to a server that takes them at once.
+pub fn measure_sign_ups(plan: &Plan, report: &mut Report) -> Result<()> {
+    let callers = 64;
+    eprintln!("validates beside a storm of {callers} sign-ups");
+    let data_dir = plan.dir.join("accounts");
+    seed::run(&plan.seed(&data_dir, plan.tokens, 0))?;
+    let most = 1_000_000;
+    let toml = format!(
+        "[accounts]\nsign_up = \"open\"\n[mail]\nsmtp_url = \"smtp://{}?tls=none\"\nfrom = \"bench@example.com\"\n\
+         max_queued = {most}\nper_hour = {most}\nper_network_per_hour = {most}\n",
+        mailbox()?
+    );
+    let authd = Server::authd_with(&toml, &plan.authd, &data_dir, plan.cores.server)?;
+    let (mut alone, mut own) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let (mut signed_up, mut first) = (Vec::new(), 0);
+    for _ in 0..plan.rounds {
+        keep(&mut alone, &cores::on(plan.cores.generator, || fixed_rate(authd.addr, plan))?);
+        let beside = || beside(Ask::SignUp, authd.addr, plan, callers, first);
+        let (times, count) = cores::on(plan.cores.generator, beside)?;
+        keep(&mut own, &times);
+        // Each address once.
+        first += count + u64::try_from(callers)?;
+        signed_up.push(crate::load::count(count) / plan.seconds);
+    }
+    let ([alone_p50, alone_p99], [own_p50, own_p99]) = (alone, own);
+    let what = format!("validate, {RATE}/s beside {callers} callers who sign up (limit: the same alone)");
+    report.rows.push(Row::beside(&format!("p50 of {what}"), "µs", alone_p50, own_p50));
+    report.rows.push(Row::beside(&format!("p99 of {what}"), "µs", alone_p99, own_p99).ratio_at_most(1.5));
+    report.rows.push(Row::alone("sign-ups meanwhile, one core", "per second", signed_up));
+    authd.stop()
+}
+
+/// A mail server on threads of this process: it takes everything and keeps nothing.
+fn mailbox() -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let addr = listener.local_addr()?;
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A client that goes away is no fault of the server's.
+            thread::spawn(move || take_mails(stream).ok());
+        }
+    });
+    Ok(addr)
+}
+
+fn take_mails(stream: TcpStream) -> Result<()> {
+    let (mut reader, mut stream) = (BufReader::new(stream.try_clone()?), stream);
+    let (mut line, mut is_data) = (String::new(), false);
+    stream.write_all(b"220 bench\r\n")?;
+    loop {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let answer: &[u8] = match (is_data, line.trim_end()) {
+            (true, ".") => b"250 ok\r\n",
+            (true, _) => continue,
+            (false, "DATA") => b"354 go on\r\n",
+            (false, "QUIT") => b"221 bye\r\n",
+            (false, _) => b"250 ok\r\n",
+        };
+        is_data = answer.starts_with(b"354");
+        stream.write_all(answer)?;
+    }
+}
+
+/// Sorted latencies, and how many requests of the storm were answered meanwhile. Each of them is about another subject,
+/// from `first` on, but logins.
+fn beside(ask: Ask, addr: SocketAddr, plan: &Plan, callers: usize, first: u64) -> Result<(Vec<Duration>, u64)> {
+    let (stop, answered, next) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(first));
     thread::scope(|scope| {
-        let storm: Vec<_> = (0..logins)
+        let storm: Vec<_> = (0..callers)
             .map(|place| {
-                let (stop, answered) = (&stop, &answered);
+                let (stop, answered, next) = (&stop, &answered, &next);
                 scope.spawn(move || -> Result<()> {
-                    let mut connection = Asker::connect(addr, Ask::Login)?;
+                    let mut connection = Asker::connect(addr, ask)?;
                     while !stop.load(Ordering::Relaxed) {
-                        connection.ask(place as u64)?;
+                        let subject =
+                            if ask == Ask::Login { place as u64 } else { next.fetch_add(1, Ordering::Relaxed) };
+                        connection.ask(subject)?;
                         answered.fetch_add(1, Ordering::Relaxed);
                     }
                     Ok(())
@@ -94,8 +165,8 @@ fn beside_logins(addr: SocketAddr, plan: &Plan, logins: usize) -> Result<(Vec<Du
         let times = fixed_rate(addr, plan);
         let count = answered.load(Ordering::Relaxed);
         stop.store(true, Ordering::Relaxed);
-        for login in storm {
-            login.join().map_err(|_| anyhow!("a thread panicked"))??;
+        for caller in storm {
+            caller.join().map_err(|_| anyhow!("a thread panicked"))??;
         }
         Ok((times?, count))
     })

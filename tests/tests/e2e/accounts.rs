@@ -25,7 +25,7 @@ fn post(authd: &Authd, path: &str, body: &Value, status: u16) -> Value {
 }
 
 /// The token of the mail to this address whose link opens this page.
-fn mailed(server: &MailServer, to: &str, page: &str) -> String {
+pub fn mailed(server: &MailServer, to: &str, page: &str) -> String {
     let link = until(TIMEOUT, &format!("a mail to {to} with a link to {page}"), || {
         let mails = server.mails().into_iter().filter(|mail| mail["to"] == to);
         let texts = mails.filter_map(|mail| mail["text"].as_str().map(str::to_owned));
