@@ -1,14 +1,18 @@
 //! gRPC before clients that others wrote: grpcio with code generated from shared/proto, `buf curl` by reflection, and
 //! tonic's channel with the client of the crate `shared`.
 
+use base64::Engine as _;
 use prost::Message;
 use serde_json::{Value, json};
 use shared::grpc::authd::v1::authd_client::AuthdClient;
 use shared::grpc::authd::v1::{IntrospectRequest, ValidateRequest};
 use shared::grpc::google::rpc;
+use shared::grpc::session::LoginRequest;
+use shared::grpc::session::session_client::SessionClient;
 use std::time::Duration;
 use tests::authd::{ADMIN_TOKEN, Authd, Setup};
 use tests::document::repository;
+use tests::postgres::Postgres;
 use tests::process::{both, stdout};
 use tests::{TIMEOUT, rig};
 use tonic::metadata::MetadataValue;
@@ -127,4 +131,24 @@ async fn the_client_of_the_crate_asks_over_a_channel() {
     let late =
         tokio::time::timeout(TIMEOUT, client.validate(late)).await.expect("an end").expect_err("it stands still");
     assert!(matches!(late.code(), Code::DeadlineExceeded | Code::Cancelled), "{late:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_down_says_nothing_of_an_account() {
+    let mut postgres = Postgres::start();
+    let authd = Setup::new().database(&postgres.database()).start();
+    furnish(&authd);
+    let channel = Channel::from_shared(authd.url()).expect("a URL").connect().await.expect("it listens");
+    let mut client = SessionClient::new(channel);
+    let pwd = base64::prelude::BASE64_STANDARD.encode("correct horse battery");
+    let login = LoginRequest { ident: "alice".to_owned(), pwd, totp: String::new() };
+    let answer = client.login(login.clone()).await.expect("she signs in");
+    let token = answer.metadata().get("authorization").expect("a token").clone();
+    postgres.kill();
+    let mut logout = Request::new(());
+    logout.metadata_mut().insert("authorization", token);
+    // A session may be cached; that it has ended cannot be said.
+    for refused in [client.login(login).await.expect_err("down"), client.logout(logout).await.expect_err("down")] {
+        assert_eq!((refused.code(), refused.message()), (Code::Unavailable, "E-001"), "{refused:?}");
+    }
 }
