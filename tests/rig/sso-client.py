@@ -124,7 +124,7 @@ login("login with a wrong code", OLD, "000000")
 login("login with a wrong password", "wrong", recovery[0])
 second = login("login", OLD, recovery[0])["authorization"]
 got = claims(second)
-kind = {"kind": got["knd"], "claims": sorted(got), "life": got["exp"] - got["nbf"]}
+kind = {"kind": got["knd"], "claims": sorted(got), "life": got["exp"] - got["iat"]}
 step("logout", session.Logout, Empty(), second)
 step("logout again", session.Logout, Empty(), second)
 

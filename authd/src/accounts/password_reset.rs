@@ -22,6 +22,12 @@ use crate::passwords::{self, Verified};
 use crate::sessions;
 use crate::users::store;
 
+/// What a refused reset can have been a guess at: the code, or the current password, which is the new one here.
+enum Guess {
+    Code,
+    Password,
+}
+
 impl Accounts {
     pub(super) async fn request_reset(&self, call: Call, op: RequestReset) -> Result<MailRequested> {
         let typed = links::parse_email(&op.email)?;
@@ -60,17 +66,23 @@ impl Accounts {
         let attempt = LoginAttempt::new(&names::fold(&person.username), call.address);
         let is_open = attempt.count(&self.base, &self.config).await?;
         match self.try_reset(&call, &op, &link, &person, (&attempt, is_open), notice).await {
-            Ok(true) => {
+            Ok(None) => {
                 self.mail.wake();
                 Ok(Done::default())
             }
             // The guess stays counted.
-            Ok(false) => Err(self.refuse_step_up(&call, ConfirmReset::INFO.name, person.id, "totp").await?),
+            Ok(Some(Guess::Code)) => {
+                Err(self.refuse_step_up(&call, ConfirmReset::INFO.name, person.id, "totp").await?)
+            }
+            Ok(Some(Guess::Password)) => {
+                self.refuse_step_up(&call, ConfirmReset::INFO.name, person.id, "password").await?;
+                Err(Error::field_because("password", Reason::Unchanged, "this is your current password"))
+            }
             Err(error) => self.tried(&attempt, Err(error)).await,
         }
     }
 
-    /// False if the code is wrong.
+    /// What was guessed, if the reset is refused for it.
     async fn try_reset(
         &self,
         call: &Call,
@@ -79,15 +91,15 @@ impl Accounts {
         person: &store::Login,
         (attempt, is_open): (&LoginAttempt, bool),
         notice: Vec<Statement>,
-    ) -> Result<bool> {
+    ) -> Result<Option<Guess>> {
         let (proof, has_code) = match self.judge(person.id, op.totp.as_ref(), true).await? {
             Second::Missing => return Err(totp_required("totp")),
             // A lock-out is of guesses: without a code there is none, and the reset is what the locked-out person does.
             Second::Good { proof, factor } if is_open || factor.is_none() => (proof, factor.is_some()),
-            Second::Good { .. } | Second::Wrong => return Ok(false),
+            Second::Good { .. } | Second::Wrong => return Ok(Some(Guess::Code)),
         };
         if let Verified::Yes { .. } = self.users.verify(person.password_hash.as_deref(), &op.password).await? {
-            return Err(Error::field_because("password", Reason::Unchanged, "this is your current password"));
+            return Ok(Some(Guess::Password));
         }
         let hash = self.users.hash(&op.password).await?;
         let now = self.base.now();
@@ -105,8 +117,8 @@ impl Accounts {
             .detail([("code", has_code.then(|| true.into()))])
             .self_proving();
         match self.base.ledger.commit(call, change).await {
-            Ok(_) => Ok(true),
-            Err(Refused::ExpectationFailed(factors::store::SECOND_FACTOR)) => Ok(false),
+            Ok(_) => Ok(None),
+            Err(Refused::ExpectationFailed(factors::store::SECOND_FACTOR)) => Ok(Some(Guess::Code)),
             Err(Refused::ExpectationFailed(links::store::LINK | store::PASSWORD)) => Err(links::invalid()),
             Err(refused) => Err(mail::refused(refused).into()),
         }

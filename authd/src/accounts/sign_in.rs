@@ -39,6 +39,13 @@ use crate::sessions::store::NewLogin;
 use crate::sessions::{self, lookup};
 use crate::users::store as users;
 
+/// Both forms of the token of a new session.
+#[derive(Debug)]
+pub struct Tokens {
+    opaque: Secret,
+    signed: Secret,
+}
+
 /// A sign-in: the answer, and the session token in its signed form for the encoding that sends that.
 #[derive(Debug, Serialize)]
 pub struct SignedIn {
@@ -99,7 +106,7 @@ impl Accounts {
             }
             Second::Wrong => return Err(self.refuse(call, &op.username, Some("wrong")).await?),
         };
-        let (session, token) = self.new_session(call, person.id, person.password_changed_at)?;
+        let (session, tokens) = self.new_session(call, person.id, person.password_changed_at)?;
         let now = session.now;
         let as_user = call.of(caller(&person, session.id));
         // The statement that inserts the session checks the user's state.
@@ -123,16 +130,16 @@ impl Accounts {
             }
             Err(refused) => return Err(refused.into()),
         }
-        self.signed_in(person, &session, token)
+        Ok(signed_in(person, &session, tokens))
     }
 
-    /// A new session with its token, to be inserted.
+    /// A new session with its token in both forms, to be inserted.
     pub(super) fn new_session(
         &self,
         call: &Call,
         user: UserId,
         password_changed_at: Millis,
-    ) -> Result<(NewLogin, Secret)> {
+    ) -> Result<(NewLogin, Tokens)> {
         let (now, limits, token) = (self.base.now(), self.sessions.limits, self.new_token()?);
         let absolute = now + limits.max;
         let session = NewLogin {
@@ -145,7 +152,8 @@ impl Accounts {
             address: call.address.map(|address| address.to_string()),
             password_changed_at,
         };
-        Ok((session, token))
+        let signed = self.sessions.sign(&session)?;
+        Ok((session, Tokens { opaque: token, signed }))
     }
 
     /// Reverts the count of an attempt that failed before its password was judged, or though it was right, so that an
@@ -184,21 +192,6 @@ impl Accounts {
         Ok(Secret::new(hex::encode(Sha256::digest(mac))))
     }
 
-    /// The answer to a sign-in.
-    pub(super) fn signed_in(&self, person: users::Login, session: &NewLogin, token: Secret) -> Result<SignedIn> {
-        let signed = self.sessions.sign(session, &token)?;
-        let payload = Payload {
-            user_id: person.id,
-            username: person.username,
-            name: person.name,
-            service_id: None,
-            roles: None,
-            permissions: None,
-        };
-        let answer = LoggedIn { token, expires_at: sessions::model::seconds(session.idle_expires_at), payload };
-        Ok(SignedIn { answer, signed })
-    }
-
     pub(super) async fn change_password(&self, call: Call, op: ChangePassword) -> Result<Done> {
         let (user, session) = sessions::person(&call)?;
         let person = self.person(&call).await?;
@@ -231,4 +224,19 @@ impl Accounts {
 
 pub(super) fn caller(person: &users::Login, session: SessionId) -> Caller {
     Caller::User { id: person.id, username: person.username.clone(), session, permissions: Permissions::NONE }
+}
+
+/// The answer to a sign-in.
+pub(super) fn signed_in(person: users::Login, session: &NewLogin, tokens: Tokens) -> SignedIn {
+    let Tokens { opaque: token, signed } = tokens;
+    let payload = Payload {
+        user_id: person.id,
+        username: person.username,
+        name: person.name,
+        service_id: None,
+        roles: None,
+        permissions: None,
+    };
+    let answer = LoggedIn { token, expires_at: sessions::model::seconds(session.idle_expires_at), payload };
+    SignedIn { answer, signed }
 }

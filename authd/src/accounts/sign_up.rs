@@ -66,6 +66,10 @@ impl Accounts {
             // It may have been closed since.
             self.check_sign_up(&link.email)?;
         }
+        if link.user.is_none() && store::find_id(self.base.db.as_ref(), link.email.folded()).await?.is_some() {
+            // Before the password is hashed: the link stays, and could be sent again and again.
+            return Err(has_account());
+        }
         let password = self.new_password(&op.password, link.email.folded()).await?;
         let now = self.base.now();
         let (person, begins) = match link.user {
@@ -77,7 +81,7 @@ impl Accounts {
                 (store::Login { name, password_changed_at: now, ..person }, vec![accept])
             }
         };
-        let (session, token) = self.new_session(&call, person.id, password.set_at)?;
+        let (session, tokens) = self.new_session(&call, person.id, password.set_at)?;
         let as_user = call.of(super::sign_in::caller(&person, session.id));
         let change = Change::new(VerifySignUp::INFO.name, person.id)
             .with([links::store::consume(&link, now)])
@@ -95,12 +99,11 @@ impl Accounts {
                 return Err(links::invalid());
             }
             Err(Refused::ExpectationFailed(NAME_TAKEN) | Refused::Duplicate(_)) => {
-                let detail = "this address has an account since the mail was sent: sign in, or reset the password";
-                return Err(Error::new(Code::NameTaken, detail));
+                return Err(has_account());
             }
             Err(refused) => return Err(refused.into()),
         }
-        self.signed_in(person, &session, token)
+        Ok(super::sign_in::signed_in(person, &session, tokens))
     }
 
     /// A person whose address was proved, and the statements that insert them.
@@ -186,4 +189,9 @@ impl Accounts {
         self.mail.wake();
         Ok(user)
     }
+}
+
+fn has_account() -> Error {
+    let detail = "this address has an account since the mail was sent: sign in, or reset the password";
+    Error::new(Code::NameTaken, detail)
 }

@@ -1,13 +1,15 @@
 //! The claims of the tokens that authd signs for itself (RFC 7519 §4.1), with times in seconds.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use crate::env::{Millis, SECOND};
+use crate::env::{Millis, SECOND, SKEW};
 
 /// The claims of a signed token.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Claims {
-    /// What the token is looked up by. It is secret: whoever knows it has the token.
+    /// What the token is looked up by. That of a link is as secret as the token.
     pub jti: String,
     pub iss: String,
     pub sub: String,
@@ -18,15 +20,21 @@ pub struct Claims {
     exp: i64,
 }
 
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.knd)
+    }
+}
+
 impl Claims {
-    /// Claims that hold from now until `expires_at`.
+    /// Claims that hold until `expires_at`, and begin as long before now as the clock of another node may be behind.
     pub fn new(issuer: &str, kind: &str, subject: String, jti: String, now: Millis, expires_at: Millis) -> Self {
         let seconds = |millis: Millis| millis.div_euclid(SECOND);
         let (iss, knd) = (issuer.to_owned(), kind.to_owned());
-        Self { jti, iss, sub: subject, knd, iat: seconds(now), nbf: seconds(now), exp: seconds(expires_at) }
+        Self { jti, iss, sub: subject, knd, iat: seconds(now), nbf: seconds(now - SKEW), exp: seconds(expires_at) }
     }
 
-    /// Whether they are of this issuer and in their time, without leeway: the clock is authd's own.
+    /// Whether they are of this issuer and in their time, without leeway.
     pub fn hold(&self, issuer: &str, now: Millis) -> bool {
         let is_begun = self.nbf.checked_mul(SECOND).is_some_and(|nbf| nbf <= now);
         let is_over = self.exp.checked_mul(SECOND).is_none_or(|exp| exp <= now);

@@ -97,8 +97,17 @@ impl Purpose {
         }
     }
 
+    /// The header `typ` of what the purpose signs (RFC 8725 §3.11), so that no other JWT is taken for one.
+    const fn typ(self) -> Option<&'static str> {
+        match self {
+            Self::SignLink => Some("authd-link+jwt"),
+            Self::SignSession => Some("authd-session+jwt"),
+            Self::Seal | Self::Mint | Self::Device | Self::Session => None,
+        }
+    }
+
     const fn signs(self) -> bool {
-        matches!(self, Self::SignLink | Self::SignSession)
+        self.typ().is_some()
     }
 }
 

@@ -70,8 +70,9 @@ impl SigningKey {
         Ok(Self { times, private, public })
     }
 
-    pub fn sign(&self, id: String, claims: &Claims) -> Result<String, KeyError> {
-        let header = Header { kid: Some(id), ..Header::new(Algorithm::ES256) };
+    pub fn sign(&self, purpose: Purpose, id: String, claims: &Claims) -> Result<String, KeyError> {
+        let typ = purpose.typ().map(str::to_owned);
+        let header = Header { kid: Some(id), typ, ..Header::new(Algorithm::ES256) };
         jsonwebtoken::encode(&header, claims, &self.private).map_err(|_| KeyError::Broken)
     }
 
@@ -93,15 +94,15 @@ impl KeyRing {
         let times = of_purpose.map(|(id, (_, key))| ((*id, key), key.times));
         let signer = signer(times, self.env.now());
         let (id, key) = signer.ok_or_else(|| KeyError::Unknown(format!("for {}", purpose.name())))?;
-        key.sign(id.to_string(), claims)
+        key.sign(purpose, id.to_string(), claims)
     }
 
     /// The claims of a token that a key of this purpose has signed and that has not retired since; `None` for any other
     /// text. The claims are not judged. A key that this node does not know yet is read from the database, seldom.
     pub async fn verify(&self, purpose: Purpose, token: &str) -> Result<Option<Claims>, KeyError> {
-        let Some(id) = key_id(token).and_then(|id| Uuid::parse_str(&id).ok()) else { return Ok(None) };
+        let Some(id) = key_id(purpose, token).and_then(|id| Uuid::parse_str(&id).ok()) else { return Ok(None) };
         if !self.keys().signing.contains_key(&id) && self.may_reload() {
-            self.reload().await?;
+            self.reload().await.inspect_err(|_| self.reloaded_at.store(Millis::MIN, Ordering::Relaxed))?;
         }
         let keys = self.keys();
         let Some((of, key)) = keys.signing.get(&id) else { return Ok(None) };
@@ -129,13 +130,15 @@ fn public(secret: &Secret) -> Result<impl AsRef<[u8]> + use<>, KeyError> {
     private.compute_public_key().map_err(|_| KeyError::Broken)
 }
 
-/// The id of the key that a token names. The token's form is bounded here: three parts, ES256, no extension.
-pub fn key_id(token: &str) -> Option<String> {
-    if token.len() > MAX_TOKEN || token.split('.').count() != 3 {
+/// The id of the key that a token of this purpose names. The token's form is bounded here: three parts, ES256, its `typ`,
+/// no extension.
+pub fn key_id(purpose: Purpose, token: &str) -> Option<String> {
+    // {" in base64: other texts are not decoded.
+    if token.len() > MAX_TOKEN || !token.starts_with("eyJ") || token.split('.').count() != 3 {
         return None;
     }
     let header = jsonwebtoken::decode_header(token).ok()?;
-    let is_ours = header.alg == Algorithm::ES256 && header.crit.is_none();
+    let is_ours = header.alg == Algorithm::ES256 && header.crit.is_none() && header.typ.as_deref() == purpose.typ();
     header.kid.filter(|_| is_ours)
 }
 
@@ -177,24 +180,28 @@ mod tests {
 
     #[test]
     fn only_a_token_of_three_parts_with_es256_and_a_key_names_one() {
+        let typed = |json: &str| key_id(Purpose::SignLink, json);
         let header = |json: &str| {
             use base64::Engine;
             format!("{}.e30.AA", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json))
         };
-        assert_eq!(key_id(&header(r#"{"alg":"ES256","kid":"a"}"#)).as_deref(), Some("a"));
+        assert_eq!(typed(&header(r#"{"alg":"ES256","typ":"authd-link+jwt","kid":"a"}"#)).as_deref(), Some("a"));
         for refused in [
-            r#"{"alg":"none","kid":"a"}"#,
-            r#"{"alg":"HS256","kid":"a"}"#,
-            r#"{"alg":"ES384","kid":"a"}"#,
-            r#"{"alg":"ES256"}"#,
-            r#"{"alg":"ES256","kid":"a","crit":["b64"]}"#,
+            r#"{"alg":"none","typ":"authd-link+jwt","kid":"a"}"#,
+            r#"{"alg":"HS256","typ":"authd-link+jwt","kid":"a"}"#,
+            r#"{"alg":"ES384","typ":"authd-link+jwt","kid":"a"}"#,
+            r#"{"alg":"ES256","typ":"authd-session+jwt","kid":"a"}"#,
+            r#"{"alg":"ES256","typ":"JWT","kid":"a"}"#,
+            r#"{"alg":"ES256","kid":"a"}"#,
+            r#"{"alg":"ES256","typ":"authd-link+jwt"}"#,
+            r#"{"alg":"ES256","typ":"authd-link+jwt","kid":"a","crit":["b64"]}"#,
             "[]",
         ] {
-            assert_eq!(key_id(&header(refused)), None, "{refused}");
+            assert_eq!(typed(&header(refused)), None, "{refused}");
         }
-        let long = header(r#"{"alg":"ES256","kid":"a"}"#) + &"A".repeat(MAX_TOKEN);
+        let long = header(r#"{"alg":"ES256","typ":"authd-link+jwt","kid":"a"}"#) + &"A".repeat(MAX_TOKEN);
         for refused in ["", "a.b", "a.b.c.d", long.as_str()] {
-            assert_eq!(key_id(refused), None, "{refused:.20}");
+            assert_eq!(typed(refused), None, "{refused:.20}");
         }
     }
 }

@@ -224,7 +224,7 @@ fn claims(id: &str) -> Claims {
 }
 
 fn key_of(token: &str) -> String {
-    signing::key_id(token).unwrap()
+    signing::key_id(Purpose::SignLink, token).unwrap()
 }
 
 #[tokio::test]

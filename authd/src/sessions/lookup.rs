@@ -6,6 +6,7 @@
 use sha2::{Digest, Sha256};
 use shared::id::{SessionId, UserId};
 
+use super::signed::{Presented, hash_of};
 use super::{Sessions, model, store};
 use crate::cache::{Cached, Hash};
 use crate::db::{BoxFuture, Db, DbError};
@@ -70,37 +71,36 @@ impl Sessions {
 
     /// The live session of a token; `None` if it is unknown, ended or expired.
     pub async fn find(&self, token: &str) -> Result<Option<Found>> {
-        let Some(token) = self.opaque(token).await? else { return Ok(None) };
-        self.find_opaque(&token).await
+        let Some(presented) = Presented::new(token) else { return Ok(None) };
+        self.find_presented(presented).await
     }
 
-    async fn find_opaque(&self, token: &str) -> Result<Option<Found>> {
-        let (hash, now) = (hash(token), self.base.now());
+    async fn find_presented(&self, presented: Presented<'_>) -> Result<Option<Found>> {
+        let Some(live) = self.find_live(presented).await? else { return Ok(None) };
+        Ok(self.verifies(presented).await?.then_some(live))
+    }
+
+    async fn find_live(&self, presented: Presented<'_>) -> Result<Option<Found>> {
+        let (hash, now) = (presented.hash(), self.base.now());
         match self.cache.find(&hash, now) {
             Some(live) if live.is_live(now) => return Ok(Some(live)),
             // A commit with a late outcome may have renewed it: the row is read again.
             Some(_) => self.cache.forget(&hash),
             None => {}
         }
-        self.cache.get_or_read(hash, &self.base.env, self.read(&hash)).await
-    }
-
-    /// The session of a token that is to be ended, and its user: it need not be live.
-    pub async fn find_to_end(&self, token: &str) -> Result<Option<(SessionId, UserId)>> {
-        let Some(token) = self.opaque(token).await? else { return Ok(None) };
-        store::find_holder(self.base.db.as_ref(), &hash(&token)).await
+        self.cache.get_or_read(hash, &self.base.env, self.read(presented)).await
     }
 
     /// Like [`Sessions::find`], and renews it if it is due. The second value is whether this call renewed it.
     pub async fn touch(&self, token: &str) -> Result<Option<(Found, bool)>> {
-        let Some(token) = self.opaque(token).await? else { return Ok(None) };
-        let Some(live) = self.find_opaque(&token).await? else { return Ok(None) };
+        let Some(presented) = Presented::new(token) else { return Ok(None) };
+        let Some(live) = self.find_presented(presented).await? else { return Ok(None) };
         if !self.is_due(&live, self.base.now()) {
             return Ok(Some((live, false)));
         }
-        let hash = hash(&token);
+        let hash = presented.hash();
         let _turn = self.cache.turn(hash).await?;
-        let reread = || self.cache.get_or_read_in_turn(hash, &self.base.env, self.read(&hash));
+        let reread = || self.cache.get_or_read_in_turn(hash, &self.base.env, self.read(presented));
         let Some(live) = reread().await? else { return Ok(None) };
         let now = self.base.now();
         if !live.is_live(now) {
@@ -125,8 +125,12 @@ impl Sessions {
         Ok(reread().await?.map(|live| (live, is_renewed)))
     }
 
-    async fn read(&self, hash: &Hash) -> Result<Option<LiveSession>> {
-        store::find_live(self.base.db.as_ref(), hash, self.base.now()).await
+    async fn read(&self, presented: Presented<'_>) -> Result<Option<LiveSession>> {
+        let (db, now) = (self.base.db.as_ref(), self.base.now());
+        match presented {
+            Presented::Opaque(hash) => store::find_live(db, &hash, now).await,
+            Presented::Signed(id, _) => store::find_live_by_id(db, id, now).await,
+        }
     }
 
     /// Whether it is due for renewal and can be renewed.
@@ -149,7 +153,10 @@ impl Subscriber for Sessions {
         Box::pin(async move {
             let Ok(user) = subject.parse() else { return self.cache.forget_all() };
             match store::list_hashes(db, user, now).await {
-                Ok(hashes) => hashes.iter().for_each(|hash| self.cache.forget(hash)),
+                Ok(hashes) => hashes.iter().for_each(|(hash, id)| {
+                    self.cache.forget(hash);
+                    self.cache.forget(&hash_of(*id));
+                }),
                 Err(_) => self.cache.forget_all(),
             }
         })

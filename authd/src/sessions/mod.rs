@@ -67,7 +67,7 @@ impl Config {
     }
 }
 
-/// Whether the text has the form of a session token, opaque or signed; any other text is refused without a look-up.
+/// Whether the text has the form of a session token, opaque or signed.
 pub fn is_token(text: &str) -> bool {
     lookup::is_opaque(text) || signed::is_signed(text)
 }

@@ -36,26 +36,26 @@ impl Sessions {
         Ok(Identity { caller: call.caller.to_string(), user, service_id, permissions })
     }
 
-    pub(super) async fn logout(&self, call: Call, _: Logout) -> Result<LoggedOut> {
-        self.log_out(&call, Logout::INFO.name).await
-    }
-
-    pub(super) async fn end_this(&self, call: Call, _: EndThisSession) -> Result<LoggedOut> {
-        self.log_out(&call, EndThisSession::INFO.name).await
-    }
-
     pub(super) async fn show(&self, call: Call, _: ShowSession) -> Result<Session> {
         let (_, session) = person(&call)?;
         store::show(self.base.db.as_ref(), session).await?.ok_or_else(|| Error::not_found("session"))
     }
 
-    async fn log_out(&self, call: &Call, action: &'static str) -> Result<LoggedOut> {
-        let (user, session) = person(call)?;
+    pub(super) async fn logout(&self, call: Call, _: Logout) -> Result<LoggedOut> {
+        let (user, session) = person(&call)?;
         let end = store::end_login(session, user, "logged_out", self.base.now());
-        let change =
-            Change::new(action, session).with([end]).invalidates(Invalidation::sessions(user)).urgent().self_proving();
-        ended(self.base.ledger.commit(call, change).await)?;
+        let change = Change::new(Logout::INFO.name, session)
+            .with([end])
+            .invalidates(Invalidation::sessions(user))
+            .urgent()
+            .self_proving();
+        ended(self.base.ledger.commit(&call, change).await)?;
         Ok(LoggedOut { status: "logged_out".to_owned() })
+    }
+
+    /// The same, also in the audit log.
+    pub(super) async fn end_this(&self, call: Call, _: EndThisSession) -> Result<LoggedOut> {
+        self.logout(call, Logout {}).await
     }
 
     pub(super) async fn profile(&self, _: Call, op: ShowProfile) -> Result<Profile> {
@@ -66,7 +66,8 @@ impl Sessions {
         Ok(Profile { payload, renewed, expires_at: live.expires_at_seconds() })
     }
 
-    /// Whether the person proved all factors in this session a short time ago. Read from the database each time, since another node may have renewed the proof.
+    /// Whether the person proved all factors in this session a short time ago. Read from the database each time, since
+    /// another node may have renewed the proof.
     pub async fn is_fresh(&self, session: SessionId) -> Result<bool> {
         let factor_at = store::find_factor_at(self.base.db.as_ref(), session).await?;
         Ok(model::is_fresh(factor_at, self.base.now()))

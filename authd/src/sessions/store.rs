@@ -37,6 +37,12 @@ const FIND_LIVE: &str = "SELECT s.id, s.user_id, u.username, u.name, s.created_a
      FROM sessions s JOIN users u ON u.id = s.user_id \
      WHERE s.token_hash = $1 AND s.kind = 'login' AND s.ended_at IS NULL AND s.idle_expires_at > $2 \
        AND s.absolute_expires_at > $2 AND s.renewed_at <= $3 AND u.status = 'active' AND u.deleted_at IS NULL";
+// The same by the session's id.
+const FIND_LIVE_BY_ID: &str = "SELECT s.id, s.user_id, u.username, u.name, s.created_at, s.renewed_at, \
+       s.idle_expires_at, s.absolute_expires_at \
+     FROM sessions s JOIN users u ON u.id = s.user_id \
+     WHERE s.id = $1 AND s.kind = 'login' AND s.ended_at IS NULL AND s.idle_expires_at > $2 \
+       AND s.absolute_expires_at > $2 AND s.renewed_at <= $3 AND u.status = 'active' AND u.deleted_at IS NULL";
 const INSERT_LOGIN: &str = "INSERT INTO sessions (id, kind, user_id, token_hash, generation, created_at, renewed_at, \
        last_used_at, idle_expires_at, absolute_expires_at, client_version, address, lease_until, attributes, factor_at) \
      SELECT $1, 'login', u.id, $3, 0, $4, $4, $4, $5, $6, NULL, $7, 0, '{}', $4 FROM users u \
@@ -66,7 +72,7 @@ const INVALIDATE_OLDEST: &str = "INSERT INTO invalidations (kind, subject, at) \
      SELECT 'sessions', CAST($1 AS TEXT), CAST($2 AS BIGINT) WHERE EXISTS \
        (SELECT 1 FROM sessions s WHERE s.user_id = $1 AND s.idle_expires_at > $2 \
           AND s.ended_at IS NULL AND s.renewed_at <= $4 LIMIT 1 OFFSET $3)";
-const HASHES: &str = "SELECT token_hash FROM sessions \
+const HASHES: &str = "SELECT token_hash, id FROM sessions \
      WHERE user_id = $1 AND idle_expires_at > $2 AND token_hash IS NOT NULL";
 const UPSERT_IDENTITY: &str = "INSERT INTO identities (id, issuer, subject, email, name, attributes, created_at, seen_at) \
      VALUES ($1, $2, $3, $4, $5, '{}', $6, $6) \
@@ -149,6 +155,15 @@ pub async fn show(db: &dyn Db, id: SessionId) -> Result<Option<Session>> {
 
 /// The live login session of a token, by the token's hash.
 pub async fn find_live(db: &dyn Db, hash: &Hash, now: Millis) -> Result<Option<LiveSession>> {
+    read_live(db, FIND_LIVE, (*hash).into(), now).await
+}
+
+/// The same by the session's id.
+pub async fn find_live_by_id(db: &dyn Db, id: SessionId, now: Millis) -> Result<Option<LiveSession>> {
+    read_live(db, FIND_LIVE_BY_ID, id.into(), now).await
+}
+
+async fn read_live(db: &dyn Db, sql: &'static str, key: Value, now: Millis) -> Result<Option<LiveSession>> {
     let read = |row: &Row| {
         let mut row = row.cursor();
         Ok(LiveSession {
@@ -162,11 +177,7 @@ pub async fn find_live(db: &dyn Db, hash: &Hash, now: Millis) -> Result<Option<L
             absolute_expires_at: row.int()?,
         })
     };
-    db.query(Query::point(FIND_LIVE, [(*hash).into(), now.into(), (now + SKEW).into()]))
-        .await?
-        .first()
-        .map(read)
-        .transpose()
+    db.query(Query::point(sql, [key, now.into(), (now + SKEW).into()])).await?.first().map(read).transpose()
 }
 
 /// The login session of a token and its user, unless it was ended; it may be expired, or void.
@@ -261,9 +272,12 @@ pub fn end_oldest(user: UserId, most: i64, now: Millis) -> [Statement; 2] {
 }
 
 /// The token hashes of a user's sessions that are live, or were a minute ago.
-pub async fn list_hashes(db: &dyn Db, user: UserId, now: Millis) -> Result<Vec<Hash>> {
-    let rows = db.query(Query::new(HASHES, [user.into(), (now - MINUTE).into()])).await?;
-    rows.iter().map(|row| row.cursor().bytes()?.try_into().map_err(Error::internal)).collect()
+pub async fn list_hashes(db: &dyn Db, user: UserId, now: Millis) -> Result<Vec<(Hash, SessionId)>> {
+    let read = |row: &Row| {
+        let mut row = row.cursor();
+        Ok((row.bytes()?.try_into().map_err(Error::internal)?, row.id()?))
+    };
+    db.query(Query::new(HASHES, [user.into(), (now - MINUTE).into()])).await?.iter().map(read).collect()
 }
 
 /// The statements that insert a session and its identity. A second session with the same id is a duplicate
@@ -447,6 +461,11 @@ mod tests {
     use crate::db::testing;
 
     /// Queries that any user can make about themselves must not read the rows of others.
+    #[test]
+    fn what_is_asked_of_one_session_reads_no_table() {
+        testing::plans(&[FIND_LIVE, FIND_LIVE_BY_ID, SHOW, FIND_LOGIN, FIND_HOLDER]);
+    }
+
     #[test]
     fn what_is_asked_of_one_user_reads_that_user_alone() {
         for (sql, steps) in testing::plans(&[LIST_OF_USER, END_ALL, END_OLDEST, INVALIDATE_OLDEST, HASHES]) {

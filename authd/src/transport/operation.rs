@@ -45,6 +45,11 @@ pub(super) trait Encoding: Sync {
         credentials::token(headers, oauth)
     }
 
+    /// The operation that was called, where its fields tell; `first` is the one whose access was checked.
+    fn info(&self, first: &'static Info) -> &'static Info {
+        first
+    }
+
     /// Reads the body; returns whether it arrived later than the head.
     fn read(&self, body: &mut Unread, bounds: &Bounds<'_>) -> impl Future<Output = Result<(Bytes, bool)>> + Send;
 
@@ -116,7 +121,8 @@ impl Http {
         if let Some(caller) = logged {
             let (address, status) = (address.map(tracing::field::display), response.status().as_u16());
             // Changes are in the audit log; a log line for each would cost more than the change.
-            debug!(request_id = %id, operation = info.name, %caller, address, status, "answered");
+            let operation = encoding.info(info).name;
+            debug!(request_id = %id, operation, %caller, address, status, "answered");
         }
         Ok(response)
     }

@@ -163,7 +163,7 @@ pub const RECOVERY_CODES_HEADER: &str = "x-totp-recovery-codes";
 /// `session` and `user` send it as the message of the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AccountFault {
-    /// `E-001`: nothing of what follows. The code of the problem says more; a dependency may be down.
+    /// `E-001`: none of the others. The code of the problem says more; a dependency may be down.
     Unknown,
     /// `E-002`: there is no token.
     TokenMissing,
@@ -193,7 +193,7 @@ impl AccountFault {
             Code::Unauthenticated => Self::TokenMissing,
             Code::TotpRequired => Self::CodeRequired,
             Code::InvalidToken | Code::SessionEnded => Self::InvalidToken,
-            Code::InvalidCredentials | Code::ValidationFailed if fields.iter().any(is_wrong_code) => Self::CodeRequired,
+            Code::ValidationFailed if fields.iter().any(is_wrong_code) => Self::CodeRequired,
             Code::InvalidCredentials => Self::WrongCredentials,
             Code::ValidationFailed if fields.iter().any(|field| field.reason.is_some()) => Self::WrongCredentials,
             Code::ValidationFailed => Self::PatternMismatch,

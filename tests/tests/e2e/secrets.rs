@@ -140,7 +140,7 @@ fn no_secret_of_an_account_is_anywhere_but_in_its_own_mail() {
     let mailed: Vec<_> = server.mails().into_iter().map(|mail| mail.to_string()).collect();
     let mut places = places(&authd);
     places.push(("mails", mailed.concat().into()));
-    let [links, secrets] = secrets;
+    let [links, inner, secrets] = secrets;
     search(&secrets, &places);
     // A mailed token is in its own mail and nowhere else.
     for (what, token) in &links {
@@ -149,12 +149,13 @@ fn no_secret_of_an_account_is_anywhere_but_in_its_own_mail() {
     }
     places.pop();
     search(&links, &places);
+    search(&inner, &places);
 }
 
 type Secrets = Vec<(&'static str, String)>;
 
-/// The life of an account over gRPC: the tokens that were mailed, and all other secrets.
-async fn live(authd: &Authd, server: &MailServer) -> [Secrets; 2] {
+/// The life of an account over gRPC: the tokens that were mailed, what is in them, and all other secrets.
+async fn live(authd: &Authd, server: &MailServer) -> [Secrets; 3] {
     let base64 = |text: &str| base64::prelude::BASE64_STANDARD.encode(text);
     let channel = Channel::from_shared(authd.url()).expect("a URL").connect().await.expect("it listens");
     let (mut user, mut session) = (UserClient::new(channel.clone()), SessionClient::new(channel));
@@ -192,10 +193,19 @@ async fn live(authd: &Authd, server: &MailServer) -> [Secrets; 2] {
     let delete = DeleteRequest { pwd: base64(second), totp: recovery[4].clone() };
     user.delete(with_token(delete, &base64(&opaque))).await.expect("it goes");
     let inner = |token: &str| {
-        let signed = base64::prelude::BASE64_STANDARD.decode(token).expect("base64");
+        let plain = token.replace('-', "+").replace('_', "/");
+        let signed = base64::prelude::BASE64_STANDARD_NO_PAD.decode(plain.trim_end_matches('=')).expect("base64");
         String::from_utf8(signed).expect("a JWT")
     };
+    let jti = |token: &str| {
+        let payload =
+            base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(inner(token).split('.').nth(1).expect("a payload"));
+        let claims: serde_json::Value = serde_json::from_slice(&payload.expect("base64")).expect("JSON");
+        claims["jti"].as_str().expect("a jti").to_owned()
+    };
     let links = vec![("a verification token", verification), ("a reset token", reset), ("a token to move", moved)];
+    let inside = |(_, token): &(&str, String)| [("a link's JWT", inner(token)), ("a link's jti", jti(token))];
+    let inside = links.iter().flat_map(inside).collect();
     let secrets = vec![
         ("the first password", first.to_owned()),
         ("the second password", second.to_owned()),
@@ -207,7 +217,7 @@ async fn live(authd: &Authd, server: &MailServer) -> [Secrets; 2] {
         ("another signed session", inner(&other)),
         ("an opaque session", opaque),
     ];
-    [links, secrets]
+    [links, inside, secrets]
 }
 
 fn with_token<T>(message: T, token: &str) -> tonic::Request<T> {

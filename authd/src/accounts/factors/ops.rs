@@ -94,7 +94,7 @@ impl Accounts {
             .with(statements)
             .with([sessions::store::end_all(user, Some(session), CHANGED, now), links::store::delete_all(user)])
             .with(notice)
-            // Only this attempt: no password was proven.
+            // Only this attempt: the password may not have been proven.
             .with(attempt.take_back())
             .invalidates(Invalidation::sessions(user))
             .detail([("factor", Some(json!("totp")))]);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ::http::{HeaderMap, Response};
 use bytes::Bytes;
 use prost::Message;
-use shared::op::Operation;
+use shared::op::{Info, Operation};
 use shared::problem::Code;
 
 use super::super::answer::Body;
@@ -29,8 +29,14 @@ pub(super) type Ask<Question, Op> = fn(Question, &HeaderMap) -> Result<Op>;
 /// A view as a message, and the answer's metadata if there is any.
 pub(super) type Tell<View, Answer> = fn(View, &mut HeaderMap) -> Result<Answer>;
 
-/// An operation with its position in the registry.
-pub(super) type Alternative = (usize, Box<dyn Unary>);
+/// An operation of a method.
+pub(super) struct Alternative {
+    /// Its position in the registry.
+    pub index: usize,
+    pub info: &'static Info,
+    pub method: Box<dyn Unary>,
+}
+
 /// Which of a method's operations a call is, by its metadata and message.
 pub(super) type Choose = fn(&HeaderMap, &[u8]) -> usize;
 
@@ -71,15 +77,29 @@ where
 
 /// One call of a method.
 pub(super) struct Protobuf<'a> {
-    pub operations: &'a Operations,
-    pub metadata: &'a HeaderMap,
-    /// Which operation it is, once the message is there.
-    pub chosen: AtomicUsize,
+    operations: &'a Operations,
+    metadata: &'a HeaderMap,
+    chosen: AtomicUsize,
+}
+
+impl<'a> Protobuf<'a> {
+    pub fn new(operations: &'a Operations, metadata: &'a HeaderMap) -> Self {
+        Self { operations, metadata, chosen: AtomicUsize::new(0) }
+    }
+
+    /// The operation that the call is; the first before its message is there.
+    pub fn operation(&self) -> &'a Alternative {
+        &self.operations.of[self.chosen.load(Ordering::Relaxed)]
+    }
 }
 
 impl Encoding for Protobuf<'_> {
     fn token<'a>(&self, headers: &'a HeaderMap, oauth: bool) -> Result<Option<Cow<'a, str>>> {
         (self.operations.credentials)(headers, oauth)
+    }
+
+    fn info(&self, _: &'static Info) -> &'static Info {
+        self.operation().info
     }
 
     async fn read(&self, body: &mut Unread, bounds: &Bounds<'_>) -> Result<(Bytes, bool)> {
@@ -90,8 +110,7 @@ impl Encoding for Protobuf<'_> {
         let message = frame::message(body)?;
         let chosen = (self.operations.choose)(self.metadata, message);
         self.chosen.store(chosen, Ordering::Relaxed);
-        let (_, method) = &self.operations.of[chosen];
-        match method.call(call, message, self.metadata)? {
+        match self.operation().method.call(call, message, self.metadata)? {
             Called::Ready(response) => Ok(response),
             Called::Running(response) => response.await,
         }

@@ -20,13 +20,12 @@ mod user;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ::http::{Method as HttpMethod, Response, Version, request};
 use anyhow::Context;
 use prost::Message;
-use shared::op::Operation;
+use shared::op::{Info, Operation};
 use shared::problem::Code;
 
 use self::method::{Alternative, Ask, Choose, Method, Operations, Protobuf, Tell};
@@ -105,11 +104,10 @@ impl Service<'_> {
 
     /// A method that is one of several operations with the same access: `choose` says which, by metadata and message.
     fn method(&mut self, method: &str, of: Vec<Alternative>, choose: Choose) -> anyhow::Result<()> {
-        let access = |(index, _): &Alternative| {
-            let info = self.registry.routes()[*index].info;
-            (!is_for_anybody(info)).then_some(info.access)
-        };
-        anyhow::ensure!(of.iter().all(|operation| access(operation) == access(&of[0])), "{method} has one access");
+        let access = |info: &Info| (!is_for_anybody(info)).then_some(info.access);
+        let of_one = |info: &Info| (access(info), info.oauth, info.headers);
+        let is_one = of.iter().all(|operation| of_one(operation.info) == of_one(of[0].info));
+        anyhow::ensure!(is_one, "the operations of {method} have not the same access and credentials");
         self.targets
             .insert(self.path(method), Target::Operation(Operations { of, choose, credentials: self.credentials }));
         Ok(())
@@ -129,7 +127,7 @@ impl Service<'_> {
     {
         let typed = self.registry.typed::<Op, View>();
         let (index, handler) = typed.with_context(|| format!("{} does not return this view", Op::INFO.name))?;
-        Ok((index, Box::new(Method { handler, ask, tell })))
+        Ok(Alternative { index, info: &Op::INFO, method: Box::new(Method { handler, ask, tell }) })
     }
 
     /// A method that is not served because it is a stream.
@@ -164,7 +162,7 @@ impl Grpc {
     #[cfg(test)]
     pub(super) fn operations(&self) -> impl Iterator<Item = (&str, usize)> {
         self.targets.iter().filter_map(|(path, target)| match target {
-            Target::Operation(Operations { of, .. }) => Some((path.as_str(), of[0].0)),
+            Target::Operation(Operations { of, .. }) => Some((path.as_str(), of[0].index)),
             Target::Authorization | Target::Reflection(_) | Target::Streaming => None,
         })
     }
@@ -230,12 +228,11 @@ impl Http {
     ) -> Response<Body> {
         let (counts, info, answer) = match self.grpc.find(head) {
             Ok(Target::Operation(operations)) => {
-                let info = |index: usize| self.registry.routes()[index].info;
-                let request = Arrived { id, connection, info: info(operations.of[0].0), headers: &head.headers };
-                let encoding = Protobuf { operations, metadata: &head.headers, chosen: AtomicUsize::new(0) };
+                let encoding = Protobuf::new(operations, &head.headers);
+                let request = Arrived { id, connection, info: encoding.operation().info, headers: &head.headers };
                 let answer = in_time(head, self.operate(&request, body, &encoding)).await;
-                let (index, _) = operations.of[encoding.chosen.into_inner()];
-                (&self.counts.operations[index], Some(info(index)), answer.map(|response| (200, response)))
+                let Alternative { index, info, .. } = encoding.operation();
+                (&self.counts.operations[*index], Some(*info), answer.map(|response| (200, response)))
             }
             Ok(Target::Authorization) => {
                 (&self.counts.forward, None, in_time(head, self.authorize_for_envoy(id, connection, head, body)).await)
@@ -248,7 +245,9 @@ impl Http {
             Err(error) => (&self.counts.pages, None, Err(error)),
         };
         let (status, response) = answer.unwrap_or_else(|error| {
-            let (status, address) = (error.code.status(), self.address(&connection.origin, &head.headers));
+            // A mail was sent: over HTTP that is 202.
+            let status = if error.code == Code::VerificationRequired { 202 } else { error.code.status() };
+            let address = self.address(&connection.origin, &head.headers);
             (status, status::refuse(id, address, info, error, sso::is_method(head.uri.path())))
         });
         counts.answered(status);

@@ -42,7 +42,7 @@ fn mailed_token(metadata: &HeaderMap) -> Result<Secret> {
     Ok(Secret::new(sso::sent(metadata)?.unwrap_or_default()))
 }
 
-/// Refuses what the second call will be refused for, before a mail is sent.
+/// Refuses a password that is not in base64 before a mail is sent.
 fn check_password(pwd: String) -> Result<()> {
     if pwd.is_empty() { Ok(()) } else { sso::password(pwd).map(drop) }
 }
@@ -69,7 +69,7 @@ fn confirm_reset(message: ResetRequest, metadata: &HeaderMap) -> Result<ConfirmR
     Ok(ConfirmReset { token, email, password: sso::password(pwd)?, totp: sso::code(totp)? })
 }
 
-/// The mail is no answer yet: the caller has to come again with its token.
+/// A mail was sent: the caller has to call again with its token.
 fn mailed(_: MailRequested, _: &mut HeaderMap) -> Result<()> {
     let detail = "a token is mailed to this address: call again with it, in base64, as the metadata authorization";
     Err(Error::new(Code::VerificationRequired, detail))

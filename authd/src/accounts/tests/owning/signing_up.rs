@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::db::Statement;
 
 #[tokio::test]
 async fn an_account_begins_with_the_mailed_token_and_a_password() {
@@ -185,4 +186,56 @@ async fn what_a_sign_up_writes_is_swept() {
     let sql = "SELECT outcome FROM audit WHERE action = 'accounts.sign_up'";
     let rows = app.base.db.query(Query::new(sql, [])).await.unwrap();
     assert_eq!(rows[0].cursor().text().unwrap(), "requested", "as refusals, which are kept for 90 days");
+    let links = async || {
+        let sweep = Statement::any("sweep", crate::accounts::SWEEP_LINKS, [app.base.now().into(), 10.into()]);
+        app.base.db.commit(vec![sweep]).await.unwrap();
+        let rows = app.base.db.query(Query::new("SELECT COUNT(*) FROM links", [])).await.unwrap();
+        rows[0].cursor().int().unwrap()
+    };
+    app.clock.advance(30 * MINUTE - 1);
+    assert_eq!(links().await, 1);
+    app.clock.advance(MINUTE);
+    assert_eq!(links().await, 0);
+}
+
+#[tokio::test]
+async fn every_request_for_a_mail_counts_against_the_limit_of_its_address() {
+    let mail = MAIL.replace("per_address_per_hour = 100", "per_address_per_hour = 1");
+    let app = TestApp::with(&format!("{mail}[accounts]\nsign_up = \"open\"\n")).await;
+    let ada = sign_up(&app, "ada@example.com").await;
+    for (operation, email) in [("accounts.request_reset", "bob@example.com"), ("accounts.sign_up", "carol@example.com")]
+    {
+        let ask = json!({ "email": email });
+        super::ask(&app, operation, ask.clone()).await.unwrap();
+        assert_eq!(refused(&app, operation, ask).await, "rate_limited", "{operation}");
+    }
+    let change = json!({ "email": "dave@example.com", "password": PASSWORD });
+    let by_ada = async || app.call_as(caller(&app, &ada).await, "accounts.change_email", change.clone()).await;
+    by_ada().await.unwrap();
+    assert_eq!(by_ada().await.unwrap_err().code.as_str(), "rate_limited");
+    let invite = json!({ "email": "erin@example.com" });
+    app.call("users.invite", invite.clone()).await.unwrap();
+    assert_eq!(app.call("users.invite", invite).await.unwrap_err().code.as_str(), "rate_limited");
+}
+
+#[tokio::test]
+async fn who_holds_a_mailed_token_cannot_have_passwords_hashed_again_and_again() {
+    let app = open().await;
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        ask(&app, "accounts.sign_up", json!({ "email": "ada@example.com" })).await.unwrap();
+        tokens.push(last(&app, "sign_up").await.1);
+    }
+    let verify = |token: &str| json!({ "token": token, "password": PASSWORD });
+    ask(&app, "accounts.verify_sign_up", verify(&tokens[0])).await.unwrap();
+    assert_eq!(refused(&app, "accounts.verify_sign_up", verify(&tokens[1])).await, "name_taken");
+    // A reset to the current password is a guess at it: counted, and in the audit log.
+    ask(&app, "accounts.request_reset", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, token) = last(&app, "reset").await;
+    let same = json!({ "token": token, "password": PASSWORD });
+    assert_eq!(refused(&app, "accounts.confirm_reset", same).await, "validation_failed");
+    let sql = "SELECT MAX(failures) FROM login_attempts";
+    assert_eq!(app.base.db.query(Query::new(sql, [])).await.unwrap()[0].cursor().int().unwrap(), 1);
+    let sql = "SELECT COUNT(*) FROM audit WHERE action = 'accounts.confirm_reset' AND outcome = 'refused'";
+    assert_eq!(app.base.db.query(Query::new(sql, [])).await.unwrap()[0].cursor().int().unwrap(), 1);
 }
