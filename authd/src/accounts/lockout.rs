@@ -1,8 +1,9 @@
-//! Failed logins, counted per name and per address, in the database: they survive a restart and hold on every node.
+//! Failed logins, counted per name and per address, and the step-ups of a person, right or wrong, in the database: they
+//! survive a restart and hold on every node.
 //!
 //! Invariant: an attempt is counted before hashing, in one statement that also returns whether it may continue, so that
 //! concurrent guesses cannot evade the lock. Whether a name is locked or known is never disclosed; that an address
-//! sends too many attempts is (429).
+//! sends too many attempts is (429), and so is that a signed-in person does.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,15 +17,20 @@ use super::{Accounts, Config, store};
 use crate::base::{Base, insist};
 use crate::call::Call;
 use crate::db::{DbError, Expect, Statement, Urgency};
-use crate::env::{DAY, Millis, SECOND};
+use crate::env::{DAY, HOUR, Millis, SECOND};
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Refused};
 use crate::names;
 use crate::network;
 use crate::page::Page;
+use crate::users::store::Login;
 
 /// After this many failures in a row a name stays locked until an operator clears it (NIST SP 800-63B §3.2.2).
 pub const MAX_FAILURES: i64 = 100;
+/// Step-ups of one person in [`STEP_UP_WINDOW`], right or wrong: each costs a hash and an audit row, also those that the
+/// lock does not bound because the password is right. A person needs a few.
+pub const MAX_STEP_UPS: u32 = 60;
+pub const STEP_UP_WINDOW: Millis = HOUR;
 /// Effectively for ever: the last second of the year 9999.
 const FOREVER: Millis = 253_402_300_799_000;
 /// How long the answer to a failed attempt waits until its count is reverted.
@@ -37,11 +43,12 @@ const KEPT: Millis = 30 * DAY;
 /// For the sweep: the statement's parameters are the time and the maximum number of rows.
 pub const SWEEP_ATTEMPTS: (&str, Millis) = (store::SWEEP, KEPT);
 
-/// One attempt, by name and address.
+/// One attempt, by name and address; a step-up also by person.
 #[derive(Clone, Debug)]
 pub struct LoginAttempt {
     name: String,
     address: Option<String>,
+    person: Option<String>,
 }
 
 impl LoginAttempt {
@@ -52,19 +59,25 @@ impl LoginAttempt {
         Self {
             name: format!("name:{folded}"),
             address: address.map(|address| format!("address:{}", network::of(address))),
+            person: None,
         }
     }
 
+    /// A step-up of a person who is signed in.
+    pub fn step_up(person: &Login, address: Option<IpAddr>) -> Self {
+        let person_key = Some(format!("{}{}", store::STEP_UPS_OF, person.id));
+        Self { person: person_key, ..Self::new(&names::fold(&person.username), address) }
+    }
+
     /// Counts the attempt before anything else. Returns whether the name is unlocked, or [`Code::RateLimited`] if the
-    /// address has to wait.
+    /// address or the person has to wait.
     pub async fn count(&self, base: &Base, limits: &Config) -> Result<bool> {
         let (now, locks) = (base.now(), limits.locks());
-        let mut batch = Vec::with_capacity(2);
-        if let Some(address) = &self.address {
-            batch.push(store::count_address(address, now, &locks));
-        }
-        let address = self.address.as_deref().unwrap_or_default();
-        batch.push(store::count_name(&self.name, address, now, &locks));
+        let mut batch = Vec::with_capacity(3);
+        batch.extend(self.person.as_deref().map(|person| store::count_step_up(person, now)));
+        batch.extend(self.address.as_deref().map(|address| store::count_address(address, now, &locks)));
+        let waiting = [&self.address, &self.person].map(|key| key.as_deref().unwrap_or_default());
+        batch.push(store::count_name(&self.name, waiting, now, &locks));
         let mut counting = base.db.submit(batch, Urgency::Usual);
         let Ok(committed) = tokio::time::timeout(base.db.deadline(), &mut counting).await else {
             // The caller gets a 503. The count may still be committed, and is reverted then.
@@ -77,18 +90,23 @@ impl LoginAttempt {
             return Err(late.into());
         };
         let committed = committed?;
-        if let Some((false, until)) = store::read_count(&committed, store::ADDRESS)? {
-            let seconds = u64::try_from((until - now).div_euclid(SECOND) + 1).unwrap_or(1);
-            let detail = format!("too many failed logins from this address; try again in {} min", seconds.div_ceil(60));
-            return Err(Error::new(Code::RateLimited, detail).retry_after(seconds));
+        for (counted, what) in [
+            (store::ADDRESS, "too many failed logins from this address"),
+            (store::STEP_UP, "you have proved your password too often"),
+        ] {
+            if let Some((false, until)) = store::read_count(&committed, counted)? {
+                let seconds = u64::try_from((until - now).div_euclid(SECOND) + 1).unwrap_or(1);
+                let detail = format!("{what}; try again in {} min", seconds.div_ceil(60));
+                return Err(Error::new(Code::RateLimited, detail).retry_after(seconds));
+            }
         }
         let counted = store::read_count(&committed, store::NAME)?;
         let (is_open, _) = counted.ok_or_else(|| Error::internal("a counted attempt has no row"))?;
         Ok(is_open)
     }
 
-    /// Resets the counters after a successful login: all attempts of the name, but only its own of the address, since
-    /// one account must not clear guesses at others.
+    /// Resets the counters after a right password and code: all attempts of the name, but only its own of the address,
+    /// since one account must not clear guesses at others. A step-up stays counted.
     pub fn forgive(&self) -> Vec<Statement> {
         let mut batch = vec![store::clear(&self.name)];
         batch.extend(self.address.as_deref().map(store::take_back));

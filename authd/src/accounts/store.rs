@@ -3,18 +3,19 @@
 use shared::api::users::Lockout;
 use shared::time::Time;
 
+use super::lockout::{MAX_STEP_UPS, STEP_UP_WINDOW};
 use crate::db::{Committed, Db, Query, Row, Statement};
 use crate::env::{Millis, SKEW};
 use crate::error::Result;
 use crate::page::Page;
 
 // $1 key, $2 now, $3 failures until a lock (more than one), $4 milliseconds of the first lock (each further one is
-// longer by as much), $7 the key of the address; an attempt from an address that has to wait is not counted. A lock
-// that ends after $8, and not at $6 (never), is void: a wrong clock has set it.
+// longer by as much), $7 and $9 the keys of the address and of the person; an attempt of one that has to wait is not
+// counted. A lock that ends after $8, and not at $6 (never), is void: a wrong clock has set it.
 const COUNT_NAME: &str = "\
     INSERT INTO login_attempts AS a (key, failures, window_start, locked_until, blocked, last_at) \
     SELECT CAST($1 AS TEXT), 1, CAST($2 AS BIGINT), 0, 0, CAST($2 AS BIGINT) \
-    WHERE NOT EXISTS (SELECT 1 FROM login_attempts w WHERE w.key = $7 AND w.blocked > 0) \
+    WHERE NOT EXISTS (SELECT 1 FROM login_attempts w WHERE w.key IN ($7, $9) AND w.blocked > 0) \
     ON CONFLICT (key) DO UPDATE SET \
       blocked = CASE WHEN a.locked_until > $2 AND (a.locked_until <= $8 OR a.locked_until = $6) \
         THEN a.blocked + 1 ELSE 0 END, \
@@ -26,9 +27,9 @@ const COUNT_NAME: &str = "\
         WHEN (a.failures + 1) % $3 = 0 THEN $2 + $4 * ((a.failures + 1) / $3) ELSE 0 END, \
       last_at = $2 \
     RETURNING blocked, locked_until";
-// $3 attempts in a window, $4 milliseconds of the window, $5 the latest possible end of a lock, $6 the latest possible
-// start of a window: later ones are void.
-const COUNT_ADDRESS: &str = "\
+// Of an address or of a person. $3 attempts in a window, $4 milliseconds of the window, $5 the latest possible end of a
+// lock, $6 the latest possible start of a window: later ones are void.
+const COUNT_IN_WINDOW: &str = "\
     INSERT INTO login_attempts AS a (key, failures, window_start, locked_until, blocked, last_at) \
     VALUES ($1, 1, $2, 0, 0, $2) \
     ON CONFLICT (key) DO UPDATE SET \
@@ -45,7 +46,8 @@ const COUNT_ADDRESS: &str = "\
 const TAKE_BACK: &str = "UPDATE login_attempts SET failures = failures - 1, locked_until = 0 \
      WHERE key = $1 AND failures > 0 AND blocked = 0";
 const LIST: &str = "SELECT key, failures, last_at, locked_until FROM login_attempts \
-     WHERE failures > 0 AND key > $1 AND ($2 = 1 OR (locked_until > $3 AND (locked_until = $5 OR locked_until <= \
+     WHERE failures > 0 AND key > $1 AND key < 'step_up:' \
+       AND ($2 = 1 OR (locked_until > $3 AND (locked_until = $5 OR locked_until <= \
        CASE WHEN key LIKE 'name:%' THEN CAST($6 AS BIGINT) ELSE CAST($7 AS BIGINT) END))) \
      ORDER BY key LIMIT $4";
 const CLEAR: &str = "DELETE FROM login_attempts WHERE key = $1";
@@ -56,8 +58,12 @@ pub const SWEEP: &str = "DELETE FROM login_attempts WHERE key IN \
 /// Names of the statements whose outcome is read.
 pub const NAME: &str = "count_name";
 pub const ADDRESS: &str = "count_address";
+pub const STEP_UP: &str = "count_step_up";
 /// Clears the attempts of a key.
 pub const CLEARED: &str = "clear_attempts";
+
+/// What the key of a person begins with. It sorts after the keys of failures, which are listed.
+pub const STEP_UPS_OF: &str = "step_up:";
 
 /// The locks, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -90,8 +96,8 @@ impl Locks {
     }
 }
 
-/// Counts an attempt at a name, unless its address has to wait. For [`read_count`].
-pub fn count_name(key: &str, address: &str, now: Millis, locks: &Locks) -> Statement {
+/// Counts an attempt at a name, unless one of these keys has to wait. For [`read_count`].
+pub fn count_name(key: &str, [address, person]: [&str; 2], now: Millis, locks: &Locks) -> Statement {
     let params = [
         key.into(),
         now.into(),
@@ -101,21 +107,26 @@ pub fn count_name(key: &str, address: &str, now: Millis, locks: &Locks) -> State
         locks.forever.into(),
         address.into(),
         locks.latest_of_name(now).into(),
+        person.into(),
     ];
     Statement::any(NAME, COUNT_NAME, params)
 }
 
 /// Counts an attempt from an address. For [`read_count`].
 pub fn count_address(key: &str, now: Millis, locks: &Locks) -> Statement {
-    let params = [
-        key.into(),
-        now.into(),
-        i64::from(locks.most_per_address).into(),
-        locks.first.into(),
-        locks.latest_of_address(now).into(),
-        (now + SKEW).into(),
-    ];
-    Statement::any(ADDRESS, COUNT_ADDRESS, params)
+    count_in_window(ADDRESS, key, now, locks.most_per_address, locks.first)
+}
+
+/// Counts a step-up of a person. For [`read_count`].
+pub fn count_step_up(key: &str, now: Millis) -> Statement {
+    count_in_window(STEP_UP, key, now, MAX_STEP_UPS, STEP_UP_WINDOW)
+}
+
+fn count_in_window(name: &'static str, key: &str, now: Millis, most: u32, window: Millis) -> Statement {
+    let (latest_end, latest_start) = (now + window + SKEW, now + SKEW);
+    let params =
+        [key.into(), now.into(), i64::from(most).into(), window.into(), latest_end.into(), latest_start.into()];
+    Statement::any(name, COUNT_IN_WINDOW, params)
 }
 
 /// The outcome of the counting statement of this name: whether the key is unlocked, and until when it is locked. `None`

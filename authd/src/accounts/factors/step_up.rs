@@ -17,7 +17,6 @@ use crate::error::{Error, Result};
 use crate::keys::KeyError;
 use crate::ledger::{Change, Refused};
 use crate::mail::{self, Template};
-use crate::names;
 use crate::passwords::Verified;
 use crate::users::store as users;
 
@@ -114,7 +113,7 @@ impl Accounts {
         presented: Presented<'_>,
     ) -> Result<SteppedUp> {
         let Presented { password, code, field, needs_code } = presented;
-        let attempt = LoginAttempt::new(&names::fold(&person.username), call.address);
+        let attempt = LoginAttempt::step_up(person, call.address);
         let is_open = attempt.count(&self.base, &self.config).await?;
         let verified = self.users.verify(person.password_hash.as_deref(), password).await;
         if self.tried(&attempt, verified).await? == Verified::No || !is_open {

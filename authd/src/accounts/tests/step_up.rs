@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use super::PASSWORD;
 use super::factors::MANY;
 use crate::accounts::factors::testing::{code, insert};
+use crate::accounts::lockout::{MAX_STEP_UPS, STEP_UP_WINDOW};
 use crate::caller::{Caller, Permissions};
 use crate::env::SECOND;
 use crate::sessions::model::FRESH;
@@ -96,6 +97,32 @@ async fn a_session_is_fresh_for_five_minutes_after_its_proof() {
     app.user("bob", PASSWORD).await;
     let bob = app.sign_in("bob", PASSWORD).await["token"].as_str().unwrap().to_owned();
     app.call_by(&bob, "sessions.reauthenticate", json!({ "password": PASSWORD })).await;
+}
+
+#[tokio::test]
+async fn right_passwords_are_bounded_as_well_as_wrong_ones() {
+    let app = TestApp::with("[sessions]\nttl_seconds = 43200").await;
+    app.user("alice", PASSWORD).await;
+    app.user("bob", PASSWORD).await;
+    let (token, bob) = (app.token().await, app.sign_in("bob", PASSWORD).await["token"].as_str().unwrap().to_owned());
+    let alice = app.caller(&token).await.unwrap();
+    let again = json!({ "password": PASSWORD });
+    for _ in 0..MAX_STEP_UPS {
+        app.call_as(alice.clone(), "sessions.reauthenticate", again.clone()).await.unwrap();
+    }
+    let written = || app.number("SELECT COUNT(*) FROM audit");
+    let before = written().await;
+    for operation in ["sessions.reauthenticate", "factors.enable_totp"] {
+        let error = app.call_as(alice.clone(), operation, again.clone()).await.unwrap_err();
+        assert_eq!((error.code.as_str(), error.retry_after), ("rate_limited", Some(3_601)), "{operation}");
+    }
+    assert_eq!((written().await, app.failures().await), (before, 0), "nothing is written, and it is no failure");
+    app.call_by(&bob, "sessions.reauthenticate", again.clone()).await;
+    assert_eq!(app.login_with(PASSWORD, None).await, "", "a sign-in is none");
+    let list = app.call("lockouts.list", json!({ "all": true })).await.unwrap().to_string();
+    assert!(!list.contains("step_up"), "{list}");
+    app.clock.advance(STEP_UP_WINDOW);
+    app.call_as(alice, "sessions.reauthenticate", again).await.unwrap();
 }
 
 #[tokio::test]

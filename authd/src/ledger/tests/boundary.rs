@@ -99,7 +99,7 @@ impl Made {
         let service_token = must("services.create_token", json!({ "id": "shop" })).await;
         let mail = must("mail.test", json!({ "to": "ada@example.com" })).await["id"].clone();
         let locks = accounts::store::Locks { most: 9, most_per_address: 9, first: HOUR, forever_at: 99, forever: HOUR };
-        let failed = accounts::store::count_name("name:mallory", "", app.env.now(), &locks);
+        let failed = accounts::store::count_name("name:mallory", ["", ""], app.env.now(), &locks);
         app.base.db.commit(vec![failed]).await.unwrap();
         let mut made = Self {
             app,
