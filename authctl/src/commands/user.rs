@@ -9,7 +9,6 @@ use shared::api::users::{
 };
 use shared::cli::Column::{Spare, Whole, Wrapped};
 use shared::cli::{Exit, Format, clean, moment, relative};
-use shared::op::Operation;
 use shared::page;
 use shared::time::Time;
 
@@ -42,7 +41,7 @@ pub enum Command {
         /// New name of the person
         #[arg(long, value_name = "TEXT")]
         name: Option<String>,
-        /// New e-mail address; it is not verified
+        /// New e-mail address; no password reset goes there until the person proves it, or `user verify`
         #[arg(long, value_name = "ADDRESS")]
         email: Option<String>,
         #[command(flatten)]
@@ -105,7 +104,8 @@ pub struct Create {
     /// The person's name [default: the user name]
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// A second name to sign in with; it is not verified (`user invite` mails the person instead)
+    /// A second name to sign in with; no password reset goes there until the person proves it, or `user verify` (`user
+    /// invite` mails the person instead)
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
     #[command(flatten)]
@@ -162,7 +162,21 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
                 document_number,
                 ..UpdateUser::default()
             };
-            show(&request, context).await
+            let is_moved = request.email.is_some();
+            let user = context.call(&request).await?;
+            let exit = context.show(&user, &fields(&user, context.now()))?;
+            if is_moved && !user.email_verified {
+                let name = clean(&user.username);
+                let way = match &user.email {
+                    Some(email) if !user.has_password => format!("invite {}", clean(email)),
+                    _ => format!("verify {name}"),
+                };
+                writeln!(
+                    context.io.err,
+                    "note: no password reset goes to this address until {name} proves it, or: authctl user {way}"
+                )?;
+            }
+            Ok(exit)
         }
         Command::Delete(Confirmed { what, consent }) => {
             let identify = |user: User| (user.id.to_string(), user.username);
@@ -220,12 +234,6 @@ async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Err
         document_number: args.identity.document_number,
     };
     context.call_and_tell(&request, |user| format!("Created the user {}, id {}", user.username, user.id)).await
-}
-
-async fn show(op: &impl Operation<Response = User>, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let user = context.call(op).await?;
-    let fields = fields(&user, context.now());
-    context.show(&user, &fields)
 }
 
 /// Shows a user; as a table with what the API's own object does not have.

@@ -57,6 +57,23 @@ fn without_a_terminal_a_password_comes_from_stdin_or_not_at_all() {
 }
 
 #[test]
+fn an_address_that_is_set_is_told_to_get_no_reset_yet() {
+    for (verified, has_password, told) in [
+        (false, true, "or: authctl user verify alice\n"),
+        (false, false, "or: authctl user invite a@example.org\n"),
+        (true, true, ""),
+    ] {
+        let rest = format!(r#","email":"a@example.org","email_verified":{verified}"#);
+        let answer = user("alice", &rest).replace("\"has_password\":true", &format!("\"has_password\":{has_password}"));
+        let daemon = Daemon::start([Answer::json(200, &answer)]);
+        let run = daemon.run(&Program::default(), &["user", "update", "alice", "--email", "a@example.org"]);
+        assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+        assert!(run.out.contains("a@example.org"), "{}", run.out);
+        assert!(run.err.ends_with(told) && run.err.is_empty() == verified, "{}", run.err);
+    }
+}
+
+#[test]
 fn user_list_is_a_table_that_fits_and_says_when_there_is_nobody() {
     let list = format!(r#"{{"users":[{},{}]}}"#, user("alice", ""), user("b\\u001b[2J", r#","document_number":"1""#));
     let daemon = Daemon::start([Answer::json(200, &list)]);

@@ -1,7 +1,9 @@
 //! Reset of a forgotten password by a mailed token, and by a code if TOTP is on.
 //!
-//! Invariant: whether an address has an account is told to its mailbox alone: for one without an account the same rows
-//! are written, and the mail among them has ended before it could be sent.
+//! Invariants: whether an address has an account is told to its mailbox alone: for one without an account the same rows
+//! are written, and the mail among them has ended before it could be sent. An address that its owner has not proved is
+//! like one without an account, unless they were invited by it: an operator may have mistyped it, and who reads its mails
+//! would have the account.
 
 use shared::api::Done;
 use shared::api::accounts::{ConfirmReset, MailRequested, RequestReset};
@@ -37,14 +39,18 @@ impl Accounts {
         let person = person.filter(|person| person.is_active);
         // In the spelling that was proved, whatever was typed.
         let address = person.as_ref().and_then(store::Login::address).filter(|email| email.folded() == typed.folded());
-        let (kind, user) = match (&address, &person) {
-            (Some(_), Some(person)) => (Kind::Reset, Some(person.id)),
+        let holder = person.as_ref().filter(|_| address.is_some());
+        let to = address.unwrap_or(typed);
+        let (db, now) = (self.base.db.as_ref(), self.base.now());
+        // Looked up for everybody, since it takes time.
+        let is_invited = links::store::is_invited(db, holder.map(|person| person.id), &to, now).await?;
+        let (kind, user) = match holder {
+            Some(person) if person.email_verified || is_invited => (Kind::Reset, Some(person.id)),
             _ => (Kind::Nothing, None),
         };
-        let to = address.unwrap_or(typed);
         let (mut values, link) = self.new_link(kind, user, &to, call.address)?;
         if kind == Kind::Nothing {
-            values.expires_at = Some(self.base.now() - 1);
+            values.expires_at = Some(now - 1);
         }
         let change = Change::new(RequestReset::INFO.name, to.folded())
             .outcome("requested")

@@ -126,6 +126,7 @@ impl Accounts {
             password_hash: None,
             password_changed_at: password.set_at,
             email: user.email,
+            email_verified: user.email_verified,
         };
         (person, begins)
     }

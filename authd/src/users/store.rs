@@ -184,10 +184,10 @@ pub fn erase_names(user: UserId) -> Statement {
 }
 
 // Inactive users are found too, so that a login takes the same time for them.
-const FIND_LOGIN_BY_NAME: &str = "SELECT id, username, name, status, password_hash, password_changed_at, email \
-     FROM users WHERE live_name = $1 OR live_email = $2";
-const FIND_LOGIN: &str = "SELECT id, username, name, status, password_hash, password_changed_at, email \
-     FROM users WHERE id = $1";
+const FIND_LOGIN_BY_NAME: &str = "SELECT id, username, name, status, password_hash, password_changed_at, email, \
+       CASE WHEN email_verified_at IS NULL THEN 0 ELSE 1 END FROM users WHERE live_name = $1 OR live_email = $2";
+const FIND_LOGIN: &str = "SELECT id, username, name, status, password_hash, password_changed_at, email, \
+       CASE WHEN email_verified_at IS NULL THEN 0 ELSE 1 END FROM users WHERE id = $1";
 const FIND_ID: &str = "SELECT id FROM users WHERE live_name = $1 OR live_email = $2";
 const FIND_NAME: &str = "SELECT name FROM users WHERE id = $1";
 const UPGRADE: &str = "UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3";
@@ -220,6 +220,7 @@ pub struct Login {
     pub password_hash: Option<String>,
     pub password_changed_at: Millis,
     pub email: Option<String>,
+    pub email_verified: bool,
 }
 
 impl Login {
@@ -301,6 +302,7 @@ fn read_login(row: &Row) -> Result<Login> {
         password_hash: row.opt(Cursor::string)?,
         password_changed_at: row.opt(Cursor::int)?.unwrap_or_default(),
         email: row.opt(Cursor::string)?,
+        email_verified: row.bool()?,
     })
 }
 

@@ -157,7 +157,7 @@ pub struct UpdateUser {
     pub password: Option<Secret>,
     #[schemars(transform = display_name)]
     pub name: Option<String>,
-    /// Another address, which is not verified.
+    /// Another address, which is not verified: no password reset goes there until it is.
     #[schemars(transform = email::schema)]
     pub email: Option<String>,
     pub status: Option<Status>,

@@ -13,6 +13,8 @@ const INSERT: &str =
     "INSERT INTO links (hash, kind, user_id, email, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
 const FIND: &str = "SELECT user_id, email, expires_at FROM links WHERE hash = $1 AND kind = $2";
 const CONSUME: &str = "DELETE FROM links WHERE hash = $1 AND expires_at > $2";
+const INVITED: &str =
+    "SELECT 1 FROM links WHERE user_id = $1 AND kind = 'invitation' AND email = $2 AND expires_at > $3 LIMIT 1";
 const DELETE_ALL: &str = "DELETE FROM links WHERE user_id = $1";
 
 /// Deletes links that have ended; the parameters are the time and the maximum number of rows.
@@ -45,6 +47,12 @@ pub async fn find(db: &dyn Db, hash: Hash, kind: Kind) -> Result<Option<(Link, M
     Ok(Some((Link { kind, user, email, hash }, row.int()?)))
 }
 
+/// Whether the user was invited by a mail to this address whose link still works.
+pub async fn is_invited(db: &dyn Db, user: Option<UserId>, email: &Email, now: Millis) -> Result<bool> {
+    let params = [user.into(), email.address().into(), now.into()];
+    Ok(!db.query(Query::point(INVITED, params)).await?.is_empty())
+}
+
 /// Uses a link up ([`LINK`]).
 pub fn consume(link: &Link, now: Millis) -> Statement {
     Statement::one(LINK, CONSUME, [link.hash.into(), now.into()])
@@ -62,6 +70,6 @@ mod tests {
 
     #[test]
     fn what_is_asked_of_one_link_reads_no_table() {
-        testing::plans(&[FIND, CONSUME, DELETE_ALL, "DELETE FROM links WHERE expires_at <= $1"]);
+        testing::plans(&[FIND, INVITED, CONSUME, DELETE_ALL, "DELETE FROM links WHERE expires_at <= $1"]);
     }
 }

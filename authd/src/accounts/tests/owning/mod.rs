@@ -103,6 +103,43 @@ async fn a_reset_ends_every_session_and_the_mailbox_is_told() {
 }
 
 #[tokio::test]
+async fn a_reset_goes_only_to_an_address_that_was_proved_or_invited() {
+    let app = open().await;
+    let reset = async |email: &str| {
+        let requested = ask(&app, "accounts.request_reset", json!({ "email": email })).await.unwrap();
+        assert_eq!(requested, json!({ "status": "mail_requested" }));
+        app.clock.advance(1);
+        queued(&app.base).await.into_iter().any(|mail| mail.template == "reset" && mail.to == email)
+    };
+    let typed = json!({ "username": "ada", "password": PASSWORD, "email": "mistyped@example.com" });
+    app.call("users.create", typed).await.unwrap();
+    assert!(!reset("mistyped@example.com").await, "an operator has typed it");
+    app.call("users.verify", json!({ "id": "ada" })).await.unwrap();
+    assert!(reset("mistyped@example.com").await);
+    app.call("users.update", json!({ "id": "ada", "email": "moved@example.com" })).await.unwrap();
+    assert!(!reset("moved@example.com").await, "so it is with the next one");
+    // Its owner can prove it.
+    let ada = log_in(&app, "ada", PASSWORD).await.unwrap();
+    let own = json!({ "email": "moved@example.com", "password": PASSWORD });
+    app.call_as(caller(&app, &ada).await, "accounts.change_email", own.clone()).await.unwrap();
+    let (_, token) = last(&app, "email_change").await;
+    ask(&app, "accounts.confirm_email", json!({ "token": token })).await.unwrap();
+    assert!(
+        queued(&app.base).await.iter().all(|mail| mail.template != "email_changed" || mail.to != "moved@example.com")
+    );
+    assert!(reset("moved@example.com").await);
+    assert_eq!(app.refused_as(caller(&app, &ada).await, "accounts.change_email", own).await, "validation_failed");
+
+    app.call("users.invite", json!({ "email": "bob@example.com" })).await.unwrap();
+    assert!(reset("bob@example.com").await, "the invitation gave no less");
+    app.call("users.invite", json!({ "email": "carol@example.com" })).await.unwrap();
+    app.clock.advance(7 * DAY);
+    assert!(!reset("carol@example.com").await, "it has ended");
+    app.call("users.create", json!({ "username": "dave", "email": "dave@example.com" })).await.unwrap();
+    assert!(!reset("dave@example.com").await, "nobody has invited him");
+}
+
+#[tokio::test]
 async fn a_reset_needs_the_code_where_totp_is_on_and_counts_guesses() {
     let app = open().await;
     let logged_in = sign_up(&app, "ada@example.com").await;
