@@ -32,6 +32,9 @@ impl Accounts {
         if person.email_verified && person.email.as_deref() == Some(email.address()) {
             return Err(Error::field("email", "this is your current address"));
         }
+        if is_another(&person, &email) {
+            self.check_domain(&email)?;
+        }
         self.mail.admit(email.folded(), call.address).await?;
         let holder = store::find_login_by_name(self.base.db.as_ref(), email.folded()).await?;
         let other = holder.filter(|holder| holder.id != person.id);
@@ -48,8 +51,13 @@ impl Accounts {
         let link = self.open_link(&[Kind::Email], &op.token, None).await?;
         let user = link.user.ok_or_else(links::invalid)?;
         let person = store::find_login(self.base.db.as_ref(), user).await?.ok_or_else(links::invalid)?;
+        let is_moved = is_another(&person, &link.email);
+        if is_moved {
+            // The configuration may have changed since.
+            self.check_domain(&link.email)?;
+        }
         // The mailbox that loses the account learns of it.
-        let old = person.address().filter(|old| old.folded() != link.email.folded());
+        let old = person.address().filter(|_| is_moved);
         let notice = self.notice(Template::EmailChanged, old.as_ref(), call.address)?;
         let now = self.base.now();
         let change = Change::new(ConfirmEmail::INFO.name, user)
@@ -112,4 +120,9 @@ impl Accounts {
             .detail([("email", Some(json!(email.address())))]);
         self.rbac.update(&call, guard.guard(change), None).await
     }
+}
+
+/// Whether a person moves to another mailbox; if not, they prove the one that an operator has set.
+fn is_another(person: &store::Login, email: &Email) -> bool {
+    person.address().is_none_or(|old| old.folded() != email.folded())
 }

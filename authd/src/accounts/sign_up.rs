@@ -44,18 +44,20 @@ impl Accounts {
     /// Refuses an address that may not sign up; the answer depends on the configuration alone.
     pub(super) fn check_sign_up(&self, email: &Email) -> Result<()> {
         let refused = match self.sign_up.sign_up {
-            SignUpMode::Open => return Ok(()),
-            SignUpMode::Domain => {
-                let (_, domain) = email.folded().rsplit_once('@').unwrap_or_default();
-                if self.sign_up.domains.iter().any(|allowed| allowed == domain) {
-                    return Ok(());
-                }
-                "addresses of this domain may not sign up here"
-            }
+            SignUpMode::Open | SignUpMode::Domain => return self.check_domain(email),
             SignUpMode::Invitation => "sign-up is by invitation: ask an administrator for one",
             SignUpMode::Closed => "sign-up is closed: ask an administrator for an account",
         };
         Err(Error::new(Code::Forbidden, refused))
+    }
+
+    /// Refuses an address that people may not have by themselves: neither by a sign-up nor by moving to it.
+    pub(super) fn check_domain(&self, email: &Email) -> Result<()> {
+        let (_, domain) = email.folded().rsplit_once('@').unwrap_or_default();
+        if self.sign_up.sign_up == SignUpMode::Domain && !self.sign_up.domains.iter().any(|allowed| allowed == domain) {
+            return Err(Error::new(Code::Forbidden, "addresses of this domain may not be used for accounts here"));
+        }
+        Ok(())
     }
 
     pub async fn verify_sign_up(&self, call: Call, op: VerifySignUp) -> Result<SignedIn> {
