@@ -62,11 +62,11 @@ impl Accounts {
     }
 
     pub async fn confirm_reset(&self, call: Call, op: ConfirmReset) -> Result<Done> {
-        passwords::check("password", &op.password, "")?;
+        passwords::check("password", &op.password, &[])?;
         let link = self.open_link(&[Kind::Reset], &op.token, op.email.as_deref()).await?;
         let user = link.user.ok_or_else(links::invalid)?;
         let person = store::find_login(self.base.db.as_ref(), user).await?.ok_or_else(links::invalid)?;
-        passwords::check("password", &op.password, &names::fold(&person.username))?;
+        passwords::check("password", &op.password, &person.names())?;
         let notice = self.notice(Template::PasswordChanged, person.address().as_ref(), call.address)?;
         // The token is no password, but who holds it could guess at the code: each try is counted.
         let attempt = LoginAttempt::new(&names::fold(&person.username), call.address);

@@ -196,7 +196,7 @@ impl Accounts {
         let (user, session) = sessions::person(&call)?;
         let person = self.person(&call).await?;
         // Checked first, so that a rejected new password does not count as a failed login.
-        passwords::check("new_password", &op.new_password, &names::fold(&person.username))?;
+        passwords::check("new_password", &op.new_password, &person.names())?;
         if op.new_password == op.password {
             return Err(Error::field_because("new_password", Reason::Unchanged, "this is your current password"));
         }

@@ -62,28 +62,31 @@ impl Accounts {
 
     pub async fn verify_sign_up(&self, call: Call, op: VerifySignUp) -> Result<SignedIn> {
         check_texts(op.name.as_deref(), None)?;
-        passwords::check("password", &op.password, "")?;
+        passwords::check("password", &op.password, &[])?;
         let link = self.open_link(&[Kind::SignUp, Kind::Invitation], &op.token, op.email.as_deref()).await?;
         if link.kind == Kind::SignUp {
             // It may have been closed since.
             self.check_sign_up(&link.email)?;
         }
-        if link.user.is_none() && store::find_id(self.base.db.as_ref(), link.email.folded()).await?.is_some() {
-            // Before the password is hashed: the link stays, and could be sent again and again.
-            return Err(has_account());
-        }
-        let password = self.new_password(&op.password, link.email.folded()).await?;
         let now = self.base.now();
         let (person, begins) = match link.user {
-            None => self.new_person(&link, op.name, &password),
+            None => {
+                if store::find_id(self.base.db.as_ref(), link.email.folded()).await?.is_some() {
+                    // Before the password is hashed: the link stays, and could be sent again and again.
+                    return Err(has_account());
+                }
+                let password = self.new_password(&op.password, &[link.email.address()]).await?;
+                self.new_person(&link, op.name, &password)
+            }
             Some(user) => {
-                let accept = store::accept_invitation(user, link.email.folded(), &password, op.name.as_deref());
                 let person = store::find_login(self.base.db.as_ref(), user).await?.ok_or_else(links::invalid)?;
+                let password = self.new_password(&op.password, &person.names()).await?;
+                let accept = store::accept_invitation(user, link.email.folded(), &password, op.name.as_deref());
                 let name = op.name.unwrap_or(person.name);
-                (store::Login { name, password_changed_at: now, ..person }, vec![accept])
+                (store::Login { name, password_changed_at: password.set_at, ..person }, vec![accept])
             }
         };
-        let (session, tokens) = self.new_session(&call, person.id, password.set_at)?;
+        let (session, tokens) = self.new_session(&call, person.id, person.password_changed_at)?;
         let as_user = call.of(super::sign_in::caller(&person, session.id));
         let change = Change::new(VerifySignUp::INFO.name, person.id)
             .with([links::store::consume(&link, now)])

@@ -18,11 +18,11 @@ use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation};
 use crate::mail::Template;
-use crate::names;
 use crate::rbac::store::relations::delete_with_relations;
 use crate::rbac::{self, Guard};
 use crate::sessions;
 use crate::users::store::{self, Password};
+use crate::{names, passwords};
 
 impl Accounts {
     pub(super) async fn create_user(&self, call: Call, op: CreateUser) -> Result<User> {
@@ -30,7 +30,10 @@ impl Accounts {
         check_texts(op.name.as_deref(), op.document_number.as_deref())?;
         let email = op.email.as_deref().map(links::parse_email).transpose()?;
         let password = match &op.password {
-            Some(password) => Some(self.new_password(password, &folded).await?),
+            Some(password) => {
+                let names = [op.username.as_str(), email.as_ref().map_or("", Email::address)];
+                Some(self.new_password(password, &names).await?)
+            }
             None => None,
         };
         let now = Time::from_millis(self.base.now());
@@ -84,8 +87,9 @@ impl Accounts {
         let notice = self.notice(Template::EmailChanged, old.as_ref().filter(|_| is_moved), None)?;
         let password = match &op.password {
             Some(password) => {
-                let username = op.username.as_ref().unwrap_or(&user.username);
-                Some(self.new_password(password, &names::fold(username)).await?)
+                let username = op.username.as_deref().unwrap_or(&user.username);
+                let address = email.as_ref().map(Email::address).or(user.email.as_deref());
+                Some(self.new_password(password, &[username, address.unwrap_or_default()]).await?)
             }
             None => None,
         };
@@ -188,8 +192,10 @@ impl Accounts {
         Ok((None, Some(rbac::store::holds_nothing(user))))
     }
 
-    pub(super) async fn new_password(&self, password: &Secret, folded: &str) -> Result<Password> {
-        let hash = self.users.hash_new("password", password, folded).await?;
+    /// Checks the password of a person with these names, and hashes it.
+    pub(super) async fn new_password(&self, password: &Secret, names: &[&str]) -> Result<Password> {
+        passwords::check("password", password, names)?;
+        let hash = self.users.hash(password).await?;
         Ok(Password { hash, set_at: self.base.now() })
     }
 }

@@ -10,8 +10,9 @@ use crate::names;
 /// The most common passwords of public leaks that are long enough for this policy, lower case, one per line.
 const COMMON: &str = include_str!("common.txt");
 
-/// Refuses a password that is too short, too long, common, or derived from the user name.
-pub fn check(field: &str, password: &Secret, username: &str) -> Result<()> {
+/// Refuses a password that is too short, too long, common, or one of the person's own names: the user name, the address,
+/// or what is before its `@`.
+pub fn check(field: &str, password: &Secret, names: &[&str]) -> Result<()> {
     let password = password.expose();
     let length = password.chars().count();
     if !(MIN_PASSWORD..=MAX_PASSWORD).contains(&length) {
@@ -20,7 +21,11 @@ pub fn check(field: &str, password: &Secret, username: &str) -> Result<()> {
     let folded = names::fold(password);
     let is_one_letter = folded.chars().all(|c| folded.starts_with(c));
     let is_run = folded.as_bytes().windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1));
-    if is_one_letter || is_run || folded == username || COMMON.lines().any(|common| common == folded) {
+    let is_name = names.iter().any(|name| {
+        let name = names::fold(name);
+        name == folded || name.rsplit_once('@').is_some_and(|(local, _)| local == folded)
+    });
+    if is_one_letter || is_run || is_name || COMMON.lines().any(|common| common == folded) {
         let detail = "this password is easy to guess; choose a longer phrase of your own";
         return Err(Error::field(field, detail));
     }
@@ -34,12 +39,27 @@ mod tests {
     #[test]
     fn what_everybody_tries_first_is_refused() {
         for password in ["short12", "password", "PassWord", "12345678", "aaaaaaaaaa", "abcdefgh", "alice.smith"] {
-            assert!(check("password", &password.into(), "alice.smith").is_err(), "{password}");
+            assert!(check("password", &password.into(), &["alice.smith"]).is_err(), "{password}");
         }
         for password in ["correct horse", "T3st-dr1ve", &"long ".repeat(200)] {
-            check("password", &password.into(), "alice.smith").unwrap();
+            check("password", &password.into(), &["alice.smith"]).unwrap();
         }
-        assert!(check("password", &"x y".repeat(400).into(), "a").is_err());
+        assert!(check("password", &"x y".repeat(400).into(), &["a"]).is_err());
+    }
+
+    #[test]
+    fn ones_own_names_are_refused_in_every_spelling() {
+        let names = ["Ada Lovelace", "Ada.King@example.com"];
+        for password in
+            ["ada lovelace", "ADA LOVELACE", "ada.king@example.com", "\u{ff21}da.King@Example.com", "Ada.King"]
+        {
+            assert!(check("password", &password.into(), &names).is_err(), "{password}");
+        }
+        for password in ["example.com", "ada.king@example.org", "lovelace"] {
+            check("password", &password.into(), &names).unwrap();
+        }
+        // What has no address has an empty one.
+        check("password", &"a longer phrase".into(), &["ada", ""]).unwrap();
     }
 
     #[test]

@@ -14,7 +14,7 @@ use shared::secret::Secret;
 use crate::base::Base;
 use crate::entities;
 use crate::error::{Error, Result};
-use crate::passwords::{self, Passwords, Verified};
+use crate::passwords::{Passwords, Verified};
 
 /// Users.
 #[derive(Debug)]
@@ -52,12 +52,6 @@ impl Users {
     /// The full name of a user, deleted or not.
     pub async fn find_name(&self, id: UserId) -> Result<Option<String>> {
         store::find_name(self.base.db.as_ref(), id).await
-    }
-
-    /// Checks a new password against the policy and hashes it. `field` is its name in errors, `folded` the user's name.
-    pub async fn hash_new(&self, field: &str, password: &Secret, folded: &str) -> Result<String> {
-        passwords::check(field, password, folded)?;
-        self.hash(password).await
     }
 
     pub async fn hash(&self, password: &Secret) -> Result<String> {

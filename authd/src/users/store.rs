@@ -224,6 +224,11 @@ pub struct Login {
 }
 
 impl Login {
+    /// What they sign in by, for [`crate::passwords::check`].
+    pub fn names(&self) -> [&str; 2] {
+        [&self.username, self.email.as_deref().unwrap_or_default()]
+    }
+
     /// Where mails go, in the spelling that was proved or that an operator typed.
     pub fn address(&self) -> Option<Email> {
         self.email.as_deref().and_then(|email| Email::parse(email).ok())

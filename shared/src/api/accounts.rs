@@ -69,7 +69,7 @@ pub struct VerifySignUp {
     /// The address that the token was mailed to. If it is given and another, the token is not accepted.
     #[schemars(transform = email::schema)]
     pub email: Option<String>,
-    /// 8 to 1,024 characters, and not a common password.
+    /// 8 to 1,024 characters, and neither a common password nor one's own name or address.
     #[schemars(length(min = MIN_PASSWORD, max = MAX_PASSWORD))]
     pub password: Secret,
     /// The person's name; the address if absent.
@@ -94,7 +94,7 @@ pub struct ConfirmReset {
     /// The address that the token was mailed to. If it is given and another, the token is not accepted.
     #[schemars(transform = email::schema)]
     pub email: Option<String>,
-    /// 8 to 1,024 characters, and not a common password.
+    /// 8 to 1,024 characters, and neither a common password nor one's own name or address.
     #[schemars(length(min = MIN_PASSWORD, max = MAX_PASSWORD))]
     pub password: Secret,
     /// A TOTP code or a recovery code, if TOTP is on.

@@ -201,7 +201,7 @@ pub struct Profile {
 pub struct ChangePassword {
     /// The current password.
     pub password: Secret,
-    /// 8 to 1,024 characters, and not a common password.
+    /// 8 to 1,024 characters, and neither a common password nor one's own name or address.
     #[schemars(length(min = MIN_PASSWORD, max = MAX_PASSWORD))]
     pub new_password: Secret,
     /// A TOTP code or a recovery code, if TOTP is on and the session is not fresh.

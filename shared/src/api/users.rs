@@ -103,7 +103,7 @@ pub struct CreateUser {
     /// 1 to 128 characters; unique among the users that are not deleted, ignoring case and Unicode form.
     #[schemars(transform = names::schema)]
     pub username: String,
-    /// 8 to 1,024 characters, and not a common password. If absent, the user cannot sign in by password.
+    /// 8 to 1,024 characters, and neither a common password nor one's own name or address. If absent, the user cannot sign in by password.
     #[schemars(length(min = MIN_PASSWORD, max = MAX_PASSWORD))]
     pub password: Option<Secret>,
     /// The person's name; the user name if absent.

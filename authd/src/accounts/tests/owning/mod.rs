@@ -122,6 +122,43 @@ async fn a_name_and_an_address_share_one_lock_out() {
 }
 
 #[tokio::test]
+async fn ones_own_name_or_address_is_no_password_wherever_one_is_set() {
+    let app = open().await;
+    let weak = |error: crate::error::Error| {
+        let field = error.fields.first().map(|field| field.detail.clone()).unwrap_or_default();
+        assert!(error.code.as_str() == "validation_failed" && field.contains("easy to guess"), "{error:?}");
+    };
+    let own = ["LOVELACE@example.com", "lovelace"];
+    ask(&app, "accounts.sign_up", json!({ "email": "lovelace@example.com" })).await.unwrap();
+    let (_, token) = last(&app, "sign_up").await;
+    for password in own {
+        let verify = json!({ "token": token, "password": password });
+        weak(ask(&app, "accounts.verify_sign_up", verify).await.unwrap_err());
+    }
+    let ada = ask(&app, "accounts.verify_sign_up", json!({ "token": token, "password": PASSWORD })).await.unwrap();
+    app.call("users.update", json!({ "id": "lovelace@example.com", "username": "countess" })).await.unwrap();
+    let ada = caller(&app, &ada).await;
+    ask(&app, "accounts.request_reset", json!({ "email": "lovelace@example.com" })).await.unwrap();
+    let (_, reset) = last(&app, "reset").await;
+    for password in ["Countess", own[0], own[1]] {
+        let change = json!({ "password": PASSWORD, "new_password": password });
+        weak(app.call_as(ada.clone(), "sessions.change_password", change).await.unwrap_err());
+        weak(ask(&app, "accounts.confirm_reset", json!({ "token": reset, "password": password })).await.unwrap_err());
+        weak(app.call("users.update", json!({ "id": "countess", "password": password })).await.unwrap_err());
+    }
+    let invite = json!({ "email": "babbage@example.com", "username": "engineer" });
+    app.call("users.invite", invite).await.unwrap();
+    let (_, token) = last(&app, "invitation").await;
+    for password in ["engineer", "babbage@example.com", "Babbage@Example.com"] {
+        weak(ask(&app, "accounts.verify_sign_up", json!({ "token": token, "password": password })).await.unwrap_err());
+        let create = json!({ "username": "engineer2", "email": "babbage@example.com", "password": password });
+        if password != "engineer" {
+            weak(app.call("users.create", create).await.unwrap_err());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_change_without_a_code_forgives_no_wrong_codes() {
     let app = open().await;
     let ada = sign_up(&app, "ada@example.com").await;
