@@ -2,13 +2,15 @@
 //
 //   node browser.mjs URL [option=value …]          prints one line of JSON
 //     user=alice password=…    what to type into the provider's form (default alice, Passw0rd!)
+//     set=PASSWORD             instead of signing in: type it into authd's own form, and send that
 //     then=none|deny|cancel    after signing in: press Deny on authd's page; cancel: decline at the provider
 //     until=REGEX              wait until the page's URL or text matches (default: whatever page comes after the sign-in)
 //     shots=DIR                screenshots there, at desktop and at phone width, of each page that was seen
 //     width=1280               of the window
 //     timeout=75               seconds for the whole visit
 //
-// {"ok", "url", "title", "text", "clicked": […], "visited": [urls of top-level navigations], "error"}
+// {"ok", "url", "title", "text", "form": the form's HTML before it was sent, "clicked": […], "visited": [urls of top-level
+// navigations], "error"}
 import { chromium } from 'playwright-core';
 import fs from 'node:fs';
 
@@ -69,6 +71,14 @@ try {
       await page.fill('#signInFormPassword', option.password);
       await press('[name=signInSubmitButton]', 'sign in');
     }
+  }
+  if (option.set) {
+    await page.waitForLoadState('load');
+    await page.fill('input[name=password]', option.set);
+    out.form = await page.content();
+    await picture('form');
+    await page.click('button.main');
+    out.clicked.push('set');
   }
   await page.waitForLoadState('load').catch(gone);
   await picture('after');

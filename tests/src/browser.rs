@@ -16,6 +16,8 @@ pub struct Page {
     /// What a person reads.
     pub text: String,
     pub html: String,
+    /// The form of [`Visit::sets`] before it was sent.
+    pub form: String,
 }
 
 /// How to visit.
@@ -35,6 +37,13 @@ impl Visit {
     #[must_use]
     pub fn user(mut self, name: &str) -> Self {
         self.options.push(("user", name.into()));
+        self
+    }
+
+    /// Sets this password in authd's own form, instead of signing in.
+    #[must_use]
+    pub fn sets(mut self, password: &str) -> Self {
+        self.options.push(("set", password.into()));
         self
     }
 
@@ -126,7 +135,8 @@ pub fn finish(visit: Running) -> Page {
     assert!(said["ok"] == true, "the browser failed: {:.2000}", crate::process::both(&output));
     let field = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
     let visited = said["visited"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    Page { url: field("url"), visited: visited.map(str::to_owned).collect(), text: field("text"), html: field("html") }
+    let [url, text, html, form] = ["url", "text", "html", "form"].map(field);
+    Page { url, visited: visited.map(str::to_owned).collect(), text, html, form }
 }
 
 /// Another machine's network: a loopback of its own, on which only the given ports of ours can be reached.

@@ -60,7 +60,22 @@ impl Accounts {
         Ok(())
     }
 
-    pub async fn verify_sign_up(&self, call: Call, op: VerifySignUp) -> Result<SignedIn> {
+    pub(super) async fn verify_sign_up(&self, call: Call, op: VerifySignUp) -> Result<SignedIn> {
+        let (person, change) = self.new_account(op).await?;
+        let (session, tokens) = self.new_session(&call, person.id, person.password_changed_at)?;
+        let as_user = call.of(super::sign_in::caller(&person, session.id));
+        self.begin(&as_user, change.with([sessions::store::insert_login(&session)])).await?;
+        Ok(super::sign_in::signed_in(person, &session, tokens))
+    }
+
+    /// [`VerifySignUp`] without the sign-in: for a page, which would leave a session behind that nobody uses.
+    pub async fn verify_without_session(&self, call: Call, op: VerifySignUp) -> Result<()> {
+        let (_, change) = self.new_account(op).await?;
+        self.begin(&call, change).await
+    }
+
+    /// The person whose account begins, and what begins it.
+    async fn new_account(&self, op: VerifySignUp) -> Result<(store::Login, Change)> {
         check_texts(op.name.as_deref(), None)?;
         passwords::check("password", &op.password, &[])?;
         let link = self.open_link(&[Kind::SignUp, Kind::Invitation], &op.token, op.email.as_deref()).await?;
@@ -86,29 +101,27 @@ impl Accounts {
                 (store::Login { name, password_changed_at: password.set_at, ..person }, vec![accept])
             }
         };
-        let (session, tokens) = self.new_session(&call, person.id, person.password_changed_at)?;
-        let as_user = call.of(super::sign_in::caller(&person, session.id));
         let change = Change::new(VerifySignUp::INFO.name, person.id)
             .with([links::store::consume(&link, now)])
             .with(begins)
-            .with([sessions::store::insert_login(&session)])
             // Guesses at the name from before there was a person.
             .with(LoginAttempt::new(&names::fold(&person.username), None).forgive())
             .invalidates(Invalidation::sessions(person.id))
             .invalidates(Invalidation::access(person.id))
             .detail([("username", Some(json!(person.username)))])
             .self_proving();
-        match self.base.ledger.commit(&as_user, change).await {
-            Ok(_) => {}
+        Ok((person, change))
+    }
+
+    async fn begin(&self, call: &Call, change: Change) -> Result<()> {
+        match self.base.ledger.commit(call, change).await {
+            Ok(_) => Ok(()),
             Err(Refused::ExpectationFailed(links::store::LINK | store::PASSWORD | sessions::store::NEW_LOGIN)) => {
-                return Err(links::invalid());
+                Err(links::invalid())
             }
-            Err(Refused::ExpectationFailed(NAME_TAKEN) | Refused::Duplicate(_)) => {
-                return Err(has_account());
-            }
-            Err(refused) => return Err(refused.into()),
+            Err(Refused::ExpectationFailed(NAME_TAKEN) | Refused::Duplicate(_)) => Err(has_account()),
+            Err(refused) => Err(refused.into()),
         }
-        Ok(super::sign_in::signed_in(person, &session, tokens))
     }
 
     /// A person whose address was proved, and the statements that insert them.

@@ -15,6 +15,9 @@ pub struct Claims {
     pub sub: String,
     /// What the token is for.
     pub knd: String,
+    /// The address that the token was mailed to, where the subject is a user. It is shown, and decides nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
     iat: i64,
     nbf: i64,
     exp: i64,
@@ -31,7 +34,22 @@ impl Claims {
     pub fn new(issuer: &str, kind: &str, subject: String, jti: String, now: Millis, expires_at: Millis) -> Self {
         let seconds = |millis: Millis| millis.div_euclid(SECOND);
         let (iss, knd) = (issuer.to_owned(), kind.to_owned());
-        Self { jti, iss, sub: subject, knd, iat: seconds(now), nbf: seconds(now - SKEW), exp: seconds(expires_at) }
+        Self {
+            jti,
+            iss,
+            sub: subject,
+            knd,
+            email: None,
+            iat: seconds(now),
+            nbf: seconds(now - SKEW),
+            exp: seconds(expires_at),
+        }
+    }
+
+    /// With an address for people to see.
+    #[must_use]
+    pub fn shown(self, email: Option<String>) -> Self {
+        Self { email, ..self }
     }
 
     /// Whether they are of this issuer and in their time, without leeway.

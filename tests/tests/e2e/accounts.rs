@@ -4,6 +4,7 @@ use crate::totp::oathtool;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tests::authd::{Authd, Setup};
+use tests::browser::Visit;
 use tests::mail::MailServer;
 use tests::process::stdout;
 use tests::{TIMEOUT, rig, until};
@@ -126,6 +127,37 @@ fn an_operator_invites_and_the_page_sets_the_password() {
         let body = json!({"username": name, "password": PASSWORD});
         authd.http().post("/auth/login", &body).expect("it answers").expect(200);
     }
+}
+
+#[test]
+fn the_page_of_a_link_says_whose_account_it_is_and_leaves_no_session_behind() {
+    let server = MailServer::start();
+    let authd = setup(&server).start();
+    stdout(&authd.authctl(&["user", "invite", "bob@example.com", "--username", "bob"]));
+    post(&authd, "/auth/signup", &json!({"email": "Zoë@Example.com"}), 202);
+    let link = |to: &str, page: &str| format!("{}{page}#{}", authd.url(), mailed(&server, to, page));
+    for (to, shown) in [("bob@example.com", "bob@example.com"), ("Zoë@example.com", "zoë@example.com")] {
+        let page = Visit::new().sets(PASSWORD).go(&link(to, "/account/verify"));
+        assert!(page.form.contains(&format!(">{shown}</dd>")), "{}", page.form);
+        assert!(page.text.contains("Your account is ready"), "{}", page.text);
+    }
+    let sessions = authd.admin().get("/sessions?include_ended=true").expect("it answers").expect(200);
+    assert_eq!(sessions["sessions"], json!([]));
+    post(&authd, "/auth/password/reset", &json!({"email": "bob@example.com"}), 202);
+    let reset = link("bob@example.com", "/account/reset");
+    // What was refused comes back with the address.
+    let page = Visit::new().sets("bob@example.com").go(&reset);
+    assert!(page.text.contains("easy to guess") && page.html.contains(">bob@example.com</dd>"), "{}", page.html);
+    let page = Visit::new().sets(NEW).go(&reset);
+    assert!(page.text.contains("Your password is set"), "{}", page.text);
+    let session = authd.http().post("/auth/login", &json!({"username": "bob", "password": NEW})).expect("it answers");
+    let session = session.expect(200)["token"].as_str().expect("a session").to_owned();
+    let change = json!({"email": "bob@example.org", "password": NEW});
+    authd.http().bearer(&session).post("/auth/email", &change).expect("it answers").expect(202);
+    let page = Visit::new().go(&link("bob@example.org", "/account/email"));
+    assert!(page.html.contains(">bob@example.org</dd>"), "{}", page.html);
+    let page = Visit::new().go(&format!("{}/account/reset#nonsense", authd.url()));
+    assert!(page.text.contains("Set a new password") && !page.text.contains("Account\n"), "{}", page.text);
 }
 
 #[test]

@@ -121,6 +121,7 @@ impl Accounts {
         let subject = user.map_or_else(|| email.folded().to_owned(), |user| user.to_string());
         let hash: Hash = Sha256::digest(&id).into();
         let claims = Claims::new(&self.public_url, kind.claim(), subject, id, now, expires_at);
+        let claims = claims.shown(user.map(|_| email.address().to_owned()));
         // In base64, as programs send it in a header; it is one word in a mail.
         let token = BASE64_URL_SAFE_NO_PAD.encode(self.base.keys.sign(Purpose::SignLink, &claims)?);
         let values = Values {

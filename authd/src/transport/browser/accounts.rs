@@ -1,5 +1,6 @@
-//! The pages that mailed links open. The token is in the fragment of the URL, which the browser does not send: a script of
-//! one line copies it into the form, and without scripts the person pastes the code of the mail.
+//! The pages that mailed links open. The token is in the fragment of the URL, which the browser does not send: a short
+//! script copies it into the form and shows whose account it is for, so that somebody who was sent another's link notices;
+//! without scripts the person pastes the code of the mail.
 
 use std::sync::Arc;
 
@@ -14,10 +15,7 @@ use crate::accounts::Accounts;
 use crate::call::Call;
 use crate::error::Error;
 
-/// Takes the token out of the address bar, and out of the browser's history.
-const SCRIPT: &str = "\
-let t=location.hash.slice(1);if(t){document.getElementById('token').value=t;\
-document.getElementById('code').hidden=true;history.replaceState(null,'',location.pathname)}";
+const SCRIPT: &str = include_str!("link.js");
 
 /// What a link offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +42,12 @@ pub fn form(offer: Offer, fault: Option<&str>, token: &str) -> Page {
     let password = "<label>Password<input name=\"password\" type=\"password\" autocomplete=\"new-password\" required \
          minlength=\"8\" maxlength=\"1024\"></label><p><small>At least 8 characters. A sentence is easier to remember \
          and harder to guess than a short password.</small></p>";
-    let (intro, fields, button) = match offer {
-        Offer::Verify => ("Choose the password for your account.", password.to_owned(), "Create the account"),
+    let (whose, intro, fields, button) = match offer {
+        Offer::Verify => {
+            ("Account", "Choose the password for your account.", password.to_owned(), "Create the account")
+        }
         Offer::Reset => (
+            "Account",
             "This ends all your sessions.",
             format!(
                 "{password}<label>Code of your authenticator app, or a recovery code<input name=\"totp\" \
@@ -55,11 +56,12 @@ pub fn form(offer: Offer, fault: Option<&str>, token: &str) -> Page {
             ),
             "Set the password",
         ),
-        Offer::Email => ("Mails go to this address from now on.", String::new(), "Confirm the address"),
+        Offer::Email => ("New address", "Mails go to this address from now on.", String::new(), "Confirm the address"),
     };
     let body = format!(
         "{fault}<p>{intro}</p><form method=\"post\"><label id=\"code\">Code of the mail<input id=\"token\" name=\"token\" \
-         autocomplete=\"off\" required value=\"{token}\"></label>{fields}<p><button class=\"main\" \
+         autocomplete=\"off\" required value=\"{token}\"></label><dl id=\"whose\" hidden><dt>{whose}</dt>\
+         <dd id=\"address\"></dd></dl><input id=\"user\" autocomplete=\"username\" hidden>{fields}<p><button class=\"main\" \
          type=\"submit\">{button}</button></p></form>",
         fault = fault.unwrap_or_default(),
         token = Escaped(token),
@@ -103,7 +105,7 @@ async fn act<'a>(
     let done = async move {
         match offer {
             Offer::Verify => {
-                owner.verify_sign_up(call, VerifySignUp { token, email: None, password, name: None }).await.map(drop)
+                owner.verify_without_session(call, VerifySignUp { token, email: None, password, name: None }).await
             }
             Offer::Reset => {
                 owner.confirm_reset(call, ConfirmReset { token, email: None, password, totp }).await.map(drop)

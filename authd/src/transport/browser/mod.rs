@@ -1,6 +1,6 @@
 //! Pages and redirects for browsers, which are not operations.
 //!
-//! Invariants: no scripts but one of a line, no loaded resources, no caching, no referrer; every value is escaped by
+//! Invariants: no scripts but a short one, no loaded resources, no caching, no referrer; every value is escaped by
 //! [`html`]; the module of a page decides what it does, this one only parses the request and renders the answer.
 
 pub(crate) mod accounts;
