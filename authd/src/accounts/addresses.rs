@@ -19,7 +19,7 @@ use crate::db::Statement;
 use crate::entities::NAME_TAKEN;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
-use crate::mail::{self, Template, Values};
+use crate::mail::Template;
 use crate::rbac::Guard;
 use crate::users::store;
 
@@ -58,7 +58,7 @@ impl Accounts {
         }
         // The mailbox that loses the account learns of it.
         let old = person.address().filter(|_| is_moved);
-        let notice = self.notice(Template::EmailChanged, old.as_ref(), call.address)?;
+        let notice = self.notice(Template::EmailChanged, old.as_ref(), call.address).await?;
         let now = self.base.now();
         let change = Change::new(ConfirmEmail::INFO.name, user)
             .with([links::store::consume(&link, now), store::is_free(link.email.folded(), user)])
@@ -77,7 +77,7 @@ impl Accounts {
             Err(Refused::ExpectationFailed(NAME_TAKEN) | Refused::Duplicate(_)) => {
                 Err(Error::new(Code::NameTaken, "another account has this address since the mail was sent"))
             }
-            Err(refused) => Err(mail::refused(refused).into()),
+            Err(refused) => Err(refused.into()),
         }
     }
 
@@ -99,9 +99,14 @@ impl Accounts {
 
     /// The mail that tells a person of a change to their account, if they have an address and mail is configured.
     /// `by` is the network address of whoever changed it.
-    pub(super) fn notice(&self, template: Template, to: Option<&Email>, by: Option<IpAddr>) -> Result<Vec<Statement>> {
-        let Some(to) = to.filter(|_| self.mail.is_configured()) else { return Ok(Vec::new()) };
-        Ok(self.mail.message(template, to, &Values { address: by, ..Values::default() })?.into())
+    pub(super) async fn notice(
+        &self,
+        template: Template,
+        to: Option<&Email>,
+        by: Option<IpAddr>,
+    ) -> Result<Option<Statement>> {
+        let Some(to) = to.filter(|_| self.mail.is_configured()) else { return Ok(None) };
+        self.mail.notice(template, to, by).await
     }
 
     /// Of an operator, who knows that the address is the person's. Whoever reads its mails can then sign in as them.

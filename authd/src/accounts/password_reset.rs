@@ -18,7 +18,7 @@ use crate::call::Call;
 use crate::db::Statement;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
-use crate::mail::{self, Template};
+use crate::mail::Template;
 use crate::names;
 use crate::passwords::{self, Verified};
 use crate::sessions;
@@ -54,9 +54,8 @@ impl Accounts {
         }
         let change = Change::new(RequestReset::INFO.name, to.folded())
             .outcome("requested")
-            .with([link])
-            .with(self.mail.message(Template::Reset, &to, &values)?);
-        self.base.ledger.commit(&call, change).await.map_err(mail::refused)?;
+            .with([link, self.mail.message(Template::Reset, &to, &values)?]);
+        self.base.ledger.commit(&call, change).await?;
         self.mail.wake();
         Ok(MailRequested::default())
     }
@@ -67,7 +66,7 @@ impl Accounts {
         let user = link.user.ok_or_else(links::invalid)?;
         let person = store::find_login(self.base.db.as_ref(), user).await?.ok_or_else(links::invalid)?;
         passwords::check("password", &op.password, &person.names())?;
-        let notice = self.notice(Template::PasswordChanged, person.address().as_ref(), call.address)?;
+        let notice = self.notice(Template::PasswordChanged, person.address().as_ref(), call.address).await?;
         // The token is no password, but who holds it could guess at the code: each try is counted.
         let attempt = LoginAttempt::new(&names::fold(&person.username), call.address);
         let is_open = attempt.count(&self.base, &self.config).await?;
@@ -96,7 +95,7 @@ impl Accounts {
         link: &Link,
         person: &store::Login,
         (attempt, is_open): (&LoginAttempt, bool),
-        notice: Vec<Statement>,
+        notice: Option<Statement>,
     ) -> Result<Option<Guess>> {
         let (proof, has_code) = match self.judge(person.id, op.totp.as_ref(), true).await? {
             Second::Missing => return Err(totp_required("totp")),
@@ -126,7 +125,7 @@ impl Accounts {
             Ok(_) => Ok(None),
             Err(Refused::ExpectationFailed(factors::store::SECOND_FACTOR)) => Ok(Some(Guess::Code)),
             Err(Refused::ExpectationFailed(links::store::LINK | store::PASSWORD)) => Err(links::invalid()),
-            Err(refused) => Err(mail::refused(refused).into()),
+            Err(refused) => Err(refused.into()),
         }
     }
 }

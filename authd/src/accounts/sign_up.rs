@@ -21,7 +21,7 @@ use crate::call::Call;
 use crate::entities::NAME_TAKEN;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
-use crate::mail::{self, Template};
+use crate::mail::Template;
 use crate::names;
 use crate::passwords;
 use crate::sessions;
@@ -36,7 +36,7 @@ impl Accounts {
         let holder = store::find_login_by_name(self.base.db.as_ref(), email.folded()).await?;
         let offer = self.offer(&call, (Kind::SignUp, Template::SignUp), None, &email, holder.as_ref())?;
         let change = Change::new(SignUp::INFO.name, email.folded()).outcome("requested").with(offer);
-        self.base.ledger.commit(&call, change).await.map_err(mail::refused)?;
+        self.base.ledger.commit(&call, change).await?;
         self.mail.wake();
         Ok(MailRequested::default())
     }
@@ -198,12 +198,12 @@ impl Accounts {
         let change = Change::new(InviteUser::INFO.name, user.id)
             .with(begins)
             .with([links::store::delete_all(user.id), link])
-            .with(self.mail.message(Template::Invitation, &email, &values)?)
+            .with([self.mail.message(Template::Invitation, &email, &values)?])
             .detail([("username", Some(json!(user.username))), ("email", Some(json!(email.address())))]);
         let change = change.invalidates(Invalidation::access(user.id));
         self.base.ledger.commit(&call, change).await.map_err(|refused| match refused {
             Refused::ExpectationFailed(NAME_TAKEN) | Refused::Duplicate(_) => names::taken("user", &user.username),
-            refused => mail::refused(refused).into(),
+            refused => refused.into(),
         })?;
         self.mail.wake();
         Ok(user)

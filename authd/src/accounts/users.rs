@@ -84,7 +84,7 @@ impl Accounts {
             op.username = Some(email.address().to_owned());
         }
         // The mailbox that loses the account learns of it.
-        let notice = self.notice(Template::EmailChanged, old.as_ref().filter(|_| is_moved), None)?;
+        let notice = self.notice(Template::EmailChanged, old.as_ref().filter(|_| is_moved), None).await?;
         let password = match &op.password {
             Some(password) => {
                 let username = op.username.as_deref().unwrap_or(&user.username);

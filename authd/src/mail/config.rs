@@ -9,7 +9,6 @@ use shared::secret::{Secret, redacted};
 use shared::{names, url, wire};
 
 use super::template::Templates;
-use crate::db::Value;
 use crate::setting::Faults;
 
 const URL: &str = "mail.smtp_url (SMTP_URL)";
@@ -27,7 +26,7 @@ pub struct Config {
     pub from: String,
     /// A folder whose files replace the built-in templates of the same name; empty: none.
     pub templates: PathBuf,
-    /// How many mails may wait to be sent.
+    /// How many mails may wait to be sent, about: those that tell of changes have room of their own.
     pub max_queued: u32,
     /// How many mails people may ask for in an hour: in all, to one address, and from one network.
     pub per_hour: u32,
@@ -97,11 +96,6 @@ impl Config {
     pub(super) fn server(&self) -> Option<(Server, Mailbox)> {
         let server = Server::parse(self.smtp_url.as_ref()?.expose()).ok()?;
         Some((server, sender(&self.from).ok()?))
-    }
-
-    /// How many mails may wait beside a new one.
-    pub(super) fn most_others(&self) -> Value {
-        Value::Int(i64::from(self.max_queued) - 1)
     }
 }
 

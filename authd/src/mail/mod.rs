@@ -5,7 +5,8 @@
 //! links that work once; a mail server that does not answer delays mail and loses none, and one that refuses a mail for
 //! good is shown to the operator at once; one node at a time sends a mail, and an end of the process at any moment sends
 //! at most one mail twice ([`delivery`]); a link that has ended is not sent; what people can cause is bounded by address,
-//! by network and in all ([`limits`]), and so is the table.
+//! by network and in all ([`limits`]), and so is the table; a queue that others have filled keeps nobody from a change
+//! that is told by mail.
 
 mod config;
 mod connection;
@@ -33,16 +34,19 @@ use zeroize::Zeroizing;
 pub use self::config::Config;
 use self::delivery::Delivery;
 use self::smtp::Smtp;
-pub use self::store::{KEPT, QUEUE, SWEEP, SWEEP_FAILED, failed_end};
+pub use self::store::{KEPT, SWEEP, SWEEP_FAILED, failed_end};
 pub use self::template::Template;
 use self::template::Templates;
 use crate::base::Base;
-use crate::db::{DbError, Statement};
+use crate::db::Statement;
 use crate::env::Millis;
 use crate::error::{Error, Result};
-use crate::ledger::Refused;
+use crate::log::caused;
 use crate::metrics::{Count, Metrics};
 use crate::registry::Registry;
+
+/// How many notices may wait beyond `mail.max_queued`.
+const MOST_NOTICES: u32 = 1_000;
 
 /// What a mail says, beside the words of its template. The JSON is stored, sealed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,38 +154,51 @@ impl Mail {
 
     /// Counts a mail that somebody asks for, before anything is looked up, so that nothing tells whether the address is
     /// known. `folded` is the address as [`Email::folded`] has it. [`Code::RateLimited`] if there were too many to the
-    /// address, from the network or in all. `address` is that of whoever asks; operators have none here.
+    /// address, from the network or in all; 503 if too many wait. `address` is that of whoever asks; operators have none
+    /// here.
     pub async fn admit(&self, folded: &str, address: Option<IpAddr>) -> Result<()> {
+        self.check_room().await?;
         limits::count(&self.base, &self.config, folded, address).await
     }
 
-    /// The statements that write a mail, for the batch of the change that it tells of. [`Mail::wake`] after the commit,
-    /// and [`refused`] if there is none.
-    pub fn message(&self, template: Template, to: &Email, values: &Values) -> Result<[Statement; 2]> {
+    /// Refuses another mail if too many wait. Mails that are written at the same time do not see each other, so a few
+    /// more may come to wait.
+    async fn check_room(&self) -> Result<()> {
+        if store::is_full(self.base.db.as_ref(), self.config.max_queued).await? {
+            let detail = "too many mails wait to be sent; try again later";
+            return Err(Error::unavailable(detail, "mail.max_queued is reached".to_owned()).retry_after(60));
+        }
+        Ok(())
+    }
+
+    /// The statement that writes a mail that was admitted, for the batch of the change that it tells of. [`Mail::wake`]
+    /// after the commit.
+    pub fn message(&self, template: Template, to: &Email, values: &Values) -> Result<Statement> {
         self.new_message(MailId(self.base.env.uuid()), template, to, values)
     }
 
-    fn new_message(&self, id: MailId, template: Template, to: &Email, values: &Values) -> Result<[Statement; 2]> {
+    /// As [`Mail::message`], for a change that must not fail because others have filled the queue: a notice has room of
+    /// its own, and is left out when even that is full. `by` is the network address of whoever makes the change.
+    pub async fn notice(&self, template: Template, to: &Email, by: Option<IpAddr>) -> Result<Option<Statement>> {
+        if store::is_full(self.base.db.as_ref(), self.config.max_queued.saturating_add(MOST_NOTICES)).await? {
+            self.counts.dropped.inc();
+            let template = template.name();
+            caused!(by, warn, template, "too many mails wait: a person is not told of a change to their account");
+            return Ok(None);
+        }
+        self.message(template, to, &Values { address: by, ..Values::default() }).map(Some)
+    }
+
+    fn new_message(&self, id: MailId, template: Template, to: &Email, values: &Values) -> Result<Statement> {
         let clear = Zeroizing::new(serde_json::to_vec(values).map_err(Error::internal)?);
         let sealed = self.base.keys.seal(&context(id), &clear)?;
         let mail = store::NewMail { id, template, to: to.address(), sealed, expires_at: values.expires_at };
-        Ok(store::insert(mail, self.base.now(), self.config.most_others()))
+        Ok(store::insert(mail, self.base.now()))
     }
 
     /// Sends what was committed without waiting for the next look at the table.
     pub fn wake(&self) {
         self.queued.notify_one();
-    }
-}
-
-/// The refusal of a change with a mail: too many mails wait, or another reason.
-pub fn refused(refused: Refused) -> Refused {
-    match refused {
-        Refused::ExpectationFailed(QUEUE) => {
-            let detail = "too many mails wait to be sent; try again later";
-            Error::unavailable(detail, DbError::ExpectationFailed(QUEUE)).retry_after(60).into()
-        }
-        refused => refused,
     }
 }
 

@@ -9,7 +9,7 @@ use shared::op::Operation;
 use shared::problem::Code;
 
 use super::delivery::LEASE;
-use super::{Mail, Template, Values, refused, store};
+use super::{Mail, Template, Values, store};
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Refused};
@@ -19,13 +19,14 @@ impl Mail {
     pub(super) async fn test(&self, call: Call, op: TestMail) -> Result<View> {
         let to = Email::parse(&op.to).map_err(|fault| Error::field("to", fault))?;
         self.require()?;
+        self.check_room().await?;
         let id = MailId(self.base.env.uuid());
         let values = Values { address: call.address, ..Values::default() };
         let change = Change::new(TestMail::INFO.name, id)
-            .with(self.new_message(id, Template::Test, &to, &values)?)
+            .with([self.new_message(id, Template::Test, &to, &values)?])
             .detail([("to", Some(json!(to.address())))]);
         let now = self.base.now();
-        self.base.ledger.commit(&call, change).await.map_err(refused)?;
+        self.base.ledger.commit(&call, change).await?;
         self.wake();
         Ok(store::queued(id, Template::Test, to.address(), now))
     }

@@ -26,7 +26,7 @@ use crate::db::Statement;
 use crate::env::{Millis, is_ahead};
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
-use crate::mail::{self, Template};
+use crate::mail::Template;
 use crate::names;
 use crate::passwords::Verified;
 use crate::sessions::{self, model::FRESH};
@@ -73,7 +73,7 @@ impl Accounts {
         let now = self.base.now();
         let pending = store::find_pending(self.base.db.as_ref(), user).await?;
         let pending = pending.filter(|pending| is_ahead(pending.expires_at, now, model::PENDING)).ok_or_else(none)?;
-        let notice = self.notice(Template::FactorsChanged, person.address().as_ref(), call.address)?;
+        let notice = self.notice(Template::FactorsChanged, person.address().as_ref(), call.address).await?;
         // The secret is the caller's own, but a session that somebody else took must not guess at it.
         let attempt = LoginAttempt::new(&names::fold(&person.username), call.address);
         let is_open = attempt.count(&self.base, &self.config).await?;
@@ -104,7 +104,7 @@ impl Accounts {
                 Ok(codes)
             }
             Err(Refused::ExpectationFailed(store::CONFIRMED)) => Err(none()),
-            Err(refused) => Err(mail::refused(refused).into()),
+            Err(refused) => Err(refused.into()),
         };
         self.tried(&attempt, confirmed).await
     }

@@ -16,7 +16,7 @@ use crate::db::{Committed, Statement};
 use crate::error::{Error, Result};
 use crate::keys::KeyError;
 use crate::ledger::{Change, Refused};
-use crate::mail::{self, Template};
+use crate::mail::Template;
 use crate::passwords::Verified;
 use crate::users::store as users;
 
@@ -143,12 +143,14 @@ impl Accounts {
         let SteppedUp { factor, user, email, attempt, action, field, proof } = stepped;
         // Wrong codes stay counted where no code was presented though TOTP is on.
         let forgiven = if proof.is_some() { attempt.forgive() } else { attempt.take_back() };
-        let notice = notice.map(|template| self.notice(template, email.as_ref(), call.address)).transpose();
-        let notice = self.tried(&attempt, notice).await?;
+        let notice = match notice {
+            Some(template) => self.tried(&attempt, self.notice(template, email.as_ref(), call.address).await).await?,
+            None => None,
+        };
         let change = Change::new(action, user)
             .with(proof)
             .with(forgiven)
-            .with(notice.into_iter().flatten())
+            .with(notice)
             .detail([("factor", factor.map(|factor| json!(factor)))]);
         match self.base.ledger.commit(call, extend(change)).await {
             Err(Refused::ExpectationFailed(store::SECOND_FACTOR)) => {
@@ -156,7 +158,7 @@ impl Accounts {
             }
             Err(refused) => {
                 attempt.revert(&self.base).await;
-                Err(mail::refused(refused))
+                Err(refused)
             }
             committed => {
                 self.mail.wake();

@@ -143,15 +143,15 @@ impl Accounts {
         user: Option<UserId>,
         email: &Email,
         holder: Option<&users::Login>,
-    ) -> Result<Vec<Statement>> {
+    ) -> Result<[Statement; 2]> {
         let Some(holder) = holder else {
             let (values, link) = self.new_link(kind, user, email, call.address)?;
-            return Ok([link].into_iter().chain(self.mail.message(template, email, &values)?).collect());
+            return Ok([link, self.mail.message(template, email, &values)?]);
         };
         let (_, link) = self.new_link(Kind::Nothing, user, email, call.address)?;
         let values = Values { address: call.address, ..Values::default() };
         let to = holder.address().unwrap_or_else(|| email.clone());
-        Ok([link].into_iter().chain(self.mail.message(Template::SignUpKnown, &to, &values)?).collect())
+        Ok([link, self.mail.message(Template::SignUpKnown, &to, &values)?])
     }
 
     /// The link of a presented token: as it was mailed, or decoded once. If an address is given, it is the link's.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use shared::email::Email;
 use shared::secret::Secret;
 
-use super::{Mail, Template, Values, refused, store};
-use crate::db::{Query, Statement};
+use super::{MOST_NOTICES, Mail, Template, Values, store};
+use crate::db::{Batch, Query, Statement};
 use crate::env::{DAY, HOUR, MINUTE, SECOND};
 use crate::ledger::Change;
 use crate::testing::{NOW, TestApp};
@@ -28,9 +28,9 @@ fn link() -> Values {
 /// Writes a mail as another module does.
 async fn write(app: &TestApp, to: &str, values: &Values) {
     let mail = &app.modules.mail;
-    let statements = mail.message(Template::Reset, &Email::parse(to).unwrap(), values).unwrap();
-    let change = Change::new("test", to).with(statements).self_proving();
-    app.base.ledger.commit(&app.anonymous(), change).await.map_err(refused).unwrap();
+    let statement = mail.message(Template::Reset, &Email::parse(to).unwrap(), values).unwrap();
+    let change = Change::new("test", to).with([statement]).self_proving();
+    app.base.ledger.commit(&app.anonymous(), change).await.unwrap();
 }
 
 /// The mails, as an operator sees them.
@@ -44,8 +44,8 @@ async fn a_mail_exists_exactly_if_its_change_was_committed() {
     let mail = &app.modules.mail;
     let to = Email::parse("ada@example.com").unwrap();
     let failing = Statement::exists("nobody", "SELECT 1 FROM users WHERE id = $1", ["x".into()]);
-    let statements = mail.message(Template::Reset, &to, &link()).unwrap();
-    let change = Change::new("test", "x").with(statements).with([failing]).self_proving();
+    let statement = mail.message(Template::Reset, &to, &link()).unwrap();
+    let change = Change::new("test", "x").with([statement, failing]).self_proving();
     app.base.ledger.commit(&app.anonymous(), change).await.unwrap_err();
     assert!(listed(&app).await.is_empty());
     write(&app, "ada@example.com", &link()).await;
@@ -105,8 +105,36 @@ async fn a_full_queue_holds_no_more_and_says_so() {
     for number in 0..2 {
         app.call("mail.test", json!({ "to": format!("{number}@example.com") })).await.unwrap();
     }
-    assert_eq!(app.refused("mail.test", json!({ "to": "2@example.com" })).await, "unavailable");
+    let error = app.call("mail.test", json!({ "to": "2@example.com" })).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.retry_after), ("unavailable", Some(60)));
+    let error = app.modules.mail.admit("2@example.com", None).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.retry_after), ("unavailable", Some(60)));
     assert_eq!(listed(&app).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_notice_has_room_in_a_full_queue_and_is_left_out_when_even_that_is_full() {
+    let app = TestApp::with(&format!("{TOML}max_queued = 1\n")).await;
+    let mail = &app.modules.mail;
+    write(&app, "0@example.com", &Values::default()).await;
+    let to = Email::parse("ada@example.com").unwrap();
+    let notice = || mail.notice(Template::PasswordChanged, &to, None);
+    let more = |count: u32| -> Batch {
+        (0..count).map(|_| mail.message(Template::Test, &to, &Values::default()).unwrap()).collect()
+    };
+    app.base.db.commit(more(MOST_NOTICES - 1)).await.unwrap();
+    app.base.db.commit(vec![notice().await.unwrap().unwrap()]).await.unwrap();
+    assert!(notice().await.unwrap().is_none());
+    assert!(app.modules.metrics.encode().contains("authd_mails_total{outcome=\"dropped\"} 1"));
+}
+
+/// On PostgreSQL, transactions that read what others write are repeated one after the other.
+#[tokio::test]
+async fn what_writes_a_mail_reads_no_other() {
+    let app = TestApp::with(TOML).await;
+    let to = Email::parse("ada@example.com").unwrap();
+    let statement = app.modules.mail.message(Template::Test, &to, &Values::default()).unwrap();
+    assert!(statement.sql.starts_with("INSERT INTO mails ") && !statement.sql.contains("SELECT"), "{}", statement.sql);
 }
 
 #[tokio::test]

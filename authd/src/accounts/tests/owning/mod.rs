@@ -196,6 +196,28 @@ async fn a_person_is_told_of_a_new_password_and_of_factors() {
 }
 
 #[tokio::test]
+async fn a_queue_that_others_have_filled_keeps_nobody_from_a_change() {
+    let app = TestApp::with(&format!("{MAIL}max_queued = 2\n")).await;
+    app.call("users.create", json!({ "username": "ada", "password": PASSWORD, "email": "ada@example.com" }))
+        .await
+        .unwrap();
+    app.call("users.verify", json!({ "id": "ada" })).await.unwrap();
+    let reset = json!({ "email": "ada@example.com" });
+    ask(&app, "accounts.request_reset", reset.clone()).await.unwrap();
+    let (_, token) = last(&app, "reset").await;
+    ask(&app, "accounts.request_reset", json!({ "email": "nobody@example.com" })).await.unwrap();
+    assert_eq!(refused(&app, "accounts.request_reset", reset).await, "unavailable");
+    ask(&app, "accounts.confirm_reset", json!({ "token": token, "password": NEW })).await.unwrap();
+    let ada = caller(&app, &log_in(&app, "ada", NEW).await.unwrap()).await;
+    let change = json!({ "password": NEW, "new_password": PASSWORD });
+    app.call_as(ada, "sessions.change_password", change).await.unwrap();
+    app.call("users.update", json!({ "id": "ada", "email": "ada@example.org" })).await.unwrap();
+    let mut told: Vec<String> = queued(&app.base).await.into_iter().map(|mail| mail.template).collect();
+    told.sort_unstable();
+    assert_eq!(told, ["email_changed", "password_changed", "password_changed", "reset"]);
+}
+
+#[tokio::test]
 async fn a_link_that_was_asked_for_with_the_old_password_ends_with_it() {
     let app = open().await;
     let ada = sign_up(&app, "ada@example.com").await;
