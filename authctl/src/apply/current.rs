@@ -1,6 +1,6 @@
 //! The current state of the daemon that is relevant to a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared::api::rbac::Grant;
 use shared::api::users::Status;
@@ -13,6 +13,8 @@ pub(crate) struct Current {
     pub permissions: BTreeMap<String, String>,
     pub roles: BTreeMap<String, Held>,
     pub services: BTreeMap<String, Held>,
+    /// Those of the file who are there.
+    pub users: BTreeSet<String>,
     /// (user, service) -> roles and permissions. Includes people whom the file does not name only when pruning.
     pub grants: BTreeMap<(String, String), Granted>,
 }

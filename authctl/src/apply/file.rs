@@ -1,4 +1,4 @@
-//! The file: the wanted services, roles, permissions and grants, and its faults, line by line.
+//! The file: the wanted services, roles, permissions, users and grants, and its faults, line by line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeSeed;
 use shared::api::rbac::{MAX_DESCRIPTION, NOT_IN_DESCRIPTION};
 use shared::api::users::Status;
+use shared::email::Email;
 use shared::{names, patterns};
 
 use super::locate::{FailAt, Way};
@@ -21,8 +22,10 @@ const MAX_FAULTS: usize = 20;
 const PERMISSIONS: Way = Way::Key(&["permissions"]);
 const ROLES: Way = Way::Key(&["role", "roles"]);
 const SERVICES: Way = Way::Key(&["service", "services"]);
+const USERS: Way = Way::Key(&["user", "users"]);
 const GRANTS: Way = Way::Key(&["grant", "grants"]);
 const NAME: Way = Way::Key(&["name"]);
+const EMAIL: Way = Way::Key(&["email"]);
 const USER: Way = Way::Key(&["user"]);
 const SERVICE: Way = Way::Key(&["service"]);
 const HELD: Way = Way::Key(&["roles"]);
@@ -36,6 +39,8 @@ pub(crate) struct Wanted {
     pub roles: Vec<Role>,
     #[serde(rename = "service", alias = "services")]
     pub services: Vec<Service>,
+    #[serde(rename = "user", alias = "users")]
+    pub users: Vec<User>,
     #[serde(rename = "grant", alias = "grants")]
     pub grants: Vec<Grant>,
 }
@@ -59,6 +64,17 @@ pub(crate) struct Service {
     pub status: Option<Status>,
     #[serde(default)]
     pub roles: Vec<String>,
+}
+
+/// A user who is there, or is to be invited.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct User {
+    /// The user name.
+    pub name: String,
+    pub email: String,
+    #[serde(default)]
+    pub invite: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -166,6 +182,15 @@ impl Wanted {
             }
             check_names(&mut faults, items(Kind::Role, [SERVICES, item, HELD], &service.roles));
         }
+        let mut mailboxes = BTreeSet::new();
+        for (index, user) in self.users.iter().enumerate() {
+            let fault = match Email::parse(&user.email) {
+                Ok(email) if mailboxes.insert(email.folded().to_owned()) => continue,
+                Ok(_) => format!("the address {:?} has been named before", user.email),
+                Err(detail) => format!("{:?}: {detail}", user.email),
+            };
+            faults.push((email_of_user(index), fault));
+        }
         let mut pairs = BTreeSet::new();
         for (index, grant) in self.grants.iter().enumerate() {
             let item = Way::Item(index);
@@ -192,7 +217,9 @@ impl Wanted {
         let roles = roles.map(move |(index, role)| name(Kind::Role, ROLES, index, &role.name));
         let services = self.services.iter().enumerate();
         let services = services.map(move |(index, service)| name(Kind::Service, SERVICES, index, &service.name));
-        items(Kind::Permission, [PERMISSIONS], &self.permissions).chain(roles).chain(services)
+        let users = self.users.iter().enumerate();
+        let users = users.map(move |(index, user)| name(Kind::User, USERS, index, &user.name));
+        items(Kind::Permission, [PERMISSIONS], &self.permissions).chain(roles).chain(services).chain(users)
     }
 
     /// Every name that must exist in the file or at the daemon.
@@ -216,7 +243,7 @@ impl Wanted {
     }
 
     /// Every person with grants, by folded name: the file's spelling and the first position.
-    pub(crate) fn users(&self) -> BTreeMap<String, (&str, Vec<Way>)> {
+    pub(crate) fn granted(&self) -> BTreeMap<String, (&str, Vec<Way>)> {
         let mut users = BTreeMap::new();
         for (index, grant) in self.grants.iter().enumerate() {
             let way = vec![GRANTS, Way::Item(index), USER];
@@ -242,6 +269,16 @@ impl<'f> Named<'f> {
     pub(crate) fn key(&self) -> (Kind, String) {
         (self.kind, names::fold(self.name))
     }
+}
+
+/// The position of the name of a user whom the file declares.
+pub(crate) fn name_of_user(index: usize) -> Vec<Way> {
+    vec![USERS, Way::Item(index), NAME]
+}
+
+/// The position of their address.
+pub(crate) fn email_of_user(index: usize) -> Vec<Way> {
+    vec![USERS, Way::Item(index), EMAIL]
 }
 
 /// The names of a list.

@@ -18,7 +18,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub(crate) use current::{Current, Held};
-pub(crate) use file::{Fault, File, MAX_BYTES};
+pub(crate) use file::{Fault, File, MAX_BYTES, User, email_of_user, name_of_user};
 pub(crate) use plan::{Plan, idle};
 pub(crate) use step::Step;
 
@@ -34,6 +34,7 @@ pub(crate) enum Kind {
     Permission,
     Role,
     Service,
+    User,
     Grant,
 }
 

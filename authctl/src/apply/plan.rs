@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use shared::api::accounts::InviteUser;
 use shared::api::rbac::{
     AddRolePermission, AddServiceRole, CreatePermission, CreateRole, CreateService, DeletePermission, DeleteRole,
     DeleteService, GrantPermission, GrantRole, RemoveRolePermission, RemoveServiceRole, UngrantPermission, UngrantRole,
@@ -13,7 +14,7 @@ use shared::names::fold;
 use shared::op::Permission;
 
 use super::current::{Current, Held};
-use super::file::{Fault, Grant, Named, Role, Service, Wanted};
+use super::file::{Fault, Grant, Named, Role, Service, User, Wanted};
 use super::step::{Detail, Step};
 use super::{AUTHD, AUTHD_ADMIN, Kind};
 
@@ -64,6 +65,9 @@ impl Plan {
         }
         for service in &wanted.services {
             plan.service(service, current.services.get(&fold(&service.name)));
+        }
+        for user in &wanted.users {
+            plan.user(user, current);
         }
         for grant in &wanted.grants {
             plan.grant(grant, current);
@@ -147,6 +151,16 @@ impl Plan {
         self.push(action, Kind::Service, name, set, steps);
     }
 
+    /// Who is there stays as they are, invited before or not.
+    fn user(&mut self, wanted: &User, current: &Current) {
+        let folded = fold(&wanted.name);
+        if !current.users.contains(&folded) {
+            let username = Some(wanted.name.clone()).filter(|_| folded != fold(&wanted.email));
+            let step = Step::InviteUser(InviteUser { email: wanted.email.clone(), username, name: None });
+            self.push(Action::Create, Kind::User, &wanted.name, None, vec![step]);
+        }
+    }
+
     fn grant(&mut self, wanted: &Grant, current: &Current) {
         let before = current.grants.get(&(fold(&wanted.user), fold(&wanted.service))).cloned().unwrap_or_default();
         let was_there = !before.roles.is_empty() || !before.permissions.is_empty();
@@ -224,7 +238,7 @@ fn is_builtin(kind: Kind, folded: &str) -> bool {
         Kind::Permission => Permission::parse(folded).is_some(),
         Kind::Role => folded == AUTHD_ADMIN,
         Kind::Service => folded == AUTHD,
-        Kind::Grant => false,
+        Kind::User | Kind::Grant => false,
     }
 }
 
@@ -256,7 +270,7 @@ fn missing(wanted: &Wanted, current: &Current) -> Vec<Fault> {
         Kind::Permission => current.permissions.contains_key(folded),
         Kind::Role => current.roles.contains_key(folded),
         Kind::Service => current.services.contains_key(folded),
-        Kind::Grant => true,
+        Kind::User | Kind::Grant => true,
     };
     let missing = wanted.references().into_iter().filter(|named| {
         let key = named.key();

@@ -49,6 +49,7 @@ impl Detail {
         match self {
             Self::Add { kind, name } => format!("{} {kind} {}", sign(Action::Create, colour), clean(name)),
             Self::Remove { kind, name } => format!("{} {kind} {}", sign(Action::Remove, colour), clean(name)),
+            Self::Invite { email } => format!("{} invitation to {}", sign(Action::Create, colour), clean(email)),
             Self::Set { field, from, to } => {
                 let (from, to) = (quoted(from), quoted(to));
                 format!("{} {field} {from} -> {to}", sign(Action::Change, colour))

@@ -1,8 +1,8 @@
 //! One change as a call of the daemon, its place in the order, and its text for people.
 
 use serde::Serialize;
-use shared::api::rbac;
 use shared::api::users::Status;
+use shared::api::{accounts, rbac};
 
 use super::Kind;
 
@@ -10,9 +10,23 @@ use super::Kind;
 #[derive(Debug, Serialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub(crate) enum Detail {
-    Add { kind: Kind, name: String },
-    Remove { kind: Kind, name: String },
-    Set { field: &'static str, from: String, to: String },
+    Add {
+        kind: Kind,
+        name: String,
+    },
+    Remove {
+        kind: Kind,
+        name: String,
+    },
+    Set {
+        field: &'static str,
+        from: String,
+        to: String,
+    },
+    /// A mail to this address.
+    Invite {
+        email: String,
+    },
 }
 
 /// One call of the daemon.
@@ -25,6 +39,7 @@ pub(crate) enum Step {
     UpdateService(rbac::UpdateService),
     AddRolePermission(rbac::AddRolePermission),
     AddServiceRole(rbac::AddServiceRole),
+    InviteUser(accounts::InviteUser),
     GrantRole(rbac::GrantRole),
     GrantPermission(rbac::GrantPermission),
     UngrantRole(rbac::UngrantRole),
@@ -38,7 +53,7 @@ pub(crate) enum Step {
 
 impl Step {
     /// Its place in the order of all steps. Deactivations come before all grants, activations after
-    /// all removals.
+    /// all removals. A mail cannot be taken back, so it is sent when what can be made before is made.
     pub(super) fn phase(&self) -> u8 {
         let is_on = |status: &Option<Status>| *status == Some(Status::Active);
         match self {
@@ -49,14 +64,15 @@ impl Step {
             Self::CreateService(_) => 3,
             Self::AddRolePermission(_) => 4,
             Self::AddServiceRole(_) => 5,
-            Self::GrantRole(_) | Self::GrantPermission(_) => 6,
-            Self::UngrantRole(_) | Self::UngrantPermission(_) => 7,
-            Self::RemoveServiceRole(_) => 8,
-            Self::RemoveRolePermission(_) => 9,
-            Self::UpdateRole(_) | Self::UpdateService(_) => 10,
-            Self::DeleteService(_) => 11,
-            Self::DeleteRole(_) => 12,
-            Self::DeletePermission(_) => 13,
+            Self::InviteUser(_) => 6,
+            Self::GrantRole(_) | Self::GrantPermission(_) => 7,
+            Self::UngrantRole(_) | Self::UngrantPermission(_) => 8,
+            Self::RemoveServiceRole(_) => 9,
+            Self::RemoveRolePermission(_) => 10,
+            Self::UpdateRole(_) | Self::UpdateService(_) => 11,
+            Self::DeleteService(_) => 12,
+            Self::DeleteRole(_) => 13,
+            Self::DeletePermission(_) => 14,
         }
     }
 
@@ -69,6 +85,7 @@ impl Step {
             Self::RemoveRolePermission(op) => remove(Kind::Permission, &op.permission_id),
             Self::AddServiceRole(op) => add(Kind::Role, &op.role_id),
             Self::RemoveServiceRole(op) => remove(Kind::Role, &op.role_id),
+            Self::InviteUser(op) => Some(Detail::Invite { email: op.email.clone() }),
             Self::GrantRole(op) => add(Kind::Role, &op.role_id),
             Self::UngrantRole(op) => remove(Kind::Role, &op.role_id),
             Self::GrantPermission(op) => add(Kind::Permission, &op.permission_id),

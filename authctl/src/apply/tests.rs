@@ -102,6 +102,38 @@ fn what_is_switched_on_comes_after_what_is_taken_from_it() {
 }
 
 #[test]
+fn who_is_not_there_is_invited_before_grants_and_nobody_twice() {
+    let text = "users:\n- {name: Zoe, email: zoe@example.com, invite: true}\n- {name: bob, email: bob@example.com, invite: true}\n\
+                - {name: eve@example.com, email: Eve@example.com, invite: true}\npermissions: [p]\nservices:\n- name: s\n\
+                grants:\n- {user: zoe, service: s, permissions: [p]}\n";
+    let file = parse(FileFormat::Yaml, text).unwrap();
+    let mut current = seeded();
+    current.users.insert("bob".to_owned());
+    let plan = Plan::new(&file.wanted, &current, true).unwrap();
+    let order: Vec<String> = plan.steps().iter().map(|(_, step)| step.describe()).collect();
+    let invitations = ["+ invitation to zoe@example.com", "+ invitation to Eve@example.com"];
+    assert_eq!(order, ["create", "create", invitations[0], invitations[1], "+ permission p"]);
+    assert!(plan.render(false).contains("+ user Zoe\n    + invitation to zoe@example.com\n"), "{}", plan.render(false));
+    let names = plan.steps().into_iter().filter_map(|(_, step)| match step {
+        Step::InviteUser(op) => Some(op.username.clone()),
+        _ => None,
+    });
+    assert_eq!(names.collect::<Vec<_>>(), [Some("Zoe".to_owned()), None]);
+    carry_out(&plan, &mut current);
+    assert!(Plan::new(&file.wanted, &current, true).unwrap().is_empty());
+
+    let text =
+        "users:\n- {name: a, email: a@example.com}\n- {name: A,\n   email: A@Example.com}\n- {name: b, email: b}\n";
+    let told = faults(FileFormat::Yaml, text);
+    let lines: Vec<&str> = told.iter().map(|line| line.split(": ").next().unwrap()).collect();
+    assert_eq!(lines, ["f:3", "f:4", "f:5"], "{told:?}");
+    assert!(
+        told[0].contains("the user \"A\" has been named before") && told[1].contains("has been named before"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn names_cannot_drive_the_terminal() {
     let mut current = seeded();
     current.permissions.insert("x".into(), "x\u{1b}[2J".into());
@@ -183,6 +215,9 @@ fn take(step: &Step, current: &mut Current) {
             add(&mut held(&mut current.services, &op.service_id).holds, &op.role_id);
         }
         Step::RemoveServiceRole(op) => drop(&mut held(&mut current.services, &op.service_id).holds, &op.role_id),
+        Step::InviteUser(op) => {
+            assert!(current.users.insert(fold(op.username.as_ref().unwrap_or(&op.email))), "{op:?} is there already");
+        }
         Step::GrantRole(op) => {
             held(&mut current.roles, &op.role_id);
             add(&mut granted(current, &op.person_id, &op.service_id).roles, &op.role_id);

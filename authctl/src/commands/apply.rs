@@ -11,12 +11,14 @@ use clap::{Args, ValueEnum};
 use shared::api::rbac::{
     ListGrants, ListPermissions, ListRolePermissions, ListRoles, ListServiceRoles, ListServices, Service,
 };
+use shared::api::users::ShowUser;
 use shared::cli::{Exit, Format, clean};
+use shared::email::Email;
 use shared::names::fold;
 
 use super::Context;
 use crate::Io;
-use crate::apply::{AUTHD, Current, Fault, File, Held, MAX_BYTES, Plan, Step, idle};
+use crate::apply::{AUTHD, Current, Fault, File, Held, MAX_BYTES, Plan, Step, User, email_of_user, idle, name_of_user};
 use crate::args::Consent;
 use crate::error::Error;
 
@@ -25,7 +27,7 @@ const PARSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The file format as an example, shown in the help below the options.
 pub const FILE_FORMAT: &str = "\
-The file in TOML (YAML has the same keys; `roles`, `services` and `grants` also name the repeated tables):
+The file in TOML (YAML has the same keys; `roles`, `services`, `users` and `grants` also name the repeated tables):
   permissions = [\"orders.read\", \"orders.write\"]
 
   [[role]]
@@ -37,6 +39,11 @@ The file in TOML (YAML has the same keys; `roles`, `services` and `grants` also 
   description = \"The order desk\"
   roles = [\"editor\"]
 
+  [[user]]
+  name = \"alice\"
+  email = \"alice@example.com\"
+  invite = true
+
   [[grant]]
   user = \"alice\"
   service = \"orders\"
@@ -46,9 +53,10 @@ The file in TOML (YAML has the same keys; `roles`, `services` and `grants` also 
 Everything that the file names becomes exactly as declared: what is missing is created, what differs is changed, and
 permissions of a named role, roles of a named service, and grants of a named user in a named service are removed when
 they are not listed. The `status` of a role or service is \"active\" unless it is set to \"inactive\". What the file does
-not name stays as it is, unless --prune. Users are never created, and authd's own service `authd` and role `authd-admin`
-are never removed. Applying a file again changes nothing. When a change fails, earlier changes stay; apply the file again
-to continue.";
+not name stays as it is, unless --prune. A user with `invite` whom authd does not have is created and mailed a link to
+set their password; users are not changed, removed, or invited twice (`authctl user invite` mails again). authd's own
+service `authd` and role `authd-admin` are never removed. Applying a file again changes nothing. When a change fails,
+earlier changes stay; apply the file again to continue.";
 
 #[derive(Debug, Args)]
 pub struct Apply {
@@ -158,7 +166,7 @@ fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 
     receiver.recv_timeout(limit).ok()
 }
 
-/// Fetches the state that the difference depends on. The faults are unknown people.
+/// Fetches the state that the difference depends on. The faults are unknown people, and users with another address.
 async fn current(file: &File, prune: bool, context: &Context<'_, '_>) -> Result<(Current, Vec<Fault>), Error> {
     let mut current = Current::default();
     let permissions = context.all(ListPermissions::default()).await?;
@@ -190,26 +198,67 @@ async fn current(file: &File, prune: bool, context: &Context<'_, '_>) -> Result<
             service.holds = by_name(context.all(request).await?.into_iter().map(|role| role.name));
         }
     }
-    let unknown = grants(file, &mut current, context).await?;
+    let mut faults = users(file, &mut current, context).await?;
+    faults.extend(grants(file, &mut current, context).await?);
     if prune {
         current.add_grants(context.all(ListGrants::default()).await?);
     }
-    Ok((current, unknown))
+    Ok((current, faults))
 }
 
 fn by_name(names: impl Iterator<Item = String>) -> BTreeMap<String, String> {
     names.map(|name| (fold(&name), name)).collect()
 }
 
+/// Finds the users that the file declares.
+async fn users(file: &File, current: &mut Current, context: &Context<'_, '_>) -> Result<Vec<Fault>, Error> {
+    let find = async |id: &str| match context.call(&ShowUser { id: id.to_owned() }).await {
+        Ok(user) => Ok(Some(user)),
+        Err(error) if error.status() == Some(404) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let mut faults = Vec::new();
+    for (index, User { name, email, invite }) in file.wanted.users.iter().enumerate() {
+        match find(name).await? {
+            Some(user) => {
+                current.users.insert(fold(name));
+                if !user.email.as_deref().is_some_and(|own| is_same_mailbox(own, email)) {
+                    let own = user.email.unwrap_or_else(|| "none".to_owned());
+                    let detail = format!("the address of the user {name:?} is {own}; apply changes no users");
+                    faults.push((email_of_user(index), detail));
+                }
+            }
+            None if !invite => {
+                let detail = format!("there is no user {name:?}; create it, or have it invited by `invite = true`");
+                faults.push((name_of_user(index), detail));
+            }
+            None => {
+                if let Some(holder) = find(email).await? {
+                    let detail = format!("{email} is the address of the user {:?}", holder.username);
+                    faults.push((email_of_user(index), detail));
+                }
+            }
+        }
+    }
+    Ok(faults)
+}
+
+fn is_same_mailbox(one: &str, other: &str) -> bool {
+    let folded = |text| Email::parse(text).map(|email| email.folded().to_owned());
+    folded(one).is_ok_and(|one| Ok(one) == folded(other))
+}
+
 /// The grants of all people whom the file names. This also finds unknown people, without permission to read users.
 async fn grants(file: &File, current: &mut Current, context: &Context<'_, '_>) -> Result<Vec<Fault>, Error> {
     let mut unknown = Vec::new();
-    for (name, way) in file.wanted.users().into_values() {
+    let declared: BTreeSet<String> = file.wanted.users.iter().map(|user| fold(&user.name)).collect();
+    for (name, way) in file.wanted.granted().into_values() {
         let request = ListGrants { person_id: Some(name.to_owned()), ..ListGrants::default() };
         match context.all(request).await {
             Ok(grants) => current.add_grants(grants),
             Err(error) if error.status() == Some(404) => {
-                unknown.push((way, format!("there is no user {name:?}; create it: `authctl user create`")));
+                let detail = format!("there is no user {name:?}; create it: `authctl user create`, or declare it here");
+                unknown.extend((!declared.contains(&fold(name))).then_some((way, detail)));
             }
             Err(error) => return Err(error),
         }
@@ -241,6 +290,7 @@ async fn perform(step: &Step, context: &Context<'_, '_>) -> Result<(), Error> {
         Step::UpdateService(op) => context.call(op).await.map(drop),
         Step::AddRolePermission(op) => context.call(op).await.map(drop),
         Step::AddServiceRole(op) => context.call(op).await.map(drop),
+        Step::InviteUser(op) => context.call(op).await.map(drop),
         Step::GrantRole(op) => context.call(op).await.map(drop),
         Step::GrantPermission(op) => context.call(op).await.map(drop),
         Step::UngrantRole(op) => context.call(op).await.map(drop),

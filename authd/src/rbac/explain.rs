@@ -19,7 +19,10 @@ impl Rbac {
     /// The answer is the same as that of every check; grants and obstacles are looked up in addition.
     pub(super) async fn explain_permission(&self, _: Call, op: ExplainPermission) -> Result<ExplainedPermission> {
         let db = self.base.db.as_ref();
-        let person: Option<User> = entities::find(db, &op.person_id).await?;
+        let person: Option<User> = match self.users.find_id(&op.person_id).await? {
+            Some(id) => entities::find(db, &id.to_string()).await?,
+            None => None,
+        };
         let service: Option<Service> = entities::find(db, &op.service_id).await?;
         // Checks find permissions only by name, so an id is not accepted.
         let permission: Option<Permission> = match Uuid::try_parse(&op.permission_name) {
@@ -38,6 +41,7 @@ impl Rbac {
         if person.status != Status::Active {
             obstacles.push(format!("the user {:?} is not active", person.username));
         }
+        obstacles.extend(no_sign_in(&person));
         if service.status != Status::Active {
             obstacles.push(format!("the service {:?} is not active", service.name));
         }
@@ -66,7 +70,7 @@ impl Rbac {
         if asked.is_some() && access.authd.contain(Authd::Admin) {
             because.extend(self.ways_of_admin(person.id).await?);
             // A missing permission of a role is no obstacle for a person with `admin`.
-            obstacles.clear();
+            obstacles = no_sign_in(&person).into_iter().collect();
         }
         if !both_active {
             because.clear();
@@ -82,6 +86,14 @@ impl Rbac {
         let given = grants::list_given_roles(db, person, AUTHD, admin.id).await?;
         Ok(reasons(direct, &given))
     }
+}
+
+/// Why the person cannot use what they have yet: whoever is invited has no password until they accept. People without an
+/// address to prove may have another way to sign in.
+fn no_sign_in(person: &User) -> Option<String> {
+    let email = person.email.as_deref().filter(|_| !person.has_password && !person.email_verified)?;
+    let username = &person.username;
+    Some(format!("{username:?} has set no password yet to sign in by: authctl user invite {email} mails a link for it"))
 }
 
 /// The obstacle for an unknown name.

@@ -154,7 +154,7 @@ pub struct ExplainedPermission {
     pub has_permission: bool,
     /// Every grant that gives the person the permission.
     pub because: Vec<Reason>,
-    /// What is missing or inactive, as text that includes the names.
+    /// What is missing or inactive, or keeps the person from signing in, as text that includes the names.
     pub obstacles: Vec<String>,
 }
 

@@ -3,6 +3,7 @@
 use crate::access::{Desk, exit, ok, user};
 use serde_json::Value;
 use tests::authd::{Authd, Setup};
+use tests::mail::MailServer;
 use tests::process::{Spec, both, stdout};
 use tests::{TIMEOUT, binary};
 
@@ -113,6 +114,41 @@ fn access_is_as_the_file_says_and_applying_twice_changes_nothing() {
         exit(&authd.authctl(&["can", "alice", "orders.read", "-s", "orders"]), 1);
         ok(&authd, &["can", "bob", "orders.read", "-s", "orders"]);
     }
+}
+
+#[test]
+fn who_is_to_be_invited_is_mailed_once_and_has_what_the_file_grants() {
+    let server = MailServer::start();
+    let mail = Setup::new().env("SMTP_URL", &server.plain_url()).env("SMTP_FROM", "auth@example.com");
+    let authd = mail.start();
+    let alice = "[[user]]\nname = \"alice\"\nemail = \"alice@example.com\"\ninvite = true\n";
+    let (without_bob, _) = FILE.split_once("[[grant]]\nuser = \"bob\"").expect("the last grant");
+    let text = format!("{without_bob}{alice}");
+    let file = write(&authd, "invite.toml", &text);
+    let plan = ok(&authd, &["apply", &file, "--dry-run"]);
+    assert!(plan.contains("+ user alice\n    + invitation to alice@example.com\n"), "{plan}");
+    exit(&authd.authctl(&["user", "show", "alice"]), 1);
+    ok(&authd, &["apply", &file, "--yes"]);
+    server.wait_for("alice@example.com", 1);
+    assert!(ok(&authd, &["user", "show", "alice"]).contains("alice@example.com (not verified)"));
+    let told = ok(&authd, &["can", "alice", "orders.write", "-s", "orders"]);
+    assert!(told.contains("has set no password yet to sign in by: authctl user invite alice@example.com"), "{told}");
+    for args in [&["apply", &file, "--yes"][..], &["apply", &file, "--dry-run", "--exit-code"]] {
+        assert!(ok(&authd, args).starts_with("Nothing to do"), "{args:?}");
+    }
+    // What is sent before these is sent when they are.
+    stdout(&authd.authctl(&["mail", "test", "last@example.com", "--wait"]));
+    assert_eq!(server.wait_for("alice@example.com", 1).len(), 1);
+
+    let other = write(&authd, "other.toml", &text.replace("alice@example.com", "alice@example.org"));
+    let told = exit(&authd.authctl(&["apply", &other, "--yes"]), 1);
+    assert!(told.contains("the address of the user \"alice\" is alice@example.com"), "{told}");
+    let taken = write(&authd, "taken.toml", &text.replace("\"alice\"", "\"zoe\""));
+    let told = exit(&authd.authctl(&["apply", &taken, "--yes"]), 1);
+    assert!(told.contains("alice@example.com is the address of the user \"alice\""), "{told}");
+    let unmarked = write(&authd, "unmarked.toml", &text.replace("\"alice", "\"zoe").replace("invite = true\n", ""));
+    let told = exit(&authd.authctl(&["apply", &unmarked, "--yes"]), 1);
+    assert!(told.contains("there is no user \"zoe\"") && told.contains("invite = true"), "{told}");
 }
 
 #[test]

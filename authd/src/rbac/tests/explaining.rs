@@ -74,6 +74,28 @@ async fn every_near_miss_is_told() {
 }
 
 #[tokio::test]
+async fn who_has_not_accepted_an_invitation_is_told_beside_what_they_have() {
+    let scene = Scene::furnished().await;
+    let invited = json!({ "username": "zoe", "email": "zoe@example.com" });
+    let zoe = scene.must("users.create", invited).await["id"].as_str().unwrap().to_owned();
+    let told = "\"zoe\" has set no password yet to sign in by: authctl user invite zoe@example.com";
+    let (has, _, obstacles) = scene.explain("zoe@EXAMPLE.com", "app", "write").await;
+    assert!(!has && obstacles.contains(told) && obstacles.contains("granted nothing"), "{obstacles}");
+    scene
+        .must("grants.add_permission", json!({ "person_id": zoe, "service_id": "app", "permission_id": "write" }))
+        .await;
+    let (has, because, obstacles) = scene.explain(&zoe, "app", "write").await;
+    assert!(has && because.as_array().unwrap().len() == 1 && obstacles.contains(told), "{obstacles}");
+    for change in [
+        json!({ "id": "zoe", "password": "correct horse battery" }),
+        json!({ "id": "zoe", "email": "zoe@example.org" }),
+    ] {
+        scene.must("users.update", change).await;
+        assert_eq!(scene.explain("zoe", "app", "write").await.2, "", "she has a password");
+    }
+}
+
+#[tokio::test]
 async fn explanations_and_checks_agree_whatever_is_given_or_missing() {
     let scene = Scene::furnished().await;
     let direct = json!({ "person_id": "alice", "service_id": "app", "permission_id": "write" });
