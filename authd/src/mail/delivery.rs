@@ -1,8 +1,10 @@
 //! The delivery of mails: takes what is due from the table and gives it to the mail server.
 //!
-//! A node has a lease on a mail while it sends it, by a conditional update, for longer than an attempt can take. Between
-//! the text of a mail and the commit that deletes its row a node sends nothing else: a kill -9 in between sends that one
-//! mail twice. The row is deleted only after the server has accepted the mail, so none is lost.
+//! A node has a lease on a mail while it sends it, by a conditional update. It takes the lease anew before the text, so
+//! that a node that was slow or stopped until another had the mail sends nothing; and each half of an attempt is shorter
+//! than the lease, which is how long the mails of a node that was killed wait. Between the text of a mail and the commit
+//! that deletes its row a node sends nothing else: a kill -9 in between sends that one mail twice. The row is deleted
+//! only after the server has accepted the mail, so none is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use super::store::{self, Claimed, Longest};
 use super::template::{Rendered, Template};
 use super::{Mail, Values, Way, context};
 use crate::db::{Batch, DbError};
-use crate::env::{HOUR, Millis, SECOND};
+use crate::env::{HOUR, MINUTE, Millis, SECOND};
 use crate::keys::KeyError;
 use crate::log::{self, caused};
 
@@ -31,14 +33,16 @@ const LONGEST_PAUSE: Millis = HOUR;
 /// The number of attempts, for about two days.
 pub(super) const ATTEMPTS: i64 = 54;
 /// How long an attempt may wait for the texts of other mails, and for the database at its end.
-const TURN_TIMEOUT: Duration = Duration::from_secs(60);
+const TURN_TIMEOUT: Duration = Duration::from_secs(45);
 const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The lease: longer than all parts of an attempt together.
-pub(super) const LEASE: Millis = 4 * 60 * SECOND;
-const _: () = assert!(
-    OPEN_TIMEOUT.as_secs() + TURN_TIMEOUT.as_secs() + SEND_TIMEOUT.as_secs() + RECORD_TIMEOUT.as_secs()
-        < LEASE.unsigned_abs() / 1_000
-);
+/// The lease: longer than what comes before the text, and than the rest, by more than a commit may take.
+pub(super) const LEASE: Millis = 2 * MINUTE;
+const COMMIT_SECONDS: u64 = 10;
+const _: () = {
+    let lease = LEASE.unsigned_abs() / 1_000;
+    assert!(OPEN_TIMEOUT.as_secs() + TURN_TIMEOUT.as_secs() + COMMIT_SECONDS < lease);
+    assert!(COMMIT_SECONDS + SEND_TIMEOUT.as_secs() + RECORD_TIMEOUT.as_secs() < lease);
+};
 /// How long the end of the daemon waits for mails on the way.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -106,10 +110,10 @@ impl Mail {
         })
     }
 
-    async fn attempt(self: Arc<Self>, mail: Claimed) {
+    async fn attempt(self: Arc<Self>, mut mail: Claimed) {
         let end = match self.open(&mail).await {
             Ok(Some((template, values))) => match self.render(template, &values) {
-                Ok(words) => match self.send(&mail, words).await {
+                Ok(words) => match self.send(&mut mail, words).await {
                     Ok(()) => return,
                     Err(failure) => End::Failed(redacted(failure, &values)),
                 },
@@ -146,7 +150,7 @@ impl Mail {
         self.templates.render(template, &self.product, values, self.base.now())
     }
 
-    async fn send(&self, mail: &Claimed, words: Rendered) -> Result<(), Failure> {
+    async fn send(&self, mail: &mut Claimed, words: Rendered) -> Result<(), Failure> {
         let smtp: &Smtp = match &self.way {
             Some(Way::Smtp(smtp)) => smtp,
             Some(Way::Print) => {
@@ -162,14 +166,28 @@ impl Mail {
             session.end().await;
             return Err(Failure::Later("the mail server is too slow with other mails".to_owned()));
         };
-        let sent = tokio::time::timeout(SEND_TIMEOUT, session.send(&letter)).await;
-        let sent = sent.unwrap_or_else(|_| Err(Failure::Later("the mail server is too slow".to_owned())));
+        let sent = match self.renew(mail).await {
+            Ok(()) => {
+                let sent = tokio::time::timeout(SEND_TIMEOUT, session.send(&letter)).await;
+                sent.unwrap_or_else(|_| Err(Failure::Later("the mail server is too slow".to_owned())))
+            }
+            Err(failure) => Err(failure),
+        };
         if sent.is_ok() {
             self.finish(mail, End::Sent).await;
         }
         drop(turn);
         session.end().await;
         sent
+    }
+
+    /// Takes the lease anew, before the text.
+    async fn renew(&self, mail: &mut Claimed) -> Result<(), Failure> {
+        let renewed = store::renew(self.base.db.as_ref(), mail, self.base.now() + LEASE).await;
+        renewed.map_err(|error| match error {
+            DbError::ExpectationFailed(_) => Failure::Later("this node took too long, and another sends it".to_owned()),
+            error => Failure::Later(error.to_string()),
+        })
     }
 
     /// Records how an attempt ended.

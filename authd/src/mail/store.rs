@@ -48,6 +48,7 @@ const DUE: &str = "SELECT id, template, recipient, sealed, expires_at, created_a
      ORDER BY attempt_after LIMIT $4";
 const CLAIM: &str = "UPDATE mails SET lease_until = $2, attempts = attempts + 1 \
      WHERE id = $1 AND state = 'queued' AND lease_until = $3 AND attempts = $4";
+const RENEW: &str = "UPDATE mails SET lease_until = $3 WHERE id = $1 AND state = 'queued' AND lease_until = $2";
 const DELETE: &str = "DELETE FROM mails WHERE id = $1 AND lease_until = $2";
 const PUT_BACK: &str = "UPDATE mails SET state = $3, attempt_after = $4, error = $5, lease_until = 0 \
      WHERE id = $1 AND lease_until = $2";
@@ -183,6 +184,14 @@ pub(super) async fn claim(db: &dyn Db, now: Millis, longest: Longest, limit: i64
         claimed.push(mail);
     }
     Ok(claimed)
+}
+
+/// Takes the lease until another time. Fails if another node has it.
+pub(super) async fn renew(db: &dyn Db, mail: &mut Claimed, until: Millis) -> Result<(), DbError> {
+    let params = [mail.id.into(), mail.lease_until.into(), until.into()];
+    db.commit(vec![Statement::one("renew_lease", RENEW, params)]).await?;
+    mail.lease_until = until;
+    Ok(())
 }
 
 /// The mail is done with.

@@ -188,6 +188,50 @@ async fn a_node_sends_one_text_at_a_time_until_its_row_is_deleted() {
     node.end().await;
 }
 
+/// As one that was stopped for a while: a mail whose text it has not begun is another node's by then.
+#[tokio::test]
+async fn a_node_whose_lease_another_has_sends_nothing() {
+    let server = Server::start(Then::Wait).await;
+    let app = TestApp::with(&server.toml()).await;
+    for number in 0..2 {
+        write(&app, &format!("{number}@example.com"), &Values::default()).await;
+    }
+    let node = Node::start(&app.modules.mail);
+    timeout(TIMEOUT, server.holds(1)).await.expect("the first text arrives");
+    assert!(listed(&app).await.iter().all(|mail| mail["attempts"] == 1), "it has both");
+    let longest = crate::mail::delivery::LONGEST;
+    app.clock.advance(longest.lease);
+    let taken = store::claim(app.base.db.as_ref(), app.env.now(), longest, 4).await.unwrap();
+    assert_eq!(taken.len(), 2);
+    server.let_one_go();
+    node.end().await;
+    assert_eq!(server.received().len(), 1, "the second text is never begun");
+    let left = listed(&app).await;
+    assert!(left.iter().all(|mail| mail["attempts"] == 2 && mail.get("error") == Some(&json!(null))), "{left:?}");
+}
+
+/// A server may take its time: the lease is counted from the text.
+#[tokio::test]
+async fn a_lease_is_taken_anew_before_the_text() {
+    let server = Server::start(Then::Wait).await;
+    let app = TestApp::with(&server.toml()).await;
+    for number in 0..2 {
+        write(&app, &format!("{number}@example.com"), &Values::default()).await;
+    }
+    let node = Node::start(&app.modules.mail);
+    timeout(TIMEOUT, server.holds(1)).await.expect("the first text arrives");
+    let longest = crate::mail::delivery::LONGEST;
+    app.clock.advance(longest.lease - 1);
+    server.let_one_go();
+    node.until(&app, |mails| mails.len() == 1).await;
+    timeout(TIMEOUT, server.holds(1)).await.expect("the second text arrives");
+    app.clock.advance(longest.lease - 1);
+    assert!(store::claim(app.base.db.as_ref(), app.env.now(), longest, 4).await.unwrap().is_empty());
+    server.let_one_go();
+    node.until(&app, <[_]>::is_empty).await;
+    node.end().await;
+}
+
 #[tokio::test]
 async fn answers_in_plain_text_before_tls_are_not_taken_for_answers_after_it() {
     let server = Server::start(Then::Inject).await;
