@@ -235,3 +235,62 @@ impl AccountFault {
 fn display_name(schema: &mut Schema) {
     names::visible(schema, names::MAX);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_fault() {
+        let faults = [
+            (
+                "E-001",
+                "request_timeout idempotency_key_reused rate_limited internal upstream_failed unavailable upstream_timeout",
+            ),
+            ("E-002", "unauthenticated"),
+            (
+                "E-003",
+                "verification_required forbidden not_found method_not_allowed conflict name_taken not_implemented",
+            ),
+            ("E-004", "totp_required"),
+            ("E-005", "invalid_token session_ended"),
+            ("E-006", "malformed_request unsupported_media_type payload_too_large"),
+            ("E-008", "invalid_credentials"),
+            ("E-009", "validation_failed"),
+        ];
+        let expected = faults.iter().flat_map(|(fault, codes)| codes.split(' ').map(move |code| (code, *fault)));
+        let found = Code::ALL.iter().map(|code| (code.as_str(), AccountFault::of(*code, &[]).as_str()));
+        assert_eq!(found.collect::<BTreeMap<_, _>>(), expected.collect());
+        assert_eq!(AccountFault::of(Code::Unknown, &[]), AccountFault::Unknown, "of a newer daemon");
+    }
+
+    #[test]
+    fn a_field_tells_a_wrong_code_from_a_wrong_password_and_both_from_a_wrong_form() {
+        let (wrong, unchanged, newer) = (Some(Reason::Wrong), Some(Reason::Unchanged), Some(Reason::Unknown));
+        for (code, fields, expected) in [
+            (Code::ValidationFailed, &[("totp", wrong)][..], "E-004"),
+            (Code::ValidationFailed, &[("code", wrong)], "E-004"),
+            (Code::ValidationFailed, &[("password", wrong)], "E-008"),
+            (Code::ValidationFailed, &[("new_password", unchanged)], "E-008"),
+            (Code::ValidationFailed, &[("email", None), ("password", wrong)], "E-008"),
+            (Code::ValidationFailed, &[("password", wrong), ("code", wrong)], "E-004"),
+            (Code::ValidationFailed, &[("password", newer)], "E-008"),
+            (Code::ValidationFailed, &[("password", None)], "E-009"),
+            (Code::ValidationFailed, &[("totp", None), ("code", None)], "E-009"),
+            // What another code says is not about a field.
+            (Code::RateLimited, &[("totp", wrong)], "E-001"),
+            (Code::InvalidToken, &[("password", wrong)], "E-005"),
+            (Code::InvalidCredentials, &[("totp", wrong)], "E-008"),
+        ] {
+            let field = |(field, reason): &(&str, Option<Reason>)| FieldProblem {
+                field: (*field).to_owned(),
+                detail: String::new(),
+                reason: *reason,
+            };
+            let fault = AccountFault::of(code, &fields.iter().map(field).collect::<Vec<_>>());
+            assert_eq!(fault.as_str(), expected, "{code:?} {fields:?}");
+        }
+    }
+}
