@@ -28,6 +28,8 @@ pub enum Reason {
     AddressNotAllowed,
     /// 401: user name, password or code are not accepted.
     LoginRefused,
+    /// 401: user name and password are right, and a code is required too.
+    TotpRequired,
     /// 403: the API token is valid, but lacks a required scope.
     InsufficientScope,
     /// 403: the person is signed in, but lacks the required permission.
@@ -53,6 +55,7 @@ impl Reason {
                 Code::InvalidToken
             }
             Self::LoginRefused => Code::InvalidCredentials,
+            Self::TotpRequired => Code::TotpRequired,
             Self::InsufficientScope | Self::NotPermitted => Code::Forbidden,
             Self::Throttled => Code::RateLimited,
             Self::Unreachable | Self::Unavailable | Self::Misconfigured => Code::Unavailable,
@@ -139,6 +142,9 @@ impl Denial {
                 let retry_after = problem.retry_after.map(Duration::from_secs);
                 Self { retry_after, ..Self::new(Reason::Throttled, problem.detail) }
             }
+            Error::Refused(problem) if problem.error == Code::TotpRequired => {
+                Self::new(Reason::TotpRequired, problem.detail)
+            }
             Error::Refused(problem) if (400..500).contains(&problem.status) => {
                 Self::new(Reason::LoginRefused, problem.detail)
             }
@@ -173,7 +179,7 @@ impl Denial {
     /// The challenge of a 401 or 403 (RFC 6750 §3). Without a token it has no `error`.
     pub fn www_authenticate(&self) -> Option<String> {
         let error = match (self.status().as_u16(), self.reason) {
-            (401, Reason::Missing | Reason::LoginRefused) => return Some("Bearer".to_owned()),
+            (401, Reason::Missing | Reason::LoginRefused | Reason::TotpRequired) => return Some("Bearer".to_owned()),
             (401, Reason::Malformed) => "invalid_request",
             (401, _) => "invalid_token",
             (403, _) => "insufficient_scope",

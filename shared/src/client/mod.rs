@@ -8,6 +8,8 @@ mod env;
 #[cfg(feature = "tower")]
 mod guard;
 mod identity;
+#[cfg(test)]
+mod peer;
 mod retry;
 mod service;
 

@@ -1,103 +1,12 @@
 //! Against a peer that answers as a script says: overload, silence and nonsense are not to be had from authd itself.
 
-use std::sync::atomic::AtomicUsize;
-
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::super::env::testing::Still;
+use super::super::peer::{Act, Peer};
 use super::*;
-
-/// What the peer does with a request.
-enum Act {
-    Answer(Value),
-    Problem(u16, Option<u64>),
-    Raw(&'static str),
-    /// As a gateway refuses.
-    Gateway(u16, &'static str),
-    /// Reads it, and closes the connection.
-    Close,
-    /// Says nothing until the client goes away.
-    Hang,
-    /// Answers when it is told to.
-    Hold(Arc<Notify>, Value),
-}
-
-struct Peer {
-    endpoint: Endpoint,
-    requests: Arc<AtomicUsize>,
-}
-
-impl Peer {
-    /// `script` is given the number of the request, from 0, and the request.
-    async fn start(script: impl Fn(usize, &str) -> Act + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = Endpoint::url(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        let requests = Arc::new(AtomicUsize::new(0));
-        let (counter, script) = (requests.clone(), Arc::new(script));
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, counter.clone(), script.clone()));
-            }
-        });
-        Self { endpoint, requests }
-    }
-
-    /// One that gives every request the same answer.
-    async fn saying(answer: Value) -> Self {
-        Self::start(move |_, _| Act::Answer(answer.clone())).await
-    }
-
-    fn count(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
-    }
-
-    fn authd(&self) -> Builder {
-        Authd::at(self.endpoint.clone())
-    }
-}
-
-async fn serve(
-    mut stream: TcpStream,
-    requests: Arc<AtomicUsize>,
-    script: Arc<impl Fn(usize, &str) -> Act + Send + Sync + 'static>,
-) -> Option<()> {
-    let mut text = String::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let count = stream.read(&mut buffer).await.ok().filter(|count| *count > 0)?;
-        text.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        if body.len() < length.map_or(0, |length| length.parse().unwrap()) {
-            continue;
-        }
-        let (status, header, body) = match script(requests.fetch_add(1, Ordering::SeqCst), &text) {
-            Act::Answer(answer) => (200, "content-type: application/json\r\n".to_owned(), answer.to_string()),
-            Act::Hold(notify, answer) => {
-                notify.notified().await;
-                (200, "content-type: application/json\r\n".to_owned(), answer.to_string())
-            }
-            Act::Problem(status, retry_after) => {
-                let header = retry_after.map(|seconds| format!("retry-after: {seconds}\r\n")).unwrap_or_default();
-                let body = json!({"type": "t", "title": "t", "status": status, "detail": "d", "error": "e"});
-                (status, format!("{header}content-type: application/problem+json\r\n"), body.to_string())
-            }
-            Act::Gateway(status, body) => (status, "content-type: application/json\r\n".to_owned(), body.to_owned()),
-            Act::Raw(body) => (200, String::new(), body.to_owned()),
-            Act::Close => return None,
-            Act::Hang => {
-                let _ = stream.read(&mut buffer).await;
-                return None;
-            }
-        };
-        let answer = format!("HTTP/1.1 {status} X\r\n{header}content-length: {}\r\n\r\n{body}", body.len());
-        stream.write_all(answer.as_bytes()).await.ok()?;
-        text.clear();
-    }
-}
+use crate::problem::{Code, Problem};
 
 const ID: &str = "00000000-0000-7000-8000-000000000001";
 
@@ -299,6 +208,9 @@ async fn a_login_is_never_sent_twice() {
         let denial = peer.authd().build().unwrap().login(&login, None).await.unwrap_err();
         assert_eq!((denial.reason(), peer.count()), (expected, 1), "{act:?}");
     }
+    let peer = Peer::start(|_, _| Act::Refuse(Problem::new(Code::TotpRequired, "send a code as totp"))).await;
+    let denial = peer.authd().build().unwrap().login(&login, None).await.unwrap_err();
+    assert_eq!((denial.problem().error, denial.status().as_u16()), (Code::TotpRequired, 401), "not a wrong password");
     let peer = Peer::start(|_, request| {
         assert!(request.contains("x-forwarded-for: 10.0.0.9\r\n"), "{request}");
         Act::Answer(json!({"token": "t", "expires_at": 1, "payload": {"user_id": ID, "username": "a", "name": "A"}}))
