@@ -1,6 +1,8 @@
 //! The clients. [`Client`] is typed, calls every operation over the admin socket or HTTP, and serves both command-line
-//! programs. [`Authd`] builds on it, for services that check the tokens of their own callers.
+//! programs. [`Authd`] builds on it, for services that check the tokens of their own callers, and [`Accounts`] for programs
+//! through which people sign up, sign in, and change or delete their account.
 
+mod accounts;
 mod cache;
 mod connect;
 mod denial;
@@ -13,6 +15,7 @@ mod peer;
 mod retry;
 mod service;
 
+pub use accounts::{Account, AccountError, Accounts};
 pub use cache::Bounds;
 pub use denial::{Denial, Reason};
 #[cfg(feature = "tower")]

@@ -14,16 +14,16 @@ use super::denial::{Denial, Reason};
 use super::env::{Env, Machine};
 use super::identity::{self, Required, TokenIdentity, Use, UserIdentity};
 use super::retry::{self, Repeat};
-use super::{Bounds, Client, Endpoint, Error};
+use super::{Accounts, Bounds, Client, Endpoint, Error};
 use crate::api::checks::CheckToken;
 use crate::api::sessions::{LoggedIn, Login, Logout};
 use crate::api::tokens::ValidateToken;
-use crate::op::Operation;
+use crate::op::{Method, Operation};
 use crate::secret::Secret;
 
 /// Time limit of a question in all, retries included.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// The same for a login: password hashing is slow on purpose and waits for a core.
+/// The same for a login and for changes of an account: password hashing is slow on purpose and waits for a core.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Maximum number of concurrent questions to authd.
 const MOST_ASKS: usize = 64;
@@ -90,7 +90,8 @@ impl Builder {
         self
     }
 
-    /// The same for a login; ten seconds unless set, because passwords are hashed slowly on purpose.
+    /// The same for a login, and for every change of an account; ten seconds unless set, because passwords are hashed
+    /// slowly on purpose.
     #[must_use]
     pub fn login_deadline(mut self, deadline: Duration) -> Self {
         self.login_deadline = deadline;
@@ -197,8 +198,31 @@ impl Authd {
     /// Signs a person in. authd counts failures by the client's `address` if it trusts this machine as a proxy, and by
     /// this machine's own address otherwise. The login is retried only if nothing was sent.
     pub async fn login(&self, login: &Login, address: Option<IpAddr>) -> Result<LoggedIn, Denial> {
-        let answer = self.call(&self.0.client, login, address, Repeat::Unsent, self.0.settings.login_deadline).await;
+        let answer = self.call_for(None, login, address).await;
         answer.map_err(|failure| failure.map_or_else(Denial::timed_out, Denial::because_of_login))
+    }
+
+    /// The accounts of people, for a program through which they sign up, sign in, and change or delete their account. As
+    /// for [`Authd::login`], `address` is that of the person.
+    pub fn accounts(&self, address: Option<IpAddr>) -> Accounts {
+        Accounts::new(self.clone(), address)
+    }
+
+    /// Calls an operation for a person at this address, by their session if there is one. What changes something has the
+    /// deadline of a login, and is retried only if nothing was sent.
+    pub(super) async fn call_for<Op: Operation + Sync>(
+        &self,
+        session: Option<&Secret>,
+        op: &Op,
+        address: Option<IpAddr>,
+    ) -> Result<Op::Response, Option<Error>> {
+        let Inner { client, settings, .. } = &*self.0;
+        let (repeat, deadline) = match Op::INFO.method {
+            Method::Get => (Repeat::Safe, settings.deadline),
+            Method::Post | Method::Put | Method::Delete => (Repeat::Unsent, settings.login_deadline),
+        };
+        let by_session = session.map(|session| client.clone().with_bearer(session.clone()));
+        self.call(by_session.as_ref().unwrap_or(client), op, address, repeat, deadline).await
     }
 
     /// Ends a session. It is removed from this cache whatever authd answers. Ending an ended session succeeds.
