@@ -1,5 +1,7 @@
 //! Accounts that people own, over HTTP with a real mailbox between, on both engines.
 
+mod client;
+
 use crate::totp::oathtool;
 use serde_json::{Value, json};
 use std::time::Duration;
