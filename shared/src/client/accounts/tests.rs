@@ -4,9 +4,10 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-use super::super::peer::{Act, Peer};
-use super::super::{Endpoint, Reason, Required, Use};
+use super::super::peer::{Act, Peer, until};
+use super::super::{Builder, Endpoint, Reason, Required, Use};
 use super::*;
 use crate::problem::{Code, FieldProblem};
 
@@ -122,8 +123,7 @@ async fn a_refusal_has_its_fault_and_a_failure_its_reason() {
         5 => refuse(Code::Internal, None),
         6 => Act::Gateway(502, "down"),
         7 => Act::Gateway(403, "{\"status\":\"refused\"}"),
-        8 => Act::Close,
-        _ => Act::Hang,
+        _ => Act::Close,
     };
     let peer = Peer::start(move |number, _| script(number)).await;
     let authd = peer.authd().build().unwrap();
@@ -148,9 +148,20 @@ async fn a_refusal_has_its_fault_and_a_failure_its_reason() {
         assert!(error.to_string().starts_with(error.detail()), "{number}: {error}");
         assert_eq!(peer.count(), number + 1, "what was sent is not sent again");
     }
-    let hurried = peer.authd().login_deadline(Duration::from_millis(200)).build().unwrap();
-    let error = hurried.accounts(None).sign_up("ada@example.com").await.unwrap_err();
-    assert_eq!((error.fault(), failure(&error)), (AccountFault::Unknown, Some(Reason::TimedOut)));
+}
+
+#[tokio::test]
+async fn a_change_has_the_deadline_of_a_login_and_a_read_that_of_a_question() {
+    let peer = Peer::start(|_, _| Act::Hang).await;
+    let (short, long) = (Duration::from_millis(200), Duration::from_mins(1));
+    let account = |builder: Builder| builder.build().unwrap().accounts(None).of_session(secret("session"));
+    let change = account(peer.authd().deadline(long).login_deadline(short));
+    let read = account(peer.authd().deadline(short).login_deadline(long));
+    let both = async { (change.delete(secret("current"), None).await.unwrap_err(), read.profile().await.unwrap_err()) };
+    let (change, read) = tokio::time::timeout(long / 2, both).await.expect("both are short");
+    for error in [change, read] {
+        assert_eq!((error.fault(), failure(&error)), (AccountFault::Unknown, Some(Reason::TimedOut)));
+    }
 }
 
 #[tokio::test]
@@ -169,14 +180,16 @@ async fn only_what_was_not_sent_or_reads_is_sent_again() {
 
 #[tokio::test]
 async fn a_session_that_ended_is_not_remembered() {
-    let ended = || Act::Refuse(Problem::new(Code::InvalidToken, "the session has ended"));
+    let release = Arc::new(Notify::new());
+    let held = release.clone();
     let peer = Peer::start(move |_, request| match request.split(' ').nth(1) {
         Some("/check-token") => Act::Answer(answer()),
-        Some("/auth/profile") => ended(),
-        Some("/auth/account") => Act::Close,
+        Some("/auth/profile") => Act::Refuse(Problem::new(Code::InvalidToken, "the session has ended")),
+        Some("/auth/account") => Act::Hold(held.clone(), answer()),
         _ => Act::Refuse(Problem::new(Code::Conflict, "TOTP is on")),
     });
-    let authd = peer.await.authd().build().unwrap();
+    let peer = peer.await;
+    let authd = peer.authd().deadline(Duration::from_mins(1)).build().unwrap();
     let account = authd.accounts(None).of_session(secret("session"));
     let remember = async || {
         authd.check(&secret("session"), &Required::nothing(), Use::Read).await.unwrap();
@@ -187,9 +200,16 @@ async fn a_session_that_ended_is_not_remembered() {
     assert_eq!(authd.stats().entries, 1, "the session is as good as before");
     assert_eq!(account.profile().await.unwrap_err().fault(), AccountFault::InvalidToken);
     assert_eq!(authd.stats().entries, 0);
+
     remember().await;
-    assert_eq!(failure(&account.delete(secret("current"), None).await.unwrap_err()), Some(Reason::Unavailable));
-    assert_eq!(authd.stats().entries, 0, "the account may be deleted");
+    let asked = peer.count();
+    let deleting = tokio::spawn(async move { account.delete(secret("current"), None).await });
+    until(|| peer.count() > asked).await;
+    assert_eq!(authd.stats().entries, 0, "who asked may be gone before the answer");
+    remember().await;
+    release.notify_one();
+    deleting.await.unwrap().unwrap();
+    assert_eq!(authd.stats().entries, 0, "a read asked in between");
 }
 
 #[tokio::test]

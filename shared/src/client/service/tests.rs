@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::super::env::testing::Still;
-use super::super::peer::{Act, Peer};
+use super::super::peer::{Act, Peer, until};
 use super::*;
 use crate::problem::{Code, Problem};
 
@@ -29,15 +29,6 @@ const fn seconds(seconds: u64) -> Duration {
 }
 
 const NONE: &[&str] = &[];
-
-async fn until(happened: impl Fn() -> bool) {
-    let waiting = async {
-        while !happened() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(seconds(20), waiting).await.expect("it happens");
-}
 
 async fn reason(authd: &Authd, scopes: &[&str], usage: Use) -> Option<Reason> {
     authd.validate(&token(), scopes, None, usage).await.err().map(|denial| denial.reason())
