@@ -1,6 +1,7 @@
 //! Sign-up and invitations: how an account begins, and what a mailed link is good for.
 
 use serde_json::json;
+use shared::problem::Reason;
 
 use super::*;
 use crate::db::Statement;
@@ -223,6 +224,21 @@ async fn every_request_for_a_mail_counts_against_the_limit_of_its_address() {
 }
 
 #[tokio::test]
+async fn a_token_is_not_accepted_for_another_address() {
+    let app = open().await;
+    ask(&app, "accounts.sign_up", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, token) = last(&app, "sign_up").await;
+    let verify = |email: &str| json!({ "token": token, "email": email, "password": PASSWORD });
+    assert_eq!(refused(&app, "accounts.verify_sign_up", verify("eve@example.com")).await, "invalid_token");
+    ask(&app, "accounts.verify_sign_up", verify("ADA@example.com")).await.unwrap();
+    ask(&app, "accounts.request_reset", json!({ "email": "ada@example.com" })).await.unwrap();
+    let (_, token) = last(&app, "reset").await;
+    let reset = |email: &str| json!({ "token": token, "email": email, "password": NEW });
+    assert_eq!(refused(&app, "accounts.confirm_reset", reset("eve@example.com")).await, "invalid_token");
+    ask(&app, "accounts.confirm_reset", reset("Ada@Example.com")).await.unwrap();
+}
+
+#[tokio::test]
 async fn who_holds_a_mailed_token_cannot_have_passwords_hashed_again_and_again() {
     let app = open().await;
     let mut tokens = Vec::new();
@@ -237,7 +253,8 @@ async fn who_holds_a_mailed_token_cannot_have_passwords_hashed_again_and_again()
     ask(&app, "accounts.request_reset", json!({ "email": "ada@example.com" })).await.unwrap();
     let (_, token) = last(&app, "reset").await;
     let same = json!({ "token": token, "password": PASSWORD });
-    assert_eq!(refused(&app, "accounts.confirm_reset", same).await, "validation_failed");
+    let error = ask(&app, "accounts.confirm_reset", same).await.unwrap_err();
+    assert_eq!(error.fields[0].reason, Some(Reason::Unchanged));
     let sql = "SELECT MAX(failures) FROM login_attempts";
     assert_eq!(app.base.db.query(Query::new(sql, [])).await.unwrap()[0].cursor().int().unwrap(), 1);
     let sql = "SELECT COUNT(*) FROM audit WHERE action = 'accounts.confirm_reset' AND outcome = 'refused'";

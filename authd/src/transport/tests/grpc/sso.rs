@@ -52,8 +52,10 @@ async fn a_session_travels_in_base64_of_either_alphabet() {
     daemon.sign_in("alice").await;
     assert_eq!(daemon.login("alice", "wrong", "").await.code(), "E-008");
     assert_eq!(daemon.login("nobody", PASSWORD, "").await.code(), "E-008");
-    let plain = LoginRequest { ident: "alice".into(), pwd: "not base64!".into(), totp: String::new() };
-    assert_eq!(daemon.told("/session.Session/Login", None, &plain).await.code(), "E-006");
+    for pwd in ["not base64!", ""] {
+        let plain = LoginRequest { ident: "alice".into(), pwd: pwd.into(), totp: String::new() };
+        assert_eq!(daemon.told("/session.Session/Login", None, &plain).await.code(), "E-006", "{pwd}");
+    }
     for alphabet in [STANDARD, URL_SAFE_NO_PAD] {
         let token = daemon.login("alice", PASSWORD, "").await.metadata("authorization");
         let signed = String::from_utf8(STANDARD.decode(token).unwrap()).unwrap();
