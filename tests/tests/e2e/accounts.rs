@@ -58,12 +58,13 @@ fn a_person_signs_up_adds_totp_resets_moves_and_leaves() {
         let authd = setup.start();
         post(&authd, "/auth/signup", &json!({"email": "Ada@Example.com"}), 202);
         let token = mailed(&server, "Ada@example.com", "/account/verify");
-        // What a scanner of mails does uses nothing up.
-        let path = "/account/verify";
-        for _ in 0..2 {
-            let seen = authd.http().get(path).expect("it answers");
+        // What a scanner of mails does uses nothing up, not even with the token in the query.
+        for path in ["/account/verify".to_owned(), format!("/account/verify?token={token}")] {
+            let seen = authd.http().get(&path).expect("it answers");
             assert!(seen.status == 200 && seen.text().contains("new-password"), "{engine}");
         }
+        let path = format!("/auth/signup/verify?token={token}&password=correct+horse+battery");
+        assert_eq!(authd.http().get(&path).expect("it answers").status, 405, "{engine}");
         let verified = post(&authd, "/auth/signup/verify", &json!({"token": token, "password": PASSWORD}), 201);
         let session = verified["token"].as_str().expect("a session").to_owned();
         post(&authd, "/auth/signup/verify", &json!({"token": token, "password": PASSWORD}), 401);
@@ -233,11 +234,35 @@ fn a_client_with_its_own_proto_files_walks_through_an_account_over_grpc() {
         let twelve_hours = 12 * 3600;
         assert_eq!(got["session"], json!({"kind": "Session", "claims": claims, "life": twelve_hours}), "{engine}");
         let audit = authd.admin().get("/audit?limit=100").expect("it answers").expect(200);
+        let has = |operation: &str, outcome: &str| {
+            let is_one = |entry: &Value| entry["action"] == operation && entry["outcome"] == outcome;
+            audit["entries"].as_array().is_some_and(|entries| entries.iter().any(is_one))
+        };
         for operation in
             ["accounts.verify_sign_up", "factors.confirm_totp", "accounts.confirm_reset", "accounts.delete"]
         {
-            let has = |entry: &Value| entry["action"] == operation && entry["outcome"] == "ok";
-            assert!(audit["entries"].as_array().is_some_and(|entries| entries.iter().any(has)), "{operation}: {audit}");
+            assert!(has(operation, "ok"), "{operation}: {audit}");
+        }
+        for operation in ["sessions.login", "factors.confirm_totp", "accounts.confirm_reset", "accounts.delete"] {
+            assert!(has(operation, "refused"), "{operation}: {audit}");
         }
     }
+}
+
+#[test]
+fn of_two_uses_of_a_link_at_two_daemons_one_wins() {
+    let server = MailServer::start();
+    let (database, key) = (tests::postgres::database(), "5a".repeat(32));
+    let node = || setup(&server).database(&database).env("AUTHD_ROOT_KEY", &key).start();
+    let nodes = [node(), node()];
+    post(&nodes[0], "/auth/signup", &json!({"email": ADA}), 202);
+    let verify = json!({"token": mailed(&server, ADA, "/account/verify"), "password": PASSWORD});
+    let answers = std::thread::scope(|scope| {
+        let uses = nodes.each_ref().map(|node| {
+            let verify = &verify;
+            scope.spawn(move || node.http().post("/auth/signup/verify", verify).expect("it answers").status)
+        });
+        uses.map(|answer| answer.join().expect("no panic"))
+    });
+    assert!(matches!(answers, [201, 401] | [401, 201]), "{answers:?}");
 }

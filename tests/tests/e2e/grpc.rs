@@ -9,6 +9,8 @@ use shared::grpc::authd::v1::{IntrospectRequest, ValidateRequest};
 use shared::grpc::google::rpc;
 use shared::grpc::session::LoginRequest;
 use shared::grpc::session::session_client::SessionClient;
+use shared::grpc::user::DeleteRequest;
+use shared::grpc::user::user_client::UserClient;
 use std::time::Duration;
 use tests::authd::{ADMIN_TOKEN, Authd, Setup};
 use tests::document::repository;
@@ -139,16 +141,22 @@ async fn a_database_that_is_down_says_nothing_of_an_account() {
     let authd = Setup::new().database(&postgres.database()).start();
     furnish(&authd);
     let channel = Channel::from_shared(authd.url()).expect("a URL").connect().await.expect("it listens");
-    let mut client = SessionClient::new(channel);
+    let (mut client, mut user) = (SessionClient::new(channel.clone()), UserClient::new(channel));
     let pwd = base64::prelude::BASE64_STANDARD.encode("correct horse battery");
     let login = LoginRequest { ident: "alice".to_owned(), pwd, totp: String::new() };
     let answer = client.login(login.clone()).await.expect("she signs in");
     let token = answer.metadata().get("authorization").expect("a token").clone();
     postgres.kill();
-    let mut logout = Request::new(());
-    logout.metadata_mut().insert("authorization", token);
+    let (mut logout, mut delete) =
+        (Request::new(()), Request::new(DeleteRequest { pwd: login.pwd.clone(), ..DeleteRequest::default() }));
+    logout.metadata_mut().insert("authorization", token.clone());
+    delete.metadata_mut().insert("authorization", token);
     // A session may be cached; that it has ended cannot be said.
-    for refused in [client.login(login).await.expect_err("down"), client.logout(logout).await.expect_err("down")] {
+    for refused in [
+        client.login(login).await.expect_err("down"),
+        client.logout(logout).await.expect_err("down"),
+        user.delete(delete).await.expect_err("down"),
+    ] {
         assert_eq!((refused.code(), refused.message()), (Code::Unavailable, "E-001"), "{refused:?}");
     }
 }

@@ -89,6 +89,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_secret_stays_out_of_the_tables_of_proxies() {
+        let mut metadata = HeaderMap::new();
+        add_token(&mut metadata, &Secret::new("eyJ")).unwrap();
+        assert!(metadata[AUTHORIZATION].is_sensitive() && metadata[AUTHORIZATION] == "ZXlK");
+    }
+
+    #[test]
     fn base64_of_both_alphabets_is_read_with_or_without_padding() {
         for (text, expected) in [
             ("YT8+", Some("a?>")),

@@ -120,6 +120,25 @@ async fn totp_is_turned_on_by_two_calls_and_asked_for_from_then_on() {
 }
 
 #[tokio::test]
+async fn guesses_and_mails_are_bounded_as_over_http() {
+    let daemon = Daemon::start(&format!("{MAIL}[login]\nmax_failures = 3\n")).await;
+    daemon.sign_in("alice").await;
+    for _ in 0..3 {
+        assert_eq!(daemon.login("alice", "wrong", "").await.code(), "E-008");
+    }
+    assert_eq!(daemon.login("alice", PASSWORD, "").await.code(), "E-008", "the name is locked");
+    let sign_up = SignupRequest { email: "ada@example.com".into(), pwd: String::new() };
+    for _ in 0..5 {
+        assert_eq!(daemon.told("/user.User/Signup", None, &sign_up).await.code(), "E-003");
+    }
+    let end = daemon.told("/user.User/Signup", None, &sign_up).await;
+    assert_eq!((end.code(), end.status, end.reason().as_str()), ("E-001", 8, "RATE_LIMITED"));
+    let retry = end.details.details.iter().find(|detail| detail.type_url.ends_with("google.rpc.RetryInfo"));
+    let retry = rpc::RetryInfo::decode(retry.unwrap().value.as_slice()).unwrap();
+    assert!(retry.retry_delay.unwrap().seconds > 60);
+}
+
+#[tokio::test]
 async fn what_needs_a_mailed_token_says_so_and_takes_no_other() {
     let daemon = Daemon::start(MAIL).await;
     daemon.sign_in("alice").await;
