@@ -179,4 +179,7 @@ async fn the_session_of_a_call_is_shown_and_ended() {
     assert_eq!((&shown["kind"], &shown["user"]), (&json!("login"), &json!("alice")));
     app.call_by(&token, "sessions.end_this", json!({})).await;
     assert!(!app.is_live(&token).await && app.is_live(&other).await);
+    let ended = app.call("sessions.list", json!({ "include_ended": true })).await.unwrap();
+    let ended = ended["sessions"].as_array().unwrap().iter().find(|session| session["id"] == shown["id"]).unwrap();
+    assert_eq!(ended["end_reason"], "logged_out");
 }
