@@ -92,7 +92,7 @@ impl LoginAttempt {
         let committed = committed?;
         for (counted, what) in [
             (store::ADDRESS, "too many failed logins from this address"),
-            (store::STEP_UP, "you have proved your password too often"),
+            (store::STEP_UP, "your password was asked for too often"),
         ] {
             if let Some((false, until)) = store::read_count(&committed, counted)? {
                 let seconds = u64::try_from((until - now).div_euclid(SECOND) + 1).unwrap_or(1);

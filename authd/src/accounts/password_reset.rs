@@ -5,6 +5,7 @@
 //! like one without an account, unless they were invited by it: an operator may have mistyped it, and who reads its mails
 //! would have the account.
 
+use serde_json::json;
 use shared::api::Done;
 use shared::api::accounts::{ConfirmReset, MailRequested, RequestReset};
 use shared::op::Operation;
@@ -80,7 +81,9 @@ impl Accounts {
                 Err(self.refuse_step_up(&call, ConfirmReset::INFO.name, person.id, "totp").await?)
             }
             Ok(Some(Guess::Password)) => {
-                self.refuse_step_up(&call, ConfirmReset::INFO.name, person.id, "password").await?;
+                let (subject, detail) = (person.id.to_string(), [("unchanged", Some(json!("password")))]);
+                let action = ConfirmReset::INFO.name;
+                self.base.ledger.refuse(&call, action, Some(&subject), "refused", detail).await?;
                 Err(Error::field_because("password", Reason::Unchanged, "this is your current password"))
             }
             Err(error) => self.tried(&attempt, Err(error)).await,

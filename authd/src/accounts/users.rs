@@ -157,7 +157,9 @@ impl Accounts {
             None => change,
         };
         let name = op.username.as_deref().or(email.as_ref().map(Email::address));
-        self.rbac.update(&call, change, name).await
+        let updated = self.rbac.update(&call, change, name).await?;
+        self.mail.wake();
+        Ok(updated)
     }
 
     pub(super) async fn delete_user(&self, call: Call, op: DeleteUser) -> Result<Done> {

@@ -26,7 +26,7 @@ pub struct Config {
     pub from: String,
     /// A folder whose files replace the built-in templates of the same name; empty: none.
     pub templates: PathBuf,
-    /// How many mails may wait to be sent, about: those that tell of changes have room of their own.
+    /// About how many mails may wait to be sent; those that tell of changes have room of their own.
     pub max_queued: u32,
     /// How many mails people may ask for in an hour: in all, to one address, and from one network.
     pub per_hour: u32,

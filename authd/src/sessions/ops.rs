@@ -53,7 +53,7 @@ impl Sessions {
         Ok(LoggedOut { status: "logged_out".to_owned() })
     }
 
-    /// The same, also in the audit log.
+    /// [`Sessions::logout`] by another path; the audit log has it as that.
     pub(super) async fn end_this(&self, call: Call, _: EndThisSession) -> Result<LoggedOut> {
         self.logout(call, Logout {}).await
     }

@@ -1,6 +1,6 @@
 //! The signed form of a session token, which clients of `session.Session` and `user.User` send: a JWT (ES256) for authd
-//! alone. Its `jti` is the session's id, which is no secret. Whoever has a live session is found by it, as by an opaque
-//! token; then the signature is verified. So who has no session cannot make authd verify anything.
+//! alone. Its `jti` is the session's id, which is no secret. The session is looked up first, as by an opaque token, and
+//! the signature is verified only if the session is live: a caller who knows the id of none costs one look-up.
 
 use std::str::FromStr;
 
@@ -68,7 +68,7 @@ impl Sessions {
         Ok(Secret::new(self.base.keys.sign(Purpose::SignSession, &claims)?))
     }
 
-    /// Whether a token whose session is live is that session's.
+    /// Whether the token of a live session may be used: an opaque one was found by its hash, a signed one is verified.
     pub(super) async fn verifies(&self, presented: Presented<'_>) -> Result<bool> {
         let Presented::Signed(_, text) = presented else { return Ok(true) };
         Ok(self.claims(text).await?.is_some_and(|claims| claims.hold(&self.issuer, self.base.now())))

@@ -271,7 +271,7 @@ pub fn end_oldest(user: UserId, most: i64, now: Millis) -> [Statement; 2] {
     ]
 }
 
-/// The token hashes of a user's sessions that are live, or were a minute ago.
+/// The token hashes and the ids of a user's sessions that are live, or were a minute ago.
 pub async fn list_hashes(db: &dyn Db, user: UserId, now: Millis) -> Result<Vec<(Hash, SessionId)>> {
     let read = |row: &Row| {
         let mut row = row.cursor();
@@ -460,12 +460,12 @@ mod tests {
     use super::*;
     use crate::db::testing;
 
-    /// Queries that any user can make about themselves must not read the rows of others.
     #[test]
     fn what_is_asked_of_one_session_reads_no_table() {
         testing::plans(&[FIND_LIVE, FIND_LIVE_BY_ID, SHOW, FIND_LOGIN, FIND_HOLDER]);
     }
 
+    /// Queries that any user can make about themselves must not read the rows of others.
     #[test]
     fn what_is_asked_of_one_user_reads_that_user_alone() {
         for (sql, steps) in testing::plans(&[LIST_OF_USER, END_ALL, END_OLDEST, INVALIDATE_OLDEST, HASHES]) {

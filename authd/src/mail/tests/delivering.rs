@@ -188,9 +188,8 @@ async fn a_node_sends_one_text_at_a_time_until_its_row_is_deleted() {
     node.end().await;
 }
 
-/// As one that was stopped for a while: a mail whose text it has not begun is another node's by then.
-#[tokio::test]
-async fn a_node_whose_lease_another_has_sends_nothing() {
+/// Two mails of one node; the server has the text of the first and does not answer.
+async fn two_on_the_way() -> (Server, TestApp, Node) {
     let server = Server::start(Then::Wait).await;
     let app = TestApp::with(&server.toml()).await;
     for number in 0..2 {
@@ -198,6 +197,13 @@ async fn a_node_whose_lease_another_has_sends_nothing() {
     }
     let node = Node::start(&app.modules.mail);
     timeout(TIMEOUT, server.holds(1)).await.expect("the first text arrives");
+    (server, app, node)
+}
+
+/// As one that was stopped for a while: a mail whose text it has not begun is another node's by then.
+#[tokio::test]
+async fn a_node_whose_lease_another_has_sends_nothing() {
+    let (server, app, node) = two_on_the_way().await;
     assert!(listed(&app).await.iter().all(|mail| mail["attempts"] == 1), "it has both");
     let longest = crate::mail::delivery::LONGEST;
     app.clock.advance(longest.lease);
@@ -213,13 +219,7 @@ async fn a_node_whose_lease_another_has_sends_nothing() {
 /// A server may take its time: the lease is counted from the text.
 #[tokio::test]
 async fn a_lease_is_taken_anew_before_the_text() {
-    let server = Server::start(Then::Wait).await;
-    let app = TestApp::with(&server.toml()).await;
-    for number in 0..2 {
-        write(&app, &format!("{number}@example.com"), &Values::default()).await;
-    }
-    let node = Node::start(&app.modules.mail);
-    timeout(TIMEOUT, server.holds(1)).await.expect("the first text arrives");
+    let (server, app, node) = two_on_the_way().await;
     let longest = crate::mail::delivery::LONGEST;
     app.clock.advance(longest.lease - 1);
     server.let_one_go();

@@ -107,7 +107,7 @@ impl Service<'_> {
         let access = |info: &Info| (!is_for_anybody(info)).then_some(info.access);
         let of_one = |info: &Info| (access(info), info.oauth, info.headers);
         let is_one = of.iter().all(|operation| of_one(operation.info) == of_one(of[0].info));
-        anyhow::ensure!(is_one, "the operations of {method} have not the same access and credentials");
+        anyhow::ensure!(is_one, "the operations of {method} differ in access or credentials");
         self.targets
             .insert(self.path(method), Target::Operation(Operations { of, choose, credentials: self.credentials }));
         Ok(())
