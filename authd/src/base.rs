@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::background::Background;
 use crate::cache::CacheTrust;
 use crate::db::Db;
 use crate::env::{Env, Millis};
@@ -22,36 +23,40 @@ pub struct Base {
     pub ledger: Arc<Ledger>,
     pub keys: Arc<KeyRing>,
     pub ephemeral: Arc<dyn Ephemeral>,
+    pub background: Arc<Background>,
 }
 
-/// Requests that run to their end even if their clients disconnect: a bounded number, since no connection bounds them.
+/// Requests that run to their end even if their clients disconnect, in the background: a bounded number, since no
+/// connection bounds them.
 #[derive(Debug)]
-pub struct Detached(Arc<Semaphore>);
+pub struct Detached {
+    slots: Arc<Semaphore>,
+    background: Arc<Background>,
+}
 
 /// Maximum number of detached requests of a kind.
 const MOST_DETACHED: u32 = 1024;
 
-impl Default for Detached {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MOST_DETACHED as usize)))
-    }
-}
-
 impl Detached {
+    pub fn new(base: &Base) -> Self {
+        Self { slots: Arc::new(Semaphore::new(MOST_DETACHED as usize)), background: base.background.clone() }
+    }
+
     pub async fn run<T: Send + 'static>(&self, request: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        let slot = self.0.clone().try_acquire_owned();
+        let slot = self.slots.clone().try_acquire_owned();
         let slot = slot.map_err(|full| Error::unavailable("too many logins at the same time; try again", full))?;
-        let task = tokio::spawn(async move {
+        let request = async move {
             let _slot = slot;
             request.await
-        });
-        task.await.map_err(Error::internal)?
+        };
+        self.background.run_to_end(request).await.map_err(Error::internal)?
     }
 
-    /// Waits for the requests that still run.
+    /// Waits for the requests that still run, and ends the background if they do not end.
     pub async fn finish(&self, timeout: Duration) {
-        if tokio::time::timeout(timeout, self.0.acquire_many(MOST_DETACHED)).await.is_err() {
+        if tokio::time::timeout(timeout, self.slots.acquire_many(MOST_DETACHED)).await.is_err() {
             tracing::warn!("some logins or renewals did not end and are aborted");
+            self.background.end();
         }
     }
 }
@@ -75,7 +80,7 @@ impl Base {
     /// `is_shared`: other nodes may change the same rows.
     pub fn new(env: Env, db: Arc<dyn Db>, keys: Arc<KeyRing>, ephemeral: Arc<dyn Ephemeral>, is_shared: bool) -> Self {
         let ledger = Arc::new(Ledger::new(db.clone(), env.clone(), CacheTrust::new(is_shared)));
-        Self { env, db, ledger, keys, ephemeral }
+        Self { env, db, ledger, keys, ephemeral, background: Arc::default() }
     }
 
     pub fn now(&self) -> Millis {
@@ -92,7 +97,8 @@ mod tests {
 
     #[tokio::test]
     async fn detached_requests_are_bounded_also_without_their_clients() {
-        let detached = Detached::default();
+        let slots = Arc::new(Semaphore::new(MOST_DETACHED as usize));
+        let detached = Detached { slots, background: Arc::default() };
         for _ in 0..MOST_DETACHED {
             let mut request = Box::pin(detached.run(pending::<Result<()>>()));
             assert!(poll_fn(|context| Poll::Ready(request.as_mut().poll(context))).await.is_pending());

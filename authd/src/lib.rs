@@ -7,6 +7,7 @@ pub mod audit;
 pub mod authentication;
 pub mod authority;
 pub mod aws;
+pub mod background;
 pub mod base;
 pub mod cache;
 pub mod call;

@@ -19,6 +19,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::DbError;
 use super::sqlite_conn::{Conn, failed, is_damage};
 use super::sqlite_pool::Reading;
+use crate::background::lower_priority;
 use crate::env::Millis;
 
 /// How long the start may check pages. A larger database is checked behind it.
@@ -143,10 +144,7 @@ fn damaged(path: &Path, what: &str) -> DbError {
 /// Checks every table with its indexes, after the start and then once a day, until the database is dropped. One table
 /// at a time, so that no check keeps the log from starting anew for long.
 pub(super) fn check_behind(reading: &Reading, stop: &Receiver<()>) {
-    let own = rustix::thread::gettid();
-    if let Err(error) = rustix::process::setpriority_process(Some(own), NICENESS) {
-        tracing::debug!(%error, "the database is checked at the usual priority");
-    }
+    lower_priority(NICENESS);
     let mut pause = FIRST_CHECK;
     let mut checked = HashSet::new();
     while stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {

@@ -86,7 +86,8 @@ impl Mail {
             let free = AT_ONCE - on_the_way.len();
             let claimed = if free > 0 { self.claim(free).await } else { Vec::new() };
             for mail in claimed {
-                on_the_way.spawn(self.clone().attempt(mail));
+                let (background, attempt) = (self.base.background.clone(), self.clone().attempt(mail));
+                on_the_way.spawn(async move { background.run(attempt).await });
             }
             tokio::select! {
                 Some(_) = on_the_way.join_next() => {}
@@ -193,9 +194,10 @@ impl Mail {
     /// Records how an attempt ended.
     async fn finish(&self, mail: &Claimed, end: End) {
         let now = self.base.now();
+        let is_kept = matches!(end, End::Failed(Failure::Later(_))) && mail.attempts < ATTEMPTS;
         let batch = match &end {
             End::Sent | End::Expired => store::delete(mail),
-            End::Failed(Failure::Later(reason)) if mail.attempts < ATTEMPTS => {
+            End::Failed(Failure::Later(reason)) if is_kept => {
                 store::put_back(mail, MailState::Queued, now + self.pause(mail.attempts), reason)
             }
             End::Failed(Failure::Later(reason) | Failure::Refused(reason)) => {
@@ -212,13 +214,16 @@ impl Mail {
                 self.counts.dropped.inc();
                 caused!(None, warn, mail = %id, template, "a mail was not sent because its link has ended");
             }
-            End::Failed(Failure::Later(reason)) if mail.attempts < ATTEMPTS => {
+            End::Failed(Failure::Later(reason)) if is_kept => {
                 caused!(None, warn, mail = %id, template, reason, "a mail is not sent yet");
             }
             End::Failed(Failure::Later(reason) | Failure::Refused(reason)) => {
                 self.counts.failed.inc();
                 caused!(None, warn, mail = %id, template, reason, "a mail was refused; authctl mail list shows it");
             }
+        }
+        if !is_kept {
+            self.room.removed();
         }
         if !self.record(batch).await {
             caused!(None, warn, mail = %id, template, "the end of an attempt at a mail could not be recorded");

@@ -13,6 +13,7 @@ mod connection;
 mod delivery;
 mod limits;
 mod ops;
+mod room;
 mod smtp;
 mod store;
 mod template;
@@ -33,6 +34,7 @@ use zeroize::Zeroizing;
 
 pub use self::config::Config;
 use self::delivery::Delivery;
+use self::room::Room;
 use self::smtp::Smtp;
 pub use self::store::{KEPT, SWEEP, SWEEP_FAILED, failed_end};
 pub use self::template::Template;
@@ -92,6 +94,7 @@ pub struct Mail {
     counts: Counts,
     /// Notified when there may be a new mail.
     queued: Notify,
+    room: Room,
     delivery: Delivery,
 }
 
@@ -124,6 +127,7 @@ impl Mail {
             way,
             counts: Counts { sent, failed, dropped },
             queued: Notify::new(),
+            room: Room::default(),
             delivery: Delivery::default(),
         }))
     }
@@ -161,10 +165,9 @@ impl Mail {
         limits::count(&self.base, &self.config, folded, address).await
     }
 
-    /// Refuses another mail if too many wait. Mails that are written at the same time do not see each other, so a few
-    /// more may come to wait.
+    /// Refuses another mail if too many wait.
     async fn check_room(&self) -> Result<()> {
-        if store::is_full(self.base.db.as_ref(), self.config.max_queued).await? {
+        if self.room.is_full(self.base.db.as_ref(), self.config.max_queued).await? {
             let detail = "too many mails wait to be sent; try again later";
             return Err(Error::unavailable(detail, "mail.max_queued is reached".to_owned()).retry_after(60));
         }
@@ -180,7 +183,8 @@ impl Mail {
     /// As [`Mail::message`], for a change that must not fail because others have filled the queue: a notice has room of
     /// its own, and is left out when even that is full. `by` is the network address of whoever makes the change.
     pub async fn notice(&self, template: Template, to: &Email, by: Option<IpAddr>) -> Result<Option<Statement>> {
-        if store::is_full(self.base.db.as_ref(), self.config.max_queued.saturating_add(MOST_NOTICES)).await? {
+        let most = self.config.max_queued.saturating_add(MOST_NOTICES);
+        if self.room.is_full(self.base.db.as_ref(), most).await? {
             self.counts.dropped.inc();
             let template = template.name();
             caused!(by, warn, template, "too many mails wait: a person is not told of a change to their account");
@@ -192,6 +196,7 @@ impl Mail {
     fn new_message(&self, id: MailId, template: Template, to: &Email, values: &Values) -> Result<Statement> {
         let clear = Zeroizing::new(serde_json::to_vec(values).map_err(Error::internal)?);
         let sealed = self.base.keys.seal(&context(id), &clear)?;
+        self.room.added();
         let mail = store::NewMail { id, template, to: to.address(), sealed, expires_at: values.expires_at };
         Ok(store::insert(mail, self.base.now()))
     }

@@ -20,9 +20,8 @@ pub const KEPT: Millis = 14 * DAY;
 const FAILED_KEPT: Millis = 7 * DAY;
 const MOST_FAILED: i64 = 10_000;
 
-/// Finds a row if more than $1 mails wait. Not for the batch that writes a mail: on PostgreSQL each two such batches at
-/// the same time would conflict.
-const FULL: &str = "SELECT 1 FROM mails WHERE state = 'queued' ORDER BY attempt_after LIMIT 1 OFFSET $1";
+/// Not for the batch that writes a mail: on PostgreSQL each two such batches at the same time would conflict.
+const WAITING: &str = "SELECT COUNT(*) FROM mails WHERE state = 'queued'";
 const INSERT: &str = "INSERT INTO mails (id, template, recipient, sealed, created_at, expires_at, state, attempts, \
      attempt_after, lease_until, error) VALUES ($1, $2, $3, $4, $5, $6, 'queued', 0, $5, 0, NULL)";
 
@@ -78,10 +77,11 @@ pub(super) struct NewMail<'a> {
     pub expires_at: Option<Millis>,
 }
 
-/// Whether this many mails wait, or more.
-pub(super) async fn is_full(db: &dyn Db, most: u32) -> Result<bool, DbError> {
-    let others = i64::from(most) - 1;
-    Ok(!db.query(Query::new(FULL, [others.into()])).await?.is_empty())
+/// How many mails wait: reads as many rows of an index, which the limits of mails bound.
+pub(super) async fn waiting(db: &dyn Db) -> Result<u32, DbError> {
+    let rows = db.query(Query::new(WAITING, [])).await?;
+    let waiting = rows.first().map(|row| row.cursor().int()).transpose()?.unwrap_or_default();
+    Ok(u32::try_from(waiting).unwrap_or(u32::MAX))
 }
 
 /// Writes a mail.

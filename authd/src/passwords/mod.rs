@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
+use crate::background::{NICENESS, lower_priority};
 use crate::env::Env;
 use crate::error::{Error, Result};
 
@@ -43,9 +44,6 @@ const QUEUE: usize = 512;
 const HASH_TIMEOUT: Duration = Duration::from_secs(15);
 /// A thread without work for this long frees its memory.
 const LINGER: Duration = Duration::from_secs(2);
-/// Hashing has a lower priority than usual (0), but still gets its share of a busy machine: at 10, many logins beside a
-/// compiler took too long.
-const NICENESS: i32 = 5;
 const STACK: usize = 256 * 1024;
 /// However many cores there are: each takes [`MEMORY_KIB`].
 const MOST_THREADS: usize = 8;
@@ -171,10 +169,7 @@ fn start() -> Sender<Job> {
 }
 
 fn work(waiting: &Receiver<Job>) {
-    let own = rustix::thread::gettid();
-    if let Err(error) = rustix::process::setpriority_process(Some(own), NICENESS) {
-        tracing::debug!(%error, "hashing threads run at the usual priority");
-    }
+    lower_priority(NICENESS);
     let mut memory: Vec<Block> = Vec::new();
     loop {
         let next = waiting.recv_timeout(LINGER).or_else(|_| {
