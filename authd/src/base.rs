@@ -38,25 +38,31 @@ pub struct Detached {
 const MOST_DETACHED: u32 = 1024;
 
 impl Detached {
-    pub fn new(base: &Base) -> Self {
-        Self { slots: Arc::new(Semaphore::new(MOST_DETACHED as usize)), background: base.background.clone() }
+    pub fn new(background: &Arc<Background>) -> Self {
+        Self { slots: Arc::new(Semaphore::new(MOST_DETACHED as usize)), background: background.clone() }
     }
 
-    pub async fn run<T: Send + 'static>(&self, request: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        let slot = self.slots.clone().try_acquire_owned();
-        let slot = slot.map_err(|full| Error::unavailable("too many logins at the same time; try again", full))?;
-        let request = async move {
-            let _slot = slot;
-            request.await
-        };
-        self.background.run_to_end(request).await.map_err(Error::internal)?
+    pub fn run<T: Send + 'static>(
+        &self,
+        request: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> impl Future<Output = Result<T>> + Send {
+        // Some are large, and are passed on.
+        let request = Box::pin(request);
+        async move {
+            let slot = self.slots.clone().try_acquire_owned();
+            let slot = slot.map_err(|full| Error::unavailable("too many logins at the same time; try again", full))?;
+            let request = async move {
+                let _slot = slot;
+                request.await
+            };
+            self.background.run_to_end(request).await.map_err(Error::internal)?
+        }
     }
 
-    /// Waits for the requests that still run, and ends the background if they do not end.
+    /// Waits for the requests that still run.
     pub async fn finish(&self, timeout: Duration) {
         if tokio::time::timeout(timeout, self.slots.acquire_many(MOST_DETACHED)).await.is_err() {
             tracing::warn!("some logins or renewals did not end and are aborted");
-            self.background.end();
         }
     }
 }
@@ -97,8 +103,7 @@ mod tests {
 
     #[tokio::test]
     async fn detached_requests_are_bounded_also_without_their_clients() {
-        let slots = Arc::new(Semaphore::new(MOST_DETACHED as usize));
-        let detached = Detached { slots, background: Arc::default() };
+        let detached = Detached::new(&Arc::default());
         for _ in 0..MOST_DETACHED {
             let mut request = Box::pin(detached.run(pending::<Result<()>>()));
             assert!(poll_fn(|context| Poll::Ready(request.as_mut().poll(context))).await.is_pending());

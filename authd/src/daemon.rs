@@ -194,6 +194,7 @@ pub async fn run(
         let _ = task.await;
     }
     tokio::join!(modules.accounts.detached.finish(FINISH_TIMEOUT), modules.cli_login.detached.finish(FINISH_TIMEOUT));
+    modules.base.background.end();
     if let Err(error) = db.close().await {
         tracing::warn!(%error, "the database's log was not emptied: copy and replace database and log together");
     }

@@ -134,7 +134,7 @@ impl Accounts {
         rbac: Arc<Rbac>,
         mail: Arc<Mail>,
     ) -> Arc<Self> {
-        let (base, public_url, detached) = (base.clone(), public_url.to_owned(), Detached::new(base));
+        let (base, public_url, detached) = (base.clone(), public_url.to_owned(), Detached::new(&base.background));
         Arc::new(Self { base, config, users, sessions, rbac, mail, sign_up, public_url, detached })
     }
 

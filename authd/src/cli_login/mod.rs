@@ -113,7 +113,7 @@ impl CliLogin {
         }
         let http = Arc::new(Http::default());
         let providers = providers.into_iter().map(|provider| Client::new(provider, http.clone())).collect();
-        let (base, renewals, detached) = (base.clone(), KeyedMutex::default(), Detached::new(base));
+        let (base, renewals, detached) = (base.clone(), KeyedMutex::default(), Detached::new(&base.background));
         Arc::new(Self { base, config, roles, providers, sessions, aws, renewals, detached })
     }
 

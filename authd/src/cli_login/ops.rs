@@ -65,7 +65,7 @@ impl CliLogin {
         }
         // The answer can be requested again.
         let this = self.clone();
-        Box::pin(self.detached.run(async move { this.authorize(call, op.state, login).await })).await
+        self.detached.run(async move { this.authorize(call, op.state, login).await }).await
     }
 
     pub(super) async fn start(&self, call: Call, op: StartLogin) -> Result<StartedLogin> {

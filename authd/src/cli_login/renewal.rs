@@ -65,7 +65,7 @@ impl CliLogin {
         let presented = refresh_token::verify(&self.base.keys, &op.refresh_token)?;
         // A rotated token of the provider must be stored, even if the caller disconnects.
         let this = self.clone();
-        Box::pin(self.detached.run(async move { this.run_renewal(call, op, presented).await })).await
+        self.detached.run(async move { this.run_renewal(call, op, presented).await }).await
     }
 
     async fn run_renewal(&self, call: Call, op: RenewLogin, presented: Presented) -> Result<LoginAnswer> {

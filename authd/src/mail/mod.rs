@@ -167,7 +167,7 @@ impl Mail {
 
     /// Refuses another mail if too many wait.
     async fn check_room(&self) -> Result<()> {
-        if self.room.is_full(self.base.db.as_ref(), self.config.max_queued).await? {
+        if self.room.is_full(&self.base, self.config.max_queued).await? {
             let detail = "too many mails wait to be sent; try again later";
             return Err(Error::unavailable(detail, "mail.max_queued is reached".to_owned()).retry_after(60));
         }
@@ -184,7 +184,7 @@ impl Mail {
     /// its own, and is left out when even that is full. `by` is the network address of whoever makes the change.
     pub async fn notice(&self, template: Template, to: &Email, by: Option<IpAddr>) -> Result<Option<Statement>> {
         let most = self.config.max_queued.saturating_add(MOST_NOTICES);
-        if self.room.is_full(self.base.db.as_ref(), most).await? {
+        if self.room.is_full(&self.base, most).await? {
             self.counts.dropped.inc();
             let template = template.name();
             caused!(by, warn, template, "too many mails wait: a person is not told of a change to their account");

@@ -5,6 +5,7 @@ mod server;
 
 use serde_json::{Value, json};
 use shared::email::Email;
+use shared::id::MailId;
 use shared::secret::Secret;
 
 use super::{MOST_NOTICES, Mail, Template, Values, store};
@@ -110,6 +111,28 @@ async fn a_full_queue_holds_no_more_and_says_so() {
     let error = app.modules.mail.admit("2@example.com", None).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.retry_after), ("unavailable", Some(60)));
     assert_eq!(listed(&app).await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_other_nodes_queue_and_send_counts_some_seconds_later() {
+    let app = TestApp::with(&format!("{TOML}max_queued = 2\n")).await;
+    let is_admitted = async || app.modules.mail.admit("ada@example.com", None).await.is_ok();
+    assert!(is_admitted().await);
+    let of_another_node = |to| {
+        let id = MailId(app.base.env.uuid());
+        let mail = store::NewMail { id, template: Template::Test, to, sealed: Vec::new(), expires_at: None };
+        (id, store::insert(mail, app.base.now()))
+    };
+    let (first, insert_first) = of_another_node("0@example.com");
+    let (_, insert_second) = of_another_node("1@example.com");
+    app.base.db.commit(vec![insert_first, insert_second]).await.unwrap();
+    assert!(is_admitted().await);
+    app.clock.advance(5 * SECOND);
+    assert!(!is_admitted().await);
+    app.base.db.commit(vec![store::drop(first, app.base.now(), 0)]).await.unwrap();
+    assert!(!is_admitted().await);
+    app.clock.advance(SECOND);
+    assert!(is_admitted().await);
 }
 
 #[tokio::test]
