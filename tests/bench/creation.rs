@@ -146,16 +146,16 @@ impl Floor {
 }
 
 /// A table of one's own in the same folder: WAL, synchronous=FULL, one thread.
-struct Raw(Connection);
+pub struct Raw(Connection);
 
-struct Commits {
+pub struct Commits {
     /// Microseconds per commit.
     p50: f64,
     rows_per_second: f64,
 }
 
 impl Raw {
-    fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self> {
         let db = Connection::open(path)?;
         db.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
@@ -164,7 +164,7 @@ impl Raw {
         Ok(Self(db))
     }
 
-    fn commits(&self, how_many: u64, rows: usize) -> Result<Commits> {
+    pub fn commits(&self, how_many: u64, rows: usize) -> Result<Commits> {
         let mut insert = self.0.prepare_cached("INSERT INTO raw (payload) VALUES (?1)")?;
         let mut times = Vec::new();
         let begin = Instant::now();

@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::report::{Report, Row};
 use crate::servers::Server;
 use crate::wire::{Reader, TIMEOUT, Template};
-use crate::{cores, seed};
+use crate::{cores, creation, seed};
 
 /// How long a login may take: many wait for one another, and for whatever else the machine does.
 const LOGIN_PATIENCE: Duration = Duration::from_mins(1);
@@ -75,8 +75,9 @@ impl Drop for Raw {
     }
 }
 
-/// Validates beside so many callers who sign up, with the limits raised, beside validates alone. Each sign-up is a commit
-/// and a mail; the mails go to a server that takes them at once.
+/// Validates beside so many callers who sign up, with the limits raised, beside validates alone, and beside bare answers
+/// next to a thread that only commits to SQLite on the same core: without that the limit would be an idle core. Each
+/// sign-up is a commit and a mail; the mails go to a server that takes them at once.
 pub fn measure_sign_ups(plan: &Plan, report: &mut Report) -> Result<()> {
     let callers = 64;
     eprintln!("validates beside a storm of {callers} sign-ups");
@@ -89,9 +90,13 @@ pub fn measure_sign_ups(plan: &Plan, report: &mut Report) -> Result<()> {
         mailbox()?
     );
     let authd = Server::authd_with(&toml, &plan.authd, &data_dir, plan.cores.server)?;
-    let (mut alone, mut own) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let bare = Server::bare(&fixed_answer(&authd, Ask::Valid)?, &plan.dir, plan.cores.server)?;
+    let raw = creation::Raw::open(&plan.dir.join("beside.db"))?;
+    let (mut limit, mut alone, mut own) =
+        ([const { Vec::new() }; 2], [const { Vec::new() }; 2], [const { Vec::new() }; 2]);
     let (mut signed_up, mut first) = (Vec::new(), 0);
     for _ in 0..plan.rounds {
+        keep(&mut limit, &beside_commits(&raw, bare.addr, plan, callers)?);
         keep(&mut alone, &cores::on(plan.cores.generator, || fixed_rate(authd.addr, plan))?);
         let beside = || beside(Ask::SignUp, authd.addr, plan, callers, first);
         let (times, count) = cores::on(plan.cores.generator, beside)?;
@@ -100,12 +105,40 @@ pub fn measure_sign_ups(plan: &Plan, report: &mut Report) -> Result<()> {
         first += count + u64::try_from(callers)?;
         signed_up.push(crate::load::count(count) / plan.seconds);
     }
-    let ([alone_p50, alone_p99], [own_p50, own_p99]) = (alone, own);
-    let what = format!("validate, {RATE}/s beside {callers} callers who sign up (limit: the same alone)");
-    report.rows.push(Row::beside(&format!("p50 of {what}"), "µs", alone_p50, own_p50));
-    report.rows.push(Row::beside(&format!("p99 of {what}"), "µs", alone_p99, own_p99).ratio_at_most(1.5));
+    let ([limit_p50, limit_p99], [alone_p50, alone_p99], [own_p50, own_p99]) = (limit, alone, own);
+    let what = format!("validate, {RATE}/s beside {callers} callers who sign up");
+    let row = |share, limit, times: &[f64], than| {
+        Row::beside(&format!("{share} of {what} (limit: {than})"), "µs", limit, times.to_vec())
+    };
+    report.rows.push(row("p50", alone_p50, &own_p50, "the same alone"));
+    report.rows.push(row("p99", alone_p99, &own_p99, "the same alone"));
+    let than = "bare answer beside a thread that commits";
+    report.rows.push(row("p50", limit_p50, &own_p50, than));
+    report.rows.push(row("p99", limit_p99, &own_p99, than).ratio_at_most(1.5));
     report.rows.push(Row::alone("sign-ups meanwhile, one core", "per second", signed_up));
     authd.stop()
+}
+
+/// Bare answers at the fixed rate, beside a thread on the server's core that commits `ROWS` rows for each of the callers
+/// at once, as authd's writer does for sign-ups that wait together.
+fn beside_commits(raw: &creation::Raw, addr: SocketAddr, plan: &Plan, callers: usize) -> Result<Vec<Duration>> {
+    /// A sign-up writes a link, a mail, an audit row and the counters of its limits.
+    const ROWS: usize = 5;
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let times = cores::on(plan.cores.generator, || fixed_rate(addr, plan));
+            stop.store(true, Ordering::Relaxed);
+            times
+        });
+        cores::on(plan.cores.server, || -> Result<()> {
+            while !stop.load(Ordering::Relaxed) {
+                raw.commits(1, callers * ROWS)?;
+            }
+            Ok(())
+        })?;
+        asking.join().map_err(|_| anyhow!("a thread panicked"))?
+    })
 }
 
 /// A mail server on threads of this process: it takes everything and keeps nothing.
