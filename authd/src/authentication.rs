@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use shared::api::sessions::SessionKind;
 use shared::problem::Code;
 use shared::secret::Secret;
 use subtle::ConstantTimeEq;
@@ -10,7 +11,7 @@ use subtle::ConstantTimeEq;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::rbac::{self, Rbac};
-use crate::sessions::{self, Sessions};
+use crate::sessions::{self, LiveSession, Sessions};
 use crate::tokens::Tokens;
 
 /// Turns a presented token into a [`Caller`].
@@ -52,6 +53,19 @@ impl Authentication {
             self.sessions.find(token).await?
         };
         let live = live.ok_or_else(|| Error::new(Code::InvalidToken, "the session has ended; sign in again"))?;
+        self.person(&live).await
+    }
+
+    /// The person whose browser has this cookie; `None` if it is not the token of a live session of a browser. Renews the
+    /// session.
+    pub async fn authenticate_browser(&self, token: &str) -> Result<Option<Caller>> {
+        match self.sessions.touch(token).await? {
+            Some((live, _)) if live.kind == SessionKind::Web => self.person(&live).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    async fn person(&self, live: &LiveSession) -> Result<Caller> {
         let access = self.rbac.access(live.user_id, rbac::AUTHD).await?;
         let username = live.username.to_string();
         Ok(Caller::User { id: live.user_id, username, session: live.id, permissions: access.authd })

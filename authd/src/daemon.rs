@@ -39,6 +39,7 @@ use crate::transport::http::Http;
 use crate::transport::listen::{self, Listeners};
 use crate::transport::pages::Pages;
 use crate::users::Users;
+use crate::web_login::WebLogin;
 
 /// How long the end waits for logins and renewals whose client has disconnected.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,6 +55,7 @@ pub struct Modules {
     pub rbac: Arc<Rbac>,
     pub authentication: Arc<Authentication>,
     pub accounts: Arc<Accounts>,
+    pub web_login: Arc<WebLogin>,
     pub cli_login: Arc<CliLogin>,
     pub checks: Arc<Checks>,
     pub introspection: Arc<Introspection>,
@@ -82,17 +84,20 @@ impl Modules {
             providers: providers.iter().map(|provider| provider.name.clone()).collect(),
             roles: roles.iter().map(|role| role.name.clone()).collect(),
         };
+        let authentication = Authentication::new(config.admin.token.clone(), t(), s(), r());
+        let accounts = Accounts::new(
+            &base,
+            (config.login.clone(), config.accounts.clone()),
+            url,
+            users.clone(),
+            s(),
+            r(),
+            mail.clone(),
+        );
         Ok(Self {
-            authentication: Authentication::new(config.admin.token.clone(), t(), s(), r()),
-            accounts: Accounts::new(
-                &base,
-                (config.login.clone(), config.accounts.clone()),
-                url,
-                users.clone(),
-                s(),
-                r(),
-                mail.clone(),
-            ),
+            web_login: WebLogin::new(&base, &config.web, url, authentication.clone(), accounts.clone()),
+            authentication,
+            accounts,
             cli_login: CliLogin::new(&base, config.cli.clone(), providers, roles, s(), Arc::new(aws)),
             checks: Checks::new(t(), s(), r()),
             introspection: Introspection::new(&base, url, t(), s(), r()),
@@ -140,6 +145,8 @@ impl Modules {
                 metrics: self.metrics.clone(),
                 cli_login: self.cli_login.clone(),
                 accounts: self.accounts.clone(),
+                sessions: self.sessions.clone(),
+                web_login: self.web_login.clone(),
             },
         )
     }

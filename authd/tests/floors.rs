@@ -14,6 +14,7 @@ const FLOORS: &[&str] = &[
     "transport",
     "system introspection forward_auth checks",
     "cli_login",
+    "web_login",
     "accounts",
     "authentication",
     "rbac",

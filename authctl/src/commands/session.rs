@@ -20,8 +20,9 @@ pub enum Command {
         /// Only sessions of this user
         #[arg(long, value_name = "USER")]
         user: Option<String>,
-        /// Only this kind: `login` is a user signed in to authd, `device` a developer's machine
-        #[arg(long, value_parser = word::<SessionKind>(["login", "device"]))]
+        /// Only this kind: `login` is a user signed in by a program, `web` by a browser, `device` a
+        /// developer's machine
+        #[arg(long, value_parser = word::<SessionKind>(["login", "web", "device"]))]
         kind: Option<SessionKind>,
         /// Include ended and expired sessions
         #[arg(long)]

@@ -27,7 +27,7 @@ fn a_wrong_command_line_is_exit_2() {
         &["session", "end", "not-a-uuid"],
         &["session", "end"],
         &["session", "end", TOKEN_ID, "--user", "alice"],
-        &["session", "list", "--kind", "web"],
+        &["session", "list", "--kind", "browser"],
         &["user", "create"],
         &["user", "create", " alice"],
         &["user", "create", "0190a6f0-0000-7000-8000-000000000000", "--no-password"],

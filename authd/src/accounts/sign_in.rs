@@ -10,12 +10,12 @@
 
 use std::borrow::Borrow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use shared::api::Done;
 use shared::api::accounts::AccountFault;
-use shared::api::sessions::{ChangePassword, LoggedIn, Login, Payload};
+use shared::api::sessions::{ChangePassword, LoggedIn, Login, Payload, SessionKind};
 use shared::id::{SessionId, UserId};
 use shared::op::Operation;
 use shared::problem::{Code, Reason};
@@ -67,8 +67,32 @@ const MOST: i64 = 256;
 /// Maximum number of characters of a user name in the audit log.
 const SHOWN: usize = 64;
 
+/// How a sign-in with the right password went on.
+#[derive(Debug)]
+pub enum SignIn {
+    Done(Box<SignedIn>),
+    /// The person has TOTP and sent no code.
+    NeedsCode(PasswordProof),
+}
+
+/// Somebody who has proved a password. It is no session: it only allows to send the code alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordProof {
+    pub user: UserId,
+    /// When the password was set: another one makes this void.
+    pub password_changed_at: Millis,
+}
+
 impl Accounts {
     pub(super) async fn login(&self, call: Call, op: Login) -> Result<SignedIn> {
+        match self.sign_in(&call, &op, SessionKind::Login).await? {
+            SignIn::Done(signed_in) => Ok(*signed_in),
+            SignIn::NeedsCode(_) => Err(totp_required("totp")),
+        }
+    }
+
+    /// Signs in with everything that `op` has; the session is of this kind.
+    pub async fn sign_in(&self, call: &Call, op: &Login, kind: SessionKind) -> Result<SignIn> {
         let person = users::find_login_by_name(self.base.db.as_ref(), &op.username).await?;
         // By the user name, also of who typed the address: one account has one counter.
         let folded = names::fold(person.as_ref().map_or(&op.username, |person| &person.username));
@@ -84,29 +108,55 @@ impl Accounts {
                 person
             }
             // A wrong password counts, whether the refusal can be recorded or not.
-            _ => return Err(self.refuse(&call, &op.username, None).await?),
+            _ => return Err(self.refuse(call, &op.username, None).await?),
         };
-        self.tried(&attempt, self.open_session(&call, &op, person, &attempt).await).await
+        let opened = self.open_session(call, (&op.username, op.totp.as_ref()), person, &attempt, kind).await;
+        self.tried(&attempt, opened).await
+    }
+
+    /// Signs in a person who has proved the password before, with their code. It is an attempt of its own, counted like
+    /// the one before.
+    pub async fn sign_in_with_code(
+        &self,
+        call: &Call,
+        proof: &PasswordProof,
+        code: &Secret,
+        kind: SessionKind,
+    ) -> Result<SignIn> {
+        let person = users::find_login(self.base.db.as_ref(), proof.user).await?;
+        let Some(person) = person.filter(|person| person.password_changed_at == proof.password_changed_at) else {
+            return Err(Error::new(Code::InvalidToken, "the password was changed meanwhile; sign in again"));
+        };
+        let attempt = LoginAttempt::new(&names::fold(&person.username), call.address);
+        let is_open = attempt.count(&self.base, &self.config).await?;
+        let username = person.username.clone();
+        if !is_open || !person.is_active {
+            return Err(self.refuse(call, &username, Some("wrong")).await?);
+        }
+        let opened = self.open_session(call, (&username, Some(code)), person, &attempt, kind).await;
+        self.tried(&attempt, opened).await
     }
 
     /// Judges the second factor of a person whose password is right, begins the session, and resets the counters.
     async fn open_session(
         &self,
         call: &Call,
-        op: &Login,
+        (username, code): (&str, Option<&Secret>),
         person: users::Login,
         attempt: &LoginAttempt,
-    ) -> Result<SignedIn> {
-        let (factor, proof) = match self.judge(person.id, op.totp.as_ref(), true).await? {
+        kind: SessionKind,
+    ) -> Result<SignIn> {
+        let (factor, proof) = match self.judge(person.id, code, true).await? {
             Second::Good { factor, proof } => (factor, proof),
             // The attempt stays counted: who has only the password may not learn that as often as they like.
             Second::Missing => {
-                self.refuse(call, &op.username, Some("missing")).await?;
-                return Err(totp_required("totp"));
+                self.refuse(call, username, Some("missing")).await?;
+                let password_changed_at = person.password_changed_at;
+                return Ok(SignIn::NeedsCode(PasswordProof { user: person.id, password_changed_at }));
             }
-            Second::Wrong => return Err(self.refuse(call, &op.username, Some("wrong")).await?),
+            Second::Wrong => return Err(self.refuse(call, username, Some("wrong")).await?),
         };
-        let (session, tokens) = self.new_session(call, person.id, person.password_changed_at)?;
+        let (session, tokens) = self.new_session(call, person.id, person.password_changed_at, kind)?;
         let now = session.now;
         let as_user = call.of(caller(&person, session.id));
         // The statement that inserts the session checks the user's state.
@@ -122,15 +172,15 @@ impl Accounts {
             Ok(_) => {}
             // The user was disabled or deleted, or the password changed, during the verification.
             Err(Refused::ExpectationFailed(sessions::store::NEW_LOGIN)) => {
-                return Err(self.refuse(call, &op.username, None).await?);
+                return Err(self.refuse(call, username, None).await?);
             }
             // The code was used before or by another login, or is not a recovery code; or TOTP was turned on or off.
             Err(Refused::ExpectationFailed(factors::store::SECOND_FACTOR)) => {
-                return Err(self.refuse(call, &op.username, Some("wrong")).await?);
+                return Err(self.refuse(call, username, Some("wrong")).await?);
             }
             Err(refused) => return Err(refused.into()),
         }
-        Ok(signed_in(person, &session, tokens))
+        Ok(SignIn::Done(Box::new(signed_in(person, &session, tokens))))
     }
 
     /// A new session with its token in both forms, to be inserted.
@@ -139,11 +189,13 @@ impl Accounts {
         call: &Call,
         user: UserId,
         password_changed_at: Millis,
+        kind: SessionKind,
     ) -> Result<(NewLogin, Tokens)> {
-        let (now, limits, token) = (self.base.now(), self.sessions.limits, self.new_token()?);
+        let (now, limits, token) = (self.base.now(), self.sessions.limits(kind), self.new_token()?);
         let absolute = now + limits.max;
         let session = NewLogin {
             id: SessionId(self.base.env.uuid()),
+            kind,
             user,
             hash: lookup::hash(token.expose()),
             now,

@@ -20,6 +20,7 @@ use tracing_subscriber::filter::Targets;
 pub use self::source::{Environment, Sources, environment};
 use crate::{
     accounts, aws, cache, cli_login, db, ephemeral, forward_auth, keys, mail, oidc_client, sessions, tokens, transport,
+    web_login,
 };
 
 /// The faults of the configuration, for the person who wrote it: one a line.
@@ -46,6 +47,7 @@ pub struct Config {
     pub sessions: sessions::Config,
     pub login: accounts::Config,
     pub accounts: accounts::SignUpConfig,
+    pub web: web_login::Config,
     pub cli: cli_login::Config,
     pub mail: mail::Config,
     pub log: Log,

@@ -81,10 +81,13 @@ pub enum Purpose {
     SignLink,
     /// Signs the second form of session tokens: ES256.
     SignSession,
+    /// Derives the tokens of forms: HMAC-SHA-256.
+    Form,
 }
 
 impl Purpose {
-    pub const ALL: [Self; 6] = [Self::Seal, Self::Mint, Self::Device, Self::Session, Self::SignLink, Self::SignSession];
+    pub const ALL: [Self; 7] =
+        [Self::Seal, Self::Mint, Self::Device, Self::Session, Self::SignLink, Self::SignSession, Self::Form];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -94,6 +97,7 @@ impl Purpose {
             Self::Session => "session",
             Self::SignLink => "sign-link",
             Self::SignSession => "sign-session",
+            Self::Form => "form",
         }
     }
 
@@ -102,7 +106,7 @@ impl Purpose {
         match self {
             Self::SignLink => Some("authd-link+jwt"),
             Self::SignSession => Some("authd-session+jwt"),
-            Self::Seal | Self::Mint | Self::Device | Self::Session => None,
+            Self::Seal | Self::Mint | Self::Device | Self::Session | Self::Form => None,
         }
     }
 

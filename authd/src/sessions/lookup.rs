@@ -1,9 +1,10 @@
-//! Login sessions for checks: looked up by the hash of their token, cached, and renewed periodically.
+//! Sessions of people for checks: looked up by the hash of their token, cached, and renewed periodically.
 //!
 //! Use extends a session: one conditional update moves its idle end, at most once per renewal threshold and never past
 //! the absolute maximum. Of concurrent checks one renews; the others use its row.
 
 use sha2::{Digest, Sha256};
+use shared::api::sessions::SessionKind;
 use shared::id::{SessionId, UserId};
 
 use super::signed::{Presented, hash_of};
@@ -39,6 +40,8 @@ pub struct LiveSession {
     pub renewed_at: Millis,
     pub idle_expires_at: Millis,
     pub absolute_expires_at: Millis,
+    /// Not a device.
+    pub kind: SessionKind,
 }
 
 /// A login session that is cached or was just read.
@@ -135,11 +138,11 @@ impl Sessions {
 
     /// Whether it is due for renewal and can be renewed.
     fn is_due(&self, live: &LiveSession, now: Millis) -> bool {
-        now >= live.renewed_at + self.limits.threshold && self.idle_end(live, now) > live.idle_expires_at
+        now >= live.renewed_at + self.limits(live.kind).threshold && self.idle_end(live, now) > live.idle_expires_at
     }
 
     fn idle_end(&self, live: &LiveSession, now: Millis) -> Millis {
-        (now + self.limits.idle).min(live.absolute_expires_at)
+        (now + self.limits(live.kind).idle).min(live.absolute_expires_at)
     }
 }
 

@@ -15,13 +15,14 @@ pub mod tests;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use shared::api::sessions::SessionKind;
 use tokio::sync::Notify;
 
 pub use self::lookup::{Found, LiveSession};
 pub use self::ops::person;
 use crate::base::Base;
 use crate::cache::{ALLOCATION, Cache};
-use crate::env::{Millis, SECOND};
+use crate::env::{HOUR, MINUTE, Millis, SECOND};
 use crate::registry::Registry;
 use crate::setting::Faults;
 use crate::users::Users;
@@ -72,6 +73,7 @@ pub fn is_token(text: &str) -> bool {
     lookup::is_opaque(text) || signed::is_signed(text)
 }
 
+/// The lifetimes of the sessions of a kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub idle: Millis,
@@ -79,11 +81,15 @@ pub struct Limits {
     pub max: Millis,
 }
 
+/// A browser's session.
+const WEB: Limits = Limits { idle: HOUR, threshold: MINUTE, max: 12 * HOUR };
+
 #[derive(Debug)]
 pub struct Sessions {
     base: Base,
     users: Arc<Users>,
-    pub limits: Limits,
+    /// Of login sessions.
+    login: Limits,
     /// The `iss` of signed tokens: the public URL.
     issuer: String,
     cache: Cache<LiveSession>,
@@ -98,7 +104,7 @@ impl Sessions {
         let this = Arc::new(Self {
             base: base.clone(),
             users,
-            limits: Limits {
+            login: Limits {
                 idle: seconds(config.ttl_seconds),
                 threshold: seconds(config.renew_threshold_seconds),
                 max: seconds(config.max_seconds),
@@ -111,6 +117,11 @@ impl Sessions {
         this
     }
 
+    /// The lifetimes of a person's session of this kind.
+    pub fn limits(&self, kind: SessionKind) -> Limits {
+        if kind == SessionKind::Web { WEB } else { self.login }
+    }
+
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
         registry.add(self, Self::whoami);
         registry.add(self, Self::logout);
@@ -121,6 +132,7 @@ impl Sessions {
         registry.add(self, Self::list_own);
         registry.add(self, Self::end);
         registry.add(self, Self::end_own);
+        registry.add(self, Self::end_all_own);
         registry.add(self, Self::end_all);
     }
 }

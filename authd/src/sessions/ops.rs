@@ -1,8 +1,9 @@
 //! List and end sessions.
 
 use shared::api::sessions::{
-    EndOwnSession, EndSession, EndThisSession, EndUserSessions, EndedSession, EndedSessions, Identity, ListOwnSessions,
-    ListSessions, LoggedOut, Logout, Payload, Profile, Session, SessionList, ShowProfile, ShowSession, WhoAmI,
+    EndOwnSession, EndOwnSessions, EndSession, EndThisSession, EndUserSessions, EndedSession, EndedSessions, Identity,
+    ListOwnSessions, ListSessions, LoggedOut, Logout, Payload, Profile, Session, SessionList, ShowProfile, ShowSession,
+    WhoAmI,
 };
 use shared::id::{SessionId, UserId};
 use shared::op::Operation;
@@ -41,7 +42,7 @@ impl Sessions {
         store::show(self.base.db.as_ref(), session).await?.ok_or_else(|| Error::not_found("session"))
     }
 
-    pub(super) async fn logout(&self, call: Call, _: Logout) -> Result<LoggedOut> {
+    pub async fn logout(&self, call: Call, _: Logout) -> Result<LoggedOut> {
         let (user, session) = person(&call)?;
         let end = store::end_login(session, user, "logged_out", self.base.now());
         let change = Change::new(Logout::INFO.name, session)
@@ -81,7 +82,7 @@ impl Sessions {
         self.page(&op, user).await
     }
 
-    pub(super) async fn list_own(&self, call: Call, op: ListOwnSessions) -> Result<SessionList> {
+    pub async fn list_own(&self, call: Call, op: ListOwnSessions) -> Result<SessionList> {
         let (user, _) = person(&call)?;
         let ListOwnSessions { limit, cursor } = op;
         self.page(&ListSessions { limit, cursor, ..ListSessions::default() }, Some(user)).await
@@ -107,10 +108,16 @@ impl Sessions {
         Ok(EndedSession { id: op.id, ended_at, credentials_until })
     }
 
-    pub(super) async fn end_own(&self, call: Call, op: EndOwnSession) -> Result<EndedSession> {
+    pub async fn end_own(&self, call: Call, op: EndOwnSession) -> Result<EndedSession> {
         let (user, _) = person(&call)?;
         let ended = self.end_one(&call, op.id, Some(user), EndOwnSession::INFO.name, "ended_by_user").await?;
         ended.ok_or_else(|| Error::not_found("session"))
+    }
+
+    pub async fn end_all_own(&self, call: Call, _: EndOwnSessions) -> Result<EndedSessions> {
+        let (user, _) = person(&call)?;
+        let ended = self.end_sessions(&call, user, EndOwnSessions::INFO.name, "ended_by_user").await?;
+        Ok(EndedSessions { ended })
     }
 
     /// Ends a login session, only of that user if one is given; the first end is kept. `None` if there is none.
@@ -162,13 +169,18 @@ impl Sessions {
 
     pub(super) async fn end_all(&self, call: Call, op: EndUserSessions) -> Result<EndedSessions> {
         let user = self.users.find_id(&op.id).await?.ok_or_else(|| Error::not_found("user"))?;
-        let change = Change::new(EndUserSessions::INFO.name, user)
-            .with([store::end_all(user, None, BY_ADMINISTRATOR, self.base.now())])
+        let ended = self.end_sessions(&call, user, EndUserSessions::INFO.name, BY_ADMINISTRATOR).await?;
+        Ok(EndedSessions { ended })
+    }
+
+    /// Ends every session of a user; returns their number.
+    async fn end_sessions(&self, call: &Call, user: UserId, action: &'static str, reason: &str) -> Result<u64> {
+        let change = Change::new(action, user)
+            .with([store::end_all(user, None, reason, self.base.now())])
             .invalidates(Invalidation::sessions(user))
-            .detail([("reason", Some(BY_ADMINISTRATOR.into()))])
+            .detail([("reason", Some(reason.into()))])
             .urgent();
-        let committed = self.base.ledger.commit(&call, change).await?;
-        Ok(EndedSessions { ended: committed.affected(store::ENDED) })
+        Ok(self.base.ledger.commit(call, change).await?.affected(store::ENDED))
     }
 
     /// Ends a device session; if it had ended before, the first time and reason are kept. Returns its former state with

@@ -262,7 +262,7 @@ impl Http {
             ),
             _ => None,
         };
-        self.pages.respond(call, page, head.uri.query(), body.as_deref()).await
+        self.pages.respond(call, page, head, body.as_deref()).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
-use ::http::Response;
+use ::http::{Response, request};
 use bytes::Bytes;
 use serde_json::Value;
 use shared::op::{Method, Permission};
@@ -12,6 +12,7 @@ use shared::problem::Code;
 use super::answer::Body;
 use super::browser::accounts::Offer;
 use super::browser::html::{self, Escaped};
+use super::browser::web::{Visit, Web};
 use super::browser::{self, response};
 use crate::accounts::Accounts;
 use crate::call::Call;
@@ -19,7 +20,9 @@ use crate::caller::Caller;
 use crate::cli_login::CliLogin;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
+use crate::sessions::Sessions;
 use crate::system::VERSION;
+use crate::web_login::WebLogin;
 
 /// A page, or a redirect.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +35,14 @@ pub enum Page {
     CliDeny,
     /// The form of a mailed link.
     Link(Offer),
+    /// Sign-in with a browser, and the pages of who is signed in.
+    Web(Web),
+    Style,
+    LinkScript,
 }
 
 /// Every page with its method and path. All are public except the metrics.
-pub const PAGES: [(Method, &str, Page); 12] = [
+pub const PAGES: [(Method, &str, Page); 20] = [
     (Method::Get, "/", Page::Information),
     (Method::Get, "/docs", Page::Docs),
     (Method::Get, "/openapi.json", Page::OpenApi),
@@ -48,6 +55,14 @@ pub const PAGES: [(Method, &str, Page); 12] = [
     (Method::Post, "/account/reset", Page::Link(Offer::Reset)),
     (Method::Get, "/account/email", Page::Link(Offer::Email)),
     (Method::Post, "/account/email", Page::Link(Offer::Email)),
+    (Method::Get, "/login", Page::Web(Web::SignIn)),
+    (Method::Post, "/login", Page::Web(Web::SignIn)),
+    (Method::Post, "/logout", Page::Web(Web::SignOut)),
+    (Method::Get, "/dashboard", Page::Web(Web::Dashboard)),
+    (Method::Post, "/dashboard/sessions/end", Page::Web(Web::EndSession)),
+    (Method::Post, "/dashboard/sessions/end-all", Page::Web(Web::EndSessions)),
+    (Method::Get, "/style.css", Page::Style),
+    (Method::Get, "/link.js", Page::LinkScript),
 ];
 
 /// The state to answer pages.
@@ -57,17 +72,20 @@ pub struct Pages {
     pub metrics: Arc<Metrics>,
     pub cli_login: Arc<CliLogin>,
     pub accounts: Arc<Accounts>,
+    pub sessions: Arc<Sessions>,
+    pub web_login: Arc<WebLogin>,
 }
 
 impl Pages {
-    /// Answers a page. `query` and `body` are still encoded; there is a body if the method is POST.
+    /// Answers a page. The body is still encoded; there is one if the method is POST.
     pub async fn respond(
         &self,
         call: Call,
         page: Page,
-        query: Option<&str>,
+        head: &request::Parts,
         body: Option<&[u8]>,
     ) -> Result<Response<Body>> {
+        let query = head.uri.query();
         static OPENAPI: LazyLock<Value> = LazyLock::new(|| shared::openapi::document(VERSION));
         static OPENAPI_TEXT: LazyLock<Bytes> = LazyLock::new(|| format!("{:#}\n", *OPENAPI).into());
         static DOCS: LazyLock<Bytes> = LazyLock::new(|| docs(&OPENAPI).into());
@@ -84,6 +102,12 @@ impl Pages {
                 Some(body) => browser::accounts::submit(&self.accounts, call, offer, body).await.into_response(),
                 None => browser::accounts::form(offer, None, "").into_response(),
             },
+            Page::Web(page) => {
+                let visit = Visit { call, headers: &head.headers, query, body };
+                browser::web::respond(self, page, visit).await.into_response()
+            }
+            Page::Style => file("text/css; charset=utf-8", html::STYLE),
+            Page::LinkScript => file("text/javascript; charset=utf-8", html::LINK_SCRIPT),
         }
     }
 
@@ -108,38 +132,29 @@ fn answer(content_type: &str, body: Bytes) -> Result<Response<Body>> {
 }
 
 fn page_of(html: Bytes) -> Result<Response<Body>> {
-    static POLICY: LazyLock<String> = LazyLock::new(|| html::policy(STYLE));
-    response(200, html::headers(&POLICY, "no-cache"), html)
+    response(200, html::public_headers(), html)
 }
 
-const STYLE: &str = "\
-:root{color-scheme:light dark;--line:#8884;--dim:#888}\
-body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:0 auto;padding:1.5rem 1rem}\
-h1{margin:0}h2{margin:2rem 0 .5rem}code,pre{font:14px/1.5 ui-monospace,monospace}\
-pre{overflow-x:auto;padding:.75rem;border:1px solid var(--line);border-radius:.5rem}\
-.dim{color:var(--dim)}details{border:1px solid var(--line);border-radius:.5rem;margin:.5rem 0;padding:.5rem .75rem}\
-summary{cursor:pointer;display:flex;gap:.75rem;flex-wrap:wrap;align-items:baseline}summary code{overflow-wrap:anywhere}\
-.get,.post,.put,.delete{font-weight:700;min-width:4rem}.get{color:#0a7d33}.post{color:#0b62c4}.put{color:#9a6700}.delete{color:#c0262d}\
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .5rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}\
-.wide{overflow-x:auto}";
-
-fn page(title: &str, body: &str) -> String {
-    format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>{title}</title>\
-         <style>{STYLE}</style></head><body>{body}</body></html>"
-    )
+/// A file that pages load, by a URL that changes with its contents.
+fn file(content_type: &str, contents: &'static str) -> Result<Response<Body>> {
+    let headers = [
+        ("content-type", content_type),
+        ("cache-control", "public, max-age=86400"),
+        ("x-content-type-options", "nosniff"),
+    ];
+    response(200, headers, Bytes::from_static(contents.as_bytes()))
 }
 
 /// The information page: name, version, state and endpoints, at the daemon's address.
 fn information(public_url: &str) -> String {
     let url = Escaped(public_url);
-    page(
+    html::wide(
         "authd",
         &format!(
             "<h1>authd</h1><p class=\"dim\">Version {VERSION} &middot; running</p>\
+             <p><a href=\"/login\">Sign in</a> to see your account.</p>\
              <p>Sign in from a terminal to get AWS credentials:</p><pre>auth-login --server {url}</pre>\
-             <h2>Endpoints</h2><div class=\"wide\"><table>\
+             <h2>Endpoints</h2><div class=\"scroll\"><table>\
              <tr><td><a href=\"/docs\"><code>/docs</code></a></td><td>the API, readable</td></tr>\
              <tr><td><a href=\"/openapi.json\"><code>/openapi.json</code></a></td><td>the API, for machines (OpenAPI 3.1)</td></tr>\
              <tr><td><a href=\"/health\"><code>/health</code></a></td><td>health of the daemon and its dependencies</td></tr>\
@@ -181,7 +196,7 @@ fn docs(document: &Value) -> String {
         describe(&mut body, operation, &document["components"]["schemas"]);
         body.push_str("</details>");
     }
-    page("authd API", &body)
+    html::wide("authd API", &body)
 }
 
 /// A text of the document; empty where there is none.
@@ -220,7 +235,7 @@ fn table(body: &mut String, title: &str, fields: &[Field<'_>]) {
     if fields.is_empty() {
         return;
     }
-    let _ = write!(body, "<div class=\"wide\"><table><tr><th colspan=\"4\">{title}</th></tr>");
+    let _ = write!(body, "<div class=\"scroll\"><table><tr><th colspan=\"4\">{title}</th></tr>");
     for (name, place, required, schema) in fields {
         let _ = write!(
             body,

@@ -28,6 +28,8 @@ operations! {
     ChangePassword => "sessions.change_password", Put "/auth/password", Access::User, 200 super::Done, password true;
     /// List your own sessions
     ListOwnSessions => "sessions.list_own", Get "/auth/sessions", Access::User, 200 SessionList;
+    /// End all your own sessions, this one too
+    EndOwnSessions => "sessions.end_all_own", Delete "/auth/sessions", Access::User, 200 EndedSessions;
     /// End one of your own sessions
     EndOwnSession => "sessions.end_own", Delete "/auth/sessions/{id}", Access::User, 200 EndedSession;
     /// Show the caller's identity and permissions on authd
@@ -70,6 +72,8 @@ pub struct SessionList {
 pub enum SessionKind {
     /// A user of authd who signed in: idle five minutes, at most twelve hours, unless configured otherwise.
     Login,
+    /// A browser in which a user signed in: idle one hour, at most twelve.
+    Web,
     /// A developer's machine: idle 30 days, at most 90.
     Device,
 }
@@ -217,6 +221,10 @@ pub struct ListOwnSessions {
     #[schemars(extend("format" = "uuid"))]
     pub cursor: Option<String>,
 }
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndOwnSessions {}
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

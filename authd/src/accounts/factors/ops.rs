@@ -150,13 +150,13 @@ impl Accounts {
         Ok(Reauthenticated { fresh_until: Time::from_millis(now + FRESH) })
     }
 
-    pub(in crate::accounts) async fn list_factors(&self, call: Call, _: ListFactors) -> Result<FactorList> {
+    pub async fn list_factors(&self, call: Call, _: ListFactors) -> Result<FactorList> {
         let (user, _) = sessions::person(&call)?;
         store::list(self.base.db.as_ref(), user).await
     }
 
     /// The caller, who is a person.
-    pub(in crate::accounts) async fn person(&self, call: &Call) -> Result<users::Login> {
+    pub async fn person(&self, call: &Call) -> Result<users::Login> {
         let (user, _) = sessions::person(call)?;
         users::find_login(self.base.db.as_ref(), user).await?.ok_or_else(|| Error::not_found("user"))
     }

@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use shared::api::sessions::SessionKind;
 use shared::id::SessionId;
 
 use super::PASSWORD;
@@ -178,6 +179,7 @@ async fn void_sessions_end_no_login() {
     let ahead = NOW + 365 * DAY;
     let login = |number: u16| NewLogin {
         id: SessionId(app.env.uuid()),
+        kind: SessionKind::Login,
         user,
         hash: std::array::from_fn(|index| if index < 2 { number.to_be_bytes()[index] } else { 7 }),
         now: ahead,
@@ -201,6 +203,7 @@ async fn a_login_too_many_ends_the_session_that_would_end_first() {
     let person = users::find_login(app.base.db.as_ref(), user).await.unwrap().unwrap();
     let login = |number: u8| NewLogin {
         id: SessionId(app.env.uuid()),
+        kind: SessionKind::Login,
         user,
         hash: [number; 32],
         now: NOW + 1,

@@ -5,6 +5,7 @@ mod operations;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use shared::api::sessions::SessionKind;
 use shared::id::{SessionId, UserId};
 
 use self::operations::{Kind, READS, SELF_PROVING, Scenario, scenarios};
@@ -130,6 +131,7 @@ impl Made {
         let id = SessionId(self.app.env.uuid());
         let login = NewLogin {
             id,
+            kind: SessionKind::Login,
             user,
             hash,
             now,

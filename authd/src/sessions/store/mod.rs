@@ -36,32 +36,32 @@ const LIST_OF_USER: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.create
        AND ($4 = '' OR s.kind = $4) \
      ORDER BY s.id DESC LIMIT $6";
 const FIND_LIVE: &str = "SELECT s.id, s.user_id, u.username, u.name, s.created_at, s.renewed_at, s.idle_expires_at, \
-       s.absolute_expires_at \
+       s.absolute_expires_at, s.kind \
      FROM sessions s JOIN users u ON u.id = s.user_id \
-     WHERE s.token_hash = $1 AND s.kind = 'login' AND s.ended_at IS NULL AND s.idle_expires_at > $2 \
+     WHERE s.token_hash = $1 AND s.kind <> 'device' AND s.ended_at IS NULL AND s.idle_expires_at > $2 \
        AND s.absolute_expires_at > $2 AND s.renewed_at <= $3 AND u.status = 'active' AND u.deleted_at IS NULL";
 // The same by the session's id.
 const FIND_LIVE_BY_ID: &str = "SELECT s.id, s.user_id, u.username, u.name, s.created_at, s.renewed_at, \
-       s.idle_expires_at, s.absolute_expires_at \
+       s.idle_expires_at, s.absolute_expires_at, s.kind \
      FROM sessions s JOIN users u ON u.id = s.user_id \
-     WHERE s.id = $1 AND s.kind = 'login' AND s.ended_at IS NULL AND s.idle_expires_at > $2 \
+     WHERE s.id = $1 AND s.kind <> 'device' AND s.ended_at IS NULL AND s.idle_expires_at > $2 \
        AND s.absolute_expires_at > $2 AND s.renewed_at <= $3 AND u.status = 'active' AND u.deleted_at IS NULL";
 const INSERT_LOGIN: &str = "INSERT INTO sessions (id, kind, user_id, token_hash, generation, created_at, renewed_at, \
        last_used_at, idle_expires_at, absolute_expires_at, client_version, address, lease_until, attributes, factor_at) \
-     SELECT $1, 'login', u.id, $3, 0, $4, $4, $4, $5, $6, NULL, $7, 0, '{}', $4 FROM users u \
+     SELECT $1, $9, u.id, $3, 0, $4, $4, $4, $5, $6, NULL, $7, 0, '{}', $4 FROM users u \
      WHERE u.id = $2 AND u.status = 'active' AND u.deleted_at IS NULL AND COALESCE(u.password_changed_at, 0) = $8";
 const SLIDE: &str = "UPDATE sessions SET renewed_at = $2, last_used_at = $2, idle_expires_at = $3 \
      WHERE id = $1 AND renewed_at = $4 AND ended_at IS NULL AND idle_expires_at > $2 AND absolute_expires_at > $2";
-const FIND_LOGIN: &str = "SELECT user_id, ended_at FROM sessions WHERE id = $1 AND kind = 'login'";
+const FIND_LOGIN: &str = "SELECT user_id, ended_at FROM sessions WHERE id = $1 AND kind <> 'device'";
 const FACTOR_AT: &str = "SELECT factor_at FROM sessions WHERE id = $1";
 const REFRESH_PROOF: &str = "UPDATE sessions SET factor_at = $3 WHERE id = $1 AND user_id = $2 AND ended_at IS NULL";
 // Whatever the clock says: what is void now may be valid when the clock is right.
 const FIND_HOLDER: &str = "SELECT id, user_id FROM sessions \
-     WHERE token_hash = $1 AND kind = 'login' AND ended_at IS NULL";
+     WHERE token_hash = $1 AND kind <> 'device' AND ended_at IS NULL";
 // Ending sets the idle end, so that the live sessions of a user are a range of the index.
 const END_LOGIN: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, \
        idle_expires_at = CASE WHEN idle_expires_at > $2 THEN $2 ELSE idle_expires_at END \
-     WHERE id = $1 AND kind = 'login' AND user_id = $4 AND ended_at IS NULL";
+     WHERE id = $1 AND kind <> 'device' AND user_id = $4 AND ended_at IS NULL";
 const END_ALL: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, sealed = NULL, idle_expires_at = $2 \
      WHERE user_id = $1 AND idle_expires_at > $2 AND absolute_expires_at > $2 AND ended_at IS NULL AND id <> $4";
 // Ends those whose idle end is before that of the session at offset $3, and keeps those with the same. Sessions of a wrong
@@ -98,8 +98,7 @@ pub async fn list(
 ) -> Result<Vec<Session>> {
     let kind = match op.kind {
         None => "",
-        Some(SessionKind::Device) => "device",
-        Some(SessionKind::Login) => "login",
+        Some(kind) => name(kind),
     };
     // Every id sorts before "g": UUIDs are lower-case hex.
     let (before, ended) = (page.after_or("g"), i64::from(op.include_ended).into());
@@ -141,6 +140,7 @@ async fn read_live(db: &dyn Db, sql: &'static str, key: Value, now: Millis) -> R
             renewed_at: row.int()?,
             idle_expires_at: row.int()?,
             absolute_expires_at: row.int()?,
+            kind: kind(row.text()?)?,
         })
     };
     db.query(Query::point(sql, [key, now.into(), (now + SKEW).into()])).await?.first().map(read).transpose()
@@ -156,10 +156,12 @@ pub async fn find_holder(db: &dyn Db, hash: &Hash) -> Result<Option<(SessionId, 
     rows.first().map(read).transpose()
 }
 
-/// A new login session.
+/// A new session of a person who signed in.
 #[derive(Debug)]
 pub struct NewLogin {
     pub id: SessionId,
+    /// Not a device.
+    pub kind: SessionKind,
     pub user: UserId,
     pub hash: Hash,
     pub now: Millis,
@@ -185,6 +187,7 @@ pub fn insert_login(login: &NewLogin) -> Statement {
             login.absolute_expires_at.into(),
             login.address.clone().into(),
             login.password_changed_at.into(),
+            name(login.kind).into(),
         ],
     )
 }
@@ -246,16 +249,31 @@ pub async fn list_hashes(db: &dyn Db, user: UserId, now: Millis) -> Result<Vec<(
     db.query(Query::new(HASHES, [user.into(), (now - MINUTE).into()])).await?.iter().map(read).collect()
 }
 
+/// The stored name of a kind.
+const fn name(kind: SessionKind) -> &'static str {
+    match kind {
+        SessionKind::Login => "login",
+        SessionKind::Web => "web",
+        SessionKind::Device => "device",
+    }
+}
+
+fn kind(stored: &str) -> Result<SessionKind> {
+    let kind =
+        [SessionKind::Login, SessionKind::Web, SessionKind::Device].into_iter().find(|kind| name(*kind) == stored);
+    kind.ok_or_else(|| Error::internal(format!("a session of the kind {stored:?}")))
+}
+
 fn describe(row: &Row) -> Result<Session> {
     let mut row = row.cursor();
     let id = row.id()?;
-    let is_device = row.text()? == "device";
+    let kind = kind(row.text()?)?;
     let (user_id, username) = (row.opt(Cursor::id)?, row.opt(Cursor::string)?);
     let (created_at, last_used_at) = (row.int()?, row.int()?);
     let (idle_expires_at, expires_at) = (row.int()?, row.int()?);
     let session = Session {
         id,
-        kind: if is_device { SessionKind::Device } else { SessionKind::Login },
+        kind,
         user: username.unwrap_or_default(),
         user_id,
         created_at: Time::from_millis(created_at),
@@ -269,7 +287,7 @@ fn describe(row: &Row) -> Result<Session> {
         os: row.opt(Cursor::string)?,
         address: row.opt(Cursor::string)?,
     };
-    if !is_device {
+    if kind != SessionKind::Device {
         return Ok(session);
     }
     let attributes: Attributes = serde_json::from_str(row.text()?).map_err(Error::internal)?;

@@ -15,8 +15,6 @@ use crate::accounts::Accounts;
 use crate::call::Call;
 use crate::error::Error;
 
-const SCRIPT: &str = include_str!("link.js");
-
 /// What a link offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
@@ -66,7 +64,7 @@ pub fn form(offer: Offer, fault: Option<&str>, token: &str) -> Page {
         fault = fault.unwrap_or_default(),
         token = Escaped(token),
     );
-    page_with_script(status, offer.title(), Tone::Plain, &body, SCRIPT)
+    page_with_script(status, offer.title(), Tone::Plain, &body)
 }
 
 /// Does what a link offers.

@@ -8,7 +8,7 @@ use shared::time::Time;
 
 use super::form::Form;
 use super::html::{Escaped, Tone, page, redirect};
-use super::{Page, explained, failure, text};
+use super::{Page, explained, failure, minute, text};
 use crate::call::{Call, RequestId};
 use crate::cli_login::{Answer, CliLogin, Device, Outcome};
 use crate::env::{MINUTE, Millis};
@@ -82,11 +82,11 @@ fn carry(state: &str, device: &Device, started_at: Time, user: &str, release: &S
          <dl><dt>Device</dt><dd>{name}</dd><dt>System</dt><dd>{os}</dd><dt>Address</dt><dd>{address}</dd>\
          <dt>Started</dt><dd>{started} UTC</dd></dl>\
          <p>If you started this sign-in yourself, paste this into the terminal where you started it:</p>\
-         <code id=\"release\">{release}</code>\
+         <code class=\"copy\" id=\"release\">{release}</code>\
          <p><b>Never send it to anybody.</b> Anybody who asks you for it, or sent you the link to this page, wants to \
          act as you. If you did not start this sign-in, press Deny.</p>\
          <form method=\"post\" action=\"/auth/cli/deny\"><input type=\"hidden\" name=\"state\" value=\"{state}\">\
-         <input type=\"hidden\" name=\"release\" value=\"{release}\"><button type=\"submit\">Deny</button></form>\
+         <input type=\"hidden\" name=\"release\" value=\"{release}\"><button class=\"danger\" type=\"submit\">Deny</button></form>\
          <p><small>You can close this window once the terminal says that you are signed in.</small></p>",
         user = Escaped(user),
         name = Escaped(name),
@@ -109,11 +109,6 @@ fn denied(credentials_until: Option<Millis>) -> Page {
             text(200, "Denied", Tone::Bad, &["The device gets no more credentials.", &given])
         }
     }
-}
-
-/// A time to the minute, for people.
-fn minute(time: Time) -> String {
-    time.to_string().chars().take(16).collect::<String>().replace('T', " ")
 }
 
 fn unreadable() -> Page {

@@ -1,45 +1,33 @@
-//! The layout of pages: every value is escaped, and one inline style sheet is allowed by its hash in the policy.
+//! The layout of pages: every value is escaped, and the policy allows one style sheet of authd's own, and nothing in a page.
 
 use std::fmt::{self, Write};
 use std::sync::LazyLock;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::Page;
 
-/// Light or dark by the reader's setting, one column, readable on a phone.
-const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1c2330;--dim:#5b6472;--paper:#fff;--back:#f3f4f7;--line:#d9dde4;--good:#17733b;--bad:#a3232c}\
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaf0;--dim:#a2abba;--paper:#1b2029;--back:#12151b;--line:#343b48;--good:#63c98c;--bad:#ff8a8f}}\
-*{box-sizing:border-box}body{margin:0;background:var(--back);color:var(--ink);font:17px/1.5 system-ui,sans-serif}\
-main{max-width:34rem;margin:8vh auto;padding:1.75rem;background:var(--paper);border:1px solid var(--line);border-radius:12px}\
-@media(max-width:36rem){main{margin:0;min-height:100vh;border:0;border-radius:0}}\
-h1{margin:0 0 .75rem;font-size:1.4rem;line-height:1.25}.good{color:var(--good)}.bad{color:var(--bad)}p{margin:.75rem 0}\
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem;margin:1rem 0}dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}\
-code{display:block;margin:1rem 0;padding:.9rem;border:1px solid var(--line);border-radius:8px;background:var(--back);\
-font:600 1.05rem/1.4 ui-monospace,monospace;text-align:center;overflow-wrap:anywhere;user-select:all}\
-button{font:inherit;padding:.6rem 1.2rem;border:1px solid var(--bad);border-radius:8px;background:transparent;color:var(--bad);cursor:pointer}\
-button.main{border-color:var(--ink);background:var(--ink);color:var(--paper)}label{display:block;margin:.75rem 0}[hidden]{display:none}\
-input{display:block;width:100%;margin-top:.25rem;padding:.6rem;font:inherit;color:inherit;background:var(--back);\
-border:1px solid var(--line);border-radius:8px}\
-small{color:var(--dim)}";
+/// The style sheet of every page, and the script of the pages of mailed links; both are served as files of their own, so
+/// that the policy allows neither in a page.
+pub const STYLE: &str = include_str!("style.css");
+pub const LINK_SCRIPT: &str = include_str!("link.js");
 
-/// The policy forbids everything except this style sheet and forms to the same origin.
-static POLICY: LazyLock<String> = LazyLock::new(|| policy(STYLE));
+/// The URL of the style sheet. It changes with the contents, so that browsers may keep it.
+pub static STYLE_URL: LazyLock<String> = LazyLock::new(|| versioned("/style.css", STYLE));
+static LINK_SCRIPT_URL: LazyLock<String> = LazyLock::new(|| versioned("/link.js", LINK_SCRIPT));
 
-/// The policy of a page with this one style sheet.
-pub fn policy(style: &str) -> String {
-    let hash = hash(style);
-    format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    )
+fn versioned(path: &str, contents: &str) -> String {
+    let hash: [u8; 32] = Sha256::digest(contents).into();
+    format!("{path}?v={}", hex::encode(&hash[..6]))
 }
 
-fn hash(text: &str) -> String {
-    BASE64_STANDARD.encode(Sha256::digest(text))
+/// The policy forbids everything except the style sheet and forms to these places.
+pub fn policy(forms: &str) -> String {
+    format!("default-src 'none'; style-src 'self'; form-action {forms}; base-uri 'none'; frame-ancestors 'none'")
 }
+
+/// The policy of a page whose forms go to authd itself.
+static POLICY: LazyLock<String> = LazyLock::new(|| policy("'self'"));
 
 /// Text escaped for HTML, in content and in quoted attributes.
 pub struct Escaped<'a>(pub &'a str);
@@ -77,12 +65,32 @@ pub fn page(status: u16, title: &str, tone: Tone, body: &str) -> Page {
     Page { status, headers: headers(&POLICY, "no-store"), html: document(title, tone, body) }
 }
 
-/// A page with one script at its end, which its policy allows by its hash.
-pub fn page_with_script(status: u16, title: &str, tone: Tone, body: &str, script: &str) -> Page {
-    let policy = format!("{}; script-src 'sha256-{}'", *POLICY, hash(script));
-    let html = document(title, tone, &format!("{body}<script>{script}</script>"));
+/// A page with the script of mailed links.
+pub fn page_with_script(status: u16, title: &str, tone: Tone, body: &str) -> Page {
+    let policy = format!("{}; script-src 'self'", *POLICY);
+    let html = document(title, tone, &format!("{body}<script src=\"{}\"></script>", *LINK_SCRIPT_URL));
     Page { status, headers: headers(&policy, "no-store"), html }
 }
+
+/// A page with a wide column, which says the same to everybody. `body` is HTML.
+pub fn wide(title: &str, body: &str) -> String {
+    let title = Escaped(title);
+    format!("{}<title>{title}</title></head><body><main class=\"wide\">{body}</main></body></html>", *HEAD)
+}
+
+/// The headers of a page that says the same to everybody.
+pub fn public_headers() -> Vec<(&'static str, String)> {
+    headers(&POLICY, "no-cache")
+}
+
+static HEAD: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width,initial-scale=1\"><meta name=\"robots\" content=\"noindex\">\
+         <link rel=\"stylesheet\" href=\"{}\">",
+        *STYLE_URL
+    )
+});
 
 fn document(title: &str, tone: Tone, body: &str) -> String {
     let class = match tone {
@@ -91,11 +99,7 @@ fn document(title: &str, tone: Tone, body: &str) -> String {
         Tone::Plain => "",
     };
     let title = Escaped(title);
-    format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><meta name=\"robots\" content=\"noindex\">\
-         <title>{title}</title><style>{STYLE}</style></head><body><main><h1{class}>{title}</h1>{body}</main></body></html>"
-    )
+    format!("{}<title>{title}</title></head><body><main><h1{class}>{title}</h1>{body}</main></body></html>", *HEAD)
 }
 
 /// The colour of a page's heading.

@@ -1,17 +1,19 @@
 //! Pages and redirects for browsers, which are not operations.
 //!
-//! Invariants: no scripts but a short one, no loaded resources, no caching, no referrer; every value is escaped by
-//! [`html`]; the module of a page decides what it does, this one only parses the request and renders the answer.
+//! Invariants: no scripts but a short one, nothing loaded but authd's own style sheet, no caching, no referrer for others;
+//! every value is escaped; the module of a page decides what it does, this one only parses the request and renders the answer.
 
 pub(crate) mod accounts;
 pub(crate) mod cli_login;
 pub mod form;
 pub(super) mod html;
+pub(crate) mod web;
 
 use std::net::IpAddr;
 
 use ::http::Response;
 use bytes::Bytes;
+use shared::time::Time;
 
 use self::html::{Escaped, Tone, page};
 use super::answer::Body;
@@ -62,6 +64,11 @@ fn sentence(detail: &str) -> String {
     let mut chars = detail.chars();
     let first = chars.next().into_iter().flat_map(char::to_uppercase);
     first.chain(chars).chain(['.']).collect()
+}
+
+/// A time to the minute, for people.
+fn minute(time: Time) -> String {
+    time.to_string().chars().take(16).collect::<String>().replace('T', " ")
 }
 
 /// An answer with these headers.

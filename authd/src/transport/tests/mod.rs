@@ -5,6 +5,7 @@ mod answers;
 mod budgets;
 mod grpc;
 mod stopping;
+mod web;
 
 use std::time::Duration;
 
@@ -35,6 +36,20 @@ struct Answer {
     status: u16,
     head: String,
     body: Value,
+    text: String,
+}
+
+impl Answer {
+    /// The values of a header, whose name is in lower case.
+    fn headers(&self, name: &str) -> Vec<&str> {
+        let (head, _) = self.text.split_once("\r\n\r\n").unwrap_or((&self.text, ""));
+        let pairs = head.lines().filter_map(|line| line.split_once(": "));
+        pairs.filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers(name).first().copied()
+    }
 }
 
 impl Daemon {
@@ -108,6 +123,7 @@ async fn exchange(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, request
         status: head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0),
         head: head.to_lowercase(),
         body: serde_json::from_str(body).unwrap_or(Value::Null),
+        text,
     }
 }
 
@@ -178,9 +194,9 @@ async fn every_route_lets_in_every_kind_of_caller_that_the_table_says_and_no_oth
                     assert_eq!(status(&bearer(wrong)).await, 401, "{} {wrong}", info.name);
                 }
                 // One's own session is ended by some of these, so each gets its own.
-                let session = daemon.sign_in("person").await;
+                let session = daemon.sign_in("another").await;
                 assert!(let_in(status(&bearer(&session)).await), "{}", info.name);
-                let session = daemon.sign_in("person").await;
+                let session = daemon.sign_in("another").await;
                 assert!(let_in(status(&format!("token: {session}\r\n")).await), "{}", info.name);
                 let is_known = info.access == Access::Authenticated;
                 for other in [ADMIN, &plain, &service] {

@@ -182,6 +182,7 @@ pub fn scenarios() -> Vec<Scenario> {
     only("accounts.change_email", &[Kind::Person], |_| json!({ "password": PASSWORD, "email": "new@example.com" }));
     only("accounts.delete", &[Kind::Person], |_| json!({ "password": PASSWORD }));
     only("sessions.end_own", &[Kind::Person], |made| json!({ "id": made.own_session }));
+    only("sessions.end_all_own", &[Kind::Person], |_| json!({}));
     only("sessions.reauthenticate", &[Kind::Person], |_| json!({ "password": PASSWORD }));
     only("factors.enable_totp", &[Kind::Person], |_| json!({ "password": PASSWORD }));
     let mut with_totp = |operation, is_on, fields| {

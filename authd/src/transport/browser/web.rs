@@ -1,0 +1,330 @@
+//! Sign-in with a browser, and the pages of who is signed in.
+//!
+//! A form that changes anything is accepted only from a page of authd: by `Sec-Fetch-Site` and `Origin`, where the browser
+//! sends them, and always by the form's token.
+
+use std::sync::LazyLock;
+
+use ::http::header::{COOKIE, HeaderMap, HeaderValue, ORIGIN};
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+use shared::api::factors::ListFactors;
+use shared::api::sessions::{EndOwnSession, EndOwnSessions, ListOwnSessions, Login, Logout, Session, SessionKind};
+use shared::problem::Code;
+use shared::secret::Secret;
+
+use super::form::Form;
+use super::html::{self, STYLE_URL, redirect};
+use super::{Page, explained, failure, minute};
+use crate::call::Call;
+use crate::caller::Caller;
+use crate::error::{Error, Result};
+use crate::sessions;
+use crate::transport::pages::Pages;
+use crate::web_login::cookies::{self, BINDING};
+use crate::web_login::{Outcome, WebLogin};
+
+const DASHBOARD: &str = "/dashboard";
+
+/// A page for who signs in, or is signed in.
+#[derive(Clone, Copy, Debug)]
+pub enum Web {
+    SignIn,
+    SignOut,
+    Dashboard,
+    EndSession,
+    EndSessions,
+}
+
+/// A request for a page. There is a body if the method is POST.
+#[derive(Debug)]
+pub struct Visit<'a> {
+    pub call: Call,
+    pub headers: &'a HeaderMap,
+    pub query: Option<&'a str>,
+    pub body: Option<&'a [u8]>,
+}
+
+impl<'a> Visit<'a> {
+    fn cookie(&self, name: &str) -> cookies::Found<'a> {
+        cookies::find(self.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes), name)
+    }
+
+    /// The fields of the form.
+    fn form(&self) -> Form {
+        self.body.and_then(|body| std::str::from_utf8(body).ok()).and_then(Form::parse).unwrap_or_default()
+    }
+
+    /// Whether the browser says that the request comes from a page of another origin.
+    fn is_foreign(&self, origin: &str) -> bool {
+        let sent = |name: &str| self.headers.get(name).map(HeaderValue::as_bytes);
+        sent("sec-fetch-site").is_some_and(|site| site != b"same-origin")
+            || sent(ORIGIN.as_str()).is_some_and(|sent| sent != origin.as_bytes())
+    }
+}
+
+pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Page {
+    let caused_by = (visit.call.request_id, visit.call.address);
+    let answer = match page {
+        Web::SignIn if visit.body.is_some() => sign_in(pages, visit).await,
+        Web::SignIn => sign_in_form(&pages.web_login, &visit).await,
+        Web::Dashboard => show_dashboard(pages, visit).await,
+        Web::SignOut | Web::EndSession | Web::EndSessions => change(pages, page, visit).await,
+    };
+    answer.unwrap_or_else(|error| failure(caused_by, &error))
+}
+
+/// The form to sign in, or the way on for who is signed in.
+async fn sign_in_form(web: &WebLogin, visit: &Visit<'_>) -> Result<Page> {
+    if !web.is_usable() {
+        let reason = "browsers keep no cookies of sites without TLS";
+        let hint = "The operator has to set AUTHD_PUBLIC_URL to an address with https.";
+        return Ok(explained(503, "Sign-in needs https", reason, hint));
+    }
+    let query = Form::parse(visit.query.unwrap_or_default()).unwrap_or_default();
+    let return_to = query.field("return_to").and_then(|target| web.target(target));
+    let (caller, is_stale) = signed_in(web, visit).await?;
+    if caller.is_some() {
+        return Ok(redirect(return_to.unwrap_or_else(|| DASHBOARD.to_owned())));
+    }
+    let fields = Fields { return_to: return_to.unwrap_or_default(), ..Fields::default() };
+    let mut page = draw_sign_in(web, visit, 200, &fields)?;
+    if is_stale {
+        clear_session(web, &mut page);
+    }
+    Ok(page)
+}
+
+/// Who the browser's cookie is of; and whether there is one that is not valid.
+async fn signed_in(web: &WebLogin, visit: &Visit<'_>) -> Result<(Option<Caller>, bool)> {
+    let found = visit.cookie(web.cookies.session());
+    let caller = match found.one() {
+        Some(cookie) => web.visitor(cookie).await?,
+        None => None,
+    };
+    let is_stale = caller.is_none() && found != cookies::Found::None;
+    Ok((caller, is_stale))
+}
+
+/// What the form to sign in shows.
+#[derive(Default)]
+struct Fields {
+    return_to: String,
+    username: String,
+    /// After the password: what is sent with the code.
+    pending: String,
+    fault: Option<&'static str>,
+}
+
+fn draw_sign_in(web: &WebLogin, visit: &Visit<'_>, status: u16, fields: &Fields) -> Result<Page> {
+    let found = visit.cookie(BINDING).one().map(str::to_owned);
+    let is_new = found.is_none();
+    let binding = found.unwrap_or_else(|| web.new_binding());
+    let Fields { return_to, username, pending, fault } = fields;
+    let again = match return_to.as_str() {
+        "" => "/login".to_owned(),
+        target => format!("/login?return_to={}", shared::wire::percent_encode(target)),
+    };
+    let form_token = web.form_token(&binding)?;
+    let mut page =
+        draw(web, status, "sign_in.html", context! { form_token, return_to, username, pending, fault, again })?;
+    if is_new {
+        page.headers.push(("set-cookie", cookies::set_binding(&binding)));
+    }
+    Ok(page)
+}
+
+/// `POST /login`: by password, then by code.
+async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
+    let web = &pages.web_login;
+    let form = visit.form();
+    let field = |name: &str| form.field(name).unwrap_or_default();
+    let mut fields = Fields {
+        return_to: web.target(field("return_to")).unwrap_or_default(),
+        username: field("username").to_owned(),
+        ..Fields::default()
+    };
+    let Some(binding) = visit.cookie(BINDING).one() else {
+        fields.fault = Some("Your browser sent no cookie with the form. Allow cookies for this site, and try again.");
+        return draw_sign_in(web, &visit, 403, &fields);
+    };
+    if visit.is_foreign(&web.origin) || !web.accepts_form(binding, field("form_token"))? {
+        fields.fault = Some("The form was not sent by this page, or it was too old. Try again.");
+        return draw_sign_in(web, &visit, 403, &fields);
+    }
+    let pending = field("pending").to_owned();
+    let outcome = if pending.is_empty() {
+        let op = Login {
+            username: field("username").to_owned(),
+            password: Secret::new(field("password").to_owned()),
+            totp: None,
+        };
+        web.sign_in(visit.call.clone(), binding, op).await
+    } else {
+        let code = Secret::new(field("code").trim().to_owned());
+        web.sign_in_with_code(visit.call.clone(), binding, &pending, code).await
+    };
+    match outcome {
+        Ok(Outcome::SignedIn(token)) => {
+            // The browser forgets the session that it had.
+            if let (Some(before), _) = signed_in(web, &visit).await? {
+                pages.sessions.logout(visit.call.of(before), Logout {}).await?;
+            }
+            let target = Some(fields.return_to).filter(|target| !target.is_empty());
+            let mut page = redirect(target.unwrap_or_else(|| DASHBOARD.to_owned()));
+            page.headers.push(("set-cookie", cookies::clear_binding()));
+            page.headers.push(("set-cookie", web.cookies.set_session(token.expose())));
+            Ok(page)
+        }
+        Ok(Outcome::NeedsCode(pending)) => draw_sign_in(web, &visit, 200, &Fields { pending, ..fields }),
+        Err(error) if error.code == Code::InvalidCredentials => {
+            fields.fault = Some(if pending.is_empty() {
+                "The user name or the password is wrong."
+            } else {
+                "The code is wrong, or it was used before."
+            });
+            draw_sign_in(web, &visit, 401, &Fields { pending, ..fields })
+        }
+        Err(error) if error.code == Code::InvalidToken => {
+            fields.fault = Some("The sign-in took too long. Start again.");
+            draw_sign_in(web, &visit, 401, &fields)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Sends who is not signed in to the sign-in, and back to the dashboard.
+fn to_sign_in(web: &WebLogin, is_stale: bool) -> Page {
+    let mut page = redirect(format!("/login?return_to={DASHBOARD}"));
+    if is_stale {
+        clear_session(web, &mut page);
+    }
+    page
+}
+
+fn clear_session(web: &WebLogin, page: &mut Page) {
+    page.headers.extend(web.cookies.clear_session().into_iter().map(|header| ("set-cookie", header)));
+}
+
+async fn show_dashboard(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
+    let (caller, is_stale) = signed_in(&pages.web_login, &visit).await?;
+    match caller {
+        Some(caller) => draw_dashboard(pages, &visit, caller, 200, None).await,
+        None => Ok(to_sign_in(&pages.web_login, is_stale)),
+    }
+}
+
+async fn draw_dashboard(
+    pages: &Pages,
+    visit: &Visit<'_>,
+    caller: Caller,
+    status: u16,
+    fault: Option<&str>,
+) -> Result<Page> {
+    let web = &pages.web_login;
+    let call = visit.call.of(caller);
+    let (_, this) = sessions::person(&call)?;
+    let person = pages.accounts.person(&call).await?;
+    let list = pages.sessions.list_own(call.clone(), ListOwnSessions::default()).await?;
+    let factors = pages.accounts.list_factors(call.clone(), ListFactors {}).await?;
+    let rows: Vec<Value> = list.sessions.iter().map(|session| row(session, session.id == this)).collect();
+    let shown: Vec<Value> = factors
+        .factors
+        .iter()
+        .map(|factor| context! { name => &factor.name, since => minute(factor.created_at) })
+        .collect();
+    let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
+    let context = context! {
+        form_token => web.form_token(cookie)?,
+        name => person.name,
+        username => person.username,
+        email => person.email,
+        email_verified => person.email_verified,
+        codes_left => (!shown.is_empty()).then_some(factors.recovery_codes),
+        factors => shown,
+        sessions => rows,
+        has_more => list.next_cursor.is_some(),
+        fault,
+    };
+    draw(web, status, "dashboard.html", context)
+}
+
+/// A session as the dashboard shows it.
+fn row(session: &Session, is_this: bool) -> Value {
+    let what = match session.kind {
+        SessionKind::Web => "A browser".to_owned(),
+        SessionKind::Login => "A program, by the API".to_owned(),
+        SessionKind::Device => {
+            let device = session.device_name.as_deref().unwrap_or("a device");
+            format!("auth-login on {device}")
+        }
+    };
+    context! {
+        id => session.id.to_string(),
+        what,
+        since => minute(session.created_at),
+        used => minute(session.last_used_at),
+        address => session.address.as_deref(),
+        is_this,
+    }
+}
+
+/// What a button of the dashboard does.
+async fn change(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Page> {
+    let web = &pages.web_login;
+    let (caller, is_stale) = signed_in(web, &visit).await?;
+    let Some(caller) = caller else { return Ok(to_sign_in(web, is_stale)) };
+    let form = visit.form();
+    let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
+    let is_ours =
+        !visit.is_foreign(&web.origin) && web.accepts_form(cookie, form.field("form_token").unwrap_or_default())?;
+    if !is_ours {
+        let fault = "Nothing was done: the form was not sent by this page, or it was too old. Try again.";
+        return draw_dashboard(pages, &visit, caller, 403, Some(fault)).await;
+    }
+    let call = visit.call.of(caller.clone());
+    match page {
+        Web::EndSession => {
+            let ended = match form.field("id").and_then(|id| id.parse().ok()) {
+                Some(id) => pages.sessions.end_own(call, EndOwnSession { id }).await,
+                None => Err(Error::not_found("session")),
+            };
+            return match ended {
+                Ok(_) => Ok(redirect(DASHBOARD.to_owned())),
+                Err(error) if error.code == Code::NotFound => {
+                    draw_dashboard(pages, &visit, caller, 404, Some("This session has ended already.")).await
+                }
+                Err(error) => Err(error),
+            };
+        }
+        Web::EndSessions => drop(pages.sessions.end_all_own(call, EndOwnSessions {}).await?),
+        _ => drop(pages.sessions.logout(call, Logout {}).await?),
+    }
+    let mut page = redirect("/login".to_owned());
+    clear_session(web, &mut page);
+    page.headers.push(("set-cookie", cookies::clear_binding()));
+    Ok(page)
+}
+
+fn draw(web: &WebLogin, status: u16, template: &str, values: Value) -> Result<Page> {
+    static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        for (name, source) in [
+            ("layout.html", include_str!("templates/layout.html")),
+            ("sign_in.html", include_str!("templates/sign_in.html")),
+            ("dashboard.html", include_str!("templates/dashboard.html")),
+        ] {
+            env.add_template(name, source).expect("a built-in template can be read");
+        }
+        env
+    });
+    let host = web.origin.split("://").nth(1).unwrap_or_default();
+    let values = context! { host, style => &*STYLE_URL, ..values };
+    let html =
+        TEMPLATES.get_template(template).and_then(|template| template.render(values)).map_err(Error::internal)?;
+    let mut headers = html::headers(&html::policy(&web.form_targets()), "no-store");
+    // With `no-referrer` browsers would send the origin `null` with a form (Fetch Standard, "append a request Origin header").
+    headers.retain(|(name, _)| *name != "referrer-policy");
+    headers.push(("referrer-policy", "same-origin".into()));
+    Ok(Page { status, headers, html })
+}

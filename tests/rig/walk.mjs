@@ -1,0 +1,117 @@
+// A person at a real Chromium who does one thing after the other, in one or several windows that share no cookies.
+//
+//   node walk.mjs < steps.json           prints one line of JSON: {"ok", "steps": [what each step told], "error"}
+//
+// Each step is an object with one action, and optionally "window": "name" (default "first"):
+//   {"goto": URL}                         opens it; tells the status
+//   {"fill": {"name": "text", …}}         types into the fields with these names
+//   {"press": "text"}                     presses the button or link with exactly this name, and waits for what comes
+//   {"see": "regex"}                      waits until URL or text matches; tells the text
+//   {"cookies": true}                     tells the cookies
+//   {"post": {"url", "form": {…}}}        a page of another site sends this form; "url" is opened from "from", if there is one
+//   {"set_cookie": {…}}                   as a page of this origin could not
+//   {"shot": "path"}                      screenshots, at desktop and at phone width: path-desktop.png, path-phone.png
+//   {"axe": true}                         what axe finds, at both widths and in both colour schemes
+import { chromium } from 'playwright-core';
+import fs from 'node:fs';
+import { createRequire } from 'node:module';
+
+const steps = JSON.parse(fs.readFileSync(0, 'utf8'));
+const out = { ok: false, steps: [] };
+const limit = 60e3;
+const executablePath = process.env.CHROMIUM || ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((p) => fs.existsSync(p));
+// `--no-sandbox`: root has no user namespace to put it in. QUIC and background traffic would leave this machine.
+const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage', '--no-proxy-server'];
+const browser = await chromium.launch({ executablePath, args, timeout: limit });
+process.on('SIGTERM', () => browser.close());
+
+const sizes = { desktop: { width: 1280, height: 900 }, phone: { width: 360, height: 740 } };
+const windows = new Map();
+async function window(name) {
+  if (!windows.has(name)) {
+    // axe is put into the page, whose policy forbids that. Everything else is as the policy says.
+    const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: sizes.desktop });
+    const page = await context.newPage();
+    page.setDefaultTimeout(limit);
+    windows.set(name, { context, page });
+  }
+  return windows.get(name);
+}
+
+async function see(page, pattern) {
+  const match = new RegExp(pattern);
+  const deadline = Date.now() + limit;
+  for (;;) {
+    const text = await page.evaluate(() => document.body?.innerText ?? '').catch(() => '');
+    if (match.test(page.url()) || match.test(text)) return { url: page.url(), text };
+    if (Date.now() > deadline) throw new Error(`/${pattern}/ did not come: ${page.url()}: ${text.slice(0, 500)}`);
+    await page.waitForTimeout(50);
+  }
+}
+
+const actions = {
+  goto: async ({ page }, url) => ({ status: (await page.goto(url)).status() }),
+  fill: async ({ page }, fields) => { for (const [name, text] of Object.entries(fields)) await page.locator(`[name="${name}"]:visible`).fill(text); },
+  press: async ({ page }, name) => {
+    const target = page.getByRole('button', { name, exact: true }).or(page.getByRole('link', { name, exact: true }));
+    const [response] = await Promise.all([page.waitForNavigation(), target.first().click()]);
+    return { status: response?.status(), url: page.url() };
+  },
+  see: ({ page }, pattern) => see(page, pattern),
+  cookies: ({ context }) => context.cookies(),
+  post: async ({ page }, { from, url, form }) => {
+    await page.goto(from);
+    const [response] = await Promise.all([
+      page.waitForNavigation(),
+      page.evaluate(([url, form]) => {
+        const element = document.createElement('form');
+        Object.assign(element, { method: 'post', action: url });
+        for (const [name, value] of Object.entries(form)) element.append(Object.assign(document.createElement('input'), { name, value }));
+        document.body.append(element);
+        element.submit();
+      }, [url, form]),
+    ]);
+    return { status: response?.status(), url: page.url() };
+  },
+  set_cookie: ({ context }, cookie) => context.addCookies([cookie]),
+  shot: async ({ page }, path) => {
+    for (const [kind, size] of Object.entries(sizes)) {
+      await page.setViewportSize(size);
+      await page.screenshot({ path: `${path}-${kind}.png`, fullPage: true });
+    }
+    await page.setViewportSize(sizes.desktop);
+  },
+  axe: async ({ context, page }) => {
+    const found = [];
+    const source = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+    const session = await context.newCDPSession(page);
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme });
+      for (const [kind, size] of Object.entries(sizes)) {
+        await page.setViewportSize(size);
+        // Through the debugger, which no policy of the page stops.
+        await session.send('Runtime.evaluate', { expression: source });
+        const ran = await session.send('Runtime.evaluate', { expression: 'axe.run().then((r) => JSON.stringify(r.violations.map((v) => [v.id, v.nodes.map((n) => n.html)])))', awaitPromise: true });
+        for (const [id, nodes] of JSON.parse(ran.result.value)) found.push({ id, nodes, kind, colorScheme });
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        if (wide > 0) found.push({ id: 'scrolls-sideways', nodes: [`${wide} px`], kind, colorScheme });
+      }
+    }
+    await page.setViewportSize(sizes.desktop);
+    return found;
+  },
+};
+
+try {
+  for (const step of steps) {
+    const { window: name = 'first', ...rest } = step;
+    const [[action, argument]] = Object.entries(rest);
+    out.steps.push((await actions[action](await window(name), argument)) ?? null);
+  }
+  out.ok = true;
+} catch (error) {
+  out.error = `step ${out.steps.length + 1}: ${error.message}`;
+} finally {
+  console.log(JSON.stringify(out));
+  await browser.close();
+}
