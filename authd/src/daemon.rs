@@ -29,6 +29,7 @@ use crate::introspection::Introspection;
 use crate::keys::{self, KeyRing, Origin};
 use crate::mail::Mail;
 use crate::metrics::Metrics;
+use crate::oidc_client;
 use crate::rbac::{self, Rbac};
 use crate::registry::Registry;
 use crate::sessions::Sessions;
@@ -77,11 +78,11 @@ impl Modules {
         let rbac = Rbac::new(&base, tokens.clone(), users.clone());
         let (t, s, r) = (|| tokens.clone(), || sessions.clone(), || rbac.clone());
         let mail = Mail::new(&base, config.mail.clone(), url, &mut metrics)?;
-        let (providers, roles) = (config.providers.clone(), config.roles.clone());
+        let (providers, roles) = (oidc_client::clients(config.providers.clone()), config.roles.clone());
         let about = About {
             public_url: url.clone(),
             listen: vec![config.server.addr.to_string(), config.admin.socket.display().to_string()],
-            providers: providers.iter().map(|provider| provider.name.clone()).collect(),
+            providers: providers.iter().map(|provider| provider.config.name.clone()).collect(),
             roles: roles.iter().map(|role| role.name.clone()).collect(),
         };
         let authentication = Authentication::new(config.admin.token.clone(), t(), s(), r());
@@ -95,7 +96,7 @@ impl Modules {
             mail.clone(),
         );
         Ok(Self {
-            web_login: WebLogin::new(&base, &config.web, url, authentication.clone(), accounts.clone()),
+            web_login: WebLogin::new(&base, &config.web, url, &providers, authentication.clone(), accounts.clone()),
             authentication,
             accounts,
             cli_login: CliLogin::new(&base, config.cli.clone(), providers, roles, s(), Arc::new(aws)),

@@ -98,6 +98,7 @@ const actions = {
       }
     }
     await page.setViewportSize(sizes.desktop);
+    await page.emulateMedia({ colorScheme: null });
     return found;
   },
 };

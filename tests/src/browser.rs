@@ -139,6 +139,19 @@ pub fn finish(visit: Running) -> Page {
     Page { url, visited: visited.map(str::to_owned).collect(), text, html, form }
 }
 
+/// What a person does in one or several windows, step by step (tests/rig/walk.mjs has the steps), and what each step told.
+///
+/// # Panics
+/// When a step fails.
+#[track_caller]
+pub fn walk(steps: &Value) -> Vec<Value> {
+    let spec = rig::script("walk.mjs").env("HOME", "/tmp").stdin(steps.to_string());
+    let output = spec.run(TIMEOUT + Duration::from_secs(60));
+    let said: Value = serde_json::from_slice(output.stdout.trim_ascii()).unwrap_or_default();
+    assert!(said["ok"] == true, "the walk failed: {:.3000}", crate::process::both(&output));
+    said["steps"].as_array().cloned().unwrap_or_default()
+}
+
 /// Another machine's network: a loopback of its own, on which only the given ports of ours can be reached.
 #[derive(Debug)]
 pub struct Elsewhere {

@@ -5,6 +5,7 @@
 
 mod addresses;
 pub(crate) mod factors;
+mod identities;
 mod links;
 mod lockout;
 mod model;
@@ -24,7 +25,7 @@ use shared::email::Email;
 pub use self::factors::SWEEP_PENDING;
 pub use self::links::store::SWEEP as SWEEP_LINKS;
 pub use self::lockout::SWEEP_ATTEMPTS;
-pub use self::sign_in::{PasswordProof, SignIn, SignedIn};
+pub use self::sign_in::{FirstFactor, SignIn, SignedIn};
 use crate::base::{Base, Detached};
 use crate::mail::Mail;
 use crate::rbac::Rbac;

@@ -28,12 +28,14 @@ use super::links;
 use super::lockout::LoginAttempt;
 use crate::call::Call;
 use crate::caller::{Caller, Permissions};
+use crate::db::Statement;
 use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::keys::Purpose;
 use crate::ledger::{Change, Invalidation, Refused, SESSIONS};
 use crate::mail::Template;
 use crate::names;
+use crate::oidc_client::Identity;
 use crate::passwords::{self, Verified};
 use crate::sessions::store::NewLogin;
 use crate::sessions::{self, lookup};
@@ -67,21 +69,53 @@ const MOST: i64 = 256;
 /// Maximum number of characters of a user name in the audit log.
 const SHOWN: usize = 64;
 
-/// How a sign-in with the right password went on.
+/// How a sign-in with the right password, or a proved identity, went on.
 #[derive(Debug)]
 pub enum SignIn {
     Done(Box<SignedIn>),
     /// The person has TOTP and sent no code.
-    NeedsCode(PasswordProof),
+    NeedsCode(FirstFactor),
 }
 
-/// Somebody who has proved a password. It is no session: it only allows to send the code alone.
+/// Somebody who has proved a password or an identity. It is no session: it only allows to send the code alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PasswordProof {
+pub struct FirstFactor {
     pub user: UserId,
     /// When the password was set: another one makes this void.
     pub password_changed_at: Millis,
+    pub identity: Option<ProvedIdentity>,
 }
+
+/// An identity, and the name of the provider that has proved it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvedIdentity {
+    pub provider: String,
+    pub identity: Identity,
+}
+
+/// A sign-in whose first factor is right.
+pub(super) struct Opening<'a> {
+    /// As it was typed, for the audit log.
+    pub username: &'a str,
+    pub code: Option<&'a Secret>,
+    pub kind: SessionKind,
+    /// What was counted, and is forgiven.
+    pub attempt: Option<&'a LoginAttempt>,
+    pub identity: Option<&'a ProvedIdentity>,
+    /// What inserts the person.
+    pub begins: Vec<Statement>,
+    /// Whether the first factor was proved just now.
+    pub is_fresh: bool,
+}
+
+impl<'a> Opening<'a> {
+    fn by_password(username: &'a str, code: Option<&'a Secret>, attempt: &'a LoginAttempt, kind: SessionKind) -> Self {
+        Self { username, code, kind, attempt: Some(attempt), identity: None, begins: Vec::new(), is_fresh: true }
+    }
+}
+
+/// The audit action of every sign-in.
+pub(super) const ACTION: &str = Login::INFO.name;
 
 impl Accounts {
     pub(super) async fn login(&self, call: Call, op: Login) -> Result<SignedIn> {
@@ -110,16 +144,17 @@ impl Accounts {
             // A wrong password counts, whether the refusal can be recorded or not.
             _ => return Err(self.refuse(call, &op.username, None).await?),
         };
-        let opened = self.open_session(call, (&op.username, op.totp.as_ref()), person, &attempt, kind).await;
-        self.tried(&attempt, opened).await
+        let opening = Opening::by_password(&op.username, op.totp.as_ref(), &attempt, kind);
+        let opened = self.open_session(call, person, opening).await;
+        self.tried(&attempt, opened.map_err(Error::from)).await
     }
 
-    /// Signs in a person who has proved the password before, with their code. It is an attempt of its own, counted like
-    /// the one before.
+    /// Signs in a person who has proved the password, or an identity, before, with their code. It is an attempt of its
+    /// own, counted like one with a password.
     pub async fn sign_in_with_code(
         &self,
         call: &Call,
-        proof: &PasswordProof,
+        proof: &FirstFactor,
         code: &Secret,
         kind: SessionKind,
     ) -> Result<SignIn> {
@@ -133,52 +168,64 @@ impl Accounts {
         if !is_open || !person.is_active {
             return Err(self.refuse(call, &username, Some("wrong")).await?);
         }
-        let opened = self.open_session(call, (&username, Some(code)), person, &attempt, kind).await;
-        self.tried(&attempt, opened).await
+        let opening = Opening {
+            identity: proof.identity.as_ref(),
+            ..Opening::by_password(&username, Some(code), &attempt, kind)
+        };
+        let opened = self.open_session(call, person, opening).await;
+        self.tried(&attempt, opened.map_err(Error::from)).await
     }
 
-    /// Judges the second factor of a person whose password is right, begins the session, and resets the counters.
-    async fn open_session(
+    /// Judges the second factor of a person whose first one is right, begins the session, and resets the counters.
+    pub(super) async fn open_session(
         &self,
         call: &Call,
-        (username, code): (&str, Option<&Secret>),
         person: users::Login,
-        attempt: &LoginAttempt,
-        kind: SessionKind,
-    ) -> Result<SignIn> {
+        opening: Opening<'_>,
+    ) -> Result<SignIn, Refused> {
+        let Opening { username, code, kind, attempt, identity, begins, is_fresh } = opening;
         let (factor, proof) = match self.judge(person.id, code, true).await? {
             Second::Good { factor, proof } => (factor, proof),
             // The attempt stays counted: who has only the password may not learn that as often as they like.
             Second::Missing => {
                 self.refuse(call, username, Some("missing")).await?;
                 let password_changed_at = person.password_changed_at;
-                return Ok(SignIn::NeedsCode(PasswordProof { user: person.id, password_changed_at }));
+                let identity = identity.cloned();
+                return Ok(SignIn::NeedsCode(FirstFactor { user: person.id, password_changed_at, identity }));
             }
-            Second::Wrong => return Err(self.refuse(call, username, Some("wrong")).await?),
+            Second::Wrong => return Err(self.refuse(call, username, Some("wrong")).await?.into()),
         };
         let (session, tokens) = self.new_session(call, person.id, person.password_changed_at, kind)?;
+        let proved_at = Some(session.now).filter(|_| is_fresh || factor.is_some());
+        let provider = identity.map(|proved| proved.provider.clone());
+        let session = NewLogin { provider: provider.clone(), proved_at, ..session };
         let now = session.now;
         let as_user = call.of(caller(&person, session.id));
         // The statement that inserts the session checks the user's state.
-        let change = Change::new(Login::INFO.name, session.id)
+        let change = Change::new(ACTION, session.id)
+            .with(begins)
+            .with(identity.into_iter().flat_map(|proved| self.link(&proved.identity, person.id)))
             .with(proof)
             .with([sessions::store::insert_login(&session)])
             .with(sessions::store::end_oldest(person.id, MOST, now))
             .invalidates(Invalidation::Returned(SESSIONS, sessions::store::OLDEST))
-            .with(attempt.forgive())
-            .detail([("factor", factor.map(|factor| json!(factor)))])
+            .with(attempt.map(LoginAttempt::forgive).unwrap_or_default())
+            .detail([
+                ("factor", factor.map(|factor| json!(factor))),
+                ("provider", provider.map(|provider| json!(provider))),
+            ])
             .self_proving();
         match self.base.ledger.commit(&as_user, change).await {
             Ok(_) => {}
             // The user was disabled or deleted, or the password changed, during the verification.
             Err(Refused::ExpectationFailed(sessions::store::NEW_LOGIN)) => {
-                return Err(self.refuse(call, username, None).await?);
+                return Err(self.refuse(call, username, None).await?.into());
             }
             // The code was used before or by another login, or is not a recovery code; or TOTP was turned on or off.
             Err(Refused::ExpectationFailed(factors::store::SECOND_FACTOR)) => {
-                return Err(self.refuse(call, username, Some("wrong")).await?);
+                return Err(self.refuse(call, username, Some("wrong")).await?.into());
             }
-            Err(refused) => return Err(refused.into()),
+            Err(refused) => return Err(refused),
         }
         Ok(SignIn::Done(Box::new(signed_in(person, &session, tokens))))
     }
@@ -203,6 +250,8 @@ impl Accounts {
             absolute_expires_at: absolute,
             address: call.address.map(|address| address.to_string()),
             password_changed_at,
+            proved_at: Some(now),
+            provider: None,
         };
         let signed = self.sessions.sign(&session)?;
         Ok((session, Tokens { opaque: token, signed }))
@@ -223,7 +272,7 @@ impl Accounts {
     async fn refuse(&self, call: &Call, username: &str, code: Option<&str>) -> Result<Error> {
         let shown: String = username.chars().take(SHOWN).collect();
         let detail = [("username", Some(json!(shown))), ("code", code.map(|code| json!(code)))];
-        self.base.ledger.refuse(call, Login::INFO.name, None, "refused", detail).await?;
+        self.base.ledger.refuse(call, ACTION, None, "refused", detail).await?;
         let error = Error::new(Code::InvalidCredentials, "the user name, the password or the code is wrong");
         // It tells who knows the password no more than `totp_required` does.
         Ok(if code == Some("wrong") { error.fault(AccountFault::CodeRequired) } else { error })

@@ -151,7 +151,7 @@ impl Accounts {
     }
 
     /// A new user with this address, which is also the user name unless there is one.
-    fn user_of(&self, email: &Email, username: Option<String>, name: Option<String>, now: Time) -> User {
+    pub(super) fn user_of(&self, email: &Email, username: Option<String>, name: Option<String>, now: Time) -> User {
         let username = username.unwrap_or_else(|| email.address().to_owned());
         User {
             id: UserId(self.base.env.uuid()),

@@ -209,6 +209,7 @@ pub(super) fn deletion(user: UserId, now: Millis) -> Vec<Statement> {
     batch.extend([
         store::forget(user),
         links::store::delete_all(user),
+        sessions::store::identity::unlink_all(user),
         sessions::store::end_all(user, None, "user_deleted", now),
     ]);
     batch

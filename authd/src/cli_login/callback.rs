@@ -11,21 +11,12 @@ use crate::call::Call;
 use crate::env::{MINUTE, Millis};
 use crate::error::Result;
 use crate::log::caused;
-use crate::oidc_client::ProviderError;
+use crate::oidc_client::{Answer, ProviderError};
 
 /// How often the provider may fail before it accepts the code; then the login ends.
 const MAX_FAILURES: u32 = 8;
 /// Minimum time that a login has left when the browser returns, for the provider's answers and the terminal's request.
 pub(super) const COMPLETION: Millis = 2 * MINUTE;
-
-/// The parameters with which the provider redirected the browser.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub state: String,
-    pub result: Result<Secret, String>,
-    /// The provider's issuer, if it sends it (RFC 9207).
-    pub issuer: Option<String>,
-}
 
 /// The result that the page shows.
 #[derive(Debug)]
@@ -95,7 +86,7 @@ impl CliLogin {
             self.save_login(&answer.state, &login).await?;
         }
         let granted = match provider.ready().await {
-            Ok(()) => provider.exchange(&code, &login.verifier, &login.nonce, now).await,
+            Ok(()) => provider.exchange(&provider.config.redirect_uri, &code, &login.verifier, &login.nonce, now).await,
             // The code was not used yet, so a retry may succeed even after an unusable answer.
             Err(ProviderError::Unusable(reason)) => Err(ProviderError::Unavailable(reason)),
             Err(error) => Err(error),

@@ -23,7 +23,7 @@ use shared::id::SessionId;
 use shared::problem::Code;
 use zeroize::Zeroizing;
 
-pub use self::callback::{Answer, Outcome};
+pub use self::callback::Outcome;
 pub use self::model::Device;
 use crate::aws::{Aws, Role};
 use crate::base::{Base, Detached};
@@ -33,7 +33,7 @@ use crate::db::{DbError, Statement};
 use crate::error::{Error, Result};
 use crate::keyed_mutex::{KeyGuard, KeyedMutex};
 use crate::keys::KeyRing;
-use crate::oidc_client::{self, Client, Http, Identity};
+use crate::oidc_client::{Client, Identity};
 use crate::registry::Registry;
 use crate::sessions::model::DeviceSession;
 use crate::sessions::{self, Sessions};
@@ -91,7 +91,7 @@ pub struct CliLogin {
     config: Config,
     /// In order of preference.
     roles: Vec<Role>,
-    providers: Vec<Client>,
+    providers: Vec<Arc<Client>>,
     sessions: Arc<Sessions>,
     aws: Arc<Aws>,
     /// One renewal at a time per device, within this process. Across processes the session's lease does the same.
@@ -103,7 +103,7 @@ impl CliLogin {
     pub fn new(
         base: &Base,
         config: Config,
-        providers: Vec<oidc_client::Config>,
+        providers: Vec<Arc<Client>>,
         roles: Vec<Role>,
         sessions: Arc<Sessions>,
         aws: Arc<Aws>,
@@ -111,8 +111,6 @@ impl CliLogin {
         if config.allow_unbound_polling {
             tracing::warn!("cli.allow_unbound_polling is on: anybody who learns a login's URL can get its credentials");
         }
-        let http = Arc::new(Http::default());
-        let providers = providers.into_iter().map(|provider| Client::new(provider, http.clone())).collect();
         let (base, renewals, detached) = (base.clone(), KeyedMutex::default(), Detached::new(&base.background));
         Arc::new(Self { base, config, roles, providers, sessions, aws, renewals, detached })
     }
@@ -128,7 +126,7 @@ impl CliLogin {
 
     /// The provider of this name.
     fn provider(&self, name: &str) -> Option<&Client> {
-        self.providers.iter().find(|provider| provider.config.name == name)
+        self.providers.iter().find(|provider| provider.config.name == name).map(Arc::as_ref)
     }
 
     /// The provider of an existing session or login.

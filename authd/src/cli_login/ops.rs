@@ -104,16 +104,16 @@ impl CliLogin {
 
     async fn begin_login(&self, op: StartLogin, provider: &Client, device: Device) -> Result<StartedLogin> {
         let env = &self.base.env;
-        let (state, nonce, verifier) = (model::token(env), model::token(env), model::token(env));
+        let (state, nonce, verifier) = (model::token(env), model::token(env), Secret::new(model::token(env)));
         let now = self.base.now();
         let name = provider.config.name.clone();
-        let auth_url = provider.authorize_url(&state, &nonce, &model::challenge(&verifier)).await;
+        let auth_url = provider.authorize_url(&provider.config.redirect_uri, &state, &nonce, &verifier).await;
         let auth_url = auth_url.map_err(|error| error.explain(&name))?;
         let seconds = i64::try_from(self.config.login_seconds).unwrap_or(300);
         let login = Login {
             provider: name,
             role: op.role,
-            verifier: Secret::new(verifier),
+            verifier,
             nonce: Secret::new(nonce),
             poll_challenge: op.poll_challenge,
             loopback_port: op.loopback_port,
@@ -135,7 +135,7 @@ impl CliLogin {
             });
         }
         let default = &self.config.default_provider;
-        self.provider(default).or(self.providers.first()).ok_or_else(|| {
+        self.provider(default).or(self.providers.first().map(Arc::as_ref)).ok_or_else(|| {
             let detail = "no identity provider is configured: set COGNITO_DOMAIN, COGNITO_CLIENT_ID and \
                           COGNITO_USER_POOL_ID, or a [[provider]] in authd.toml";
             Error::new(Code::Conflict, detail)

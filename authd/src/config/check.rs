@@ -112,10 +112,15 @@ impl Config {
     }
 
     fn finish_providers(&mut self, faults: &mut Faults) {
-        let mut is_whole = true;
+        // The faults of [cognito] and [google] are told already.
+        let mut told = Vec::new();
         if let Some(cognito) = self.cognito.clone() {
-            is_whole = cognito.check(faults);
+            told.extend((!cognito.check(faults)).then_some("cognito"));
             self.providers.insert(0, cognito.into_provider());
+        }
+        if let Some(google) = self.google.clone() {
+            told.extend((!google.check(faults)).then_some("google"));
+            self.providers.push(google.into_provider());
         }
         let callback = format!("{}/auth/cli/callback", self.server.public_url);
         let mut names = HashSet::new();
@@ -144,11 +149,9 @@ impl Config {
             if provider.groups_claim.is_empty() {
                 provider.groups_claim = "groups".into();
             }
-            // The faults of [cognito] are told already.
-            if is_whole {
+            if !told.contains(&name.as_str()) {
                 provider.check(faults);
             }
-            is_whole = true;
         }
         let default = &self.cli.default_provider;
         if !default.is_empty() && !self.is_provider(default) {

@@ -53,7 +53,10 @@ pub struct Config {
     pub log: Log,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cognito: Option<oidc_client::Cognito>,
-    /// OpenID providers. The Cognito settings become the first one, named `cognito`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub google: Option<oidc_client::Google>,
+    /// OpenID providers. The Cognito settings become the first one, named `cognito`, and those of Google the last one, named
+    /// `google`.
     #[serde(rename = "provider")]
     pub providers: Vec<oidc_client::Config>,
     pub aws: aws::Config,

@@ -57,6 +57,8 @@ pub(super) const VARIABLES: &[(&str, &str, Kind)] = &[
     ("COGNITO_USER_POOL_ID", "cognito.user_pool_id", Kind::Text),
     ("COGNITO_REGION", "cognito.region", Kind::Text),
     ("COGNITO_ISSUER", "cognito.issuer", Kind::Text),
+    ("GOOGLE_OAUTH_CLIENT_ID", "google.client_id", Kind::Text),
+    ("GOOGLE_OAUTH_CLIENT_SECRET", "google.client_secret", Kind::Secret),
     ("STS_ROLE_ARN", "aws.role_arn", Kind::Text),
     ("STS_EXTERNAL_ID", "aws.external_id", Kind::Secret),
 ];

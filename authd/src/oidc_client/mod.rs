@@ -5,6 +5,7 @@
 
 mod cognito;
 mod discovery;
+mod google;
 mod http;
 pub mod id_token;
 pub mod keys;
@@ -12,14 +13,17 @@ mod published;
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use shared::problem::Code;
 use shared::secret::{Secret, redacted};
 use shared::wire::encode_pairs;
 
 pub use self::cognito::Cognito;
 use self::discovery::Endpoints;
-use self::http::Answer;
+pub use self::google::Google;
 pub use self::http::Http;
 pub use self::id_token::Identity;
 use self::keys::Keys;
@@ -52,6 +56,11 @@ pub struct Config {
     pub jwks_uri: String,
     /// The ID token must have `token_use=id`, as with Cognito.
     pub require_token_use: bool,
+    /// Whether people sign in with it in the browser: `/auth/{name}/callback` below the public URL must be registered there
+    /// too.
+    pub web: bool,
+    /// Whether an address that it calls verified is enough to be the account with that verified address.
+    pub trust_email: bool,
 }
 
 impl Config {
@@ -128,6 +137,16 @@ impl ProviderError {
     }
 }
 
+/// The parameters with which the provider redirected the browser (RFC 6749 §4.1.2).
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub state: String,
+    /// The code, or the error.
+    pub result: Result<Secret, String>,
+    /// The provider's issuer, if it sends it (RFC 9207).
+    pub issuer: Option<String>,
+}
+
 /// The provider's tokens of a person who signed in. They are stored sealed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProviderTokens {
@@ -147,8 +166,14 @@ pub struct Client {
     keys: Keys,
 }
 
+/// Clients of these providers.
+pub fn clients(configs: Vec<Config>) -> Vec<Arc<Client>> {
+    let http = Arc::new(Http::default());
+    configs.into_iter().map(|config| Arc::new(Client::new(config, http.clone()))).collect()
+}
+
 impl Client {
-    pub fn new(config: Config, http: Arc<Http>) -> Self {
+    fn new(config: Config, http: Arc<Http>) -> Self {
         Self { config, http, endpoints: Published::default(), keys: Keys::default() }
     }
 
@@ -156,18 +181,26 @@ impl Client {
         self.endpoints.find(None, discovery::endpoints(&self.http, &self.config)).await
     }
 
-    /// The URL where the person signs in. `challenge` is base64url(SHA-256(verifier)) (RFC 7636).
-    pub async fn authorize_url(&self, state: &str, nonce: &str, challenge: &str) -> Result<String, ProviderError> {
+    /// The URL where the person signs in, and from where the browser returns to `redirect_uri`.
+    pub async fn authorize_url(
+        &self,
+        redirect_uri: &str,
+        state: &str,
+        nonce: &str,
+        verifier: &Secret,
+    ) -> Result<String, ProviderError> {
+        // RFC 7636 §4.2.
+        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.expose()));
         let endpoints = self.endpoints().await?;
         let scope = self.config.scopes.join(" ");
         let query: [(&str, &str); 8] = [
             ("response_type", "code"),
             ("client_id", &self.config.client_id),
-            ("redirect_uri", &self.config.redirect_uri),
+            ("redirect_uri", redirect_uri),
             ("scope", &scope),
             ("state", state),
             ("nonce", nonce),
-            ("code_challenge", challenge),
+            ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ];
         let endpoint = &endpoints.authorization_endpoint;
@@ -184,6 +217,7 @@ impl Client {
     /// Exchanges the code from the browser for tokens.
     pub async fn exchange(
         &self,
+        redirect_uri: &str,
         code: &Secret,
         verifier: &Secret,
         nonce: &Secret,
@@ -192,7 +226,7 @@ impl Client {
         let fields = [
             ("grant_type", "authorization_code"),
             ("code", code.expose()),
-            ("redirect_uri", &self.config.redirect_uri),
+            ("redirect_uri", redirect_uri),
             ("code_verifier", verifier.expose()),
         ];
         let given = self.token(&fields).await?;
@@ -253,7 +287,7 @@ impl Client {
         Ok(given)
     }
 
-    async fn post(&self, endpoint: &str, fields: &[(&str, &str)]) -> Result<Answer, ProviderError> {
+    async fn post(&self, endpoint: &str, fields: &[(&str, &str)]) -> Result<http::Answer, ProviderError> {
         let Config { client_id, client_secret, .. } = &self.config;
         self.http.post_form(endpoint, client_id, client_secret.as_ref(), fields).await
     }
@@ -267,7 +301,7 @@ pub struct TokenResponse {
 }
 
 /// Only a 4xx with an OAuth error is a refusal; any other error may be temporary.
-fn refusal(answer: &Answer) -> ProviderError {
+fn refusal(answer: &http::Answer) -> ProviderError {
     #[derive(Deserialize)]
     struct Refusal {
         error: String,
@@ -291,7 +325,7 @@ mod tests {
     use super::*;
 
     fn is_refusal(status: u16, body: &'static str) -> bool {
-        matches!(refusal(&Answer { status, body: body.into() }), ProviderError::Refused(_))
+        matches!(refusal(&http::Answer { status, body: body.into() }), ProviderError::Refused(_))
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub enum Page {
 }
 
 /// Every page with its method and path. All are public except the metrics.
-pub const PAGES: [(Method, &str, Page); 20] = [
+pub const PAGES: [(Method, &str, Page); 22] = [
     (Method::Get, "/", Page::Information),
     (Method::Get, "/docs", Page::Docs),
     (Method::Get, "/openapi.json", Page::OpenApi),
@@ -57,6 +57,8 @@ pub const PAGES: [(Method, &str, Page); 20] = [
     (Method::Post, "/account/email", Page::Link(Offer::Email)),
     (Method::Get, "/login", Page::Web(Web::SignIn)),
     (Method::Post, "/login", Page::Web(Web::SignIn)),
+    (Method::Get, "/auth/{provider}", Page::Web(Web::Depart)),
+    (Method::Get, "/auth/{provider}/callback", Page::Web(Web::Arrive)),
     (Method::Post, "/logout", Page::Web(Web::SignOut)),
     (Method::Get, "/dashboard", Page::Web(Web::Dashboard)),
     (Method::Post, "/dashboard/sessions/end", Page::Web(Web::EndSession)),
@@ -103,7 +105,7 @@ impl Pages {
                 None => browser::accounts::form(offer, None, "").into_response(),
             },
             Page::Web(page) => {
-                let visit = Visit { call, headers: &head.headers, query, body };
+                let visit = Visit { call, headers: &head.headers, path: head.uri.path(), query, body };
                 browser::web::respond(self, page, visit).await.into_response()
             }
             Page::Style => file("text/css; charset=utf-8", html::STYLE),

@@ -8,8 +8,11 @@ const DOMAIN_SESSION: &str = "__Secure-session";
 /// What the forms of a browser that is not signed in are bound to.
 pub const BINDING: &str = "__Host-login";
 
-/// The longest value that is accepted, in bytes.
-const MAX_VALUE: usize = 256;
+/// A sign-in with a provider that has begun.
+pub const STARTED: &str = "__Host-signin";
+
+/// The longest value that is accepted, in bytes: browsers keep no longer cookies.
+const MAX_VALUE: usize = 4096;
 
 /// The cookies by their configuration.
 #[derive(Clone, Debug)]
@@ -55,8 +58,7 @@ impl Cookies {
 
     /// The headers `Set-Cookie` that remove the session, also that of another configuration.
     pub fn clear_session(&self) -> Vec<String> {
-        let mut cleared: Vec<String> =
-            [HOST_SESSION, DOMAIN_SESSION].map(|name| format!("{name}=; Max-Age=0; {ATTRIBUTES}")).into();
+        let mut cleared: Vec<String> = [HOST_SESSION, DOMAIN_SESSION].map(clear).into();
         if let Some(domain) = &self.domain {
             cleared.push(format!("{DOMAIN_SESSION}=; Max-Age=0; Domain={domain}; {ATTRIBUTES}"));
         }
@@ -66,14 +68,14 @@ impl Cookies {
 
 const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Lax";
 
-/// The header `Set-Cookie` of the binding.
-pub fn set_binding(value: &str) -> String {
-    format!("{BINDING}={value}; {ATTRIBUTES}")
+/// The header `Set-Cookie` of [`BINDING`] or [`STARTED`]; it ends with the browser.
+pub fn set(name: &str, value: &str) -> String {
+    format!("{name}={value}; {ATTRIBUTES}")
 }
 
-/// The header `Set-Cookie` that removes the binding.
-pub fn clear_binding() -> String {
-    format!("{BINDING}=; Max-Age=0; {ATTRIBUTES}")
+/// The header `Set-Cookie` that removes it.
+pub fn clear(name: &str) -> String {
+    format!("{name}=; Max-Age=0; {ATTRIBUTES}")
 }
 
 /// Finds a cookie in the headers `Cookie` of a request.

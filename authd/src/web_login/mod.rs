@@ -6,6 +6,7 @@
 //! else; a cookie that is not valid is cleared and keeps nobody out.
 
 pub mod cookies;
+pub mod providers;
 mod return_to;
 #[cfg(test)]
 mod tests;
@@ -15,15 +16,17 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Uri;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::api::sessions::{Login, SessionKind};
 use shared::problem::Code;
 use shared::secret::Secret;
 use shared::url;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use self::cookies::Cookies;
-use crate::accounts::{Accounts, PasswordProof, SignIn};
+use crate::accounts::{Accounts, FirstFactor, SignIn};
 use crate::authentication::Authentication;
 use crate::base::Base;
 use crate::call::Call;
@@ -31,6 +34,7 @@ use crate::caller::Caller;
 use crate::env::{MINUTE, Millis};
 use crate::error::{Error, Result};
 use crate::keys::Purpose;
+use crate::oidc_client::Client;
 use crate::setting::Faults;
 
 /// How long the second factor may take after the password.
@@ -83,6 +87,8 @@ pub struct WebLogin {
     /// Scheme, host and port of the public URL, as browsers send it in `Origin`.
     pub origin: String,
     domain: String,
+    public_url: String,
+    providers: Vec<Arc<Client>>,
     authentication: Arc<Authentication>,
     accounts: Arc<Accounts>,
 }
@@ -101,12 +107,20 @@ impl WebLogin {
         base: &Base,
         config: &Config,
         public_url: &str,
+        providers: &[Arc<Client>],
         authentication: Arc<Authentication>,
         accounts: Arc<Accounts>,
     ) -> Arc<Self> {
-        let (cookies, origin) = (Cookies::new(&config.cookie_domain), origin(public_url));
-        let domain = config.cookie_domain.clone();
-        Arc::new(Self { base: base.clone(), cookies, origin, domain, authentication, accounts })
+        Arc::new(Self {
+            base: base.clone(),
+            cookies: Cookies::new(&config.cookie_domain),
+            origin: origin(public_url),
+            domain: config.cookie_domain.clone(),
+            public_url: public_url.to_owned(),
+            providers: providers.iter().filter(|provider| provider.config.web).cloned().collect(),
+            authentication,
+            accounts,
+        })
     }
 
     /// Whether browsers keep cookies of the public URL: those over http only if it is this machine.
@@ -158,7 +172,7 @@ impl WebLogin {
         self.accounts.detached.run(signing_in).await
     }
 
-    /// Signs in who has proved the password, by the code.
+    /// Signs in who has proved the first factor, by the code.
     pub async fn sign_in_with_code(
         self: &Arc<Self>,
         call: Call,
@@ -166,7 +180,10 @@ impl WebLogin {
         pending: &str,
         code: Secret,
     ) -> Result<Outcome> {
-        let Some(proof) = self.open(binding, pending) else {
+        let opened: Option<Pending> = self.open(&context(binding), pending);
+        let now = self.base.now();
+        let is_now = |pending: &Pending| now < pending.expires_at && pending.expires_at <= now + PENDING;
+        let Some(Pending { proof, .. }) = opened.filter(is_now) else {
             return Err(Error::new(Code::InvalidToken, "the sign-in took too long; start again"));
         };
         let (this, binding) = (self.clone(), binding.to_owned());
@@ -182,26 +199,29 @@ impl WebLogin {
             SignIn::Done(signed_in) => Ok(Outcome::SignedIn(signed_in.answer.token)),
             SignIn::NeedsCode(proof) => {
                 let pending = Pending { proof, expires_at: self.base.now() + PENDING };
-                let text = serde_json::to_vec(&pending).map_err(Error::internal)?;
-                Ok(Outcome::NeedsCode(URL_SAFE_NO_PAD.encode(self.base.keys.seal(&context(binding), &text)?)))
+                Ok(Outcome::NeedsCode(self.seal(&context(binding), &pending)?))
             }
         }
     }
 
-    /// The proof of the password, if it was given to this browser a short time ago.
-    fn open(&self, binding: &str, pending: &str) -> Option<PasswordProof> {
-        let sealed = URL_SAFE_NO_PAD.decode(pending).ok()?;
-        let opened = self.base.keys.open(&context(binding), &sealed).ok()?;
-        let Pending { proof, expires_at } = serde_json::from_slice(&opened).ok()?;
-        let now = self.base.now();
-        (now < expires_at && expires_at <= now + PENDING).then_some(proof)
+    /// What a browser keeps for authd, so that nobody can read or change it.
+    fn seal<T: Serialize>(&self, context: &str, value: &T) -> Result<String> {
+        let clear = Zeroizing::new(serde_json::to_vec(value).map_err(Error::internal)?);
+        Ok(URL_SAFE_NO_PAD.encode(self.base.keys.seal(context, &clear)?))
+    }
+
+    /// `None` if it is not a value that was sealed for this context.
+    fn open<T: DeserializeOwned>(&self, context: &str, sealed: &str) -> Option<T> {
+        let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let opened = self.base.keys.open(context, &sealed).ok()?;
+        serde_json::from_slice(&opened).ok()
     }
 }
 
-/// A sign-in between the password and the code.
+/// A sign-in between the first factor and the code.
 #[derive(Serialize, Deserialize)]
 struct Pending {
-    proof: PasswordProof,
+    proof: FirstFactor,
     expires_at: Millis,
 }
 

@@ -32,4 +32,5 @@ mod stalls;
 mod systemd;
 mod tokens;
 mod totp;
+mod web;
 mod writer;

@@ -1,6 +1,7 @@
 //! Signing in and being locked out, through the registry.
 
 mod factors;
+mod identities;
 mod lockout;
 mod owning;
 mod signing_in;

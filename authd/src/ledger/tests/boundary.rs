@@ -139,6 +139,8 @@ impl Made {
             absolute_expires_at: now + HOUR,
             address: None,
             password_changed_at,
+            proved_at: Some(now),
+            provider: None,
         };
         self.app.base.db.commit(vec![insert_login(&login)]).await.unwrap();
         id

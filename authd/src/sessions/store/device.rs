@@ -3,7 +3,7 @@
 use shared::id::SessionId;
 
 use super::super::model::DeviceSession;
-use super::ENDED;
+use super::{ENDED, identity};
 use crate::db::{Cursor, Db, Query, Row, Statement, Value};
 use crate::env::{Millis, SKEW};
 use crate::error::{Error, Result};
@@ -11,9 +11,6 @@ use crate::error::{Error, Result};
 const FIND: &str = "SELECT id, generation, created_at, idle_expires_at, absolute_expires_at, ended_at, provider, \
      device_name, os, client_version, address, sealed, attributes, last_used_at \
      FROM sessions WHERE id = $1 AND kind = 'device'";
-const UPSERT_IDENTITY: &str = "INSERT INTO identities (id, issuer, subject, email, name, attributes, created_at, seen_at) \
-     VALUES ($1, $2, $3, $4, $5, '{}', $6, $6) \
-     ON CONFLICT (issuer, subject) DO UPDATE SET email = excluded.email, name = excluded.name, seen_at = excluded.seen_at";
 const INSERT: &str = "INSERT INTO sessions (id, kind, identity_id, generation, created_at, renewed_at, last_used_at, \
        idle_expires_at, absolute_expires_at, provider, device_name, os, client_version, address, lease_until, sealed, attributes) \
      VALUES ($1, 'device', (SELECT id FROM identities WHERE issuer = $2 AND subject = $3), $4, $5, $5, $5, \
@@ -54,19 +51,8 @@ pub async fn find(db: &dyn Db, id: SessionId) -> Result<Option<DeviceSession>> {
 /// ([`NEW_DEVICE`]).
 pub fn insert(session: &DeviceSession, identity_id: String) -> Result<Vec<Statement>> {
     let identity = &session.attributes.identity;
-    let (issuer, subject): (Value, Value) = (identity.issuer.as_str().into(), identity.subject.as_str().into());
-    let upsert = Statement::one(
-        "upsert_identity",
-        UPSERT_IDENTITY,
-        [
-            identity_id.into(),
-            issuer.clone(),
-            subject.clone(),
-            identity.email.clone().into(),
-            identity.name.clone().into(),
-            session.created_at.into(),
-        ],
-    );
+    let upsert = identity::upsert(identity, identity_id, session.created_at);
+    let [issuer, subject] = identity::key(identity);
     let insert = Statement::one(
         NEW_DEVICE,
         INSERT,

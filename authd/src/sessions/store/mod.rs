@@ -1,6 +1,7 @@
 //! The SQL of sessions: of all kinds, and of logins.
 
 mod device;
+pub mod identity;
 
 use shared::api::sessions::{ListSessions, Session, SessionKind};
 use shared::id::{SessionId, UserId};
@@ -47,8 +48,9 @@ const FIND_LIVE_BY_ID: &str = "SELECT s.id, s.user_id, u.username, u.name, s.cre
      WHERE s.id = $1 AND s.kind <> 'device' AND s.ended_at IS NULL AND s.idle_expires_at > $2 \
        AND s.absolute_expires_at > $2 AND s.renewed_at <= $3 AND u.status = 'active' AND u.deleted_at IS NULL";
 const INSERT_LOGIN: &str = "INSERT INTO sessions (id, kind, user_id, token_hash, generation, created_at, renewed_at, \
-       last_used_at, idle_expires_at, absolute_expires_at, client_version, address, lease_until, attributes, factor_at) \
-     SELECT $1, $9, u.id, $3, 0, $4, $4, $4, $5, $6, NULL, $7, 0, '{}', $4 FROM users u \
+       last_used_at, idle_expires_at, absolute_expires_at, client_version, address, lease_until, attributes, factor_at, \
+       provider) \
+     SELECT $1, $9, u.id, $3, 0, $4, $4, $4, $5, $6, NULL, $7, 0, '{}', CAST($10 AS BIGINT), $11 FROM users u \
      WHERE u.id = $2 AND u.status = 'active' AND u.deleted_at IS NULL AND COALESCE(u.password_changed_at, 0) = $8";
 const SLIDE: &str = "UPDATE sessions SET renewed_at = $2, last_used_at = $2, idle_expires_at = $3 \
      WHERE id = $1 AND renewed_at = $4 AND ended_at IS NULL AND idle_expires_at > $2 AND absolute_expires_at > $2";
@@ -170,6 +172,10 @@ pub struct NewLogin {
     pub address: Option<String>,
     /// When the verified password was set.
     pub password_changed_at: Millis,
+    /// When all factors were proved, if that was just now.
+    pub proved_at: Option<Millis>,
+    /// The OpenID provider of the sign-in.
+    pub provider: Option<String>,
 }
 
 /// Inserts a login session ([`NEW_LOGIN`]). Fails if the user is no longer active, or the password was changed after it
@@ -188,6 +194,8 @@ pub fn insert_login(login: &NewLogin) -> Statement {
             login.address.clone().into(),
             login.password_changed_at.into(),
             name(login.kind).into(),
+            login.proved_at.into(),
+            login.provider.clone().into(),
         ],
     )
 }

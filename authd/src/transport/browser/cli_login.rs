@@ -8,24 +8,15 @@ use shared::time::Time;
 
 use super::form::Form;
 use super::html::{Escaped, Tone, page, redirect};
-use super::{Page, explained, failure, minute, text};
+use super::{Page, explained, failure, minute, provider_answer, text};
 use crate::call::{Call, RequestId};
-use crate::cli_login::{Answer, CliLogin, Device, Outcome};
+use crate::cli_login::{CliLogin, Device, Outcome};
 use crate::env::{MINUTE, Millis};
 use crate::error::Result;
 
 /// `GET /auth/cli/callback?state=…&code=…` or `…&error=…` (RFC 6749 §4.1.2).
 pub async fn callback(cli_login: &Arc<CliLogin>, call: Call, query: Option<&str>) -> Page {
-    let Some(form) = Form::parse(query.unwrap_or_default()) else { return unreadable() };
-    let (Some(state), code, error) = (form.field("state"), form.field("code"), form.field("error")) else {
-        return unreadable();
-    };
-    let result = match (code, error) {
-        (Some(code), None) if !code.is_empty() => Ok(Secret::new(code)),
-        (None, Some(error)) => Err(error_code(error)),
-        _ => return unreadable(),
-    };
-    let answer = Answer { state: state.to_owned(), result, issuer: form.field("iss").map(str::to_owned) };
+    let Some(answer) = provider_answer(query) else { return unreadable() };
     let (state, caused_by) = (answer.state.clone(), (call.request_id, call.address));
     draw(&state, caused_by, cli_login.clone().complete(call, answer).await)
 }
@@ -113,9 +104,4 @@ fn denied(credentials_until: Option<Millis>) -> Page {
 
 fn unreadable() -> Page {
     text(400, "This link is incomplete", Tone::Bad, &["Start again in the terminal."])
-}
-
-/// An error code of OAuth; other characters are removed.
-fn error_code(text: &str) -> String {
-    text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect()
 }

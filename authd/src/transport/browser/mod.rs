@@ -13,13 +13,16 @@ use std::net::IpAddr;
 
 use ::http::Response;
 use bytes::Bytes;
+use shared::secret::Secret;
 use shared::time::Time;
 
+use self::form::Form;
 use self::html::{Escaped, Tone, page};
 use super::answer::Body;
 use crate::call::RequestId;
 use crate::error::{Error, Result};
 use crate::log::caused;
+use crate::oidc_client::Answer;
 
 /// The response to a browser. `headers` has every header except the length; HTML is UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,17 @@ fn sentence(detail: &str) -> String {
     let mut chars = detail.chars();
     let first = chars.next().into_iter().flat_map(char::to_uppercase);
     first.chain(chars).chain(['.']).collect()
+}
+
+/// What a provider sends the browser back with; `None` if it cannot be read.
+fn provider_answer(query: Option<&str>) -> Option<Answer> {
+    let form = Form::parse(query.unwrap_or_default())?;
+    let result = match (form.field("code"), form.field("error")) {
+        (Some(code), None) if !code.is_empty() => Ok(Secret::new(code)),
+        (None, Some(error)) => Err(error.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect()),
+        _ => return None,
+    };
+    Some(Answer { state: form.field("state")?.to_owned(), result, issuer: form.field("iss").map(str::to_owned) })
 }
 
 /// A time to the minute, for people.

@@ -14,13 +14,14 @@ use shared::secret::Secret;
 
 use super::form::Form;
 use super::html::{self, STYLE_URL, redirect};
-use super::{Page, explained, failure, minute};
+use super::{Page, explained, failure, minute, sentence};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::sessions;
 use crate::transport::pages::Pages;
-use crate::web_login::cookies::{self, BINDING};
+use crate::web_login::cookies::{self, BINDING, STARTED};
+use crate::web_login::providers::Arrival;
 use crate::web_login::{Outcome, WebLogin};
 
 const DASHBOARD: &str = "/dashboard";
@@ -29,6 +30,10 @@ const DASHBOARD: &str = "/dashboard";
 #[derive(Clone, Copy, Debug)]
 pub enum Web {
     SignIn,
+    /// To a provider.
+    Depart,
+    /// Back from it.
+    Arrive,
     SignOut,
     Dashboard,
     EndSession,
@@ -40,6 +45,7 @@ pub enum Web {
 pub struct Visit<'a> {
     pub call: Call,
     pub headers: &'a HeaderMap,
+    pub path: &'a str,
     pub query: Option<&'a str>,
     pub body: Option<&'a [u8]>,
 }
@@ -67,6 +73,8 @@ pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Page {
     let answer = match page {
         Web::SignIn if visit.body.is_some() => sign_in(pages, visit).await,
         Web::SignIn => sign_in_form(&pages.web_login, &visit).await,
+        Web::Depart => depart(&pages.web_login, &visit).await,
+        Web::Arrive => arrive(pages, visit).await,
         Web::Dashboard => show_dashboard(pages, visit).await,
         Web::SignOut | Web::EndSession | Web::EndSessions => change(pages, page, visit).await,
     };
@@ -112,7 +120,7 @@ struct Fields {
     username: String,
     /// After the password: what is sent with the code.
     pending: String,
-    fault: Option<&'static str>,
+    fault: Option<String>,
 }
 
 fn draw_sign_in(web: &WebLogin, visit: &Visit<'_>, status: u16, fields: &Fields) -> Result<Page> {
@@ -120,17 +128,35 @@ fn draw_sign_in(web: &WebLogin, visit: &Visit<'_>, status: u16, fields: &Fields)
     let is_new = found.is_none();
     let binding = found.unwrap_or_else(|| web.new_binding());
     let Fields { return_to, username, pending, fault } = fields;
+    let providers: Vec<Value> = web.providers().map(|name| provider_link(name, return_to)).collect();
     let again = match return_to.as_str() {
         "" => "/login".to_owned(),
         target => format!("/login?return_to={}", shared::wire::percent_encode(target)),
     };
     let form_token = web.form_token(&binding)?;
-    let mut page =
-        draw(web, status, "sign_in.html", context! { form_token, return_to, username, pending, fault, again })?;
+    let mut page = draw(
+        web,
+        status,
+        "sign_in.html",
+        context! { form_token, return_to, username, pending, fault, again, providers },
+    )?;
     if is_new {
-        page.headers.push(("set-cookie", cookies::set_binding(&binding)));
+        page.headers.push(("set-cookie", cookies::set(BINDING, &binding)));
     }
     Ok(page)
+}
+
+/// A provider as the form shows it.
+fn provider_link(name: &str, return_to: &str) -> Value {
+    let url = match return_to {
+        "" => format!("/auth/{name}"),
+        target => format!("/auth/{name}?return_to={}", shared::wire::percent_encode(target)),
+    };
+    let label = match name {
+        "google" => "Google",
+        other => other,
+    };
+    context! { url, label }
 }
 
 /// `POST /login`: by password, then by code.
@@ -144,11 +170,11 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
         ..Fields::default()
     };
     let Some(binding) = visit.cookie(BINDING).one() else {
-        fields.fault = Some("Your browser sent no cookie with the form. Allow cookies for this site, and try again.");
+        fields.fault = told("Your browser sent no cookie with the form. Allow cookies for this site, and try again.");
         return draw_sign_in(web, &visit, 403, &fields);
     };
     if visit.is_foreign(&web.origin) || !web.accepts_form(binding, field("form_token"))? {
-        fields.fault = Some("The form was not sent by this page, or it was too old. Try again.");
+        fields.fault = told("The form was not sent by this page, or it was too old. Try again.");
         return draw_sign_in(web, &visit, 403, &fields);
     }
     let pending = field("pending").to_owned();
@@ -164,20 +190,10 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
         web.sign_in_with_code(visit.call.clone(), binding, &pending, code).await
     };
     match outcome {
-        Ok(Outcome::SignedIn(token)) => {
-            // The browser forgets the session that it had.
-            if let (Some(before), _) = signed_in(web, &visit).await? {
-                pages.sessions.logout(visit.call.of(before), Logout {}).await?;
-            }
-            let target = Some(fields.return_to).filter(|target| !target.is_empty());
-            let mut page = redirect(target.unwrap_or_else(|| DASHBOARD.to_owned()));
-            page.headers.push(("set-cookie", cookies::clear_binding()));
-            page.headers.push(("set-cookie", web.cookies.set_session(token.expose())));
-            Ok(page)
-        }
+        Ok(Outcome::SignedIn(token)) => welcome(pages, &visit, &token, fields.return_to).await,
         Ok(Outcome::NeedsCode(pending)) => draw_sign_in(web, &visit, 200, &Fields { pending, ..fields }),
         Err(error) if error.code == Code::InvalidCredentials => {
-            fields.fault = Some(if pending.is_empty() {
+            fields.fault = told(if pending.is_empty() {
                 "The user name or the password is wrong."
             } else {
                 "The code is wrong, or it was used before."
@@ -185,11 +201,93 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
             draw_sign_in(web, &visit, 401, &Fields { pending, ..fields })
         }
         Err(error) if error.code == Code::InvalidToken => {
-            fields.fault = Some("The sign-in took too long. Start again.");
+            fields.fault = told("The sign-in took too long. Start again.");
             draw_sign_in(web, &visit, 401, &fields)
         }
         Err(error) => Err(error),
     }
+}
+
+fn told(fault: &str) -> Option<String> {
+    Some(fault.to_owned())
+}
+
+/// Gives the browser its session, and sends it where it wanted to go.
+async fn welcome(pages: &Pages, visit: &Visit<'_>, token: &Secret, return_to: String) -> Result<Page> {
+    let web = &pages.web_login;
+    // The browser forgets the session that it had.
+    if let (Some(before), _) = signed_in(web, visit).await? {
+        pages.sessions.logout(visit.call.of(before), Logout {}).await?;
+    }
+    let mut page = redirect(if return_to.is_empty() { DASHBOARD.to_owned() } else { return_to });
+    for name in [BINDING, STARTED] {
+        page.headers.push(("set-cookie", cookies::clear(name)));
+    }
+    page.headers.push(("set-cookie", web.cookies.set_session(token.expose())));
+    Ok(page)
+}
+
+/// The provider that a path names: `/auth/{provider}…`.
+fn provider_of<'a>(visit: &Visit<'a>) -> &'a str {
+    visit.path.split('/').nth(2).unwrap_or_default()
+}
+
+/// `GET /auth/{provider}?return_to=…`
+async fn depart(web: &WebLogin, visit: &Visit<'_>) -> Result<Page> {
+    let query = Form::parse(visit.query.unwrap_or_default()).unwrap_or_default();
+    let return_to = query.field("return_to").and_then(|target| web.target(target)).unwrap_or_default();
+    let departure = match web.depart(provider_of(visit), return_to.clone()).await {
+        Ok(departure) => departure,
+        Err(error) => return not_signed_in(web, visit, error, return_to),
+    };
+    let mut page = redirect(departure.url);
+    // A code that is needed afterwards belongs to this browser too.
+    if visit.cookie(BINDING).one().is_none() {
+        page.headers.push(("set-cookie", cookies::set(BINDING, &web.new_binding())));
+    }
+    page.headers.push(("set-cookie", cookies::set(STARTED, &departure.started)));
+    Ok(page)
+}
+
+/// `GET /auth/{provider}/callback?state=…&code=…` or `…&error=…` (RFC 6749 §4.1.2).
+async fn arrive(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
+    let web = &pages.web_login;
+    let answer = super::provider_answer(visit.query);
+    let (Some(answer), Some(binding)) = (answer, visit.cookie(BINDING).one()) else {
+        let fields = Fields { fault: told("The sign-in could not be read. Start again."), ..Fields::default() };
+        return draw_sign_in(web, &visit, 400, &fields);
+    };
+    let started = visit.cookie(STARTED).one();
+    let mut page = match web.arrive(visit.call.clone(), provider_of(&visit), binding, started, answer).await {
+        Ok(Arrival { outcome: Outcome::SignedIn(token), return_to }) => {
+            return welcome(pages, &visit, &token, return_to).await;
+        }
+        Ok(Arrival { outcome: Outcome::NeedsCode(pending), return_to }) => {
+            draw_sign_in(web, &visit, 200, &Fields { pending, return_to, ..Fields::default() })?
+        }
+        Err(error) => not_signed_in(web, &visit, error, String::new())?,
+    };
+    // It has been used.
+    page.headers.push(("set-cookie", cookies::clear(STARTED)));
+    Ok(page)
+}
+
+/// The form to sign in with what went wrong at or with a provider.
+fn not_signed_in(web: &WebLogin, visit: &Visit<'_>, error: Error, return_to: String) -> Result<Page> {
+    let is_told = matches!(
+        error.code,
+        Code::InvalidToken
+            | Code::Forbidden
+            | Code::Conflict
+            | Code::UpstreamFailed
+            | Code::Unavailable
+            | Code::NotFound
+    );
+    if !is_told {
+        return Err(error);
+    }
+    let fault = Some(sentence(&error.detail));
+    draw_sign_in(web, visit, error.code.status(), &Fields { fault, return_to, ..Fields::default() })
 }
 
 /// Sends who is not signed in to the sign-in, and back to the dashboard.
@@ -301,7 +399,7 @@ async fn change(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Page> {
     }
     let mut page = redirect("/login".to_owned());
     clear_session(web, &mut page);
-    page.headers.push(("set-cookie", cookies::clear_binding()));
+    page.headers.push(("set-cookie", cookies::clear(BINDING)));
     Ok(page)
 }
 

@@ -1,0 +1,142 @@
+//! Sign-in through an OpenID provider. What authd has to remember until the browser returns is sealed in a cookie of that
+//! browser: nobody else can return in its place, and nothing is kept here for whoever only begins.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use shared::api::sessions::SessionKind;
+use shared::problem::Code;
+use shared::secret::Secret;
+use subtle::ConstantTimeEq;
+
+use super::{Outcome, WebLogin};
+use crate::call::Call;
+use crate::env::{MINUTE, Millis};
+use crate::error::{Error, Result};
+use crate::log::caused;
+use crate::oidc_client::{Answer, Client};
+
+/// How long a person may take at the provider.
+const STARTED: Millis = 10 * MINUTE;
+const CONTEXT: &str = "web.started";
+
+/// A sign-in that has begun.
+#[derive(Serialize, Deserialize)]
+struct Started {
+    provider: String,
+    state: String,
+    nonce: Secret,
+    verifier: Secret,
+    return_to: String,
+    expires_at: Millis,
+}
+
+/// Where the browser goes to sign in.
+#[derive(Debug)]
+pub struct Departure {
+    pub url: String,
+    /// The value of the cookie.
+    pub started: String,
+}
+
+/// What the browser came back with.
+#[derive(Debug)]
+pub struct Arrival {
+    pub outcome: Outcome,
+    /// Where it goes after the sign-in; empty if it asked for nothing.
+    pub return_to: String,
+}
+
+impl WebLogin {
+    /// The names of the providers that people can sign in with.
+    pub fn providers(&self) -> impl Iterator<Item = &str> {
+        self.providers.iter().map(|provider| provider.config.name.as_str())
+    }
+
+    fn provider(&self, name: &str) -> Result<&Arc<Client>> {
+        let found = self.providers.iter().find(|provider| provider.config.name == name);
+        found.ok_or_else(|| Error::not_found("provider; /login lists them"))
+    }
+
+    /// Begins a sign-in with a provider; `return_to` is checked already.
+    pub async fn depart(&self, name: &str, return_to: String) -> Result<Departure> {
+        let provider = self.provider(name)?;
+        let random = || URL_SAFE_NO_PAD.encode(self.base.env.bytes::<32>());
+        let (state, nonce, verifier) = (random(), random(), random());
+        let verifier = Secret::new(verifier);
+        let url = provider.authorize_url(&self.redirect_uri(name), &state, &nonce, &verifier).await;
+        let url = url.map_err(|error| error.explain(name))?;
+        let (nonce, expires_at) = (Secret::new(nonce), self.base.now() + STARTED);
+        let started = Started { provider: name.to_owned(), state, nonce, verifier, return_to, expires_at };
+        Ok(Departure { url, started: self.seal(CONTEXT, &started)? })
+    }
+
+    /// The browser's return: `started` is its cookie.
+    pub async fn arrive(
+        self: &Arc<Self>,
+        call: Call,
+        name: &str,
+        binding: &str,
+        started: Option<&str>,
+        answer: Answer,
+    ) -> Result<Arrival> {
+        let provider = self.provider(name)?.clone();
+        let started = started.and_then(|started| self.open::<Started>(CONTEXT, started));
+        let now = self.base.now();
+        let is_this = |started: &Started| {
+            started.provider == name
+                && now < started.expires_at
+                && started.expires_at <= now + STARTED
+                && bool::from(started.state.as_bytes().ct_eq(answer.state.as_bytes()))
+        };
+        let Some(started) = started.filter(is_this) else {
+            return Err(Error::new(Code::InvalidToken, "this sign-in took too long, or was begun in another browser"));
+        };
+        // An answer with another provider's issuer is a mix-up attack (RFC 9207 §2.4).
+        if answer.issuer.is_some_and(|issuer| issuer != provider.config.issuer) {
+            return Err(Error::new(
+                Code::InvalidToken,
+                format!("this answer is not from the identity provider {name}"),
+            ));
+        }
+        let code = answer.result.map_err(|error| {
+            let detail = match error.as_str() {
+                "access_denied" => "you declined at the identity provider".to_owned(),
+                error => format!("the identity provider {name} could not sign you in ({error})"),
+            };
+            Error::new(Code::Forbidden, detail)
+        })?;
+        let (this, binding) = (self.clone(), binding.to_owned());
+        let arriving = async move {
+            let redirect_uri = this.redirect_uri(&provider.config.name);
+            let granted = match provider.ready().await {
+                Ok(()) => provider.exchange(&redirect_uri, &code, &started.verifier, &started.nonce, now).await,
+                Err(error) => Err(error),
+            };
+            let (identity, _) = granted.map_err(|error| {
+                let error = error.explain(&provider.config.name);
+                let source = error.source_text().map(|text| text.to_string());
+                caused!(
+                    call.address,
+                    warn,
+                    provider = provider.config.name,
+                    detail = error.detail,
+                    source,
+                    "a sign-in failed"
+                );
+                error
+            })?;
+            let outcome =
+                this.accounts.sign_in_by_identity(&call, &provider.config, &identity, SessionKind::Web).await?;
+            Ok(Arrival { outcome: this.outcome(&binding, outcome)?, return_to: started.return_to })
+        };
+        self.accounts.detached.run(arriving).await
+    }
+
+    /// Where a provider sends the browser back to.
+    fn redirect_uri(&self, name: &str) -> String {
+        format!("{}/auth/{name}/callback", self.public_url)
+    }
+}
