@@ -95,14 +95,15 @@ impl Modules {
             r(),
             mail.clone(),
         );
+        let web_login = WebLogin::new(&base, &config.web, url, &providers, authentication.clone(), accounts.clone());
         Ok(Self {
-            web_login: WebLogin::new(&base, &config.web, url, &providers, authentication.clone(), accounts.clone()),
             authentication,
             accounts,
             cli_login: CliLogin::new(&base, config.cli.clone(), providers, roles, s(), Arc::new(aws)),
             checks: Checks::new(t(), s(), r()),
             introspection: Introspection::new(&base, url, t(), s(), r()),
-            forward_auth: ForwardAuth::new(config.policies.clone(), t(), s(), r()),
+            forward_auth: ForwardAuth::new(config.policies.clone(), web_login.cookies.clone(), t(), s(), r()),
+            web_login,
             mail,
             audit: Audit::new(&base),
             system: System::new(&base, about),

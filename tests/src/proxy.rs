@@ -94,10 +94,19 @@ impl Proxy {
     /// # Panics
     /// When it does not come up.
     pub fn start(kind: Kind, authd: u16, app: u16) -> Self {
+        Self::start_with(kind, authd, app, &[])
+    }
+
+    /// The same with other text in place of some of the example's.
+    ///
+    /// # Panics
+    /// When it does not come up, or a text is not there.
+    pub fn start_with(kind: Kind, authd: u16, app: u16, edits: &[(&str, &str)]) -> Self {
         let (dir, port) = (folder(kind.name()), free_port());
         for entry in fs::read_dir(examples().join(kind.name())).expect("there is an example").flatten() {
             let text = fs::read_to_string(entry.path()).expect("an example is text");
             let home = format!("{}/", dir.path().display());
+            let text = edits.iter().fold(text, |text, (from, to)| text.replace(from, to));
             let text = [
                 ("127.0.0.1:8000", format!("127.0.0.1:{port}")),
                 ("http://:8000", format!("http://:{port}")),
@@ -120,6 +129,10 @@ impl Proxy {
             matches!(answer.status, 401 | 403).then_some(())
         });
         Self { port, process, _dir: dir }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn http(&self) -> Http {

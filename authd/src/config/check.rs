@@ -63,6 +63,15 @@ impl Config {
         self.aws.check(faults);
         self.log.filter().err().into_iter().for_each(|fault| faults.refuse(fault));
         forward_auth::check(&self.policies, faults);
+        if self.web.cookie_domain.is_empty()
+            && let Some(policy) = self.policies.iter().find(|policy| policy.redirect_to_login)
+        {
+            faults.warn(format!(
+                "policy {}: redirect_to_login brings browsers back only to authd's own host; for applications on other hosts \
+                 set web.cookie_domain (AUTHD_COOKIE_DOMAIN)",
+                policy.name
+            ));
+        }
         self.finish_providers(faults);
         self.finish_roles(faults);
         self

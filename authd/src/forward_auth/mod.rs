@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use shared::api::sessions::SessionKind;
 use shared::problem::Code;
 
 use self::decision::Denied;
@@ -28,6 +29,7 @@ use crate::rbac::{Access, Rbac};
 use crate::sessions::{self, Sessions};
 use crate::tokens::Tokens;
 use crate::tokens::model::CachedToken;
+use crate::web_login::cookies::Cookies;
 
 /// The longest list of names in the answer to a proxy, in bytes: proxies and services bound the size of headers.
 const MAX_LIST: usize = 4 << 10;
@@ -36,9 +38,19 @@ const MAX_LIST: usize = 4 << 10;
 #[derive(Debug)]
 pub struct ForwardAuth {
     policies: Vec<Policy>,
+    pub cookies: Cookies,
     tokens: Arc<Tokens>,
     sessions: Arc<Sessions>,
     rbac: Arc<Rbac>,
+}
+
+/// How the client of a request shows who it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Credential<'a> {
+    /// An API token, or a session token.
+    Token(&'a str),
+    /// The cookie of a browser's session.
+    Cookie(&'a str),
 }
 
 /// The identity of an allowed request, for the service behind the proxy: visible ASCII and spaces. Fields that do not
@@ -60,8 +72,14 @@ pub struct Identity {
 }
 
 impl ForwardAuth {
-    pub fn new(policies: Vec<Policy>, tokens: Arc<Tokens>, sessions: Arc<Sessions>, rbac: Arc<Rbac>) -> Arc<Self> {
-        Arc::new(Self { policies, tokens, sessions, rbac })
+    pub fn new(
+        policies: Vec<Policy>,
+        cookies: Cookies,
+        tokens: Arc<Tokens>,
+        sessions: Arc<Sessions>,
+        rbac: Arc<Rbac>,
+    ) -> Arc<Self> {
+        Arc::new(Self { policies, cookies, tokens, sessions, rbac })
     }
 
     pub fn policy(&self, name: &str) -> Option<&Policy> {
@@ -93,7 +111,7 @@ impl ForwardAuth {
         &self,
         policy: &Policy,
         readings: &[ForwardedRequest],
-        credential: Result<Option<&str>>,
+        credential: Result<Option<Credential<'_>>>,
         address: Option<IpAddr>,
     ) -> Result<Identity, Refusal> {
         let decision = match policy.decide_all(readings) {
@@ -107,19 +125,26 @@ impl ForwardAuth {
         let answer = match credential {
             Err(error) => Err(error),
             Ok(None) => {
-                let detail = "this needs credentials: Authorization: Bearer <token>, or the header token";
+                let detail = "this needs credentials: Authorization: Bearer <token>, the header token, or the cookie of a sign-in";
                 Err(Error::new(Code::Unauthenticated, detail))
             }
-            Ok(Some(token)) if sessions::is_token(token) => self.person(policy, decision.rule, token, &mut who).await,
-            Ok(Some(token)) => self.api_token(decision.rule, token, address, &mut who).await,
+            Ok(Some(Credential::Token(token))) if !sessions::is_token(token) => {
+                self.api_token(decision.rule, token, address, &mut who).await
+            }
+            Ok(Some(credential)) => self.person(policy, decision.rule, credential, &mut who).await,
         };
         answer.map_err(|error| Refusal { error, decided_by: Some(decision.to_string()), why: None, who })
     }
 
     /// The refusal of a request about which no rule decides. The caller is identified for the log.
-    async fn denied(&self, denied: Denied<'_>, credential: Result<Option<&str>>, address: Option<IpAddr>) -> Refusal {
+    async fn denied(
+        &self,
+        denied: Denied<'_>,
+        credential: Result<Option<Credential<'_>>>,
+        address: Option<IpAddr>,
+    ) -> Refusal {
         let mut who = Who::Anonymous;
-        if let Ok(Some(token)) = credential {
+        if let Ok(Some(Credential::Token(token) | Credential::Cookie(token))) = credential {
             // Whatever fails here is not the answer.
             if sessions::is_token(token) {
                 if let Ok(Some(live)) = self.sessions.find(token).await {
@@ -157,10 +182,20 @@ impl ForwardAuth {
         })
     }
 
-    async fn person(&self, policy: &Policy, rule: &Rule, token: &str, who: &mut Who) -> Result<Identity> {
+    async fn person(
+        &self,
+        policy: &Policy,
+        rule: &Rule,
+        credential: Credential<'_>,
+        who: &mut Who,
+    ) -> Result<Identity> {
+        let (token, is_cookie) = match credential {
+            Credential::Token(token) => (token, false),
+            Credential::Cookie(token) => (token, true),
+        };
         let touched = self.sessions.touch(token).await?;
-        let (live, _) =
-            touched.ok_or_else(|| Error::new(Code::InvalidToken, "the session has ended; sign in again"))?;
+        let live = touched.map(|(live, _)| live).filter(|live| !is_cookie || live.kind == SessionKind::Web);
+        let live = live.ok_or_else(|| Error::new(Code::InvalidToken, "the session has ended; sign in again"))?;
         let refused = || Error::new(Code::Forbidden, "you may not make this request");
         let access = match policy.service.as_deref() {
             Some(named) => match self.rbac.service(named).await? {

@@ -22,6 +22,9 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     pub source: Source,
+    /// Whether a browser that is not signed in is sent to authd's sign-in, and back.
+    #[serde(default)]
+    pub redirect_to_login: bool,
     #[serde(rename = "rule", default)]
     pub rules: Vec<Rule>,
 }
@@ -74,6 +77,12 @@ pub fn check(policies: &[Policy], faults: &mut Faults) {
         }
         if policy.rules.is_empty() || policy.rules.len() > MAX_RULES {
             faults.refuse(format!("policy {name}: it needs 1 to {MAX_RULES} rules; add a [[policy.rule]]"));
+        }
+        if policy.redirect_to_login && policy.source == Source::Original {
+            faults.refuse(format!(
+                "policy {name}: redirect_to_login has no effect with nginx, which shows the browser only the status: remove \
+                 it, and let its error_page for 401 redirect to the sign-in"
+            ));
         }
         for (number, rule) in policy.rules.iter().enumerate() {
             if let Err(fault) = check_rule(policy, rule) {

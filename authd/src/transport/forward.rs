@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use ::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
-use ::http::{Response, request};
+use ::http::header::{CACHE_CONTROL, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use ::http::{Response, StatusCode, request};
 use ipnet::IpNet;
 use shared::problem::Code;
 
@@ -17,7 +17,8 @@ use super::http::{NO_STORE, Origin};
 use crate::call::RequestId;
 use crate::error::{Error, Result};
 use crate::forward_auth::model::{self, ForwardedRequest, METHOD_HEADERS};
-use crate::forward_auth::{ForwardAuth, Identity, Refusal, Source};
+use crate::forward_auth::{Credential, ForwardAuth, Identity, Refusal, Source};
+use crate::web_login::cookies::Cookies;
 
 const PREFIX: &str = "/auth/forward/";
 
@@ -32,7 +33,7 @@ pub(super) fn is_target(path: &str) -> bool {
 pub(super) async fn respond(
     forward_auth: &ForwardAuth,
     id: RequestId,
-    trusted: &[IpNet],
+    (trusted, public_url): (&[IpNet], &str),
     origin: &Origin,
     head: &request::Parts,
 ) -> Result<Response<Body>> {
@@ -54,11 +55,56 @@ pub(super) async fn respond(
         };
         Ok(Target { method, uri, query: query_of(uri) })
     });
-    let identity = identity.await.map_err(deny)?;
+    let identity = match identity.await {
+        Ok(identity) => identity,
+        Err(error) => {
+            let to_login = forward_auth.policy(policy).filter(|policy| policy.redirect_to_login);
+            let is_anonymous = matches!(error.code, Code::Unauthenticated | Code::InvalidToken);
+            return match to_login.filter(|_| is_anonymous).and_then(|policy| address_of(policy.source, head, below)) {
+                Some(address) => to_sign_in(public_url, &address),
+                None => Err(deny(error)),
+            };
+        }
+    };
     let mut response = Response::new(Body::default());
     for (name, value) in self::headers(&identity) {
         response.headers_mut().insert(name, HeaderValue::from_str(value).map_err(Error::internal).map_err(deny)?);
     }
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    Ok(response)
+}
+
+/// The address that a browser asked the proxy for; `None` if it is not one that a person opened. What the proxy says of
+/// host and scheme is not trusted: after the sign-in the browser only goes to hosts of the cookie's domain.
+fn address_of(source: Source, head: &request::Parts, below: &str) -> Option<String> {
+    let headers = &head.headers;
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let (method, host, uri) = match source {
+        Source::Forwarded => {
+            (text("x-forwarded-method")?, text("x-forwarded-host")?, text("x-forwarded-uri")?.to_owned())
+        }
+        Source::Path => {
+            let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+            (head.method.as_str(), text("host")?, format!("{below}{query}"))
+        }
+        // nginx shows the browser no answer of authd's but the status: its `error_page` sends it to the sign-in.
+        Source::Original => return None,
+    };
+    // Not for scripts and images (Fetch Metadata); browsers without that say that they want a page.
+    let is_navigation = match text("sec-fetch-mode") {
+        Some(mode) => mode == "navigate",
+        None => text("accept").is_some_and(|accept| accept.contains("text/html")),
+    };
+    let scheme = text("x-forwarded-proto").unwrap_or("https");
+    (matches!(method, "GET" | "HEAD") && is_navigation).then(|| format!("{scheme}://{host}{uri}"))
+}
+
+/// Sends the browser to the sign-in, and from there to the address.
+fn to_sign_in(public_url: &str, address: &str) -> Result<Response<Body>> {
+    let location = format!("{public_url}/login?return_to={}", shared::wire::percent_encode(address));
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_str(&location).map_err(Error::internal)?);
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     Ok(response)
 }
@@ -94,7 +140,8 @@ pub(super) async fn judge<'a>(
         let target = target(policy.source)?;
         sent = target.uri;
         let readings = readings(ForwardedRequest::new(target.method, target.uri)?, target.query, asked.headers)?;
-        forward_auth.decide(policy, &readings, credential(asked.headers), asked.address).await
+        let credential = credential(asked.headers, &forward_auth.cookies);
+        forward_auth.decide(policy, &readings, credential, asked.address).await
     };
     answer.await.map_err(|refusal: Refusal| {
         forward_auth.log(asked.id, asked.policy, sent, asked.address.unwrap_or(asked.peer), &refusal);
@@ -181,14 +228,18 @@ fn the<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a [u8], &'sta
     }
 }
 
-/// The bearer, or the header `token`. Two that differ are refused: the service may use either.
-fn credential(headers: &HeaderMap) -> Result<Option<&str>> {
+/// The bearer, or the header `token`; else the cookie of a browser's session. Two that differ are refused: the service may
+/// use either.
+fn credential<'a>(headers: &'a HeaderMap, cookies: &Cookies) -> Result<Option<Credential<'a>>> {
     let unreadable = |error: Error| Error::new(Code::InvalidToken, error.detail);
     match (bearer(headers).map_err(unreadable)?, header_token(headers).map_err(unreadable)?) {
         (Some(bearer), Some(token)) if bearer != token => {
             Err(Error::new(Code::InvalidToken, "Authorization and the header token differ; send one of them"))
         }
-        (bearer, token) => Ok(bearer.or(token)),
+        (bearer, token) => {
+            let cookie = || cookies.find_session(headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes)).one();
+            Ok(bearer.or(token).map(Credential::Token).or_else(|| cookie().map(Credential::Cookie)))
+        }
     }
 }
 

@@ -196,8 +196,8 @@ impl Http {
                 (&self.counts.operations[index], Some(route.info), self.operate(&request, body, &encoding).await)
             }
             Ok((Target::Forward, _)) => {
-                let trusted = &self.config.trusted_proxies;
-                let answer = forward::respond(&self.forward_auth, id, trusted, &connection.origin, head).await;
+                let settings = (self.config.trusted_proxies.as_slice(), self.pages.public_url.as_str());
+                let answer = forward::respond(&self.forward_auth, id, settings, &connection.origin, head).await;
                 (&self.counts.forward, None, answer)
             }
             Ok((Target::Page(page), _)) => {

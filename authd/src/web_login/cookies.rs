@@ -48,6 +48,11 @@ impl Cookies {
         if self.domain.is_some() { DOMAIN_SESSION } else { HOST_SESSION }
     }
 
+    /// The session's cookie in the headers `Cookie` of a request.
+    pub fn find_session<'a>(&self, headers: impl IntoIterator<Item = &'a [u8]>) -> Found<'a> {
+        find(headers, self.session())
+    }
+
     /// The header `Set-Cookie` of a new session. It ends with the browser, or with the session.
     pub fn set_session(&self, token: &str) -> String {
         match &self.domain {

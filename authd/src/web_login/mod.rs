@@ -123,9 +123,11 @@ impl WebLogin {
         })
     }
 
-    /// Whether browsers keep cookies of the public URL: those over http only if it is this machine.
+    /// Whether browsers keep cookies of the public URL: those over http only if it is this machine, also by a name that they
+    /// never look up (RFC 6761 §6.3).
     pub fn is_usable(&self) -> bool {
-        self.origin.parse::<Uri>().is_ok_and(|uri| url::is_private(&uri))
+        let is_local = |uri: &Uri| uri.host().is_some_and(|host| host.ends_with(".localhost"));
+        self.origin.parse::<Uri>().is_ok_and(|uri| url::is_private(&uri) || is_local(&uri))
     }
 
     /// Who has this cookie; `None` if its session has ended, or it is none of ours.

@@ -10,6 +10,7 @@ use crate::accounts::factors::testing::{code, insert};
 use crate::caller::Caller;
 use crate::env::{HOUR, MINUTE};
 use crate::error::Error;
+use crate::oidc_client::Answer;
 use crate::testing::TestApp;
 
 const PASSWORD: &str = "correct horse battery";
@@ -185,4 +186,72 @@ async fn cookies_need_tls_except_on_this_machine() {
         let app = TestApp::with(&format!("[server]\npublic_url = \"{url}\"")).await;
         assert_eq!((app.web().is_usable(), app.web().origin.as_str()), (usable, origin), "{url}");
     }
+}
+
+/// A provider that does not answer.
+const PROVIDERS: &str = "[[provider]]\nname = \"one\"\nissuer = \"http://127.0.0.1:1/one\"\nclient_id = \"authd\"\n\
+    authorization_endpoint = \"http://127.0.0.1:1/a?b=c\"\ntoken_endpoint = \"http://127.0.0.1:1/t\"\n\
+    jwks_uri = \"http://127.0.0.1:1/k\"\nweb = true\n\
+    [[provider]]\nname = \"two\"\nissuer = \"http://127.0.0.1:1/two\"\nclient_id = \"authd\"\n\
+    authorization_endpoint = \"http://127.0.0.1:1/a\"\ntoken_endpoint = \"http://127.0.0.1:1/t\"\n\
+    jwks_uri = \"http://127.0.0.1:1/k\"\nweb = true\n\
+    [[provider]]\nname = \"terminals\"\nissuer = \"http://127.0.0.1:1/three\"\nclient_id = \"authd\"\n";
+
+fn parameter(url: &str, name: &str) -> String {
+    let found = url.split(['?', '&']).find_map(|pair| pair.strip_prefix(&format!("{name}=")));
+    found.unwrap_or_else(|| panic!("no {name}: {url}")).to_owned()
+}
+
+fn answer(state: &str, issuer: Option<&str>) -> Answer {
+    Answer { state: state.to_owned(), result: Ok(Secret::new("code")), issuer: issuer.map(str::to_owned) }
+}
+
+#[tokio::test]
+async fn a_browser_is_sent_to_a_provider_with_values_of_its_own() {
+    let app = TestApp::with(PROVIDERS).await;
+    assert_eq!(app.web().providers().collect::<Vec<_>>(), ["one", "two"], "the third one is for terminals");
+    assert_eq!(app.web().depart("terminals", String::new()).await.unwrap_err().code, Code::NotFound);
+    let [first, second] = [app.web().depart("one", String::new()).await, app.web().depart("one", String::new()).await];
+    let (first, second) = (first.unwrap(), second.unwrap());
+    for name in ["state", "nonce", "code_challenge"] {
+        let values = [&first, &second].map(|departure| parameter(&departure.url, name));
+        assert!(values[0].len() == 43 && values[0] != values[1], "{name}: {values:?}");
+        assert!(!first.started.contains(&values[0]), "it is sealed");
+    }
+    assert_eq!(parameter(&first.url, "code_challenge_method"), "S256");
+    let back = shared::wire::percent_encode(&format!("{}/auth/one/callback", app.config.server.public_url)).to_string();
+    assert_eq!(parameter(&first.url, "redirect_uri"), back);
+}
+
+#[tokio::test]
+async fn only_the_browser_that_left_can_return_and_only_from_where_it_went() {
+    let app = TestApp::with(PROVIDERS).await;
+    let departure = app.web().depart("one", "/docs".to_owned()).await.unwrap();
+    let state = parameter(&departure.url, "state");
+    let arrive = async |name: &str, started: Option<&str>, answer: Answer| {
+        app.web().arrive(app.anonymous(), name, BINDING, started, answer).await.unwrap_err().code
+    };
+    let started = Some(departure.started.as_str());
+    let others = app.web().depart("one", String::new()).await.unwrap().started;
+    for (name, started, answer) in [
+        // Of no browser, of another sign-in, altered, of another provider, with another one's issuer.
+        ("one", None, answer(&state, None)),
+        ("one", Some(others.as_str()), answer(&state, None)),
+        ("one", Some(&departure.started[1..]), answer(&state, None)),
+        ("one", started, answer(&format!("{}x", &state[1..]), None)),
+        ("one", started, answer("", None)),
+        ("two", started, answer(&state, None)),
+        ("one", started, answer(&state, Some("http://127.0.0.1:1/two"))),
+    ] {
+        assert_eq!(arrive(name, started, answer.clone()).await, Code::InvalidToken, "{name} {answer:?}");
+    }
+    let declined = Answer { result: Err("access_denied".to_owned()), ..answer(&state, None) };
+    assert_eq!(arrive("one", started, declined).await, Code::Forbidden);
+    // Everything is right, and the provider is asked, which is down.
+    let right = answer(&state, Some("http://127.0.0.1:1/one"));
+    assert_eq!(arrive("one", started, right.clone()).await, Code::Unavailable);
+    app.clock.advance(10 * MINUTE);
+    assert_eq!(arrive("one", started, right.clone()).await, Code::InvalidToken, "ten minutes are over");
+    app.clock.advance(-11 * MINUTE);
+    assert_eq!(arrive("one", started, right).await, Code::InvalidToken, "a wrong clock began it");
 }

@@ -4,7 +4,9 @@ use crate::totp::oathtool;
 use serde_json::{Value, json};
 use tests::authd::{Authd, Setup};
 use tests::browser::walk;
+use tests::echo::Echo;
 use tests::provider::Provider;
+use tests::proxy::{Kind, Proxy};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -186,4 +188,46 @@ fn other_sites_can_neither_sign_out_nor_sign_in() {
         assert_eq!(told[step]["status"], json!(if is_sent_away { 200 } else { 403 }), "{host} {path} {}", told[step]);
     }
     assert_eq!(session_count(&authd), 1);
+}
+
+/// The application and authd are two hosts of one domain. Browsers find names below localhost without asking anybody.
+#[test]
+fn a_browser_signs_in_and_comes_back_to_the_application_behind_each_proxy() {
+    for kind in [Kind::Caddy, Kind::Traefik, Kind::Envoy, Kind::Nginx] {
+        let setup = Setup::new();
+        let public_url = format!("http://auth.example.localhost:{}", setup.port());
+        let example = kind.example("authd.toml").replace("#redirect_to_login", "redirect_to_login");
+        let setup = setup.toml(&example).env("AUTHD_COOKIE_DOMAIN", "example.localhost");
+        let authd = setup.env("AUTHD_PUBLIC_URL", &public_url).start();
+        let app = Echo::start();
+        let edits = [("#error_page 401", "error_page 401"), ("https://auth.example.com", public_url.as_str())];
+        let proxy = Proxy::start_with(kind, authd.port(), app.port(), &edits);
+        let granted = json!({"person_id": "alice", "service_id": "shop", "permission_id": "orders.read"});
+        for (path, body) in [
+            ("/services", json!({"name": "shop"})),
+            ("/permissions", json!({"name": "orders.read"})),
+            ("/users", json!({"username": "alice", "password": PASSWORD})),
+            ("/users", json!({"username": "bob", "password": PASSWORD})),
+            ("/person-service-permissions", granted),
+        ] {
+            let answer = authd.admin().post(path, &body).expect("it answers");
+            assert!(answer.status < 300, "{kind:?} {path}: {}", answer.text());
+        }
+        let there = format!("http://app.example.localhost:{}/api/orders?a=b&c=d", proxy.port());
+        let mut steps = vec![json!({"goto": there}), json!({"see": "Password"})];
+        steps.extend(password("first", "alice"));
+        steps.push(json!({"see": "/api/orders\\?a=b&c=d"}));
+        steps.push(json!({"cookies": true}));
+        // Who may not has signed in, and is told no.
+        steps.extend([json!({"window": "bob", "goto": there}), json!({"window": "bob", "see": "Password"})]);
+        steps.extend(password("bob", "bob"));
+        let told = walk(&json!(steps));
+        assert_eq!(told[3]["status"], 200, "{kind:?} {}", told[3]);
+        assert!(told[3]["url"].as_str().is_some_and(|url| url == there), "{kind:?} {}", told[3]);
+        let session = cookie(&told[5], "__Secure-session").expect("a session");
+        assert_eq!(session["domain"], ".example.localhost", "{kind:?}");
+        assert_eq!(told[9]["status"], 403, "{kind:?} {}", told[9]);
+        // A program gets the status.
+        assert_eq!(proxy.http().get("/api/orders").expect("it answers").status, 401, "{kind:?}");
+    }
 }

@@ -21,6 +21,7 @@ fn policy() -> Policy {
         name: "shop".into(),
         service: Some("shop".into()),
         source: Source::Path,
+        redirect_to_login: false,
         rules: vec![
             rule(None, "/health", None, None),
             rule(Some(&["GET", "HEAD"]), "/api/*", Some(&["read"]), Some(&["orders.read"])),

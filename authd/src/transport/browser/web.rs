@@ -88,8 +88,7 @@ async fn sign_in_form(web: &WebLogin, visit: &Visit<'_>) -> Result<Page> {
         let hint = "The operator has to set AUTHD_PUBLIC_URL to an address with https.";
         return Ok(explained(503, "Sign-in needs https", reason, hint));
     }
-    let query = Form::parse(visit.query.unwrap_or_default()).unwrap_or_default();
-    let return_to = query.field("return_to").and_then(|target| web.target(target));
+    let return_to = return_to(web, visit);
     let (caller, is_stale) = signed_in(web, visit).await?;
     if caller.is_some() {
         return Ok(redirect(return_to.unwrap_or_else(|| DASHBOARD.to_owned())));
@@ -100,6 +99,16 @@ async fn sign_in_form(web: &WebLogin, visit: &Visit<'_>) -> Result<Page> {
         clear_session(web, &mut page);
     }
     Ok(page)
+}
+
+/// Where the browser may go after the sign-in. nginx cannot encode an address: one that stands there as it is, and last, is
+/// taken whole.
+fn return_to(web: &WebLogin, visit: &Visit<'_>) -> Option<String> {
+    let query = visit.query.unwrap_or_default();
+    if let Some(raw) = query.strip_prefix("return_to=").filter(|raw| raw.contains("://")) {
+        return web.target(raw);
+    }
+    Form::parse(query)?.field("return_to").and_then(|target| web.target(target))
 }
 
 /// Who the browser's cookie is of; and whether there is one that is not valid.
@@ -234,8 +243,7 @@ fn provider_of<'a>(visit: &Visit<'a>) -> &'a str {
 
 /// `GET /auth/{provider}?return_to=…`
 async fn depart(web: &WebLogin, visit: &Visit<'_>) -> Result<Page> {
-    let query = Form::parse(visit.query.unwrap_or_default()).unwrap_or_default();
-    let return_to = query.field("return_to").and_then(|target| web.target(target)).unwrap_or_default();
+    let return_to = return_to(web, visit).unwrap_or_default();
     let departure = match web.depart(provider_of(visit), return_to.clone()).await {
         Ok(departure) => departure,
         Err(error) => return not_signed_in(web, visit, error, return_to),

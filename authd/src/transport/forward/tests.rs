@@ -63,7 +63,7 @@ impl Shop {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        respond(&self.app.modules.forward_auth, ID, &self.app.config.server.trusted_proxies, origin, &head).await
+        respond(&self.app.modules.forward_auth, ID, (&self.app.config.server.trusted_proxies, ""), origin, &head).await
     }
 
     /// The status that a proxy is answered with.
@@ -315,5 +315,8 @@ async fn the_admin_socket_answers_no_proxy() {
 async fn without_policies_nothing_passes() {
     let app = TestApp::new().await;
     let (head, ()) = Request::builder().uri("/auth/forward/any/").body(()).unwrap().into_parts();
-    assert_eq!(respond(&app.modules.forward_auth, ID, &[], &PROXY, &head).await.unwrap_err().code, Code::Forbidden);
+    assert_eq!(
+        respond(&app.modules.forward_auth, ID, (&[], ""), &PROXY, &head).await.unwrap_err().code,
+        Code::Forbidden
+    );
 }
