@@ -36,18 +36,13 @@ impl Accounts {
         kind: SessionKind,
     ) -> Result<SignIn> {
         let db = self.base.db.as_ref();
-        let mut begins = Vec::new();
         let known = match identities::find_user(db, identity).await? {
             Some(user) => users::find_login(db, user).await?,
             None => None,
         };
-        let person = match known {
-            Some(person) => person,
-            None => {
-                let found;
-                (found, begins) = self.find_or_begin(call, provider, identity).await?;
-                found
-            }
+        let (person, begins) = match known {
+            Some(person) => (person, Vec::new()),
+            None => self.find_or_begin(call, provider, identity).await?,
         };
         if !person.is_active {
             return Err(self.refuse_identity(call, provider, identity, NO_ACCOUNT).await?);

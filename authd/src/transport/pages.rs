@@ -87,10 +87,10 @@ impl Pages {
         head: &request::Parts,
         body: Option<&[u8]>,
     ) -> Result<Response<Body>> {
-        let query = head.uri.query();
         static OPENAPI: LazyLock<Value> = LazyLock::new(|| shared::openapi::document(VERSION));
         static OPENAPI_TEXT: LazyLock<Bytes> = LazyLock::new(|| format!("{:#}\n", *OPENAPI).into());
         static DOCS: LazyLock<Bytes> = LazyLock::new(|| docs(&OPENAPI).into());
+        let query = head.uri.query();
         match page {
             Page::Information => page_of(information(&self.public_url).into()),
             Page::Docs => page_of(DOCS.clone()),

@@ -129,7 +129,8 @@ struct Fields {
     username: String,
     /// After the password: what is sent with the code.
     pending: String,
-    fault: Option<String>,
+    /// What was wrong; empty if nothing was.
+    fault: String,
 }
 
 fn draw_sign_in(web: &WebLogin, visit: &Visit<'_>, status: u16, fields: &Fields) -> Result<Page> {
@@ -179,11 +180,11 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
         ..Fields::default()
     };
     let Some(binding) = visit.cookie(BINDING).one() else {
-        fields.fault = told("Your browser sent no cookie with the form. Allow cookies for this site, and try again.");
+        fields.fault = "Your browser sent no cookie with the form. Allow cookies for this site, and try again.".into();
         return draw_sign_in(web, &visit, 403, &fields);
     };
     if visit.is_foreign(&web.origin) || !web.accepts_form(binding, field("form_token"))? {
-        fields.fault = told("The form was not sent by this page, or it was too old. Try again.");
+        fields.fault = "The form was not sent by this page, or it was too old. Try again.".into();
         return draw_sign_in(web, &visit, 403, &fields);
     }
     let pending = field("pending").to_owned();
@@ -202,23 +203,19 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
         Ok(Outcome::SignedIn(token)) => welcome(pages, &visit, &token, fields.return_to).await,
         Ok(Outcome::NeedsCode(pending)) => draw_sign_in(web, &visit, 200, &Fields { pending, ..fields }),
         Err(error) if error.code == Code::InvalidCredentials => {
-            fields.fault = told(if pending.is_empty() {
-                "The user name or the password is wrong."
-            } else {
-                "The code is wrong, or it was used before."
-            });
+            let fault = match pending.as_str() {
+                "" => "The user name or the password is wrong.",
+                _ => "The code is wrong, or it was used before.",
+            };
+            fields.fault = fault.into();
             draw_sign_in(web, &visit, 401, &Fields { pending, ..fields })
         }
         Err(error) if error.code == Code::InvalidToken => {
-            fields.fault = told("The sign-in took too long. Start again.");
+            fields.fault = "The sign-in took too long. Start again.".into();
             draw_sign_in(web, &visit, 401, &fields)
         }
         Err(error) => Err(error),
     }
-}
-
-fn told(fault: &str) -> Option<String> {
-    Some(fault.to_owned())
 }
 
 /// Gives the browser its session, and sends it where it wanted to go.
@@ -262,7 +259,7 @@ async fn arrive(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
     let web = &pages.web_login;
     let answer = super::provider_answer(visit.query);
     let (Some(answer), Some(binding)) = (answer, visit.cookie(BINDING).one()) else {
-        let fields = Fields { fault: told("The sign-in could not be read. Start again."), ..Fields::default() };
+        let fields = Fields { fault: "The sign-in could not be read. Start again.".to_owned(), ..Fields::default() };
         return draw_sign_in(web, &visit, 400, &fields);
     };
     let started = visit.cookie(STARTED).one();
@@ -271,7 +268,7 @@ async fn arrive(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
             return welcome(pages, &visit, &token, return_to).await;
         }
         Ok(Arrival { outcome: Outcome::NeedsCode(pending), return_to }) => {
-            draw_sign_in(web, &visit, 200, &Fields { pending, return_to, ..Fields::default() })?
+            draw_sign_in(web, &visit, 200, &Fields { return_to, pending, ..Fields::default() })?
         }
         Err(error) => not_signed_in(web, &visit, error, String::new())?,
     };
@@ -294,8 +291,8 @@ fn not_signed_in(web: &WebLogin, visit: &Visit<'_>, error: Error, return_to: Str
     if !is_told {
         return Err(error);
     }
-    let fault = Some(sentence(&error.detail));
-    draw_sign_in(web, visit, error.code.status(), &Fields { fault, return_to, ..Fields::default() })
+    let fault = sentence(&error.detail);
+    draw_sign_in(web, visit, error.code.status(), &Fields { return_to, fault, ..Fields::default() })
 }
 
 /// Sends who is not signed in to the sign-in, and back to the dashboard.
@@ -402,8 +399,12 @@ async fn change(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Page> {
                 Err(error) => Err(error),
             };
         }
-        Web::EndSessions => drop(pages.sessions.end_all_own(call, EndOwnSessions {}).await?),
-        _ => drop(pages.sessions.logout(call, Logout {}).await?),
+        Web::EndSessions => {
+            pages.sessions.end_all_own(call, EndOwnSessions {}).await?;
+        }
+        _ => {
+            pages.sessions.logout(call, Logout {}).await?;
+        }
     }
     let mut page = redirect("/login".to_owned());
     clear_session(web, &mut page);
