@@ -22,12 +22,16 @@ mod grpc {
         "user/user.proto",
     ];
 
-    /// Messages with a token or a password: what is printed of them would be in logs.
-    const SECRET: [&str; 10] = [
+    /// Messages with a token or a password, or with headers, of which one may have it: what is printed of them would be in
+    /// logs. A test in `src/grpc/` requires that a field that may hold a secret is in one of these.
+    const SECRET: [&str; 13] = [
         ".authd.v1.ValidateRequest",
         ".authd.v1.CheckTokenRequest",
         ".authd.v1.CheckAccessRequest",
         ".authd.v1.IntrospectRequest",
+        ".envoy.config.core.v3.HeaderMap",
+        ".envoy.config.core.v3.HeaderValue",
+        ".envoy.config.core.v3.HeaderValueOption",
         ".envoy.service.auth.v3",
         ".session.LoginRequest",
         ".user.SignupRequest",

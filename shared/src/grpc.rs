@@ -14,6 +14,9 @@ mod generated {
 }
 
 #[cfg(test)]
+mod debug_tests;
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 

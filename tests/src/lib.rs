@@ -24,6 +24,7 @@ pub mod redis;
 pub mod rig;
 pub mod strace;
 pub mod sts;
+pub mod timing;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

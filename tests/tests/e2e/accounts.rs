@@ -1,6 +1,7 @@
 //! Accounts that people own, over HTTP with a real mailbox between, on both engines.
 
 mod client;
+mod timing;
 
 use crate::totp::oathtool;
 use serde_json::{Value, json};

@@ -1,13 +1,11 @@
 //! People through the real daemon: signing in, sliding, lock-out, on both engines; and that refusals take the same.
 
-use rustix::process::Pid;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tests::authd::{Authd, Setup};
+use tests::timing::{median_ratio, without_queueing};
 use tests::{TIMEOUT, until};
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -203,41 +201,6 @@ fn refused_logins_take_the_same_whatever_is_wrong() {
         let alike = least <= 1.05 && most >= 1.0 / 1.05;
         assert!(alike, "{} takes {least:.3} to {most:.3} times as long as {}", KINDS[one], KINDS[other]);
     }
-}
-
-/// Where the median of `one / other`, pair by pair, lies but for one chance in ten thousand, whatever the distribution:
-/// between the order statistics two square roots of the count around the middle (four standard deviations of a sign test).
-fn median_ratio(one: &[Duration], other: &[Duration]) -> (f64, f64) {
-    let mut ratios: Vec<f64> =
-        one.iter().zip(other).map(|(one, other)| one.as_secs_f64() / other.as_secs_f64()).collect();
-    ratios.sort_unstable_by(f64::total_cmp);
-    let (middle, around) = (ratios.len() / 2, 2 * ratios.len().isqrt());
-    (ratios[middle - around], ratios[middle + around])
-}
-
-/// How long something takes, without the time in which a thread of the process, or this one, could have run and had no
-/// core: what others do on the machine says nothing about the answer.
-fn without_queueing<T>(process: Pid, act: impl FnOnce() -> T) -> (T, Duration) {
-    let before = (queued(process), queued_in(Path::new("/proc/thread-self")));
-    let (done, span) = Span::of(act);
-    let own = queued_in(Path::new("/proc/thread-self")) - before.1;
-    let others = queued(process)
-        .into_iter()
-        .map(|(thread, nanos)| nanos.saturating_sub(before.0.get(&thread).copied().unwrap_or(0)));
-    (done, (span.answered - span.asked).saturating_sub(Duration::from_nanos(own + others.sum::<u64>())))
-}
-
-/// For how many nanoseconds each thread of a process has been ready and waited for a core.
-fn queued(process: Pid) -> BTreeMap<PathBuf, u64> {
-    let threads = format!("/proc/{}/task", process.as_raw_nonzero());
-    let threads = std::fs::read_dir(threads).expect("it runs").flatten().map(|thread| thread.path());
-    threads.map(|thread| (thread.clone(), queued_in(&thread))).collect()
-}
-
-fn queued_in(thread: &Path) -> u64 {
-    // The second field of schedstat; a thread may end between the listing and the reading.
-    let stat = std::fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
-    stat.split(' ').nth(1).and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
 }
 
 /// Sends a login and closes the connection without waiting for the answer.

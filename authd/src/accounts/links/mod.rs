@@ -148,8 +148,9 @@ impl Accounts {
             let (values, link) = self.new_link(kind, user, email, call.address)?;
             return Ok([link, self.mail.message(template, email, &values)?]);
         };
-        let (_, link) = self.new_link(Kind::Nothing, user, email, call.address)?;
-        let values = Values { address: call.address, ..Values::default() };
+        // The notice keeps the link, which its template cannot show, so that its row is as long as the other; it has no end.
+        let (values, link) = self.new_link(Kind::Nothing, user, email, call.address)?;
+        let values = Values { expires_at: None, ..values };
         let to = holder.address().unwrap_or_else(|| email.clone());
         Ok([link, self.mail.message(Template::SignUpKnown, &to, &values)?])
     }

@@ -52,10 +52,7 @@ impl Service {
     async fn with_tokens_at(toml: &str, path: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let provider = format!(
-            "[[provider]]\nname = \"corp\"\nissuer = \"{url}\"\nclient_id = \"client\"\n\
-             authorization_endpoint = \"{url}/authorize\"\njwks_uri = \"{url}/keys\"\ntoken_endpoint = \"{url}{path}\"\n"
-        );
+        let provider = provider("corp", &url, path);
         let app = TestApp::with(&format!("{toml}\n{provider}")).await.with_aws(Aws::at(&url));
         let peer = Peer::start(app.clock.clone(), listener);
         Self { app, peer }
@@ -71,8 +68,12 @@ impl Service {
 
     /// The person signs in at the provider, which sends the browser back.
     async fn sign_in(&self, started: &Started) -> Page {
+        self.sign_in_at(&self.peer, started).await
+    }
+
+    async fn sign_in_at(&self, peer: &Peer, started: &Started) -> Page {
         let nonce = started.auth_url.split(['?', '&']).find_map(|pair| pair.strip_prefix("nonce=")).unwrap();
-        self.peer.set(|script| nonce.clone_into(&mut script.nonce));
+        peer.set(|script| nonce.clone_into(&mut script.nonce));
         self.callback(&format!("code=good&state={}", started.state)).await
     }
 
@@ -110,6 +111,15 @@ impl Service {
         let list = self.app.call("sessions.list", json!({ "include_ended": true })).await.unwrap();
         list["sessions"].as_array().unwrap().clone()
     }
+}
+
+/// The settings of a provider at this URL.
+fn provider(name: &str, url: &str, token_path: &str) -> String {
+    format!(
+        "[[provider]]\nname = \"{name}\"\nissuer = \"{url}\"\nclient_id = \"client\"\n\
+         authorization_endpoint = \"{url}/authorize\"\njwks_uri = \"{url}/keys\"\n\
+         token_endpoint = \"{url}{token_path}\"\n"
+    )
 }
 
 /// The release that a page shows.

@@ -1,8 +1,11 @@
 //! From the start to the moment when somebody has signed in.
 
 use serde_json::json;
+use tokio::net::TcpListener;
 
-use super::{SECRET, Service, header, shown, status};
+use super::peer::Peer;
+use super::{SECRET, Service, header, provider, shown, status};
+use crate::db::Query;
 use crate::env::{MINUTE, SECOND};
 
 #[tokio::test]
@@ -233,4 +236,30 @@ async fn without_provider_or_role_a_start_says_what_to_configure() {
     let error = app.call("cli_login.start", body).await.unwrap_err();
     assert_eq!(error.code.status(), 409);
     assert!(error.detail.contains("COGNITO_DOMAIN"), "{}", error.detail);
+}
+
+#[tokio::test]
+async fn one_subject_and_address_at_two_issuers_are_two_persons_and_no_user() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let role = "[[role]]\nname = \"dev\"\narn = \"arn:aws:iam::123456789012:role/dev\"\n";
+    let service = Service::with(&format!("{role}{}", provider("partner", &url, "/token"))).await;
+    let partner = Peer::start(service.app.clock.clone(), listener);
+    for (provider, peer) in [("corp", &service.peer), ("partner", &partner), ("corp", &service.peer)] {
+        let started = service.start(json!({ "provider": provider })).await;
+        let page = service.sign_in_at(peer, &started).await;
+        let signed_in = service.poll(&started.state, Some(SECRET), Some(&shown(&page))).await.unwrap();
+        assert_eq!(status(&signed_in), "AUTHORIZED", "{provider}");
+    }
+    let sql = "SELECT issuer || ' ' || subject || ' ' || email || ' ' || COUNT(*) FROM sessions \
+         JOIN identities ON identities.id = identity_id AND identities.user_id IS NULL GROUP BY issuer, subject, email";
+    let rows = service.app.base.db.query(Query::new(sql, [])).await.unwrap();
+    let mut persons: Vec<_> = rows.iter().map(|row| row.cursor().string().unwrap()).collect();
+    let person = |peer: &Peer, sessions: u8| format!("{} s-1 ann@example.test {sessions}", peer.url);
+    let mut expected = [person(&service.peer, 2), person(&partner, 1)];
+    persons.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(persons, expected);
+    let users = service.app.call("users.list", json!({})).await.unwrap();
+    assert_eq!(users["users"], json!([]));
 }

@@ -89,7 +89,7 @@ async fn an_allowed_request_has_every_header_of_the_identity_and_metadata() {
         .headers
         .into_iter()
         .map(|option| {
-            assert_eq!(option.append_action(), HeaderAppendAction::OverwriteIfExistsOrAdd);
+            assert!(option.append_action() == HeaderAppendAction::OverwriteIfExistsOrAdd);
             assert!(option.keep_empty_value);
             let header = option.header.unwrap();
             (header.key, header.value)
