@@ -50,3 +50,4 @@ pub mod testing;
 pub mod tokens;
 pub mod transport;
 pub mod users;
+pub mod webauthn;
