@@ -4,7 +4,7 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
 };
 
-use super::{Fault, MAX_SIGNATURE};
+use super::Fault;
 
 /// The algorithms of signatures, as browsers number them (IANA, COSE Algorithms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +94,6 @@ impl PublicKey {
     }
 
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Fault> {
-        if signature.len() > MAX_SIGNATURE {
-            return Err(Fault::Signature);
-        }
         self.key.verify_sig(message, signature).map_err(|_| Fault::Signature)
     }
 }

@@ -28,9 +28,6 @@ pub const MAX_CREDENTIAL_ID: usize = 1023;
 pub const MAX_CLIENT_DATA: usize = 2048;
 /// The longest authenticator data, in bytes: with the longest credential id, an RSA key and extensions.
 pub const MAX_AUTHENTICATOR_DATA: usize = 4096;
-/// The longest signature, in bytes: of the longest RSA key.
-pub const MAX_SIGNATURE: usize = 512;
-
 /// Bytes of a challenge.
 pub const CHALLENGE: usize = 32;
 

@@ -129,6 +129,7 @@ fn authenticator_data_faults(flags: u8, rest: &[u8]) -> Vec<(Vec<u8>, Fault)> {
         (extended(b"\xa0\x00"), Fault::AuthenticatorData),
         (extended(b"\xa1\x61a"), Fault::AuthenticatorData),
         (extended(b"\x80"), Fault::AuthenticatorData),
+        (extended(b"\xbf"), Fault::AuthenticatorData),
         (extended(b"\xa1\x61a\xbf\xff"), Fault::AuthenticatorData),
         (extended(b"\xa1\x61a\x81\x81\x81\x81\x00"), Fault::AuthenticatorData),
         (extended(b"\xa1\x61a\xc0\x00"), Fault::AuthenticatorData),
@@ -247,8 +248,7 @@ fn a_signature_is_that_of_the_key_over_these_bytes() {
         let other = Authenticator::new(algorithm, ID, USER).get(&party(), &CHALLENGE);
         let mut flipped = good.signature.clone();
         *flipped.last_mut().unwrap() ^= 1;
-        let long = [good.signature.as_slice(), &[0; MAX_SIGNATURE]].concat();
-        for signature in [other.signature, flipped, long, Vec::new(), vec![0; 64], vec![0; 256]] {
+        for signature in [other.signature, flipped, Vec::new(), vec![0; 64], vec![0; 256]] {
             let response = Response { signature, ..good.clone() };
             assert_eq!(assert(&authenticator, 0, &response).unwrap_err(), Fault::Signature, "{algorithm:?}");
         }
