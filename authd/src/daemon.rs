@@ -86,7 +86,7 @@ impl Modules {
             authentication: Authentication::new(config.admin.token.clone(), t(), s(), r()),
             accounts: Accounts::new(
                 &base,
-                (config.login.clone(), config.accounts.clone()),
+                (config.login.clone(), config.accounts.clone(), config.passkeys.clone()),
                 url,
                 users.clone(),
                 s(),

@@ -57,6 +57,7 @@ impl Config {
         self.sessions.check(faults);
         self.login.check(faults);
         self.accounts.check(faults);
+        self.passkeys.check(&self.server.public_url, faults);
         self.cli.check(faults);
         self.mail.check(faults);
         self.aws.check(faults);

@@ -46,6 +46,7 @@ pub struct Config {
     pub sessions: sessions::Config,
     pub login: accounts::Config,
     pub accounts: accounts::SignUpConfig,
+    pub passkeys: accounts::PasskeyConfig,
     pub cli: cli_login::Config,
     pub mail: mail::Config,
     pub log: Log,

@@ -17,17 +17,12 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use shared::api::passkeys::{MAX_AUTHENTICATOR_DATA, MAX_CLIENT_DATA, MAX_CREDENTIAL_ID};
 
 use self::authenticator_data::AuthenticatorData;
 use self::client_data::Ceremony;
 pub use self::key::{Algorithm, PublicKey};
 
-/// The longest credential id, in bytes (§7.1, step 25).
-pub const MAX_CREDENTIAL_ID: usize = 1023;
-/// The longest client data, in bytes. Ours are about 150.
-pub const MAX_CLIENT_DATA: usize = 2048;
-/// The longest authenticator data, in bytes: with the longest credential id, an RSA key and extensions.
-pub const MAX_AUTHENTICATOR_DATA: usize = 4096;
 /// Bytes of a challenge.
 pub const CHALLENGE: usize = 32;
 

@@ -3,6 +3,7 @@
 mod factors;
 mod lockout;
 mod owning;
+mod passkeys;
 mod signing_in;
 mod step_up;
 
