@@ -88,7 +88,7 @@ impl Modules {
         let authentication = Authentication::new(config.admin.token.clone(), t(), s(), r());
         let accounts = Accounts::new(
             &base,
-            (config.login.clone(), config.accounts.clone()),
+            (config.login.clone(), config.accounts.clone(), config.passkeys.clone()),
             url,
             users.clone(),
             s(),

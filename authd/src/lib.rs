@@ -51,3 +51,4 @@ pub mod tokens;
 pub mod transport;
 pub mod users;
 pub mod web_login;
+pub mod webauthn;

@@ -32,7 +32,7 @@ const FLOORS: &[&str] = &[
     "db keyed_mutex",
     "names",
     "error call log",
-    "network memory caller env setting background",
+    "network memory caller env setting background webauthn",
 ];
 
 fn floor(module: &str) -> usize {

@@ -62,6 +62,8 @@ ids! {
     RoleId;
     /// A permission.
     PermissionId;
+    /// A second factor.
+    FactorId;
     /// A mail.
     MailId;
     /// An entry of the audit log.

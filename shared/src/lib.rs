@@ -5,6 +5,7 @@
 //! the feature `client`.
 
 pub mod api;
+pub mod base64url;
 pub mod email;
 pub mod id;
 pub mod names;

@@ -54,6 +54,10 @@ codes! {
     InvalidCredentials = "invalid_credentials", 401, 16, "Login not accepted";
     /// The password is right, and TOTP is on: a code is required too.
     TotpRequired = "totp_required", 401, 16, "TOTP code required";
+    /// The password is right, and this person signs in by a passkey only.
+    PasskeyRequired = "passkey_required", 401, 16, "Passkey required";
+    /// The session is valid, but the last proof in it is too old: prove yourself again.
+    StepUpRequired = "step_up_required", 401, 16, "Fresh proof required";
     /// The session has ended.
     SessionEnded = "session_ended", 401, 16, "Session ended";
     /// The caller is known, but not allowed.

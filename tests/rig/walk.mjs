@@ -5,8 +5,10 @@
 // Each step is an object with one action, and optionally "window": "name" (default "first"):
 //   {"goto": URL}                         opens it; tells the status
 //   {"fill": {"name": "text", …}}         types into the fields with these names
-//   {"press": "text"}                     presses the button or link with exactly this name, and waits for what comes
+//   {"press": "text"}                     presses the button or link with exactly this name (a regex, if it begins with ^),
+//                                         and waits for what comes
 //   {"see": "regex"}                      waits until URL or text matches; tells the text
+//   {"authenticator": true}               a virtual authenticator that says yes to everything, from now on
 //   {"cookies": true}                     tells the cookies
 //   {"post": {"url", "form": {…}}}        a page of another site sends this form; "url" is opened from "from", if there is one
 //   {"set_cookie": {…}}                   as a page of this origin could not
@@ -53,11 +55,18 @@ const actions = {
   goto: async ({ page }, url) => ({ status: (await page.goto(url)).status() }),
   fill: async ({ page }, fields) => { for (const [name, text] of Object.entries(fields)) await page.locator(`[name="${name}"]:visible`).fill(text); },
   press: async ({ page }, name) => {
-    const target = page.getByRole('button', { name, exact: true }).or(page.getByRole('link', { name, exact: true }));
+    const by = name.startsWith('^') ? { name: new RegExp(name) } : { name, exact: true };
+    const target = page.getByRole('button', by).or(page.getByRole('link', by));
     const [response] = await Promise.all([page.waitForNavigation(), target.first().click()]);
     return { status: response?.status(), url: page.url() };
   },
   see: ({ page }, pattern) => see(page, pattern),
+  authenticator: async ({ context, page }) => {
+    const session = await context.newCDPSession(page);
+    await session.send('WebAuthn.enable');
+    const options = { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true };
+    await session.send('WebAuthn.addVirtualAuthenticator', { options });
+  },
   cookies: ({ context }) => context.cookies(),
   post: async ({ page }, { from, url, form }) => {
     await page.goto(from);

@@ -6,6 +6,7 @@ pub(crate) mod grant;
 pub(crate) mod lockout;
 pub(crate) mod login;
 pub(crate) mod mail;
+pub(crate) mod passkey;
 mod password;
 pub(crate) mod permission;
 pub(crate) mod role;

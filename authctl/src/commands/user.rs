@@ -13,7 +13,7 @@ use shared::page;
 use shared::time::Time;
 
 use super::password::{self, NewPassword};
-use super::{Context, listing, spelling, totp};
+use super::{Context, listing, passkey, spelling, totp};
 use crate::args::{Confirmed, Consent, FIRST_ADMIN, Limit, name, word};
 use crate::error::Error;
 
@@ -79,6 +79,9 @@ pub enum Command {
     /// Manage the TOTP of a user
     #[command(subcommand)]
     Totp(Totp),
+    /// List and remove the passkeys of a user
+    #[command(subcommand)]
+    Passkey(passkey::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -213,6 +216,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             let line = format!("TOTP of {user} is off; every session has ended");
             context.call_and_tell(&ResetTotp { id: user }, |_| line).await
         }
+        Command::Passkey(command) => passkey::run(command, context).await,
     }
 }
 

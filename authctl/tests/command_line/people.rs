@@ -98,6 +98,7 @@ fn what_destroys_asks_by_name_and_goes_by_id() {
         &["user", "delete", "x"][..],
         &["user", "logout", "x"],
         &["user", "totp", "reset", "x"],
+        &["user", "passkey", "remove", "x", TOKEN_ID],
         &["session", "end", "--user", "x"],
         &["service", "delete", "x"],
         &["service", "token", "revoke", "x", TOKEN_ID],
@@ -108,6 +109,29 @@ fn what_destroys_asks_by_name_and_goes_by_id() {
         assert_eq!(run.exit, Exit::Usage, "{args:?}");
         assert!(run.err.contains("--yes"), "{}", run.err);
     }
+}
+
+#[test]
+fn passkeys_of_a_user_are_listed_and_removed_by_id() {
+    let passkey = format!(
+        r#"{{"passkeys":[{{"id":"{TOKEN_ID}","name":"laptop","backed_up":true,"created_at":"2027-01-14T08:00:00Z"}}]}}"#
+    );
+    let daemon = Daemon::start([
+        Answer::json(200, &passkey),
+        Answer::json(200, r#"{"passkeys":[]}"#),
+        Answer::json(200, r#"{"status":"success"}"#),
+    ]);
+    let run = daemon.run(&Program::default(), &["user", "passkey", "list", "alice"]);
+    assert!(run.out.contains("laptop") && run.out.contains("yes") && run.out.contains("never"), "{}", run.out);
+    assert!(run.out.contains(TOKEN_ID), "{}", run.out);
+    let run = daemon.run(&Program::default(), &["user", "passkey", "list", "alice"]);
+    assert_eq!((run.exit, run.out.as_str(), run.err.as_str()), (Exit::Ok, "", "No passkeys\n"));
+    let run = daemon.run(&Program::default(), &["user", "passkey", "remove", "alice", TOKEN_ID, "--yes"]);
+    assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+    for _ in 0..2 {
+        assert!(daemon.request().starts_with("GET /users/alice/passkeys "));
+    }
+    assert!(daemon.request().starts_with(&format!("DELETE /users/alice/passkeys/{TOKEN_ID} ")));
 }
 
 const LOGGED_IN: &str = r#"{"token":"5e55","expires_at":1800000300,"payload":

@@ -1,4 +1,4 @@
-//! User accounts: the operations on users, sign-up, sign-in, second factors, resets, addresses, and lockouts.
+//! User accounts: the operations on users, sign-up, sign-in, second factors, passkeys, resets, addresses, and lockouts.
 //!
 //! Invariants: failed sign-ins are indistinguishable by answer and time; attempts are counted before hashing; a change
 //! that ends a user's access ends their sessions in the same commit.
@@ -9,6 +9,7 @@ mod identities;
 mod links;
 mod lockout;
 mod model;
+pub(crate) mod passkeys;
 mod password_reset;
 mod sign_in;
 mod sign_up;
@@ -25,6 +26,8 @@ use shared::email::Email;
 pub use self::factors::SWEEP_PENDING;
 pub use self::links::store::SWEEP as SWEEP_LINKS;
 pub use self::lockout::SWEEP_ATTEMPTS;
+pub use self::passkeys::Config as PasskeyConfig;
+use self::passkeys::Passkeys;
 pub use self::sign_in::{FirstFactor, SignIn, SignedIn};
 use crate::base::{Base, Detached};
 use crate::mail::Mail;
@@ -114,6 +117,7 @@ pub struct Accounts {
     rbac: Arc<Rbac>,
     mail: Arc<Mail>,
     sign_up: SignUpConfig,
+    passkeys: Passkeys,
     /// What links begin with.
     public_url: String,
     pub detached: Detached,
@@ -128,15 +132,16 @@ impl Outliving for Accounts {
 impl Accounts {
     pub fn new(
         base: &Base,
-        (config, sign_up): (Config, SignUpConfig),
+        (config, sign_up, passkeys): (Config, SignUpConfig, PasskeyConfig),
         public_url: &str,
         users: Arc<Users>,
         sessions: Arc<Sessions>,
         rbac: Arc<Rbac>,
         mail: Arc<Mail>,
     ) -> Arc<Self> {
+        let passkeys = Passkeys::new(&passkeys, public_url);
         let (base, public_url, detached) = (base.clone(), public_url.to_owned(), Detached::new(&base.background));
-        Arc::new(Self { base, config, users, sessions, rbac, mail, sign_up, public_url, detached })
+        Arc::new(Self { base, config, users, sessions, rbac, mail, sign_up, passkeys, public_url, detached })
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
@@ -150,6 +155,15 @@ impl Accounts {
         registry.add(self, Self::list_factors);
         registry.add(self, Self::list_user_factors);
         registry.add(self, Self::reset_totp);
+        registry.add(self, Self::begin_passkey);
+        registry.add_to_end(self, Self::register_passkey);
+        registry.add(self, Self::list_passkeys);
+        registry.add(self, Self::rename_passkey);
+        registry.add(self, Self::remove_passkey);
+        registry.add(self, Self::begin_passkey_proof);
+        registry.add_to_end(self, Self::prove_by_passkey);
+        registry.add(self, Self::list_user_passkeys);
+        registry.add(self, Self::remove_user_passkey);
         registry.add_to_end(self, Self::sign_up);
         registry.add_to_end(self, Self::verify_sign_up);
         registry.add_to_end(self, Self::request_reset);

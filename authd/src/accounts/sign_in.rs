@@ -26,6 +26,7 @@ use super::Accounts;
 use super::factors::{self, Presented, Second, totp_required};
 use super::links;
 use super::lockout::LoginAttempt;
+use super::passkeys;
 use crate::call::Call;
 use crate::caller::{Caller, Permissions};
 use crate::db::Statement;
@@ -65,7 +66,7 @@ impl Borrow<LoggedIn> for SignedIn {
 
 /// Maximum number of live sessions of one user: a login beyond it ends those that would expire first. It is far above
 /// usual numbers, and low enough that operations on all of them stay fast.
-const MOST: i64 = 256;
+pub(super) const MOST: i64 = 256;
 /// Maximum number of characters of a user name in the audit log.
 const SHOWN: usize = 64;
 
@@ -184,6 +185,11 @@ impl Accounts {
         opening: Opening<'_>,
     ) -> Result<SignIn, Refused> {
         let Opening { username, code, kind, attempt, identity, begins, is_fresh } = opening;
+        if self.passkeys.is_required() && passkeys::store::has_any(self.base.db.as_ref(), person.id).await? {
+            self.refuse(call, username, Some("passkey")).await?;
+            let detail = "this account signs in by a passkey: open the sign-in page in a browser";
+            return Err(Error::new(Code::PasskeyRequired, detail).into());
+        }
         let (factor, proof) = match self.judge(person.id, code, true).await? {
             Second::Good { factor, proof } => (factor, proof),
             // The attempt stays counted: who has only the password may not learn that as often as they like.
@@ -260,7 +266,8 @@ impl Accounts {
     /// Reverts the count of an attempt that failed before its password was judged, or though it was right, so that an
     /// overload, an outage or a change at the same time does not lock a user out.
     pub(super) async fn tried<T>(&self, attempt: &LoginAttempt, answer: Result<T>) -> Result<T> {
-        let is_judged = |error: &Error| matches!(error.code, Code::InvalidCredentials | Code::TotpRequired);
+        let is_judged =
+            |error: &Error| matches!(error.code, Code::InvalidCredentials | Code::TotpRequired | Code::PasskeyRequired);
         if answer.as_ref().is_err_and(|error| !is_judged(error)) {
             attempt.revert(&self.base).await;
         }

@@ -58,6 +58,7 @@ impl Config {
         self.login.check(faults);
         self.accounts.check(faults);
         self.web.check(&self.server.public_url, faults);
+        self.passkeys.check(&self.server.public_url, faults);
         self.cli.check(faults);
         self.mail.check(faults);
         self.aws.check(faults);

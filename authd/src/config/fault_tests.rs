@@ -42,6 +42,8 @@ fn a_variable_that_cannot_work_is_refused_with_its_name_and_a_remedy() {
         ("ADMIN_TOKEN", "hunter2 with spaces in it", "without spaces"),
         ("STS_ROLE_ARN", "arn:aws:iam::1234:role/dev", "STS_ROLE_ARN): \"arn:aws:iam::1234:role/dev\" is not the ARN"),
         ("AUTHD_ADMIN_SOCKET", &format!("/{}", "a".repeat(107)), "choose a shorter one"),
+        ("AUTHD_PASSKEYS", "required", "passkeys.mode = \"required\" (AUTHD_PASSKEYS) needs a public URL"),
+        ("AUTHD_PASSKEYS", "always", "`optional`, `required`, `off`"),
         ("TOKEN_TTL_SECONDS", "9", "TOKEN_TTL_SECONDS"),
         ("TOKEN_PREFIX", "a-b", "TOKEN_PREFIX"),
     ] {

@@ -48,6 +48,7 @@ pub struct Config {
     pub login: accounts::Config,
     pub accounts: accounts::SignUpConfig,
     pub web: web_login::Config,
+    pub passkeys: accounts::PasskeyConfig,
     pub cli: cli_login::Config,
     pub mail: mail::Config,
     pub log: Log,

@@ -55,7 +55,7 @@ pub struct Http {
     pub(super) registry: Registry,
     pub(super) authentication: Arc<Authentication>,
     pub(super) forward_auth: Arc<ForwardAuth>,
-    pages: Pages,
+    pub(super) pages: Pages,
     pub(super) grpc: Grpc,
     routes: matchit::Router<Resource>,
     pub(super) counts: Counts,

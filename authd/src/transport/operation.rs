@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER};
+use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER};
 use ::http::{Response, StatusCode, request};
 use bytes::Bytes;
 use shared::op::{Access, Info};
@@ -15,6 +15,7 @@ use tracing::debug;
 
 use super::answer::Body;
 use super::body::{Bounds, JSON, Unread};
+use super::browser::web::{self, Sender};
 use super::connections::Connection;
 use super::credentials::{self, bearer, header_token};
 use super::forwarded;
@@ -157,16 +158,34 @@ impl Http {
             Origin::Admin(_) => info.access == Access::User,
         };
         let mut caller = Caller::Anonymous;
-        if takes_token && let Some(token) = encoding.token(headers, info.oauth)? {
-            // An operation that reads the token itself also renews the session.
-            let renews = !info.headers.iter().any(|(field, _)| *field == "header_token");
-            caller = self.authentication.authenticate(&token, address, renews).await?;
+        if takes_token {
+            if let Some(token) = encoding.token(headers, info.oauth)? {
+                // An operation that reads the token itself also renews the session.
+                let renews = !info.headers.iter().any(|(field, _)| *field == "header_token");
+                caller = self.authentication.authenticate(&token, address, renews).await?;
+            } else if info.access == Access::User && headers.contains_key(COOKIE) {
+                caller = self.visitor(headers).await?;
+            }
         }
         if let (Origin::Admin(peer), Caller::Anonymous) = (origin, &caller) {
             caller = peer.clone();
         }
         authorize(info, &caller)?;
         Ok(caller)
+    }
+}
+
+impl Http {
+    /// The person whose browser sent the request, from a script of authd's own pages: what a browser sends for others is
+    /// nobody's.
+    async fn visitor(&self, headers: &HeaderMap) -> Result<Caller> {
+        let web = &self.pages.web_login;
+        let cookies = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+        let cookie = web.cookies.find_session(cookies).one();
+        match cookie.filter(|_| web::sender(headers, &web.origin) == Sender::Own) {
+            Some(cookie) => Ok(web.visitor(cookie).await?.unwrap_or(Caller::Anonymous)),
+            None => Ok(Caller::Anonymous),
+        }
     }
 }
 

@@ -39,10 +39,11 @@ pub enum Page {
     Web(Web),
     Style,
     LinkScript,
+    PasskeyScript,
 }
 
 /// Every page with its method and path. All are public except the metrics.
-pub const PAGES: [(Method, &str, Page); 22] = [
+pub const PAGES: [(Method, &str, Page); 26] = [
     (Method::Get, "/", Page::Information),
     (Method::Get, "/docs", Page::Docs),
     (Method::Get, "/openapi.json", Page::OpenApi),
@@ -57,6 +58,9 @@ pub const PAGES: [(Method, &str, Page); 22] = [
     (Method::Post, "/account/email", Page::Link(Offer::Email)),
     (Method::Get, "/login", Page::Web(Web::SignIn)),
     (Method::Post, "/login", Page::Web(Web::SignIn)),
+    (Method::Post, "/login/passkey/options", Page::Web(Web::BeginPasskey)),
+    (Method::Post, "/login/passkey", Page::Web(Web::FinishPasskey)),
+    (Method::Post, "/dashboard/passkeys/remove", Page::Web(Web::RemovePasskey)),
     (Method::Get, "/auth/{provider}", Page::Web(Web::Depart)),
     (Method::Get, "/auth/{provider}/callback", Page::Web(Web::Arrive)),
     (Method::Post, "/logout", Page::Web(Web::SignOut)),
@@ -65,6 +69,7 @@ pub const PAGES: [(Method, &str, Page); 22] = [
     (Method::Post, "/dashboard/sessions/end-all", Page::Web(Web::EndSessions)),
     (Method::Get, "/style.css", Page::Style),
     (Method::Get, "/link.js", Page::LinkScript),
+    (Method::Get, "/passkey.js", Page::PasskeyScript),
 ];
 
 /// The state to answer pages.
@@ -106,9 +111,10 @@ impl Pages {
             },
             Page::Web(page) => {
                 let visit = Visit { call, headers: &head.headers, path: head.uri.path(), query, body };
-                browser::web::respond(self, page, visit).await.into_response()
+                browser::web::respond(self, page, visit).await
             }
             Page::Style => file("text/css; charset=utf-8", html::STYLE),
+            Page::PasskeyScript => file("text/javascript; charset=utf-8", html::PASSKEY_SCRIPT),
             Page::LinkScript => file("text/javascript; charset=utf-8", html::LINK_SCRIPT),
         }
     }

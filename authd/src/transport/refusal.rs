@@ -43,7 +43,7 @@ pub(super) fn refuse(id: RequestId, address: Option<IpAddr>, info: Option<&Info>
     let challenge = match (error.code, info.map(|info| info.access)) {
         (Code::Unauthenticated, _) => Some("Bearer realm=\"authd\"".to_owned()),
         // RFC 9470 §3: the token is good, but not enough.
-        (Code::TotpRequired, _) => {
+        (Code::TotpRequired | Code::PasskeyRequired | Code::StepUpRequired, _) => {
             Some("Bearer realm=\"authd\", error=\"insufficient_user_authentication\"".to_owned())
         }
         (code, _) if code.status() == 401 => Some("Bearer realm=\"authd\", error=\"invalid_token\"".to_owned()),

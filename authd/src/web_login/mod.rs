@@ -18,6 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Uri;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use shared::api::passkeys::{PasskeyAssertion, RequestOptions};
 use shared::api::sessions::{Login, SessionKind};
 use shared::problem::Code;
 use shared::secret::Secret;
@@ -194,6 +195,22 @@ impl WebLogin {
             this.outcome(&binding, outcome)
         };
         self.accounts.detached.run(signing_in).await
+    }
+
+    /// Whether people can sign in by passkeys.
+    pub fn has_passkeys(&self) -> bool {
+        self.accounts.has_passkeys()
+    }
+
+    /// Begins a sign-in by a passkey of a browser, which has this cookie.
+    pub async fn begin_passkey(&self, call: &Call, binding: &Secret) -> Result<RequestOptions> {
+        self.accounts.begin_passkey_login(call, binding).await
+    }
+
+    /// Signs in by the passkey with which the browser answered; returns the token for the cookie.
+    pub async fn finish_passkey(&self, call: Call, binding: Secret, assertion: PasskeyAssertion) -> Result<Secret> {
+        let signed_in = self.accounts.finish_passkey_login(call, binding, assertion, SessionKind::Web).await?;
+        Ok(signed_in.answer.token)
     }
 
     fn outcome(&self, binding: &str, outcome: SignIn) -> Result<Outcome> {

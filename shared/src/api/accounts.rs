@@ -204,6 +204,8 @@ impl AccountFault {
             | Code::MethodNotAllowed
             | Code::Conflict
             | Code::NameTaken
+            | Code::PasskeyRequired
+            | Code::StepUpRequired
             | Code::NotImplemented => Self::NotAvailable,
             Code::RequestTimeout
             | Code::IdempotencyKeyReused
@@ -252,7 +254,8 @@ mod tests {
             ("E-002", "unauthenticated"),
             (
                 "E-003",
-                "verification_required forbidden not_found method_not_allowed conflict name_taken not_implemented",
+                "verification_required forbidden not_found method_not_allowed conflict name_taken passkey_required \
+                 step_up_required not_implemented",
             ),
             ("E-004", "totp_required"),
             ("E-005", "invalid_token session_ended"),

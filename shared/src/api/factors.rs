@@ -114,6 +114,8 @@ pub struct Factor {
 pub enum FactorKind {
     /// An authenticator app.
     Totp,
+    /// A passkey.
+    Passkey,
     /// A kind that only a newer daemon knows.
     #[serde(other)]
     Unknown,
@@ -123,6 +125,7 @@ impl FactorKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Totp => "totp",
+            Self::Passkey => "passkey",
             Self::Unknown => "unknown",
         }
     }

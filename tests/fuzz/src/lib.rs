@@ -14,6 +14,7 @@ pub mod forwarded;
 pub mod grpc;
 pub mod id_token;
 pub mod names;
+pub mod passkey;
 pub mod policy;
 pub mod request;
 pub mod stored;
@@ -22,7 +23,7 @@ pub mod stored;
 pub type Property = fn(&[u8]);
 
 /// Every target.
-pub const TARGETS: [(&str, Property); 14] = [
+pub const TARGETS: [(&str, Property); 15] = [
     ("aws_files", aws_files::check),
     ("config", config::check),
     ("credentials", credentials::check),
@@ -34,6 +35,7 @@ pub const TARGETS: [(&str, Property); 14] = [
     ("grpc", grpc::check),
     ("id_token", id_token::check),
     ("names", names::check),
+    ("passkey", passkey::check),
     ("policy", policy::check),
     ("request", request::check),
     ("stored", stored::check),

@@ -22,6 +22,7 @@ mod loads;
 mod locks;
 mod logs;
 mod mail;
+mod passkeys;
 mod people;
 mod policies;
 mod postgres_url;

@@ -159,6 +159,40 @@ fn people_sign_in_with_two_providers_at_once() {
     assert!(providers.contains(&&json!("google")), "{providers:?}");
 }
 
+#[test]
+fn a_person_adds_a_passkey_and_signs_in_by_it_alone() {
+    let setup = Setup::new();
+    let url = format!("http://localhost:{}", setup.port());
+    let authd = setup.env("AUTHD_PUBLIC_URL", &url).start();
+    made(&authd, "/users", &json!({"username": "alice", "password": PASSWORD}));
+    let mut steps = vec![json!({"authenticator": true}), json!({"goto": format!("{url}/login?return_to=/dashboard")})];
+    steps.extend(password("first", "alice"));
+    steps.extend([
+        json!({"see": "without a password"}),
+        json!({"press": "Add a passkey"}),
+        json!({"see": "since .* UTC\\nRemove"}),
+        json!({"axe": true}),
+        json!({"press": "Sign out"}),
+        json!({"see": "Password"}),
+        json!({"axe": true}),
+        json!({"press": "Sign in with a passkey"}),
+        json!({"see": "last used .* UTC\\nRemove"}),
+        json!({"cookies": true}),
+        json!({"press": "^Remove the passkey"}),
+        json!({"see": "without a password"}),
+        // The session that proved it with the passkey goes on.
+        json!({"press": "Sign out"}),
+        json!({"see": "Password"}),
+    ]);
+    let told = walk(&json!(steps));
+    for (step, told) in steps.iter().zip(&told) {
+        assert!(step.get("axe").is_none() || *told == json!([]), "axe found {told:#}");
+    }
+    assert!(cookie(&told[13], "__Host-session").is_some());
+    let audit = authd.admin().get("/audit?limit=50").expect("it answers").expect(200).to_string();
+    assert!(audit.contains("\"factor\":\"passkey\""), "{audit}");
+}
+
 /// A site on another port of the same host is of the same site for cookies, and of another origin; one on another host
 /// is of neither.
 #[test]

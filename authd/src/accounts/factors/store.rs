@@ -146,9 +146,10 @@ pub fn delete_all(user: UserId) -> [Statement; 2] {
 pub async fn list(db: &dyn Db, user: UserId) -> Result<FactorList> {
     let read = |row: &Row| {
         let mut row = row.cursor();
-        let kind = if row.text()? == FactorKind::Totp.as_str() { FactorKind::Totp } else { FactorKind::Unknown };
+        let text = row.text()?;
+        let kind = [FactorKind::Totp, FactorKind::Passkey].into_iter().find(|kind| kind.as_str() == text);
         Ok(Factor {
-            kind,
+            kind: kind.unwrap_or(FactorKind::Unknown),
             name: row.string()?,
             created_at: Time::from_millis(row.int()?),
             last_used_at: row.opt(Cursor::int)?.map(Time::from_millis),

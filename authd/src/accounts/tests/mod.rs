@@ -4,6 +4,7 @@ mod factors;
 mod identities;
 mod lockout;
 mod owning;
+mod passkeys;
 mod signing_in;
 mod step_up;
 

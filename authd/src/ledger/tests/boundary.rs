@@ -2,16 +2,17 @@
 
 mod operations;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use shared::api::sessions::SessionKind;
-use shared::id::{SessionId, UserId};
+use shared::id::{FactorId, SessionId, UserId};
 
 use self::operations::{Kind, READS, SELF_PROVING, Scenario, scenarios};
 use super::PASSWORD;
 use crate::accounts;
 use crate::accounts::factors::testing::insert as insert_totp;
+use crate::accounts::passkeys::testing::{self as passkeys, insert as insert_passkey};
 use crate::caller::{Caller, Permissions};
 use crate::db::{Db, Query, Row, Statement};
 use crate::env::HOUR;
@@ -19,6 +20,7 @@ use crate::rbac::AUTHD;
 use crate::sessions::store::{NewLogin, insert_login};
 use crate::testing::TestApp;
 use crate::tokens::model::hash;
+use crate::webauthn::testing::Authenticator;
 
 const TABLES: [&str; 17] = [
     "SELECT * FROM audit WHERE outcome = 'ok' ORDER BY 1",
@@ -65,17 +67,21 @@ struct Made {
     mail: Value,
     other_session: SessionId,
     service_token: Value,
+    /// Passkeys of alice, bob and reader.
+    passkeys: BTreeMap<&'static str, FactorId>,
     callers: u32,
     /// The last caller's name, second session, and user with session.
     name: String,
     own_session: SessionId,
     caller: Option<(UserId, SessionId)>,
+    /// The last caller's passkey.
+    passkey: Option<(FactorId, Authenticator)>,
 }
 
 impl Made {
     async fn new() -> Self {
         let mail = "[mail]\nsmtp_url = \"smtp://127.0.0.1:1\"\nfrom = \"a@example.com\"\nper_address_per_hour = 1000\n";
-        let app = TestApp::with(mail).await;
+        let app = TestApp::with(&[passkeys::CONFIG, mail].concat()).await;
         let must = async |operation: &str, fields: Value| app.call(operation, fields).await.unwrap();
         for username in ["alice", "bob", "reader"] {
             must("users.create", json!({ "username": username })).await;
@@ -108,14 +114,18 @@ impl Made {
             mail,
             other_session: SessionId(uuid::Uuid::from_u128(1)),
             service_token,
+            passkeys: BTreeMap::new(),
             callers: 0,
             name: String::new(),
             own_session: SessionId(uuid::Uuid::from_u128(1)),
             caller: None,
+            passkey: None,
         };
         let alice = made.user("alice").await;
         for username in ["alice", "bob", "reader"] {
-            insert_totp(&made.app.base, made.user(username).await, true).await;
+            let user = made.user(username).await;
+            insert_totp(&made.app.base, user, true).await;
+            made.passkeys.insert(username, insert_passkey(&made.app.base, user).await.0);
         }
         made.other_session = made.sign_in(alice, hash(&made.session), 0).await;
         made
@@ -203,6 +213,10 @@ impl Made {
         let caller = self.caller(kind, scenario.needs).await;
         if let (Some(is_on), Some((user, _))) = (scenario.totp, self.caller) {
             insert_totp(&self.app.base, user, is_on).await;
+        }
+        if let (true, Some((user, session))) = (scenario.operation.starts_with("passkeys."), self.caller) {
+            self.passkey = Some(insert_passkey(&self.app.base, user).await);
+            passkeys::give_challenges(&self.app.base, session).await;
         }
         caller
     }
@@ -328,6 +342,11 @@ async fn mail() {
 #[tokio::test]
 async fn factors() {
     walk(&["factors"]).await;
+}
+
+#[tokio::test]
+async fn passkeys_of_people() {
+    walk(&["passkeys"]).await;
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ pub use self::device::{
     list_outbox, release, renew,
 };
 use super::lookup::LiveSession;
-use super::model::Attributes;
+use super::model::{Attributes, FRESH};
 use crate::cache::Hash;
 use crate::db::{Cursor, Db, Query, Row, Statement, Value};
 use crate::env::{MINUTE, Millis, SKEW};
@@ -56,6 +56,8 @@ const SLIDE: &str = "UPDATE sessions SET renewed_at = $2, last_used_at = $2, idl
      WHERE id = $1 AND renewed_at = $4 AND ended_at IS NULL AND idle_expires_at > $2 AND absolute_expires_at > $2";
 const FIND_LOGIN: &str = "SELECT user_id, ended_at FROM sessions WHERE id = $1 AND kind <> 'device'";
 const FACTOR_AT: &str = "SELECT factor_at FROM sessions WHERE id = $1";
+// A proof after $3 is that of a wrong clock.
+const FIND_FRESH: &str = "SELECT 1 FROM sessions WHERE id = $1 AND factor_at > $2 AND factor_at <= $3";
 const REFRESH_PROOF: &str = "UPDATE sessions SET factor_at = $3 WHERE id = $1 AND user_id = $2 AND ended_at IS NULL";
 // Whatever the clock says: what is void now may be valid when the clock is right.
 const FIND_HOLDER: &str = "SELECT id, user_id FROM sessions \
@@ -87,6 +89,8 @@ pub const SWEEP: &str = "DELETE FROM sessions WHERE id IN \
 /// Names of statements whose failure has a meaning.
 pub const NEW_LOGIN: &str = "insert_login";
 pub const OLDEST: &str = "end_oldest";
+/// The last proof of all factors in the session is too old.
+pub const FRESH_PROOF: &str = "fresh_proof";
 /// The statement that ends a session; it fails if the session had ended before.
 pub const ENDED: &str = "end_session";
 
@@ -224,6 +228,11 @@ pub async fn find_factor_at(db: &dyn Db, id: SessionId) -> Result<Option<Millis>
 /// The person has proved all factors in this session now.
 pub fn refresh_proof(id: SessionId, user: UserId, now: Millis) -> Statement {
     Statement::one("refresh_proof", REFRESH_PROOF, [id.into(), user.into(), now.into()])
+}
+
+/// Requires that the person proved all factors in this session a short time ago ([`FRESH_PROOF`]).
+pub fn is_fresh(id: SessionId, now: Millis) -> Statement {
+    Statement::exists(FRESH_PROOF, FIND_FRESH, [id.into(), (now - FRESH).into(), (now + SKEW).into()])
 }
 
 /// Ends a login session of this user ([`ENDED`]); fails if it is not live.

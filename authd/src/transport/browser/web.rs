@@ -3,22 +3,25 @@
 //! A form that changes anything is accepted only from a page of authd: by `Sec-Fetch-Site` and `Origin`, where the browser
 //! sends them, and always by the form's token.
 
+mod dashboard;
+mod passkeys;
+
 use std::sync::LazyLock;
 
+use ::http::Response;
 use ::http::header::{COOKIE, HeaderMap, HeaderValue, ORIGIN};
 use minijinja::{Environment, UndefinedBehavior, Value, context};
-use shared::api::factors::ListFactors;
-use shared::api::sessions::{EndOwnSession, EndOwnSessions, ListOwnSessions, Login, Logout, Session, SessionKind};
+use shared::api::sessions::{Login, Logout};
 use shared::problem::Code;
 use shared::secret::Secret;
 
 use super::form::Form;
-use super::html::{self, STYLE_URL, redirect};
-use super::{Page, explained, failure, minute, sentence};
+use super::html::{self, PASSKEY_SCRIPT_URL, STYLE_URL, redirect};
+use super::{Page, explained, failure, sentence};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
-use crate::sessions;
+use crate::transport::answer::Body;
 use crate::transport::pages::Pages;
 use crate::web_login::cookies::{self, BINDING, STARTED};
 use crate::web_login::providers::Arrival;
@@ -35,7 +38,11 @@ pub enum Web {
     /// Back from it.
     Arrive,
     SignOut,
+    /// What a browser needs to sign in by a passkey, and what it returns.
+    BeginPasskey,
+    FinishPasskey,
     Dashboard,
+    RemovePasskey,
     EndSession,
     EndSessions,
 }
@@ -62,23 +69,44 @@ impl<'a> Visit<'a> {
 
     /// Whether the browser says that the request comes from a page of another origin.
     fn is_foreign(&self, origin: &str) -> bool {
-        let sent = |name: &str| self.headers.get(name).map(HeaderValue::as_bytes);
-        sent("sec-fetch-site").is_some_and(|site| site != b"same-origin")
-            || sent(ORIGIN.as_str()).is_some_and(|sent| sent != origin.as_bytes())
+        sender(self.headers, origin) == Sender::Foreign
     }
 }
 
-pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Page {
+/// Which page sent a request, by what its browser says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    Own,
+    Foreign,
+    Unknown,
+}
+
+/// The page that sent a request: of this origin, or of another one (`Sec-Fetch-Site`, Fetch Metadata §2.3; `Origin`, RFC
+/// 6454 §7).
+pub fn sender(headers: &HeaderMap, origin: &str) -> Sender {
+    let sent = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+    let (site, from) = (sent("sec-fetch-site"), sent(ORIGIN.as_str()));
+    if site.is_some_and(|site| site != b"same-origin") || from.is_some_and(|from| from != origin.as_bytes()) {
+        return Sender::Foreign;
+    }
+    if site.is_none() && from.is_none() { Sender::Unknown } else { Sender::Own }
+}
+
+pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Response<Body>> {
     let caused_by = (visit.call.request_id, visit.call.address);
     let answer = match page {
+        Web::BeginPasskey => return passkeys::begin(&pages.web_login, &visit).await,
+        Web::FinishPasskey => return passkeys::finish(pages, &visit).await,
         Web::SignIn if visit.body.is_some() => sign_in(pages, visit).await,
         Web::SignIn => sign_in_form(&pages.web_login, &visit).await,
         Web::Depart => depart(&pages.web_login, &visit).await,
         Web::Arrive => arrive(pages, visit).await,
-        Web::Dashboard => show_dashboard(pages, visit).await,
-        Web::SignOut | Web::EndSession | Web::EndSessions => change(pages, page, visit).await,
+        Web::Dashboard => dashboard::show(pages, visit).await,
+        Web::SignOut | Web::RemovePasskey | Web::EndSession | Web::EndSessions => {
+            dashboard::change(pages, page, visit).await
+        }
     };
-    answer.unwrap_or_else(|error| failure(caused_by, &error))
+    answer.unwrap_or_else(|error| failure(caused_by, &error)).into_response()
 }
 
 /// The form to sign in, or the way on for who is signed in.
@@ -148,7 +176,7 @@ fn draw_sign_in(web: &WebLogin, visit: &Visit<'_>, status: u16, fields: &Fields)
         web,
         status,
         "sign_in.html",
-        context! { form_token, return_to, username, pending, fault, again, providers },
+        context! { form_token, return_to, username, pending, fault, again, providers, passkeys => web.has_passkeys() },
     )?;
     if is_new {
         page.headers.push(("set-cookie", cookies::set(BINDING, &binding)));
@@ -221,16 +249,28 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
 /// Gives the browser its session, and sends it where it wanted to go.
 async fn welcome(pages: &Pages, visit: &Visit<'_>, token: &Secret, return_to: String) -> Result<Page> {
     let web = &pages.web_login;
-    // The browser forgets the session that it had.
-    if let (Some(before), _) = signed_in(web, visit).await? {
+    end_before(pages, visit).await?;
+    let mut page = redirect(target_of(return_to));
+    page.headers.extend(session_cookies(web, token));
+    Ok(page)
+}
+
+/// Ends the session that the browser had, which it forgets.
+async fn end_before(pages: &Pages, visit: &Visit<'_>) -> Result<()> {
+    if let (Some(before), _) = signed_in(&pages.web_login, visit).await? {
         pages.sessions.logout(visit.call.of(before), Logout {}).await?;
     }
-    let mut page = redirect(if return_to.is_empty() { DASHBOARD.to_owned() } else { return_to });
-    for name in [BINDING, STARTED] {
-        page.headers.push(("set-cookie", cookies::clear(name)));
-    }
-    page.headers.push(("set-cookie", web.cookies.set_session(token.expose())));
-    Ok(page)
+    Ok(())
+}
+
+fn target_of(return_to: String) -> String {
+    if return_to.is_empty() { DASHBOARD.to_owned() } else { return_to }
+}
+
+/// The headers that give the browser a new session, and end what the sign-in was bound to.
+fn session_cookies(web: &WebLogin, token: &Secret) -> impl Iterator<Item = (&'static str, String)> {
+    let cleared = [BINDING, STARTED].map(cookies::clear);
+    cleared.into_iter().chain([web.cookies.set_session(token.expose())]).map(|header| ("set-cookie", header))
 }
 
 /// The provider that a path names: `/auth/{provider}…`.
@@ -308,110 +348,6 @@ fn clear_session(web: &WebLogin, page: &mut Page) {
     page.headers.extend(web.cookies.clear_session().into_iter().map(|header| ("set-cookie", header)));
 }
 
-async fn show_dashboard(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
-    let (caller, is_stale) = signed_in(&pages.web_login, &visit).await?;
-    match caller {
-        Some(caller) => draw_dashboard(pages, &visit, caller, 200, None).await,
-        None => Ok(to_sign_in(&pages.web_login, is_stale)),
-    }
-}
-
-async fn draw_dashboard(
-    pages: &Pages,
-    visit: &Visit<'_>,
-    caller: Caller,
-    status: u16,
-    fault: Option<&str>,
-) -> Result<Page> {
-    let web = &pages.web_login;
-    let call = visit.call.of(caller);
-    let (_, this) = sessions::person(&call)?;
-    let person = pages.accounts.person(&call).await?;
-    let list = pages.sessions.list_own(call.clone(), ListOwnSessions::default()).await?;
-    let factors = pages.accounts.list_factors(call.clone(), ListFactors {}).await?;
-    let rows: Vec<Value> = list.sessions.iter().map(|session| row(session, session.id == this)).collect();
-    let shown: Vec<Value> = factors
-        .factors
-        .iter()
-        .map(|factor| context! { name => &factor.name, since => minute(factor.created_at) })
-        .collect();
-    let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
-    let context = context! {
-        form_token => web.form_token(cookie)?,
-        name => person.name,
-        username => person.username,
-        email => person.email,
-        email_verified => person.email_verified,
-        codes_left => (!shown.is_empty()).then_some(factors.recovery_codes),
-        factors => shown,
-        sessions => rows,
-        has_more => list.next_cursor.is_some(),
-        fault,
-    };
-    draw(web, status, "dashboard.html", context)
-}
-
-/// A session as the dashboard shows it.
-fn row(session: &Session, is_this: bool) -> Value {
-    let what = match session.kind {
-        SessionKind::Web => "A browser".to_owned(),
-        SessionKind::Login => "A program, by the API".to_owned(),
-        SessionKind::Device => {
-            let device = session.device_name.as_deref().unwrap_or("a device");
-            format!("auth-login on {device}")
-        }
-    };
-    context! {
-        id => session.id.to_string(),
-        what,
-        since => minute(session.created_at),
-        used => minute(session.last_used_at),
-        address => session.address.as_deref(),
-        is_this,
-    }
-}
-
-/// What a button of the dashboard does.
-async fn change(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Page> {
-    let web = &pages.web_login;
-    let (caller, is_stale) = signed_in(web, &visit).await?;
-    let Some(caller) = caller else { return Ok(to_sign_in(web, is_stale)) };
-    let form = visit.form();
-    let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
-    let is_ours =
-        !visit.is_foreign(&web.origin) && web.accepts_form(cookie, form.field("form_token").unwrap_or_default())?;
-    if !is_ours {
-        let fault = "Nothing was done: the form was not sent by this page, or it was too old. Try again.";
-        return draw_dashboard(pages, &visit, caller, 403, Some(fault)).await;
-    }
-    let call = visit.call.of(caller.clone());
-    match page {
-        Web::EndSession => {
-            let ended = match form.field("id").and_then(|id| id.parse().ok()) {
-                Some(id) => pages.sessions.end_own(call, EndOwnSession { id }).await,
-                None => Err(Error::not_found("session")),
-            };
-            return match ended {
-                Ok(_) => Ok(redirect(DASHBOARD.to_owned())),
-                Err(error) if error.code == Code::NotFound => {
-                    draw_dashboard(pages, &visit, caller, 404, Some("This session has ended already.")).await
-                }
-                Err(error) => Err(error),
-            };
-        }
-        Web::EndSessions => {
-            pages.sessions.end_all_own(call, EndOwnSessions {}).await?;
-        }
-        _ => {
-            pages.sessions.logout(call, Logout {}).await?;
-        }
-    }
-    let mut page = redirect("/login".to_owned());
-    clear_session(web, &mut page);
-    page.headers.push(("set-cookie", cookies::clear(BINDING)));
-    Ok(page)
-}
-
 fn draw(web: &WebLogin, status: u16, template: &str, values: Value) -> Result<Page> {
     static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         let mut env = Environment::new();
@@ -426,10 +362,11 @@ fn draw(web: &WebLogin, status: u16, template: &str, values: Value) -> Result<Pa
         env
     });
     let host = web.origin.split("://").nth(1).unwrap_or_default();
-    let values = context! { host, style => &*STYLE_URL, ..values };
+    let values = context! { host, style => &*STYLE_URL, passkey_script => &*PASSKEY_SCRIPT_URL, ..values };
     let html =
         TEMPLATES.get_template(template).and_then(|template| template.render(values)).map_err(Error::internal)?;
-    let mut headers = html::headers(&html::policy(&web.form_targets()), "no-store");
+    let policy = format!("{}; script-src 'self'; connect-src 'self'", html::policy(&web.form_targets()));
+    let mut headers = html::headers(&policy, "no-store");
     // With `no-referrer` browsers would send the origin `null` with a form (Fetch Standard, "append a request Origin header").
     headers.retain(|(name, _)| *name != "referrer-policy");
     headers.push(("referrer-policy", "same-origin".into()));

@@ -377,3 +377,65 @@ async fn a_browser_that_is_not_signed_in_is_sent_to_the_sign_in_and_back() {
         assert_eq!(hidden(&page.text, "return_to"), "");
     }
 }
+
+#[tokio::test]
+async fn an_operation_takes_the_cookie_only_from_authds_own_pages_and_only_for_the_person() {
+    let daemon = with_ada("").await;
+    let mut browser = Browser::default();
+    browser.sign_in(&daemon, "").await;
+    let own = format!("http://{}", daemon.addr);
+    let cookie = format!("Cookie: __Host-session={}\r\n", browser.cookie("__Host-session").unwrap());
+    let status = async |method: &str, path: &str, headers: &str| {
+        daemon.send(&request(method, path, &format!("{cookie}{headers}"), "")).await.status
+    };
+    let own = format!("Sec-Fetch-Site: same-origin\r\nOrigin: {own}\r\n");
+    for headers in [
+        String::new(),
+        "Sec-Fetch-Site: cross-site\r\n".to_owned(),
+        "Sec-Fetch-Site: same-site\r\n".to_owned(),
+        "Origin: https://evil.test\r\n".to_owned(),
+        own.replace("Origin: http", "Origin: https"),
+    ] {
+        assert_eq!(status("GET", "/session", &headers).await, 401, "{headers}");
+        assert_eq!(status("DELETE", "/auth/sessions", &headers).await, 401, "{headers}");
+    }
+    assert_eq!(status("GET", "/session", &own).await, 200);
+    // Not for what takes a permission, and not beside a token, which is judged alone.
+    assert_eq!(status("GET", "/users", &own).await, 401);
+    assert_eq!(status("GET", "/session", &format!("{own}{}", bearer("nonsense"))).await, 401);
+    // A form of another site has another media type.
+    let json = daemon.send(&request("POST", "/auth/passkeys/options", &format!("{cookie}{own}"), "{}")).await;
+    assert_eq!(json.status, 415);
+    let login = daemon.sign_in("ada").await;
+    let headers = format!("Cookie: __Host-session={login}\r\n{own}");
+    assert_eq!(
+        daemon.send(&request("GET", "/session", &headers, "")).await.status,
+        401,
+        "a login's token is no cookie"
+    );
+}
+
+#[tokio::test]
+async fn a_passkey_is_asked_for_by_the_page_that_the_browser_has() {
+    let daemon = with_ada("[server]\npublic_url = \"http://localhost:8080\"").await;
+    let mut browser = Browser::default();
+    let token = browser.form_token(&daemon, "/login").await;
+    let mut asked = async |browser: &mut Browser, token: &str, headers: &str| {
+        browser.extra = format!("Content-Type: application/json\r\n{headers}");
+        let body = json!({ "form_token": token, "return_to": "" }).to_string();
+        let cookies: Vec<String> = browser.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let head = format!("Cookie: {}\r\n{}", cookies.join("; "), browser.extra);
+        daemon.send(&request("POST", "/login/passkey/options", &head, &body)).await
+    };
+    let options = asked(&mut browser, &token, "Sec-Fetch-Site: same-origin\r\n").await;
+    assert_eq!((options.status, &options.body["rpId"]), (200, &json!("localhost")), "{options:?}");
+    for (token, headers) in [
+        ("", ""),
+        (&token[1..], ""),
+        (&token, "Origin: https://evil.test\r\n"),
+        (&token, "Sec-Fetch-Site: cross-site\r\n"),
+    ] {
+        assert_eq!(asked(&mut browser, token, headers).await.status, 403, "{headers}");
+    }
+    assert_eq!(asked(&mut Browser::default(), &token, "").await.status, 403, "another browser");
+}

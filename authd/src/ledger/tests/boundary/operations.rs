@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Made;
 use crate::accounts::factors::testing::code;
+use crate::accounts::passkeys::testing as passkeys;
 use crate::ledger::tests::PASSWORD;
 
 /// What changes nothing, or only what needs no proof: attempts, renewals, pending logins.
@@ -21,6 +22,10 @@ pub const READS: &[&str] = &[
     "lockouts.list",
     "mail.list",
     "mail.show",
+    "passkeys.begin",
+    "passkeys.begin_proof",
+    "passkeys.list",
+    "passkeys.list_of_user",
     "permissions.list",
     "permissions.show",
     "roles.list",
@@ -118,6 +123,17 @@ pub fn scenarios() -> Vec<Scenario> {
     add("factors.reset_totp", users, |_| json!({ "id": "bob" }));
     add("factors.reset_totp", &["users.write", "access.write"], |_| json!({ "id": "alice" }));
     add("factors.reset_totp", &["users.write", "access.write", "users.read"], |_| json!({ "id": "reader" }));
+    add("passkeys.remove_of_user", users, |made| json!({ "id": "bob", "passkey": made.passkeys["bob"] }));
+    add(
+        "passkeys.remove_of_user",
+        &["users.write", "access.write"],
+        |made| json!({ "id": "alice", "passkey": made.passkeys["alice"] }),
+    );
+    add(
+        "passkeys.remove_of_user",
+        &["users.write", "access.write", "users.read"],
+        |made| json!({ "id": "reader", "passkey": made.passkeys["reader"] }),
+    );
     add("users.invite", users, |_| json!({ "email": "new@example.com" }));
     add("users.verify", users, |_| json!({ "id": "zoe" }));
     add("users.update", users, |_| json!({ "id": "zoe", "email": "zoe@example.org" }));
@@ -185,6 +201,18 @@ pub fn scenarios() -> Vec<Scenario> {
     only("sessions.end_all_own", &[Kind::Person], |_| json!({}));
     only("sessions.reauthenticate", &[Kind::Person], |_| json!({ "password": PASSWORD }));
     only("factors.enable_totp", &[Kind::Person], |_| json!({ "password": PASSWORD }));
+    only("passkeys.register", &[Kind::Person], |made| {
+        let (user, _) = made.caller.unwrap();
+        let new = passkeys::authenticator(&made.app.base, user);
+        passkeys::registration(&new.create(&passkeys::party(), &passkeys::CHALLENGE))
+    });
+    let rename = |made: &Made| json!({ "id": made.passkey.as_ref().unwrap().0, "name": "phone" });
+    only("passkeys.rename", &[Kind::Person], rename);
+    only("passkeys.remove", &[Kind::Person], |made| json!({ "id": made.passkey.as_ref().unwrap().0 }));
+    only("passkeys.prove", &[Kind::Person], |made| {
+        let (_, authenticator) = made.passkey.as_ref().unwrap();
+        passkeys::assertion(&authenticator.get(&passkeys::party(), &passkeys::CHALLENGE))
+    });
     let mut with_totp = |operation, is_on, fields| {
         all.push(Scenario { operation, fields, needs: &[], kinds: &[Kind::Person], totp: Some(is_on) });
     };
