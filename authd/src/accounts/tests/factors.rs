@@ -6,7 +6,7 @@ use shared::id::UserId;
 use super::PASSWORD;
 use crate::accounts::factors::testing::{code, code_of, decode, insert};
 use crate::caller::Caller;
-use crate::db::{Query, Statement};
+use crate::db::{Query, Statement, Value};
 use crate::env::{DAY, MINUTE, SECOND};
 use crate::testing::TestApp;
 
@@ -293,4 +293,39 @@ async fn a_recovery_code_signs_in_once_until_there_are_others() {
     assert_eq!(app.login_with(PASSWORD, renewed["recovery_codes"][9].as_str()).await, "");
     let audit = app.call("audit.list", json!({ "action": "sessions.login", "limit": 1 })).await.unwrap();
     assert_eq!(audit["entries"][0]["detail"], json!({ "factor": "recovery_code" }));
+}
+
+#[tokio::test]
+async fn of_a_factor_only_the_sealed_secret_and_hashes_of_codes_are_stored() {
+    let app = TestApp::new().await;
+    app.user("alice", PASSWORD).await;
+    let own = app.token().await;
+    let pending = app.call_by(&own, "factors.enable_totp", json!({ "password": PASSWORD })).await;
+    let secret = decode(pending["secret"].as_str().unwrap());
+    let confirm = json!({ "code": code_of(&secret, &app.base, 0) });
+    let codes = app.call_by(&own, "factors.confirm_totp", confirm).await["recovery_codes"].clone();
+    let codes = codes.as_array().unwrap().iter().map(|code| code.as_str().unwrap().replace('-', "").into_bytes());
+    let clear: Vec<Vec<u8>> = codes.chain([secret.clone(), pending["secret"].as_str().unwrap().into()]).collect();
+    for (sql, count) in [("SELECT * FROM factors", 1), ("SELECT * FROM recovery_codes", 10)] {
+        let rows = app.base.db.query(Query::new(sql, [])).await.unwrap();
+        assert_eq!(rows.len(), count, "{sql}");
+        for value in rows.iter().flat_map(|row| &row.0) {
+            let bytes = match value {
+                Value::Bytes(bytes) => bytes.clone(),
+                other => format!("{other:?}").replace('-', "").into_bytes(),
+            };
+            let is_in = |clear: &Vec<u8>| bytes.windows(clear.len()).any(|window| window.eq_ignore_ascii_case(clear));
+            assert!(!clear.iter().any(is_in), "{sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_right_password_that_waits_for_its_code_is_no_session() {
+    let app = TestApp::with(MANY).await;
+    app.alice_with_totp().await;
+    for (totp, refused) in [(None, "totp_required"), (Some("000000"), "invalid_credentials")] {
+        assert_eq!(app.login_with(PASSWORD, totp).await, refused);
+        assert_eq!(app.number("SELECT COUNT(*) FROM sessions").await, 0, "{refused}");
+    }
 }
