@@ -24,6 +24,7 @@ use crate::ephemeral::Ephemeral;
 use crate::ephemeral::db::DbEphemeral;
 use crate::ephemeral::redis::RedisEphemeral;
 use crate::error::Chain;
+use crate::files::Files;
 use crate::forward_auth::ForwardAuth;
 use crate::introspection::Introspection;
 use crate::keys::{self, KeyRing, Origin};
@@ -53,6 +54,7 @@ pub struct Modules {
     pub sessions: Arc<Sessions>,
     pub rbac: Arc<Rbac>,
     pub authentication: Arc<Authentication>,
+    pub files: Arc<Files>,
     pub accounts: Arc<Accounts>,
     pub cli_login: Arc<CliLogin>,
     pub checks: Arc<Checks>,
@@ -75,6 +77,7 @@ impl Modules {
         let rbac = Rbac::new(&base, tokens.clone(), users.clone());
         let (t, s, r) = (|| tokens.clone(), || sessions.clone(), || rbac.clone());
         let mail = Mail::new(&base, config.mail.clone(), url, &mut metrics)?;
+        let files = Files::new(&base, config.files.clone(), url, users.clone(), &mut metrics);
         let (providers, roles) = (config.providers.clone(), config.roles.clone());
         let about = About {
             public_url: url.clone(),
@@ -98,6 +101,7 @@ impl Modules {
             introspection: Introspection::new(&base, url, t(), s(), r()),
             forward_auth: ForwardAuth::new(config.policies.clone(), t(), s(), r()),
             mail,
+            files,
             audit: Audit::new(&base),
             system: System::new(&base, about),
             metrics: Arc::new(metrics),
@@ -115,6 +119,7 @@ impl Modules {
         self.tokens.register(&mut registry);
         self.sessions.register(&mut registry);
         self.rbac.register(&mut registry);
+        self.files.register(&mut registry);
         self.accounts.register(&mut registry);
         self.checks.register(&mut registry);
         self.introspection.register(&mut registry);
@@ -135,6 +140,7 @@ impl Modules {
             self.registry(),
             self.authentication.clone(),
             self.forward_auth.clone(),
+            self.files.clone(),
             Pages {
                 public_url,
                 metrics: self.metrics.clone(),
@@ -183,6 +189,10 @@ pub async fn run(
         tokio::spawn({
             let (mail, stop) = (modules.mail.clone(), until(stopped.clone()));
             async move { mail.deliver(stop).await }
+        }),
+        tokio::spawn({
+            let (files, stop) = (modules.files.clone(), until(stopped.clone()));
+            async move { files.sweep(stop).await }
         }),
         tokio::spawn(cleanup::run(modules.base.clone(), until(stopped))),
     ];

@@ -15,6 +15,7 @@ const FLOORS: &[&str] = &[
     "system introspection forward_auth checks",
     "cli_login",
     "accounts",
+    "files",
     "authentication",
     "rbac",
     "sessions",
@@ -31,7 +32,7 @@ const FLOORS: &[&str] = &[
     "db keyed_mutex",
     "names",
     "error call log",
-    "network memory caller env setting background",
+    "https network memory caller env setting background",
 ];
 
 fn floor(module: &str) -> usize {

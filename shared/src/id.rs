@@ -64,6 +64,8 @@ ids! {
     PermissionId;
     /// A mail.
     MailId;
+    /// An uploaded file. Not a secret: access to it is checked.
+    FileId;
     /// An entry of the audit log.
     AuditId;
 }

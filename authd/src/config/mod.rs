@@ -19,7 +19,8 @@ use tracing_subscriber::filter::Targets;
 
 pub use self::source::{Environment, Sources, environment};
 use crate::{
-    accounts, aws, cache, cli_login, db, ephemeral, forward_auth, keys, mail, oidc_client, sessions, tokens, transport,
+    accounts, aws, cache, cli_login, db, ephemeral, files, forward_auth, keys, mail, oidc_client, sessions, tokens,
+    transport,
 };
 
 /// The faults of the configuration, for the person who wrote it: one a line.
@@ -48,6 +49,7 @@ pub struct Config {
     pub accounts: accounts::SignUpConfig,
     pub cli: cli_login::Config,
     pub mail: mail::Config,
+    pub files: files::Config,
     pub log: Log,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cognito: Option<oidc_client::Cognito>,

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use shared::id::{MailId, PermissionId, RoleId, ServiceId, SessionId, TokenId, UserId};
+use shared::id::{FileId, MailId, PermissionId, RoleId, ServiceId, SessionId, TokenId, UserId};
 use uuid::Uuid;
 
 use super::DbError;
@@ -57,7 +57,7 @@ macro_rules! ids {
     )*};
 }
 
-ids!(MailId, TokenId, SessionId, UserId, ServiceId, RoleId, PermissionId, Uuid);
+ids!(FileId, MailId, TokenId, SessionId, UserId, ServiceId, RoleId, PermissionId, Uuid);
 
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {

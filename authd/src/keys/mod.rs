@@ -77,6 +77,8 @@ pub enum Purpose {
     Device,
     /// Part of the tokens of login sessions: HMAC-SHA-256.
     Session,
+    /// Signs links to files: HMAC-SHA-256.
+    FileLink,
     /// Signs the one-time tokens that are mailed: ES256.
     SignLink,
     /// Signs the second form of session tokens: ES256.
@@ -84,7 +86,8 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    pub const ALL: [Self; 6] = [Self::Seal, Self::Mint, Self::Device, Self::Session, Self::SignLink, Self::SignSession];
+    pub const ALL: [Self; 7] =
+        [Self::Seal, Self::Mint, Self::Device, Self::Session, Self::FileLink, Self::SignLink, Self::SignSession];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -92,6 +95,7 @@ impl Purpose {
             Self::Mint => "mint",
             Self::Device => "device",
             Self::Session => "session",
+            Self::FileLink => "file-link",
             Self::SignLink => "sign-link",
             Self::SignSession => "sign-session",
         }
@@ -102,7 +106,7 @@ impl Purpose {
         match self {
             Self::SignLink => Some("authd-link+jwt"),
             Self::SignSession => Some("authd-session+jwt"),
-            Self::Seal | Self::Mint | Self::Device | Self::Session => None,
+            Self::Seal | Self::Mint | Self::Device | Self::Session | Self::FileLink => None,
         }
     }
 

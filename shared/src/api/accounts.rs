@@ -204,6 +204,9 @@ impl AccountFault {
             | Code::MethodNotAllowed
             | Code::Conflict
             | Code::NameTaken
+            | Code::PreconditionFailed
+            | Code::RangeNotSatisfiable
+            | Code::QuotaExceeded
             | Code::NotImplemented => Self::NotAvailable,
             Code::RequestTimeout
             | Code::IdempotencyKeyReused
@@ -252,7 +255,8 @@ mod tests {
             ("E-002", "unauthenticated"),
             (
                 "E-003",
-                "verification_required forbidden not_found method_not_allowed conflict name_taken not_implemented",
+                "verification_required forbidden not_found method_not_allowed conflict name_taken not_implemented \
+                 precondition_failed range_not_satisfiable quota_exceeded",
             ),
             ("E-004", "totp_required"),
             ("E-005", "invalid_token session_ended"),

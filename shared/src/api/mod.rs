@@ -5,6 +5,7 @@ pub mod audit;
 pub mod checks;
 pub mod cli_login;
 pub mod factors;
+pub mod files;
 pub mod introspection;
 pub mod mail;
 pub mod rbac;
@@ -32,7 +33,7 @@ impl Default for Done {
 }
 
 /// The operations of each module.
-static MODULES: [&[&Info]; 12] = [
+static MODULES: [&[&Info]; 13] = [
     tokens::OPERATIONS,
     introspection::OPERATIONS,
     sessions::OPERATIONS,
@@ -40,6 +41,7 @@ static MODULES: [&[&Info]; 12] = [
     users::OPERATIONS,
     accounts::OPERATIONS,
     factors::OPERATIONS,
+    files::OPERATIONS,
     rbac::OPERATIONS,
     cli_login::OPERATIONS,
     mail::OPERATIONS,
@@ -61,6 +63,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     users::visit(visitor);
     accounts::visit(visitor);
     factors::visit(visitor);
+    files::visit(visitor);
     rbac::visit(visitor);
     cli_login::visit(visitor);
     mail::visit(visitor);

@@ -13,6 +13,7 @@ pub mod forward_auth;
 pub mod forwarded;
 pub mod grpc;
 pub mod id_token;
+pub mod multipart;
 pub mod names;
 pub mod policy;
 pub mod request;
@@ -22,7 +23,7 @@ pub mod stored;
 pub type Property = fn(&[u8]);
 
 /// Every target.
-pub const TARGETS: [(&str, Property); 14] = [
+pub const TARGETS: [(&str, Property); 15] = [
     ("aws_files", aws_files::check),
     ("config", config::check),
     ("credentials", credentials::check),
@@ -33,6 +34,7 @@ pub const TARGETS: [(&str, Property); 14] = [
     ("forwarded", forwarded::check),
     ("grpc", grpc::check),
     ("id_token", id_token::check),
+    ("multipart", multipart::check),
     ("names", names::check),
     ("policy", policy::check),
     ("request", request::check),
@@ -40,7 +42,7 @@ pub const TARGETS: [(&str, Property); 14] = [
 ];
 
 /// The parts of an input.
-fn parts(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn parts(input: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     input.split(|byte| *byte == 0xff)
 }
 
