@@ -140,12 +140,12 @@ impl Modules {
             self.registry(),
             self.authentication.clone(),
             self.forward_auth.clone(),
-            self.files.clone(),
             Pages {
                 public_url,
                 metrics: self.metrics.clone(),
                 cli_login: self.cli_login.clone(),
                 accounts: self.accounts.clone(),
+                files: self.files.clone(),
             },
         )
     }

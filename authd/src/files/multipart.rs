@@ -66,7 +66,7 @@ enum State {
     Epilogue,
 }
 
-/// The reader of one body: [`Multipart::push`] what arrives, then [`Multipart::next`] until it returns nothing.
+/// The reader of one body: [`Multipart::push`] what arrives, then [`Multipart::event`] until it returns nothing.
 #[derive(Debug)]
 pub struct Multipart {
     /// CR, LF, two hyphens and the boundary.
@@ -102,7 +102,7 @@ impl Multipart {
     }
 
     /// What comes next; nothing if that takes more bytes, or after the last boundary.
-    pub fn next(&mut self) -> Result<Option<Event>, Fault> {
+    pub fn event(&mut self) -> Result<Option<Event>, Fault> {
         loop {
             match self.state {
                 State::Preamble => {
@@ -247,17 +247,16 @@ fn parameters(header: &str) -> Option<(&str, Vec<(String, String)>)> {
             return None;
         }
         let value = value.trim_start();
-        let (value, after) = match value.strip_prefix('"') {
-            Some(quoted) => read_quoted(quoted)?,
-            None => {
-                let (token, _) = value.split_once(';').unwrap_or((value, ""));
-                let after = &value[token.len()..];
-                let token = token.trim_end();
-                if token.is_empty() || token.contains(['"', ' ', '\t']) {
-                    return None;
-                }
-                (token.to_owned(), after)
+        let (value, after) = if let Some(quoted) = value.strip_prefix('"') {
+            read_quoted(quoted)?
+        } else {
+            let (token, _) = value.split_once(';').unwrap_or((value, ""));
+            let after = &value[token.len()..];
+            let token = token.trim_end();
+            if token.is_empty() || token.contains(['"', ' ', '\t']) {
+                return None;
             }
+            (token.to_owned(), after)
         };
         rest = after.trim_start();
         if !(rest.is_empty() || rest.starts_with(';')) {
@@ -302,7 +301,7 @@ mod tests {
         let mut parts = Vec::new();
         for chunk in body.chunks(size) {
             multipart.push(chunk);
-            while let Some(event) = multipart.next()? {
+            while let Some(event) = multipart.event()? {
                 match event {
                     Event::Begin(part) => parts.push((part, Vec::new())),
                     Event::Data(data) => parts.last_mut().unwrap().1.extend_from_slice(&data),

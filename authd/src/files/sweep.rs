@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 const MOST: i64 = 100;
 /// When an object is tried again whose removal failed, and when an upload's is looked at again after its removal: a write
 /// that was under way may end after it.
-const AGAIN: Millis = MINUTE;
+const AGAIN: Millis = 30 * SECOND;
 
 impl Files {
     /// Until when an upload that begins now has to be complete.

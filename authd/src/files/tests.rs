@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use shared::api::files::Uploaded;
 use shared::id::FileId;
+use shared::op::Permission::{FilesRead, FilesWrite};
 use shared::problem::Code;
 
 use super::{Files, PART, POOL, Upload, store};
@@ -243,7 +244,6 @@ async fn a_file_is_its_owners_and_of_whoever_has_the_permission() {
         let permissions = permissions.iter().copied().collect::<Permissions>();
         app.anonymous().of(Caller::Peer { uid: 1, user: "ops".into(), permissions })
     };
-    use shared::op::Permission::{FilesRead, FilesWrite};
     let (reader, writer, nobody) = (peer(&[FilesRead]), peer(&[FilesWrite]), peer(&[]));
     let refused = async |call: &Call, operation: &str, fields: Value| {
         app.refused_as(call.caller.clone(), operation, fields).await

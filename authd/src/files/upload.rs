@@ -128,7 +128,7 @@ impl Upload {
             return Err(self.files.too_long());
         }
         self.multipart.push(bytes);
-        while let Some(event) = self.multipart.next().map_err(malformed)? {
+        while let Some(event) = self.multipart.event().map_err(malformed)? {
             match event {
                 Event::Begin(part) => self.begin_part(part)?,
                 Event::Data(data) => self.take(&data).await,

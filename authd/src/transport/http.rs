@@ -112,7 +112,6 @@ impl Http {
         registry: Registry,
         authentication: Arc<Authentication>,
         forward_auth: Arc<ForwardAuth>,
-        files: Arc<Files>,
         pages: Pages,
     ) -> anyhow::Result<Self> {
         let operations = registry.routes().iter().enumerate();
@@ -146,7 +145,7 @@ impl Http {
             registry,
             authentication,
             forward_auth,
-            files,
+            files: pages.files.clone(),
             pages,
             grpc,
             routes,

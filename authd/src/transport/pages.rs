@@ -18,6 +18,7 @@ use crate::call::Call;
 use crate::caller::Caller;
 use crate::cli_login::CliLogin;
 use crate::error::{Error, Result};
+use crate::files::Files;
 use crate::metrics::Metrics;
 use crate::system::VERSION;
 
@@ -57,6 +58,8 @@ pub struct Pages {
     pub metrics: Arc<Metrics>,
     pub cli_login: Arc<CliLogin>,
     pub accounts: Arc<Accounts>,
+    /// For the streams beside the pages.
+    pub files: Arc<Files>,
 }
 
 impl Pages {

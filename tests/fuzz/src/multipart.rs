@@ -28,7 +28,9 @@ pub fn check(input: &[u8]) {
         if !is_plain(name) || !is_plain(file_name) || !is_free(content) || name.len() + file_name.len() > 4096 {
             return;
         }
-        let head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{file_name}\"\r\n\r\n");
+        let head = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{file_name}\"\r\n\r\n"
+        );
         body.extend([head.as_bytes(), content, b"\r\n"].concat());
         written.push((Part { name: name.to_owned(), file_name: Some(file_name.to_owned()) }, content.to_owned()));
     }
@@ -46,7 +48,7 @@ fn read(content_type: &str, body: &[u8], sizes: &[u8]) -> Result<Parts, Fault> {
         let (chunk, later) = rest.split_at(size.min(rest.len()));
         rest = later;
         multipart.push(chunk);
-        while let Some(event) = multipart.next()? {
+        while let Some(event) = multipart.event()? {
             match event {
                 Event::Begin(part) => parts.push((part, Vec::new())),
                 Event::Data(data) => parts.last_mut().expect("data is of a part").1.extend_from_slice(&data),

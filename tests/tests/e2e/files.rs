@@ -32,7 +32,9 @@ fn curl(token: &str) -> Spec {
 
 /// Uploads files with curl: the status and the results.
 fn upload(authd: &Authd, token: &str, files: &[&Path]) -> (u16, Value) {
-    let fields = files.iter().flat_map(|path| ["-F".to_owned(), format!("files=@{}", path.display())]);
+    // Quoted, since curl reads what follows a semicolon as a type.
+    let quoted = |path: &Path| path.display().to_string().replace('"', "\\\"");
+    let fields = files.iter().flat_map(|path| ["-F".to_owned(), format!("files=@\"{}\"", quoted(path))]);
     let spec = curl(token).args(fields).args(["-w", "\n%{http_code}"]).arg(format!("{}/upload", authd.url()));
     let said = stdout(&spec.run(TIMEOUT));
     let (body, status) = said.rsplit_once('\n').expect("a status");
@@ -70,14 +72,16 @@ fn works(authd: &Authd, is_empty: impl Fn() -> bool) {
     let (status, all) = upload(authd, &token, &[&small, &large, &exact]);
     assert_eq!(status, 200, "{all}");
     let keys: Vec<&str> = (0..3).map(|n| all[n]["key"].as_str().unwrap_or_else(|| panic!("{all}"))).collect();
-    for (n, (path, kind)) in [(&small, "text/plain"), (&large, "application/pdf"), (&exact, "application/pdf")].iter().enumerate() {
+    for (n, (path, kind)) in
+        [(&small, "text/plain"), (&large, "application/pdf"), (&exact, "application/pdf")].iter().enumerate()
+    {
         let content = fs::read(path).expect("it is ours");
         assert_eq!(all[n]["successful"], true, "{all}");
         assert_eq!(all[n]["content_type"], *kind, "{all}");
         assert_eq!(all[n]["url"], format!("{}/files/{}", authd.url(), keys[n]));
         let whole = curl(&token).arg(format!("{}/files/{}", authd.url(), keys[n])).run(TIMEOUT);
         assert_eq!(whole.stdout.len(), content.len());
-        assert!(whole.stdout == content, "the content of {path:?} is another");
+        assert!(whole.stdout == content, "the content of {} is another", path.display());
     }
     assert_eq!(all[0]["file_name"], "a \"b\"; c.txt");
     let content = fs::read(&large).expect("it is ours");
@@ -107,7 +111,12 @@ fn works(authd: &Authd, is_empty: impl Fn() -> bool) {
     assert!(answer.ends_with("\r\n\r\none two three four"), "{answer}");
     assert!(lower.contains("content-type: text/plain; charset=utf-8"), "{answer}");
     assert!(lower.contains("content-disposition: attachment;"), "{answer}");
-    let changed = stdout(&Spec::new("curl").args(["-sS", "-o", "/dev/null", "-w", "%{http_code}"]).arg(link.replace(keys[0], keys[1])).run(TIMEOUT));
+    let changed = stdout(
+        &Spec::new("curl")
+            .args(["-sS", "-o", "/dev/null", "-w", "%{http_code}"])
+            .arg(link.replace(keys[0], keys[1]))
+            .run(TIMEOUT),
+    );
     assert_eq!(changed, "403", "a link to another file");
     assert_eq!(list(authd, &token).len(), 3);
     let removed = authd.authctl(&["file", "remove", keys[0], "--yes"]);
