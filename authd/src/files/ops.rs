@@ -36,6 +36,10 @@ impl Files {
             None => own.filter(|_| !op.all),
         };
         if user.is_none() {
+            if !op.all && own.is_none() && !call.caller.can(Permission::FilesRead) {
+                // Only people have files.
+                return Ok(FileList { files: Vec::new(), next_cursor: None });
+            }
             require_read(&call)?;
         }
         let (files, next_cursor) = store::list(self.base.db.as_ref(), user, &page).await?;

@@ -173,16 +173,23 @@ async fn what_a_process_left_that_was_killed_is_swept() {
 }
 
 #[tokio::test]
-async fn an_upload_whose_object_is_swept_cannot_end() {
+async fn an_upload_whose_object_is_claimed_or_swept_cannot_end() {
     let app = TestApp::new().await;
     let ann = person(&app, "ann").await;
-    let mut upload = begin(&app, &ann).await;
-    upload.push(&body(&[("a.txt", b"text")])).await.unwrap();
-    app.clock.advance(241 * SECOND);
-    app.modules.files.sweep_once().await.unwrap();
-    let all = upload.finish(&ann).await.unwrap();
-    assert_eq!((all[0].successful, all[0].error), (false, Some(Code::RequestTimeout)));
-    assert!(listed(&app, &ann).await.is_empty());
+    for is_swept in [false, true] {
+        let mut upload = begin(&app, &ann).await;
+        upload.push(&body(&[("a.txt", b"text")])).await.unwrap();
+        if is_swept {
+            app.clock.advance(241 * SECOND);
+            app.modules.files.sweep_once().await.unwrap();
+        } else {
+            let key = objects(&app)[0].parse().unwrap();
+            assert!(store::claim(app.base.db.as_ref(), key, app.env.now() + HOUR).await.unwrap());
+        }
+        let all = upload.finish(&ann).await.unwrap();
+        assert_eq!((all[0].successful, all[0].error), (false, Some(Code::RequestTimeout)), "{is_swept}");
+        assert!(listed(&app, &ann).await.is_empty());
+    }
 }
 
 #[tokio::test]

@@ -36,8 +36,7 @@ pub struct ListFiles {
     pub cursor: Option<String>,
     /// The files of this user, by id or name. Of others: with the permission `files.read`.
     pub user: Option<String>,
-    /// The files of everybody, with the permission `files.read`. A caller who is not a person has no files, and gets
-    /// these anyway.
+    /// The files of everybody, with the permission `files.read`. Whoever has it and is not a person gets these anyway.
     #[serde(default)]
     pub all: bool,
 }
