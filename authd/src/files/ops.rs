@@ -17,9 +17,6 @@ use crate::page::Page;
 impl Files {
     pub(super) async fn list(&self, call: Call, op: ListFiles) -> Result<FileList> {
         let page = Page::new(op.cursor.as_deref(), op.limit)?;
-        if op.all && op.user.is_some() {
-            return Err(Error::field("all", "the files of everybody, or of one user: not both"));
-        }
         let own = match call.caller {
             Caller::User { id, .. } => Some(id),
             _ => None,

@@ -36,7 +36,8 @@ pub struct ListFiles {
     pub cursor: Option<String>,
     /// The files of this user, by id or name. Of others: with the permission `files.read`.
     pub user: Option<String>,
-    /// The files of everybody, with the permission `files.read`. Whoever has it and is not a person gets these anyway.
+    /// The files of everybody, with the permission `files.read`. Whoever has it and is not a person gets these anyway. It
+    /// has no effect if a user is named.
     #[serde(default)]
     pub all: bool,
 }
