@@ -11,7 +11,7 @@ use shared::cli::Format;
 use shared::client::Endpoint;
 
 use crate::commands::{
-    apply, audit, grant, lockout, login, mail, permission, role, service, session, token, totp, user,
+    apply, audit, file, grant, lockout, login, mail, permission, role, service, session, token, totp, user,
 };
 
 const EXIT_CODES: &str = "\
@@ -106,6 +106,9 @@ pub enum Command {
     /// List and clear lockouts after failed logins
     #[command(subcommand)]
     Lockout(lockout::Command),
+    /// List and delete the files that people uploaded
+    #[command(subcommand)]
+    File(file::Command),
     /// Test sending mail; list, retry and drop mails that are not sent
     #[command(subcommand)]
     Mail(mail::Command),

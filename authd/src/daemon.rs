@@ -24,6 +24,7 @@ use crate::ephemeral::Ephemeral;
 use crate::ephemeral::db::DbEphemeral;
 use crate::ephemeral::redis::RedisEphemeral;
 use crate::error::Chain;
+use crate::files::Files;
 use crate::forward_auth::ForwardAuth;
 use crate::introspection::Introspection;
 use crate::keys::{self, KeyRing, Origin};
@@ -55,6 +56,7 @@ pub struct Modules {
     pub sessions: Arc<Sessions>,
     pub rbac: Arc<Rbac>,
     pub authentication: Arc<Authentication>,
+    pub files: Arc<Files>,
     pub accounts: Arc<Accounts>,
     pub web_login: Arc<WebLogin>,
     pub cli_login: Arc<CliLogin>,
@@ -78,6 +80,7 @@ impl Modules {
         let rbac = Rbac::new(&base, tokens.clone(), users.clone());
         let (t, s, r) = (|| tokens.clone(), || sessions.clone(), || rbac.clone());
         let mail = Mail::new(&base, config.mail.clone(), url, &mut metrics)?;
+        let files = Files::new(&base, config.files.clone(), url, users.clone(), &mut metrics);
         let (providers, roles) = (oidc_client::clients(config.providers.clone()), config.roles.clone());
         let about = About {
             public_url: url.clone(),
@@ -105,6 +108,7 @@ impl Modules {
             forward_auth: ForwardAuth::new(config.policies.clone(), web_login.cookies.clone(), t(), s(), r()),
             web_login,
             mail,
+            files,
             audit: Audit::new(&base),
             system: System::new(&base, about),
             metrics: Arc::new(metrics),
@@ -122,6 +126,7 @@ impl Modules {
         self.tokens.register(&mut registry);
         self.sessions.register(&mut registry);
         self.rbac.register(&mut registry);
+        self.files.register(&mut registry);
         self.accounts.register(&mut registry);
         self.checks.register(&mut registry);
         self.introspection.register(&mut registry);
@@ -149,6 +154,7 @@ impl Modules {
                 accounts: self.accounts.clone(),
                 sessions: self.sessions.clone(),
                 web_login: self.web_login.clone(),
+                files: self.files.clone(),
             },
         )
     }
@@ -192,6 +198,10 @@ pub async fn run(
         tokio::spawn({
             let (mail, stop) = (modules.mail.clone(), until(stopped.clone()));
             async move { mail.deliver(stop).await }
+        }),
+        tokio::spawn({
+            let (files, stop) = (modules.files.clone(), until(stopped.clone()));
+            async move { files.sweep(stop).await }
         }),
         tokio::spawn(cleanup::run(modules.base.clone(), until(stopped))),
     ];

@@ -24,9 +24,11 @@ pub mod entities;
 pub mod env;
 pub mod ephemeral;
 pub mod error;
+pub mod files;
 #[cfg(test)]
 mod fixtures;
 pub mod forward_auth;
+pub mod https;
 pub mod introspection;
 pub mod keyed_mutex;
 pub mod keys;

@@ -16,6 +16,7 @@ const FLOORS: &[&str] = &[
     "cli_login",
     "web_login",
     "accounts",
+    "files",
     "authentication",
     "rbac",
     "sessions",
@@ -32,7 +33,7 @@ const FLOORS: &[&str] = &[
     "db keyed_mutex",
     "names",
     "error call log",
-    "network memory caller env setting background webauthn",
+    "https network memory caller env setting background webauthn",
 ];
 
 fn floor(module: &str) -> usize {

@@ -66,6 +66,8 @@ ids! {
     FactorId;
     /// A mail.
     MailId;
+    /// An uploaded file. Not a secret: access to it is checked.
+    FileId;
     /// An entry of the audit log.
     AuditId;
 }

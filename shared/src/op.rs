@@ -154,6 +154,10 @@ permissions! {
     MailRead = "mail.read";
     /// Send test mails, retry mails, and delete them.
     MailWrite = "mail.write";
+    /// List and download the files of every user.
+    FilesRead = "files.read";
+    /// Delete the files of every user.
+    FilesWrite = "files.write";
     /// Read the audit log.
     AuditRead = "audit.read";
     /// Show the daemon's state.

@@ -74,10 +74,16 @@ codes! {
     VerificationRequired = "verification_required", 409, 9, "Verification required";
     /// The name belongs to another live object.
     NameTaken = "name_taken", 409, 6, "Name taken";
+    /// The object is not the one that the request names in `If-Match`.
+    PreconditionFailed = "precondition_failed", 412, 9, "Precondition failed";
     /// The body is larger than this path accepts.
     PayloadTooLarge = "payload_too_large", 413, 8, "Payload too large";
+    /// The user's files would take more room than a user may have.
+    QuotaExceeded = "quota_exceeded", 413, 8, "Quota exceeded";
     /// The body is not of a type that this path accepts.
     UnsupportedMediaType = "unsupported_media_type", 415, 3, "Unsupported media type";
+    /// The requested range begins after the end.
+    RangeNotSatisfiable = "range_not_satisfiable", 416, 11, "Range not satisfiable";
     /// A field is missing, unknown, or outside what is allowed; `fields` names it.
     ValidationFailed = "validation_failed", 422, 3, "Validation failed";
     /// The `Idempotency-Key` was used for another request.

@@ -22,6 +22,7 @@ pub mod provider;
 pub mod proxy;
 pub mod redis;
 pub mod rig;
+pub mod s3;
 pub mod strace;
 pub mod sts;
 pub mod timing;

@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod audit;
+pub(crate) mod file;
 pub(crate) mod grant;
 pub(crate) mod lockout;
 pub(crate) mod login;
@@ -66,6 +67,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::Apply(args) => apply::run(args, context).await,
         Command::Session(command) => session::run(command, context).await,
         Command::Lockout(command) => lockout::run(command, context).await,
+        Command::File(command) => file::run(command, context).await,
         Command::Mail(command) => mail::run(command, context).await,
         Command::Login(args) => login::login(args, context).await,
         Command::Logout => login::logout(context).await,

@@ -22,7 +22,7 @@ use crate::rbac::store::relations::delete_with_relations;
 use crate::rbac::{self, Guard};
 use crate::sessions;
 use crate::users::store::{self, Password};
-use crate::{names, passwords};
+use crate::{files, names, passwords};
 
 impl Accounts {
     pub(super) async fn create_user(&self, call: Call, op: CreateUser) -> Result<User> {
@@ -206,6 +206,7 @@ impl Accounts {
 pub(super) fn deletion(user: UserId, now: Millis) -> Vec<Statement> {
     let mut batch = delete_with_relations::<User>(user, now);
     batch.extend(factors::store::delete_all(user));
+    batch.extend(files::delete_all(user, now));
     batch.extend([
         store::forget(user),
         links::store::delete_all(user),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sts::Client;
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::types::Tag;
@@ -197,17 +197,7 @@ impl Aws {
     }
 
     async fn load(&self) -> Client {
-        let region = match self.region.as_str() {
-            "" => RegionProviderChain::default_provider().or_else(Region::new(self.fallback_region)),
-            region => RegionProviderChain::first_try(Region::new(region.to_owned())),
-        };
-        let sdk = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .region(region)
-            .timeout_config(timeouts())
-            .retry_config(RetryConfig::standard().with_max_attempts(2))
-            .load()
-            .await;
-        Client::new(&sdk)
+        Client::new(&sdk(&self.region, self.fallback_region).await)
     }
 
     /// Credentials of a role for 900 to 43,200 seconds, by the method configured for it. `session_name`
@@ -265,6 +255,20 @@ impl Aws {
             session_token: Secret::new(found.session_token),
         })
     }
+}
+
+/// The settings of AWS: the configured region, else as the SDK finds it, else `fallback`; endpoint and credentials.
+pub async fn sdk(region: &str, fallback: &'static str) -> SdkConfig {
+    let region = match region {
+        "" => RegionProviderChain::default_provider().or_else(Region::new(fallback)),
+        region => RegionProviderChain::first_try(Region::new(region.to_owned())),
+    };
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(region)
+        .timeout_config(timeouts())
+        .retry_config(RetryConfig::standard().with_max_attempts(2))
+        .load()
+        .await
 }
 
 fn timeouts() -> TimeoutConfig {

@@ -61,6 +61,7 @@ impl Config {
         self.passkeys.check(&self.server.public_url, faults);
         self.cli.check(faults);
         self.mail.check(faults);
+        self.files.check(&self.data_dir, faults);
         self.aws.check(faults);
         self.log.filter().err().into_iter().for_each(|fault| faults.refuse(fault));
         forward_auth::check(&self.policies, faults);
@@ -119,6 +120,7 @@ impl Config {
         checked.err().into_iter().for_each(|fault| faults.refuse(format!("data_dir (AUTHD_DATA_DIR): {fault}")));
         self.admin.check_place(faults);
         self.mail.check_place(faults);
+        self.files.check_place(faults);
     }
 
     fn finish_providers(&mut self, faults: &mut Faults) {

@@ -19,8 +19,8 @@ use tracing_subscriber::filter::Targets;
 
 pub use self::source::{Environment, Sources, environment};
 use crate::{
-    accounts, aws, cache, cli_login, db, ephemeral, forward_auth, keys, mail, oidc_client, sessions, tokens, transport,
-    web_login,
+    accounts, aws, cache, cli_login, db, ephemeral, files, forward_auth, keys, mail, oidc_client, sessions, tokens,
+    transport, web_login,
 };
 
 /// The faults of the configuration, for the person who wrote it: one a line.
@@ -51,6 +51,7 @@ pub struct Config {
     pub passkeys: accounts::PasskeyConfig,
     pub cli: cli_login::Config,
     pub mail: mail::Config,
+    pub files: files::Config,
     pub log: Log,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cognito: Option<oidc_client::Cognito>,

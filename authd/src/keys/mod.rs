@@ -77,6 +77,8 @@ pub enum Purpose {
     Device,
     /// Part of the tokens of login sessions: HMAC-SHA-256.
     Session,
+    /// Signs links to files: HMAC-SHA-256.
+    FileLink,
     /// Signs the one-time tokens that are mailed: ES256.
     SignLink,
     /// Signs the second form of session tokens: ES256.
@@ -86,8 +88,16 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    pub const ALL: [Self; 7] =
-        [Self::Seal, Self::Mint, Self::Device, Self::Session, Self::SignLink, Self::SignSession, Self::Form];
+    pub const ALL: [Self; 8] = [
+        Self::Seal,
+        Self::Mint,
+        Self::Device,
+        Self::Session,
+        Self::FileLink,
+        Self::SignLink,
+        Self::SignSession,
+        Self::Form,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -95,6 +105,7 @@ impl Purpose {
             Self::Mint => "mint",
             Self::Device => "device",
             Self::Session => "session",
+            Self::FileLink => "file-link",
             Self::SignLink => "sign-link",
             Self::SignSession => "sign-session",
             Self::Form => "form",
@@ -106,7 +117,7 @@ impl Purpose {
         match self {
             Self::SignLink => Some("authd-link+jwt"),
             Self::SignSession => Some("authd-session+jwt"),
-            Self::Seal | Self::Mint | Self::Device | Self::Session | Self::Form => None,
+            Self::Seal | Self::Mint | Self::Device | Self::Session | Self::FileLink | Self::Form => None,
         }
     }
 

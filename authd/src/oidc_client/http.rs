@@ -1,7 +1,6 @@
 //! The HTTPS client for identity providers: bounded in time and size, without redirects.
 
 use std::error::Error;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,23 +8,17 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, header};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use shared::secret::Secret;
 use shared::wire::{encode_pairs, percent_encode};
 
 use super::ProviderError;
 use crate::error::Chain;
+use crate::https::Https;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// Time limit of one exchange, including connection and body.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer that is read, in bytes; large key sets have some tens of kilobytes.
 const MAX_ANSWER: usize = 512 << 10;
-
-type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// An HTTP answer of the provider, with any status.
 #[derive(Debug)]
@@ -34,10 +27,9 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Pooled connections to providers. The certificates of this machine are read at the first use, so that a daemon
-/// without sign-ins stays small.
+/// Connections to providers.
 #[derive(Debug, Default)]
-pub struct Http(OnceLock<Pool>);
+pub struct Http(Https);
 
 impl Http {
     /// Fetches a document.
@@ -76,7 +68,7 @@ impl Http {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| no_answer("its address is not a URL", &error))?;
         let exchange = async {
-            let response = self.pool().request(request).await.map_err(|error| {
+            let response = self.0.pool().request(request).await.map_err(|error| {
                 no_answer(if error.is_connect() { "no connection" } else { "the connection broke" }, &error)
             })?;
             let status = response.status().as_u16();
@@ -87,35 +79,6 @@ impl Http {
         let answer = tokio::time::timeout(EXCHANGE_TIMEOUT, exchange).await;
         answer.unwrap_or_else(|_| Err(ProviderError::Unavailable("no answer within 10 s".into())))
     }
-
-    fn pool(&self) -> &Pool {
-        self.0.get_or_init(|| {
-            let mut tcp = HttpConnector::new();
-            tcp.enforce_http(false);
-            tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-            let provider = rustls::crypto::aws_lc_rs::default_provider();
-            let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider).unwrap_or_else(|error| {
-                tracing::warn!(%error, "no certificates of authorities on this machine: no provider can be reached over https; install ca-certificates");
-                HttpsConnectorBuilder::new().with_tls_config(without_roots())
-            });
-            let connector = builder.https_or_http().enable_http1().enable_http2().wrap_connector(tcp);
-            Client::builder(TokioExecutor::new())
-                .pool_idle_timeout(Duration::from_secs(30))
-                .pool_max_idle_per_host(4)
-                .pool_timer(TokioTimer::new())
-                .build(connector)
-        })
-    }
-}
-
-/// Trusts no authority: every https connection fails, plain ones on loopback still work.
-fn without_roots() -> rustls::ClientConfig {
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider supports the default versions")
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth()
 }
 
 fn no_answer(what: &str, source: &(dyn Error + 'static)) -> ProviderError {

@@ -16,7 +16,7 @@ use super::connections::Stream;
 pub struct Body {
     data: Bytes,
     trailers: Option<Box<HeaderMap>>,
-    /// Instead of both, a stream of messages.
+    /// Instead of both, a stream of messages, or a file.
     messages: Option<tonic::body::Body>,
     _stream: Option<Arc<Stream>>,
 }

@@ -72,6 +72,26 @@ impl Unread {
         Ok((result?, true))
     }
 
+    /// The next piece of a body that is read as it comes; nothing at its end.
+    pub async fn piece(&mut self, connection: &Connection) -> Result<Option<Bytes>> {
+        while let Some(body) = &mut self.0 {
+            let Some(frame) = body.frame().await else {
+                self.0 = None;
+                connection.body_ended();
+                break;
+            };
+            let frame = frame.map_err(|error| {
+                self.0 = None;
+                cut_off(error)
+            })?;
+            if let Ok(data) = frame.into_data() {
+                connection.passed_on(data.len());
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
     /// Reads the rest of a request that was refused and throws it away, beside the answer and within bounds: a client that
     /// is still sending would not read the answer before it is done.
     pub fn discard(self, headers: &HeaderMap, connection: &Arc<Connection>, stream: Option<Arc<Stream>>) {
@@ -188,8 +208,7 @@ impl Gathered {
         context: &mut Context<'_>,
     ) -> Poll<Result<()>> {
         while let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(context)) {
-            let frame =
-                frame.map_err(|error| Error::new(Code::MalformedRequest, "the body was cut off").because(error))?;
+            let frame = frame.map_err(cut_off)?;
             let Ok(data) = frame.into_data() else { continue };
             bounds.connection.passed_on(data.len());
             let limit = bounds.config.max_body;
@@ -212,6 +231,10 @@ impl Gathered {
         bounds.connection.body_ended();
         Poll::Ready(Ok(()))
     }
+}
+
+fn cut_off(error: hyper::Error) -> Error {
+    Error::new(Code::MalformedRequest, "the body was cut off").because(error)
 }
 
 fn too_large(limit: usize) -> Error {

@@ -16,6 +16,7 @@ use super::answer::Body;
 use super::body::{Bounds, Unread};
 use super::config::{Admin, Config};
 use super::connections::{Connection, Running, Stream};
+use super::files::{STREAMS, Streamed};
 use super::forward;
 use super::grpc::{self, Grpc};
 use super::operation::{Arrived, Json};
@@ -26,6 +27,7 @@ use crate::call::{Call, RequestId};
 use crate::caller::Caller;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::files::Files;
 use crate::forward_auth::ForwardAuth;
 use crate::metrics::{Metrics, RouteCounts};
 use crate::registry::Registry;
@@ -56,6 +58,7 @@ pub struct Http {
     pub(super) authentication: Arc<Authentication>,
     pub(super) forward_auth: Arc<ForwardAuth>,
     pub(super) pages: Pages,
+    pub(super) files: Arc<Files>,
     pub(super) grpc: Grpc,
     routes: matchit::Router<Resource>,
     pub(super) counts: Counts,
@@ -70,6 +73,8 @@ pub struct Http {
 pub(super) struct Counts {
     /// In the order of the registry.
     pub operations: Vec<RouteCounts>,
+    /// In the order of [`STREAMS`].
+    pub streams: Vec<RouteCounts>,
     /// Pages and unknown paths.
     pub pages: RouteCounts,
     pub forward: RouteCounts,
@@ -88,6 +93,8 @@ struct Resource {
 enum Target {
     /// The position in the registry.
     Operation(usize),
+    /// The position in [`STREAMS`].
+    Stream(usize),
     Page(Page),
     /// Forward authentication.
     Forward,
@@ -112,7 +119,9 @@ impl Http {
             operations.map(|(index, route)| (route.info.method, route.info.path, Target::Operation(index)));
         let own_pages = PAGES.iter().map(|(method, path, page)| (*method, *path, Target::Page(*page)));
         let mut by_path: BTreeMap<&str, Vec<(Method, Target)>> = BTreeMap::new();
-        for (method, path, target) in operations.chain(own_pages) {
+        let streams = STREAMS.iter().enumerate();
+        let streams = streams.map(|(index, (info, _))| (info.method, info.path, Target::Stream(index)));
+        for (method, path, target) in operations.chain(streams).chain(own_pages) {
             by_path.entry(path).or_default().push((Method::from_bytes(method.as_str().as_bytes())?, target));
         }
         let mut routes = matchit::Router::new();
@@ -125,6 +134,7 @@ impl Http {
         let grpc = Grpc::new(&registry, config.grpc_reflection)?;
         let counts = Counts {
             operations: registry.routes().iter().map(|route| metrics.requests(route.info.name)).collect(),
+            streams: STREAMS.iter().map(|(info, _)| metrics.requests(info.name)).collect(),
             pages: metrics.requests("page"),
             forward: metrics.requests("forward"),
         };
@@ -135,6 +145,7 @@ impl Http {
             registry,
             authentication,
             forward_auth,
+            files: pages.files.clone(),
             pages,
             grpc,
             routes,
@@ -194,6 +205,16 @@ impl Http {
                 let encoding = Json { route, path: &params, head };
                 let request = Arrived { id, connection, info: route.info, headers: &head.headers };
                 (&self.counts.operations[index], Some(route.info), self.operate(&request, body, &encoding).await)
+            }
+            Ok((Target::Stream(index), params)) => {
+                let (info, stream) = &STREAMS[index];
+                let request = Arrived { id, connection, info, headers: &head.headers };
+                // In a box, so that other requests do not take its room.
+                let answer = match stream {
+                    Streamed::Upload => Box::pin(self.upload(&request, body)).await,
+                    Streamed::Download => Box::pin(self.download(&request, &params, head)).await,
+                };
+                (&self.counts.streams[index], Some(*info), answer)
             }
             Ok((Target::Forward, _)) => {
                 let settings = (self.config.trusted_proxies.as_slice(), self.pages.public_url.as_str());

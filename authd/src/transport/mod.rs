@@ -8,6 +8,7 @@ mod connections;
 #[cfg(test)]
 mod contract_tests;
 pub mod credentials;
+mod files;
 mod forward;
 pub mod forwarded;
 pub mod grpc;

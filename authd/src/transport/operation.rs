@@ -148,8 +148,18 @@ impl Http {
         }
     }
 
-    /// Authenticates the caller with the credentials that this operation accepts, and authorizes them.
     async fn caller(&self, request: &Arrived<'_>, address: Option<IpAddr>, encoding: &impl Encoding) -> Result<Caller> {
+        self.authenticate(request, address, |headers, oauth| encoding.token(headers, oauth)).await
+    }
+
+    /// Authenticates the caller with the credentials that the request's kind accepts, and authorizes them. `token` reads
+    /// the token of a request.
+    pub(super) async fn authenticate(
+        &self,
+        request: &Arrived<'_>,
+        address: Option<IpAddr>,
+        token: impl for<'h> Fn(&'h HeaderMap, bool) -> Result<Option<Cow<'h, str>>>,
+    ) -> Result<Caller> {
         let Arrived { info, headers, .. } = *request;
         let origin = &request.connection.origin;
         let takes_token = match origin {
@@ -159,7 +169,7 @@ impl Http {
         };
         let mut caller = Caller::Anonymous;
         if takes_token {
-            if let Some(token) = encoding.token(headers, info.oauth)? {
+            if let Some(token) = token(headers, info.oauth)? {
                 // An operation that reads the token itself also renews the session.
                 let renews = !info.headers.iter().any(|(field, _)| *field == "header_token");
                 caller = self.authentication.authenticate(&token, address, renews).await?;

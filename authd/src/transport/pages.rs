@@ -19,6 +19,7 @@ use crate::call::Call;
 use crate::caller::Caller;
 use crate::cli_login::CliLogin;
 use crate::error::{Error, Result};
+use crate::files::Files;
 use crate::metrics::Metrics;
 use crate::sessions::Sessions;
 use crate::system::VERSION;
@@ -81,6 +82,8 @@ pub struct Pages {
     pub accounts: Arc<Accounts>,
     pub sessions: Arc<Sessions>,
     pub web_login: Arc<WebLogin>,
+    /// For the streams beside the pages.
+    pub files: Arc<Files>,
 }
 
 impl Pages {

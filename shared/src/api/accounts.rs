@@ -206,6 +206,9 @@ impl AccountFault {
             | Code::NameTaken
             | Code::PasskeyRequired
             | Code::StepUpRequired
+            | Code::PreconditionFailed
+            | Code::RangeNotSatisfiable
+            | Code::QuotaExceeded
             | Code::NotImplemented => Self::NotAvailable,
             Code::RequestTimeout
             | Code::IdempotencyKeyReused
@@ -255,7 +258,7 @@ mod tests {
             (
                 "E-003",
                 "verification_required forbidden not_found method_not_allowed conflict name_taken passkey_required \
-                 step_up_required not_implemented",
+                 step_up_required precondition_failed range_not_satisfiable quota_exceeded not_implemented",
             ),
             ("E-004", "totp_required"),
             ("E-005", "invalid_token session_ended"),

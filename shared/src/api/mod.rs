@@ -5,6 +5,7 @@ pub mod audit;
 pub mod checks;
 pub mod cli_login;
 pub mod factors;
+pub mod files;
 pub mod introspection;
 pub mod mail;
 pub mod passkeys;
@@ -33,7 +34,7 @@ impl Default for Done {
 }
 
 /// The operations of each module.
-static MODULES: [&[&Info]; 13] = [
+static MODULES: [&[&Info]; 14] = [
     tokens::OPERATIONS,
     introspection::OPERATIONS,
     sessions::OPERATIONS,
@@ -42,6 +43,7 @@ static MODULES: [&[&Info]; 13] = [
     accounts::OPERATIONS,
     factors::OPERATIONS,
     passkeys::OPERATIONS,
+    files::OPERATIONS,
     rbac::OPERATIONS,
     cli_login::OPERATIONS,
     mail::OPERATIONS,
@@ -64,6 +66,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     accounts::visit(visitor);
     factors::visit(visitor);
     passkeys::visit(visitor);
+    files::visit(visitor);
     rbac::visit(visitor);
     cli_login::visit(visitor);
     mail::visit(visitor);

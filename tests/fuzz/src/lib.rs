@@ -13,6 +13,7 @@ pub mod forward_auth;
 pub mod forwarded;
 pub mod grpc;
 pub mod id_token;
+pub mod multipart;
 pub mod names;
 pub mod passkey;
 pub mod policy;
@@ -23,7 +24,7 @@ pub mod stored;
 pub type Property = fn(&[u8]);
 
 /// Every target.
-pub const TARGETS: [(&str, Property); 15] = [
+pub const TARGETS: [(&str, Property); 16] = [
     ("aws_files", aws_files::check),
     ("config", config::check),
     ("credentials", credentials::check),
@@ -34,6 +35,7 @@ pub const TARGETS: [(&str, Property); 15] = [
     ("forwarded", forwarded::check),
     ("grpc", grpc::check),
     ("id_token", id_token::check),
+    ("multipart", multipart::check),
     ("names", names::check),
     ("passkey", passkey::check),
     ("policy", policy::check),
@@ -42,7 +44,7 @@ pub const TARGETS: [(&str, Property); 15] = [
 ];
 
 /// The parts of an input.
-fn parts(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn parts(input: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     input.split(|byte| *byte == 0xff)
 }
 

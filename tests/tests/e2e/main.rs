@@ -12,6 +12,7 @@ mod contract;
 mod docs;
 mod durability;
 mod faults;
+mod files;
 mod fixtures;
 mod forward;
 mod grpc;

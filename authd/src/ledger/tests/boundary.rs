@@ -42,7 +42,15 @@ const TABLES: [&str; 17] = [
     "SELECT * FROM sessions ORDER BY 1",
     "SELECT * FROM secrets ORDER BY 1",
 ];
-const MORE_TABLES: [&str; 6] = [
+/// A file of Alice's.
+const FILE: &str = "01900000-0000-7000-8000-000000000000";
+const INSERT_FILE: &str = "INSERT INTO files (key, user_id, name, content_type, size, etag, created_at) \
+     SELECT $1, id, 'a.txt', 'text/plain', 1, 'a', 0 FROM users WHERE live_name = 'alice'";
+
+const MORE_TABLES: [&str; 9] = [
+    "SELECT * FROM file_leftovers ORDER BY 1",
+    "SELECT * FROM file_usage ORDER BY 1",
+    "SELECT * FROM files ORDER BY 1",
     "SELECT * FROM links ORDER BY 1",
     "SELECT * FROM factors ORDER BY 1",
     "SELECT * FROM recovery_codes ORDER BY 1, 2",
@@ -107,7 +115,8 @@ impl Made {
         let mail = must("mail.test", json!({ "to": "ada@example.com" })).await["id"].clone();
         let locks = accounts::store::Locks { most: 9, most_per_address: 9, first: HOUR, forever_at: 99, forever: HOUR };
         let failed = accounts::store::count_name("name:mallory", ["", ""], app.env.now(), &locks);
-        app.base.db.commit(vec![failed]).await.unwrap();
+        let file = Statement::one("insert_file", INSERT_FILE, [FILE.into()]);
+        app.base.db.commit(vec![failed, file]).await.unwrap();
         let mut made = Self {
             app,
             session: "a".repeat(64),
@@ -307,7 +316,9 @@ async fn refused_at_the_boundary(
     let answer = made.app.call_as(caller.clone(), scenario.operation, (scenario.fields)(made)).await;
     assert!(!made.app.awaits_change(), "{what}: nothing was to be committed: {answer:?}");
     let error = answer.expect_err(&what);
-    assert!([401, 403].contains(&error.code.status()), "{what}: {error:?}");
+    // Whoever may not see a file does not learn whether it is there.
+    let is_hidden = scenario.operation.starts_with("files.") && error.code.status() == 404;
+    assert!(is_hidden || [401, 403].contains(&error.code.status()), "{what}: {error:?}");
     let (before, after) = (before.await.unwrap(), tables(made.app.base.db.as_ref()).await);
     for (sql, (before, after)) in TABLES.iter().chain(&MORE_TABLES).zip(before.iter().zip(&after)) {
         assert_eq!(before, after, "{what}: {sql}");
@@ -337,6 +348,11 @@ async fn accounts_of_people() {
 #[tokio::test]
 async fn mail() {
     walk(&["mail"]).await;
+}
+
+#[tokio::test]
+async fn files() {
+    walk(&["files"]).await;
 }
 
 #[tokio::test]

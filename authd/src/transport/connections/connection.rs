@@ -65,6 +65,8 @@ pub struct Connection {
     pub(super) wrote: AtomicU64,
     /// Answers of HTTP/2 that are written.
     pub(super) answered: AtomicU64,
+    /// Pieces of long answers that the peer has taken.
+    streamed: AtomicU64,
     /// A write waits for the peer to read.
     pub(super) stalled: AtomicBool,
     /// A read waits until there is room.
@@ -92,6 +94,7 @@ impl Connection {
             discards: AtomicBool::new(false),
             wrote: AtomicU64::new(0),
             answered: AtomicU64::new(0),
+            streamed: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             order: AtomicU8::new(Order::Serve as u8),
@@ -200,10 +203,20 @@ impl Connection {
         self.running() <= self.late.load(Relaxed)
     }
 
-    /// What shows that the connection is used: of HTTP/2 only whole answers, since its peer can make it write pongs.
+    /// What shows that the connection is used: of HTTP/2 only whole answers and pieces of long ones, since its peer can
+    /// make it write pongs.
     pub(super) fn progress(&self) -> (u64, u64) {
-        let written = if self.is_http2.load(Relaxed) { &self.answered } else { &self.wrote };
-        (self.began.load(Relaxed), written.load(Relaxed))
+        let written = if self.is_http2.load(Relaxed) {
+            self.answered.load(Relaxed) + self.streamed.load(Relaxed)
+        } else {
+            self.wrote.load(Relaxed)
+        };
+        (self.began.load(Relaxed), written)
+    }
+
+    /// The peer takes another piece of a long answer.
+    pub fn streamed(&self) {
+        self.streamed.fetch_add(1, Relaxed);
     }
 
     /// Whether each request is answered, and the answer written.

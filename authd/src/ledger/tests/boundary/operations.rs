@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::Made;
+use super::{FILE, Made};
 use crate::accounts::factors::testing::code;
 use crate::accounts::passkeys::testing as passkeys;
 use crate::ledger::tests::PASSWORD;
@@ -14,6 +14,7 @@ pub const READS: &[&str] = &[
     "cli_login.start",
     "factors.list",
     "factors.list_of_user",
+    "files.list",
     "grants.list",
     "grants.list_people",
     "grants.list_roles",
@@ -187,6 +188,8 @@ pub fn scenarios() -> Vec<Scenario> {
     add("mail.test", mails, |_| json!({ "to": "ada@example.com" }));
     add("mail.retry", mails, |made| json!({ "id": made.mail }));
     add("mail.drop", mails, |made| json!({ "id": made.mail }));
+    add("files.delete", &["files.write"], |_| json!({ "key": FILE }));
+    add("files.link", &["files.read"], |_| json!({ "key": FILE }));
     let mut only = |operation, kinds, fields| all.push(Scenario { operation, fields, needs: &[], kinds, totp: None });
     // Of others: a caller who gives back their own ends themselves.
     only("introspection.revoke", &[Kind::Person, Kind::Token, Kind::Service], |made| json!({ "token": made.session }));

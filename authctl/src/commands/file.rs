@@ -1,0 +1,63 @@
+//! Files that people uploaded.
+
+use clap::Subcommand;
+use shared::api::files::{DeleteFile, File, ListFiles};
+use shared::cli::Column::{Spare, Whole, Wrapped};
+use shared::cli::{Exit, relative};
+use shared::id::FileId;
+
+use super::{Context, listing};
+use crate::args::{Consent, Limit};
+use crate::error::Error;
+
+listing!(ListFiles, files: File);
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List files, newest first: with a session your own, else those of everybody
+    List {
+        /// Only files of this user
+        #[arg(long, value_name = "USER", conflicts_with = "all")]
+        user: Option<String>,
+        /// The files of everybody
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Delete a file
+    Remove {
+        /// The file's key, as shown by `authctl file list`
+        #[arg(value_name = "KEY")]
+        key: FileId,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    match command {
+        Command::List { user, all, limit } => {
+            list(ListFiles { user, all, ..ListFiles::default() }, limit, context).await
+        }
+        Command::Remove { key, consent } => {
+            context.ask(consent, async || Ok(format!("Delete file {key}?"))).await?;
+            context.call_and_tell(&DeleteFile { key }, |_| format!("Deleted {key}")).await
+        }
+    }
+}
+
+async fn list(request: ListFiles, limit: Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let columns = [Whole("KEY"), Wrapped("NAME"), Whole("BYTES"), Spare("TYPE"), Spare("OWNER"), Spare("CREATED")];
+    let row = |now, file: File| {
+        [
+            file.key.to_string(),
+            file.file_name,
+            file.size.to_string(),
+            file.content_type,
+            file.user_id.to_string(),
+            relative(now, file.created_at),
+        ]
+    };
+    context.list(request, limit, "There are no files", columns, row).await
+}
