@@ -238,6 +238,10 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
             fields.fault = fault.into();
             draw_sign_in(web, &visit, 401, &Fields { pending, ..fields })
         }
+        Err(error) if error.code == Code::PasskeyRequired => {
+            fields.fault = "This account signs in by a passkey.".into();
+            draw_sign_in(web, &visit, 401, &fields)
+        }
         Err(error) if error.code == Code::InvalidToken => {
             fields.fault = "The sign-in took too long. Start again.".into();
             draw_sign_in(web, &visit, 401, &fields)
@@ -321,7 +325,8 @@ async fn arrive(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
 fn not_signed_in(web: &WebLogin, visit: &Visit<'_>, error: Error, return_to: String) -> Result<Page> {
     let is_told = matches!(
         error.code,
-        Code::InvalidToken
+        Code::PasskeyRequired
+            | Code::InvalidToken
             | Code::Forbidden
             | Code::Conflict
             | Code::UpstreamFailed

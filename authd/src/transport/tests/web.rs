@@ -420,7 +420,7 @@ async fn a_passkey_is_asked_for_by_the_page_that_the_browser_has() {
     let daemon = with_ada("[server]\npublic_url = \"http://localhost:8080\"").await;
     let mut browser = Browser::default();
     let token = browser.form_token(&daemon, "/login").await;
-    let mut asked = async |browser: &mut Browser, token: &str, headers: &str| {
+    let asked = async |browser: &mut Browser, token: &str, headers: &str| {
         browser.extra = format!("Content-Type: application/json\r\n{headers}");
         let body = json!({ "form_token": token, "return_to": "" }).to_string();
         let cookies: Vec<String> = browser.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
