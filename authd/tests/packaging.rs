@@ -36,7 +36,7 @@ fn every_setting_that_it_shows_exists() {
     assert_eq!(config.admin.peers.len(), 2);
     assert_eq!(
         config.providers.iter().map(|provider| provider.name.as_str()).collect::<Vec<_>>(),
-        ["cognito", "company"]
+        ["cognito", "company", "google"]
     );
     assert_eq!((config.policies.len(), config.policies[0].rules.len()), (1, 2));
     assert_eq!(config.roles.iter().map(|role| role.name.as_str()).collect::<Vec<_>>(), ["default", "admin"]);
