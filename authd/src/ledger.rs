@@ -8,7 +8,8 @@
 //! Only these write without the ledger: last-used marks, sliding renewals, the acknowledgement of a refresh token, hash
 //! upgrades (each is a hint, or conditional on the row that it changes); attempt counters and refusal rows (their
 //! caller has no authority to prove); leases and stored provider tokens (of a renewal, which ends in a change); updates
-//! of outbox rows (the end that they report is committed); the seed and the key ring (there is no caller yet); sweeps
+//! of outbox rows (the end that they report is committed); reservations of uploads and claims of what they left (nobody
+//! sees an object without a file); the seed and the key ring (there is no caller yet); sweeps
 //! (the rows are already invisible); health (a counter of its own); `ephemeral` (its loss is allowed).
 
 mod audit_row;

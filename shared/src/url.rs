@@ -48,6 +48,24 @@ pub fn is_private(uri: &Uri) -> bool {
     uri.scheme_str() == Some("https") || uri.host().is_some_and(is_loopback)
 }
 
+/// Whether browsers take the site for secure though it may have no TLS, and so keep its cookies and make passkeys for it:
+/// https, this machine, and names that they never look up (RFC 6761 §6.3; W3C Secure Contexts §3.1).
+pub fn is_secure_context(uri: &Uri) -> bool {
+    is_private(uri) || uri.host().is_some_and(|host| host.to_ascii_lowercase().ends_with(".localhost"))
+}
+
+/// The origin of a URL, as browsers write it (RFC 6454 §6.2): scheme and host in lower case, and a port that is not the
+/// scheme's own.
+pub fn origin(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
+    let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+    let own = if scheme == "https" { 443 } else { 80 };
+    match uri.port_u16().filter(|port| *port != own) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +86,31 @@ mod tests {
             ("http://[2001:db8::1]:65535", false),
         ] {
             assert_eq!(parse(url).as_ref().map(is_private), Ok(private), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_origin_has_no_path_and_no_port_of_its_scheme() {
+        for (url, expected) in [
+            ("https://Auth.Example.com:443/x?y", "https://auth.example.com"),
+            ("HTTPS://auth.example.com:8443", "https://auth.example.com:8443"),
+            ("http://127.0.0.1:80", "http://127.0.0.1"),
+            ("http://[::1]:8080/", "http://[::1]:8080"),
+        ] {
+            assert_eq!(parse(url).map(|uri| origin(&uri)).as_deref(), Ok(expected), "{url}");
+        }
+    }
+
+    #[test]
+    fn browsers_take_tls_and_this_machine_for_secure() {
+        for (url, secure) in [
+            ("https://auth.example.com", true),
+            ("http://127.0.0.1:8080", true),
+            ("http://Auth.Example.Localhost", true),
+            ("http://localhost.example.com", false),
+            ("http://auth.example.com", false),
+        ] {
+            assert_eq!(parse(url).as_ref().map(is_secure_context), Ok(secure), "{url}");
         }
     }
 

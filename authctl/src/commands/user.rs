@@ -3,7 +3,7 @@
 use clap::{ArgGroup, Args, Subcommand};
 use shared::api::accounts::{InviteUser, VerifyUser};
 use shared::api::factors::{ListUserFactors, ResetTotp};
-use shared::api::sessions::{EndUserSessions, EndedSessions, ListSessions, Session, SessionKind};
+use shared::api::sessions::{EndUserSessions, EndedSessions, ListSessions, Session};
 use shared::api::users::{
     CreateUser, DeleteUser, DocumentType, ListUsers, PersonType, ShowUser, Status, UpdateUser, User,
 };
@@ -251,7 +251,6 @@ async fn show_whole(op: &ShowUser, context: &mut Context<'_, '_>) -> Result<Exit
         let sign_ins = ListSessions {
             limit: page::Limit::new(SIGN_INS),
             include_ended: true,
-            kind: Some(SessionKind::Login),
             user: Some(id),
             ..ListSessions::default()
         };

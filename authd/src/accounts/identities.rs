@@ -17,7 +17,6 @@ use super::sign_in::{Opening, ProvedIdentity, SignIn};
 use crate::call::Call;
 use crate::db::Statement;
 use crate::error::{Error, Result};
-use crate::ledger::Refused;
 use crate::oidc_client::{self, Identity};
 use crate::sessions::model::is_fresh;
 use crate::sessions::store::identity as identities;
@@ -40,9 +39,12 @@ impl Accounts {
             Some(user) => users::find_login(db, user).await?,
             None => None,
         };
-        let (person, begins) = match known {
-            Some(person) => (person, Vec::new()),
-            None => self.find_or_begin(call, provider, identity).await?,
+        let (person, begins, by_email) = match known {
+            Some(person) => (person, Vec::new(), None),
+            None => {
+                let (person, begins, email) = self.find_or_begin(call, provider, identity).await?;
+                (person, begins, Some(email.folded().to_owned()))
+            }
         };
         if !person.is_active {
             return Err(self.refuse_identity(call, provider, identity, NO_ACCOUNT).await?);
@@ -50,7 +52,7 @@ impl Accounts {
         let username = person.username.clone();
         // Its groups are of no use here, and could be many.
         let proved = Identity { groups: Vec::new(), ..identity.clone() };
-        let proved = ProvedIdentity { provider: provider.name.clone(), identity: proved };
+        let proved = ProvedIdentity { provider: provider.name.clone(), identity: proved, by_email };
         let opening = Opening {
             username: &username,
             code: None,
@@ -61,22 +63,17 @@ impl Accounts {
             // Who was signed in at the provider already has proved nothing now.
             is_fresh: is_fresh(identity.auth_time, self.base.now()),
         };
-        match self.open_session(call, person, opening).await {
-            Err(Refused::ExpectationFailed(identities::LINKED) | Refused::Duplicate(_)) => {
-                Err(Error::new(Code::Conflict, "the account was changed at the same time; sign in again"))
-            }
-            opened => Ok(opened?),
-        }
+        self.open_session(call, person, opening).await
     }
 
-    /// The person to whom an unknown identity belongs by its address, or a new one where people may sign up; and what
-    /// begins their account.
+    /// The person to whom an unknown identity belongs by its address, or a new one where people may sign up; what begins
+    /// their account; and the address.
     async fn find_or_begin(
         &self,
         call: &Call,
         provider: &oidc_client::Config,
         identity: &Identity,
-    ) -> Result<(users::Login, Vec<Statement>)> {
+    ) -> Result<(users::Login, Vec<Statement>, Email)> {
         let email = identity.email.as_deref().and_then(|email| Email::parse(email).ok());
         let Some(email) = email.filter(|_| provider.trust_email && identity.email_verified) else {
             return Err(self.refuse_identity(call, provider, identity, NO_ACCOUNT).await?);
@@ -84,7 +81,7 @@ impl Accounts {
         if let Some(person) = users::find_login_by_name(self.base.db.as_ref(), email.folded()).await? {
             let is_same = person.email_verified && person.address().is_some_and(|own| own.folded() == email.folded());
             if is_same {
-                return Ok((person, Vec::new()));
+                return Ok((person, Vec::new(), email));
             }
             return Err(self.refuse_identity(call, provider, identity, NO_ACCOUNT).await?);
         }
@@ -106,13 +103,17 @@ impl Accounts {
             email: user.email,
             email_verified: true,
         };
-        Ok((person, begins))
+        Ok((person, begins, email))
     }
 
-    /// Makes the identity that of an account, unless it is another one's.
-    pub(super) fn link(&self, identity: &Identity, user: UserId) -> [Statement; 2] {
+    /// Makes the identity that of an account, unless it is another one's, or the account has lost the address by which it
+    /// was found.
+    pub(super) fn link(&self, proved: &ProvedIdentity, user: UserId) -> Vec<Statement> {
+        let ProvedIdentity { identity, by_email, .. } = proved;
         let id = self.base.env.uuid().to_string();
-        [identities::upsert(identity, id, self.base.now()), identities::link(identity, user)]
+        let mut batch = vec![identities::upsert(identity, id, self.base.now()), identities::link(identity, user)];
+        batch.extend(by_email.as_deref().map(|email| users::has_verified(user, email)));
+        batch
     }
 
     async fn refuse_identity(

@@ -30,6 +30,7 @@ use super::passkeys;
 use crate::call::Call;
 use crate::caller::{Caller, Permissions};
 use crate::db::Statement;
+use crate::entities::NAME_TAKEN;
 use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::keys::Purpose;
@@ -38,7 +39,7 @@ use crate::mail::Template;
 use crate::names;
 use crate::oidc_client::Identity;
 use crate::passwords::{self, Verified};
-use crate::sessions::store::NewLogin;
+use crate::sessions::store::{NewLogin, identity as identities};
 use crate::sessions::{self, lookup};
 use crate::users::store as users;
 
@@ -66,7 +67,7 @@ impl Borrow<LoggedIn> for SignedIn {
 
 /// Maximum number of live sessions of one user: a login beyond it ends those that would expire first. It is far above
 /// usual numbers, and low enough that operations on all of them stay fast.
-pub(super) const MOST: i64 = 256;
+const MOST: i64 = 256;
 /// Maximum number of characters of a user name in the audit log.
 const SHOWN: usize = 64;
 
@@ -92,6 +93,8 @@ pub struct FirstFactor {
 pub struct ProvedIdentity {
     pub provider: String,
     pub identity: Identity,
+    /// It becomes the account's by this address, in its folded form: at the commit the account must still have it, verified.
+    pub by_email: Option<String>,
 }
 
 /// A sign-in whose first factor is right.
@@ -147,7 +150,7 @@ impl Accounts {
         };
         let opening = Opening::by_password(&op.username, op.totp.as_ref(), &attempt, kind);
         let opened = self.open_session(call, person, opening).await;
-        self.tried(&attempt, opened.map_err(Error::from)).await
+        self.tried(&attempt, opened).await
     }
 
     /// Signs in a person who has proved the password, or an identity, before, with their code. It is an attempt of its
@@ -174,21 +177,16 @@ impl Accounts {
             ..Opening::by_password(&username, Some(code), &attempt, kind)
         };
         let opened = self.open_session(call, person, opening).await;
-        self.tried(&attempt, opened.map_err(Error::from)).await
+        self.tried(&attempt, opened).await
     }
 
     /// Judges the second factor of a person whose first one is right, begins the session, and resets the counters.
-    pub(super) async fn open_session(
-        &self,
-        call: &Call,
-        person: users::Login,
-        opening: Opening<'_>,
-    ) -> Result<SignIn, Refused> {
+    pub(super) async fn open_session(&self, call: &Call, person: users::Login, opening: Opening<'_>) -> Result<SignIn> {
         let Opening { username, code, kind, attempt, identity, begins, is_fresh } = opening;
         if self.passkeys.is_required() && passkeys::store::has_any(self.base.db.as_ref(), person.id).await? {
             self.refuse(call, username, Some("passkey")).await?;
             let detail = "this account signs in by a passkey: open the sign-in page in a browser";
-            return Err(Error::new(Code::PasskeyRequired, detail).into());
+            return Err(Error::new(Code::PasskeyRequired, detail));
         }
         let (factor, proof) = match self.judge(person.id, code, true).await? {
             Second::Good { factor, proof } => (factor, proof),
@@ -199,39 +197,38 @@ impl Accounts {
                 let identity = identity.cloned();
                 return Ok(SignIn::NeedsCode(FirstFactor { user: person.id, password_changed_at, identity }));
             }
-            Second::Wrong => return Err(self.refuse(call, username, Some("wrong")).await?.into()),
+            Second::Wrong => return Err(self.refuse(call, username, Some("wrong")).await?),
         };
         let (session, tokens) = self.new_session(call, person.id, person.password_changed_at, kind)?;
         let proved_at = Some(session.now).filter(|_| is_fresh || factor.is_some());
         let provider = identity.map(|proved| proved.provider.clone());
         let session = NewLogin { provider: provider.clone(), proved_at, ..session };
-        let now = session.now;
         let as_user = call.of(caller(&person, session.id));
         // The statement that inserts the session checks the user's state.
-        let change = Change::new(ACTION, session.id)
-            .with(begins)
-            .with(identity.into_iter().flat_map(|proved| self.link(&proved.identity, person.id)))
-            .with(proof)
-            .with([sessions::store::insert_login(&session)])
-            .with(sessions::store::end_oldest(person.id, MOST, now))
-            .invalidates(Invalidation::Returned(SESSIONS, sessions::store::OLDEST))
+        let links = identity.into_iter().flat_map(|proved| self.link(proved, person.id));
+        let change = session_begins(&session, begins.into_iter().chain(links).chain(proof))
             .with(attempt.map(LoginAttempt::forgive).unwrap_or_default())
             .detail([
                 ("factor", factor.map(|factor| json!(factor))),
                 ("provider", provider.map(|provider| json!(provider))),
-            ])
-            .self_proving();
+            ]);
         match self.base.ledger.commit(&as_user, change).await {
             Ok(_) => {}
             // The user was disabled or deleted, or the password changed, during the verification.
             Err(Refused::ExpectationFailed(sessions::store::NEW_LOGIN)) => {
-                return Err(self.refuse(call, username, None).await?.into());
+                return Err(self.refuse(call, username, None).await?);
+            }
+            // The identity or the address is another account's now, or the person began their account elsewhere too.
+            Err(
+                Refused::ExpectationFailed(identities::LINKED | users::VERIFIED | NAME_TAKEN) | Refused::Duplicate(_),
+            ) if identity.is_some() => {
+                return Err(Error::new(Code::Conflict, "the account was changed at the same time; sign in again"));
             }
             // The code was used before or by another login, or is not a recovery code; or TOTP was turned on or off.
             Err(Refused::ExpectationFailed(factors::store::SECOND_FACTOR)) => {
-                return Err(self.refuse(call, username, Some("wrong")).await?.into());
+                return Err(self.refuse(call, username, Some("wrong")).await?);
             }
-            Err(refused) => return Err(refused),
+            Err(refused) => return Err(refused.into()),
         }
         Ok(SignIn::Done(Box::new(signed_in(person, &session, tokens))))
     }
@@ -328,6 +325,16 @@ impl Accounts {
             Err(refused) => Err(refused.into()),
         }
     }
+}
+
+/// The change that begins a session, after these statements, and ends the oldest ones beyond [`MOST`].
+pub(super) fn session_begins(session: &NewLogin, first: impl IntoIterator<Item = Statement>) -> Change {
+    Change::new(ACTION, session.id)
+        .with(first)
+        .with([sessions::store::insert_login(session)])
+        .with(sessions::store::end_oldest(session.user, MOST, session.now))
+        .invalidates(Invalidation::Returned(SESSIONS, sessions::store::OLDEST))
+        .self_proving()
 }
 
 pub(super) fn caller(person: &users::Login, session: SessionId) -> Caller {

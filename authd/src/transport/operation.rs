@@ -173,7 +173,7 @@ impl Http {
                 // An operation that reads the token itself also renews the session.
                 let renews = !info.headers.iter().any(|(field, _)| *field == "header_token");
                 caller = self.authentication.authenticate(&token, address, renews).await?;
-            } else if info.access == Access::User && headers.contains_key(COOKIE) {
+            } else if headers.contains_key(COOKIE) && !matches!(info.access, Access::Permission(_)) {
                 caller = self.visitor(headers).await?;
             }
         }

@@ -172,6 +172,11 @@ pub fn verify(user: UserId, folded_email: &str, now: Millis) -> Statement {
     Statement::one(User::KIND, VERIFY, [user.into(), now.into(), folded_email.into()])
 }
 
+/// Requires that this is the user's address, and verified ([`VERIFIED`]).
+pub fn has_verified(user: UserId, folded_email: &str) -> Statement {
+    Statement::exists(VERIFIED, HAS_VERIFIED, [user.into(), folded_email.into()])
+}
+
 /// Deletes what the row of a deleted user need not keep: the password hash, which could be attacked offline, the address
 /// and the identity document.
 pub fn forget(user: UserId) -> Statement {
@@ -206,6 +211,11 @@ const CHANGE_EMAIL: &str = "UPDATE users SET email = $2, email_verified_at = $4,
        live_name = CASE WHEN live_name = live_email THEN $3 ELSE live_name END, live_email = $3 \
      WHERE id = $1 AND status = 'active' AND deleted_at IS NULL";
 
+const HAS_VERIFIED: &str =
+    "SELECT 1 FROM users WHERE id = $1 AND live_email = $2 AND email_verified_at IS NOT NULL AND deleted_at IS NULL";
+
+/// The statement that requires that a user has verified an address.
+pub const VERIFIED: &str = "has_verified_email";
 /// The names of the statements that store a new password, and a new address.
 pub const PASSWORD: &str = "set_password";
 pub const EMAIL: &str = "set_email";

@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::Uri;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::api::passkeys::{PasskeyAssertion, RequestOptions};
@@ -115,7 +114,7 @@ impl WebLogin {
         Arc::new(Self {
             base: base.clone(),
             cookies: Cookies::new(&config.cookie_domain),
-            origin: origin(public_url),
+            origin: url::parse(public_url).map_or_else(|_| public_url.to_owned(), |uri| url::origin(&uri)),
             domain: config.cookie_domain.clone(),
             public_url: public_url.to_owned(),
             providers: providers.iter().filter(|provider| provider.config.web).cloned().collect(),
@@ -124,11 +123,9 @@ impl WebLogin {
         })
     }
 
-    /// Whether browsers keep cookies of the public URL: those over http only if it is this machine, also by a name that they
-    /// never look up (RFC 6761 §6.3).
+    /// Whether browsers keep cookies of the public URL.
     pub fn is_usable(&self) -> bool {
-        let is_local = |uri: &Uri| uri.host().is_some_and(|host| host.ends_with(".localhost"));
-        self.origin.parse::<Uri>().is_ok_and(|uri| url::is_private(&uri) || is_local(&uri))
+        url::parse(&self.origin).is_ok_and(|uri| url::is_secure_context(&uri))
     }
 
     /// Who has this cookie; `None` if its session has ended, or it is none of ours.
@@ -246,23 +243,4 @@ struct Pending {
 
 fn context(binding: &str) -> String {
     format!("web.pending {binding}")
-}
-
-/// The origin of a URL (RFC 6454 §6.2): the default port is left out.
-fn origin(public_url: &str) -> String {
-    let Ok(uri) = url::parse(public_url) else { return public_url.to_owned() };
-    let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
-    let host = uri.host().unwrap_or_default().to_ascii_lowercase();
-    match uri.port_u16().filter(|port| Some(*port) != default_port(&scheme)) {
-        Some(port) => format!("{scheme}://{host}:{port}"),
-        None => format!("{scheme}://{host}"),
-    }
-}
-
-fn default_port(scheme: &str) -> Option<u16> {
-    match scheme {
-        "http" => Some(80),
-        "https" => Some(443),
-        _ => None,
-    }
 }

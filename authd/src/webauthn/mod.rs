@@ -164,11 +164,8 @@ impl RelyingParty {
         let url = shared::url::parse(public_url).ok()?;
         let id = url.host()?.to_ascii_lowercase();
         let is_address = id.starts_with('[') || id.rsplit('.').next()?.bytes().all(|byte| byte.is_ascii_digit());
-        let is_secure = url.scheme_str() == Some("https") || id == "localhost" || id.ends_with(".localhost");
-        let (scheme, default_port) = if url.scheme_str() == Some("https") { ("https", 443) } else { ("http", 80) };
-        let port = url.port_u16().filter(|port| *port != default_port);
-        let port = port.map_or_else(String::new, |port| format!(":{port}"));
-        (is_secure && !is_address).then(|| Self { origin: format!("{scheme}://{id}{port}"), id })
+        let is_allowed = shared::url::is_secure_context(&url) && !is_address;
+        is_allowed.then(|| Self { origin: shared::url::origin(&url), id })
     }
 
     /// The relying party's id: the host.

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use shared::api::passkeys::{PasskeyAssertion, RequestOptions};
-use shared::api::sessions::{Login, SessionKind};
-use shared::op::Operation;
+use shared::api::sessions::SessionKind;
 use shared::problem::Code;
 use shared::secret::Secret;
 
@@ -16,11 +15,11 @@ use super::{Ceremony, store};
 use crate::accounts::Accounts;
 use crate::accounts::factors::store::SECOND_FACTOR;
 use crate::accounts::lockout::LoginAttempt;
-use crate::accounts::sign_in::{MOST, SignedIn, caller, signed_in};
+use crate::accounts::sign_in::{ACTION, SignedIn, caller, session_begins, signed_in};
 use crate::call::Call;
 use crate::env::MINUTE;
 use crate::error::{Error, Result};
-use crate::ledger::{Change, Invalidation, Refused, SESSIONS};
+use crate::ledger::Refused;
 use crate::users::store as users;
 use crate::webauthn::Fault;
 use crate::{names, network, sessions};
@@ -84,24 +83,19 @@ impl Accounts {
             (Ok(proof), Some(person)) if is_open && person.is_active => (proof, person),
             (verified, person) => {
                 let name = person.as_ref().map(|person| person.username.as_str());
-                return Err(self.refuse_passkey(&call, Login::INFO.name, name, verified.err()).await?);
+                return Err(self.refuse_passkey(&call, ACTION, name, verified.err()).await?);
             }
         };
         let (session, tokens) =
             self.tried(&attempt, self.new_session(&call, person.id, person.password_changed_at, kind)).await?;
-        let change = Change::new(Login::INFO.name, session.id)
-            .with([proof, sessions::store::insert_login(&session)])
-            .with(sessions::store::end_oldest(person.id, MOST, session.now))
-            .invalidates(Invalidation::Returned(SESSIONS, sessions::store::OLDEST))
-            .with(attempt.forgive())
-            .detail([("factor", Some(json!("passkey")))])
-            .self_proving();
+        let change =
+            session_begins(&session, [proof]).with(attempt.forgive()).detail([("factor", Some(json!("passkey")))]);
         match self.base.ledger.commit(&call.of(caller(&person, session.id)), change).await {
             Ok(_) => Ok(signed_in(person, &session, tokens)),
             // The user was disabled or deleted, or the password changed, during the verification; or the passkey was used
             // or removed.
             Err(Refused::ExpectationFailed(sessions::store::NEW_LOGIN | SECOND_FACTOR)) => {
-                Err(self.refuse_passkey(&call, Login::INFO.name, Some(&person.username), None).await?)
+                Err(self.refuse_passkey(&call, ACTION, Some(&person.username), None).await?)
             }
             Err(refused) => {
                 attempt.revert(&self.base).await;

@@ -106,6 +106,22 @@ async fn an_identity_is_linked_by_itself_only_where_both_sides_verified_the_addr
 }
 
 #[tokio::test]
+async fn an_address_that_is_lost_meanwhile_links_nothing() {
+    let app = TestApp::with(MANY).await;
+    let ada = app.ada().await;
+    insert(&app.base, ada, true).await;
+    let google = trusted();
+    let proof = app.first_factor(&google, &identity(&google, "1", ADA)).await;
+    // Before the code comes, the address is another person's.
+    app.call("users.update", json!({ "id": ada, "email": "moved@example.com" })).await.unwrap();
+    let code = Secret::new(code(&app.base, 0));
+    let late = app.modules.accounts.sign_in_with_code(&app.anonymous(), &proof, &code, SessionKind::Web).await;
+    assert_eq!(late.unwrap_err().code, Code::Conflict);
+    assert_eq!(app.number("SELECT COUNT(*) FROM identities").await, 0);
+    assert_eq!(app.number("SELECT COUNT(*) FROM sessions").await, 0);
+}
+
+#[tokio::test]
 async fn two_issuers_with_one_subject_are_two_people() {
     let app = TestApp::with(OPEN).await;
     let (google, second) =
