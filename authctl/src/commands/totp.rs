@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use shared::api::factors::{
-    ConfirmTotp, DisableTotp, EnableTotp, FactorList, ListFactors, PendingTotp, RecoveryCodes, RenewRecoveryCodes,
+    ConfirmTotp, DisableTotp, EnableTotp, FactorKind, FactorList, ListFactors, PendingTotp, RecoveryCodes,
+    RenewRecoveryCodes,
 };
 use shared::cli::{Exit, Format, moment};
 use shared::qr::Qr;
@@ -76,7 +77,8 @@ pub(super) fn fields(list: &FactorList, now: Time) -> Vec<(&'static str, String)
         .collect();
     if fields.is_empty() {
         fields.push(("Factor", "none besides the password".to_owned()));
-    } else {
+    }
+    if list.factors.iter().any(|factor| factor.kind == FactorKind::Totp) {
         fields.push(("Recovery", format!("{} unused codes", list.recovery_codes)));
     }
     fields

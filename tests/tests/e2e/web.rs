@@ -188,6 +188,8 @@ fn a_person_adds_a_passkey_and_signs_in_by_it_alone() {
     for (step, told) in steps.iter().zip(&told) {
         assert!(step.get("axe").is_none() || *told == json!([]), "axe found {told:#}");
     }
+    let added = told[6]["text"].as_str().expect("a text");
+    assert!(added.contains("Second factor\nnone") && !added.contains("Recovery codes"), "{added}");
     assert!(cookie(&told[13], "__Host-session").is_some());
     let audit = authd.admin().get("/audit?limit=50").expect("it answers").expect(200).to_string();
     assert!(audit.contains("\"factor\":\"passkey\""), "{audit}");

@@ -1,7 +1,7 @@
 //! The page of who is signed in.
 
 use minijinja::{Value, context};
-use shared::api::factors::ListFactors;
+use shared::api::factors::{FactorKind, ListFactors};
 use shared::api::passkeys::{ListPasskeys, Passkey, RemovePasskey};
 use shared::api::sessions::{EndOwnSession, EndOwnSessions, ListOwnSessions, Logout, Session, SessionKind};
 use shared::problem::Code;
@@ -33,11 +33,10 @@ async fn draw_page(pages: &Pages, visit: &Visit<'_>, caller: Caller, status: u16
     let passkeys = pages.accounts.list_passkeys(call.clone(), ListPasskeys {}).await?.passkeys;
     let passkeys: Vec<Value> = passkeys.iter().map(passkey_row).collect();
     let rows: Vec<Value> = list.sessions.iter().map(|session| row(session, session.id == this)).collect();
-    let shown: Vec<Value> = factors
-        .factors
-        .iter()
-        .map(|factor| context! { name => &factor.name, since => minute(factor.created_at) })
-        .collect();
+    // A passkey is no second factor: it signs in alone.
+    let second = factors.factors.iter().filter(|factor| factor.kind == FactorKind::Totp);
+    let shown: Vec<Value> =
+        second.map(|factor| context! { name => &factor.name, since => minute(factor.created_at) }).collect();
     let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
     let context = context! {
         form_token => web.form_token(cookie)?,
