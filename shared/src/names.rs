@@ -14,12 +14,13 @@ pub const MAX: usize = 128;
 /// The form in which names are compared: NFKC, lower case, trimmed. It is applied once, before the name becomes a key:
 /// in other systems, two look-ups that normalised differently led to two lock-out counters for one account.
 pub fn fold(name: &str) -> String {
-    // Lower-casing may undo normalisation (İ), so normalise again. The length is bounded.
+    // Lower-casing may undo normalisation (İ), so normalise again. The length is bounded, also of what a character
+    // becomes (U+FDFA is eighteen): what is folded folds to itself.
     // PostgreSQL cannot store a NUL character.
     let visible = |c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c };
     let bounded: String = name.trim().chars().map(visible).take(4 * MAX).collect();
     let lower: String = bounded.nfkc().flat_map(char::to_lowercase).collect();
-    lower.nfkc().collect::<String>().trim().to_owned()
+    lower.nfkc().take(4 * MAX).collect::<String>().trim().to_owned()
 }
 
 /// Checks a new name and returns its folded form: 1 to 128 characters, none of them control or invisible, no space at
@@ -101,6 +102,13 @@ mod tests {
         }
         for name in ["a", "Ωmega builds", "tokens.write", "山田"] {
             assert!(check(name).is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_folded_name_folds_to_itself_however_long() {
+        for long in ["\u{fb2c}".repeat(512), "\u{fdfa}".repeat(128), format!("{}\u{a0}x", "\u{fb2c}".repeat(170))] {
+            assert_eq!(fold(&fold(&long)), fold(&long), "{long:?}");
         }
     }
 

@@ -39,12 +39,11 @@ impl Accounts {
             Some(user) => users::find_login(db, user).await?,
             None => None,
         };
-        let (person, begins, by_email) = match known {
-            Some(person) => (person, Vec::new(), None),
-            None => {
-                let (person, begins, email) = self.find_or_begin(call, provider, identity).await?;
-                (person, begins, Some(email.folded().to_owned()))
-            }
+        let (person, begins, by_email) = if let Some(person) = known {
+            (person, Vec::new(), None)
+        } else {
+            let (person, begins, email) = self.find_or_begin(call, provider, identity).await?;
+            (person, begins, Some(email.folded().to_owned()))
         };
         if !person.is_active {
             return Err(self.refuse_identity(call, provider, identity, NO_ACCOUNT).await?);

@@ -76,7 +76,7 @@ const SHOWN: usize = 64;
 pub enum SignIn {
     Done(Box<SignedIn>),
     /// The person has TOTP and sent no code.
-    NeedsCode(FirstFactor),
+    NeedsCode(Box<FirstFactor>),
 }
 
 /// Somebody who has proved a password or an identity. It is no session: it only allows to send the code alone.
@@ -195,7 +195,8 @@ impl Accounts {
                 self.refuse(call, username, Some("missing")).await?;
                 let password_changed_at = person.password_changed_at;
                 let identity = identity.cloned();
-                return Ok(SignIn::NeedsCode(FirstFactor { user: person.id, password_changed_at, identity }));
+                let proof = FirstFactor { user: person.id, password_changed_at, identity };
+                return Ok(SignIn::NeedsCode(Box::new(proof)));
             }
             Second::Wrong => return Err(self.refuse(call, username, Some("wrong")).await?),
         };

@@ -214,7 +214,7 @@ impl WebLogin {
         match outcome {
             SignIn::Done(signed_in) => Ok(Outcome::SignedIn(signed_in.answer.token)),
             SignIn::NeedsCode(proof) => {
-                let pending = Pending { proof, expires_at: self.base.now() + PENDING };
+                let pending = Pending { proof: *proof, expires_at: self.base.now() + PENDING };
                 Ok(Outcome::NeedsCode(self.seal(&context(binding), &pending)?))
             }
         }

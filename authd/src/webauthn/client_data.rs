@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
 
 use super::{Challenge, Fault, MAX_CLIENT_DATA};
 
@@ -32,13 +32,9 @@ struct ClientData {
     origin: String,
     #[serde(default)]
     cross_origin: bool,
-    #[serde(default, deserialize_with = "present")]
-    top_origin: bool,
-}
-
-/// That a member is there, whatever its value.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    IgnoredAny::deserialize(deserializer).map(|_| true)
+    /// Read, not skipped: what another reader would refuse is refused here.
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 /// Verifies that the browser made these bytes for this ceremony, challenge and origin, in no frame of another origin.
@@ -58,7 +54,7 @@ pub(super) fn verify(bytes: &[u8], ceremony: Ceremony, challenge: &Challenge, or
     if data.origin != origin {
         return Err(Fault::Origin);
     }
-    if data.cross_origin || data.top_origin {
+    if data.cross_origin || data.others.contains_key("topOrigin") {
         return Err(Fault::CrossOrigin);
     }
     Ok(())

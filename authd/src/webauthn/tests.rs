@@ -75,6 +75,7 @@ fn client_data_faults(ceremony: &str) -> Vec<(Vec<u8>, Fault)> {
         (of(r#","crossOrigin":null"#), Fault::ClientData),
         (of(r#","crossOrigin":"true""#), Fault::ClientData),
         (of(r#","crossOrigin":false,"crossOrigin":true"#), Fault::ClientData),
+        (of(r#","other":"\ud800""#), Fault::ClientData),
         (of(r#","type":"webauthn.get""#), Fault::ClientData),
         (of(r#","origin":"https://auth.example.com""#), Fault::ClientData),
         (of(&format!(r#","challenge":"{challenge}""#)), Fault::ClientData),

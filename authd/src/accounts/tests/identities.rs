@@ -64,7 +64,7 @@ impl TestApp {
 
     async fn first_factor(&self, provider: &Config, identity: &Identity) -> FirstFactor {
         match self.by_identity(provider, identity).await.unwrap() {
-            SignIn::NeedsCode(proof) => proof,
+            SignIn::NeedsCode(proof) => *proof,
             SignIn::Done(_) => panic!("signed in without a code"),
         }
     }
