@@ -17,6 +17,7 @@ use crate::base::Base;
 use crate::checks::Checks;
 use crate::cleanup;
 use crate::cli_login::CliLogin;
+use crate::cli_login::local::Local;
 use crate::config::{Config, ConfigError};
 use crate::db::{self, DatabaseUrl, Db};
 use crate::env::Env;
@@ -82,10 +83,11 @@ impl Modules {
         let mail = Mail::new(&base, config.mail.clone(), url, &mut metrics)?;
         let files = Files::new(&base, config.files.clone(), url, users.clone(), &mut metrics);
         let (providers, roles) = (oidc_client::clients(config.providers.clone()), config.roles.clone());
+        let local = Local::new(&base, &config.local, url, r());
         let about = About {
             public_url: url.clone(),
             listen: vec![config.server.addr.to_string(), config.admin.socket.display().to_string()],
-            providers: providers.iter().map(|provider| provider.config.name.clone()).collect(),
+            providers: config.provider_names().map(str::to_owned).collect(),
             roles: roles.iter().map(|role| role.name.clone()).collect(),
         };
         let authentication = Authentication::new(config.admin.token.clone(), t(), s(), r());
@@ -102,7 +104,7 @@ impl Modules {
         Ok(Self {
             authentication,
             accounts,
-            cli_login: CliLogin::new(&base, config.cli.clone(), providers, roles, s(), Arc::new(aws)),
+            cli_login: CliLogin::new(&base, config.cli.clone(), providers, local, roles, s(), Arc::new(aws)),
             checks: Checks::new(t(), s(), r()),
             introspection: Introspection::new(&base, url, t(), s(), r()),
             forward_auth: ForwardAuth::new(config.policies.clone(), web_login.cookies.clone(), t(), s(), r()),
@@ -206,6 +208,9 @@ pub async fn run(
         tokio::spawn(cleanup::run(modules.base.clone(), until(stopped))),
     ];
     modules.forward_auth.warn().await;
+    if let Some(local) = &modules.cli_login.local {
+        local.warn().await;
+    }
     ready(&config, db.as_ref());
     listen::serve(listeners, http, stop).await;
     let _ = stopping.send(true);

@@ -212,6 +212,7 @@ pub(super) fn deletion(user: UserId, now: Millis) -> Vec<Statement> {
         links::store::delete_all(user),
         sessions::store::identity::unlink_all(user),
         sessions::store::end_all(user, None, "user_deleted", now),
+        sessions::store::delete_devices(user),
     ]);
     batch
 }

@@ -209,7 +209,7 @@ impl Aws {
         duration_seconds: u32,
         session_name: &str,
         tags: &[(&str, String)],
-        id_token: &Secret,
+        id_token: Option<&Secret>,
     ) -> Result<Credentials> {
         let client = self.client.get_or_init(|| self.load()).await;
         let seconds = i32::try_from(duration_seconds).unwrap_or(i32::MAX);
@@ -230,6 +230,7 @@ impl Aws {
             }
             // The request is unsigned, so authd's own credentials are not loaded.
             RoleMethod::WebIdentity => {
+                let id_token = id_token.ok_or_else(|| Error::internal("a web identity without an ID token"))?;
                 let call = client
                     .assume_role_with_web_identity()
                     .role_arn(&role.arn)

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use shared::id::SessionId;
 use shared::secret::Secret;
 
-use super::model::{self, Device, Login, Phase, SignedIn};
-use super::{CliLogin, by_device};
+use super::model::{self, Device, Login, Phase, Proof, SignedIn};
+use super::{CliLogin, Provider, by_device};
 use crate::call::Call;
 use crate::env::{MINUTE, Millis};
 use crate::error::Result;
 use crate::log::caused;
-use crate::oidc_client::{Answer, ProviderError};
+use crate::oidc_client::{Answer, Identity, ProviderError};
 
 /// How often the provider may fail before it accepts the code; then the login ends.
 const MAX_FAILURES: u32 = 8;
@@ -54,7 +54,7 @@ impl CliLogin {
         if !matches!(login.phase, Phase::Waiting) {
             return Ok(Outcome::Gone);
         }
-        let provider = self.known_provider(&login.provider)?;
+        let Provider::OpenId(provider) = self.known_provider(&login.provider)? else { return Ok(Outcome::Gone) };
         let name = login.provider.clone();
         // An answer with another provider's issuer is a mix-up attack (RFC 9207 §2.4).
         if answer.issuer.is_some_and(|issuer| issuer != provider.config.issuer) {
@@ -115,16 +115,27 @@ impl CliLogin {
                 return Ok(Outcome::Failed(error.detail));
             }
         };
+        self.let_in(&answer.state, login, identity, Proof::Tokens(tokens)).await
+    }
+
+    /// The person has signed in: from now on the terminal with the release gets credentials.
+    pub(super) async fn let_in(
+        &self,
+        state: &str,
+        mut login: Login,
+        identity: Identity,
+        proof: Proof,
+    ) -> Result<Outcome> {
         let release = login.poll_challenge.is_some().then(|| model::release(&self.base.env));
         let user = identity.display().to_owned();
         login.ends_at = login.ends_at.max(self.base.now() + COMPLETION);
         login.phase = Phase::SignedIn(Box::new(SignedIn {
             identity,
-            tokens,
+            proof,
             release: release.as_ref().map(model::release_hash),
             session: SessionId(self.base.env.uuid()),
         }));
-        self.save_login(&answer.state, &login).await?;
+        self.save_login(state, &login).await?;
         Ok(match (release, login.loopback_port) {
             (None, _) => Outcome::Done,
             (Some(release), Some(port)) => Outcome::ToDevice { port, release },
@@ -153,7 +164,14 @@ impl CliLogin {
     }
 
     /// Ends a login before credentials were issued, and records why.
-    async fn end_pending(&self, call: &Call, state: &str, login: &mut Login, phase: Phase, why: &str) -> Result<()> {
+    pub(super) async fn end_pending(
+        &self,
+        call: &Call,
+        state: &str,
+        login: &mut Login,
+        phase: Phase,
+        why: &str,
+    ) -> Result<()> {
         login.phase = phase;
         self.save_login(state, login).await?;
         let detail = [

@@ -67,9 +67,9 @@ impl CliLogin {
         wanted: Wanted<'_>,
         provider: &str,
         identity: &Identity,
-        id_token: &Secret,
+        id_token: Option<&Secret>,
     ) -> Result<Credentials> {
-        let ambiguous = (self.providers.len() > 1).then_some(provider);
+        let ambiguous = (self.all_providers().count() > 1).then_some(provider);
         let (session_name, tags) = (model::session_name(identity, ambiguous), model::session_tags(identity, provider));
         let Wanted { role, duration_seconds, .. } = wanted;
         let credentials = self.aws.assume(role, duration_seconds, &session_name, &tags, id_token).await?;

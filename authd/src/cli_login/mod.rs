@@ -7,6 +7,7 @@
 
 mod callback;
 mod credentials;
+pub mod local;
 mod logins;
 pub mod model;
 mod ops;
@@ -24,6 +25,7 @@ use shared::problem::Code;
 use zeroize::Zeroizing;
 
 pub use self::callback::Outcome;
+use self::local::Local;
 pub use self::model::Device;
 use crate::aws::{Aws, Role};
 use crate::base::{Base, Detached};
@@ -92,6 +94,7 @@ pub struct CliLogin {
     /// In order of preference.
     roles: Vec<Role>,
     providers: Vec<Arc<Client>>,
+    pub local: Option<Local>,
     sessions: Arc<Sessions>,
     aws: Arc<Aws>,
     /// One renewal at a time per device, within this process. Across processes the session's lease does the same.
@@ -104,6 +107,7 @@ impl CliLogin {
         base: &Base,
         config: Config,
         providers: Vec<Arc<Client>>,
+        local: Option<Local>,
         roles: Vec<Role>,
         sessions: Arc<Sessions>,
         aws: Arc<Aws>,
@@ -112,7 +116,7 @@ impl CliLogin {
             tracing::warn!("cli.allow_unbound_polling is on: anybody who learns a login's URL can get its credentials");
         }
         let (base, renewals, detached) = (base.clone(), KeyedMutex::default(), Detached::new(&base.background));
-        Arc::new(Self { base, config, roles, providers, sessions, aws, renewals, detached })
+        Arc::new(Self { base, config, roles, providers, local, sessions, aws, renewals, detached })
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
@@ -124,13 +128,19 @@ impl CliLogin {
         registry.add(self, Self::logout);
     }
 
+    /// Every provider, in order of preference.
+    fn all_providers(&self) -> impl Iterator<Item = Provider<'_>> {
+        let open_id = self.providers.iter().map(|client| Provider::OpenId(client));
+        open_id.chain(self.local.iter().map(Provider::Local))
+    }
+
     /// The provider of this name.
-    fn provider(&self, name: &str) -> Option<&Client> {
-        self.providers.iter().find(|provider| provider.config.name == name).map(Arc::as_ref)
+    fn provider(&self, name: &str) -> Option<Provider<'_>> {
+        self.all_providers().find(|provider| provider.name() == name)
     }
 
     /// The provider of an existing session or login.
-    fn known_provider(&self, name: &str) -> Result<&Client> {
+    fn known_provider(&self, name: &str) -> Result<Provider<'_>> {
         self.provider(name).ok_or_else(|| {
             let detail = format!("the identity provider {name:?} is not configured any more; sign in with another one");
             Error::new(Code::Forbidden, detail)
@@ -155,6 +165,22 @@ impl CliLogin {
             Ok(_) => Ok(true),
             Err(DbError::ExpectationFailed(_)) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// Who knows the person.
+#[derive(Clone, Copy, Debug)]
+enum Provider<'a> {
+    OpenId(&'a Client),
+    Local(&'a Local),
+}
+
+impl Provider<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::OpenId(client) => &client.config.name,
+            Self::Local(_) => local::NAME,
         }
     }
 }

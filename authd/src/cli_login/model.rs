@@ -7,13 +7,14 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::api::cli_login::{CHALLENGE, MAX_LABEL, NOT_IN_LABEL, StartLogin};
-use shared::id::SessionId;
+use shared::id::{SessionId, UserId};
 use shared::patterns;
 use shared::problem::Code;
 use shared::secret::Secret;
 use subtle::ConstantTimeEq;
 
-use crate::aws::Role;
+use super::local;
+use crate::aws::{Role, RoleMethod};
 use crate::env::{Env, Millis};
 use crate::error::{Error, Result};
 use crate::oidc_client::{Identity, ProviderTokens};
@@ -62,11 +63,38 @@ pub enum Phase {
 pub struct SignedIn {
     pub identity: Identity,
     #[serde(flatten)]
-    pub tokens: ProviderTokens,
+    pub proof: Proof,
     /// SHA-256 of the release; absent in an unbound login.
     pub release: Option<[u8; 32]>,
     /// The id of the session that this login creates, chosen now so that it creates at most one.
     pub session: SessionId,
+}
+
+/// What has proved the identity.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Proof {
+    /// An OpenID provider.
+    Tokens(ProviderTokens),
+    /// The person's session of this browser, with authd itself.
+    Local { user: UserId, browser: SessionId },
+}
+
+impl Proof {
+    pub fn tokens(&self) -> Option<&ProviderTokens> {
+        match self {
+            Self::Tokens(tokens) => Some(tokens),
+            Self::Local { .. } => None,
+        }
+    }
+
+    /// The user whose session a device becomes.
+    pub fn user(&self) -> Option<UserId> {
+        match self {
+            Self::Tokens(_) => None,
+            Self::Local { user, .. } => Some(*user),
+        }
+    }
 }
 
 impl SignedIn {
@@ -213,7 +241,9 @@ pub fn choose_role<'a>(
 /// Every role that the person may use, in order of preference.
 pub fn permitted_roles<'a>(roles: &'a [Role], provider: &str, identity: &Identity) -> Vec<&'a Role> {
     let permits = |role: &&Role| {
-        (role.providers.is_empty() || role.providers.iter().any(|name| name == provider))
+        // Without an ID token of a provider there is no web identity.
+        (provider != local::NAME || role.method == RoleMethod::AssumeRole)
+            && (role.providers.is_empty() || role.providers.iter().any(|name| name == provider))
             && (role.groups.is_empty() || role.groups.iter().any(|group| identity.groups.contains(group)))
     };
     roles.iter().filter(permits).collect()
@@ -263,6 +293,7 @@ mod tests {
             email: Some("a@example.test".into()),
             email_verified: true,
             name: None,
+            username: None,
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             auth_time: None,
         }

@@ -10,9 +10,9 @@ use shared::problem::Code;
 use shared::secret::Secret;
 
 use super::credentials::Wanted;
-use super::model::{self, Device, Login, Phase, SignedIn};
+use super::model::{self, Device, Login, Phase, Proof, SignedIn};
 use super::renewal::context;
-use super::{CliLogin, by_device, refresh_token, seal};
+use super::{CliLogin, Provider, by_device, refresh_token, seal};
 use crate::aws::{Credentials, Role};
 use crate::base::insist;
 use crate::call::Call;
@@ -20,7 +20,6 @@ use crate::env::{DAY, MINUTE, Millis, SECOND};
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Refused};
 use crate::network;
-use crate::oidc_client::Client;
 use crate::sessions;
 use crate::sessions::model::{Attributes, DeviceSession, seconds};
 
@@ -102,13 +101,18 @@ impl CliLogin {
         started
     }
 
-    async fn begin_login(&self, op: StartLogin, provider: &Client, device: Device) -> Result<StartedLogin> {
+    async fn begin_login(&self, op: StartLogin, provider: Provider<'_>, device: Device) -> Result<StartedLogin> {
         let env = &self.base.env;
         let (state, nonce, verifier) = (model::token(env), model::token(env), Secret::new(model::token(env)));
         let now = self.base.now();
-        let name = provider.config.name.clone();
-        let auth_url = provider.authorize_url(&provider.config.redirect_uri, &state, &nonce, &verifier).await;
-        let auth_url = auth_url.map_err(|error| error.explain(&name))?;
+        let name = provider.name().to_owned();
+        let auth_url = match provider {
+            Provider::OpenId(client) => {
+                let url = client.authorize_url(&client.config.redirect_uri, &state, &nonce, &verifier).await;
+                url.map_err(|error| error.explain(&name))?
+            }
+            Provider::Local(local) => local.url(&state),
+        };
         let seconds = i64::try_from(self.config.login_seconds).unwrap_or(300);
         let login = Login {
             provider: name,
@@ -127,17 +131,16 @@ impl CliLogin {
         Ok(StartedLogin { auth_url, state, expires_in: self.config.login_seconds, interval: INTERVAL })
     }
 
-    fn choose_provider(&self, name: Option<&str>) -> Result<&Client> {
+    fn choose_provider(&self, name: Option<&str>) -> Result<Provider<'_>> {
         if let Some(name) = name {
             return self.provider(name).ok_or_else(|| {
-                let names: Vec<&str> = self.providers.iter().map(|provider| provider.config.name.as_str()).collect();
+                let names: Vec<String> = self.all_providers().map(|provider| provider.name().to_owned()).collect();
                 Error::field("provider", format!("no provider is named {name:?}; there are: {}", names.join(", ")))
             });
         }
-        let default = &self.config.default_provider;
-        self.provider(default).or(self.providers.first().map(Arc::as_ref)).ok_or_else(|| {
+        self.provider(&self.config.default_provider).or(self.all_providers().next()).ok_or_else(|| {
             let detail = "no identity provider is configured: set COGNITO_DOMAIN, COGNITO_CLIENT_ID and \
-                          COGNITO_USER_POOL_ID, or a [[provider]] in authd.toml";
+                          COGNITO_USER_POOL_ID, or a [[provider]] in authd.toml, or AUTHD_LOCAL=true for authd's own accounts";
             Error::new(Code::Conflict, detail)
         })
     }
@@ -165,7 +168,12 @@ impl CliLogin {
         if existing.as_ref().is_some_and(|session| !session.is_live(self.base.now()) || session.generation > 0) {
             return Ok(LoginAnswer::Expired);
         }
-        self.known_provider(&login.provider)?;
+        let provider = self.known_provider(&login.provider)?;
+        if let (Provider::Local(local), Proof::Local { user, .. }) = (provider, &signed_in.proof)
+            && local.identity(*user, None).await?.is_none()
+        {
+            return Err(left());
+        }
         if existing.is_none() && self.absolute_end(self.base.now(), signed_in.identity.auth_time) <= self.base.now() {
             let (name, days) = (&login.provider, self.config.max_days);
             let detail = format!(
@@ -177,11 +185,11 @@ impl CliLogin {
         let role = model::choose_role(&self.roles, &login.provider, &signed_in.identity, login.role.as_deref(), None)?;
         let wanted = Wanted { session: signed_in.session, role, duration_seconds: role.duration_seconds };
         // AWS is called first: a login that cannot get credentials creates no session.
-        let credentials = match self.find_credentials(wanted).await? {
-            Some(credentials) => credentials,
-            None => {
-                self.make_credentials(wanted, &login.provider, &signed_in.identity, &signed_in.tokens.id_token).await?
-            }
+        let credentials = if let Some(credentials) = self.find_credentials(wanted).await? {
+            credentials
+        } else {
+            let id_token = signed_in.proof.tokens().map(|tokens| &tokens.id_token);
+            self.make_credentials(wanted, &login.provider, &signed_in.identity, id_token).await?
         };
         let session = match existing {
             Some(session) => session,
@@ -205,8 +213,13 @@ impl CliLogin {
         credentials_until: Millis,
     ) -> Result<DeviceSession> {
         let now = self.base.now();
+        let sealed = match &signed_in.proof {
+            Proof::Tokens(tokens) => Some(seal(&self.base.keys, &context(signed_in.session), tokens)?),
+            Proof::Local { .. } => None,
+        };
         let session = DeviceSession {
             id: signed_in.session,
+            user: signed_in.proof.user(),
             generation: 0,
             created_at: now,
             idle_expires_at: self.idle_end(now),
@@ -217,7 +230,7 @@ impl CliLogin {
             os: login.device.os.clone(),
             client_version: login.device.client_version.clone(),
             address: login.device.address.map(|address| address.to_string()),
-            sealed: Some(seal(&self.base.keys, &context(signed_in.session), &signed_in.tokens)?),
+            sealed,
             attributes: Attributes {
                 identity: signed_in.identity.clone(),
                 role: role.name.clone(),
@@ -225,14 +238,16 @@ impl CliLogin {
             },
             last_used_at: now,
         };
-        let change = Change::new(LoginStatus::INFO.name, session.id)
-            .with(sessions::store::insert(&session, self.base.env.uuid().to_string())?)
-            .detail([
-                ("user", Some(signed_in.identity.display().into())),
-                ("provider", Some(login.provider.as_str().into())),
-                ("role", Some(role.name.as_str().into())),
-                ("device", login.device.name.clone().map(Into::into)),
-            ]);
+        let insert = match &signed_in.proof {
+            Proof::Tokens(_) => sessions::store::insert(&session, self.base.env.uuid().to_string())?,
+            Proof::Local { user, browser } => vec![sessions::store::insert_of_user(&session, *user, *browser)?],
+        };
+        let change = Change::new(LoginStatus::INFO.name, session.id).with(insert).detail([
+            ("user", Some(signed_in.identity.display().into())),
+            ("provider", Some(login.provider.as_str().into())),
+            ("role", Some(role.name.as_str().into())),
+            ("device", login.device.name.clone().map(Into::into)),
+        ]);
         match self.base.ledger.commit(call, change).await {
             Ok(_) => Ok(session),
             // Another node created the session of the same login first.
@@ -240,6 +255,8 @@ impl CliLogin {
                 let session = sessions::store::find(self.base.db.as_ref(), session.id).await?;
                 session.ok_or_else(|| Error::not_found("session"))
             }
+            // The browser's session, which has proved the identity, has ended meanwhile.
+            Err(Refused::ExpectationFailed(sessions::store::NEW_DEVICE)) => Err(left()),
             Err(refused) => Err(refused.into()),
         }
     }
@@ -277,6 +294,12 @@ impl CliLogin {
             roles: roles.into_iter().map(|role| role.name.clone()).collect(),
         })))
     }
+}
+
+/// The person signed out, or was signed out, before the terminal had its credentials.
+fn left() -> Error {
+    let detail = "you were signed out in the browser before this terminal got its credentials; start again";
+    Error::new(Code::Forbidden, detail)
 }
 
 /// Checks that the role exists. Whether the person may use it is decided after the sign-in.

@@ -10,14 +10,14 @@ use shared::problem::Code;
 
 use super::credentials::Wanted;
 use super::model::{self, Presented, RefreshTokenUse};
-use super::{CliLogin, by_device, refresh_token, seal};
+use super::{CliLogin, Provider, by_device, refresh_token, seal};
 use crate::aws::{Credentials, Role};
 use crate::call::Call;
 use crate::env::{HOUR, MINUTE, Millis, SECOND};
 use crate::error::{Error, Result};
 use crate::keys::KeyRing;
 use crate::ledger::{Change, Refused};
-use crate::oidc_client::{ProviderError, ProviderTokens};
+use crate::oidc_client::{Client, ProviderError, ProviderTokens};
 use crate::sessions;
 use crate::sessions::model::{DeviceSession, seconds};
 use crate::sessions::store::EndedDevice;
@@ -70,9 +70,21 @@ impl CliLogin {
 
     async fn run_renewal(&self, call: Call, op: RenewLogin, presented: Presented) -> Result<LoginAnswer> {
         let _turn = self.turn(presented.session).await?;
-        let Some(session) = self.acknowledge(&call, presented).await? else { return Ok(LoginAnswer::Expired) };
+        let Some(mut session) = self.acknowledge(&call, presented).await? else { return Ok(LoginAnswer::Expired) };
         let call = by_device(&call, &session.attributes.identity);
-        self.known_provider(&session.provider)?;
+        if let Provider::Local(local) = self.known_provider(&session.provider)? {
+            // Its account and roles are at hand: they are read even where cached credentials are used.
+            let auth_time = session.attributes.identity.auth_time;
+            let identity = match session.user {
+                Some(user) => local.identity(user, auth_time).await?,
+                None => None,
+            };
+            let Some(identity) = identity else {
+                self.sessions.end_device(&call, session.id, RenewLogin::INFO.name, "user_not_active").await?;
+                return Ok(LoginAnswer::Expired);
+            };
+            session.attributes.identity = identity;
+        }
         let wanted = self.wanted(&session, &op)?;
         let generation = presented.generation.checked_add(1).ok_or_else(|| ended("it was renewed too often"))?;
         if let Some(credentials) = self.find_credentials(wanted).await? {
@@ -157,7 +169,48 @@ impl CliLogin {
         op: &RenewLogin,
         lease: Millis,
     ) -> Result<Option<(DeviceSession, &Role, Credentials)>> {
-        let provider = self.known_provider(&session.provider)?;
+        let name = session.provider.clone();
+        let tokens = match self.known_provider(&name)? {
+            Provider::OpenId(client) => match self.refresh_tokens(call, &mut session, client).await? {
+                Some(tokens) => Some(tokens),
+                None => return Ok(None),
+            },
+            Provider::Local(_) => None,
+        };
+        let wanted = self.wanted(&session, op)?;
+        let identity = &session.attributes.identity;
+        let id_token = tokens.as_ref().map(|tokens| &tokens.id_token);
+        let credentials = self.make_credentials(wanted, &name, identity, id_token).await?;
+        let now = self.base.now();
+        session.idle_expires_at = self.idle_end(now);
+        session.absolute_expires_at =
+            session.absolute_expires_at.min(self.absolute_end(session.created_at, identity.auth_time));
+        session.sealed = match &tokens {
+            Some(tokens) => Some(seal(&self.base.keys, &context(session.id), tokens)?),
+            None => None,
+        };
+        session.attributes.credentials_until = session.attributes.credentials_until.max(Some(credentials.expires_at));
+        let change = Change::new(RenewLogin::INFO.name, session.id)
+            .with([sessions::store::renew(&session, lease, now)?])
+            .detail([("role", Some(wanted.role.name.as_str().into())), ("provider", Some(name.into()))]);
+        match self.base.ledger.commit(call, change).await {
+            Ok(_) => Ok(Some((session, wanted.role, credentials))),
+            Err(Refused::ExpectationFailed(sessions::store::LIVE)) if self.find_live(session.id).await?.is_some() => {
+                let detail = "this renewal took too long and another one began; try again";
+                Err(Error::new(Code::Unavailable, detail).retry_after(1))
+            }
+            Err(Refused::ExpectationFailed(sessions::store::LIVE)) => Ok(None),
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    /// Requests new tokens and the identity from the provider. `None` if the session has ended meanwhile, or by this.
+    async fn refresh_tokens(
+        &self,
+        call: &Call,
+        session: &mut DeviceSession,
+        provider: &Client,
+    ) -> Result<Option<ProviderTokens>> {
         let name = session.provider.clone();
         let mut tokens = open_tokens(&self.base.keys, session.id, session.sealed.as_deref().unwrap_or_default())?;
         let mut is_vouched = false;
@@ -193,27 +246,7 @@ impl CliLogin {
             self.sessions.end_device(call, session.id, RenewLogin::INFO.name, "sign_in_expired").await?;
             return Ok(None);
         }
-        let wanted = self.wanted(&session, op)?;
-        let identity = &session.attributes.identity;
-        let credentials = self.make_credentials(wanted, &name, identity, &tokens.id_token).await?;
-        let now = self.base.now();
-        session.idle_expires_at = self.idle_end(now);
-        session.absolute_expires_at =
-            session.absolute_expires_at.min(self.absolute_end(session.created_at, identity.auth_time));
-        session.sealed = Some(seal(&self.base.keys, &context(session.id), &tokens)?);
-        session.attributes.credentials_until = session.attributes.credentials_until.max(Some(credentials.expires_at));
-        let change = Change::new(RenewLogin::INFO.name, session.id)
-            .with([sessions::store::renew(&session, lease, now)?])
-            .detail([("role", Some(wanted.role.name.as_str().into())), ("provider", Some(name.into()))]);
-        match self.base.ledger.commit(call, change).await {
-            Ok(_) => Ok(Some((session, wanted.role, credentials))),
-            Err(Refused::ExpectationFailed(sessions::store::LIVE)) if self.find_live(session.id).await?.is_some() => {
-                let detail = "this renewal took too long and another one began; try again";
-                Err(Error::new(Code::Unavailable, detail).retry_after(1))
-            }
-            Err(Refused::ExpectationFailed(sessions::store::LIVE)) => Ok(None),
-            Err(refused) => Err(refused.into()),
-        }
+        Ok(Some(tokens))
     }
 
     /// Stores a rotated token before any other step: the old one becomes invalid in seconds. Retries, since this is the
@@ -291,7 +324,11 @@ impl CliLogin {
     async fn tell(&self, device: &EndedDevice, silent: &mut Vec<String>) -> bool {
         let Ok(tokens) = open_tokens(&self.base.keys, device.id, &device.sealed) else { return false };
         let Some(token) = tokens.refresh_token else { return true };
-        let Some(provider) = self.provider(&device.provider) else { return false };
+        let provider = match self.provider(&device.provider) {
+            Some(Provider::OpenId(client)) => client,
+            Some(Provider::Local(_)) => return true,
+            None => return false,
+        };
         let Err(error) = provider.revoke(&token).await else { return true };
         let is_final = matches!(&error, ProviderError::Refused(code)
             if !matches!(code.as_str(), "invalid_client" | "unauthorized_client"));

@@ -9,6 +9,7 @@ use shared::url::is_loopback;
 use super::{Config, ConfigError};
 use crate::accounts::SignUpMode;
 use crate::aws::{Role, RoleMethod, default_duration};
+use crate::cli_login::local;
 use crate::db::DatabaseUrl;
 use crate::forward_auth;
 use crate::setting::{Faults, check_folder};
@@ -60,6 +61,7 @@ impl Config {
         self.web.check(&self.server.public_url, faults);
         self.passkeys.check(&self.server.public_url, faults);
         self.cli.check(faults);
+        self.local.check(&self.server.public_url, faults);
         self.mail.check(faults);
         self.files.check(&self.data_dir, faults);
         self.aws.check(faults);
@@ -136,6 +138,7 @@ impl Config {
         }
         let callback = format!("{}/auth/cli/callback", self.server.public_url);
         let mut names = HashSet::new();
+        names.extend(self.local.enabled.then(|| local::NAME.to_owned()));
         for provider in &mut self.providers {
             let name = provider.name.clone();
             let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -171,8 +174,14 @@ impl Config {
         }
     }
 
+    /// The names of the providers of the CLI login, in order of preference.
+    pub fn provider_names(&self) -> impl Iterator<Item = &str> {
+        let open_id = self.providers.iter().map(|provider| provider.name.as_str());
+        open_id.chain(self.local.enabled.then_some(local::NAME))
+    }
+
     fn is_provider(&self, name: &str) -> bool {
-        self.providers.iter().any(|provider| provider.name == name)
+        self.provider_names().any(|provider| provider == name)
     }
 
     fn finish_roles(&mut self, faults: &mut Faults) {
@@ -206,8 +215,24 @@ impl Config {
             for provider in role.providers.iter().filter(|name| !self.is_provider(name)) {
                 faults.refuse(format!("role {name}: no provider is named {provider:?}"));
             }
-            if !role.groups.is_empty() && role.providers.is_empty() && self.providers.len() > 1 {
-                let names: Vec<&str> = self.providers.iter().map(|provider| provider.name.as_str()).collect();
+            let names: Vec<&str> = self.provider_names().collect();
+            let own: Vec<&str> = role.providers.iter().map(String::as_str).collect();
+            let of = if own.is_empty() { &names } else { &own };
+            let is_local = self.local.enabled && of.contains(&local::NAME);
+            if is_local && role.groups.is_empty() && self.accounts.sign_up == SignUpMode::Open {
+                faults.refuse(format!(
+                    "{shown}: with local.enabled (AUTHD_LOCAL) and accounts.sign_up = \"open\" (AUTHD_SIGN_UP) anybody \
+                     could sign up and get its credentials: set groups, or providers without local, or another mode of \
+                     sign-up"
+                ));
+            }
+            if is_local && of.len() == 1 && role.method == RoleMethod::WebIdentity {
+                faults.refuse(format!(
+                    "{shown}: method = \"web_identity\" needs the ID token of a provider, which authd's own accounts do not \
+                     have: use method = \"assume_role\""
+                ));
+            }
+            if !role.groups.is_empty() && role.providers.is_empty() && names.len() > 1 {
                 faults.refuse(format!(
                     "role {name}: with several providers it must say whose groups these are: set providers to one or more of {}",
                     names.join(", ")

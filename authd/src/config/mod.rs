@@ -50,6 +50,7 @@ pub struct Config {
     pub web: web_login::Config,
     pub passkeys: accounts::PasskeyConfig,
     pub cli: cli_login::Config,
+    pub local: cli_login::local::Config,
     pub mail: mail::Config,
     pub files: files::Config,
     pub log: Log,

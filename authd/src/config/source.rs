@@ -44,6 +44,8 @@ pub(super) const VARIABLES: &[(&str, &str, Kind)] = &[
     ("TOKEN_TTL_SECONDS", "sessions.ttl_seconds", Kind::Int),
     ("TOKEN_RENEW_THRESHOLD_SECONDS", "sessions.renew_threshold_seconds", Kind::Int),
     ("AUTHD_ALLOW_UNBOUND_POLLING", "cli.allow_unbound_polling", Kind::Bool),
+    ("AUTHD_LOCAL", "local.enabled", Kind::Bool),
+    ("AUTHD_LOCAL_SERVICE", "local.service", Kind::Text),
     ("AUTHD_LOG_FORMAT", "log.format", Kind::Text),
     ("AUTHD_LOG", "log.level", Kind::Text),
     ("AUTHD_SIGN_UP", "accounts.sign_up", Kind::Text),

@@ -132,6 +132,44 @@ fn policies_that_do_not_say_what_they_mean_are_refused() {
 }
 
 #[test]
+fn authds_own_accounts_are_a_provider_only_where_they_may_be() {
+    let role = |more: &str| format!("[[role]]\nname = \"dev\"\narn = \"arn:aws:iam::123456789012:role/a\"\n{more}\n");
+    let open = "[accounts]\nsign_up = \"open\"\n[mail]\nsmtp_url = \"smtps://mail.test\"\nfrom = \"a@mail.test\"\n";
+    let on = ("AUTHD_LOCAL", "true");
+    let corp = "[[provider]]\nname = \"corp\"\nissuer = \"https://corp\"\nclient_id = \"x\"\n";
+    for (toml, environment, says) in [
+        (role("providers = [\"local\"]"), vec![], "no provider is named \"local\""),
+        (role(""), vec![on, ("AUTHD_LOCAL_SERVICE", "a\u{200b}b")], "local.service (AUTHD_LOCAL_SERVICE)"),
+        (role(""), vec![on, ("AUTHD_PUBLIC_URL", "http://auth.test")], "local.enabled (AUTHD_LOCAL) needs"),
+        (corp.replace("corp", "local"), vec![on], "two providers are named \"local\""),
+        (format!("{corp}{}", role("groups = [\"a\"]")), vec![on], "corp, local"),
+        (format!("{open}{}", role("")), vec![on], "role dev: with local.enabled"),
+        (
+            open.to_owned(),
+            vec![on, ("STS_ROLE_ARN", "arn:aws:iam::123456789012:role/a")],
+            "aws.role_arn (STS_ROLE_ARN): with",
+        ),
+        (role("method = \"web_identity\""), vec![on], "needs the ID token of a provider"),
+        (role("method = \"web_identity\"\nproviders = [\"local\"]") + corp, vec![on], "needs the ID token"),
+    ] {
+        let error = load(&toml, &environment).expect_err(&toml);
+        assert!(error.contains(says), "{toml} {environment:?}: {error}");
+    }
+    for toml in [
+        role("groups = [\"a\"]"),
+        format!("{open}{}", role("groups = [\"a\"]")),
+        format!("{open}{corp}{}", role("providers = [\"corp\"]")),
+        format!("{corp}{}", role("method = \"web_identity\"")),
+        "[cli]\ndefault_provider = \"local\"\n".to_owned(),
+        corp.replace("corp", "other"),
+    ] {
+        let config = load(&toml, &[on]).unwrap_or_else(|error| panic!("{toml}: {error}"));
+        assert_eq!(config.provider_names().last(), Some("local"), "the last in order of preference");
+    }
+    assert!(load(&corp.replace("corp", "local"), &[]).is_ok(), "a provider of that name goes on working");
+}
+
+#[test]
 fn with_several_providers_a_role_with_groups_says_whose_they_are() {
     let provider =
         |name: &str| format!("[[provider]]\nname = \"{name}\"\nissuer = \"https://{name}\"\nclient_id = \"x\"\n");

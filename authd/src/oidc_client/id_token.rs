@@ -23,15 +23,19 @@ pub struct Identity {
     /// Whether the provider has verified the address; without that it may be anybody's.
     pub email_verified: bool,
     pub name: Option<String>,
+    /// What the provider calls the person, only to show it: people may choose it. Never what looks like an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
     pub groups: Vec<String>,
     /// When the person last authenticated at the provider.
     pub auth_time: Option<Millis>,
 }
 
 impl Identity {
-    /// The name of the person in lists and pages: a verified address, else the subject.
+    /// The name of the person in lists and pages: a verified address, else the user name, else the subject.
     pub fn display(&self) -> &str {
-        self.email.as_deref().filter(|_| self.email_verified).unwrap_or(&self.subject)
+        let email = self.email.as_deref().filter(|_| self.email_verified);
+        email.or(self.username.as_deref()).unwrap_or(&self.subject)
     }
 }
 
@@ -73,12 +77,16 @@ pub fn check(
         Some(Value::String(verified)) => verified == "true",
         _ => false,
     };
+    let username = ["preferred_username", "cognito:username"].into_iter().find_map(text);
+    let username =
+        username.filter(|name| shared::names::check_visible(name, shared::names::MAX).is_ok() && !name.contains('@'));
     let identity = Identity {
         issuer: provider.issuer.clone(),
         subject: subject.to_owned(),
         email: text("email").map(str::to_owned),
         email_verified,
         name: text("name").map(str::to_owned),
+        username: username.map(str::to_owned),
         groups: groups(claims.get(&provider.groups_claim))?,
         auth_time: time(claims, "auth_time")?,
     };
@@ -162,6 +170,24 @@ mod tests {
         assert_eq!((identity.subject.as_str(), identity.display()), ("s-1", "a@example.test"));
         assert_eq!((identity.groups, identity.auth_time), (vec!["dev".to_owned()], Some(NOW - 10 * SECOND)));
         assert_eq!(expires_at, NOW + 600 * SECOND);
+    }
+
+    #[test]
+    fn without_a_verified_address_the_user_name_is_shown_unless_it_looks_like_one() {
+        for (claim, name, shown) in [
+            ("preferred_username", "ann", "ann"),
+            ("cognito:username", "ann", "ann"),
+            ("preferred_username", "bob@example.test", "s-1"),
+            ("preferred_username", "a\u{202e}nn", "s-1"),
+            ("preferred_username", "", "s-1"),
+            ("nickname", "ann", "s-1"),
+        ] {
+            let mut claims = claims();
+            claims.insert(claim.into(), json!(name));
+            assert_eq!(check(&provider(), &claims, None, NOW).unwrap().0.display(), "a@example.test");
+            claims.insert("email_verified".into(), json!(false));
+            assert_eq!(check(&provider(), &claims, None, NOW).unwrap().0.display(), shown, "{claim} {name}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The types of sessions.
 
 use serde::{Deserialize, Serialize};
-use shared::id::SessionId;
+use shared::id::{SessionId, UserId};
 
 use crate::env::{MINUTE, Millis, SECOND, SKEW, is_ahead};
 use crate::oidc_client::Identity;
@@ -18,6 +18,8 @@ pub fn is_fresh(factor_at: Option<Millis>, now: Millis) -> bool {
 #[derive(Clone, Debug)]
 pub struct DeviceSession {
     pub id: SessionId,
+    /// Whose session it is, if authd itself was the provider.
+    pub user: Option<UserId>,
     /// The generation of the last acknowledged refresh token: see `cli_login::model::RefreshTokenUse`.
     pub generation: i64,
     pub created_at: Millis,

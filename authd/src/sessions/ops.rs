@@ -100,18 +100,30 @@ impl Sessions {
         if let Some(ended) = self.end_one(&call, op.id, None, EndSession::INFO.name, BY_ADMINISTRATOR).await? {
             return Ok(ended);
         }
-        let ended = self.end_device(&call, op.id, EndSession::INFO.name, BY_ADMINISTRATOR).await?;
+        self.end_by(&call, op.id, EndSession::INFO.name, BY_ADMINISTRATOR).await
+    }
+
+    /// Ends a device session, and tells until when its credentials are valid.
+    async fn end_by(&self, call: &Call, id: SessionId, action: &'static str, reason: &str) -> Result<EndedSession> {
+        let ended = self.end_device(call, id, action, reason).await?;
         let session = ended.ok_or_else(|| Error::not_found("session"))?;
         let now = self.base.now();
         let credentials_until = session.credentials_until(now).map(Time::from_millis);
         let ended_at = Time::from_millis(session.ended_at.unwrap_or(now));
-        Ok(EndedSession { id: op.id, ended_at, credentials_until })
+        Ok(EndedSession { id, ended_at, credentials_until })
     }
 
     pub async fn end_own(&self, call: Call, op: EndOwnSession) -> Result<EndedSession> {
         let (user, _) = person(&call)?;
-        let ended = self.end_one(&call, op.id, Some(user), EndOwnSession::INFO.name, "ended_by_user").await?;
-        ended.ok_or_else(|| Error::not_found("session"))
+        let (action, reason) = (EndOwnSession::INFO.name, "ended_by_user");
+        if let Some(ended) = self.end_one(&call, op.id, Some(user), action, reason).await? {
+            return Ok(ended);
+        }
+        let device = store::find(self.base.db.as_ref(), op.id).await?;
+        if device.is_none_or(|device| device.user != Some(user)) {
+            return Err(Error::not_found("session"));
+        }
+        self.end_by(&call, op.id, action, reason).await
     }
 
     pub async fn end_all_own(&self, call: Call, _: EndOwnSessions) -> Result<EndedSessions> {

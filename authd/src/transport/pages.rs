@@ -44,13 +44,15 @@ pub enum Page {
 }
 
 /// Every page with its method and path. All are public except the metrics.
-pub const PAGES: [(Method, &str, Page); 26] = [
+pub const PAGES: [(Method, &str, Page); 28] = [
     (Method::Get, "/", Page::Information),
     (Method::Get, "/docs", Page::Docs),
     (Method::Get, "/openapi.json", Page::OpenApi),
     (Method::Get, "/metrics", Page::Metrics),
     (Method::Get, "/auth/cli/callback", Page::CliCallback),
     (Method::Post, "/auth/cli/deny", Page::CliDeny),
+    (Method::Get, "/auth/cli/local", Page::Web(Web::Device)),
+    (Method::Post, "/auth/cli/local", Page::Web(Web::Device)),
     (Method::Get, "/account/verify", Page::Link(Offer::Verify)),
     (Method::Post, "/account/verify", Page::Link(Offer::Verify)),
     (Method::Get, "/account/reset", Page::Link(Offer::Reset)),

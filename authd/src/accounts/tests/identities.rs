@@ -35,6 +35,7 @@ fn identity(provider: &Config, subject: &str, email: &str) -> Identity {
         email: Some(email.to_owned()),
         email_verified: true,
         name: Some("Ada Lovelace".to_owned()),
+        username: None,
         groups: vec!["admins".to_owned()],
         auth_time: Some(NOW),
     }

@@ -2,6 +2,7 @@
 
 mod collecting;
 mod fixtures;
+mod local;
 mod peer;
 mod renewing;
 mod signing_in;

@@ -1,6 +1,6 @@
 //! The SQL of device sessions and their identities. The provider is told of their end through the outbox.
 
-use shared::id::SessionId;
+use shared::id::{SessionId, UserId};
 
 use super::super::model::DeviceSession;
 use super::{ENDED, identity};
@@ -9,12 +9,20 @@ use crate::env::{Millis, SKEW};
 use crate::error::{Error, Result};
 
 const FIND: &str = "SELECT id, generation, created_at, idle_expires_at, absolute_expires_at, ended_at, provider, \
-     device_name, os, client_version, address, sealed, attributes, last_used_at \
+     device_name, os, client_version, address, sealed, attributes, last_used_at, user_id \
      FROM sessions WHERE id = $1 AND kind = 'device'";
 const INSERT: &str = "INSERT INTO sessions (id, kind, identity_id, generation, created_at, renewed_at, last_used_at, \
        idle_expires_at, absolute_expires_at, provider, device_name, os, client_version, address, lease_until, sealed, attributes) \
      VALUES ($1, 'device', (SELECT id FROM identities WHERE issuer = $2 AND subject = $3), $4, $5, $5, $5, \
        $6, $7, $8, $9, $10, $11, $12, 0, $13, $14)";
+// The browser's session has proved who it is: while it has not ended, the password is the one that was typed.
+const INSERT_OF_USER: &str = "INSERT INTO sessions (id, kind, user_id, generation, created_at, renewed_at, last_used_at, \
+       idle_expires_at, absolute_expires_at, provider, device_name, os, client_version, address, lease_until, attributes) \
+     SELECT $1, 'device', u.id, CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($5 AS BIGINT), CAST($5 AS BIGINT), \
+       CAST($6 AS BIGINT), CAST($7 AS BIGINT), $8, $9, $10, $11, $12, 0, $13 \
+     FROM sessions s JOIN users u ON u.id = s.user_id \
+     WHERE s.id = $2 AND s.user_id = $3 AND s.kind = 'web' AND s.ended_at IS NULL \
+       AND u.status = 'active' AND u.deleted_at IS NULL";
 const ACKNOWLEDGE: &str = "UPDATE sessions SET generation = $2, last_used_at = $3, idle_expires_at = $4 \
      WHERE id = $1 AND generation = $2 - 1 AND ended_at IS NULL";
 // A lease until after $4 is longer than any.
@@ -74,6 +82,26 @@ pub fn insert(session: &DeviceSession, identity_id: String) -> Result<Vec<Statem
         ],
     );
     Ok(vec![upsert, insert])
+}
+
+/// The same for a device of a user, whose session of this browser proves it: it fails ([`NEW_DEVICE`]) if that has ended.
+pub fn insert_of_user(session: &DeviceSession, user: UserId, browser: SessionId) -> Result<Statement> {
+    let params = [
+        session.id.into(),
+        browser.into(),
+        user.into(),
+        session.generation.into(),
+        session.created_at.into(),
+        session.idle_expires_at.into(),
+        session.absolute_expires_at.into(),
+        session.provider.as_str().into(),
+        session.device_name.clone().into(),
+        session.os.clone().into(),
+        session.client_version.clone().into(),
+        session.address.clone().into(),
+        attributes(session)?,
+    ];
+    Ok(Statement::one(NEW_DEVICE, INSERT_OF_USER, params))
 }
 
 /// Invalidates the tokens before this generation; fails if another call did so, or the session has ended.
@@ -178,5 +206,6 @@ fn read(row: &Row) -> Result<DeviceSession> {
         sealed: row.opt(Cursor::bytes)?.map(<[u8]>::to_vec),
         attributes: serde_json::from_str(row.text()?).map_err(Error::internal)?,
         last_used_at: row.int()?,
+        user: row.opt(Cursor::id)?,
     })
 }

@@ -30,7 +30,7 @@ pub async fn deny(cli_login: &CliLogin, call: Call, body: &[u8]) -> Page {
     draw(state, caused_by, cli_login.deny(call, state, &Secret::new(release)).await)
 }
 
-fn draw(state: &str, caused_by: (RequestId, Option<IpAddr>), outcome: Result<Outcome>) -> Page {
+pub fn draw(state: &str, caused_by: (RequestId, Option<IpAddr>), outcome: Result<Outcome>) -> Page {
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => return failure(caused_by, &error),

@@ -4,6 +4,7 @@
 //! sends them, and always by the form's token.
 
 mod dashboard;
+mod device;
 mod passkeys;
 
 use std::sync::LazyLock;
@@ -45,6 +46,8 @@ pub enum Web {
     RemovePasskey,
     EndSession,
     EndSessions,
+    /// A device asks for AWS credentials of who is signed in.
+    Device,
 }
 
 /// A request for a page. There is a body if the method is POST.
@@ -101,6 +104,8 @@ pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Respo
         Web::SignIn => sign_in_form(&pages.web_login, &visit).await,
         Web::Depart => depart(&pages.web_login, &visit).await,
         Web::Arrive => arrive(pages, visit).await,
+        Web::Device if visit.body.is_some() => device::answer(pages, visit).await,
+        Web::Device => device::ask(pages, visit).await,
         Web::Dashboard => dashboard::show(pages, visit).await,
         Web::SignOut | Web::RemovePasskey | Web::EndSession | Web::EndSessions => {
             dashboard::change(pages, page, visit).await
@@ -354,12 +359,18 @@ fn clear_session(web: &WebLogin, page: &mut Page) {
 }
 
 fn draw(web: &WebLogin, status: u16, template: &str, values: Value) -> Result<Page> {
+    draw_with(web, status, template, values, "")
+}
+
+/// With more places where forms may lead, each after a space.
+fn draw_with(web: &WebLogin, status: u16, template: &str, values: Value, form_targets: &str) -> Result<Page> {
     static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         for (name, source) in [
             ("layout.html", include_str!("templates/layout.html")),
             ("sign_in.html", include_str!("templates/sign_in.html")),
+            ("device.html", include_str!("templates/device.html")),
             ("dashboard.html", include_str!("templates/dashboard.html")),
         ] {
             env.add_template(name, source).expect("a built-in template can be read");
@@ -370,7 +381,8 @@ fn draw(web: &WebLogin, status: u16, template: &str, values: Value) -> Result<Pa
     let values = context! { host, style => &*STYLE_URL, passkey_script => &*PASSKEY_SCRIPT_URL, ..values };
     let html =
         TEMPLATES.get_template(template).and_then(|template| template.render(values)).map_err(Error::internal)?;
-    let policy = format!("{}; script-src 'self'; connect-src 'self'", html::policy(&web.form_targets()));
+    let policy =
+        format!("{}; script-src 'self'; connect-src 'self'", html::policy(&(web.form_targets() + form_targets)));
     let mut headers = html::headers(&policy, "no-store");
     // With `no-referrer` browsers would send the origin `null` with a form (Fetch Standard, "append a request Origin header").
     headers.retain(|(name, _)| *name != "referrer-policy");

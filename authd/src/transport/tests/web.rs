@@ -1,5 +1,6 @@
 //! Sign-in with a browser over HTTP: cookies, forms and where they lead.
 
+mod device;
 mod proxied;
 mod scripts;
 

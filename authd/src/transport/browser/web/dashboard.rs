@@ -133,7 +133,11 @@ pub(super) async fn change(pages: &Pages, page: Web, visit: Visit<'_>) -> Result
             pages.sessions.logout(call, Logout {}).await?;
         }
     }
-    let mut page = redirect("/login".to_owned());
+    let again = match form.field("return_to").and_then(|target| web.target(target)) {
+        Some(target) => format!("/login?return_to={}", shared::wire::percent_encode(&target)),
+        None => "/login".to_owned(),
+    };
+    let mut page = redirect(again);
     clear_session(web, &mut page);
     page.headers.push(("set-cookie", cookies::clear(BINDING)));
     Ok(page)

@@ -1,0 +1,81 @@
+//! The page on which a person of authd's own lets a device in: `/auth/cli/local`.
+
+use minijinja::context;
+use shared::time::Time;
+
+use super::super::cli_login::draw as draw_outcome;
+use super::super::html::redirect;
+use super::super::{Page, minute};
+use super::{Visit, draw_with, signed_in};
+use crate::cli_login::Outcome;
+use crate::error::Result;
+use crate::transport::pages::Pages;
+
+/// The longest state that is read, in bytes; longer ones are nobody's.
+const MAX_STATE: usize = 64;
+
+/// `GET /auth/cli/local?state=…`: what asks, and whether it may. Who is not signed in does so first.
+pub(super) async fn ask(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
+    let form = visit.query.and_then(super::Form::parse).unwrap_or_default();
+    let state = form.field("state").unwrap_or_default().to_owned();
+    draw_form(pages, &visit, &state, 200, None).await
+}
+
+async fn draw_form(pages: &Pages, visit: &Visit<'_>, state: &str, status: u16, fault: Option<&str>) -> Result<Page> {
+    let web = &pages.web_login;
+    let caused_by = (visit.call.request_id, visit.call.address);
+    let waiting = match state.len() {
+        ..=MAX_STATE => pages.cli_login.find_waiting(state).await?,
+        _ => None,
+    };
+    let Some(waiting) = waiting else { return Ok(draw_outcome(state, caused_by, Ok(Outcome::Gone))) };
+    let (caller, is_stale) = signed_in(web, visit).await?;
+    // The state has the form of one: nothing needs to be encoded twice.
+    let here = format!("/auth/cli/local?state={state}");
+    let Some(caller) = caller else {
+        let mut page = redirect(format!("/login?return_to={}", shared::wire::percent_encode(&here)));
+        if is_stale {
+            super::clear_session(web, &mut page);
+        }
+        return Ok(page);
+    };
+    let person = pages.accounts.person(&visit.call.of(caller)).await?;
+    let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
+    let device = &waiting.device;
+    let context = context! {
+        form_token => web.form_token(cookie)?,
+        state,
+        user => person.email.filter(|_| person.email_verified).unwrap_or(person.username),
+        device => device.name.as_deref(),
+        os => device.os.as_deref(),
+        address => device.address.map(|address| address.to_string()),
+        started => minute(Time::from_millis(waiting.started_at)),
+        here,
+        fault,
+    };
+    // The form's answer sends the browser to the terminal that listens on this machine.
+    let listener = waiting.loopback_port.map(|port| format!(" http://127.0.0.1:{port}")).unwrap_or_default();
+    draw_with(web, status, "device.html", context, &listener)
+}
+
+/// `POST /auth/cli/local`: the answer.
+pub(super) async fn answer(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
+    let web = &pages.web_login;
+    let form = visit.form();
+    let field = |name: &str| form.field(name).unwrap_or_default();
+    let state = field("state").to_owned();
+    let (caller, _) = signed_in(web, &visit).await?;
+    // Who has been signed out meanwhile signs in, and is asked again.
+    let Some(caller) = caller else { return draw_form(pages, &visit, &state, 200, None).await };
+    let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
+    if visit.is_foreign(&web.origin) || !web.accepts_form(cookie, field("form_token"))? {
+        let fault = "Nothing was done: the form was not sent by this page, or it was too old. Try again.";
+        return draw_form(pages, &visit, &state, 403, Some(fault)).await;
+    }
+    let (call, caused_by) = (visit.call.of(caller), (visit.call.request_id, visit.call.address));
+    let outcome = match field("answer") {
+        "continue" => pages.cli_login.clone().confirm(call, state.clone()).await,
+        _ => pages.cli_login.decline(call, &state).await,
+    };
+    Ok(draw_outcome(&state, caused_by, outcome))
+}
