@@ -1,9 +1,10 @@
 // A person at a real Chromium: opens a URL, signs in, presses buttons, and tells what the page then says.
 //
 //   node browser.mjs URL [option=value …]          prints one line of JSON
-//     user=alice password=…    what to type into the provider's form (default alice, Passw0rd!)
+//     user=alice password=…    what to type into the provider's form, or authd's own (default alice, Passw0rd!)
 //     set=PASSWORD             instead of signing in: type it into authd's own form, and send that
-//     then=none|deny|cancel    after signing in: press Deny on authd's page; cancel: decline at the provider
+//     then=none|deny|cancel    after signing in: press Deny on authd's page, instead of Continue where it asks; cancel: decline
+//                              at the provider
 //     until=REGEX              wait until the page's URL or text matches (default: whatever page comes after the sign-in)
 //     shots=DIR                screenshots there, at desktop and at phone width, of each page that was seen
 //     width=1280               of the window
@@ -70,6 +71,25 @@ try {
       await form.fill(option.user);
       await page.fill('#signInFormPassword', option.password);
       await press('[name=signInSubmitButton]', 'sign in');
+    }
+  }
+  const own = page.locator('form[action="/login"]');
+  if (await own.count()) {
+    await picture('own');
+    await own.locator('[name=username]').fill(option.user);
+    await own.locator('[name=password]').fill(option.password);
+    await own.locator('button.main').click();
+    out.clicked.push('sign in');
+    await page.waitForLoadState('load');
+  }
+  const device = page.locator('form[action="/auth/cli/local"] button.main');
+  if (await device.count()) {
+    await picture('device');
+    if (option.then !== 'deny') {
+      const before = page.url();
+      await device.click({ noWaitAfter: true });
+      out.clicked.push('continue');
+      await settle((url, text) => url !== before && !/^\s*$/.test(text));
     }
   }
   if (option.set) {

@@ -40,6 +40,13 @@ impl Visit {
         self
     }
 
+    /// At authd's own form, with this password.
+    #[must_use]
+    pub fn password(mut self, password: &str) -> Self {
+        self.options.push(("password", password.into()));
+        self
+    }
+
     /// Sets this password in authd's own form, instead of signing in.
     #[must_use]
     pub fn sets(mut self, password: &str) -> Self {

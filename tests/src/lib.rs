@@ -11,6 +11,7 @@ pub mod document;
 pub mod echo;
 pub mod fixtures;
 pub mod http;
+pub mod local;
 pub mod locks;
 pub mod login;
 pub mod machine;

@@ -71,14 +71,24 @@ impl Machine {
 
     /// With a browser that does as the visit says.
     pub fn visiting(service: &Service, visit: &Visit) -> Self {
-        let mut machine = Self::headless(service);
-        machine.browser = Some(visit.program(machine.home.path()));
-        machine
+        Self::headless(service).browsing(visit)
     }
 
     /// Without a browser.
     pub fn headless(service: &Service) -> Self {
-        Self { home: folder("home"), server: service.authd.url(), endpoint: service.sts.endpoint(), browser: None }
+        Self::at(&service.authd, &service.sts)
+    }
+
+    /// The same for an authd without a provider.
+    pub fn at(authd: &Authd, sts: &Sts) -> Self {
+        Self { home: folder("home"), server: authd.url(), endpoint: sts.endpoint(), browser: None }
+    }
+
+    /// With a browser that does as the visit says.
+    #[must_use]
+    pub fn browsing(mut self, visit: &Visit) -> Self {
+        self.browser = Some(visit.program(self.home.path()));
+        self
     }
 
     pub fn home(&self) -> &Path {

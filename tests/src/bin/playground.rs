@@ -1,21 +1,35 @@
-//! authd, a provider that looks like Cognito and an STS that looks like AWS, to be clicked through by hand.
+//! authd, a provider that looks like Cognito (or with `--local` none) and an STS that looks like AWS, to be clicked through
+//! by hand.
 //! `tests/playground` builds and starts it.
 
 use std::path::Path;
-use tests::authd::Setup;
+use tests::authd::{Authd, Setup};
+use tests::local::{Local, PASSWORD};
 use tests::login::Service;
+use tests::sts::Sts;
 use tests::{binary, rig};
 
 fn main() -> std::io::Result<()> {
+    if std::env::args().nth(1).is_some_and(|argument| argument == "--local") {
+        let local = Local::start();
+        let people = format!("sign in on its pages as alice, who is a developer, or bob; password: {PASSWORD}");
+        return play(&local.authd, &local.sts, &people);
+    }
     let service = Service::with(|setup: Setup, _, _| setup);
+    let domain = &service.provider.domain;
+    let people = format!("the provider at {domain}: sign in as alice (groups admins, dev) or bob, password Passw0rd!");
+    play(&service.authd, &service.sts, &people)
+}
+
+/// Tells how to use them, and waits. `people` says who can sign in.
+fn play(authd: &Authd, sts: &Sts, people: &str) -> std::io::Result<()> {
     if let Some(lifetime) = std::env::var("LIFETIME").ok().and_then(|l| l.parse().ok()) {
-        service.sts.lifetime(lifetime);
+        sts.lifetime(lifetime);
     }
     let home = tests::folder("playground");
-    let authd = &service.authd;
     let bin = binary("authd").parent().unwrap_or(Path::new(".")).display().to_string();
     let venv = std::env::split_paths(rig::path()).next().unwrap_or_default().display().to_string();
-    let mut env = service.sts.endpoint();
+    let mut env = sts.endpoint();
     env.push(("AUTH_LOGIN_SERVER".into(), authd.url()));
     env.push(("AUTHD_ADMIN_SOCKET".into(), authd.socket_path().display().to_string()));
     env.push(("HOME".into(), home.path().display().to_string()));
@@ -27,7 +41,7 @@ fn main() -> std::io::Result<()> {
     println!(
         "
 authd runs at {url} (its log: {log})
-the provider at {domain}: sign in as alice (groups admins, dev) or bob, password Passw0rd!
+{people}
 AWS at {aws}: STS and S3, with the bucket {bucket}
 
 In another terminal:
@@ -46,9 +60,8 @@ LIFETIME=60 tests/playground gives credentials that live a minute, and are refus
 Ctrl-C ends everything.",
         url = authd.url(),
         log = authd.dir().join("log").display(),
-        domain = service.provider.domain,
-        aws = service.sts.url(),
-        bucket = service.sts.bucket,
+        aws = sts.url(),
+        bucket = sts.bucket,
         settings = settings.display(),
         home = home.path().display(),
     );

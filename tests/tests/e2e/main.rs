@@ -20,6 +20,7 @@ mod guards;
 mod idempotency;
 mod identity;
 mod loads;
+mod local;
 mod locks;
 mod logs;
 mod mail;
