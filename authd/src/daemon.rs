@@ -94,7 +94,7 @@ impl Modules {
         let accounts = Accounts::new(
             &base,
             (config.login.clone(), config.accounts.clone(), config.passkeys.clone()),
-            url,
+            (url, config.providers.iter().filter(|provider| provider.web).cloned().collect()),
             users.clone(),
             s(),
             r(),

@@ -1,6 +1,8 @@
 //! A daemon without sockets for the modules' tests: the registry, a real database (SQLite in a temporary folder, or
 //! PostgreSQL), and a clock that moves only by hand.
 
+pub mod peer;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

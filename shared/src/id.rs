@@ -64,6 +64,8 @@ ids! {
     PermissionId;
     /// A second factor.
     FactorId;
+    /// A linked identity at an OpenID provider.
+    IdentityId;
     /// A mail.
     MailId;
     /// An uploaded file. Not a secret: access to it is checked.

@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod audit;
 pub(crate) mod file;
 pub(crate) mod grant;
+pub(crate) mod identity;
 pub(crate) mod lockout;
 pub(crate) mod login;
 pub(crate) mod mail;

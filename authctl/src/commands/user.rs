@@ -13,7 +13,7 @@ use shared::page;
 use shared::time::Time;
 
 use super::password::{self, NewPassword};
-use super::{Context, listing, passkey, spelling, totp};
+use super::{Context, identity, listing, passkey, spelling, totp};
 use crate::args::{Confirmed, Consent, FIRST_ADMIN, Limit, name, word};
 use crate::error::Error;
 
@@ -82,6 +82,12 @@ pub enum Command {
     /// List and remove the passkeys of a user
     #[command(subcommand)]
     Passkey(passkey::Command),
+    /// List the identities at OpenID providers with which a user can sign in
+    Identities(Named),
+    /// Link an identity at an OpenID provider to a user, who can then sign in with it
+    Link(identity::Link),
+    /// Unlink an identity from a user, and end all their sessions
+    Unlink(Confirmed<identity::Unlink>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -217,6 +223,9 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             context.call_and_tell(&ResetTotp { id: user }, |_| line).await
         }
         Command::Passkey(command) => passkey::run(command, context).await,
+        Command::Identities(Named { user }) => identity::list(user, context).await,
+        Command::Link(link) => identity::link(link, context).await,
+        Command::Unlink(Confirmed { what, consent }) => identity::unlink(what, consent, context).await,
     }
 }
 

@@ -22,6 +22,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use shared::email::Email;
+use shared::id::SessionId;
+use shared::problem::Code;
 
 pub use self::factors::SWEEP_PENDING;
 pub use self::links::store::SWEEP as SWEEP_LINKS;
@@ -30,7 +32,9 @@ pub use self::passkeys::Config as PasskeyConfig;
 use self::passkeys::Passkeys;
 pub use self::sign_in::{FirstFactor, SignIn, SignedIn};
 use crate::base::{Base, Detached};
+use crate::error::{Error, Result};
 use crate::mail::Mail;
+use crate::oidc_client;
 use crate::rbac::Rbac;
 use crate::registry::{Outliving, Registry};
 use crate::sessions::Sessions;
@@ -118,6 +122,8 @@ pub struct Accounts {
     mail: Arc<Mail>,
     sign_up: SignUpConfig,
     passkeys: Passkeys,
+    /// The OpenID providers of the sign-in in the browser.
+    providers: Vec<oidc_client::Config>,
     /// What links begin with.
     public_url: String,
     pub detached: Detached,
@@ -129,11 +135,16 @@ impl Outliving for Accounts {
     }
 }
 
+/// The error of a change that takes a fresh proof.
+pub fn step_up_required() -> Error {
+    Error::new(Code::StepUpRequired, "prove yourself again first, by your password and code or by a passkey")
+}
+
 impl Accounts {
     pub fn new(
         base: &Base,
         (config, sign_up, passkeys): (Config, SignUpConfig, PasskeyConfig),
-        public_url: &str,
+        (public_url, providers): (&str, Vec<oidc_client::Config>),
         users: Arc<Users>,
         sessions: Arc<Sessions>,
         rbac: Arc<Rbac>,
@@ -141,7 +152,12 @@ impl Accounts {
     ) -> Arc<Self> {
         let passkeys = Passkeys::new(&passkeys, public_url);
         let (base, public_url, detached) = (base.clone(), public_url.to_owned(), Detached::new(&base.background));
-        Arc::new(Self { base, config, users, sessions, rbac, mail, sign_up, passkeys, public_url, detached })
+        Arc::new(Self { base, config, users, sessions, rbac, mail, sign_up, passkeys, providers, public_url, detached })
+    }
+
+    /// Whether the person proved all factors in this session a short time ago.
+    pub async fn is_fresh(&self, session: SessionId) -> Result<bool> {
+        self.sessions.is_fresh(session).await
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
@@ -164,6 +180,11 @@ impl Accounts {
         registry.add_to_end(self, Self::prove_by_passkey);
         registry.add(self, Self::list_user_passkeys);
         registry.add(self, Self::remove_user_passkey);
+        registry.add(self, Self::list_own_identities);
+        registry.add(self, Self::unlink_own_identity);
+        registry.add(self, Self::list_identities);
+        registry.add(self, Self::link_identity);
+        registry.add(self, Self::unlink_identity);
         registry.add_to_end(self, Self::sign_up);
         registry.add_to_end(self, Self::verify_sign_up);
         registry.add_to_end(self, Self::request_reset);

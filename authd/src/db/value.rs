@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use shared::id::{FactorId, FileId, MailId, PermissionId, RoleId, ServiceId, SessionId, TokenId, UserId};
+use shared::id::{FactorId, FileId, IdentityId, MailId, PermissionId, RoleId, ServiceId, SessionId, TokenId, UserId};
 use uuid::Uuid;
 
 use super::DbError;
@@ -57,7 +57,7 @@ macro_rules! ids {
     )*};
 }
 
-ids!(FactorId, FileId, MailId, TokenId, SessionId, UserId, ServiceId, RoleId, PermissionId, Uuid);
+ids!(FactorId, FileId, IdentityId, MailId, TokenId, SessionId, UserId, ServiceId, RoleId, PermissionId, Uuid);
 
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {

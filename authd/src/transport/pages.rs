@@ -44,7 +44,7 @@ pub enum Page {
 }
 
 /// Every page with its method and path. All are public except the metrics.
-pub const PAGES: [(Method, &str, Page); 28] = [
+pub const PAGES: [(Method, &str, Page); 31] = [
     (Method::Get, "/", Page::Information),
     (Method::Get, "/docs", Page::Docs),
     (Method::Get, "/openapi.json", Page::OpenApi),
@@ -68,6 +68,9 @@ pub const PAGES: [(Method, &str, Page); 28] = [
     (Method::Get, "/auth/{provider}/callback", Page::Web(Web::Arrive)),
     (Method::Post, "/logout", Page::Web(Web::SignOut)),
     (Method::Get, "/dashboard", Page::Web(Web::Dashboard)),
+    (Method::Get, "/dashboard/identities", Page::Web(Web::Identities)),
+    (Method::Post, "/dashboard/identities/link", Page::Web(Web::LinkIdentity)),
+    (Method::Post, "/dashboard/identities/unlink", Page::Web(Web::UnlinkIdentity)),
     (Method::Post, "/dashboard/sessions/end", Page::Web(Web::EndSession)),
     (Method::Post, "/dashboard/sessions/end-all", Page::Web(Web::EndSessions)),
     (Method::Get, "/style.css", Page::Style),

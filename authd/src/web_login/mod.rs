@@ -100,6 +100,8 @@ pub enum Outcome {
     SignedIn(Secret),
     /// The password is right, and a code is needed: what to send with it.
     NeedsCode(String),
+    /// Nobody signed in: who was signed in has linked an identity, or could not.
+    Linking(Result<()>),
 }
 
 impl WebLogin {

@@ -7,12 +7,15 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use shared::api::sessions::SessionKind;
+use shared::id::SessionId;
 use shared::problem::Code;
 use shared::secret::Secret;
 use subtle::ConstantTimeEq;
 
 use super::{Outcome, WebLogin};
+use crate::accounts::step_up_required;
 use crate::call::Call;
+use crate::caller::Caller;
 use crate::env::{MINUTE, Millis};
 use crate::error::{Error, Result};
 use crate::log::caused;
@@ -30,6 +33,9 @@ struct Started {
     nonce: Secret,
     verifier: Secret,
     return_to: String,
+    /// The session of who links an identity, instead of signing in.
+    #[serde(default)]
+    linking: Option<SessionId>,
     expires_at: Millis,
 }
 
@@ -62,6 +68,19 @@ impl WebLogin {
 
     /// Begins a sign-in with a provider; `return_to` is checked already.
     pub async fn depart(&self, name: &str, return_to: String) -> Result<Departure> {
+        self.depart_for(name, return_to, None).await
+    }
+
+    /// Begins to link an identity at a provider to the account of this session, in which the person has proved themselves a
+    /// short time ago.
+    pub async fn depart_to_link(&self, name: &str, session: SessionId) -> Result<Departure> {
+        if !self.accounts.is_fresh(session).await? {
+            return Err(step_up_required());
+        }
+        self.depart_for(name, String::new(), Some(session)).await
+    }
+
+    async fn depart_for(&self, name: &str, return_to: String, linking: Option<SessionId>) -> Result<Departure> {
         let provider = self.provider(name)?;
         let random = || URL_SAFE_NO_PAD.encode(self.base.env.bytes::<32>());
         let (state, nonce, verifier) = (random(), random(), random());
@@ -69,14 +88,15 @@ impl WebLogin {
         let url = provider.authorize_url(&self.redirect_uri(name), &state, &nonce, &verifier).await;
         let url = url.map_err(|error| error.explain(name))?;
         let (nonce, expires_at) = (Secret::new(nonce), self.base.now() + STARTED);
-        let started = Started { provider: name.to_owned(), state, nonce, verifier, return_to, expires_at };
+        let started = Started { provider: name.to_owned(), state, nonce, verifier, return_to, linking, expires_at };
         Ok(Departure { url, started: self.seal(CONTEXT, &started)? })
     }
 
-    /// The browser's return: `started` is its cookie.
+    /// The browser's return: `started` is its cookie, and `visitor` who is signed in with it.
     pub async fn arrive(
         self: &Arc<Self>,
         call: Call,
+        visitor: Option<Caller>,
         name: &str,
         binding: &str,
         started: Option<&str>,
@@ -94,6 +114,25 @@ impl WebLogin {
         let Some(started) = started.filter(is_this) else {
             return Err(Error::new(Code::InvalidToken, "this sign-in took too long, or was begun in another browser"));
         };
+        let linking = started.linking;
+        let arrived = self.accept((call, visitor), provider, binding, started, answer).await;
+        if linking.is_none() {
+            return arrived;
+        }
+        let outcome = Outcome::Linking(arrived.map(|_| ()));
+        Ok(Arrival { outcome, return_to: String::new() })
+    }
+
+    /// Does what the sign-in was begun for, which is this browser's.
+    async fn accept(
+        self: &Arc<Self>,
+        (call, visitor): (Call, Option<Caller>),
+        provider: Arc<Client>,
+        binding: &str,
+        started: Started,
+        answer: Answer,
+    ) -> Result<Arrival> {
+        let name = provider.config.name.clone();
         // An answer with another provider's issuer is a mix-up attack (RFC 9207 §2.4).
         if answer.issuer.is_some_and(|issuer| issuer != provider.config.issuer) {
             return Err(Error::new(
@@ -108,7 +147,7 @@ impl WebLogin {
             };
             Error::new(Code::Forbidden, detail)
         })?;
-        let (this, binding) = (self.clone(), binding.to_owned());
+        let (this, binding, now) = (self.clone(), binding.to_owned(), self.base.now());
         let arriving = async move {
             let redirect_uri = this.redirect_uri(&provider.config.name);
             let granted = match provider.ready().await {
@@ -128,9 +167,19 @@ impl WebLogin {
                 );
                 error
             })?;
-            let outcome =
-                this.accounts.sign_in_by_identity(&call, &provider.config, &identity, SessionKind::Web).await?;
-            Ok(Arrival { outcome: this.outcome(&binding, outcome)?, return_to: started.return_to })
+            let outcome = if let Some(asked) = started.linking {
+                // Proof of both: the same session that asked, and whoever has just signed in at the provider.
+                let is_same = |caller: &Caller| matches!(caller, Caller::User { session, .. } if *session == asked);
+                let Some(caller) = visitor.filter(is_same) else {
+                    return Err(Error::new(Code::Forbidden, "you signed out meanwhile, so nothing was linked"));
+                };
+                this.accounts.link_own_identity(call.of(caller), &provider.config, &identity).await?;
+                Outcome::Linking(Ok(()))
+            } else {
+                let found = this.accounts.sign_in_by_identity(&call, &provider.config, &identity, SessionKind::Web);
+                this.outcome(&binding, found.await?)?
+            };
+            Ok(Arrival { outcome, return_to: started.return_to })
         };
         self.accounts.detached.run(arriving).await
     }

@@ -4,6 +4,7 @@ use serde_json::json;
 use shared::api::sessions::Login;
 use shared::problem::Code;
 use shared::secret::Secret;
+use tokio::net::TcpListener;
 
 use super::{Outcome, WebLogin};
 use crate::accounts::factors::testing::{code, insert};
@@ -12,6 +13,7 @@ use crate::env::{HOUR, MINUTE};
 use crate::error::Error;
 use crate::oidc_client::Answer;
 use crate::testing::TestApp;
+use crate::testing::peer::Peer;
 
 const PASSWORD: &str = "correct horse battery";
 const BINDING: &str = "one-browser";
@@ -35,7 +37,7 @@ impl TestApp {
     async fn pending(&self) -> String {
         match self.sign_in_web(PASSWORD).await.unwrap() {
             Outcome::NeedsCode(pending) => pending,
-            Outcome::SignedIn(_) => panic!("signed in without a code"),
+            other => panic!("signed in without a code: {other:?}"),
         }
     }
 }
@@ -229,7 +231,7 @@ async fn only_the_browser_that_left_can_return_and_only_from_where_it_went() {
     let departure = app.web().depart("one", "/docs".to_owned()).await.unwrap();
     let state = parameter(&departure.url, "state");
     let arrive = async |name: &str, started: Option<&str>, answer: Answer| {
-        app.web().arrive(app.anonymous(), name, BINDING, started, answer).await.unwrap_err().code
+        app.web().arrive(app.anonymous(), None, name, BINDING, started, answer).await.unwrap_err().code
     };
     let started = Some(departure.started.as_str());
     let others = app.web().depart("one", String::new()).await.unwrap().started;
@@ -254,4 +256,42 @@ async fn only_the_browser_that_left_can_return_and_only_from_where_it_went() {
     assert_eq!(arrive("one", started, right.clone()).await, Code::InvalidToken, "ten minutes are over");
     app.clock.advance(-11 * MINUTE);
     assert_eq!(arrive("one", started, right).await, Code::InvalidToken, "a wrong clock began it");
+}
+
+/// Ada's identity would otherwise come to whoever's session the browser has when it returns, or the other way round.
+#[tokio::test]
+async fn an_identity_is_linked_in_the_session_that_asked_for_it_and_in_no_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let toml = PROVIDERS.replace("http://127.0.0.1:1/one", &url).replace("http://127.0.0.1:1", &url);
+    let app = TestApp::with(&toml.replace("/t\"", "/token\"").replace("/k\"", "/keys\"")).await;
+    let peer = Peer::start(app.clock.clone(), listener);
+    app.user("alice", PASSWORD).await;
+    let session = async || app.web().visitor(&token(app.sign_in_web(PASSWORD).await)).await.unwrap().unwrap();
+    let (mine, other) = (session().await, session().await);
+    let Caller::User { session: asked, .. } = &mine else { panic!() };
+    let arrive = async |visitor: Option<&Caller>| {
+        let departure = app.web().depart_to_link("one", *asked).await.unwrap();
+        let nonce = parameter(&departure.url, "nonce");
+        peer.set(|script| {
+            script.nonce = nonce;
+            script.claims.insert("aud".into(), json!("authd"));
+        });
+        let answer = answer(&parameter(&departure.url, "state"), None);
+        let started = Some(departure.started.as_str());
+        let arrived = app.web().arrive(app.anonymous(), visitor.cloned(), "one", BINDING, started, answer).await;
+        match arrived.unwrap().outcome {
+            Outcome::Linking(linked) => linked.map_err(|error| error.code),
+            other => panic!("{other:?}"),
+        }
+    };
+    let linked = "SELECT COUNT(*) FROM identities WHERE user_id IS NOT NULL";
+    assert_eq!(arrive(None).await, Err(Code::Forbidden));
+    assert_eq!(arrive(Some(&other)).await, Err(Code::Forbidden));
+    assert_eq!(app.number(linked).await, 0);
+    assert_eq!(arrive(Some(&mine)).await, Ok(()));
+    assert_eq!(app.number(linked).await, 1);
+    app.clock.advance(5 * MINUTE);
+    let late = app.web().depart_to_link("one", *asked).await.unwrap_err();
+    assert_eq!(late.code, Code::StepUpRequired);
 }

@@ -6,6 +6,7 @@ pub mod checks;
 pub mod cli_login;
 pub mod factors;
 pub mod files;
+pub mod identities;
 pub mod introspection;
 pub mod mail;
 pub mod passkeys;
@@ -34,7 +35,7 @@ impl Default for Done {
 }
 
 /// The operations of each module.
-static MODULES: [&[&Info]; 14] = [
+static MODULES: [&[&Info]; 15] = [
     tokens::OPERATIONS,
     introspection::OPERATIONS,
     sessions::OPERATIONS,
@@ -43,6 +44,7 @@ static MODULES: [&[&Info]; 14] = [
     accounts::OPERATIONS,
     factors::OPERATIONS,
     passkeys::OPERATIONS,
+    identities::OPERATIONS,
     files::OPERATIONS,
     rbac::OPERATIONS,
     cli_login::OPERATIONS,
@@ -66,6 +68,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     accounts::visit(visitor);
     factors::visit(visitor);
     passkeys::visit(visitor);
+    identities::visit(visitor);
     files::visit(visitor);
     rbac::visit(visitor);
     cli_login::visit(visitor);

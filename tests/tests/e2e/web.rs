@@ -159,6 +159,46 @@ fn people_sign_in_with_two_providers_at_once() {
     assert!(providers.contains(&&json!("google")), "{providers:?}");
 }
 
+/// By proof of both, whatever the provider says of addresses; and unlinked again.
+#[test]
+fn a_person_links_an_identity_and_signs_in_with_it() {
+    let (authd, _google, team) = with_two_providers();
+    made(&authd, "/users", &json!({"username": "ada", "password": PASSWORD}));
+    let mut steps = vec![json!({"goto": format!("{}/login?return_to=/dashboard/identities", authd.url())})];
+    steps.extend(password("first", "ada"));
+    steps.extend([
+        json!({"see": "None. With one you sign in"}),
+        json!({"axe": true}),
+        json!({"press": "Link team"}),
+        json!({"fill": {"username": "bob", "password": "Passw0rd!"}}),
+        json!({"press": "Sign in"}),
+        json!({"see": "team: "}),
+        json!({"axe": true}),
+    ]);
+    steps.extend(provider("two", &authd, "team", "bob"));
+    steps.extend([
+        json!({"window": "two", "see": "Where you are signed in"}),
+        // Who declines there has linked nothing.
+        json!({"window": "first", "press": "Link Google"}),
+        json!({"window": "first", "press": "Cancel"}),
+        json!({"window": "first", "see": "You declined"}),
+        json!({"window": "first", "press": "^Unlink"}),
+        json!({"window": "first", "see": "None. With one you sign in"}),
+        // The session that the identity made has ended, and it makes no more.
+        json!({"window": "two", "goto": format!("{}/dashboard", authd.url())}),
+        json!({"window": "two", "see": "Password"}),
+    ]);
+    steps.extend(provider("three", &authd, "team", "bob"));
+    steps.push(json!({"window": "three", "see": "No account here is linked"}));
+    let told = walk(&json!(steps));
+    for (step, told) in steps.iter().zip(&told) {
+        assert!(step.get("axe").is_none() || *told == json!([]), "axe found {told:#}");
+    }
+    let audit = authd.admin().get("/audit?limit=100").expect("it answers").expect(200).to_string();
+    assert!(audit.contains("identities.link_own") && audit.contains("identities.unlink_own"), "{audit}");
+    drop(team);
+}
+
 #[test]
 fn a_person_adds_a_passkey_and_signs_in_by_it_alone() {
     let setup = Setup::new();

@@ -111,11 +111,6 @@ impl Ceremony<'_> {
     }
 }
 
-/// The error of a change that takes a fresh proof.
-fn step_up_required() -> Error {
-    Error::new(Code::StepUpRequired, "prove yourself again first, by your password and code or by a passkey")
-}
-
 /// A timeout for the browser, in milliseconds.
 fn timeout() -> u32 {
     u32::try_from(PENDING).unwrap_or(u32::MAX)

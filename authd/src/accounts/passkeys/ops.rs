@@ -15,10 +15,10 @@ use shared::problem::Code;
 use shared::time::Time;
 
 use super::store::{self, Attributes, Stored};
-use super::{Ceremony, step_up_required, timeout};
+use super::{Ceremony, timeout};
 use crate::accounts::factors::store::SECOND_FACTOR;
 use crate::accounts::lockout::LoginAttempt;
-use crate::accounts::{Accounts, links, model};
+use crate::accounts::{Accounts, links, model, step_up_required};
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};

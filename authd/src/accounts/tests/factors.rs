@@ -37,7 +37,7 @@ impl TestApp {
         self.number(sql).await
     }
 
-    pub(super) async fn number(&self, sql: &'static str) -> i64 {
+    pub(crate) async fn number(&self, sql: &'static str) -> i64 {
         self.base.db.query(Query::new(sql, [])).await.unwrap()[0].cursor().int().unwrap()
     }
 

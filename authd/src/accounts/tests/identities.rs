@@ -17,9 +17,9 @@ use crate::testing::{NOW, TestApp};
 
 const OPEN: &str =
     "[accounts]\nsign_up = \"open\"\n[mail]\nsmtp_url = \"smtp://127.0.0.1:1?tls=none\"\nfrom = \"a@example.com\"";
-const ADA: &str = "ada@example.com";
+pub(super) const ADA: &str = "ada@example.com";
 
-fn trusted() -> Config {
+pub(super) fn trusted() -> Config {
     Config { name: "google".into(), issuer: "https://google.test".into(), trust_email: true, ..Config::default() }
 }
 
@@ -28,7 +28,7 @@ fn other() -> Config {
 }
 
 /// A person as the provider knows them, who has just signed in there.
-fn identity(provider: &Config, subject: &str, email: &str) -> Identity {
+pub(super) fn identity(provider: &Config, subject: &str, email: &str) -> Identity {
     Identity {
         issuer: provider.issuer.clone(),
         subject: subject.to_owned(),
@@ -47,7 +47,7 @@ impl TestApp {
     }
 
     /// Whose account the identity signs in to.
-    async fn user_of(&self, provider: &Config, identity: &Identity) -> Result<UserId, Code> {
+    pub(super) async fn user_of(&self, provider: &Config, identity: &Identity) -> Result<UserId, Code> {
         match self.by_identity(provider, identity).await {
             Ok(SignIn::Done(signed_in)) => Ok(signed_in.answer.payload.user_id),
             Ok(SignIn::NeedsCode(_)) => Err(Code::TotpRequired),
@@ -56,7 +56,7 @@ impl TestApp {
     }
 
     /// A user with a verified address.
-    async fn ada(&self) -> UserId {
+    pub(super) async fn ada(&self) -> UserId {
         let ada = self.user("ada", PASSWORD).await;
         self.call("users.update", json!({ "id": ada, "email": ADA })).await.unwrap();
         self.call("users.verify", json!({ "id": ada })).await.unwrap();

@@ -2,6 +2,7 @@
 
 mod factors;
 mod identities;
+mod linking;
 mod lockout;
 mod owning;
 mod passkeys;

@@ -6,10 +6,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{Service, Started, peer::Peer, shown, status};
+use super::{Service, Started, shown, status};
 use crate::aws::Aws;
 use crate::env::{DAY, MINUTE, Millis, SECOND};
 use crate::fixtures::{self, Fixture};
+use crate::testing::peer::Peer;
 
 /// So late that what AWS gave before is too short.
 const LATER: Millis = 50 * MINUTE;

@@ -3,7 +3,6 @@
 mod collecting;
 mod fixtures;
 mod local;
-mod peer;
 mod renewing;
 mod signing_in;
 mod telling;
@@ -15,8 +14,8 @@ use super::model;
 use crate::aws::Aws;
 use crate::error::Error;
 use crate::testing::TestApp;
+use crate::testing::peer::Peer;
 use crate::transport::browser::{Page, cli_login as pages};
-use peer::Peer;
 
 const SECRET: &str = "a poll secret that only the terminal has";
 

@@ -3,10 +3,10 @@
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::peer::Peer;
 use super::{SECRET, Service, header, provider, shown, status};
 use crate::db::Query;
 use crate::env::{MINUTE, SECOND};
+use crate::testing::peer::Peer;
 
 #[tokio::test]
 async fn the_provider_is_asked_with_pkce_nonce_and_state() {

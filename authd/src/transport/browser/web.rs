@@ -5,6 +5,7 @@
 
 mod dashboard;
 mod device;
+mod identities;
 mod passkeys;
 
 use std::sync::LazyLock;
@@ -46,6 +47,9 @@ pub enum Web {
     RemovePasskey,
     EndSession,
     EndSessions,
+    Identities,
+    LinkIdentity,
+    UnlinkIdentity,
     /// A device asks for AWS credentials of who is signed in.
     Device,
 }
@@ -106,6 +110,8 @@ pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Respo
         Web::Arrive => arrive(pages, visit).await,
         Web::Device if visit.body.is_some() => device::answer(pages, visit).await,
         Web::Device => device::ask(pages, visit).await,
+        Web::Identities => identities::show(pages, visit).await,
+        Web::LinkIdentity | Web::UnlinkIdentity => identities::change(pages, page, visit).await,
         Web::Dashboard => dashboard::show(pages, visit).await,
         Web::SignOut | Web::RemovePasskey | Web::EndSession | Web::EndSessions => {
             dashboard::change(pages, page, visit).await
@@ -195,11 +201,15 @@ fn provider_link(name: &str, return_to: &str) -> Value {
         "" => format!("/auth/{name}"),
         target => format!("/auth/{name}?return_to={}", shared::wire::percent_encode(target)),
     };
-    let label = match name {
+    context! { url, label => label_of(name) }
+}
+
+/// What people call a provider.
+fn label_of(name: &str) -> &str {
+    match name {
         "google" => "Google",
         other => other,
-    };
-    context! { url, label }
+    }
 }
 
 /// `POST /login`: by password, then by code.
@@ -235,6 +245,7 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
     match outcome {
         Ok(Outcome::SignedIn(token)) => welcome(pages, &visit, &token, fields.return_to).await,
         Ok(Outcome::NeedsCode(pending)) => draw_sign_in(web, &visit, 200, &Fields { pending, ..fields }),
+        Ok(Outcome::Linking(_)) => Err(Error::internal("a form links nothing")),
         Err(error) if error.code == Code::InvalidCredentials => {
             let fault = match pending.as_str() {
                 "" => "The user name or the password is wrong.",
@@ -312,7 +323,17 @@ async fn arrive(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
         return draw_sign_in(web, &visit, 400, &fields);
     };
     let started = visit.cookie(STARTED).one();
-    let mut page = match web.arrive(visit.call.clone(), provider_of(&visit), binding, started, answer).await {
+    let (visitor, _) = signed_in(web, &visit).await?;
+    let arrived = web.arrive(visit.call.clone(), visitor.clone(), provider_of(&visit), binding, started, answer).await;
+    let mut page = match arrived {
+        Ok(Arrival { outcome: Outcome::Linking(linked), .. }) => match (linked, visitor) {
+            (Err(error), Some(visitor)) if error.code.status() < 500 || error.code == Code::UpstreamFailed => {
+                let (status, fault) = (error.code.status(), sentence(&error.detail));
+                identities::draw_page(pages, &visit, visitor, status, &fault).await?
+            }
+            (Err(error), Some(_)) => return Err(error),
+            _ => redirect(identities::PATH.to_owned()),
+        },
         Ok(Arrival { outcome: Outcome::SignedIn(token), return_to }) => {
             return welcome(pages, &visit, &token, return_to).await;
         }
@@ -371,6 +392,8 @@ fn draw_with(web: &WebLogin, status: u16, template: &str, values: Value, form_ta
             ("layout.html", include_str!("templates/layout.html")),
             ("sign_in.html", include_str!("templates/sign_in.html")),
             ("device.html", include_str!("templates/device.html")),
+            ("identities.html", include_str!("templates/identities.html")),
+            ("leaving.html", include_str!("templates/leaving.html")),
             ("dashboard.html", include_str!("templates/dashboard.html")),
         ] {
             env.add_template(name, source).expect("a built-in template can be read");

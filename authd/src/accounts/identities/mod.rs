@@ -2,7 +2,10 @@
 //!
 //! Invariants: a person is known by (issuer, subject), never by an address alone; an identity becomes that of an account by
 //! itself only where the provider is trusted for addresses and both sides have verified the same one; it never moves from
-//! one account to another; who has turned TOTP on needs their code here too.
+//! one account to another, and one that was unlinked comes back only by proof of both; who has turned TOTP on needs their code here too.
+
+mod ops;
+mod store;
 
 use serde_json::json;
 use shared::api::sessions::SessionKind;
@@ -19,7 +22,7 @@ use crate::db::Statement;
 use crate::error::{Error, Result};
 use crate::oidc_client::{self, Identity};
 use crate::sessions::model::is_fresh;
-use crate::sessions::store::identity as identities;
+use crate::sessions::store::identity::{self as identities, Known};
 use crate::users::store as users;
 
 /// Why an identity lets nobody in; safe to show, and the same whether an account with its address exists or not.
@@ -35,9 +38,10 @@ impl Accounts {
         kind: SessionKind,
     ) -> Result<SignIn> {
         let db = self.base.db.as_ref();
-        let known = match identities::find_user(db, identity).await? {
-            Some(user) => users::find_login(db, user).await?,
-            None => None,
+        let known = match identities::find(db, identity).await? {
+            Known::Linked(user) => users::find_login(db, user).await?,
+            Known::Withdrawn => return Err(self.refuse_identity(call, provider, identity, NO_ACCOUNT).await?),
+            Known::Unlinked => None,
         };
         let (person, begins, by_email) = if let Some(person) = known {
             (person, Vec::new(), None)
@@ -110,7 +114,8 @@ impl Accounts {
     pub(super) fn link(&self, proved: &ProvedIdentity, user: UserId) -> Vec<Statement> {
         let ProvedIdentity { identity, by_email, .. } = proved;
         let id = self.base.env.uuid().to_string();
-        let mut batch = vec![identities::upsert(identity, id, self.base.now()), identities::link(identity, user)];
+        let upsert = identities::upsert(identity, id, self.base.now());
+        let mut batch = vec![upsert, identities::link_by_itself(identity, user)];
         batch.extend(by_email.as_deref().map(|email| users::has_verified(user, email)));
         batch
     }

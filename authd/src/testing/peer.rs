@@ -20,6 +20,7 @@ use crate::env::{Clock, FixedClock, SECOND};
 
 /// What the peer does next, and what it has been asked.
 #[derive(Default)]
+#[expect(missing_debug_implementations, reason = "tests do not print it")]
 pub struct Script {
     /// Claims laid over those of a good ID token.
     pub claims: Map<String, Value>,
@@ -45,6 +46,7 @@ pub struct Script {
 }
 
 #[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "tests do not print it")]
 pub struct Peer {
     pub url: String,
     pub script: Arc<Mutex<Script>>,
