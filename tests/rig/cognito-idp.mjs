@@ -76,7 +76,7 @@ policy.remove('consent'); // Cognito has no page that asks for consent
 
 let ISSUER, DOMAIN, provider, answer;
 function build() {
-  const client = { grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], redirect_uris: [...callbacks], require_auth_time: true };
+  const client = { grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], redirect_uris: [...callbacks], post_logout_redirect_uris: [...callbacks].map((uri) => `${new URL(uri).origin}/login`), require_auth_time: true };
   provider = new Provider(ISSUER, {
     adapter: Adapter,
     jwks: { keys },

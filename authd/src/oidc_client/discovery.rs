@@ -14,6 +14,8 @@ pub struct Endpoints {
     pub token_endpoint: String,
     pub jwks_uri: String,
     pub revocation_endpoint: Option<String>,
+    /// OpenID Connect RP-Initiated Logout §2.1.
+    pub end_session_endpoint: Option<String>,
 }
 
 pub async fn endpoints(http: &Http, provider: &Config) -> Result<Endpoints, ProviderError> {
@@ -55,7 +57,7 @@ fn read(body: &[u8], issuer: &str) -> Result<Endpoints, String> {
     let endpoints = document.endpoints;
     let plain_is_fine = is_plain(issuer);
     let all = [&endpoints.authorization_endpoint, &endpoints.token_endpoint, &endpoints.jwks_uri];
-    for endpoint in all.into_iter().chain(&endpoints.revocation_endpoint) {
+    for endpoint in all.into_iter().chain(&endpoints.revocation_endpoint).chain(&endpoints.end_session_endpoint) {
         let is_safe = url::parse(endpoint).is_ok_and(|uri| url::is_private(&uri));
         if !is_safe || endpoint.len() > 2048 || (is_plain(endpoint) && !plain_is_fine) {
             return Err(format!("the endpoint {:?} is not an https URL", cut(endpoint)));
@@ -91,7 +93,7 @@ mod tests {
     fn a_document_of_the_issuer_is_read() {
         let endpoints = read(&document("https://id.example", "https://login.example"), "https://id.example").unwrap();
         assert_eq!(endpoints.token_endpoint, "https://login.example/t");
-        assert_eq!(endpoints.revocation_endpoint, None);
+        assert_eq!((endpoints.revocation_endpoint, endpoints.end_session_endpoint), (None, None));
         assert!(read(&document("http://127.0.0.1:9", "http://127.0.0.1:8"), "http://127.0.0.1:9").is_ok());
     }
 
@@ -112,5 +114,8 @@ mod tests {
             assert!(read(body.as_bytes(), good).is_err(), "{body}");
         }
         assert!(read(&document("http://id.example", "http://id.example"), "http://id.example").is_err());
+        let mut document: serde_json::Value = serde_json::from_slice(&document(good, "https://login.example")).unwrap();
+        document["end_session_endpoint"] = json!("http://login.example/out");
+        assert!(read(document.to_string().as_bytes(), good).is_err());
     }
 }

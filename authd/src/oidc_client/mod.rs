@@ -61,6 +61,8 @@ pub struct Config {
     pub web: bool,
     /// Whether an address that it calls verified is enough to be the account with that verified address.
     pub trust_email: bool,
+    /// Whether signing out here ends the person's session there too, where it has an `end_session_endpoint`.
+    pub end_session: bool,
 }
 
 impl Config {
@@ -203,9 +205,7 @@ impl Client {
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ];
-        let endpoint = &endpoints.authorization_endpoint;
-        let separator = if endpoint.contains('?') { '&' } else { '?' };
-        Ok(format!("{endpoint}{separator}{}", encode_pairs(query)))
+        Ok(with_query(&endpoints.authorization_endpoint, &encode_pairs(query)))
     }
 
     /// Ensures that the provider is reachable and its tokens can be verified, before a code is used.
@@ -273,6 +273,15 @@ impl Client {
         if answer.status == 200 { Ok(()) } else { Err(refusal(&answer)) }
     }
 
+    /// Where the browser goes to end the person's session at the provider (OpenID Connect RP-Initiated Logout §2), and from
+    /// where it returns to `return_to`; `None` if the provider has no such page. ID tokens are not kept, so it may ask.
+    pub async fn end_session_url(&self, return_to: &str) -> Result<Option<String>, ProviderError> {
+        let endpoints = self.endpoints().await?;
+        let Some(endpoint) = &endpoints.end_session_endpoint else { return Ok(None) };
+        let query = [("client_id", self.config.client_id.as_str()), ("post_logout_redirect_uri", return_to)];
+        Ok(Some(with_query(endpoint, &encode_pairs(query))))
+    }
+
     async fn token(&self, fields: &[(&str, &str)]) -> Result<TokenResponse, ProviderError> {
         let endpoints = self.endpoints().await?;
         let answer = self.post(&endpoints.token_endpoint, fields).await?;
@@ -291,6 +300,12 @@ impl Client {
         let Config { client_id, client_secret, .. } = &self.config;
         self.http.post_form(endpoint, client_id, client_secret.as_ref(), fields).await
     }
+}
+
+/// An endpoint, which may have parameters already, with these.
+fn with_query(endpoint: &str, query: &str) -> String {
+    let separator = if endpoint.contains('?') { '&' } else { '?' };
+    format!("{endpoint}{separator}{query}")
 }
 
 /// The answer of a token endpoint, not verified yet.

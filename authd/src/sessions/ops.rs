@@ -42,6 +42,12 @@ impl Sessions {
         store::show(self.base.db.as_ref(), session).await?.ok_or_else(|| Error::not_found("session"))
     }
 
+    /// The OpenID provider with which the person signed in to this session.
+    pub async fn provider_of(&self, call: &Call) -> Result<Option<String>> {
+        let (_, session) = person(call)?;
+        Ok(store::show(self.base.db.as_ref(), session).await?.and_then(|session| session.provider))
+    }
+
     pub async fn logout(&self, call: Call, _: Logout) -> Result<LoggedOut> {
         let (user, session) = person(&call)?;
         let end = store::end_login(session, user, "logged_out", self.base.now());

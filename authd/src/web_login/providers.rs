@@ -184,6 +184,17 @@ impl WebLogin {
         self.accounts.detached.run(arriving).await
     }
 
+    /// Where the browser goes after its session has ended, which it had from this provider; `None` if nothing is to do
+    /// there. The provider's own failure keeps nobody signed in.
+    pub async fn leave(&self, provider: &str) -> Option<String> {
+        let provider = self.provider(provider).ok().filter(|provider| provider.config.end_session)?;
+        let back = format!("{}/login", self.public_url);
+        provider.end_session_url(&back).await.unwrap_or_else(|error| {
+            caused!(None, warn, provider = provider.config.name, ?error, "where to sign out there is not known");
+            None
+        })
+    }
+
     /// Where a provider sends the browser back to.
     fn redirect_uri(&self, name: &str) -> String {
         format!("{}/auth/{name}/callback", self.public_url)

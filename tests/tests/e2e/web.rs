@@ -92,7 +92,7 @@ fn with_two_providers() -> (Authd, Provider, Provider) {
     let google = Provider::start(&[format!("{base}/auth/google/callback")]);
     let team = Provider::start(&[format!("{base}/auth/team/callback")]);
     let toml = format!(
-        "[google]\nissuer = \"{}\"\n[[provider]]\nname = \"team\"\nissuer = \"{}\"\nclient_id = \"{}\"\nweb = true\n",
+        "[google]\nissuer = \"{}\"\n[[provider]]\nname = \"team\"\nissuer = \"{}\"\nclient_id = \"{}\"\nweb = true\nend_session = true\n",
         google.issuer, team.issuer, team.public_client
     );
     let setup = setup.toml(&toml).env("GOOGLE_OAUTH_CLIENT_ID", &google.secret_client);
@@ -177,6 +177,14 @@ fn a_person_links_an_identity_and_signs_in_with_it() {
     ]);
     steps.extend(provider("two", &authd, "team", "bob"));
     steps.extend([
+        json!({"window": "two", "see": "Where you are signed in"}),
+        // Signing out here signs out there: it asks, since authd keeps no ID token, and then asks who signs in.
+        json!({"window": "two", "press": "Sign out"}),
+        json!({"window": "two", "press": "Yes, sign me out"}),
+        json!({"window": "two", "see": "Or sign in with"}),
+        json!({"window": "two", "press": "team"}),
+        json!({"window": "two", "fill": {"username": "bob", "password": "Passw0rd!"}}),
+        json!({"window": "two", "press": "Sign in"}),
         json!({"window": "two", "see": "Where you are signed in"}),
         // Who declines there has linked nothing.
         json!({"window": "first", "press": "Link Google"}),

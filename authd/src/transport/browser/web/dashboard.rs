@@ -98,6 +98,7 @@ pub(super) async fn change(pages: &Pages, page: Web, visit: Visit<'_>) -> Result
         return draw_page(pages, &visit, caller, 403, Some(fault)).await;
     }
     let call = visit.call.of(caller.clone());
+    let provider = pages.sessions.provider_of(&call).await?;
     match page {
         Web::EndSession => {
             let ended = match form.field("id").and_then(|id| id.parse().ok()) {
@@ -137,7 +138,14 @@ pub(super) async fn change(pages: &Pages, page: Web, visit: Visit<'_>) -> Result
         Some(target) => format!("/login?return_to={}", shared::wire::percent_encode(&target)),
         None => "/login".to_owned(),
     };
-    let mut page = redirect(again);
+    let away = match provider {
+        Some(provider) => web.leave(&provider).await,
+        None => None,
+    };
+    let mut page = match away {
+        Some(url) => draw(web, 200, "leaving.html", context! { url })?,
+        None => redirect(again),
+    };
     clear_session(web, &mut page);
     page.headers.push(("set-cookie", cookies::clear(BINDING)));
     Ok(page)
