@@ -97,7 +97,7 @@ impl Local {
     pub(super) async fn identity(&self, user: UserId, auth_time: Option<Millis>) -> Result<Option<Identity>> {
         let person = users::store::find_login(self.base.db.as_ref(), user).await?;
         let Some(person) = person.filter(|person| person.is_active) else { return Ok(None) };
-        let groups = match self.rbac.service(self.service.as_str()).await?.filter(|service| service.is_active) {
+        let groups = match self.rbac.service(self.service.as_str()).await? {
             Some(service) => self.rbac.access(user, service.id).await?.roles.clone(),
             None => Vec::new(),
         };

@@ -240,7 +240,7 @@ impl CliLogin {
         };
         let insert = match &signed_in.proof {
             Proof::Tokens(_) => sessions::store::insert(&session, self.base.env.uuid().to_string())?,
-            Proof::Local { user, browser } => vec![sessions::store::insert_of_user(&session, *user, *browser)?],
+            Proof::Local { browser, .. } => vec![sessions::store::insert_of_user(&session, *browser)?],
         };
         let change = Change::new(LoginStatus::INFO.name, session.id).with(insert).detail([
             ("user", Some(signed_in.identity.display().into())),

@@ -141,8 +141,7 @@ impl Config {
         names.extend(self.local.enabled.then(|| local::NAME.to_owned()));
         for provider in &mut self.providers {
             let name = provider.name.clone();
-            let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-            if !(1..=32).contains(&name.len()) || !name.bytes().all(is_word) {
+            if !shared::api::identities::is_provider(&name) {
                 faults.refuse(format!("[[provider]]: the name {name:?} must be 1 to 32 letters, digits or hyphens"));
             }
             if shared::api::operations().any(|info| info.path.split('/').nth(2) == Some(&name)) {

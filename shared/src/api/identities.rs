@@ -93,6 +93,11 @@ pub fn is_subject(text: &str) -> bool {
     (1..=MAX_SUBJECT).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
+/// Whether it may be the name of a provider.
+pub fn is_provider(text: &str) -> bool {
+    (1..=MAX_PROVIDER).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 fn subject(schema: &mut Schema) {
     patterns::text(schema, 1, MAX_SUBJECT, "^[ -~]+$");
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 use shared::api::Done;
 use shared::api::identities::{
     IdentityList, LinkIdentity, LinkedIdentity, ListIdentities, ListOwnIdentities, UnlinkIdentity, UnlinkOwnIdentity,
-    is_subject,
+    is_provider, is_subject,
 };
 use shared::id::UserId;
 use shared::op::Operation;
@@ -88,15 +88,21 @@ impl Accounts {
 
     /// Whoever has the identity can then act as the user: so the caller must have what the user has, as for a password.
     pub(in crate::accounts) async fn link_identity(&self, call: Call, op: LinkIdentity) -> Result<LinkedIdentity> {
+        if !is_provider(&op.provider) {
+            return Err(Error::field(
+                "provider",
+                "1 to 32 letters, digits or hyphens: a provider's name in the configuration",
+            ));
+        }
+        if !is_subject(&op.subject) {
+            return Err(Error::field("subject", "1 to 255 visible ASCII characters: the person's sub at the provider"));
+        }
         let Some(provider) = self.providers.iter().find(|provider| provider.name == op.provider) else {
             let names: Vec<&str> = self.providers.iter().map(|provider| provider.name.as_str()).collect();
             let others = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             let detail = format!("no provider for the browser is named {:?}; there are: {others}", op.provider);
             return Err(Error::new(Code::NotFound, detail));
         };
-        if !is_subject(&op.subject) {
-            return Err(Error::field("subject", "1 to 255 visible ASCII characters: the person's sub at the provider"));
-        }
         let user = self.users.find(&op.id).await?;
         let (gives_access, holds_nothing) = self.reaching(&call, user.id, "linking an identity").await?;
         let mut guard = Guard::new(self.base.db.as_ref(), &call.caller).await?;

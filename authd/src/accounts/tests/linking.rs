@@ -81,7 +81,7 @@ async fn what_cannot_be_linked_is_refused() {
     for (provider, subject, code) in [
         ("nobody", "1", "not_found"),
         ("corp", "1", "not_found"),
-        ("", "1", "not_found"),
+        ("", "1", "validation_failed"),
         ("google", "", "validation_failed"),
         ("google", "a\nb", "validation_failed"),
         ("google", "é", "validation_failed"),

@@ -77,6 +77,8 @@ struct Made {
     service_token: Value,
     /// Passkeys of alice, bob and reader.
     passkeys: BTreeMap<&'static str, FactorId>,
+    /// Identities of bob, reader and the callers, by their names.
+    identities: BTreeMap<String, Value>,
     callers: u32,
     /// The last caller's name, second session, and user with session.
     name: String,
@@ -88,7 +90,8 @@ struct Made {
 
 impl Made {
     async fn new() -> Self {
-        let mail = "[mail]\nsmtp_url = \"smtp://127.0.0.1:1\"\nfrom = \"a@example.com\"\nper_address_per_hour = 1000\n";
+        let mail = "[mail]\nsmtp_url = \"smtp://127.0.0.1:1\"\nfrom = \"a@example.com\"\nper_address_per_hour = 1000\n\
+             [[provider]]\nname = \"corp\"\nissuer = \"https://corp.test\"\nclient_id = \"x\"\nweb = true\n";
         let app = TestApp::with(&[passkeys::CONFIG, mail].concat()).await;
         let must = async |operation: &str, fields: Value| app.call(operation, fields).await.unwrap();
         for username in ["alice", "bob", "reader"] {
@@ -124,6 +127,7 @@ impl Made {
             other_session: SessionId(uuid::Uuid::from_u128(1)),
             service_token,
             passkeys: BTreeMap::new(),
+            identities: BTreeMap::new(),
             callers: 0,
             name: String::new(),
             own_session: SessionId(uuid::Uuid::from_u128(1)),
@@ -136,8 +140,18 @@ impl Made {
             insert_totp(&made.app.base, user, true).await;
             made.passkeys.insert(username, insert_passkey(&made.app.base, user).await.0);
         }
+        for username in ["bob", "reader"] {
+            made.link(username).await;
+        }
         made.other_session = made.sign_in(alice, hash(&made.session), 0).await;
         made
+    }
+
+    /// An identity of this user.
+    async fn link(&mut self, username: &str) {
+        let fields = json!({ "id": username, "provider": "corp", "subject": username });
+        let linked = self.app.call("identities.link", fields).await.unwrap();
+        self.identities.insert(username.to_owned(), linked["id"].clone());
     }
 
     async fn user(&self, username: &str) -> UserId {
@@ -226,6 +240,9 @@ impl Made {
         if let (true, Some((user, session))) = (scenario.operation.starts_with("passkeys."), self.caller) {
             self.passkey = Some(insert_passkey(&self.app.base, user).await);
             passkeys::give_challenges(&self.app.base, session).await;
+        }
+        if scenario.operation == "identities.unlink_own" {
+            self.link(&self.name.clone()).await;
         }
         caller
     }
@@ -363,6 +380,11 @@ async fn factors() {
 #[tokio::test]
 async fn passkeys_of_people() {
     walk(&["passkeys"]).await;
+}
+
+#[tokio::test]
+async fn identities_of_people() {
+    walk(&["identities"]).await;
 }
 
 #[tokio::test]

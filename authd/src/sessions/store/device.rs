@@ -1,6 +1,6 @@
 //! The SQL of device sessions and their identities. The provider is told of their end through the outbox.
 
-use shared::id::{SessionId, UserId};
+use shared::id::SessionId;
 
 use super::super::model::DeviceSession;
 use super::{ENDED, identity};
@@ -18,10 +18,10 @@ const INSERT: &str = "INSERT INTO sessions (id, kind, identity_id, generation, c
 // The browser's session has proved who it is: while it has not ended, the password is the one that was typed.
 const INSERT_OF_USER: &str = "INSERT INTO sessions (id, kind, user_id, generation, created_at, renewed_at, last_used_at, \
        idle_expires_at, absolute_expires_at, provider, device_name, os, client_version, address, lease_until, attributes) \
-     SELECT $1, 'device', u.id, CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($5 AS BIGINT), CAST($5 AS BIGINT), \
-       CAST($6 AS BIGINT), CAST($7 AS BIGINT), $8, $9, $10, $11, $12, 0, $13 \
+     SELECT $1, 'device', u.id, CAST($3 AS BIGINT), CAST($4 AS BIGINT), CAST($4 AS BIGINT), CAST($4 AS BIGINT), \
+       CAST($5 AS BIGINT), CAST($6 AS BIGINT), $7, $8, $9, $10, $11, 0, $12 \
      FROM sessions s JOIN users u ON u.id = s.user_id \
-     WHERE s.id = $2 AND s.user_id = $3 AND s.kind = 'web' AND s.ended_at IS NULL \
+     WHERE s.id = $2 AND s.kind = 'web' AND s.ended_at IS NULL \
        AND u.status = 'active' AND u.deleted_at IS NULL";
 const ACKNOWLEDGE: &str = "UPDATE sessions SET generation = $2, last_used_at = $3, idle_expires_at = $4 \
      WHERE id = $1 AND generation = $2 - 1 AND ended_at IS NULL";
@@ -85,11 +85,10 @@ pub fn insert(session: &DeviceSession, identity_id: String) -> Result<Vec<Statem
 }
 
 /// The same for a device of a user, whose session of this browser proves it: it fails ([`NEW_DEVICE`]) if that has ended.
-pub fn insert_of_user(session: &DeviceSession, user: UserId, browser: SessionId) -> Result<Statement> {
+pub fn insert_of_user(session: &DeviceSession, browser: SessionId) -> Result<Statement> {
     let params = [
         session.id.into(),
         browser.into(),
-        user.into(),
         session.generation.into(),
         session.created_at.into(),
         session.idle_expires_at.into(),

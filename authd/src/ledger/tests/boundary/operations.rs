@@ -19,6 +19,8 @@ pub const READS: &[&str] = &[
     "grants.list_people",
     "grants.list_roles",
     "grants.list_services",
+    "identities.list",
+    "identities.list_own",
     "introspection.introspect",
     "lockouts.list",
     "mail.list",
@@ -135,6 +137,18 @@ pub fn scenarios() -> Vec<Scenario> {
         &["users.write", "access.write", "users.read"],
         |made| json!({ "id": "reader", "passkey": made.passkeys["reader"] }),
     );
+    add("identities.link", users, |_| json!({ "id": "bob", "provider": "corp", "subject": "new" }));
+    add(
+        "identities.link",
+        &["users.write", "access.write", "users.read"],
+        |_| json!({ "id": "reader", "provider": "corp", "subject": "new" }),
+    );
+    add("identities.unlink", users, |made| json!({ "id": "bob", "identity": made.identities["bob"] }));
+    add(
+        "identities.unlink",
+        &["users.write", "users.read"],
+        |made| json!({ "id": "reader", "identity": made.identities["reader"] }),
+    );
     add("users.invite", users, |_| json!({ "email": "new@example.com" }));
     add("users.verify", users, |_| json!({ "id": "zoe" }));
     add("users.update", users, |_| json!({ "id": "zoe", "email": "zoe@example.org" }));
@@ -212,6 +226,7 @@ pub fn scenarios() -> Vec<Scenario> {
     let rename = |made: &Made| json!({ "id": made.passkey.as_ref().unwrap().0, "name": "phone" });
     only("passkeys.rename", &[Kind::Person], rename);
     only("passkeys.remove", &[Kind::Person], |made| json!({ "id": made.passkey.as_ref().unwrap().0 }));
+    only("identities.unlink_own", &[Kind::Person], |made| json!({ "id": made.identities[&made.name] }));
     only("passkeys.prove", &[Kind::Person], |made| {
         let (_, authenticator) = made.passkey.as_ref().unwrap();
         passkeys::assertion(&authenticator.get(&passkeys::party(), &passkeys::CHALLENGE))
