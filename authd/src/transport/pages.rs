@@ -41,10 +41,11 @@ pub enum Page {
     Style,
     LinkScript,
     PasskeyScript,
+    UploadScript,
 }
 
 /// Every page with its method and path. All are public except the metrics.
-pub const PAGES: [(Method, &str, Page); 26] = [
+pub const PAGES: [(Method, &str, Page); 29] = [
     (Method::Get, "/", Page::Information),
     (Method::Get, "/docs", Page::Docs),
     (Method::Get, "/openapi.json", Page::OpenApi),
@@ -68,9 +69,12 @@ pub const PAGES: [(Method, &str, Page); 26] = [
     (Method::Get, "/dashboard", Page::Web(Web::Dashboard)),
     (Method::Post, "/dashboard/sessions/end", Page::Web(Web::EndSession)),
     (Method::Post, "/dashboard/sessions/end-all", Page::Web(Web::EndSessions)),
+    (Method::Get, "/dashboard/files", Page::Web(Web::Files)),
+    (Method::Post, "/dashboard/files/delete", Page::Web(Web::DeleteFile)),
     (Method::Get, "/style.css", Page::Style),
     (Method::Get, "/link.js", Page::LinkScript),
     (Method::Get, "/passkey.js", Page::PasskeyScript),
+    (Method::Get, "/upload.js", Page::UploadScript),
 ];
 
 /// The state to answer pages.
@@ -82,7 +86,7 @@ pub struct Pages {
     pub accounts: Arc<Accounts>,
     pub sessions: Arc<Sessions>,
     pub web_login: Arc<WebLogin>,
-    /// For the streams beside the pages.
+    /// Also for the streams beside the pages.
     pub files: Arc<Files>,
 }
 
@@ -118,6 +122,7 @@ impl Pages {
             }
             Page::Style => file("text/css; charset=utf-8", html::STYLE),
             Page::PasskeyScript => file("text/javascript; charset=utf-8", html::PASSKEY_SCRIPT),
+            Page::UploadScript => file("text/javascript; charset=utf-8", html::UPLOAD_SCRIPT),
             Page::LinkScript => file("text/javascript; charset=utf-8", html::LINK_SCRIPT),
         }
     }

@@ -1,5 +1,7 @@
 //! Files: the real daemon with a directory and with two servers of S3, and curl as the client.
 
+mod page;
+
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -104,19 +106,8 @@ fn works(authd: &Authd, checks_links: bool, is_empty: impl Fn() -> bool) {
     let url = format!("{}/files/{}", authd.url(), keys[1]);
     stdout(&curl(&token).args(["-C", "-", "-o"]).arg(&rest).arg(&url).run(TIMEOUT));
     assert!(fs::read(&rest).expect("it is ours") == content);
-    // A link needs no credentials, and pins type and name.
-    let link = authd.http().bearer(&token).post(&format!("/files/{}/link", keys[0]), &json!({})).expect("it answers");
-    let link = link.expect(200)["url"].as_str().expect("a URL").to_owned();
-    let answer = stdout(&Spec::new("curl").args(["-sS", "-i", &link]).run(TIMEOUT));
-    let lower = answer.to_lowercase();
-    assert!(answer.ends_with("\r\n\r\none two three four"), "{answer}");
-    assert!(lower.contains("content-type: text/plain; charset=utf-8"), "{answer}");
-    assert!(lower.contains("content-disposition: attachment;"), "{answer}");
-    if checks_links {
-        let other = Spec::new("curl").args(["-sS", "-o", "/dev/null", "-w", "%{http_code}"]);
-        let other = other.arg(link.replace(keys[0], keys[1])).run(TIMEOUT);
-        assert_eq!(stdout(&other), "403", "a link to another file");
-    }
+    let large_is_elsewhere = links(authd, &token, keys[0], keys[1], checks_links);
+    assert_eq!(large_is_elsewhere, !authd.dir().join("data/files").exists());
     assert_eq!(list(authd, &token).len(), 3);
     let removed = authd.authctl(&["file", "remove", keys[0], "--yes"]);
     assert_eq!(stdout(&removed), format!("Deleted {}\n", keys[0]));
@@ -128,6 +119,34 @@ fn works(authd: &Authd, checks_links: bool, is_empty: impl Fn() -> bool) {
     }
     assert!(list(authd, &token).is_empty());
     until(TIMEOUT, "an empty store", || is_empty().then_some(()));
+}
+
+/// A link needs no credentials, and pins type and name. Text is served by authd, which sends `nosniff`; whether the other
+/// one is served elsewhere.
+fn links(authd: &Authd, token: &str, text: &str, pdf: &str, checks_links: bool) -> bool {
+    let of = |key: &str| {
+        let link = authd.http().bearer(token).post(&format!("/files/{key}/link"), &json!({})).expect("it answers");
+        link.expect(200)["url"].as_str().expect("a URL").to_owned()
+    };
+    let (text_link, pdf_link) = (of(text), of(pdf));
+    let get = |link: &str| stdout(&Spec::new("curl").args(["-sS", "-i", "-r", "0-17", link]).run(TIMEOUT));
+    let (plain, document) = (get(&text_link), get(&pdf_link));
+    assert!(plain.ends_with("\r\n\r\none two three four"), "{plain}");
+    assert!(document.contains("\r\n\r\n%PDF-1.7"), "{document}");
+    let (plain, document) = (plain.to_lowercase(), document.to_lowercase());
+    for answer in [&plain, &document] {
+        assert!(answer.contains("content-disposition: attachment;"), "{answer}");
+    }
+    assert!(plain.contains("content-type: text/plain; charset=utf-8"), "{plain}");
+    assert!(plain.contains("x-content-type-options: nosniff") && text_link.starts_with(&authd.url()), "{plain}");
+    assert!(document.contains("content-type: application/pdf"), "{document}");
+    for link in [text_link.replace(text, pdf), pdf_link.replace(pdf, text)] {
+        let status = Spec::new("curl").args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", &link]).run(TIMEOUT);
+        if checks_links || link.starts_with(&authd.url()) {
+            assert_eq!(stdout(&status), "403", "a link to another file");
+        }
+    }
+    !pdf_link.starts_with(&authd.url())
 }
 
 fn is_empty_folder(path: &Path) -> bool {

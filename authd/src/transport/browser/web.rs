@@ -4,6 +4,7 @@
 //! sends them, and always by the form's token.
 
 mod dashboard;
+pub mod files;
 mod passkeys;
 
 use std::sync::LazyLock;
@@ -45,6 +46,8 @@ pub enum Web {
     RemovePasskey,
     EndSession,
     EndSessions,
+    Files,
+    DeleteFile,
 }
 
 /// A request for a page. There is a body if the method is POST.
@@ -102,6 +105,8 @@ pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Respo
         Web::Depart => depart(&pages.web_login, &visit).await,
         Web::Arrive => arrive(pages, visit).await,
         Web::Dashboard => dashboard::show(pages, visit).await,
+        Web::Files => files::show(pages, visit).await,
+        Web::DeleteFile => files::delete(pages, visit).await,
         Web::SignOut | Web::RemovePasskey | Web::EndSession | Web::EndSessions => {
             dashboard::change(pages, page, visit).await
         }
@@ -361,6 +366,7 @@ fn draw(web: &WebLogin, status: u16, template: &str, values: Value) -> Result<Pa
             ("layout.html", include_str!("templates/layout.html")),
             ("sign_in.html", include_str!("templates/sign_in.html")),
             ("dashboard.html", include_str!("templates/dashboard.html")),
+            ("files.html", include_str!("templates/files.html")),
         ] {
             env.add_template(name, source).expect("a built-in template can be read");
         }
