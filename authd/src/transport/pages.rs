@@ -232,10 +232,13 @@ fn describe(body: &mut String, operation: &Value, schemas: &Value) {
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     let parameters =
         parameters.map(|field| (text(&field["name"]), text(&field["in"]), field["required"] == true, &field["schema"]));
-    let request = &operation["requestBody"]["content"]["application/json"]["schema"];
+    let content = &operation["requestBody"]["content"];
+    let media = ["application/json", "multipart/form-data"].into_iter().find(|media| content.get(media).is_some());
+    let request = &content[media.unwrap_or_default()]["schema"];
     table(body, "Takes", &parameters.chain(properties(request, "body")).collect::<Vec<_>>());
     if let Some((status, response)) = members(&operation["responses"]).find(|(status, _)| status.starts_with('2')) {
         let schema = &response["content"]["application/json"]["schema"];
+        let schema = schema.get("items").unwrap_or(schema);
         let schema = schema["$ref"].as_str().map_or(schema, |reference| &schemas[last_part(reference)]);
         table(body, &format!("Answers {status}"), &properties(schema, "").collect::<Vec<_>>());
     }

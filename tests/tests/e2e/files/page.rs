@@ -40,7 +40,7 @@ fn works_in_a_browser(authd: &Authd, is_empty: impl Fn() -> bool) {
         json!({"goto": format!("{}/dashboard", authd.url())}),
         json!({"press": "My files"}),
         json!({"press": "^Delete <img"}),
-        json!({"see": "2.9 KiB of 1 GiB used, 1 of 10000 files"}),
+        json!({"see": "2.9 KiB of 1 GiB used, 1 of 10,000 files"}),
         json!({"press": "^Delete a very"}),
         json!({"see": "There are no files yet"}),
     ]);

@@ -131,8 +131,8 @@ async fn draw_page(pages: &Pages, visit: &Visit<'_>, caller: Caller, status: u16
         used => size(usage.bytes),
         quota => size(quota.bytes),
         percent => percent(usage, quota),
-        count => usage.files,
-        quota_files => quota.files,
+        count => thousands(usage.files),
+        quota_files => thousands(quota.files),
         max_files => files.config.max_files,
         max_size => size(files.config.max_bytes),
         types => files.config.types.iter().map(|kind| name_of(kind)).collect::<Vec<_>>().join(", "),
@@ -184,6 +184,16 @@ fn size(bytes: u64) -> String {
     }
 }
 
+/// A number with commas between its thousands.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let is_first_of_three = |at: usize| at > 0 && (digits.len() - at).is_multiple_of(3);
+    digits
+        .char_indices()
+        .flat_map(|(at, digit)| is_first_of_three(at).then_some(',').into_iter().chain([digit]))
+        .collect()
+}
+
 /// How much of the quota is used, by bytes or by files, whichever is more.
 fn percent(usage: Usage, quota: Usage) -> u64 {
     let part = |used: u64, of: u64| u128::from(used) * 100 / u128::from(of.max(1));
@@ -210,6 +220,7 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
+        assert_eq!([7, 123, 1_000, 1_234_567].map(thousands), ["7", "123", "1,000", "1,234,567"]);
     }
 
     #[test]

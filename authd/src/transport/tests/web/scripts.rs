@@ -107,7 +107,7 @@ async fn a_form_with_files_is_answered_by_a_page_and_only_from_authds_own() {
     let page = browser.get(&daemon, "/dashboard/files").await;
     assert_eq!((page.status, page.header("cache-control")), (200, Some("no-store")), "{page:?}");
     assert!(page.header("content-security-policy").unwrap().contains("frame-ancestors 'none'"));
-    assert!(page.text.contains("There are no files yet") && page.text.contains("0 bytes of 1 GiB used, 0 of 10000"));
+    assert!(page.text.contains("There are no files yet") && page.text.contains("0 bytes of 1 GiB used, 0 of 10,000"));
     let token = hidden(&page.text, "form_token");
     let cookie = format!("Cookie: __Host-session={}\r\n", browser.cookie("__Host-session").unwrap());
     let send = async |headers: &str, form: &str| {
