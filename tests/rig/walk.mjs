@@ -9,6 +9,7 @@
 //   {"press": "text"}                     presses the button or link with exactly this name (a regex, if it begins with ^),
 //                                         and waits for what comes
 //   {"click": "text"}                     the same without waiting, for what leads nowhere else
+//   {"download": "text"}                  saves what the link with this name leads to; tells the file's name and size
 //   {"attach": ["path", …]}               chooses these files in the page's field for files
 //   {"slow": number}                      the network sends so many bytes a second from now on
 //   {"see": "regex"}                      waits until URL or text matches; tells the text
@@ -65,6 +66,10 @@ const actions = {
     return { status: response?.status(), url: page.url() };
   },
   click: ({ page }, name) => page.getByRole('button', { name, exact: true }).click(),
+  download: async ({ page }, name) => {
+    const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name, exact: true }).click()]);
+    return { name: download.suggestedFilename(), size: fs.statSync(await download.path()).size };
+  },
   attach: ({ page }, paths) => page.locator('input[type=file]').setInputFiles(paths),
   slow: async ({ context, page }, uploadThroughput) => {
     const session = await context.newCDPSession(page);

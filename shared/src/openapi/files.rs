@@ -5,6 +5,19 @@ use serde_json::{Value, json};
 
 use crate::api::files::Uploaded;
 use crate::id::FileId;
+use crate::problem::Code;
+
+/// Why a file may not be stored. Whoever sends an upload that is wrong as a whole gets a problem with the same statuses, or
+/// with others.
+const REASONS: [Code; 7] = [
+    Code::RequestTimeout,
+    Code::PayloadTooLarge,
+    Code::UnsupportedMediaType,
+    Code::QuotaExceeded,
+    Code::Internal,
+    Code::UpstreamFailed,
+    Code::Unavailable,
+];
 
 /// `POST /upload`
 pub(super) fn upload(generator: &mut SchemaGenerator) -> Value {
@@ -22,6 +35,19 @@ pub(super) fn upload(generator: &mut SchemaGenerator) -> Value {
             },
         },
     });
+    let mut responses = json!({
+        "200": { "description": "Success", "content": { "application/json": { "schema": results } } },
+        "default": { "$ref": "#/components/responses/Problem" },
+    });
+    for reason in REASONS {
+        responses[reason.status().to_string()] = json!({
+            "description": "What became of the files if none was stored, or what is wrong with all of them (RFC 9457)",
+            "content": {
+                "application/json": { "schema": results },
+                "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } },
+            },
+        });
+    }
     json!({
         "operationId": "files.upload",
         "summary": "Upload files",
@@ -31,16 +57,7 @@ pub(super) fn upload(generator: &mut SchemaGenerator) -> Value {
         "parameters": [],
         "security": [{ "bearer": [] }, { "token": [] }],
         "requestBody": { "required": true, "content": { "multipart/form-data": { "schema": form } } },
-        "responses": {
-            "200": { "description": "Success", "content": { "application/json": { "schema": results } } },
-            "default": {
-                "description": "What became of the files if none was stored, or what went wrong with all of them (RFC 9457)",
-                "content": {
-                    "application/json": { "schema": results },
-                    "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } },
-                },
-            },
-        },
+        "responses": responses,
     })
 }
 
@@ -49,7 +66,9 @@ pub(super) fn download(generator: &mut SchemaGenerator) -> Value {
     let text = |description: &str| json!({ "description": description, "schema": { "type": "string" } });
     let parameter = |place: &str, name: &str, description: &str| json!({ "name": name, "in": place, "required": false, "description": description, "schema": { "type": "string" } });
     let key = json!({ "name": "key", "in": "path", "required": true, "schema": generator.subschema_for::<FileId>() });
-    let content = json!({ "*/*": { "schema": { "type": "string", "format": "binary" } } });
+    // Any type that is allowed; generators of clients read the other one.
+    let binary = json!({ "schema": { "type": "string", "format": "binary" } });
+    let content = json!({ "*/*": binary, "application/octet-stream": binary });
     let with = |more: &[(&str, Value)]| {
         let mut headers = json!({ "ETag": text("The SHA-256 of the content, quoted"), "Accept-Ranges": text("bytes") });
         for (name, header) in more {

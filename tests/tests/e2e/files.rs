@@ -142,13 +142,16 @@ fn links(authd: &Authd, token: &str, text: &str, pdf: &str, checks_links: bool) 
     assert!(plain.contains("content-type: text/plain; charset=utf-8"), "{plain}");
     assert!(plain.contains("x-content-type-options: nosniff") && text_link.starts_with(&authd.url()), "{plain}");
     assert!(document.contains("content-type: application/pdf"), "{document}");
+    let is_presigned =
+        pdf_link.contains("X-Amz-Expires=300&") && pdf_link.contains("response-content-disposition=attachment");
+    assert_eq!(is_presigned, !pdf_link.starts_with(&authd.url()), "{pdf_link}");
     for link in [text_link.replace(text, pdf), pdf_link.replace(pdf, text)] {
         let status = Spec::new("curl").args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", &link]).run(TIMEOUT);
         if checks_links || link.starts_with(&authd.url()) {
             assert_eq!(stdout(&status), "403", "a link to another file");
         }
     }
-    !pdf_link.starts_with(&authd.url())
+    is_presigned
 }
 
 fn is_empty_folder(path: &Path) -> bool {

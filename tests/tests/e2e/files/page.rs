@@ -39,6 +39,7 @@ fn works_in_a_browser(authd: &Authd, is_empty: impl Fn() -> bool) {
     steps.extend([
         json!({"goto": format!("{}/dashboard", authd.url())}),
         json!({"press": "My files"}),
+        json!({"download": "<img src=x>.pdf"}),
         json!({"press": "^Delete <img"}),
         json!({"see": "2.9 KiB of 1 GiB used, 1 of 10,000 files"}),
         json!({"press": "^Delete a very"}),
@@ -48,6 +49,8 @@ fn works_in_a_browser(authd: &Authd, is_empty: impl Fn() -> bool) {
     for (step, told) in steps.iter().zip(&told) {
         assert!(step.get("axe").is_none() || *told == json!([]), "axe found {told:#}");
     }
+    let told = told.iter().find(|told| told["size"].is_number()).expect("a download");
+    assert_eq!((&told["size"], &told["name"]), (&json!(9 << 20), &json!("_img src=x_.pdf")));
     until(TIMEOUT, "an empty store", || is_empty().then_some(()));
 }
 
