@@ -1,5 +1,7 @@
 //! The OpenAPI 3.1 document, made from the tables of operations and the schemas of their structs.
 
+mod files;
+
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -240,6 +242,8 @@ pub fn document(version: &str) -> Value {
         path[operation.info.method.as_str().to_ascii_lowercase()] = operation.to_json();
     }
     paths.insert("/auth/forward/{policy}".to_owned(), forward_auth());
+    paths.insert("/upload".to_owned(), json!({ "post": files::upload(&mut generator) }));
+    paths["/files/{key}"]["get"] = files::download(&mut generator);
     json!({
         "openapi": "3.1.0",
         "info": {

@@ -30,8 +30,10 @@ pub fn parse(text: &str) -> Result<Uri, String> {
         return Err(form());
     }
     // Whatever the parser makes of the rest: `host:` has an empty port (RFC 3986 §3.2.3), which is the default one.
+    // A number of Rust may have a sign, a port may not.
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     match authority[host.len()..].strip_prefix(':').filter(|port| !port.is_empty()) {
-        Some(port) if port.parse::<u16>().is_err() => Err(format!("{port:?} is not a port: a number up to 65535")),
+        Some(port) if !is_port(port) => Err(format!("{port:?} is not a port: a number up to 65535")),
         _ => Ok(uri),
     }
 }
@@ -134,6 +136,7 @@ mod tests {
             ("https://a#b", "fragment"),
             ("https://a:http", "not a port"),
             ("https://a:65536", "not a port"),
+            ("https://a:+44", "not a port"),
             ("https://[::1]:70000", "not a port"),
         ] {
             let error = parse(url).unwrap_err();

@@ -83,13 +83,20 @@ pub struct Memory {
 }
 
 pub fn memory(pid: u32) -> Result<Memory> {
+    Ok(Memory { rss: mib(pid, "VmRSS")?, anonymous: mib(pid, "RssAnon")? })
+}
+
+/// The most that ever was resident, in MiB.
+pub fn peak(pid: u32) -> Result<f64> {
+    mib(pid, "VmHWM")
+}
+
+/// A field of /proc/PID/status.
+fn mib(pid: u32, name: &str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("cannot read a server's memory")?;
-    let field = |name: &str| -> Result<f64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
-        let kib: f64 = line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse()?;
-        Ok(kib / 1024.0)
-    };
-    Ok(Memory { rss: field("VmRSS")?, anonymous: field("RssAnon")? })
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+    let kib: f64 = line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kib / 1024.0)
 }
 
 #[cfg(test)]

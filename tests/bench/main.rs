@@ -24,6 +24,7 @@ mod seed;
 mod servers;
 mod storm;
 mod token;
+mod uploads;
 mod wire;
 
 /// Measures authd beside what this machine can do at all.
@@ -39,6 +40,7 @@ enum Command {
     Run(plan::Run),
     Bare(bare::Bare),
     BareGrpc(grpc::BareGrpc),
+    BareUpload(uploads::BareUpload),
     Load(load::Load),
     Seed(seed::Seed),
     Hash(hashing::Hash),
@@ -49,6 +51,7 @@ fn main() -> Result<ExitCode> {
         Command::Run(run) => run.run()?,
         Command::Bare(bare) => bare::run(&bare).map(|()| true)?,
         Command::BareGrpc(bare) => grpc::run(&bare).map(|()| true)?,
+        Command::BareUpload(bare) => uploads::run(&bare).map(|()| true)?,
         Command::Seed(seed) => seed::run(&seed).map(|()| true)?,
         Command::Hash(hash) => hashing::run(&hash).map(|()| true)?,
         Command::Load(load) => {

@@ -11,7 +11,7 @@ use crate::cores::Cores;
 use crate::load::Load;
 use crate::report::Report;
 use crate::seed::Seed;
-use crate::{creation, grpc, hot_path, people, storm};
+use crate::{creation, grpc, hot_path, people, storm, uploads};
 
 /// Measures authd and prints the table.
 #[derive(Clone, Debug, clap::Args)]
@@ -50,6 +50,7 @@ enum Part {
     People,
     Grpc,
     Accounts,
+    Uploads,
 }
 
 /// How a part is measured.
@@ -72,6 +73,8 @@ pub struct Plan {
     pub commits: u64,
     /// Logins, and raw hashes, in a turn.
     pub logins: u64,
+    /// Uploads of a round.
+    pub uploads: usize,
     /// How long a daemon rests before it is called idle.
     pub settle: Duration,
 }
@@ -124,11 +127,22 @@ impl Run {
             many_tokens: 1_000_000,
             commits: 400,
             logins: 24,
+            uploads: 64,
             settle: Duration::from_secs(5),
         };
         let plan = if self.quick {
             let settle = Duration::from_millis(50);
-            Plan { rounds: 1, seconds: 0.1, tokens: 100, many_tokens: 2_000, commits: 8, logins: 1, settle, ..full }
+            Plan {
+                rounds: 1,
+                seconds: 0.1,
+                tokens: 100,
+                many_tokens: 2_000,
+                commits: 8,
+                logins: 1,
+                uploads: 2,
+                settle,
+                ..full
+            }
         } else {
             full
         };
@@ -141,7 +155,7 @@ impl Run {
             report.conditions.push("A quick run: too short for the figures to mean anything.".to_owned());
         }
         let wanted = |part| self.only.is_empty() || self.only.contains(&part);
-        let parts: [(Part, Measure); 7] = [
+        let parts: [(Part, Measure); 8] = [
             (Part::Hot, hot_path::measure),
             (Part::Large, hot_path::measure_large),
             (Part::Idle, hot_path::measure_idle),
@@ -149,6 +163,7 @@ impl Run {
             (Part::People, people::measure),
             (Part::Grpc, grpc::measure),
             (Part::Accounts, storm::measure_sign_ups),
+            (Part::Uploads, uploads::measure),
         ];
         let mut is_whole = true;
         for (part, measure) in parts {

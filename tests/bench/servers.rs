@@ -69,6 +69,14 @@ impl Server {
         Self::start(command, addr, |timeout| wait_until_it_listens(addr, timeout), &dir.join("bare-grpc.log"), core)
     }
 
+    /// The limit of uploads, which writes into this folder.
+    pub fn bare_upload(folder: &Path, dir: &Path, core: usize) -> Result<Self> {
+        let addr = free_addr()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bare-upload", "--listen", &addr.to_string(), "--dir"]).arg(folder);
+        Self::start(command, addr, |timeout| wait_for_200(addr, "/", timeout), &dir.join("bare-upload.log"), core)
+    }
+
     fn start(
         mut command: Command,
         addr: SocketAddr,

@@ -105,9 +105,16 @@ impl Needle {
 
 /// One request on a connection of its own: the head of the answer, and its body.
 pub fn exchange(addr: SocketAddr, request: &[u8]) -> Result<(String, String)> {
+    exchange_within(addr, &[request], TIMEOUT)
+}
+
+/// The same in pieces, with an answer that may take so long.
+pub fn exchange_within(addr: SocketAddr, request: &[&[u8]], timeout: Duration) -> Result<(String, String)> {
     let mut stream = TcpStream::connect_timeout(&addr, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.write_all(request)?;
+    stream.set_read_timeout(Some(timeout))?;
+    for piece in request {
+        stream.write_all(piece)?;
+    }
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {

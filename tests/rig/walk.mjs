@@ -2,11 +2,16 @@
 //
 //   node walk.mjs < steps.json           prints one line of JSON: {"ok", "steps": [what each step told], "error"}
 //
-// Each step is an object with one action, and optionally "window": "name" (default "first"):
+// Each step is an object with one action, and optionally "window": "name" (default "first"; one whose name begins with
+// "plain" runs no scripts):
 //   {"goto": URL}                         opens it; tells the status
 //   {"fill": {"name": "text", …}}         types into the fields with these names
 //   {"press": "text"}                     presses the button or link with exactly this name (a regex, if it begins with ^),
 //                                         and waits for what comes
+//   {"click": "text"}                     the same without waiting, for what leads nowhere else
+//   {"download": "text"}                  saves what the link with this name leads to; tells the file's name and size
+//   {"attach": ["path", …]}               chooses these files in the page's field for files
+//   {"slow": number}                      the network sends so many bytes a second from now on
 //   {"see": "regex"}                      waits until URL or text matches; tells the text
 //   {"authenticator": true}               a virtual authenticator that says yes to everything, from now on
 //   {"cookies": true}                     tells the cookies
@@ -32,7 +37,7 @@ const windows = new Map();
 async function window(name) {
   if (!windows.has(name)) {
     // axe is put into the page, whose policy forbids that. Everything else is as the policy says.
-    const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: sizes.desktop });
+    const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: sizes.desktop, javaScriptEnabled: !name.startsWith('plain') });
     const page = await context.newPage();
     page.setDefaultTimeout(limit);
     windows.set(name, { context, page });
@@ -59,6 +64,17 @@ const actions = {
     const target = page.getByRole('button', by).or(page.getByRole('link', by));
     const [response] = await Promise.all([page.waitForNavigation(), target.first().click()]);
     return { status: response?.status(), url: page.url() };
+  },
+  click: ({ page }, name) => page.getByRole('button', { name, exact: true }).click(),
+  download: async ({ page }, name) => {
+    const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name, exact: true }).click()]);
+    return { name: download.suggestedFilename(), size: fs.statSync(await download.path()).size };
+  },
+  attach: ({ page }, paths) => page.locator('input[type=file]').setInputFiles(paths),
+  slow: async ({ context, page }, uploadThroughput) => {
+    const session = await context.newCDPSession(page);
+    await session.send('Network.enable');
+    await session.send('Network.emulateNetworkConditions', { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput });
   },
   see: ({ page }, pattern) => see(page, pattern),
   authenticator: async ({ context, page }) => {

@@ -63,6 +63,7 @@ pub const ALL: &[Migration] = &[
     Migration::shared(13, "addresses", include_str!("migrations/0013_addresses.sql")),
     Migration::shared(14, "identities", include_str!("migrations/0014_identities.sql")),
     Migration::shared(15, "files", include_str!("migrations/0015_files.sql")),
+    Migration::shared(16, "counted_files", include_str!("migrations/0016_counted_files.sql")),
 ];
 
 /// The table of applied migrations; `hash` is hexadecimal.

@@ -1,5 +1,9 @@
 //! Links by which a file is downloaded without credentials, for a short time. Those of S3 are presigned by authd and served
 //! there; others are authd's own URLs with an HMAC over file, size and end.
+//!
+//! S3 cannot be told to send `nosniff` (GetObject overrides only six headers), so what could be a script or a style sheet
+//! of another site is never served there: that is text, which may be anything. Of the other types browsers run nothing:
+//! images are refused as scripts by their type, and the first bytes of archives and PDF are not the beginning of a script.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -33,11 +37,11 @@ impl Files {
         let expires_at = self.base.now() + Millis::from(seconds) * SECOND;
         let key = file.key.to_string();
         let url = match &self.objects {
-            Objects::S3(bucket) => {
+            Objects::S3(bucket) if file.content_type != model::TEXT => {
                 let (kind, disposition) = (model::content_type(&file.content_type), model::disposition(&file.name));
                 bucket.link(&key, &kind, &disposition, seconds).await?
             }
-            Objects::Directory(_) => {
+            Objects::S3(_) | Objects::Directory(_) => {
                 let (key_id, signature) = self.signature(&file, expires_at, None)?;
                 Secret::new(format!("{}?link={expires_at}.{key_id}.{signature}", self.url(file.key)))
             }

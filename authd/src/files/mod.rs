@@ -3,14 +3,17 @@
 //! Invariants: authd chooses the key; the type is what the content says, from a list; a file is seen once its content is
 //! complete and its request was read to the end, with its owner's quota counted in the same commit; an object without a
 //! file is known before it is written, and is removed ([`sweep`]); who may read a file is its owner, whoever has
-//! `files.read`, and whoever has a link that has not ended; memory for content is bounded as a whole ([`POOL`]).
+//! `files.read`, and whoever has a link that has not ended; memory for content is bounded as a whole ([`POOL`]), and
+//! nobody takes all of it ([`places`]).
 
 mod directory;
+mod form;
 mod link;
 pub mod model;
 pub mod multipart;
 mod objects;
 mod ops;
+mod places;
 mod s3;
 mod store;
 mod sweep;
@@ -26,11 +29,12 @@ use serde::{Deserialize, Serialize};
 use shared::api::files::File;
 use shared::id::FileId;
 use shared::time::Time;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use self::objects::Objects;
 pub use self::objects::{Content, PART};
-pub use self::store::{Stored, delete_all};
+use self::places::Places;
+pub use self::store::{Stored, Usage, delete_all};
 pub use self::upload::Upload;
 use crate::base::Base;
 use crate::metrics::{Count, Metrics};
@@ -68,6 +72,8 @@ pub struct Config {
     pub wait_seconds: u64,
     /// What the files of a user may take together, in bytes.
     pub quota: u64,
+    /// The most files of a user.
+    pub quota_files: u64,
     /// The media types of files, by their content.
     pub types: Vec<String>,
 }
@@ -86,6 +92,7 @@ impl Default for Config {
             upload_seconds: 120,
             wait_seconds: 30,
             quota: 1 << 30,
+            quota_files: 10_000,
             types: model::types().map(str::to_owned).collect(),
         }
     }
@@ -118,6 +125,8 @@ impl Config {
         faults.require((1..=86_400).contains(&self.upload_seconds), "files.upload_seconds must be from 1 to 86400");
         faults.require((1..=600).contains(&self.wait_seconds), "files.wait_seconds must be from 1 to 600");
         faults.require(i64::try_from(self.quota).is_ok(), "files.quota must be at most 9223372036854775807");
+        let is_count = (1..=1_000_000_000).contains(&self.quota_files);
+        faults.require(is_count, "files.quota_files must be from 1 to 1000000000");
         for unknown in self.types.iter().filter(|name| model::types().all(|known| known != name.as_str())) {
             let known: Vec<&str> = model::types().collect();
             faults.refuse(format!("files.types: authd does not recognise {unknown:?}; it does {}", known.join(", ")));
@@ -144,12 +153,12 @@ struct Counts {
 #[derive(Debug)]
 pub struct Files {
     base: Base,
-    config: Config,
+    pub config: Config,
     public_url: String,
     users: Arc<Users>,
     objects: Objects,
     /// Parts of [`POOL`]. An upload holds one while it arrives.
-    places: Arc<Semaphore>,
+    places: Places,
     counts: Counts,
     /// Notified when there are objects to remove.
     left: Notify,
@@ -165,7 +174,7 @@ impl Files {
             config,
             public_url: public_url.to_owned(),
             users,
-            places: Arc::new(Semaphore::new(POOL / PART)),
+            places: Places::new(POOL / PART),
             counts: Counts { stored, refused },
             left: Notify::new(),
         })
@@ -180,6 +189,11 @@ impl Files {
     /// How long an upload may take.
     pub fn upload_timeout(&self) -> Duration {
         Duration::from_secs(self.config.upload_seconds)
+    }
+
+    /// What the files of a user may take.
+    pub fn quota(&self) -> Usage {
+        Usage { bytes: self.config.quota, files: self.config.quota_files }
     }
 
     fn url(&self, key: FileId) -> String {

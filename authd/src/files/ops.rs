@@ -7,7 +7,7 @@ use shared::id::{FileId, UserId};
 use shared::op::{Operation, Permission};
 use shared::problem::Code;
 
-use super::{Content, Files, Stored, store};
+use super::{Content, Files, Stored, Usage, store};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use crate::ledger::{Change, Refused};
 use crate::page::Page;
 
 impl Files {
-    pub(super) async fn list(&self, call: Call, op: ListFiles) -> Result<FileList> {
+    pub async fn list(&self, call: Call, op: ListFiles) -> Result<FileList> {
         let page = Page::new(op.cursor.as_deref(), op.limit)?;
         let own = match call.caller {
             Caller::User { id, .. } => Some(id),
@@ -43,7 +43,12 @@ impl Files {
         Ok(FileList { files: files.into_iter().map(|file| self.view(file)).collect(), next_cursor })
     }
 
-    pub(super) async fn delete(&self, call: Call, op: DeleteFile) -> Result<Done> {
+    /// What the files of a person take.
+    pub async fn usage(&self, user: UserId) -> Result<Usage> {
+        store::used(self.base.db.as_ref(), user).await
+    }
+
+    pub async fn delete(&self, call: Call, op: DeleteFile) -> Result<Done> {
         let (file, requires) = self.find_for(&call, op.key, Permission::FilesWrite).await?;
         let change = Change::new(DeleteFile::INFO.name, file.key)
             .with(store::delete(&file, self.base.now()))

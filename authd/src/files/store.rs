@@ -22,15 +22,16 @@ macro_rules! select_files {
 const FIND: &str = select_files!("WHERE key = $1");
 const LIST: &str = select_files!("WHERE key < $1 ORDER BY key DESC LIMIT $2");
 const LIST_OF_USER: &str = select_files!("WHERE user_id = $1 AND key < $2 ORDER BY key DESC LIMIT $3");
-const USED: &str = "SELECT bytes FROM file_usage WHERE user_id = $1";
+const USED: &str = "SELECT bytes, files FROM file_usage WHERE user_id = $1";
 
 const RESERVE: &str = "INSERT INTO file_leftovers (key, is_upload, claimed, remove_after) VALUES ($1, 1, 0, $2)";
 const COMPLETE_SQL: &str = "DELETE FROM file_leftovers WHERE key = $1 AND claimed = 0";
 const INSERT: &str = "INSERT INTO files (key, user_id, name, content_type, size, etag, created_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7)";
-const BEGIN_USAGE: &str = "INSERT INTO file_usage (user_id, bytes) VALUES ($1, 0) ON CONFLICT DO NOTHING";
-const COUNT: &str = "UPDATE file_usage SET bytes = bytes + $2 WHERE user_id = $1 AND bytes + $2 <= $3";
-const DISCOUNT: &str = "UPDATE file_usage SET bytes = bytes - $2 WHERE user_id = $1";
+const BEGIN_USAGE: &str = "INSERT INTO file_usage (user_id, bytes, files) VALUES ($1, 0, 0) ON CONFLICT DO NOTHING";
+const COUNT: &str = "UPDATE file_usage SET bytes = bytes + $2, files = files + 1 \
+     WHERE user_id = $1 AND bytes + $2 <= $3 AND files < $4";
+const DISCOUNT: &str = "UPDATE file_usage SET bytes = bytes - $2, files = files - 1 WHERE user_id = $1";
 const DELETE_SQL: &str = "DELETE FROM files WHERE key = $1";
 const LEAVE: &str = "INSERT INTO file_leftovers (key, is_upload, claimed, remove_after) VALUES ($1, 0, 1, $2)";
 const LEAVE_ALL: &str = "INSERT INTO file_leftovers (key, is_upload, claimed, remove_after) \
@@ -57,6 +58,13 @@ pub struct Stored {
     pub created_at: Millis,
 }
 
+/// What the files of a user take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub bytes: u64,
+    pub files: u64,
+}
+
 fn read(row: &Row) -> Result<Stored> {
     let mut row = row.cursor();
     Ok(Stored {
@@ -70,8 +78,7 @@ fn read(row: &Row) -> Result<Stored> {
     })
 }
 
-/// A number of bytes as a value.
-pub(super) fn bytes(number: u64) -> Value {
+fn number(number: u64) -> Value {
     Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
@@ -90,11 +97,12 @@ pub(super) async fn list(db: &dyn Db, user: Option<UserId>, page: &Page<FileId>)
     Ok(page.cut(files, |file| file.key))
 }
 
-/// The bytes that the files of a user take.
-pub(super) async fn used(db: &dyn Db, user: UserId) -> Result<u64> {
+pub(super) async fn used(db: &dyn Db, user: UserId) -> Result<Usage> {
     let rows = db.query(Query::point(USED, [user.into()])).await?;
-    let used = rows.first().map(|row| row.cursor().int()).transpose()?;
-    Ok(used.map_or(0, |used| u64::try_from(used).unwrap_or_default()))
+    let Some(row) = rows.first() else { return Ok(Usage::default()) };
+    let mut row = row.cursor();
+    let mut number = || row.int().map(|number| u64::try_from(number).unwrap_or_default());
+    Ok(Usage { bytes: number()?, files: number()? })
 }
 
 /// Before an object is written: it is removed after this time unless the upload is completed.
@@ -103,8 +111,8 @@ pub(super) fn reserve(key: FileId, remove_after: Millis) -> Statement {
 }
 
 /// Makes a file of a written object. Fails if its removal has begun ([`COMPLETE`]), or if the user's files would take more
-/// than `quota` bytes ([`QUOTA`]).
-pub(super) fn complete(file: &Stored, quota: u64) -> [Statement; 4] {
+/// than this ([`QUOTA`]).
+pub(super) fn complete(file: &Stored, quota: Usage) -> [Statement; 4] {
     let (key, user) = (file.key, file.user_id);
     [
         Statement::one(COMPLETE, COMPLETE_SQL, [key.into()]),
@@ -116,13 +124,13 @@ pub(super) fn complete(file: &Stored, quota: u64) -> [Statement; 4] {
                 user.into(),
                 file.name.as_str().into(),
                 file.content_type.as_str().into(),
-                bytes(file.size),
+                number(file.size),
                 file.etag.as_str().into(),
                 file.created_at.into(),
             ],
         ),
         Statement::any("begin_usage", BEGIN_USAGE, [user.into()]),
-        Statement::one(QUOTA, COUNT, [user.into(), bytes(file.size), bytes(quota)]),
+        Statement::one(QUOTA, COUNT, [user.into(), number(file.size), number(quota.bytes), number(quota.files)]),
     ]
 }
 
@@ -131,7 +139,7 @@ pub(super) fn delete(file: &Stored, now: Millis) -> [Statement; 3] {
     [
         Statement::one(DELETE, DELETE_SQL, [file.key.into()]),
         Statement::one("leave_object", LEAVE, [file.key.into(), now.into()]),
-        Statement::any("discount_file", DISCOUNT, [file.user_id.into(), bytes(file.size)]),
+        Statement::any("discount_file", DISCOUNT, [file.user_id.into(), number(file.size)]),
     ]
 }
 

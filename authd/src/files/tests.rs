@@ -1,6 +1,8 @@
 //! Files through the module, in a directory. The streams of HTTP and the stores of other programs are met in the crate
 //! `tests`.
 
+mod bounds;
+
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use shared::id::FileId;
 use shared::op::Permission::{FilesRead, FilesWrite};
 use shared::problem::Code;
 
-use super::{Files, PART, POOL, Upload, store};
+use super::{Files, Upload, store};
 use crate::call::Call;
 use crate::caller::{Caller, Permissions};
 use crate::db::Query;
@@ -215,34 +217,6 @@ async fn a_store_that_fails_is_told_and_tried_again() {
 }
 
 #[tokio::test]
-async fn a_user_has_a_quota() {
-    let app = TestApp::with("[files]\nquota = 10\nmax_bytes = 8\n").await;
-    let (ann, bob) = (person(&app, "ann").await, person(&app, "bob").await);
-    let all =
-        upload(&app, &ann, &[("a", b"12345678"), ("b", b"123456789"), ("c", b"123"), ("d", b"12")]).await.unwrap();
-    let errors: Vec<_> = all.iter().map(|file| file.error).collect();
-    assert_eq!(errors, [None, Some(Code::PayloadTooLarge), Some(Code::QuotaExceeded), None]);
-    store_one(&app, &bob, "a", b"12345678").await;
-    assert_eq!(number(&app, USED).await, 18);
-    app.call_as(ann.caller.clone(), "files.delete", json!({ "key": all[0].key })).await.unwrap();
-    let again = store_one(&app, &ann, "e", b"12345678").await;
-    assert_eq!(number(&app, USED).await, 18);
-    app.call_as(ann.caller.clone(), "files.delete", json!({ "key": again })).await.unwrap();
-    // Uploads at the same time are counted when they end.
-    let mut uploads = Vec::new();
-    for _ in 0..3 {
-        let mut upload = begin(&app, &ann).await;
-        upload.push(&body(&[("f", b"1234")])).await.unwrap();
-        uploads.push(upload);
-    }
-    let mut ends = Vec::new();
-    for upload in uploads {
-        ends.push(upload.finish(&ann).await.unwrap()[0].error);
-    }
-    assert_eq!(ends, [None, None, Some(Code::QuotaExceeded)]);
-}
-
-#[tokio::test]
 async fn a_file_is_its_owners_and_of_whoever_has_the_permission() {
     let app = TestApp::new().await;
     let (ann, bob) = (person(&app, "ann").await, person(&app, "bob").await);
@@ -326,43 +300,6 @@ async fn a_link_gives_one_file_until_it_ends() {
     let token = link["url"].as_str().unwrap().split_once("?link=").unwrap().1.to_owned();
     app.call_as(ann.caller.clone(), "files.delete", json!({ "key": key })).await.unwrap();
     assert!(files.find_by_link(key, &token).await.is_err());
-}
-
-#[tokio::test]
-async fn uploads_wait_for_a_place_and_are_refused_after_a_while() {
-    let app = TestApp::with("[files]\nwait_seconds = 1\n").await;
-    let ann = person(&app, "ann").await;
-    let mut running = Vec::new();
-    for _ in 0..POOL / PART {
-        running.push(begin(&app, &ann).await);
-    }
-    let error = app.modules.files.begin(&ann, Some(TYPE), None).await.unwrap_err();
-    assert_eq!((error.code, error.retry_after), (Code::Unavailable, Some(10)));
-    let (files, call) = (app.modules.files.clone(), ann.clone());
-    let waiting = tokio::spawn(async move { files.begin(&call, Some(TYPE), None).await.map(drop) });
-    tokio::task::yield_now().await;
-    running.pop();
-    waiting.await.unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn an_upload_that_is_too_long_is_refused_before_it_is_read() {
-    let app = TestApp::with("[files]\nmax_files = 2\nmax_bytes = 1000\n").await;
-    let ann = person(&app, "ann").await;
-    let files = &app.modules.files;
-    let error = files.begin(&ann, Some(TYPE), Some(100_000)).await.unwrap_err();
-    assert_eq!(error.code, Code::PayloadTooLarge);
-    let mut upload = begin(&app, &ann).await;
-    let flood = vec![b'a'; 50_000];
-    assert_eq!(upload.push(&flood).await.unwrap_err().code, Code::PayloadTooLarge);
-    let three: [(&str, &[u8]); 3] = [("a", b"1"), ("b", b"2"), ("c", b"3")];
-    assert_eq!(self::upload(&app, &ann, &three).await.unwrap_err().code, Code::PayloadTooLarge);
-    for content_type in [None, Some("application/json"), Some("multipart/form-data")] {
-        let error = files.begin(&ann, content_type, None).await.unwrap_err();
-        assert_eq!(error.code, Code::UnsupportedMediaType);
-    }
-    let none = self::upload(&app, &ann, &[]).await.unwrap_err();
-    assert_eq!(none.code, Code::ValidationFailed);
 }
 
 #[tokio::test]

@@ -9,13 +9,15 @@ use sha2::{Digest, Sha256};
 use shared::api::files::Uploaded;
 use shared::id::{FileId, UserId};
 use shared::problem::Code;
+use shared::secret::Secret;
 use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::form::FormToken;
 use super::model::{self, MAGIC, TEXT, Text};
 use super::multipart::{Event, Multipart, Part};
 use super::objects::{PART, Writing};
-use super::{Files, Stored, store};
+use super::places::Place;
+use super::{Files, Stored, Usage, store};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
@@ -40,13 +42,15 @@ pub struct Upload {
     /// How much of the body has arrived.
     arrived: u64,
     /// What the user's files take, with those of this upload.
-    used: u64,
+    used: Usage,
     part: Vec<u8>,
     current: Option<Current>,
     ended: Vec<Ended>,
     /// Objects that were begun and belong to no file yet.
     begun: Vec<FileId>,
-    _place: OwnedSemaphorePermit,
+    /// Of the form that a browser sent.
+    form_token: Option<FormToken>,
+    _place: Place,
 }
 
 /// The file that arrives.
@@ -92,7 +96,7 @@ impl Files {
         }
         let used = store::used(self.base.db.as_ref(), user).await?;
         let wait = Duration::from_secs(self.config.wait_seconds);
-        let place = tokio::time::timeout(wait, self.places.clone().acquire_owned()).await;
+        let place = tokio::time::timeout(wait, self.places.acquire(user)).await;
         let place = place
             .map_err(|late| Error::unavailable("too many uploads at the same time; try again", late).retry_after(10))?;
         Ok(Upload {
@@ -105,7 +109,8 @@ impl Files {
             current: None,
             ended: Vec::new(),
             begun: Vec::new(),
-            _place: place.map_err(Error::internal)?,
+            form_token: None,
+            _place: place.ok_or_else(|| Error::internal("there are no places"))?,
         })
     }
 
@@ -118,9 +123,20 @@ impl Files {
         let (files, bytes) = (self.config.max_files, self.config.max_bytes);
         Error::new(Code::PayloadTooLarge, format!("an upload may have at most {files} files of {bytes} bytes"))
     }
+
+    fn over_quota(&self) -> Error {
+        let Usage { bytes, files } = self.quota();
+        let detail = format!("your files may be {files} with {bytes} bytes together; delete some first");
+        Error::new(Code::QuotaExceeded, detail)
+    }
 }
 
 impl Upload {
+    /// Takes no files before this token, in the field `form_token`.
+    pub fn require_token(&mut self, token: Secret) {
+        self.form_token = Some(FormToken::new(token));
+    }
+
     /// Takes bytes of the body.
     pub async fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.arrived += bytes.len() as u64;
@@ -179,6 +195,9 @@ impl Upload {
     }
 
     fn begin_part(&mut self, part: Part) -> Result<()> {
+        if let Some(token) = &mut self.form_token {
+            token.begin_part(&part)?;
+        }
         let Some(name) = part.file_name.filter(|name| part.name == FIELD && !name.is_empty()) else {
             // Another field, or the field of a form in which no file was chosen.
             return Ok(());
@@ -200,6 +219,9 @@ impl Upload {
     }
 
     async fn take(&mut self, mut data: &[u8]) {
+        if let Some(token) = &mut self.form_token {
+            token.take(data);
+        }
         let Some(mut file) = self.current.take() else { return };
         while file.refused.is_none() && !data.is_empty() {
             let (now, later) = data.split_at(data.len().min(PART - self.part.len()));
@@ -220,8 +242,8 @@ impl Upload {
             let detail = format!("a file may have at most {} bytes", config.max_bytes);
             return Err(Error::new(Code::PayloadTooLarge, detail));
         }
-        if self.used + file.size > config.quota {
-            return Err(self.over_quota());
+        if self.used.bytes + file.size > config.quota || self.used.files >= config.quota_files {
+            return Err(self.files.over_quota());
         }
         file.hash.update(data);
         file.text.push(data);
@@ -251,6 +273,9 @@ impl Upload {
     }
 
     async fn end_part(&mut self) {
+        if let Some(token) = &mut self.form_token {
+            token.end_part();
+        }
         let Some(mut file) = self.current.take() else { return };
         let name = std::mem::take(&mut file.name);
         let written = match file.refused.take() {
@@ -259,7 +284,7 @@ impl Upload {
         };
         self.ended.push(match written {
             Ok(file) => {
-                self.used += file.size;
+                self.used = Usage { bytes: self.used.bytes + file.size, files: self.used.files + 1 };
                 Ended::Written(file)
             }
             Err(error) => Ended::Refused(name, error),
@@ -314,21 +339,16 @@ impl Upload {
         Error::new(Code::UnsupportedMediaType, format!("{what}; a file may be {types}"))
     }
 
-    fn over_quota(&self) -> Error {
-        let quota = self.files.config.quota;
-        Error::new(Code::QuotaExceeded, format!("your files may take {quota} bytes together; delete some first"))
-    }
-
     async fn complete(&mut self, call: &Call, file: &Stored) -> Result<()> {
         let change = Change::new(ACTION, file.key)
-            .with(store::complete(file, self.files.config.quota))
+            .with(store::complete(file, self.files.quota()))
             .detail([("size", Some(json!(file.size))), ("content_type", Some(json!(file.content_type)))]);
         match self.files.base.ledger.commit(call, change).await {
             Ok(_) => {
                 self.begun.retain(|key| *key != file.key);
                 Ok(())
             }
-            Err(Refused::ExpectationFailed(store::QUOTA)) => Err(self.over_quota()),
+            Err(Refused::ExpectationFailed(store::QUOTA)) => Err(self.files.over_quota()),
             Err(Refused::ExpectationFailed(store::COMPLETE)) => {
                 Err(Error::new(Code::RequestTimeout, "the upload took too long; try again"))
             }

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG,
+    HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use ::http::{Response, StatusCode, request};
 use bytes::Bytes;
@@ -17,17 +17,20 @@ use hyper::body::{Frame, SizeHint};
 use shared::api::files::Uploaded;
 use shared::op::{Access, Info, Method};
 use shared::problem::Code;
+use shared::secret::Secret;
 use shared::wire::decode_pairs;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::Body;
 use super::body::{JSON, Unread};
+use super::browser::web::{Visit, files};
 use super::connections::Connection;
 use super::credentials;
-use super::http::{Http, NO_STORE};
+use super::http::{Http, NO_STORE, Origin};
 use super::operation::Arrived;
 use super::refusal::refuse;
 use crate::call::Call;
+use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::files::model::{self, Range};
 use crate::files::{Content, Stored, Upload};
@@ -87,11 +90,38 @@ impl Http {
         Ok(Call { caller, address, request_id: request.id, permission: request.info.permission() })
     }
 
+    /// Answers a form of authd's own page with the page, and everybody else with JSON.
     pub(super) async fn upload(&self, request: &Arrived<'_>, body: &mut Unread) -> Result<Response<Body>> {
+        let is_public = matches!(request.connection.origin, Origin::Public(_));
+        if !(is_public && files::is_form(request.headers)) {
+            return answer(&self.store(request, body, None).await?);
+        }
+        let web = &self.pages.web_login;
+        let cookies = request.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+        let cookie = web.cookies.find_session(cookies).one().unwrap_or_default();
+        let token = Secret::new(web.form_token(cookie)?);
+        let uploaded = self.store(request, body, Some(token)).await;
+        let uploaded = uploaded.map(|all| (status(&all), all));
+        let address = self.address(&request.connection.origin, request.headers);
+        let call = Call { caller: Caller::Anonymous, address, request_id: request.id, permission: None };
+        let visit = Visit { call, headers: request.headers, path: request.info.path, query: None, body: None };
+        files::uploaded(&self.pages, visit, uploaded).await
+    }
+
+    /// Stores the files of an upload; `form_token` has to come before them.
+    async fn store(
+        &self,
+        request: &Arrived<'_>,
+        body: &mut Unread,
+        form_token: Option<Secret>,
+    ) -> Result<Vec<Uploaded>> {
         let call = self.call(request).await?;
         let text = |name: HeaderName| request.headers.get(name).and_then(|value| value.to_str().ok());
         let length = text(CONTENT_LENGTH).and_then(|length| length.parse().ok());
         let mut upload = self.files.begin(&call, text(CONTENT_TYPE), length).await?;
+        if let Some(token) = form_token {
+            upload.require_token(token);
+        }
         let limit = self.files.upload_timeout();
         let arrived = timeout_at(Instant::now() + limit, self.receive(&mut upload, request.connection, body)).await;
         arrived.map_err(|_| {
@@ -100,7 +130,7 @@ impl Http {
         })??;
         // The caller may have lost their session while it arrived.
         let call = self.call(request).await?;
-        answer(&upload.finish(&call).await?)
+        upload.finish(&call).await
     }
 
     async fn receive(&self, upload: &mut Upload, connection: &Arc<Connection>, body: &mut Unread) -> Result<()> {
@@ -179,13 +209,17 @@ impl Http {
     }
 }
 
-/// The results of an upload. Its status is that of the first failure if there is nothing else.
-fn answer(all: &[Uploaded]) -> Result<Response<Body>> {
+/// The status of an upload: that of the first failure if there is nothing else.
+fn status(all: &[Uploaded]) -> u16 {
     let is_stored = all.iter().any(|file| file.successful);
-    let status = all.iter().find_map(|file| file.error).filter(|_| !is_stored).map_or(200, Code::status);
+    all.iter().find_map(|file| file.error).filter(|_| !is_stored).map_or(200, Code::status)
+}
+
+/// The results of an upload.
+fn answer(all: &[Uploaded]) -> Result<Response<Body>> {
     let body = serde_json::to_vec(all).map_err(Error::internal)?;
     let mut response = Response::new(Body::from(Bytes::from(body)));
-    *response.status_mut() = StatusCode::from_u16(status).map_err(Error::internal)?;
+    *response.status_mut() = StatusCode::from_u16(status(all)).map_err(Error::internal)?;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     Ok(response)

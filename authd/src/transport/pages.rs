@@ -41,10 +41,11 @@ pub enum Page {
     Style,
     LinkScript,
     PasskeyScript,
+    UploadScript,
 }
 
 /// Every page with its method and path. All are public except the metrics.
-pub const PAGES: [(Method, &str, Page); 31] = [
+pub const PAGES: [(Method, &str, Page); 34] = [
     (Method::Get, "/", Page::Information),
     (Method::Get, "/docs", Page::Docs),
     (Method::Get, "/openapi.json", Page::OpenApi),
@@ -73,9 +74,12 @@ pub const PAGES: [(Method, &str, Page); 31] = [
     (Method::Post, "/dashboard/identities/unlink", Page::Web(Web::UnlinkIdentity)),
     (Method::Post, "/dashboard/sessions/end", Page::Web(Web::EndSession)),
     (Method::Post, "/dashboard/sessions/end-all", Page::Web(Web::EndSessions)),
+    (Method::Get, "/dashboard/files", Page::Web(Web::Files)),
+    (Method::Post, "/dashboard/files/delete", Page::Web(Web::DeleteFile)),
     (Method::Get, "/style.css", Page::Style),
     (Method::Get, "/link.js", Page::LinkScript),
     (Method::Get, "/passkey.js", Page::PasskeyScript),
+    (Method::Get, "/upload.js", Page::UploadScript),
 ];
 
 /// The state to answer pages.
@@ -87,7 +91,7 @@ pub struct Pages {
     pub accounts: Arc<Accounts>,
     pub sessions: Arc<Sessions>,
     pub web_login: Arc<WebLogin>,
-    /// For the streams beside the pages.
+    /// Also for the streams beside the pages.
     pub files: Arc<Files>,
 }
 
@@ -123,6 +127,7 @@ impl Pages {
             }
             Page::Style => file("text/css; charset=utf-8", html::STYLE),
             Page::PasskeyScript => file("text/javascript; charset=utf-8", html::PASSKEY_SCRIPT),
+            Page::UploadScript => file("text/javascript; charset=utf-8", html::UPLOAD_SCRIPT),
             Page::LinkScript => file("text/javascript; charset=utf-8", html::LINK_SCRIPT),
         }
     }
@@ -232,10 +237,13 @@ fn describe(body: &mut String, operation: &Value, schemas: &Value) {
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     let parameters =
         parameters.map(|field| (text(&field["name"]), text(&field["in"]), field["required"] == true, &field["schema"]));
-    let request = &operation["requestBody"]["content"]["application/json"]["schema"];
+    let content = &operation["requestBody"]["content"];
+    let media = ["application/json", "multipart/form-data"].into_iter().find(|media| content.get(media).is_some());
+    let request = &content[media.unwrap_or_default()]["schema"];
     table(body, "Takes", &parameters.chain(properties(request, "body")).collect::<Vec<_>>());
     if let Some((status, response)) = members(&operation["responses"]).find(|(status, _)| status.starts_with('2')) {
         let schema = &response["content"]["application/json"]["schema"];
+        let schema = schema.get("items").unwrap_or(schema);
         let schema = schema["$ref"].as_str().map_or(schema, |reference| &schemas[last_part(reference)]);
         table(body, &format!("Answers {status}"), &properties(schema, "").collect::<Vec<_>>());
     }

@@ -7,7 +7,7 @@
 
 pub mod cookies;
 pub mod providers;
-mod return_to;
+pub mod return_to;
 #[cfg(test)]
 mod tests;
 

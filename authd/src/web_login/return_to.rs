@@ -73,6 +73,7 @@ mod tests {
             ("https://evil.test\\.example.com/", false),
             ("https:app.example.com", false),
             ("https:///app.example.com", false),
+            ("https://app.example.com:+44/", false),
             ("javascript:alert(1)", false),
             ("data:text/html,a", false),
         ] {

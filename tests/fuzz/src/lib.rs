@@ -5,6 +5,7 @@
 
 pub mod aws_files;
 pub mod config;
+pub mod cookies;
 pub mod credentials;
 pub mod cursor;
 pub mod email;
@@ -18,15 +19,17 @@ pub mod names;
 pub mod passkey;
 pub mod policy;
 pub mod request;
+pub mod return_to;
 pub mod stored;
 
 /// The property of a target; it panics if the input breaks it.
 pub type Property = fn(&[u8]);
 
 /// Every target.
-pub const TARGETS: [(&str, Property); 16] = [
+pub const TARGETS: [(&str, Property); 18] = [
     ("aws_files", aws_files::check),
     ("config", config::check),
+    ("cookies", cookies::check),
     ("credentials", credentials::check),
     ("cursor", cursor::check),
     ("email", email::check),
@@ -40,6 +43,7 @@ pub const TARGETS: [(&str, Property); 16] = [
     ("passkey", passkey::check),
     ("policy", policy::check),
     ("request", request::check),
+    ("return_to", return_to::check),
     ("stored", stored::check),
 ];
 

@@ -54,6 +54,13 @@ fn a_generated_client_reads_every_answer_and_every_error() {
             "nobody": "unauthenticated",
             "login": "invalid_credentials",
         },
+        "files": {
+            "uploaded": [true, false],
+            "whole": true,
+            "part": "%PDF-1.7",
+            "listed": ["a.pdf"],
+            "of nobody": "forbidden",
+        },
         "logins": { "PENDING": "PENDING", "EXPIRED": "EXPIRED", "DENIED": "DENIED", "AUTHORIZED": "AUTHORIZED" },
     });
     assert_eq!(got, expected);

@@ -1,5 +1,9 @@
 //! Files: the real daemon with a directory and with two servers of S3, and curl as the client.
 
+mod content;
+mod load;
+mod page;
+
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -104,19 +108,8 @@ fn works(authd: &Authd, checks_links: bool, is_empty: impl Fn() -> bool) {
     let url = format!("{}/files/{}", authd.url(), keys[1]);
     stdout(&curl(&token).args(["-C", "-", "-o"]).arg(&rest).arg(&url).run(TIMEOUT));
     assert!(fs::read(&rest).expect("it is ours") == content);
-    // A link needs no credentials, and pins type and name.
-    let link = authd.http().bearer(&token).post(&format!("/files/{}/link", keys[0]), &json!({})).expect("it answers");
-    let link = link.expect(200)["url"].as_str().expect("a URL").to_owned();
-    let answer = stdout(&Spec::new("curl").args(["-sS", "-i", &link]).run(TIMEOUT));
-    let lower = answer.to_lowercase();
-    assert!(answer.ends_with("\r\n\r\none two three four"), "{answer}");
-    assert!(lower.contains("content-type: text/plain; charset=utf-8"), "{answer}");
-    assert!(lower.contains("content-disposition: attachment;"), "{answer}");
-    if checks_links {
-        let other = Spec::new("curl").args(["-sS", "-o", "/dev/null", "-w", "%{http_code}"]);
-        let other = other.arg(link.replace(keys[0], keys[1])).run(TIMEOUT);
-        assert_eq!(stdout(&other), "403", "a link to another file");
-    }
+    let large_is_elsewhere = links(authd, &token, keys[0], keys[1], checks_links);
+    assert_eq!(large_is_elsewhere, !authd.dir().join("data/files").exists());
     assert_eq!(list(authd, &token).len(), 3);
     let removed = authd.authctl(&["file", "remove", keys[0], "--yes"]);
     assert_eq!(stdout(&removed), format!("Deleted {}\n", keys[0]));
@@ -128,6 +121,37 @@ fn works(authd: &Authd, checks_links: bool, is_empty: impl Fn() -> bool) {
     }
     assert!(list(authd, &token).is_empty());
     until(TIMEOUT, "an empty store", || is_empty().then_some(()));
+}
+
+/// A link needs no credentials, and pins type and name. Text is served by authd, which sends `nosniff`; whether the other
+/// one is served elsewhere.
+fn links(authd: &Authd, token: &str, text: &str, pdf: &str, checks_links: bool) -> bool {
+    let of = |key: &str| {
+        let link = authd.http().bearer(token).post(&format!("/files/{key}/link"), &json!({})).expect("it answers");
+        link.expect(200)["url"].as_str().expect("a URL").to_owned()
+    };
+    let (text_link, pdf_link) = (of(text), of(pdf));
+    let get = |link: &str| stdout(&Spec::new("curl").args(["-sS", "-i", "-r", "0-17", link]).run(TIMEOUT));
+    let (plain, document) = (get(&text_link), get(&pdf_link));
+    assert!(plain.ends_with("\r\n\r\none two three four"), "{plain}");
+    assert!(document.contains("\r\n\r\n%PDF-1.7"), "{document}");
+    let (plain, document) = (plain.to_lowercase(), document.to_lowercase());
+    for answer in [&plain, &document] {
+        assert!(answer.contains("content-disposition: attachment;"), "{answer}");
+    }
+    assert!(plain.contains("content-type: text/plain; charset=utf-8"), "{plain}");
+    assert!(plain.contains("x-content-type-options: nosniff") && text_link.starts_with(&authd.url()), "{plain}");
+    assert!(document.contains("content-type: application/pdf"), "{document}");
+    let is_presigned =
+        pdf_link.contains("X-Amz-Expires=300&") && pdf_link.contains("response-content-disposition=attachment");
+    assert_eq!(is_presigned, !pdf_link.starts_with(&authd.url()), "{pdf_link}");
+    for link in [text_link.replace(text, pdf), pdf_link.replace(pdf, text)] {
+        let status = Spec::new("curl").args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", &link]).run(TIMEOUT);
+        if checks_links || link.starts_with(&authd.url()) {
+            assert_eq!(stdout(&status), "403", "a link to another file");
+        }
+    }
+    is_presigned
 }
 
 fn is_empty_folder(path: &Path) -> bool {
@@ -327,65 +351,4 @@ fn a_store_that_breaks_in_the_middle_is_told_and_leaves_nothing() {
     line.break_after(0);
     let key = all[0]["key"].as_str().expect("a key");
     assert_eq!(get(&authd, &token, key, &[]).status, 503);
-}
-
-#[test]
-fn fifty_uploads_at_the_same_time_are_all_stored_in_bounded_memory() {
-    let authd = Setup::new().toml("[files]\nwait_seconds = 120\n").start();
-    let token = sign_in(&authd, "ann");
-    let large = file(authd.dir(), "large.pdf", PDF, 10 << 20);
-    let field = format!("files=@{}", large.display());
-    let url = format!("{}/upload", authd.url());
-    let all: Vec<_> = (0..50)
-        .map(|_| {
-            let spec = Spec::new("curl").args(["-sS", "--max-time", "180", "-H", &format!("token: {token}")]);
-            spec.args(["-F", &field, "-o", "/dev/null", "-w", "%{http_code}", &url]).start_piped()
-        })
-        .collect();
-    let mut most = 0;
-    for upload in all {
-        most = most.max(authd.memory());
-        assert_eq!(stdout(&upload.finish(Duration::from_mins(3))), "200");
-    }
-    assert_eq!(list(&authd, &token).len(), 50);
-    most = most.max(peak(&authd));
-    assert!(most < 256 << 10, "{most} KiB");
-}
-
-/// The most memory that it ever had, in KiB.
-fn peak(authd: &Authd) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", authd.pid().as_raw_nonzero())).expect("it lives");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-    line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
-}
-
-#[test]
-fn a_reader_that_stops_holds_no_memory_and_no_connection() {
-    let authd = Authd::start();
-    let token = sign_in(&authd, "ann");
-    let (_, all) = upload(&authd, &token, &[&file(authd.dir(), "large.pdf", PDF, 10 << 20)]);
-    let key = all[0]["key"].as_str().expect("a key");
-    let request = format!("GET /files/{key} HTTP/1.1\r\nhost: a\r\ntoken: {token}\r\n\r\n");
-    let before = authd.memory();
-    let streams: Vec<TcpStream> = (0..40)
-        .map(|_| {
-            let mut stream = TcpStream::connect(("127.0.0.1", authd.port())).expect("it listens");
-            stream.write_all(request.as_bytes()).expect("it reads");
-            let mut first = [0; 12];
-            stream.read_exact(&mut first).expect("it answers");
-            assert_eq!(&first, b"HTTP/1.1 200");
-            stream
-        })
-        .collect();
-    assert!(authd.memory() < before + (60 << 10), "{} KiB, {before} before", authd.memory());
-    let open = || {
-        let metrics = authd.socket().get("/metrics").expect("it answers").text();
-        let line = metrics.lines().find_map(|line| line.strip_prefix("authd_connections ")).expect("a gauge");
-        line.parse::<u64>().expect("a number")
-    };
-    assert!(open() >= 40);
-    // The bound for a peer that does not read is half a minute.
-    until(Duration::from_mins(2), "closed connections", || (open() < 5).then_some(()));
-    drop(streams);
-    assert_eq!(Http::tcp(authd.port()).get("/health").expect("it answers").status, 200);
 }

@@ -7,15 +7,17 @@ use sha2::{Digest, Sha256};
 
 use super::Page;
 
-/// The style sheet of every page, and the scripts of mailed links and of passkeys. They are served as files of their own, so
+/// The style sheet of every page, and the scripts of mailed links, of passkeys and of uploads. They are served as files of their own, so
 /// that the policy allows none in a page.
 pub const STYLE: &str = include_str!("style.css");
 pub const LINK_SCRIPT: &str = include_str!("link.js");
 pub const PASSKEY_SCRIPT: &str = include_str!("passkey.js");
+pub const UPLOAD_SCRIPT: &str = include_str!("upload.js");
 
 /// The URL of the style sheet. It changes with the contents, so that browsers may keep it.
 pub static STYLE_URL: LazyLock<String> = LazyLock::new(|| versioned("/style.css", STYLE));
 pub static PASSKEY_SCRIPT_URL: LazyLock<String> = LazyLock::new(|| versioned("/passkey.js", PASSKEY_SCRIPT));
+pub static UPLOAD_SCRIPT_URL: LazyLock<String> = LazyLock::new(|| versioned("/upload.js", UPLOAD_SCRIPT));
 static LINK_SCRIPT_URL: LazyLock<String> = LazyLock::new(|| versioned("/link.js", LINK_SCRIPT));
 
 fn versioned(path: &str, contents: &str) -> String {

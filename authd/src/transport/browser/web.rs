@@ -5,6 +5,7 @@
 
 mod dashboard;
 mod device;
+pub mod files;
 mod identities;
 mod passkeys;
 
@@ -52,6 +53,8 @@ pub enum Web {
     UnlinkIdentity,
     /// A device asks for AWS credentials of who is signed in.
     Device,
+    Files,
+    DeleteFile,
 }
 
 /// A request for a page. There is a body if the method is POST.
@@ -113,6 +116,8 @@ pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Respo
         Web::Identities => identities::show(pages, visit).await,
         Web::LinkIdentity | Web::UnlinkIdentity => identities::change(pages, page, visit).await,
         Web::Dashboard => dashboard::show(pages, visit).await,
+        Web::Files => files::show(pages, visit).await,
+        Web::DeleteFile => files::delete(pages, visit).await,
         Web::SignOut | Web::RemovePasskey | Web::EndSession | Web::EndSessions => {
             dashboard::change(pages, page, visit).await
         }
@@ -395,6 +400,7 @@ fn draw_with(web: &WebLogin, status: u16, template: &str, values: Value, form_ta
             ("identities.html", include_str!("templates/identities.html")),
             ("leaving.html", include_str!("templates/leaving.html")),
             ("dashboard.html", include_str!("templates/dashboard.html")),
+            ("files.html", include_str!("templates/files.html")),
         ] {
             env.add_template(name, source).expect("a built-in template can be read");
         }

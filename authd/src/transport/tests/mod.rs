@@ -3,6 +3,7 @@
 
 mod answers;
 mod budgets;
+mod contract;
 mod grpc;
 mod stopping;
 mod web;
