@@ -5,6 +5,7 @@
 
 mod addresses;
 pub(crate) mod factors;
+mod fresh_proof;
 mod identities;
 mod links;
 mod lockout;
@@ -30,8 +31,10 @@ pub use self::passkeys::Config as PasskeyConfig;
 use self::passkeys::Passkeys;
 pub use self::sign_in::{FirstFactor, SignIn, SignedIn};
 use crate::base::{Base, Detached};
+use crate::call::Call;
+use crate::error::Result;
 use crate::mail::Mail;
-use crate::rbac::Rbac;
+use crate::rbac::{OwnAccess, Rbac};
 use crate::registry::{Outliving, Registry};
 use crate::sessions::Sessions;
 use crate::setting::Faults;
@@ -142,6 +145,16 @@ impl Accounts {
         let passkeys = Passkeys::new(&passkeys, public_url);
         let (base, public_url, detached) = (base.clone(), public_url.to_owned(), Detached::new(&base.background));
         Arc::new(Self { base, config, users, sessions, rbac, mail, sign_up, passkeys, public_url, detached })
+    }
+
+    /// Whether there is mail, for what goes by it.
+    pub fn has_mail(&self) -> bool {
+        self.mail.is_configured()
+    }
+
+    /// What the caller may do where, and why.
+    pub async fn list_own_access(&self, call: Call) -> Result<OwnAccess> {
+        self.rbac.list_own_access(call).await
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
