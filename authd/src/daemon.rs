@@ -40,7 +40,7 @@ use crate::system::{About, System};
 use crate::tokens::{Tokens, Validations};
 use crate::transport::http::Http;
 use crate::transport::listen::{self, Listeners};
-use crate::transport::pages::Pages;
+use crate::transport::pages::{PageTemplates, Pages};
 use crate::users::Users;
 use crate::web_login::WebLogin;
 
@@ -142,6 +142,10 @@ impl Modules {
     /// Builds the HTTP service.
     pub fn http(&self, config: &Config) -> anyhow::Result<Http> {
         let public_url = config.server.public_url.clone();
+        let templates = match PageTemplates::load(config.web.templates()) {
+            Ok(templates) => templates,
+            Err(faults) => bail!(faults.join("\n")),
+        };
         Http::new(
             config.server.clone(),
             config.admin.clone(),
@@ -156,6 +160,7 @@ impl Modules {
                 accounts: self.accounts.clone(),
                 sessions: self.sessions.clone(),
                 web_login: self.web_login.clone(),
+                templates,
                 files: self.files.clone(),
             },
         )

@@ -47,6 +47,7 @@ pub mod registry;
 pub mod sessions;
 pub mod setting;
 pub mod system;
+pub mod templates;
 #[cfg(test)]
 pub mod testing;
 pub mod tokens;

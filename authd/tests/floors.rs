@@ -32,7 +32,7 @@ const FLOORS: &[&str] = &[
     "ephemeral page cache",
     "db keyed_mutex",
     "names",
-    "error call log",
+    "error call log templates",
     "https network memory caller env setting background webauthn",
 ];
 

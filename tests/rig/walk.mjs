@@ -6,6 +6,9 @@
 // "plain" runs no scripts):
 //   {"goto": URL}                         opens it; tells the status
 //   {"fill": {"name": "text", …}}         types into the fields with these names
+//                                         instead of a text: {"totp": "+30 seconds"}, the code of the secret that was kept, by
+//                                         oathtool, and {"kept": "codes", "number": 0}, one of the texts that were kept
+//   {"keep": {"name": "selector", …}}     remembers the texts of these elements
 //   {"press": "text"}                     presses the button or link with exactly this name (a regex, if it begins with ^),
 //                                         and waits for what comes
 //   {"click": "text"}                     the same without waiting, for what leads nowhere else
@@ -20,6 +23,7 @@
 //   {"shot": "path"}                      screenshots, at desktop and at phone width: path-desktop.png, path-phone.png
 //   {"axe": true}                         what axe finds, at both widths and in both colour schemes
 import { chromium } from 'playwright-core';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 
@@ -56,9 +60,17 @@ async function see(page, pattern) {
   }
 }
 
+const kept = new Map();
+// What a step types: see above.
+function typed(text) {
+  if (text.totp) return execFileSync('oathtool', ['--totp', '--base32', '--now', `now ${text.totp.replace('now', '')}`, '-'], { input: kept.get('secret')[0] }).toString().trim();
+  return text.kept ? kept.get(text.kept)[text.number] : text;
+}
+
 const actions = {
   goto: async ({ page }, url) => ({ status: (await page.goto(url)).status() }),
-  fill: async ({ page }, fields) => { for (const [name, text] of Object.entries(fields)) await page.locator(`[name="${name}"]:visible`).fill(text); },
+  fill: async ({ page }, fields) => { for (const [name, text] of Object.entries(fields)) await page.locator(`[name="${name}"]:visible`).fill(typed(text)); },
+  keep: async ({ page }, texts) => { for (const [name, selector] of Object.entries(texts)) kept.set(name, await page.locator(selector).allInnerTexts()); },
   press: async ({ page }, name) => {
     const by = name.startsWith('^') ? { name: new RegExp(name) } : { name, exact: true };
     const target = page.getByRole('button', by).or(page.getByRole('link', by));

@@ -24,7 +24,7 @@ use crate::rbac::Guard;
 use crate::users::store;
 
 impl Accounts {
-    pub(super) async fn change_email(&self, call: Call, op: ChangeEmail) -> Result<MailRequested> {
+    pub async fn change_email(&self, call: Call, op: ChangeEmail) -> Result<MailRequested> {
         let email = links::parse_email(&op.email)?;
         self.mail.require()?;
         let person = self.person(&call).await?;
@@ -81,7 +81,7 @@ impl Accounts {
         }
     }
 
-    pub(super) async fn delete_account(&self, call: Call, op: DeleteAccount) -> Result<Done> {
+    pub async fn delete_account(&self, call: Call, op: DeleteAccount) -> Result<Done> {
         let person = self.person(&call).await?;
         let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code: true };
         let stepped = self.step_up(&call, DeleteAccount::INFO.name, &person, presented).await?;

@@ -5,6 +5,7 @@
 
 mod addresses;
 pub(crate) mod factors;
+mod fresh_proof;
 mod identities;
 mod links;
 mod lockout;
@@ -32,10 +33,11 @@ pub use self::passkeys::Config as PasskeyConfig;
 use self::passkeys::Passkeys;
 pub use self::sign_in::{FirstFactor, SignIn, SignedIn};
 use crate::base::{Base, Detached};
+use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::mail::Mail;
 use crate::oidc_client;
-use crate::rbac::Rbac;
+use crate::rbac::{OwnAccess, Rbac};
 use crate::registry::{Outliving, Registry};
 use crate::sessions::Sessions;
 use crate::setting::Faults;
@@ -158,6 +160,16 @@ impl Accounts {
     /// Whether the person proved all factors in this session a short time ago.
     pub async fn is_fresh(&self, session: SessionId) -> Result<bool> {
         self.sessions.is_fresh(session).await
+    }
+
+    /// Whether there is mail, for what goes by it.
+    pub fn has_mail(&self) -> bool {
+        self.mail.is_configured()
+    }
+
+    /// What the caller may do where, and why.
+    pub async fn list_own_access(&self, call: Call) -> Result<OwnAccess> {
+        self.rbac.list_own_access(call).await
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {

@@ -32,7 +32,7 @@ enum Guess {
 }
 
 impl Accounts {
-    pub(super) async fn request_reset(&self, call: Call, op: RequestReset) -> Result<MailRequested> {
+    pub async fn request_reset(&self, call: Call, op: RequestReset) -> Result<MailRequested> {
         let typed = links::parse_email(&op.email)?;
         self.mail.require()?;
         self.mail.admit(typed.folded(), call.address).await?;

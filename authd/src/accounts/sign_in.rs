@@ -292,13 +292,13 @@ impl Accounts {
 
     /// 64 hexadecimal digits of a SHA-256 over a secret of the key ring, randomness and the time, so that even a known
     /// state of the random source reveals no token.
-    fn new_token(&self) -> Result<Secret> {
+    pub(super) fn new_token(&self) -> Result<Secret> {
         let random = self.base.env.bytes::<32>();
         let (_, mac) = self.base.keys.mac(Purpose::Session, None, &[&random, &self.base.now().to_be_bytes()])?;
         Ok(Secret::new(hex::encode(Sha256::digest(mac))))
     }
 
-    pub(super) async fn change_password(&self, call: Call, op: ChangePassword) -> Result<Done> {
+    pub async fn change_password(&self, call: Call, op: ChangePassword) -> Result<Done> {
         let (user, session) = sessions::person(&call)?;
         let person = self.person(&call).await?;
         // Checked first, so that a rejected new password does not count as a failed login.

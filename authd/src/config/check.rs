@@ -13,6 +13,7 @@ use crate::cli_login::local;
 use crate::db::DatabaseUrl;
 use crate::forward_auth;
 use crate::setting::{Faults, check_folder};
+use crate::transport::pages::PageTemplates;
 
 impl Config {
     /// The database.
@@ -122,6 +123,7 @@ impl Config {
         checked.err().into_iter().for_each(|fault| faults.refuse(format!("data_dir (AUTHD_DATA_DIR): {fault}")));
         self.admin.check_place(faults);
         self.mail.check_place(faults);
+        PageTemplates::load(self.web.templates()).err().into_iter().flatten().for_each(|fault| faults.refuse(fault));
         self.files.check_place(faults);
     }
 

@@ -50,6 +50,7 @@ pub(super) const VARIABLES: &[(&str, &str, Kind)] = &[
     ("AUTHD_LOG", "log.level", Kind::Text),
     ("AUTHD_SIGN_UP", "accounts.sign_up", Kind::Text),
     ("AUTHD_COOKIE_DOMAIN", "web.cookie_domain", Kind::Text),
+    ("AUTHD_WEB_TEMPLATES", "web.templates", Kind::Text),
     ("AUTHD_PASSKEYS", "passkeys.mode", Kind::Text),
     ("SMTP_URL", "mail.smtp_url", Kind::Secret),
     ("SMTP_FROM", "mail.from", Kind::Text),

@@ -3,17 +3,14 @@
 //! The first line of a text file is the subject, the second one is empty. A template that cannot be rendered with the
 //! values that it gets is found when it is loaded.
 
-use std::fs;
 use std::path::Path;
 
-use minijinja::{Environment, UndefinedBehavior, Value, context};
+use minijinja::{Value, context};
 
 use super::Values;
 use crate::env::{MINUTE, Millis};
-use crate::setting::{check_writers, nearest};
+use crate::templates::{self, Set};
 
-/// The largest template, in bytes.
-const MAX_FILE: u64 = 64 << 10;
 /// Maximum number of characters in a subject.
 const MAX_SUBJECT: usize = 200;
 
@@ -81,59 +78,41 @@ pub(super) struct Rendered {
     pub html: String,
 }
 
+const SET: Set = Set {
+    setting: "mail.templates",
+    built_in: BUILT_IN,
+    values: "; a template has product, name and address, and one with a link has link, token and minutes",
+};
+
 /// The templates, compiled.
 #[derive(Debug)]
-pub(super) struct Templates(Environment<'static>);
+pub(super) struct Templates(templates::Templates);
 
 impl Templates {
     /// The built-in templates, and those of the folder in place of them. Every fault names its file, and its line.
     pub(super) fn load(folder: Option<&Path>) -> Result<Self, Vec<String>> {
-        let mut env = Environment::new();
-        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        let templates = Self(templates::Templates::load(&SET, folder)?);
         let mut faults = Vec::new();
-        for (name, source) in BUILT_IN {
-            if let Err(error) = env.add_template(name, source) {
-                faults.push(told(None, &error));
-            }
-        }
-        for file in folder.map_or_else(|| Ok(Vec::new()), files).unwrap_or_else(|fault| {
-            faults.push(fault);
-            Vec::new()
-        }) {
-            if let Err(error) = env.add_template_owned(file.name, file.source) {
-                faults.push(told(folder, &error));
-            }
-        }
-        let templates = Self(env);
-        if faults.is_empty() {
-            for template in Template::ALL {
-                // A link's last minute, and a person of whom nothing is known, are cases of their own.
-                for (name, address, minutes) in [("Ada", "192.0.2.1", 30), ("", "", 1)] {
-                    let tried = templates.try_render(*template, name, address, minutes, folder);
-                    if let Err(fault) = tried.map(drop)
-                        && !faults.contains(&fault)
-                    {
-                        faults.push(fault);
-                    }
+        for template in Template::ALL {
+            // A link's last minute, and a person of whom nothing is known, are cases of their own.
+            for (name, address, minutes) in [("Ada", "192.0.2.1", 30), ("", "", 1)] {
+                let tried = templates.try_render(*template, name, address, minutes);
+                if let Err(fault) = tried.map(drop)
+                    && !faults.contains(&fault)
+                {
+                    faults.push(fault);
                 }
             }
         }
         if faults.is_empty() { Ok(templates) } else { Err(faults) }
     }
 
-    fn try_render(
-        &self,
-        template: Template,
-        name: &str,
-        address: &str,
-        minutes: i64,
-        folder: Option<&Path>,
-    ) -> Result<Rendered, String> {
+    fn try_render(&self, template: Template, name: &str, address: &str, minutes: i64) -> Result<Rendered, String> {
         let link = "https://auth.example.com/link#token";
         let sample = context(template, "auth.example.com", name, address, Some((link, "token", minutes)));
-        let rendered = self.render_with(template, sample).map_err(|error| told(folder, &error))?;
+        let rendered = self.render_with(template, sample)?;
         if rendered.subject.is_empty() || rendered.subject.chars().count() > MAX_SUBJECT {
-            let file = shown(folder, &format!("{}.txt", template.name()));
+            let file = self.0.shown(&format!("{}.txt", template.name()));
             return Err(format!(
                 "{file}, line 1: expected the subject (1 to {MAX_SUBJECT} characters), then an empty line, then the text"
             ));
@@ -155,11 +134,11 @@ impl Templates {
         let address = values.address.map(|address| address.to_canonical().to_string()).unwrap_or_default();
         let name: String = values.name.iter().flat_map(|name| name.chars()).filter(|c| !c.is_control()).collect();
         let context = context(template, product, &name, &address, Some((link, token, minutes)));
-        self.render_with(template, context).map_err(|error| told(None, &error))
+        self.render_with(template, context)
     }
 
-    fn render_with(&self, template: Template, context: Value) -> Result<Rendered, minijinja::Error> {
-        let render = |kind| self.0.get_template(&format!("{}.{kind}", template.name()))?.render(context.clone());
+    fn render_with(&self, template: Template, context: Value) -> Result<Rendered, String> {
+        let render = |kind| self.0.render(&format!("{}.{kind}", template.name()), context.clone());
         let (text, html) = (render("txt")?, render("html")?);
         let (subject, text) = text.split_once('\n').unwrap_or((&text, ""));
         // Without the empty line there is no subject, but a text.
@@ -183,67 +162,9 @@ fn context(template: Template, product: &str, name: &str, address: &str, link: O
     context! { product, name, address, link, token, minutes }
 }
 
-/// A template of the operator.
-struct TemplateFile {
-    name: String,
-    source: String,
-}
-
-/// The files of a folder; hidden ones are left out.
-fn files(folder: &Path) -> Result<Vec<TemplateFile>, String> {
-    let setting = "mail.templates";
-    let of = |path: &Path, error: std::io::Error| format!("{setting}: {}: {error}", path.display());
-    let writers = |path: &Path| -> Result<fs::Metadata, String> {
-        let metadata = fs::metadata(path).map_err(|error| of(path, error))?;
-        check_writers(path, &metadata).map_err(|fault| format!("{setting}: {fault}"))?;
-        Ok(metadata)
-    };
-    if !writers(folder)?.is_dir() {
-        return Err(format!("{setting}: {} is not a folder", folder.display()));
-    }
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|error| of(folder, error))? {
-        let path = entry.map_err(|error| of(folder, error))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-            continue;
-        }
-        if !BUILT_IN.iter().any(|(known, _)| *known == name) {
-            let hint = nearest(&name, BUILT_IN.iter().map(|(known, _)| *known)).unwrap_or_default();
-            return Err(format!("{setting}: {} is no template; did you mean {hint}?", path.display()));
-        }
-        let metadata = writers(&path)?;
-        if !metadata.is_file() || metadata.len() > MAX_FILE {
-            return Err(format!("{setting}: {} is not a file of at most {MAX_FILE} bytes", path.display()));
-        }
-        let source = fs::read_to_string(&path).map_err(|error| of(&path, error))?;
-        files.push(TemplateFile { name, source });
-    }
-    Ok(files)
-}
-
-/// The name of a template's file, in the folder if it is there.
-fn shown(folder: Option<&Path>, name: &str) -> String {
-    match folder.map(|folder| folder.join(name)).filter(|path| path.exists()) {
-        Some(path) => format!("mail.templates: {}", path.display()),
-        None => format!("the built-in template {name}"),
-    }
-}
-
-fn told(folder: Option<&Path>, error: &minijinja::Error) -> String {
-    let place = shown(folder, error.name().unwrap_or_default());
-    let line = error.line().map(|line| format!(", line {line}")).unwrap_or_default();
-    let detail = error.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
-    let known = if error.kind() == minijinja::ErrorKind::UndefinedError {
-        "; a template has product, name and address, and one with a link has link, token and minutes"
-    } else {
-        ""
-    };
-    format!("{place}{line}: {}{detail}{known}", error.kind())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use shared::secret::Secret;

@@ -11,6 +11,7 @@ mod change;
 mod explain;
 mod model;
 mod ops;
+mod own_access;
 mod seed;
 pub mod store;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use uuid::Uuid;
 
 pub use self::access::{Access, InService, Named, Service};
 pub use self::change::Guard;
+pub use self::own_access::{OwnAccess, OwnService, Reason};
 pub use self::seed::seed;
 use crate::base::Base;
 use crate::cache::{ALLOCATION, Cache};

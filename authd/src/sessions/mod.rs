@@ -82,7 +82,7 @@ pub struct Limits {
 }
 
 /// A browser's session.
-const WEB: Limits = Limits { idle: HOUR, threshold: MINUTE, max: 12 * HOUR };
+pub const WEB: Limits = Limits { idle: HOUR, threshold: MINUTE, max: 12 * HOUR };
 
 #[derive(Debug)]
 pub struct Sessions {

@@ -12,7 +12,8 @@ use shared::problem::Code;
 use super::answer::Body;
 use super::browser::accounts::Offer;
 use super::browser::html::{self, Escaped};
-use super::browser::web::{Visit, Web};
+pub use super::browser::web::PageTemplates;
+use super::browser::web::{Action, Visit, Web};
 use super::browser::{self, response};
 use crate::accounts::Accounts;
 use crate::call::Call;
@@ -45,7 +46,7 @@ pub enum Page {
 }
 
 /// Every page with its method and path. All are public except the metrics.
-pub const PAGES: [(Method, &str, Page); 34] = [
+pub const PAGES: [(Method, &str, Page); 54] = [
     (Method::Get, "/", Page::Information),
     (Method::Get, "/docs", Page::Docs),
     (Method::Get, "/openapi.json", Page::OpenApi),
@@ -64,23 +65,47 @@ pub const PAGES: [(Method, &str, Page); 34] = [
     (Method::Post, "/login", Page::Web(Web::SignIn)),
     (Method::Post, "/login/passkey/options", Page::Web(Web::BeginPasskey)),
     (Method::Post, "/login/passkey", Page::Web(Web::FinishPasskey)),
-    (Method::Post, "/dashboard/passkeys/remove", Page::Web(Web::RemovePasskey)),
     (Method::Get, "/auth/{provider}", Page::Web(Web::Depart)),
     (Method::Get, "/auth/{provider}/callback", Page::Web(Web::Arrive)),
-    (Method::Post, "/logout", Page::Web(Web::SignOut)),
-    (Method::Get, "/dashboard", Page::Web(Web::Dashboard)),
-    (Method::Get, "/dashboard/identities", Page::Web(Web::Identities)),
-    (Method::Post, "/dashboard/identities/link", Page::Web(Web::LinkIdentity)),
-    (Method::Post, "/dashboard/identities/unlink", Page::Web(Web::UnlinkIdentity)),
-    (Method::Post, "/dashboard/sessions/end", Page::Web(Web::EndSession)),
-    (Method::Post, "/dashboard/sessions/end-all", Page::Web(Web::EndSessions)),
-    (Method::Get, "/dashboard/files", Page::Web(Web::Files)),
-    (Method::Post, "/dashboard/files/delete", Page::Web(Web::DeleteFile)),
+    (Method::Post, "/logout", dashboard(Action::SignOut)),
+    (Method::Get, "/dashboard", dashboard(Action::Overview)),
+    (Method::Post, "/dashboard/sessions/end", dashboard(Action::EndSession)),
+    (Method::Post, "/dashboard/sessions/end-all", dashboard(Action::EndSessions)),
+    (Method::Get, "/dashboard/email", dashboard(Action::Email)),
+    (Method::Post, "/dashboard/email", dashboard(Action::Email)),
+    (Method::Get, "/dashboard/delete", dashboard(Action::Delete)),
+    (Method::Post, "/dashboard/delete", dashboard(Action::Delete)),
+    (Method::Get, "/dashboard/security", dashboard(Action::Security)),
+    (Method::Post, "/dashboard/passkeys/remove", dashboard(Action::RemovePasskey)),
+    (Method::Get, "/dashboard/password", dashboard(Action::Password)),
+    (Method::Post, "/dashboard/password", dashboard(Action::Password)),
+    (Method::Post, "/dashboard/password/link", dashboard(Action::MailPasswordLink)),
+    (Method::Get, "/dashboard/totp", dashboard(Action::Totp)),
+    (Method::Post, "/dashboard/totp", dashboard(Action::Totp)),
+    (Method::Get, "/dashboard/totp/confirm", dashboard(Action::ConfirmTotp)),
+    (Method::Post, "/dashboard/totp/confirm", dashboard(Action::ConfirmTotp)),
+    (Method::Get, "/dashboard/totp/disable", dashboard(Action::DisableTotp)),
+    (Method::Post, "/dashboard/totp/disable", dashboard(Action::DisableTotp)),
+    (Method::Get, "/dashboard/recovery-codes", dashboard(Action::RecoveryCodes)),
+    (Method::Post, "/dashboard/recovery-codes", dashboard(Action::RecoveryCodes)),
+    (Method::Get, "/dashboard/identities", dashboard(Action::Identities)),
+    (Method::Post, "/dashboard/identities/link", dashboard(Action::LinkIdentity)),
+    (Method::Post, "/dashboard/identities/unlink", dashboard(Action::UnlinkIdentity)),
+    (Method::Get, "/dashboard/files", dashboard(Action::Files)),
+    (Method::Post, "/dashboard/files/delete", dashboard(Action::DeleteFile)),
+    (Method::Get, "/dashboard/access", dashboard(Action::Access)),
+    (Method::Get, "/dashboard/verify", dashboard(Action::Verify)),
+    (Method::Post, "/dashboard/verify", dashboard(Action::Verify)),
+    (Method::Post, "/dashboard/verify/passkey", Page::Web(Web::ProveByPasskey)),
     (Method::Get, "/style.css", Page::Style),
     (Method::Get, "/link.js", Page::LinkScript),
     (Method::Get, "/passkey.js", Page::PasskeyScript),
     (Method::Get, "/upload.js", Page::UploadScript),
 ];
+
+const fn dashboard(action: Action) -> Page {
+    Page::Web(Web::Dashboard(action))
+}
 
 /// The state to answer pages.
 #[derive(Debug)]
@@ -91,6 +116,7 @@ pub struct Pages {
     pub accounts: Arc<Accounts>,
     pub sessions: Arc<Sessions>,
     pub web_login: Arc<WebLogin>,
+    pub templates: PageTemplates,
     /// Also for the streams beside the pages.
     pub files: Arc<Files>,
 }

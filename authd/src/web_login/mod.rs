@@ -1,9 +1,9 @@
 //! Sign-in with a browser, whose session is in a cookie.
 //!
-//! Invariants: a cookie holds a session of the kind `web` and nothing else does; it is new at each sign-in; who has proved
-//! a password but not the second factor has no session; a form is accepted only with a token that is bound to the cookies
-//! of the browser that got it; after a sign-in the browser goes to a path of authd or a host of `cookie_domain`, nowhere
-//! else; a cookie that is not valid is cleared and keeps nobody out.
+//! Invariants: a cookie holds a session of the kind `web` and nothing else does; it is new at each sign-in and at each
+//! step-up; who has proved a password but not the second factor has no session; a form is accepted only with a token that
+//! is bound to the cookies of the browser that got it; after a sign-in the browser goes to a path of authd or a host of
+//! `cookie_domain`, nowhere else; a cookie that is not valid is cleared and keeps nobody out.
 
 pub mod cookies;
 pub mod providers;
@@ -11,12 +11,14 @@ pub mod return_to;
 #[cfg(test)]
 mod tests;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use shared::api::factors::Reauthenticate;
 use shared::api::passkeys::{PasskeyAssertion, RequestOptions};
 use shared::api::sessions::{Login, SessionKind};
 use shared::problem::Code;
@@ -47,9 +49,16 @@ pub struct Config {
     /// `AUTHD_COOKIE_DOMAIN`: the domain whose hosts get the session's cookie and may be returned to. Empty: only authd's
     /// own host.
     pub cookie_domain: String,
+    /// `AUTHD_WEB_TEMPLATES`: a folder whose files replace the built-in pages of the same name; empty: none.
+    pub templates: PathBuf,
 }
 
 impl Config {
+    /// The folder of the operator's pages, if there is one.
+    pub fn templates(&self) -> Option<&Path> {
+        Some(self.templates.as_path()).filter(|folder| !folder.as_os_str().is_empty())
+    }
+
     /// `public_url` is checked already.
     pub fn check(&mut self, public_url: &str, faults: &mut Faults) {
         let name = "web.cookie_domain (AUTHD_COOKIE_DOMAIN)";
@@ -210,6 +219,19 @@ impl WebLogin {
     pub async fn finish_passkey(&self, call: Call, binding: Secret, assertion: PasskeyAssertion) -> Result<Secret> {
         let signed_in = self.accounts.finish_passkey_login(call, binding, assertion, SessionKind::Web).await?;
         Ok(signed_in.answer.token)
+    }
+
+    /// Proves password and code of somebody who is signed in anew; returns the token for the cookie, in place of the one
+    /// that the browser has, which ends.
+    pub async fn step_up(&self, call: Call, op: Reauthenticate) -> Result<Secret> {
+        let accounts = self.accounts.clone();
+        self.accounts.detached.run(async move { accounts.reauthenticate_browser(call, op).await }).await
+    }
+
+    /// The same by a passkey.
+    pub async fn step_up_by_passkey(&self, call: Call, assertion: PasskeyAssertion) -> Result<Secret> {
+        let accounts = self.accounts.clone();
+        self.accounts.detached.run(async move { accounts.prove_browser_by_passkey(call, assertion).await }).await
     }
 
     fn outcome(&self, binding: &str, outcome: SignIn) -> Result<Outcome> {

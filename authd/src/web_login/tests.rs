@@ -1,17 +1,21 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use shared::api::factors::Reauthenticate;
 use shared::api::sessions::Login;
+use shared::base64url::Base64Url;
 use shared::problem::Code;
 use shared::secret::Secret;
 use tokio::net::TcpListener;
 
 use super::{Outcome, WebLogin};
 use crate::accounts::factors::testing::{code, insert};
+use crate::accounts::passkeys::testing as passkeys;
 use crate::caller::Caller;
 use crate::env::{HOUR, MINUTE};
 use crate::error::Error;
 use crate::oidc_client::Answer;
+use crate::sessions::model::FRESH;
 use crate::testing::TestApp;
 use crate::testing::peer::Peer;
 
@@ -294,4 +298,47 @@ async fn an_identity_is_linked_in_the_session_that_asked_for_it_and_in_no_other(
     app.clock.advance(5 * MINUTE);
     let late = app.web().depart_to_link("one", *asked).await.unwrap_err();
     assert_eq!(late.code, Code::StepUpRequired);
+}
+
+#[tokio::test]
+async fn a_proof_gives_the_browser_another_session_in_place_of_its_own() {
+    let app = TestApp::with(passkeys::CONFIG).await;
+    let alice = app.user("alice", PASSWORD).await;
+    let first = token(app.sign_in_web(PASSWORD).await);
+    let (_, authenticator) = passkeys::insert(&app.base, alice).await;
+    let caller = async |token: &str| app.web().visitor(token).await.unwrap();
+    let is_fresh = async |token: &str| {
+        let Some(Caller::User { session, .. }) = caller(token).await else { panic!("a person") };
+        app.modules.sessions.is_fresh(session).await.unwrap()
+    };
+    let call = async |token: &str| app.anonymous().of(caller(token).await.unwrap());
+    app.clock.advance(FRESH);
+    assert!(!is_fresh(&first).await);
+    let op = || Reauthenticate { password: Secret::new(PASSWORD), totp: None };
+    let (one, two) = (call(&first).await, call(&first).await);
+    let second = app.web().step_up(one, op()).await.unwrap();
+    assert!(caller(&first).await.is_none() && is_fresh(second.expose()).await);
+    let error = app.web().step_up(two, op()).await.unwrap_err();
+    assert_eq!(error.code, Code::Conflict, "the first has ended");
+
+    app.clock.advance(FRESH);
+    let options = app.call_as(caller(second.expose()).await.unwrap(), "passkeys.begin_proof", json!({})).await.unwrap();
+    let challenge: Base64Url<32> = serde_json::from_value(options["challenge"].clone()).unwrap();
+    let made = authenticator.get(&passkeys::party(), &challenge.0.try_into().unwrap());
+    let assertion = passkeys::assertion(&made);
+    // The operation answers with no cookie.
+    let by_operation =
+        app.refused_as(caller(second.expose()).await.unwrap(), "passkeys.prove", assertion.clone()).await;
+    assert_eq!((by_operation, is_fresh(second.expose()).await), ("conflict", false));
+    let options = app.call_as(caller(second.expose()).await.unwrap(), "passkeys.begin_proof", json!({})).await.unwrap();
+    let challenge: Base64Url<32> = serde_json::from_value(options["challenge"].clone()).unwrap();
+    let made = authenticator.get(&passkeys::party(), &challenge.0.try_into().unwrap());
+    let assertion = serde_json::from_value(passkeys::assertion(&made)).unwrap();
+    let third = app.web().step_up_by_passkey(call(second.expose()).await, assertion).await.unwrap();
+    assert!(caller(second.expose()).await.is_none() && is_fresh(third.expose()).await);
+
+    // A program's session is not replaced.
+    let login = app.sign_in("alice", PASSWORD).await["token"].as_str().unwrap().to_owned();
+    let login = app.anonymous().of(app.caller(&login).await.unwrap());
+    assert_eq!(app.web().step_up(login, op()).await.unwrap_err().code, Code::Conflict);
 }

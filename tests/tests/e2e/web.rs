@@ -1,5 +1,7 @@
 //! Sign-in with a real browser: password and code, two providers at once, and what other sites try.
 
+mod account;
+
 use crate::totp::oathtool;
 use serde_json::{Value, json};
 use tests::authd::{Authd, Setup};
@@ -213,7 +215,8 @@ fn a_person_adds_a_passkey_and_signs_in_by_it_alone() {
     let url = format!("http://localhost:{}", setup.port());
     let authd = setup.env("AUTHD_PUBLIC_URL", &url).start();
     made(&authd, "/users", &json!({"username": "alice", "password": PASSWORD}));
-    let mut steps = vec![json!({"authenticator": true}), json!({"goto": format!("{url}/login?return_to=/dashboard")})];
+    let mut steps =
+        vec![json!({"authenticator": true}), json!({"goto": format!("{url}/login?return_to=/dashboard/security")})];
     steps.extend(password("first", "alice"));
     steps.extend([
         json!({"see": "without a password"}),
@@ -224,6 +227,7 @@ fn a_person_adds_a_passkey_and_signs_in_by_it_alone() {
         json!({"see": "Password"}),
         json!({"axe": true}),
         json!({"press": "Sign in with a passkey"}),
+        json!({"press": "Security"}),
         json!({"see": "last used .* UTC\\nRemove"}),
         json!({"cookies": true}),
         json!({"press": "^Remove the passkey"}),
@@ -237,8 +241,8 @@ fn a_person_adds_a_passkey_and_signs_in_by_it_alone() {
         assert!(step.get("axe").is_none() || *told == json!([]), "axe found {told:#}");
     }
     let added = told[6]["text"].as_str().expect("a text");
-    assert!(added.contains("Second factor\nnone") && !added.contains("Recovery codes"), "{added}");
-    assert!(cookie(&told[13], "__Host-session").is_some());
+    assert!(added.contains("Authenticator app\noff") && !added.contains("Recovery codes"), "{added}");
+    assert!(cookie(&told[14], "__Host-session").is_some());
     let audit = authd.admin().get("/audit?limit=50").expect("it answers").expect(200).to_string();
     assert!(audit.contains("\"factor\":\"passkey\""), "{audit}");
 }

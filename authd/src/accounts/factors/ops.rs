@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::step_up::Presented;
 use super::{model, store};
 use crate::accounts::Accounts;
+use crate::accounts::fresh_proof::{FreshProof, of_another_kind};
 use crate::accounts::links;
 use crate::accounts::lockout::LoginAttempt;
 use crate::call::Call;
@@ -29,14 +30,14 @@ use crate::ledger::{Change, Invalidation, Refused};
 use crate::mail::Template;
 use crate::names;
 use crate::passwords::Verified;
-use crate::sessions::{self, model::FRESH};
+use crate::sessions;
 use crate::users::store as users;
 
 /// Why the other sessions of a person end.
 const CHANGED: &str = "factors_changed";
 
 impl Accounts {
-    pub(in crate::accounts) async fn enable_totp(&self, call: Call, op: EnableTotp) -> Result<PendingTotp> {
+    pub async fn enable_totp(&self, call: Call, op: EnableTotp) -> Result<PendingTotp> {
         let person = self.person(&call).await?;
         let (id, now) = (self.base.env.uuid(), self.base.now());
         let expires_at = now + model::PENDING;
@@ -65,7 +66,7 @@ impl Accounts {
         })
     }
 
-    pub(in crate::accounts) async fn confirm_totp(&self, call: Call, op: ConfirmTotp) -> Result<RecoveryCodes> {
+    pub async fn confirm_totp(&self, call: Call, op: ConfirmTotp) -> Result<RecoveryCodes> {
         let none =
             || Error::new(Code::Conflict, "no TOTP waits for its code: begin to turn it on, at most 10 minutes before");
         let (user, session) = sessions::person(&call)?;
@@ -109,7 +110,7 @@ impl Accounts {
         self.tried(&attempt, confirmed).await
     }
 
-    pub(in crate::accounts) async fn disable_totp(&self, call: Call, op: DisableTotp) -> Result<Done> {
+    pub async fn disable_totp(&self, call: Call, op: DisableTotp) -> Result<Done> {
         let (user, session) = sessions::person(&call)?;
         let person = self.person(&call).await?;
         let presented = Presented { password: &op.password, code: Some(&op.code), field: "code", needs_code: true };
@@ -125,11 +126,7 @@ impl Accounts {
         Ok(Done::default())
     }
 
-    pub(in crate::accounts) async fn renew_recovery_codes(
-        &self,
-        call: Call,
-        op: RenewRecoveryCodes,
-    ) -> Result<RecoveryCodes> {
+    pub async fn renew_recovery_codes(&self, call: Call, op: RenewRecoveryCodes) -> Result<RecoveryCodes> {
         let person = self.person(&call).await?;
         let presented = Presented { password: &op.password, code: Some(&op.code), field: "code", needs_code: true };
         let stepped = self.step_up(&call, RenewRecoveryCodes::INFO.name, &person, presented).await?;
@@ -140,14 +137,24 @@ impl Accounts {
     }
 
     pub(in crate::accounts) async fn reauthenticate(&self, call: Call, op: Reauthenticate) -> Result<Reauthenticated> {
-        let (user, session) = sessions::person(&call)?;
-        let person = self.person(&call).await?;
+        let proof = self.refresh(&call)?;
+        self.prove(&call, &op, proof).await
+    }
+
+    /// The same for a browser: its session ends, and this is the token of the one in its place.
+    pub async fn reauthenticate_browser(&self, call: Call, op: Reauthenticate) -> Result<Secret> {
+        let (proof, token) = self.replace(&call)?;
+        self.prove(&call, &op, proof).await?;
+        Ok(token)
+    }
+
+    async fn prove(&self, call: &Call, op: &Reauthenticate, proof: FreshProof) -> Result<Reauthenticated> {
+        let person = self.person(call).await?;
         let presented = Presented { password: &op.password, code: op.totp.as_ref(), field: "totp", needs_code: true };
-        let stepped = self.step_up(&call, Reauthenticate::INFO.name, &person, presented).await?;
-        let now = self.base.now();
-        let extend = |change: Change| change.with([sessions::store::refresh_proof(session, user, now)]);
-        self.commit_step_up(&call, stepped, None, extend).await?;
-        Ok(Reauthenticated { fresh_until: Time::from_millis(now + FRESH) })
+        let stepped = self.step_up(call, Reauthenticate::INFO.name, &person, presented).await?;
+        let fresh = proof.fresh.clone();
+        self.commit_step_up(call, stepped, None, |change| proof.extend(change)).await.map_err(of_another_kind)?;
+        Ok(fresh)
     }
 
     pub async fn list_factors(&self, call: Call, _: ListFactors) -> Result<FactorList> {

@@ -12,18 +12,19 @@ use shared::base64url::Base64Url;
 use shared::id::FactorId;
 use shared::op::Operation;
 use shared::problem::Code;
-use shared::time::Time;
+use shared::secret::Secret;
 
 use super::store::{self, Attributes, Stored};
 use super::{Ceremony, timeout};
 use crate::accounts::factors::store::SECOND_FACTOR;
+use crate::accounts::fresh_proof::{FreshProof, of_another_kind};
 use crate::accounts::lockout::LoginAttempt;
 use crate::accounts::{Accounts, links, model, step_up_required};
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
 use crate::mail::Template;
-use crate::sessions::{self, model::FRESH};
+use crate::sessions;
 use crate::webauthn::{Algorithm, Fault, Registration};
 
 /// The name of a passkey that was given none.
@@ -175,34 +176,43 @@ impl Accounts {
         call: Call,
         op: PasskeyAssertion,
     ) -> Result<Reauthenticated> {
-        let (user, session) = sessions::person(&call)?;
-        let person = self.person(&call).await?;
+        let proof = self.refresh(&call)?;
+        self.accept_passkey(&call, &op, proof).await
+    }
+
+    /// The same for a browser: its session ends, and this is the token of the one in its place.
+    pub async fn prove_browser_by_passkey(&self, call: Call, op: PasskeyAssertion) -> Result<Secret> {
+        let (proof, token) = self.replace(&call)?;
+        self.accept_passkey(&call, &op, proof).await?;
+        Ok(token)
+    }
+
+    async fn accept_passkey(&self, call: &Call, op: &PasskeyAssertion, proof: FreshProof) -> Result<Reauthenticated> {
+        let (user, session) = sessions::person(call)?;
+        let person = self.person(call).await?;
         let challenge = self.take_challenge(Ceremony::Proof(session)).await?;
         let attempt = LoginAttempt::step_up(&person, call.address);
         let is_open = attempt.count(&self.base, &self.config).await?;
         let passkey = self.tried(&attempt, store::find(self.base.db.as_ref(), &op.credential_id.0).await).await?;
         let verified = match passkey.filter(|passkey| passkey.user == user) {
-            Some(passkey) => self.tried(&attempt, self.verify_passkey(&challenge, &passkey, &op)).await?,
+            Some(passkey) => self.tried(&attempt, self.verify_passkey(&challenge, &passkey, op)).await?,
             None => Err(Fault::Credential),
         };
         let (action, names) = (PasskeyAssertion::INFO.name, Some(person.username.as_str()));
-        let proof = match verified {
-            Ok(proof) if is_open => proof,
-            verified => return Err(self.refuse_passkey(&call, action, names, verified.err()).await?),
+        let accepted = match verified {
+            Ok(accepted) if is_open => accepted,
+            verified => return Err(self.refuse_passkey(call, action, names, verified.err()).await?),
         };
-        let now = self.base.now();
-        let change = Change::new(action, user)
-            .with([proof, sessions::store::refresh_proof(session, user, now)])
-            .with(attempt.forgive())
-            .detail([("factor", Some(json!("passkey")))]);
-        match self.base.ledger.commit(&call, change).await {
-            Ok(_) => Ok(Reauthenticated { fresh_until: Time::from_millis(now + FRESH) }),
+        let (change, fresh) = (Change::new(action, user).with([accepted]), proof.fresh.clone());
+        let change = proof.extend(change).with(attempt.forgive()).detail([("factor", Some(json!("passkey")))]);
+        match self.base.ledger.commit(call, change).await {
+            Ok(_) => Ok(fresh),
             Err(Refused::ExpectationFailed(SECOND_FACTOR)) => {
-                Err(self.refuse_passkey(&call, action, names, Some(Fault::Counter)).await?)
+                Err(self.refuse_passkey(call, action, names, Some(Fault::Counter)).await?)
             }
             Err(refused) => {
                 attempt.revert(&self.base).await;
-                Err(refused.into())
+                Err(of_another_kind(refused))
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The SQL of sessions: of all kinds, and of logins.
 
+mod browser;
 mod device;
 pub mod identity;
 
@@ -7,6 +8,7 @@ use shared::api::sessions::{ListSessions, Session, SessionKind};
 use shared::id::{SessionId, UserId};
 use shared::time::Time;
 
+pub use self::browser::{REPLACED, Replacement, replace};
 pub use self::device::{
     EndedDevice, LIVE, NEW_DEVICE, acknowledge, claim_outbox, delete_outbox, end, find, insert, insert_of_user, keep,
     lease, list_outbox, release, renew,
@@ -58,7 +60,9 @@ const FIND_LOGIN: &str = "SELECT user_id, ended_at FROM sessions WHERE id = $1 A
 const FACTOR_AT: &str = "SELECT factor_at FROM sessions WHERE id = $1";
 // A proof after $3 is that of a wrong clock.
 const FIND_FRESH: &str = "SELECT 1 FROM sessions WHERE id = $1 AND factor_at > $2 AND factor_at <= $3";
-const REFRESH_PROOF: &str = "UPDATE sessions SET factor_at = $3 WHERE id = $1 AND user_id = $2 AND ended_at IS NULL";
+// A browser's is replaced instead: see `browser`.
+const REFRESH_PROOF: &str = "UPDATE sessions SET factor_at = $3 \
+     WHERE id = $1 AND user_id = $2 AND kind <> 'web' AND ended_at IS NULL";
 // Whatever the clock says: what is void now may be valid when the clock is right.
 const FIND_HOLDER: &str = "SELECT id, user_id FROM sessions \
      WHERE token_hash = $1 AND kind <> 'device' AND ended_at IS NULL";
@@ -91,6 +95,8 @@ pub const SWEEP: &str = "DELETE FROM sessions WHERE id IN \
 /// Names of statements whose failure has a meaning.
 pub const NEW_LOGIN: &str = "insert_login";
 pub const OLDEST: &str = "end_oldest";
+/// The session is that of a browser, or not live.
+pub const REFRESHED: &str = "refresh_proof";
 /// The last proof of all factors in the session is too old.
 pub const FRESH_PROOF: &str = "fresh_proof";
 /// The statement that ends a session; it fails if the session had ended before.
@@ -227,9 +233,9 @@ pub async fn find_factor_at(db: &dyn Db, id: SessionId) -> Result<Option<Millis>
     Ok(rows.first().map(|row| row.cursor().opt(Cursor::int)).transpose()?.flatten())
 }
 
-/// The person has proved all factors in this session now.
+/// The person has proved all factors in this session now ([`REFRESHED`]). Not for browsers: see [`replace`].
 pub fn refresh_proof(id: SessionId, user: UserId, now: Millis) -> Statement {
-    Statement::one("refresh_proof", REFRESH_PROOF, [id.into(), user.into(), now.into()])
+    Statement::one(REFRESHED, REFRESH_PROOF, [id.into(), user.into(), now.into()])
 }
 
 /// Requires that the person proved all factors in this session a short time ago ([`FRESH_PROOF`]).

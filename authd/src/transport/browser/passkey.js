@@ -1,4 +1,4 @@
-// Passkeys: the sign-in of the page /login, and registration on the dashboard.
+// Passkeys: the sign-in of the page /login, a new proof, and registration on the dashboard.
 const element = (id) => document.getElementById(id);
 const encode = (buffer) =>
   buffer && btoa(String.fromCharCode(...new Uint8Array(buffer))).replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '');
@@ -12,24 +12,30 @@ async function post(path, body) {
     body: JSON.stringify(body),
   });
   const answer = await response.json();
-  if (!response.ok) throw new Error(answer.detail);
+  if (!response.ok) throw Object.assign(new Error(answer.detail), { code: answer.error });
   return answer;
 }
 
-async function signIn(form) {
-  const fields = { form_token: form.form_token.value, return_to: form.return_to.value };
-  const { allowCredentials, ...options } = await post('/login/passkey/options', fields);
+async function ask({ allowCredentials, ...options }) {
   const publicKey = { ...options, challenge: decode(options.challenge), allowCredentials: described(allowCredentials) };
   const credential = await navigator.credentials.get({ publicKey });
   const { clientDataJSON, authenticatorData, signature, userHandle } = credential.response;
-  const assertion = {
+  return {
     credential_id: encode(credential.rawId),
     client_data: encode(clientDataJSON),
     authenticator_data: encode(authenticatorData),
     signature: encode(signature),
     ...(userHandle && { user_handle: encode(userHandle) }),
   };
-  location.href = (await post('/login/passkey', { ...fields, assertion })).location;
+}
+
+// Of nobody, or of who is signed in.
+async function prove(form) {
+  const fields = { form_token: form.form_token.value, return_to: form.return_to.value };
+  const path = new URL(form.action).pathname;
+  const options = path === '/login' ? post('/login/passkey/options', fields) : post('/auth/reauthenticate/passkey/options', {});
+  const assertion = await ask(await options);
+  location.href = (await post(`${path}/passkey`, { ...fields, assertion })).location;
 }
 
 async function register() {
@@ -58,8 +64,9 @@ if (button && window.PublicKeyCredential) {
   button.onclick = async () => {
     element('passkey-fault').textContent = '';
     try {
-      await (button.form ? signIn(button.form) : register());
+      await (button.form ? prove(button.form) : register());
     } catch (error) {
+      if (error.code === 'step_up_required') return location.assign('/dashboard/verify?return_to=/dashboard/security');
       // The browser's own reasons are no help to a person: mostly they have declined.
       const isBrowsers = error instanceof DOMException;
       element('passkey-fault').textContent = isBrowsers ? 'The passkey was not used. Try again.' : error.message;

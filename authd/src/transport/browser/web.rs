@@ -5,21 +5,22 @@
 
 mod dashboard;
 mod device;
-pub mod files;
-mod identities;
 mod passkeys;
-
-use std::sync::LazyLock;
+mod templates;
 
 use ::http::Response;
 use ::http::header::{COOKIE, HeaderMap, HeaderValue, ORIGIN};
-use minijinja::{Environment, UndefinedBehavior, Value, context};
+use minijinja::context;
+use serde::Serialize;
 use shared::api::sessions::{Login, Logout};
 use shared::problem::Code;
 use shared::secret::Secret;
 
+pub use self::dashboard::{Action, files};
+pub use self::templates::PageTemplates;
+use self::templates::{View, draw, draw_with};
 use super::form::Form;
-use super::html::{self, PASSKEY_SCRIPT_URL, STYLE_URL, redirect};
+use super::html::redirect;
 use super::{Page, explained, failure, sentence};
 use crate::call::Call;
 use crate::caller::Caller;
@@ -40,21 +41,15 @@ pub enum Web {
     Depart,
     /// Back from it.
     Arrive,
-    SignOut,
     /// What a browser needs to sign in by a passkey, and what it returns.
     BeginPasskey,
     FinishPasskey,
-    Dashboard,
-    RemovePasskey,
-    EndSession,
-    EndSessions,
-    Identities,
-    LinkIdentity,
-    UnlinkIdentity,
     /// A device asks for AWS credentials of who is signed in.
     Device,
-    Files,
-    DeleteFile,
+    /// Proves by a passkey that it is still the person who signed in.
+    ProveByPasskey,
+    /// Of who is signed in.
+    Dashboard(Action),
 }
 
 /// A request for a page. There is a body if the method is POST.
@@ -107,26 +102,21 @@ pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Respo
     let answer = match page {
         Web::BeginPasskey => return passkeys::begin(&pages.web_login, &visit).await,
         Web::FinishPasskey => return passkeys::finish(pages, &visit).await,
+        Web::ProveByPasskey => return passkeys::prove(pages, &visit).await,
         Web::SignIn if visit.body.is_some() => sign_in(pages, visit).await,
-        Web::SignIn => sign_in_form(&pages.web_login, &visit).await,
-        Web::Depart => depart(&pages.web_login, &visit).await,
+        Web::SignIn => sign_in_form(pages, &visit).await,
+        Web::Depart => depart(pages, &visit).await,
         Web::Arrive => arrive(pages, visit).await,
         Web::Device if visit.body.is_some() => device::answer(pages, visit).await,
         Web::Device => device::ask(pages, visit).await,
-        Web::Identities => identities::show(pages, visit).await,
-        Web::LinkIdentity | Web::UnlinkIdentity => identities::change(pages, page, visit).await,
-        Web::Dashboard => dashboard::show(pages, visit).await,
-        Web::Files => files::show(pages, visit).await,
-        Web::DeleteFile => files::delete(pages, visit).await,
-        Web::SignOut | Web::RemovePasskey | Web::EndSession | Web::EndSessions => {
-            dashboard::change(pages, page, visit).await
-        }
+        Web::Dashboard(action) => dashboard::respond(pages, action, visit).await,
     };
     answer.unwrap_or_else(|error| failure(caused_by, &error)).into_response()
 }
 
 /// The form to sign in, or the way on for who is signed in.
-async fn sign_in_form(web: &WebLogin, visit: &Visit<'_>) -> Result<Page> {
+async fn sign_in_form(pages: &Pages, visit: &Visit<'_>) -> Result<Page> {
+    let web = &pages.web_login;
     if !web.is_usable() {
         let reason = "browsers keep no cookies of sites without TLS";
         let hint = "The operator has to set AUTHD_PUBLIC_URL to an address with https.";
@@ -138,7 +128,7 @@ async fn sign_in_form(web: &WebLogin, visit: &Visit<'_>) -> Result<Page> {
         return Ok(redirect(return_to.unwrap_or_else(|| DASHBOARD.to_owned())));
     }
     let fields = Fields { return_to: return_to.unwrap_or_default(), ..Fields::default() };
-    let mut page = draw_sign_in(web, visit, 200, &fields)?;
+    let mut page = draw_sign_in(pages, visit, 200, &fields)?;
     if is_stale {
         clear_session(web, &mut page);
     }
@@ -167,7 +157,7 @@ async fn signed_in(web: &WebLogin, visit: &Visit<'_>) -> Result<(Option<Caller>,
 }
 
 /// What the form to sign in shows.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Fields {
     return_to: String,
     username: String,
@@ -177,36 +167,95 @@ struct Fields {
     fault: String,
 }
 
-fn draw_sign_in(web: &WebLogin, visit: &Visit<'_>, status: u16, fields: &Fields) -> Result<Page> {
+fn draw_sign_in(pages: &Pages, visit: &Visit<'_>, status: u16, fields: &Fields) -> Result<Page> {
+    let web = &pages.web_login;
     let found = visit.cookie(BINDING).one().map(str::to_owned);
     let is_new = found.is_none();
     let binding = found.unwrap_or_else(|| web.new_binding());
-    let Fields { return_to, username, pending, fault } = fields;
-    let providers: Vec<Value> = web.providers().map(|name| provider_link(name, return_to)).collect();
-    let again = match return_to.as_str() {
-        "" => "/login".to_owned(),
-        target => format!("/login?return_to={}", shared::wire::percent_encode(target)),
+    let Fields { return_to, username, pending, fault } = fields.clone();
+    let view = SignIn {
+        form_token: web.form_token(&binding)?,
+        again: match return_to.as_str() {
+            "" => "/login".to_owned(),
+            target => format!("/login?return_to={}", shared::wire::percent_encode(target)),
+        },
+        providers: web.providers().map(|name| provider_link(name, &return_to)).collect(),
+        passkeys: web.has_passkeys(),
+        return_to,
+        username,
+        pending,
+        fault,
     };
-    let form_token = web.form_token(&binding)?;
-    let mut page = draw(
-        web,
-        status,
-        "sign_in.html",
-        context! { form_token, return_to, username, pending, fault, again, providers, passkeys => web.has_passkeys() },
-    )?;
+    let mut page = draw(pages, status, &context! {}, &view)?;
     if is_new {
         page.headers.push(("set-cookie", cookies::set(BINDING, &binding)));
     }
     Ok(page)
 }
 
-/// A provider as the form shows it.
-fn provider_link(name: &str, return_to: &str) -> Value {
+/// The values of the form to sign in.
+#[derive(Serialize)]
+struct SignIn {
+    form_token: String,
+    return_to: String,
+    username: String,
+    pending: String,
+    fault: String,
+    /// The page itself.
+    again: String,
+    providers: Vec<Link>,
+    passkeys: bool,
+}
+
+/// The sign-in with a provider.
+#[derive(Serialize)]
+struct Link {
+    url: String,
+    label: String,
+}
+
+impl View for SignIn {
+    const TEMPLATE: &'static str = "sign_in.html";
+
+    fn samples() -> Vec<Self> {
+        let sample = |pending: &str, full: bool| Self {
+            form_token: "token".to_owned(),
+            return_to: String::new(),
+            username: if full { "ada".to_owned() } else { String::new() },
+            pending: pending.to_owned(),
+            fault: if full { "It did not work.".to_owned() } else { String::new() },
+            again: "/login".to_owned(),
+            providers: if full { vec![provider_link("google", "")] } else { Vec::new() },
+            passkeys: full,
+        };
+        vec![sample("", true), sample("", false), sample("pending", true)]
+    }
+}
+
+fn provider_link(name: &str, return_to: &str) -> Link {
     let url = match return_to {
         "" => format!("/auth/{name}"),
         target => format!("/auth/{name}?return_to={}", shared::wire::percent_encode(target)),
     };
-    context! { url, label => label_of(name) }
+    Link { url, label: label_of(name).to_owned() }
+}
+
+/// A page that leaves authd for another site. Browsers hold the policy of a form against redirects after it, so it is none.
+fn leave(pages: &Pages, url: String) -> Result<Page> {
+    draw(pages, 200, &context! {}, &Leaving { url })
+}
+
+#[derive(Serialize)]
+struct Leaving {
+    url: String,
+}
+
+impl View for Leaving {
+    const TEMPLATE: &'static str = "leaving.html";
+
+    fn samples() -> Vec<Self> {
+        vec![Self { url: "https://id.example.com/".to_owned() }]
+    }
 }
 
 /// What people call a provider.
@@ -229,11 +278,11 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
     };
     let Some(binding) = visit.cookie(BINDING).one() else {
         fields.fault = "Your browser sent no cookie with the form. Allow cookies for this site, and try again.".into();
-        return draw_sign_in(web, &visit, 403, &fields);
+        return draw_sign_in(pages, &visit, 403, &fields);
     };
     if visit.is_foreign(&web.origin) || !web.accepts_form(binding, field("form_token"))? {
         fields.fault = "The form was not sent by this page, or it was too old. Try again.".into();
-        return draw_sign_in(web, &visit, 403, &fields);
+        return draw_sign_in(pages, &visit, 403, &fields);
     }
     let pending = field("pending").to_owned();
     let outcome = if pending.is_empty() {
@@ -249,7 +298,7 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
     };
     match outcome {
         Ok(Outcome::SignedIn(token)) => welcome(pages, &visit, &token, fields.return_to).await,
-        Ok(Outcome::NeedsCode(pending)) => draw_sign_in(web, &visit, 200, &Fields { pending, ..fields }),
+        Ok(Outcome::NeedsCode(pending)) => draw_sign_in(pages, &visit, 200, &Fields { pending, ..fields }),
         Ok(Outcome::Linking(_)) => Err(Error::internal("a form links nothing")),
         Err(error) if error.code == Code::InvalidCredentials => {
             let fault = match pending.as_str() {
@@ -257,15 +306,15 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
                 _ => "The code is wrong, or it was used before.",
             };
             fields.fault = fault.into();
-            draw_sign_in(web, &visit, 401, &Fields { pending, ..fields })
+            draw_sign_in(pages, &visit, 401, &Fields { pending, ..fields })
         }
         Err(error) if error.code == Code::PasskeyRequired => {
             fields.fault = "This account signs in by a passkey.".into();
-            draw_sign_in(web, &visit, 401, &fields)
+            draw_sign_in(pages, &visit, 401, &fields)
         }
         Err(error) if error.code == Code::InvalidToken => {
             fields.fault = "The sign-in took too long. Start again.".into();
-            draw_sign_in(web, &visit, 401, &fields)
+            draw_sign_in(pages, &visit, 401, &fields)
         }
         Err(error) => Err(error),
     }
@@ -304,11 +353,12 @@ fn provider_of<'a>(visit: &Visit<'a>) -> &'a str {
 }
 
 /// `GET /auth/{provider}?return_to=…`
-async fn depart(web: &WebLogin, visit: &Visit<'_>) -> Result<Page> {
+async fn depart(pages: &Pages, visit: &Visit<'_>) -> Result<Page> {
+    let web = &pages.web_login;
     let return_to = return_to(web, visit).unwrap_or_default();
     let departure = match web.depart(provider_of(visit), return_to.clone()).await {
         Ok(departure) => departure,
-        Err(error) => return not_signed_in(web, visit, error, return_to),
+        Err(error) => return not_signed_in(pages, visit, error, return_to),
     };
     let mut page = redirect(departure.url);
     // A code that is needed afterwards belongs to this browser too.
@@ -325,27 +375,25 @@ async fn arrive(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
     let answer = super::provider_answer(visit.query);
     let (Some(answer), Some(binding)) = (answer, visit.cookie(BINDING).one()) else {
         let fields = Fields { fault: "The sign-in could not be read. Start again.".to_owned(), ..Fields::default() };
-        return draw_sign_in(web, &visit, 400, &fields);
+        return draw_sign_in(pages, &visit, 400, &fields);
     };
     let started = visit.cookie(STARTED).one();
     let (visitor, _) = signed_in(web, &visit).await?;
     let arrived = web.arrive(visit.call.clone(), visitor.clone(), provider_of(&visit), binding, started, answer).await;
     let mut page = match arrived {
         Ok(Arrival { outcome: Outcome::Linking(linked), .. }) => match (linked, visitor) {
-            (Err(error), Some(visitor)) if error.code.status() < 500 || error.code == Code::UpstreamFailed => {
-                let (status, fault) = (error.code.status(), sentence(&error.detail));
-                identities::draw_page(pages, &visit, visitor, status, &fault).await?
+            (Err(error), Some(visitor)) => {
+                dashboard::refused(pages, Action::Identities, &visit, visitor, error).await?
             }
-            (Err(error), Some(_)) => return Err(error),
-            _ => redirect(identities::PATH.to_owned()),
+            _ => redirect(dashboard::IDENTITIES.to_owned()),
         },
         Ok(Arrival { outcome: Outcome::SignedIn(token), return_to }) => {
             return welcome(pages, &visit, &token, return_to).await;
         }
         Ok(Arrival { outcome: Outcome::NeedsCode(pending), return_to }) => {
-            draw_sign_in(web, &visit, 200, &Fields { return_to, pending, ..Fields::default() })?
+            draw_sign_in(pages, &visit, 200, &Fields { return_to, pending, ..Fields::default() })?
         }
-        Err(error) => not_signed_in(web, &visit, error, String::new())?,
+        Err(error) => not_signed_in(pages, &visit, error, String::new())?,
     };
     // It has been used.
     page.headers.push(("set-cookie", cookies::clear(STARTED)));
@@ -353,7 +401,7 @@ async fn arrive(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
 }
 
 /// The form to sign in with what went wrong at or with a provider.
-fn not_signed_in(web: &WebLogin, visit: &Visit<'_>, error: Error, return_to: String) -> Result<Page> {
+fn not_signed_in(pages: &Pages, visit: &Visit<'_>, error: Error, return_to: String) -> Result<Page> {
     let is_told = matches!(
         error.code,
         Code::PasskeyRequired
@@ -368,53 +416,9 @@ fn not_signed_in(web: &WebLogin, visit: &Visit<'_>, error: Error, return_to: Str
         return Err(error);
     }
     let fault = sentence(&error.detail);
-    draw_sign_in(web, visit, error.code.status(), &Fields { return_to, fault, ..Fields::default() })
-}
-
-/// Sends who is not signed in to the sign-in, and back to the dashboard.
-fn to_sign_in(web: &WebLogin, is_stale: bool) -> Page {
-    let mut page = redirect(format!("/login?return_to={DASHBOARD}"));
-    if is_stale {
-        clear_session(web, &mut page);
-    }
-    page
+    draw_sign_in(pages, visit, error.code.status(), &Fields { return_to, fault, ..Fields::default() })
 }
 
 fn clear_session(web: &WebLogin, page: &mut Page) {
     page.headers.extend(web.cookies.clear_session().into_iter().map(|header| ("set-cookie", header)));
-}
-
-fn draw(web: &WebLogin, status: u16, template: &str, values: Value) -> Result<Page> {
-    draw_with(web, status, template, values, "")
-}
-
-/// With more places where forms may lead, each after a space.
-fn draw_with(web: &WebLogin, status: u16, template: &str, values: Value, form_targets: &str) -> Result<Page> {
-    static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
-        let mut env = Environment::new();
-        env.set_undefined_behavior(UndefinedBehavior::Strict);
-        for (name, source) in [
-            ("layout.html", include_str!("templates/layout.html")),
-            ("sign_in.html", include_str!("templates/sign_in.html")),
-            ("device.html", include_str!("templates/device.html")),
-            ("identities.html", include_str!("templates/identities.html")),
-            ("leaving.html", include_str!("templates/leaving.html")),
-            ("dashboard.html", include_str!("templates/dashboard.html")),
-            ("files.html", include_str!("templates/files.html")),
-        ] {
-            env.add_template(name, source).expect("a built-in template can be read");
-        }
-        env
-    });
-    let host = web.origin.split("://").nth(1).unwrap_or_default();
-    let values = context! { host, style => &*STYLE_URL, passkey_script => &*PASSKEY_SCRIPT_URL, ..values };
-    let html =
-        TEMPLATES.get_template(template).and_then(|template| template.render(values)).map_err(Error::internal)?;
-    let policy =
-        format!("{}; script-src 'self'; connect-src 'self'", html::policy(&(web.form_targets() + form_targets)));
-    let mut headers = html::headers(&policy, "no-store");
-    // With `no-referrer` browsers would send the origin `null` with a form (Fetch Standard, "append a request Origin header").
-    headers.retain(|(name, _)| *name != "referrer-policy");
-    headers.push(("referrer-policy", "same-origin".into()));
-    Ok(Page { status, headers, html })
 }

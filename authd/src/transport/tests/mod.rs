@@ -55,6 +55,10 @@ impl Answer {
 
 impl Daemon {
     async fn start(toml: &str) -> Self {
+        Self::start_in(toml, Env::real()).await
+    }
+
+    async fn start_in(toml: &str, env: Env) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         std::fs::write(path("authd.toml"), toml).unwrap();
@@ -73,7 +77,7 @@ impl Daemon {
             let _ = ready.send(config.server.addr);
         };
         let stopped = async { drop(stopped.await) };
-        let running = tokio::spawn(crate::daemon::run(config, Env::real(), announce, stopped));
+        let running = tokio::spawn(crate::daemon::run(config, env, announce, stopped));
         let addr = tokio::time::timeout(DEADLINE, is_ready).await.unwrap().unwrap();
         Self { addr, folder, stop: Some(stop), running }
     }

@@ -1,11 +1,17 @@
 //! Sign-in with a browser over HTTP: cookies, forms and where they lead.
 
+mod account;
 mod device;
 mod identities;
 mod proxied;
 mod scripts;
+mod step_up;
+
+use shared::op::Method;
 
 use super::*;
+use crate::transport::browser::web::Web;
+use crate::transport::pages::{PAGES, Page};
 
 const PASSWORD: &str = "correct horse";
 
@@ -48,6 +54,12 @@ impl Browser {
         hidden(&page.text, "form_token")
     }
 
+    /// Sends the form of a page, with these fields.
+    async fn post(&mut self, daemon: &Daemon, page: &str, path: &str, fields: &str) -> Answer {
+        let token = self.form_token(daemon, page).await;
+        self.send(daemon, "POST", path, &format!("form_token={token}&{fields}")).await
+    }
+
     /// The form to sign in, filled in, with more fields.
     async fn sign_in(&mut self, daemon: &Daemon, more: &str) -> Answer {
         let token = self.form_token(daemon, "/login").await;
@@ -86,7 +98,7 @@ async fn a_person_signs_in_and_out() {
 
     let page = browser.get(&daemon, "/dashboard").await;
     assert_eq!(page.status, 200);
-    assert!(page.text.contains("<dd>ada</dd>") && page.text.contains("(this one)"), "{}", page.text);
+    assert!(page.text.contains("User name<br><small>ada</small>") && page.text.contains("(this one)"), "{}", page.text);
     let policy = page.header("content-security-policy").unwrap();
     assert!(policy.contains("default-src 'none'; style-src 'self'; form-action 'self';"), "{policy}");
     assert_eq!(page.header("cache-control"), Some("no-store"));
@@ -135,10 +147,21 @@ async fn a_form_that_authds_own_page_did_not_send_changes_nothing() {
         ("Origin: null\r\n".to_owned(), good.clone()),
         (format!("Sec-Fetch-Site: same-origin\r\nOrigin: {own}.evil.test\r\n"), good.clone()),
     ];
-    for path in ["/logout", "/dashboard/sessions/end", "/dashboard/sessions/end-all"] {
+    let forms = PAGES.iter().filter(|(method, _, page)| {
+        *method == Method::Post && matches!(page, Page::Web(Web::Dashboard(_) | Web::ProveByPasskey))
+    });
+    for (_, path, page) in forms {
         for (headers, token) in &cases {
             browser.extra.clone_from(headers);
-            let answer = browser.send(&daemon, "POST", path, &format!("form_token={token}&id=1")).await;
+            let assertion =
+                json!({ "credential_id": "", "client_data": "", "authenticator_data": "", "signature": "" });
+            let body = match page {
+                Page::Web(Web::ProveByPasskey) => {
+                    json!({ "form_token": token, "return_to": "", "assertion": assertion }).to_string()
+                }
+                _ => format!("form_token={token}&id=1&password=correct+horse&new_password=another+horse"),
+            };
+            let answer = browser.send(&daemon, "POST", path, &body).await;
             assert_eq!(answer.status, 403, "{path} {headers} {token}");
             browser.extra.clear();
             assert_eq!(browser.get(&daemon, "/dashboard").await.status, 200, "{path} {headers} {token}");

@@ -1,11 +1,13 @@
 //! The page on which a person of authd's own lets a device in: `/auth/cli/local`.
 
 use minijinja::context;
+use serde::Serialize;
 use shared::time::Time;
 
 use super::super::cli_login::draw as draw_outcome;
 use super::super::html::redirect;
 use super::super::{Page, minute};
+use super::templates::View;
 use super::{Visit, draw_with, signed_in};
 use crate::cli_login::Outcome;
 use crate::error::Result;
@@ -14,6 +16,41 @@ use crate::transport::pages::Pages;
 /// The longest state that is read, in bytes; longer ones are nobody's.
 const MAX_STATE: usize = 64;
 
+#[derive(Serialize)]
+pub(super) struct Device {
+    form_token: String,
+    state: String,
+    /// Who is signed in.
+    user: String,
+    /// What the device says of itself.
+    device: Option<String>,
+    os: Option<String>,
+    address: Option<String>,
+    started: String,
+    /// The page itself.
+    here: String,
+    fault: Option<&'static str>,
+}
+
+impl View for Device {
+    const TEMPLATE: &'static str = "device.html";
+
+    fn samples() -> Vec<Self> {
+        let sample = |full: bool| Self {
+            form_token: "token".to_owned(),
+            state: "state".to_owned(),
+            user: "ada".to_owned(),
+            device: full.then(|| "laptop".to_owned()),
+            os: full.then(|| "linux".to_owned()),
+            address: full.then(|| "192.0.2.7".to_owned()),
+            started: "2027-01-15 08:00".to_owned(),
+            here: "/auth/cli/local?state=state".to_owned(),
+            fault: full.then_some("It did not work."),
+        };
+        vec![sample(true), sample(false)]
+    }
+}
+
 /// `GET /auth/cli/local?state=…`: what asks, and whether it may. Who is not signed in does so first.
 pub(super) async fn ask(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
     let form = visit.query.and_then(super::Form::parse).unwrap_or_default();
@@ -21,7 +58,13 @@ pub(super) async fn ask(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
     draw_form(pages, &visit, &state, 200, None).await
 }
 
-async fn draw_form(pages: &Pages, visit: &Visit<'_>, state: &str, status: u16, fault: Option<&str>) -> Result<Page> {
+async fn draw_form(
+    pages: &Pages,
+    visit: &Visit<'_>,
+    state: &str,
+    status: u16,
+    fault: Option<&'static str>,
+) -> Result<Page> {
     let web = &pages.web_login;
     let caused_by = (visit.call.request_id, visit.call.address);
     let waiting = match state.len() {
@@ -41,21 +84,21 @@ async fn draw_form(pages: &Pages, visit: &Visit<'_>, state: &str, status: u16, f
     };
     let person = pages.accounts.person(&visit.call.of(caller)).await?;
     let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
-    let device = &waiting.device;
-    let context = context! {
-        form_token => web.form_token(cookie)?,
-        state,
-        user => person.email.filter(|_| person.email_verified).unwrap_or(person.username),
-        device => device.name.as_deref(),
-        os => device.os.as_deref(),
-        address => device.address.map(|address| address.to_string()),
-        started => minute(Time::from_millis(waiting.started_at)),
+    let asks = waiting.device;
+    let view = Device {
+        form_token: web.form_token(cookie)?,
+        state: state.to_owned(),
+        user: person.email.filter(|_| person.email_verified).unwrap_or(person.username),
+        device: asks.name,
+        os: asks.os,
+        address: asks.address.map(|address| address.to_string()),
+        started: minute(Time::from_millis(waiting.started_at)),
         here,
         fault,
     };
     // The form's answer sends the browser to the terminal that listens on this machine.
     let listener = waiting.loopback_port.map(|port| format!(" http://127.0.0.1:{port}")).unwrap_or_default();
-    draw_with(web, status, "device.html", context, &listener)
+    draw_with(pages, status, &context! {}, &view, &listener)
 }
 
 /// `POST /auth/cli/local`: the answer.

@@ -9,7 +9,8 @@ use shared::problem::Code;
 use shared::secret::Secret;
 
 use super::super::response;
-use super::{Visit, end_before, session_cookies, target_of};
+use super::dashboard::target;
+use super::{Visit, end_before, session_cookies, signed_in, target_of};
 use crate::error::{Error, Result};
 use crate::transport::answer::Body;
 use crate::transport::pages::Pages;
@@ -48,6 +49,21 @@ pub(super) async fn finish(pages: &Pages, visit: &Visit<'_>) -> Result<Response<
     end_before(pages, visit).await?;
     let location = target_of(web.target(&return_to).unwrap_or_default());
     answer(&json!({ "location": location }), session_cookies(web, &token))
+}
+
+/// `POST /dashboard/verify/passkey`: the browser gets a new session. The challenge was given to the one that it has.
+pub(super) async fn prove(pages: &Pages, visit: &Visit<'_>) -> Result<Response<Body>> {
+    let web = &pages.web_login;
+    let Finish { form_token, return_to, assertion } = read(visit)?;
+    let cookie = visit.cookie(web.cookies.session()).one().filter(|_| !visit.is_foreign(&web.origin));
+    let refused = || Error::new(Code::Forbidden, "the page was too old; load it again");
+    if !web.accepts_form(cookie.ok_or_else(refused)?, &form_token)? {
+        return Err(refused());
+    }
+    let (caller, _) = signed_in(web, visit).await?;
+    let caller = caller.ok_or_else(|| Error::new(Code::InvalidToken, "the session has ended; sign in again"))?;
+    let token = web.step_up_by_passkey(visit.call.of(caller), assertion).await?;
+    answer(&json!({ "location": target(&return_to) }), session_cookies(web, &token))
 }
 
 fn read<T: DeserializeOwned>(visit: &Visit<'_>) -> Result<T> {

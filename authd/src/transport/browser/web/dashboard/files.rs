@@ -1,29 +1,26 @@
 //! The page of a person's files. Its form sends files to `/upload`, which answers browsers with this page.
 
-use std::borrow::Cow;
-
 use ::http::Response;
 use ::http::header::{ACCEPT, AUTHORIZATION, HeaderMap};
-use minijinja::{Value, context};
+use serde::Serialize;
 use shared::api::files::{DeleteFile, File, ListFiles, Uploaded};
 use shared::page::Limit;
 use shared::problem::Code;
 
-use super::super::html::{UPLOAD_SCRIPT_URL, redirect};
-use super::super::{Page, failure, form::Form, minute, sentence};
-use super::{Visit, clear_session, draw, signed_in};
-use crate::caller::Caller;
+use super::super::super::form::Form;
+use super::super::super::html::redirect;
+use super::super::super::{Page, failure, minute, sentence};
+use super::super::templates::View;
+use super::super::{Visit, signed_in};
+use super::{Action, FILES, NOT_OURS, Told, Visitor, to_sign_in};
 use crate::error::{Error, Result};
 use crate::files::Usage;
 use crate::files::model::TEXT;
 use crate::transport::answer::Body;
 use crate::transport::pages::Pages;
-use crate::web_login::WebLogin;
 
 /// How many files a page shows.
 const ROWS: u32 = 50;
-const FILES: &str = "/dashboard/files";
-const NOT_OURS: &str = "Nothing was done: the form was not sent by this page, or it was too old. Try again.";
 
 /// Whether a form of a browser sends files, rather than a script or a program: it wants a page, and has no token.
 pub fn is_form(headers: &HeaderMap) -> bool {
@@ -35,48 +32,101 @@ pub fn is_form(headers: &HeaderMap) -> bool {
     wants_page && !headers.contains_key(AUTHORIZATION) && !headers.contains_key("token")
 }
 
-/// What a page says beside the files.
-#[derive(Debug, Default)]
-struct Said {
-    fault: Option<Cow<'static, str>>,
+#[derive(Serialize)]
+pub struct Files {
     /// What became of the files of an upload.
-    uploaded: Vec<Uploaded>,
+    uploaded: Vec<Outcome>,
+    files: Vec<Row>,
+    is_first: bool,
+    next_cursor: Option<String>,
+    used: String,
+    quota: String,
+    percent: u64,
+    count: String,
+    quota_files: String,
+    max_files: u32,
+    max_size: String,
+    types: String,
 }
 
-impl Said {
-    fn fault(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { fault: Some(text.into()), uploaded: Vec::new() }
+/// A file as the page shows it.
+#[derive(Serialize)]
+struct Row {
+    key: String,
+    name: String,
+    kind: String,
+    size: String,
+    since: String,
+}
+
+/// What became of a file, as the page shows it.
+#[derive(Serialize)]
+struct Outcome {
+    name: String,
+    /// Why it was not stored, if it was not.
+    reason: Option<String>,
+}
+
+impl View for Files {
+    const TEMPLATE: &'static str = "files.html";
+
+    fn samples() -> Vec<Self> {
+        let text = str::to_owned;
+        let outcome = |reason| Outcome { name: text("a.png"), reason };
+        let sample = |full: bool| Self {
+            uploaded: if full { vec![outcome(None), outcome(Some(text("It is empty.")))] } else { Vec::new() },
+            files: if full {
+                let [key, name, kind, size, since] = ["1", "a.png", "PNG", "1 KiB", "2027-01-15 08:00"].map(text);
+                vec![Row { key, name, kind, size, since }]
+            } else {
+                Vec::new()
+            },
+            is_first: full,
+            next_cursor: full.then(|| text("cursor")),
+            used: text("1 KiB"),
+            quota: text("1 GiB"),
+            percent: 1,
+            count: text("1"),
+            quota_files: text("10,000"),
+            max_files: 16,
+            max_size: text("10 MiB"),
+            types: text("PNG, text"),
+        };
+        vec![sample(true), sample(false), Self { is_first: true, ..sample(false) }]
+    }
+}
+
+impl From<&File> for Row {
+    fn from(file: &File) -> Self {
+        Self {
+            key: file.key.to_string(),
+            name: file.file_name.clone(),
+            kind: name_of(&file.content_type),
+            size: size(file.size),
+            since: minute(file.created_at),
+        }
+    }
+}
+
+impl From<&Uploaded> for Outcome {
+    fn from(file: &Uploaded) -> Self {
+        let reason = || sentence(file.detail.as_deref().unwrap_or("it was not stored"));
+        Self { name: file.file_name.clone(), reason: (!file.successful).then(reason) }
     }
 }
 
 /// `GET /dashboard/files?cursor=…`
-pub(super) async fn show(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
-    let (caller, is_stale) = signed_in(&pages.web_login, &visit).await?;
-    match caller {
-        Some(caller) => draw_page(pages, &visit, caller, 200, Said::default()).await,
-        None => Ok(to_sign_in(&pages.web_login, is_stale)),
-    }
+pub(super) async fn show(at: &Visitor<'_>, told: &Told) -> Result<Page> {
+    draw_page(at, told, &[]).await
 }
 
 /// `POST /dashboard/files/delete`
-pub(super) async fn delete(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
-    let web = &pages.web_login;
-    let (caller, is_stale) = signed_in(web, &visit).await?;
-    let Some(caller) = caller else { return Ok(to_sign_in(web, is_stale)) };
-    let form = visit.form();
-    let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
-    if visit.is_foreign(&web.origin) || !web.accepts_form(cookie, form.field("form_token").unwrap_or_default())? {
-        return draw_page(pages, &visit, caller, 403, Said::fault(NOT_OURS)).await;
-    }
-    let deleted = match form.field("key").and_then(|key| key.parse().ok()) {
-        Some(key) => pages.files.delete(visit.call.of(caller.clone()), DeleteFile { key }).await,
-        None => Err(Error::not_found("file")),
-    };
-    match deleted {
+pub(super) async fn delete(at: &Visitor<'_>) -> Result<Page> {
+    let gone = || Error::new(Code::NotFound, "this file was deleted already");
+    let key = at.field("key").parse().map_err(|_| gone())?;
+    match at.pages.files.delete(at.call.clone(), DeleteFile { key }).await {
         Ok(_) => Ok(redirect(FILES.to_owned())),
-        Err(error) if error.code == Code::NotFound => {
-            draw_page(pages, &visit, caller, 404, Said::fault("This file was deleted already.")).await
-        }
+        Err(error) if error.code == Code::NotFound => Err(gone()),
         Err(error) => Err(error),
     }
 }
@@ -86,77 +136,45 @@ pub async fn uploaded(pages: &Pages, visit: Visit<'_>, result: Result<(u16, Vec<
     let caused_by = (visit.call.request_id, visit.call.address);
     let page = async {
         let (caller, is_stale) = signed_in(&pages.web_login, &visit).await?;
-        let Some(caller) = caller else { return Ok(to_sign_in(&pages.web_login, is_stale)) };
-        let (status, said) = match result {
-            Ok((status, uploaded)) => (status, Said { fault: None, uploaded }),
+        let Some(caller) = caller else { return Ok(to_sign_in(&pages.web_login, FILES, is_stale)) };
+        let at = Visitor::new(pages, Action::Files, &visit, caller).await?;
+        match result {
+            Ok((status, uploaded)) => draw_page(&at, &Told { status, ..Told::NOTHING }, &uploaded).await,
             // There is a session, but the cookie was not taken.
-            Err(error) if error.code == Code::Unauthenticated => (403, Said::fault(NOT_OURS)),
-            Err(error) if error.code == Code::Internal => return Err(error),
-            Err(error) => (error.code.status(), Said::fault(sentence(&error.detail))),
-        };
-        draw_page(pages, &visit, caller, status, said).await
+            Err(error) if error.code == Code::Unauthenticated => draw_page(&at, &Told::fault(403, NOT_OURS), &[]).await,
+            Err(error) if error.code == Code::Internal => Err(error),
+            Err(error) => draw_page(&at, &Told::refused(&error), &[]).await,
+        }
     };
     page.await.unwrap_or_else(|error| failure(caused_by, &error)).into_response()
 }
 
-fn to_sign_in(web: &WebLogin, is_stale: bool) -> Page {
-    let mut page = redirect(format!("/login?return_to={FILES}"));
-    if is_stale {
-        clear_session(web, &mut page);
-    }
-    page
-}
-
-async fn draw_page(pages: &Pages, visit: &Visit<'_>, caller: Caller, status: u16, said: Said) -> Result<Page> {
-    let (web, files) = (&pages.web_login, &pages.files);
-    let Caller::User { id, .. } = caller else { return Err(Error::internal("the session is of nobody")) };
-    let cursor = visit.query.and_then(Form::parse).and_then(|query| query.field("cursor").map(str::to_owned));
+async fn draw_page(at: &Visitor<'_>, told: &Told, uploaded: &[Uploaded]) -> Result<Page> {
+    let files = &at.pages.files;
+    let cursor = at.visit.query.and_then(Form::parse).and_then(|query| query.field("cursor").map(str::to_owned));
     let is_first = cursor.is_none();
     let op = ListFiles { cursor, limit: Limit::new(ROWS), ..ListFiles::default() };
-    let list = match files.list(visit.call.of(caller), op).await {
+    let list = match files.list(at.call.clone(), op).await {
         // A cursor that no list returned.
         Err(error) if error.code == Code::ValidationFailed && !is_first => return Ok(redirect(FILES.to_owned())),
         list => list?,
     };
-    let (usage, quota) = (files.usage(id).await?, files.quota());
-    let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
-    let context = context! {
-        form_token => web.form_token(cookie)?,
-        upload_script => &*UPLOAD_SCRIPT_URL,
-        fault => said.fault,
-        uploaded => said.uploaded.iter().map(result).collect::<Vec<_>>(),
-        files => list.files.iter().map(row).collect::<Vec<_>>(),
+    let (usage, quota) = (files.usage(at.person.id).await?, files.quota());
+    let view = Files {
+        uploaded: uploaded.iter().map(Outcome::from).collect(),
+        files: list.files.iter().map(Row::from).collect(),
         is_first,
-        next_cursor => list.next_cursor,
-        used => size(usage.bytes),
-        quota => size(quota.bytes),
-        percent => percent(usage, quota),
-        count => thousands(usage.files),
-        quota_files => thousands(quota.files),
-        max_files => files.config.max_files,
-        max_size => size(files.config.max_bytes),
-        types => files.config.types.iter().map(|kind| name_of(kind)).collect::<Vec<_>>().join(", "),
+        next_cursor: list.next_cursor,
+        used: size(usage.bytes),
+        quota: size(quota.bytes),
+        percent: percent(usage, quota),
+        count: thousands(usage.files),
+        quota_files: thousands(quota.files),
+        max_files: files.config.max_files,
+        max_size: size(files.config.max_bytes),
+        types: files.config.types.iter().map(|kind| name_of(kind)).collect::<Vec<_>>().join(", "),
     };
-    draw(web, status, "files.html", context)
-}
-
-/// A file as the page shows it.
-fn row(file: &File) -> Value {
-    context! {
-        key => file.key.to_string(),
-        name => file.file_name.as_str(),
-        kind => name_of(&file.content_type),
-        size => size(file.size),
-        since => minute(file.created_at),
-    }
-}
-
-/// What became of a file, as the page shows it.
-fn result(file: &Uploaded) -> Value {
-    context! {
-        name => file.file_name.as_str(),
-        reason => (!file.successful).then(|| sentence(file.detail.as_deref().unwrap_or("it was not stored"))),
-    }
+    at.draw(told, &view)
 }
 
 /// A type as people call it.

@@ -1,0 +1,75 @@
+//! The proof of somebody who is signed in that it is still them. Their browser gets a new session.
+
+use serde::Serialize;
+use shared::api::factors::Reauthenticate;
+use shared::api::passkeys::ListPasskeys;
+use shared::op::Method;
+
+use super::super::super::Page;
+use super::super::super::form::Form;
+use super::super::super::html::redirect;
+use super::super::templates::View;
+use super::super::{Link, provider_link};
+use super::{DASHBOARD, Told, Visitor, session_cookies};
+use crate::error::Result;
+use crate::sessions;
+use crate::transport::pages::PAGES;
+
+const VERIFY: &str = "/dashboard/verify";
+
+#[derive(Serialize)]
+pub struct Verify {
+    return_to: String,
+    needs_code: bool,
+    has_passkeys: bool,
+    /// For who has no password.
+    providers: Vec<Link>,
+}
+
+impl View for Verify {
+    const TEMPLATE: &'static str = "verify.html";
+
+    fn samples() -> Vec<Self> {
+        let sample = |full: bool| Self {
+            return_to: DASHBOARD.to_owned(),
+            needs_code: full,
+            has_passkeys: full,
+            providers: if full { vec![provider_link("google", DASHBOARD)] } else { Vec::new() },
+        };
+        vec![sample(true), sample(false)]
+    }
+}
+
+/// Where the browser goes after the proof: to a page of the account, and nowhere else; the overview if it asks for another.
+pub(in super::super) fn target(asked: &str) -> &'static str {
+    let pages = PAGES.iter().filter(|(method, path, _)| *method == Method::Get && path.starts_with(DASHBOARD));
+    let mut paths = pages.map(|(_, path, _)| *path).filter(|path| *path != VERIFY);
+    paths.find(|path| *path == asked).unwrap_or(DASHBOARD)
+}
+
+pub(super) async fn show(at: &Visitor<'_>, told: &Told) -> Result<Page> {
+    let query = at.visit.query.and_then(Form::parse);
+    let asked = at.form.field("return_to").or_else(|| query.as_ref()?.field("return_to"));
+    let return_to = target(asked.unwrap_or_default());
+    let (_, session) = sessions::person(&at.call)?;
+    if told.fault.is_none() && at.pages.sessions.is_fresh(session).await? {
+        return Ok(redirect(return_to.to_owned()));
+    }
+    let passkeys = at.pages.accounts.list_passkeys(at.call.clone(), ListPasskeys {}).await?.passkeys;
+    let has_password = at.person.password_hash.is_some();
+    let view = Verify {
+        return_to: return_to.to_owned(),
+        needs_code: has_password && at.has_totp().await?,
+        has_passkeys: at.web().has_passkeys() && !passkeys.is_empty(),
+        providers: at.web().providers().filter(|_| !has_password).map(|name| provider_link(name, return_to)).collect(),
+    };
+    at.draw(told, &view)
+}
+
+pub(super) async fn submit(at: &Visitor<'_>) -> Result<Page> {
+    let op = Reauthenticate { password: at.password(), totp: at.code() };
+    let token = at.pages.web_login.step_up(at.call.clone(), op).await?;
+    let mut page = redirect(target(at.field("return_to")).to_owned());
+    page.headers.extend(session_cookies(at.web(), &token));
+    Ok(page)
+}
