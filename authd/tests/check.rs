@@ -186,6 +186,24 @@ fn a_folder_that_others_can_write_stops_both_and_is_not_changed() {
 }
 
 #[test]
+fn a_page_that_cannot_be_rendered_stops_both() {
+    let machine = Machine::new(&[("AUTHD_WEB_TEMPLATES", "HERE/pages")]);
+    machine.is_refused_for_now("web.templates: ");
+    fs::create_dir(machine.path("pages")).unwrap();
+    for (name, text, says) in [
+        ("delete.html", "<h1>\n{{ usrname }}</h1>", "pages/delete.html, line 2: undefined value"),
+        ("delete.html", "{% block content %}", "pages/delete.html, line 1: "),
+        ("deleet.html", "", "pages/deleet.html is no template; did you mean delete.html?"),
+    ] {
+        fs::write(machine.path("pages").join(name), text).unwrap();
+        machine.is_refused_for_now(says);
+        fs::remove_file(machine.path("pages").join(name)).unwrap();
+    }
+    fs::write(machine.path("pages/deleted.html"), "<h1>Goodbye from {{ host }}</h1>").unwrap();
+    machine.is_good();
+}
+
+#[test]
 fn a_folder_that_cannot_be_made_stops_both() {
     let machine = Machine::new(&[("DATABASE_URL", "sqlite:HERE/file/below/authd.db")]);
     fs::write(machine.path("file"), "").unwrap();

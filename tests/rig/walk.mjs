@@ -21,6 +21,7 @@
 //   {"post": {"url", "form": {…}}}        a page of another site sends this form; "url" is opened from "from", if there is one
 //   {"set_cookie": {…}}                   as a page of this origin could not
 //   {"shot": "path"}                      screenshots, at desktop and at phone width: path-desktop.png, path-phone.png
+//   {"dark": true}                        shows pages in dark until the next "axe"
 //   {"axe": true}                         what axe finds, at both widths and in both colour schemes
 import { chromium } from 'playwright-core';
 import { execFileSync } from 'node:child_process';
@@ -118,6 +119,7 @@ const actions = {
     }
     await page.setViewportSize(sizes.desktop);
   },
+  dark: ({ page }) => page.emulateMedia({ colorScheme: 'dark' }),
   axe: async ({ context, page }) => {
     const found = [];
     const source = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');

@@ -10,6 +10,7 @@ use super::*;
 fn shot(steps: &mut Vec<Value>, name: &str) {
     if let Ok(folder) = std::env::var("AUTHD_TEST_SCREENSHOTS") {
         steps.push(json!({"shot": format!("{folder}/{name}")}));
+        steps.extend([json!({"dark": true}), json!({"shot": format!("{folder}/{name}-dark")}), json!({"axe": true})]);
     }
 }
 
@@ -127,4 +128,29 @@ fn who_is_asked_for_a_new_proof_gives_it_by_password_and_then_by_passkey() {
     let session = |step: usize| cookie(&told[step], "__Host-session").expect("a session")["value"].clone();
     assert_ne!(session(before), session(after));
     assert_eq!(session_count(&authd), 1);
+}
+
+#[test]
+fn who_has_no_password_is_mailed_a_link_to_set_one() {
+    let server = Postgres::start();
+    let database = server.database();
+    let setup = Setup::new().database(&database);
+    let base = format!("http://127.0.0.1:{}", setup.port());
+    let google = Provider::start(&[format!("{base}/auth/google/callback")]);
+    let setup = setup.toml(&format!("[google]\nissuer = \"{}\"\n", google.issuer));
+    let setup = setup.env("GOOGLE_OAUTH_CLIENT_ID", &google.secret_client);
+    let setup = setup.env("GOOGLE_OAUTH_CLIENT_SECRET", &google.client_secret).env("AUTHD_SIGN_UP", "open");
+    let authd = setup.env("SMTP_URL", "smtp://127.0.0.1:1").env("SMTP_FROM", "auth@example.com").start();
+    server.sql(&database, STALE);
+    let mut steps = super::provider("first", &authd, "Google", "alice");
+    steps.extend([json!({"see": "Where you are signed in"}), json!({"axe": true})]);
+    for path in ["totp", "password", "email", "delete", "verify"] {
+        steps.push(json!({"goto": format!("{base}/dashboard/{path}")}));
+        steps.extend([json!({"see": "takes a password, and your account has none"}), json!({"axe": true})]);
+    }
+    steps.extend([json!({"press": "Security"}), json!({"see": "you sign in without one"}), json!({"axe": true})]);
+    steps.extend([json!({"press": "Mail me a link to set one"}), json!({"see": "was mailed to you"})]);
+    walk_well(&steps);
+    let mails = authd.admin().get("/mails").expect("it answers").expect(200).to_string();
+    assert!(mails.contains("\"reset\"") && mails.contains("alice@example.test"), "{mails}");
 }

@@ -13,8 +13,8 @@ mod security;
 mod totp;
 mod verify;
 
-use minijinja::Value;
 use minijinja::value::Serde;
+use minijinja::{Value, context};
 use serde::Serialize;
 use shared::api::factors::{FactorKind, FactorList, ListFactors};
 use shared::problem::Code;
@@ -235,7 +235,7 @@ pub(super) fn faults(templates: &PageTemplates) -> Vec<String> {
     let mut faults = templates.faults::<overview::Overview>(&frames);
     faults.extend(templates.faults::<account::EmailForm>(&frames));
     faults.extend(templates.faults::<account::DeleteForm>(&frames));
-    faults.extend(templates.faults::<account::Deleted>(&frames));
+    faults.extend(templates.faults::<account::Deleted>(&[context! {}]));
     faults.extend(templates.faults::<security::Security>(&frames));
     faults.extend(templates.faults::<security::PasswordForm>(&frames));
     faults.extend(templates.faults::<totp::Totp>(&frames));

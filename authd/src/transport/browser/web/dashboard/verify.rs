@@ -9,7 +9,6 @@ use super::super::super::Page;
 use super::super::super::form::Form;
 use super::super::super::html::redirect;
 use super::super::templates::View;
-use super::super::{Link, provider_link};
 use super::{DASHBOARD, Told, Visitor, session_cookies};
 use crate::error::Result;
 use crate::sessions;
@@ -22,20 +21,13 @@ pub struct Verify {
     return_to: String,
     needs_code: bool,
     has_passkeys: bool,
-    /// For who has no password.
-    providers: Vec<Link>,
 }
 
 impl View for Verify {
     const TEMPLATE: &'static str = "verify.html";
 
     fn samples() -> Vec<Self> {
-        let sample = |full: bool| Self {
-            return_to: DASHBOARD.to_owned(),
-            needs_code: full,
-            has_passkeys: full,
-            providers: if full { vec![provider_link("google", DASHBOARD)] } else { Vec::new() },
-        };
+        let sample = |full: bool| Self { return_to: DASHBOARD.to_owned(), needs_code: full, has_passkeys: full };
         vec![sample(true), sample(false)]
     }
 }
@@ -61,7 +53,6 @@ pub(super) async fn show(at: &Visitor<'_>, told: &Told) -> Result<Page> {
         return_to: return_to.to_owned(),
         needs_code: has_password && at.has_totp().await?,
         has_passkeys: at.web().has_passkeys() && !passkeys.is_empty(),
-        providers: at.web().providers().filter(|_| !has_password).map(|name| provider_link(name, return_to)).collect(),
     };
     at.draw(told, &view)
 }
