@@ -38,7 +38,7 @@ fn works_in_a_browser(authd: &Authd, is_empty: impl Fn() -> bool) {
     steps.extend(shot("files"));
     steps.extend([
         json!({"goto": format!("{}/dashboard", authd.url())}),
-        json!({"press": "My files"}),
+        json!({"press": "Files"}),
         json!({"download": "<img src=x>.pdf"}),
         json!({"press": "^Delete <img"}),
         json!({"see": "2.9 KiB of 1 GiB used, 1 of 10,000 files"}),
