@@ -1,8 +1,8 @@
 //! The places of uploads: a bounded number of them arrive at the same time, shared between people.
 //!
 //! Nobody who has a place is cut off, so places are left for those who come: a person gets another one only while more are
-//! free than they hold. One person alone gets half of all. A place that is returned goes to the one waiting who holds the
-//! fewest; among equals, to who came first.
+//! free than they hold. One person alone gets half of all. A place that is returned goes to the first one waiting who may
+//! have it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,11 +61,10 @@ impl State {
     fn next(&mut self) -> Option<(UserId, oneshot::Sender<Place>)> {
         self.waiting.retain(|(_, sender)| !sender.is_closed());
         let held = |user: &UserId| self.held.get(user).copied().unwrap_or_default();
-        let waiting = self.waiting.iter().enumerate().map(|(at, (user, _))| (held(user), at));
-        let (fewest, at) = waiting.min().filter(|(fewest, _)| *fewest < self.free)?;
+        let at = self.waiting.iter().position(|(user, _)| held(user) < self.free)?;
         let (user, sender) = self.waiting.remove(at);
         self.free -= 1;
-        self.held.insert(user, fewest + 1);
+        *self.held.entry(user).or_default() += 1;
         Some((user, sender))
     }
 }
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_returned_place_goes_to_who_holds_the_fewest_and_came_first() {
+    fn a_returned_place_goes_to_the_first_one_who_may_have_it() {
         let places = Places::new(2);
         let (one, mut two) = (take(&places, 1), take(&places, 2));
         assert_eq!((one.len(), two.len()), (1, 1));

@@ -234,6 +234,13 @@ fn a_download_is_answered_as_its_conditions_say() {
     assert_eq!(authd.admin().get(&format!("/files/{key}")).expect("it answers").status, 200, "an administrator");
 }
 
+/// The most memory that it ever had, in KiB.
+fn peak(authd: &Authd) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", authd.pid().as_raw_nonzero())).expect("it lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+}
+
 /// A part of a multipart body, by hand.
 fn part(name: &str, content: &str) -> String {
     format!("--b\r\nContent-Disposition: form-data; name=\"files\"; filename=\"{name}\"\r\n\r\n{content}\r\n")

@@ -60,7 +60,7 @@ fn an_archive_is_never_unpacked_whatever_it_declares() {
 fn a_declared_length_is_neither_believed_nor_reserved() {
     let authd = Authd::start();
     let token = sign_in(&authd, "ann");
-    let before = authd.memory();
+    let before = peak(&authd);
     let head = |length: u64| {
         format!(
             "POST /upload HTTP/1.1\r\nhost: a\r\ntoken: {token}\r\nconnection: close\r\n\
@@ -83,6 +83,6 @@ fn a_declared_length_is_neither_believed_nor_reserved() {
     until(TIMEOUT, "begun uploads", || {
         fs::read_dir(authd.dir().join("data/files")).is_ok_and(|all| all.count() == 6).then_some(())
     });
-    assert!(authd.memory() < before + (16 << 10), "{} KiB, {before} before", authd.memory());
+    assert!(peak(&authd) < before + (16 << 10), "{} KiB, {before} before", peak(&authd));
     drop(streams);
 }

@@ -27,13 +27,6 @@ fn fifty_uploads_at_the_same_time_are_all_stored_in_bounded_memory() {
     assert!(most < 256 << 10, "{most} KiB");
 }
 
-/// The most memory that it ever had, in KiB.
-fn peak(authd: &Authd) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", authd.pid().as_raw_nonzero())).expect("it lives");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-    line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
-}
-
 #[test]
 fn a_reader_that_stops_holds_no_memory_and_no_connection() {
     let authd = Authd::start();
