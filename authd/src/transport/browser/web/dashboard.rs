@@ -267,8 +267,9 @@ pub(super) async fn respond(pages: &Pages, action: Action, visit: Visit<'_>) -> 
     let (form_token, form) = (web.form_token(cookie)?, visit.form());
     let at = Visitor { pages, visit: &visit, action, call, person, form_token, form };
     if visit.body.is_none() {
-        let word = visit.query.and_then(Form::parse);
-        let done = word.as_ref().and_then(|query| query.field("done")).and_then(notice);
+        // A link of another site must not say that something was done.
+        let query = visit.query.filter(|_| !visit.is_foreign(&web.origin)).and_then(Form::parse);
+        let done = query.as_ref().and_then(|query| query.field("done")).and_then(notice);
         return show(&at, action, &Told { done, ..Told::NOTHING }).await;
     }
     if visit.is_foreign(&web.origin) || !web.accepts_form(cookie, at.field("form_token"))? {
