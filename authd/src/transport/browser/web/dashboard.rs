@@ -296,8 +296,9 @@ pub(super) async fn respond(pages: &Pages, action: Action, visit: Visit<'_>) -> 
     };
     let at = Visitor::new(pages, action, &visit, caller).await?;
     if visit.body.is_none() {
-        let word = visit.query.and_then(Form::parse);
-        let done = word.as_ref().and_then(|query| query.field("done")).and_then(notice);
+        // A link of another site must not say that something was done.
+        let query = visit.query.filter(|_| !visit.is_foreign(&web.origin)).and_then(Form::parse);
+        let done = query.as_ref().and_then(|query| query.field("done")).and_then(notice);
         return show(&at, action, &Told { done, ..Told::NOTHING }).await;
     }
     if visit.is_foreign(&web.origin) || !at.sent_form_token()? {

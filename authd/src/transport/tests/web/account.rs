@@ -158,7 +158,14 @@ async fn a_person_changes_the_password_and_is_signed_out_elsewhere() {
     let form = "password=correct+horse&new_password=another+good+horse";
     let changed = browser.post(&daemon, path, path, form).await;
     assert_eq!((changed.status, changed.header("location")), (303, Some("/dashboard/security?done=password")));
-    assert!(browser.get(&daemon, "/dashboard/security?done=password").await.text.contains("role=\"status\""));
+    for (sender, is_told) in
+        [("", true), ("Sec-Fetch-Site: same-origin\r\n", true), ("Sec-Fetch-Site: cross-site\r\n", false)]
+    {
+        browser.extra = sender.to_owned();
+        let page = browser.get(&daemon, "/dashboard/security?done=password").await;
+        assert_eq!((page.status, page.text.contains("role=\"status\"")), (200, is_told), "{sender}");
+    }
+    browser.extra.clear();
     assert_eq!(other.get(&daemon, "/dashboard").await.status, 303);
     assert_eq!(other.sign_in(&daemon, "").await.status, 401);
 }
