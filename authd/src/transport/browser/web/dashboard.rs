@@ -242,7 +242,7 @@ pub(super) fn faults(templates: &PageTemplates) -> Vec<String> {
     faults.extend(templates.faults::<totp::DisableForm>(&frames));
     faults.extend(templates.faults::<totp::Codes>(&frames));
     faults.extend(templates.faults::<identities::Identities>(&frames));
-    faults.extend(templates.faults::<files::Files>(&frames));
+    faults.extend(templates.faults::<files::FilesPage>(&frames));
     faults.extend(templates.faults::<access::Access>(&frames));
     faults.extend(templates.faults::<verify::Verify>(&frames));
     faults

@@ -17,7 +17,7 @@ use crate::transport::pages::Pages;
 const MAX_STATE: usize = 64;
 
 #[derive(Serialize)]
-pub(super) struct Device {
+pub(super) struct DeviceForm {
     form_token: String,
     state: String,
     /// Who is signed in.
@@ -32,7 +32,7 @@ pub(super) struct Device {
     fault: Option<&'static str>,
 }
 
-impl View for Device {
+impl View for DeviceForm {
     const TEMPLATE: &'static str = "device.html";
 
     fn samples() -> Vec<Self> {
@@ -85,7 +85,7 @@ async fn draw_form(
     let person = pages.accounts.person(&visit.call.of(caller)).await?;
     let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
     let asks = waiting.device;
-    let view = Device {
+    let view = DeviceForm {
         form_token: web.form_token(cookie)?,
         state: state.to_owned(),
         user: person.email.filter(|_| person.email_verified).unwrap_or(person.username),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::super::Page;
 use super::super::html::{self, PASSKEY_SCRIPT_URL, STYLE_URL, UPLOAD_SCRIPT_URL};
 use super::dashboard::{self, Frame};
-use super::device::Device;
+use super::device::DeviceForm;
 use super::{Leaving, SignIn};
 use crate::error::{Error, Result};
 use crate::templates::{Set, Templates};
@@ -46,7 +46,7 @@ impl PageTemplates {
     pub fn load(folder: Option<&Path>) -> Result<Self, Vec<String>> {
         let templates = Self(Templates::load(&SET, folder)?);
         let mut faults = templates.faults::<SignIn>(&[context! {}]);
-        faults.extend(templates.faults::<Device>(&[context! {}]));
+        faults.extend(templates.faults::<DeviceForm>(&[context! {}]));
         faults.extend(templates.faults::<Leaving>(&[context! {}]));
         faults.extend(dashboard::faults(&templates));
         faults.sort();

@@ -33,7 +33,7 @@ pub fn is_form(headers: &HeaderMap) -> bool {
 }
 
 #[derive(Serialize)]
-pub struct Files {
+pub struct FilesPage {
     /// What became of the files of an upload.
     uploaded: Vec<Outcome>,
     files: Vec<Row>,
@@ -67,7 +67,7 @@ struct Outcome {
     reason: Option<String>,
 }
 
-impl View for Files {
+impl View for FilesPage {
     const TEMPLATE: &'static str = "files.html";
 
     fn samples() -> Vec<Self> {
@@ -160,7 +160,7 @@ async fn draw_page(at: &Visitor<'_>, told: &Told, uploaded: &[Uploaded]) -> Resu
         list => list?,
     };
     let (usage, quota) = (files.usage(at.person.id).await?, files.quota());
-    let view = Files {
+    let view = FilesPage {
         uploaded: uploaded.iter().map(Outcome::from).collect(),
         files: list.files.iter().map(Row::from).collect(),
         is_first,
