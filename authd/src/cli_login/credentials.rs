@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use shared::id::SessionId;
 use shared::secret::Secret;
 
-use super::{CliLogin, model, seal};
+use super::{CliLogin, roles, seal};
 use crate::aws::{Credentials, Role};
 use crate::env::{HOUR, MINUTE, Millis, SECOND, SKEW, is_ahead};
 use crate::error::{Error, Result};
@@ -70,7 +70,7 @@ impl CliLogin {
         id_token: Option<&Secret>,
     ) -> Result<Credentials> {
         let ambiguous = (self.all_providers().count() > 1).then_some(provider);
-        let (session_name, tags) = (model::session_name(identity, ambiguous), model::session_tags(identity, provider));
+        let (session_name, tags) = (roles::session_name(identity, ambiguous), roles::session_tags(identity, provider));
         let Wanted { role, duration_seconds, .. } = wanted;
         let credentials = self.aws.assume(role, duration_seconds, &session_name, &tags, id_token).await?;
         let kept = Kept { credentials, made_at: self.base.now() };

@@ -13,6 +13,7 @@ pub mod model;
 mod ops;
 pub mod refresh_token;
 mod renewal;
+mod roles;
 #[cfg(test)]
 mod tests;
 

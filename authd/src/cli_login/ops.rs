@@ -12,7 +12,7 @@ use shared::secret::Secret;
 use super::credentials::Wanted;
 use super::model::{self, Device, Login, Phase, Proof, SignedIn};
 use super::renewal::context;
-use super::{CliLogin, Provider, by_device, refresh_token, seal};
+use super::{CliLogin, Provider, by_device, refresh_token, roles, seal};
 use crate::aws::{Credentials, Role};
 use crate::base::insist;
 use crate::call::Call;
@@ -182,7 +182,7 @@ impl CliLogin {
             );
             return Err(Error::new(Code::Forbidden, detail));
         }
-        let role = model::choose_role(&self.roles, &login.provider, &signed_in.identity, login.role.as_deref(), None)?;
+        let role = roles::choose_role(&self.roles, &login.provider, &signed_in.identity, login.role.as_deref(), None)?;
         let wanted = Wanted { session: signed_in.session, role, duration_seconds: role.duration_seconds };
         // AWS is called first: a login that cannot get credentials creates no session.
         let credentials = if let Some(credentials) = self.find_credentials(wanted).await? {
@@ -280,7 +280,7 @@ impl CliLogin {
         generation: u32,
     ) -> Result<LoginAnswer> {
         let identity = &session.attributes.identity;
-        let roles = model::permitted_roles(&self.roles, &session.provider, identity);
+        let permitted = roles::permitted_roles(&self.roles, &session.provider, identity);
         Ok(LoginAnswer::Authorized(Box::new(Authorized {
             access_key_id: credentials.access_key_id,
             secret_access_key: credentials.secret_access_key,
@@ -291,7 +291,7 @@ impl CliLogin {
             role: role.name.clone(),
             role_arn: role.arn.clone(),
             user: identity.display().to_owned(),
-            roles: roles.into_iter().map(|role| role.name.clone()).collect(),
+            roles: permitted.into_iter().map(|role| role.name.clone()).collect(),
         })))
     }
 }

@@ -9,8 +9,8 @@ use shared::op::Operation;
 use shared::problem::Code;
 
 use super::credentials::Wanted;
-use super::model::{self, Presented, RefreshTokenUse};
-use super::{CliLogin, Provider, by_device, refresh_token, seal};
+use super::model::{Presented, RefreshTokenUse};
+use super::{CliLogin, Provider, by_device, refresh_token, roles, seal};
 use crate::aws::{Credentials, Role};
 use crate::call::Call;
 use crate::env::{HOUR, MINUTE, Millis, SECOND};
@@ -139,7 +139,7 @@ impl CliLogin {
     fn wanted(&self, session: &DeviceSession, op: &RenewLogin) -> Result<Wanted<'_>> {
         let DeviceSession { id, provider, attributes, .. } = session;
         let (asked, before) = (op.role.as_deref(), Some(attributes.role.as_str()));
-        let role = model::choose_role(&self.roles, provider, &attributes.identity, asked, before)?;
+        let role = roles::choose_role(&self.roles, provider, &attributes.identity, asked, before)?;
         let most = role.duration_seconds;
         let duration_seconds = op.duration_seconds.unwrap_or(most);
         if duration_seconds > most {

@@ -6,6 +6,7 @@
 mod dashboard;
 mod device;
 mod passkeys;
+mod providers;
 mod templates;
 
 use ::http::Response;
@@ -17,18 +18,18 @@ use shared::problem::Code;
 use shared::secret::Secret;
 
 pub use self::dashboard::{Action, files};
+use self::providers::{Link, label_of, provider_link};
 pub use self::templates::PageTemplates;
 use self::templates::{View, draw, draw_with};
 use super::form::Form;
 use super::html::redirect;
-use super::{Page, explained, failure, sentence};
+use super::{Page, explained, failure};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::transport::answer::Body;
 use crate::transport::pages::Pages;
 use crate::web_login::cookies::{self, BINDING, STARTED};
-use crate::web_login::providers::Arrival;
 use crate::web_login::{Outcome, WebLogin};
 
 const DASHBOARD: &str = "/dashboard";
@@ -105,8 +106,8 @@ pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Respo
         Web::ProveByPasskey => return passkeys::prove(pages, &visit).await,
         Web::SignIn if visit.body.is_some() => sign_in(pages, visit).await,
         Web::SignIn => sign_in_form(pages, &visit).await,
-        Web::Depart => depart(pages, &visit).await,
-        Web::Arrive => arrive(pages, visit).await,
+        Web::Depart => providers::depart(pages, &visit).await,
+        Web::Arrive => providers::arrive(pages, visit).await,
         Web::Device if visit.body.is_some() => device::answer(pages, visit).await,
         Web::Device => device::ask(pages, visit).await,
         Web::Dashboard(action) => dashboard::respond(pages, action, visit).await,
@@ -207,13 +208,6 @@ struct SignIn {
     passkeys: bool,
 }
 
-/// The sign-in with a provider.
-#[derive(Serialize)]
-struct Link {
-    url: String,
-    label: String,
-}
-
 impl View for SignIn {
     const TEMPLATE: &'static str = "sign_in.html";
 
@@ -232,14 +226,6 @@ impl View for SignIn {
     }
 }
 
-fn provider_link(name: &str, return_to: &str) -> Link {
-    let url = match return_to {
-        "" => format!("/auth/{name}"),
-        target => format!("/auth/{name}?return_to={}", shared::wire::percent_encode(target)),
-    };
-    Link { url, label: label_of(name).to_owned() }
-}
-
 /// A page that leaves authd for another site. Browsers hold the policy of a form against redirects after it, so it is none.
 fn leave(pages: &Pages, url: String) -> Result<Page> {
     draw(pages, 200, &context! {}, &Leaving { url })
@@ -255,14 +241,6 @@ impl View for Leaving {
 
     fn samples() -> Vec<Self> {
         vec![Self { url: "https://id.example.com/".to_owned() }]
-    }
-}
-
-/// What people call a provider.
-fn label_of(name: &str) -> &str {
-    match name {
-        "google" => "Google",
-        other => other,
     }
 }
 
@@ -345,78 +323,6 @@ fn target_of(return_to: String) -> String {
 fn session_cookies(web: &WebLogin, token: &Secret) -> impl Iterator<Item = (&'static str, String)> {
     let cleared = [BINDING, STARTED].map(cookies::clear);
     cleared.into_iter().chain([web.cookies.set_session(token.expose())]).map(|header| ("set-cookie", header))
-}
-
-/// The provider that a path names: `/auth/{provider}…`.
-fn provider_of<'a>(visit: &Visit<'a>) -> &'a str {
-    visit.path.split('/').nth(2).unwrap_or_default()
-}
-
-/// `GET /auth/{provider}?return_to=…`
-async fn depart(pages: &Pages, visit: &Visit<'_>) -> Result<Page> {
-    let web = &pages.web_login;
-    let return_to = return_to(web, visit).unwrap_or_default();
-    let departure = match web.depart(provider_of(visit), return_to.clone()).await {
-        Ok(departure) => departure,
-        Err(error) => return not_signed_in(pages, visit, error, return_to),
-    };
-    let mut page = redirect(departure.url);
-    // A code that is needed afterwards belongs to this browser too.
-    if visit.cookie(BINDING).one().is_none() {
-        page.headers.push(("set-cookie", cookies::set(BINDING, &web.new_binding())));
-    }
-    page.headers.push(("set-cookie", cookies::set(STARTED, &departure.started)));
-    Ok(page)
-}
-
-/// `GET /auth/{provider}/callback?state=…&code=…` or `…&error=…` (RFC 6749 §4.1.2).
-async fn arrive(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
-    let web = &pages.web_login;
-    let answer = super::provider_answer(visit.query);
-    let (Some(answer), Some(binding)) = (answer, visit.cookie(BINDING).one()) else {
-        let fields = Fields { fault: "The sign-in could not be read. Start again.".to_owned(), ..Fields::default() };
-        return draw_sign_in(pages, &visit, 400, &fields);
-    };
-    let started = visit.cookie(STARTED).one();
-    let (visitor, _) = signed_in(web, &visit).await?;
-    let arrived = web.arrive(visit.call.clone(), visitor.clone(), provider_of(&visit), binding, started, answer).await;
-    let mut page = match arrived {
-        Ok(Arrival { outcome: Outcome::Linking(linked), .. }) => match (linked, visitor) {
-            (Err(error), Some(visitor)) => {
-                dashboard::refused(pages, Action::Identities, &visit, visitor, error).await?
-            }
-            _ => redirect(dashboard::IDENTITIES.to_owned()),
-        },
-        Ok(Arrival { outcome: Outcome::SignedIn(token), return_to }) => {
-            return welcome(pages, &visit, &token, return_to).await;
-        }
-        Ok(Arrival { outcome: Outcome::NeedsCode(pending), return_to }) => {
-            draw_sign_in(pages, &visit, 200, &Fields { return_to, pending, ..Fields::default() })?
-        }
-        Err(error) => not_signed_in(pages, &visit, error, String::new())?,
-    };
-    // It has been used.
-    page.headers.push(("set-cookie", cookies::clear(STARTED)));
-    Ok(page)
-}
-
-/// The form to sign in with what went wrong at or with a provider.
-fn not_signed_in(pages: &Pages, visit: &Visit<'_>, error: Error, return_to: String) -> Result<Page> {
-    let is_told = matches!(
-        error.code,
-        Code::PasskeyRequired
-            | Code::InvalidToken
-            | Code::Forbidden
-            | Code::Conflict
-            | Code::UpstreamFailed
-            | Code::Unavailable
-            | Code::NotFound
-    );
-    if !is_told {
-        return Err(error);
-    }
-    let fault = sentence(&error.detail);
-    draw_sign_in(pages, visit, error.code.status(), &Fields { return_to, fault, ..Fields::default() })
 }
 
 fn clear_session(web: &WebLogin, page: &mut Page) {
