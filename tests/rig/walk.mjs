@@ -15,6 +15,7 @@
 //   {"download": "text"}                  saves what the link with this name leads to; tells the file's name and size
 //   {"attach": ["path", …]}               chooses these files in the page's field for files
 //   {"slow": number}                      the network sends so many bytes a second from now on
+//   {"mailed": {"folder", "to"}}          waits for a mail to this address in the folder of smtp-sink.py, and opens its link
 //   {"see": "regex"}                      waits until URL or text matches; tells the text
 //   {"authenticator": true}               a virtual authenticator that says yes to everything, from now on
 //   {"cookies": true}                     tells the cookies
@@ -88,6 +89,17 @@ const actions = {
     const session = await context.newCDPSession(page);
     await session.send('Network.enable');
     await session.send('Network.emulateNetworkConditions', { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput });
+  },
+  mailed: async ({ page }, { folder, to }) => {
+    const deadline = Date.now() + limit;
+    for (;;) {
+      const names = fs.existsSync(folder) ? fs.readdirSync(folder).filter((name) => name.endsWith('.json')).sort() : [];
+      const mails = names.map((name) => JSON.parse(fs.readFileSync(`${folder}/${name}`, 'utf8')));
+      const [link] = mails.filter((mail) => mail.to === to).at(-1)?.text.match(/https?:\/\/\S+#\S+/) ?? [];
+      if (link) return { status: (await page.goto(link)).status() };
+      if (Date.now() > deadline) throw new Error(`no mail with a link came to ${to}`);
+      await page.waitForTimeout(50);
+    }
   },
   see: ({ page }, pattern) => see(page, pattern),
   authenticator: async ({ context, page }) => {

@@ -29,7 +29,12 @@ use crate::sessions;
 use crate::users::store;
 
 impl Accounts {
-    pub(super) async fn sign_up(&self, call: Call, op: SignUp) -> Result<MailRequested> {
+    /// Whether people make accounts themselves.
+    pub fn may_sign_up(&self) -> bool {
+        matches!(self.sign_up.sign_up, SignUpMode::Open | SignUpMode::Domain)
+    }
+
+    pub async fn sign_up(&self, call: Call, op: SignUp) -> Result<MailRequested> {
         let email = links::parse_email(&op.email)?;
         self.check_sign_up(&email)?;
         self.mail.require()?;

@@ -13,7 +13,7 @@ use super::answer::Body;
 use super::browser::accounts::Offer;
 use super::browser::html::{self, Escaped};
 pub use super::browser::web::PageTemplates;
-use super::browser::web::{Action, Visit, Web};
+use super::browser::web::{Action, Asked, Visit, Web};
 use super::browser::{self, response};
 use crate::accounts::Accounts;
 use crate::call::Call;
@@ -46,7 +46,7 @@ pub enum Page {
 }
 
 /// Every page with its method and path. All are public except the metrics.
-pub const PAGES: [(Method, &str, Page); 54] = [
+pub const PAGES: [(Method, &str, Page); 58] = [
     (Method::Get, "/", Page::Information),
     (Method::Get, "/docs", Page::Docs),
     (Method::Get, "/openapi.json", Page::OpenApi),
@@ -63,6 +63,10 @@ pub const PAGES: [(Method, &str, Page); 54] = [
     (Method::Post, "/account/email", Page::Link(Offer::Email)),
     (Method::Get, "/login", Page::Web(Web::SignIn)),
     (Method::Post, "/login", Page::Web(Web::SignIn)),
+    (Method::Get, "/signup", Page::Web(Web::ByMail(Asked::SignUp))),
+    (Method::Post, "/signup", Page::Web(Web::ByMail(Asked::SignUp))),
+    (Method::Get, "/forgot-password", Page::Web(Web::ByMail(Asked::Reset))),
+    (Method::Post, "/forgot-password", Page::Web(Web::ByMail(Asked::Reset))),
     (Method::Post, "/login/passkey/options", Page::Web(Web::BeginPasskey)),
     (Method::Post, "/login/passkey", Page::Web(Web::FinishPasskey)),
     (Method::Get, "/auth/{provider}", Page::Web(Web::Depart)),

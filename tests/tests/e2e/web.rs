@@ -1,6 +1,7 @@
 //! Sign-in with a real browser: password and code, two providers at once, and what other sites try.
 
 mod account;
+mod whole;
 
 use crate::totp::oathtool;
 use serde_json::{Value, json};

@@ -3,6 +3,7 @@
 //! A form that changes anything is accepted only from a page of authd: by `Sec-Fetch-Site` and `Origin`, where the browser
 //! sends them, and always by the form's token.
 
+mod by_mail;
 mod dashboard;
 mod device;
 mod passkeys;
@@ -17,6 +18,7 @@ use shared::api::sessions::{Login, Logout};
 use shared::problem::Code;
 use shared::secret::Secret;
 
+pub use self::by_mail::Asked;
 pub use self::dashboard::{Action, files};
 use self::providers::{Link, label_of, provider_link};
 pub use self::templates::PageTemplates;
@@ -38,6 +40,8 @@ const DASHBOARD: &str = "/dashboard";
 #[derive(Clone, Copy, Debug)]
 pub enum Web {
     SignIn,
+    /// Of who asks for a mail.
+    ByMail(Asked),
     /// To a provider.
     Depart,
     /// Back from it.
@@ -106,6 +110,7 @@ pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Respo
         Web::ProveByPasskey => return passkeys::prove(pages, &visit).await,
         Web::SignIn if visit.body.is_some() => sign_in(pages, visit).await,
         Web::SignIn => sign_in_form(pages, &visit).await,
+        Web::ByMail(asked) => by_mail::respond(pages, asked, visit).await,
         Web::Depart => providers::depart(pages, &visit).await,
         Web::Arrive => providers::arrive(pages, visit).await,
         Web::Device if visit.body.is_some() => device::answer(pages, visit).await,
@@ -169,25 +174,16 @@ struct Fields {
 }
 
 fn draw_sign_in(pages: &Pages, visit: &Visit<'_>, status: u16, fields: &Fields) -> Result<Page> {
+    bound(pages, visit, |form_token| draw(pages, status, &context! {}, &SignIn::new(pages, form_token, fields.clone())))
+}
+
+/// A page with a form, whose token is bound to the browser before anybody is signed in.
+fn bound(pages: &Pages, visit: &Visit<'_>, draw: impl FnOnce(String) -> Result<Page>) -> Result<Page> {
     let web = &pages.web_login;
     let found = visit.cookie(BINDING).one().map(str::to_owned);
     let is_new = found.is_none();
     let binding = found.unwrap_or_else(|| web.new_binding());
-    let Fields { return_to, username, pending, fault } = fields.clone();
-    let view = SignIn {
-        form_token: web.form_token(&binding)?,
-        again: match return_to.as_str() {
-            "" => "/login".to_owned(),
-            target => format!("/login?return_to={}", shared::wire::percent_encode(target)),
-        },
-        providers: web.providers().map(|name| provider_link(name, &return_to)).collect(),
-        passkeys: web.has_passkeys(),
-        return_to,
-        username,
-        pending,
-        fault,
-    };
-    let mut page = draw(pages, status, &context! {}, &view)?;
+    let mut page = draw(web.form_token(&binding)?)?;
     if is_new {
         page.headers.push(("set-cookie", cookies::set(BINDING, &binding)));
     }
@@ -206,6 +202,31 @@ struct SignIn {
     again: String,
     providers: Vec<Link>,
     passkeys: bool,
+    /// Whether a mail can set another password, and whether people may sign up.
+    can_reset: bool,
+    can_sign_up: bool,
+}
+
+impl SignIn {
+    fn new(pages: &Pages, form_token: String, fields: Fields) -> Self {
+        let (web, accounts) = (&pages.web_login, &pages.accounts);
+        let Fields { return_to, username, pending, fault } = fields;
+        Self {
+            form_token,
+            again: match return_to.as_str() {
+                "" => "/login".to_owned(),
+                target => format!("/login?return_to={}", shared::wire::percent_encode(target)),
+            },
+            providers: web.providers().map(|name| provider_link(name, &return_to)).collect(),
+            passkeys: web.has_passkeys(),
+            can_reset: accounts.has_mail(),
+            can_sign_up: accounts.has_mail() && accounts.may_sign_up(),
+            return_to,
+            username,
+            pending,
+            fault,
+        }
+    }
 }
 
 impl View for SignIn {
@@ -221,6 +242,8 @@ impl View for SignIn {
             again: "/login".to_owned(),
             providers: if full { vec![provider_link("google", "")] } else { Vec::new() },
             passkeys: full,
+            can_reset: full,
+            can_sign_up: full,
         };
         vec![sample("", true), sample("", false), sample("pending", true)]
     }

@@ -1,6 +1,7 @@
 //! Sign-in with a browser over HTTP: cookies, forms and where they lead.
 
 mod account;
+mod by_mail;
 mod device;
 mod identities;
 mod proxied;

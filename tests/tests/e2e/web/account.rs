@@ -16,7 +16,7 @@ fn shot(steps: &mut Vec<Value>, name: &str) {
 
 /// Walks, and fails where axe finds something.
 #[track_caller]
-fn walk_well(steps: &[Value]) -> Vec<Value> {
+pub fn walk_well(steps: &[Value]) -> Vec<Value> {
     let told = walk(&json!(steps));
     for (number, (step, told)) in steps.iter().zip(&told).enumerate() {
         assert!(step.get("axe").is_none() || *told == json!([]), "step {number}: axe found {told:#}");

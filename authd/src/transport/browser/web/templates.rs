@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::super::Page;
 use super::super::html::{self, PASSKEY_SCRIPT_URL, STYLE_URL, UPLOAD_SCRIPT_URL};
+use super::by_mail::ByMail;
 use super::dashboard::{self, Frame};
 use super::device::DeviceForm;
 use super::{Leaving, SignIn};
@@ -32,7 +33,7 @@ const SET: Set = Set {
     built_in: built_in! {
         "layout.html" "sign_in.html" "account.html" "proof.html" "no_password.html" "dashboard.html" "security.html"
         "password.html" "totp.html" "totp_disable.html" "recovery_codes.html" "access.html" "email.html" "delete.html"
-        "deleted.html" "verify.html" "identities.html" "files.html" "device.html" "leaving.html"
+        "deleted.html" "verify.html" "identities.html" "files.html" "device.html" "leaving.html" "by_mail.html"
     },
     values: "; the built-in template of this name uses every value that there is",
 };
@@ -47,6 +48,7 @@ impl PageTemplates {
         let templates = Self(Templates::load(&SET, folder)?);
         let mut faults = templates.faults::<SignIn>(&[context! {}]);
         faults.extend(templates.faults::<DeviceForm>(&[context! {}]));
+        faults.extend(templates.faults::<ByMail>(&[context! {}]));
         faults.extend(templates.faults::<Leaving>(&[context! {}]));
         faults.extend(dashboard::faults(&templates));
         faults.sort();
