@@ -227,7 +227,8 @@ fn announce(config: &Config, db: &dyn Db) {
              Try it, in another terminal:\n\n  \
              authctl create demo --scopes read        # create a token\n  \
              curl {url}/auth/validate -H 'Content-Type: application/json' -d '{{\"token\": \"PASTE-IT-HERE\"}}'\n  \
-             authctl revoke demo                      # revoke it\n\n",
+             authctl revoke demo                      # revoke it\n  \
+             authctl user create ada                  # a person, who signs in at {url}/login\n\n",
             data = config.data_dir.display(),
         ));
     }
