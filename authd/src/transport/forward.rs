@@ -17,7 +17,7 @@ use super::http::{NO_STORE, Origin};
 use crate::call::RequestId;
 use crate::error::{Error, Result};
 use crate::forward_auth::model::{self, ForwardedRequest, METHOD_HEADERS};
-use crate::forward_auth::{Credential, ForwardAuth, Identity, Refusal, Source};
+use crate::forward_auth::{Credential, ForwardAuth, Identity, Policy, Refusal, Source};
 use crate::web_login::cookies::Cookies;
 
 const PREFIX: &str = "/auth/forward/";
@@ -58,9 +58,8 @@ pub(super) async fn respond(
     let identity = match identity.await {
         Ok(identity) => identity,
         Err(error) => {
-            let to_login = forward_auth.policy(policy).filter(|policy| policy.redirect_to_login);
-            let is_anonymous = matches!(error.code, Code::Unauthenticated | Code::InvalidToken);
-            return match to_login.filter(|_| is_anonymous).and_then(|policy| address_of(policy.source, head, below)) {
+            let to_login = signs_in(forward_auth, policy, &error);
+            return match to_login.and_then(|policy| address_of(policy.source, head, below)) {
                 Some(address) => to_sign_in(public_url, &address),
                 None => Err(deny(error)),
             };
@@ -74,8 +73,13 @@ pub(super) async fn respond(
     Ok(response)
 }
 
-/// The address that a browser asked the proxy for; `None` if it is not one that a person opened. What the proxy says of
-/// host and scheme is not trusted: after the sign-in the browser only goes to hosts of the cookie's domain.
+/// The policy, if it sends who is refused like this to the sign-in.
+pub(super) fn signs_in<'a>(forward_auth: &'a ForwardAuth, policy: &str, error: &Error) -> Option<&'a Policy> {
+    let is_anonymous = matches!(error.code, Code::Unauthenticated | Code::InvalidToken);
+    forward_auth.policy(policy).filter(|policy| is_anonymous && policy.redirect_to_login)
+}
+
+/// The address that a browser asked the proxy for; `None` if it is not one that a person opened.
 fn address_of(source: Source, head: &request::Parts, below: &str) -> Option<String> {
     let headers = &head.headers;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -90,17 +94,24 @@ fn address_of(source: Source, head: &request::Parts, below: &str) -> Option<Stri
         // nginx shows the browser no answer of authd's but the status: its `error_page` sends it to the sign-in.
         Source::Original => return None,
     };
+    let scheme = text("x-forwarded-proto").unwrap_or("https");
+    opened(method, &format!("{scheme}://{host}{uri}"), headers)
+}
+
+/// The address, if a person opened it. What the proxy says of host and scheme is not trusted: after the sign-in the browser
+/// only goes to hosts of the cookie's domain.
+pub(super) fn opened(method: &str, address: &str, headers: &HeaderMap) -> Option<String> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     // Not for scripts and images (Fetch Metadata); browsers without that say that they want a page.
     let is_navigation = match text("sec-fetch-mode") {
         Some(mode) => mode == "navigate",
         None => text("accept").is_some_and(|accept| accept.contains("text/html")),
     };
-    let scheme = text("x-forwarded-proto").unwrap_or("https");
-    (matches!(method, "GET" | "HEAD") && is_navigation).then(|| format!("{scheme}://{host}{uri}"))
+    (matches!(method, "GET" | "HEAD") && is_navigation).then(|| address.to_owned())
 }
 
 /// Sends the browser to the sign-in, and from there to the address.
-fn to_sign_in(public_url: &str, address: &str) -> Result<Response<Body>> {
+pub(super) fn to_sign_in(public_url: &str, address: &str) -> Result<Response<Body>> {
     let location = format!("{public_url}/login?return_to={}", shared::wire::percent_encode(address));
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::SEE_OTHER;

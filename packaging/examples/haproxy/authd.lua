@@ -9,11 +9,11 @@ local IDENTITY = {
   "x-auth-session-id",
 }
 
--- What authd judges: the credential, and headers with which services override method or path. CGI and WSGI read the
--- underscore as a hyphen.
+-- What authd judges: the credential, and headers with which services override method or path; and whether a browser opens
+-- a page, which can be sent to the sign-in. CGI and WSGI read the underscore as a hyphen.
 local function concerns_authd(name)
   name = name:lower():gsub("_", "-")
-  return name == "authorization" or name == "token" or name == "x-http-method" or name == "x-original-url"
+  return name == "authorization" or name == "token" or name == "cookie" or name == "accept" or name == "sec-fetch-mode" or name == "x-http-method" or name == "x-original-url"
     or name == "x-rewrite-url" or name:find("method-override", 1, true) ~= nil
 end
 
@@ -28,10 +28,13 @@ end
 
 core.register_action("authd", { "http-req" }, function(txn)
   local sent = txn.http:req_get_headers()
+  local secure = txn.f:ssl_fc() -- a number or a boolean, by tune.lua.bool-sample-conversion
   local question = {
     ["x-forwarded-method"] = { txn.f:method() },
     ["x-forwarded-uri"] = { txn.f:url() },
     ["x-forwarded-for"] = { txn.f:src() },
+    ["x-forwarded-proto"] = { (secure == 1 or secure == true) and "https" or "http" },
+    ["x-forwarded-host"] = values(sent, "host"),
   }
   for name in pairs(sent) do
     if concerns_authd(name) then
@@ -47,6 +50,9 @@ core.register_action("authd", { "http-req" }, function(txn)
       end
       txn.http:req_set_header(name, value)
     end
+  end
+  if answer.status == 303 then
+    txn:set_var("txn.sign_in", answer.headers.location[0])
   end
   txn:set_var("txn.authd", answer.status)
 end, 0)

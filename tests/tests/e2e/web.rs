@@ -282,7 +282,7 @@ fn other_sites_can_neither_sign_out_nor_sign_in() {
 /// The application and authd are two hosts of one domain. Browsers find names below localhost without asking anybody.
 #[test]
 fn a_browser_signs_in_and_comes_back_to_the_application_behind_each_proxy() {
-    for kind in [Kind::Caddy, Kind::Traefik, Kind::Envoy, Kind::Nginx] {
+    for kind in [Kind::Caddy, Kind::Traefik, Kind::Envoy, Kind::EnvoyGrpc, Kind::Haproxy, Kind::Nginx] {
         let setup = Setup::new();
         let public_url = format!("http://auth.example.localhost:{}", setup.port());
         let example = kind.example("authd.toml").replace("#redirect_to_login", "redirect_to_login");

@@ -43,6 +43,8 @@ pub struct Description {
     pub method: Vec<u8>,
     /// Path and query, not decoded.
     pub uri: Vec<u8>,
+    /// Scheme and host.
+    pub origin: String,
     pub headers: HeaderMap,
     /// The address at the other end of Envoy's connection.
     pub source: Option<IpAddr>,
@@ -66,6 +68,7 @@ impl Description {
             policy: context.remove(POLICY),
             method: http.method.into_bytes(),
             uri: http.path.into_bytes(),
+            origin: format!("{}://{}", http.scheme, http.host),
             headers: HeaderMap::new(),
             source: attributes.source.and_then(|peer| source(peer.address?)),
         };
@@ -102,6 +105,12 @@ impl Description {
     pub fn client(&self, peer: IpAddr, trusted: &[ipnet::IpNet]) -> Option<IpAddr> {
         let is_trusted = forwarded::is_trusted(peer.to_canonical(), trusted);
         self.source.filter(|_| is_trusted).map(|source| forwarded::client(source, &self.headers, trusted))
+    }
+
+    /// The address that a person opened in a browser.
+    fn opened(&self) -> Option<String> {
+        let (method, uri) = (str::from_utf8(&self.method).ok()?, str::from_utf8(&self.uri).ok()?);
+        forward::opened(method, &format!("{}{uri}", self.origin), &self.headers)
     }
 
     /// The headers that services behind CGI or WSGI would take for those of the answer.
@@ -177,7 +186,15 @@ impl Http {
                 Ok(Target { method: &described.method, uri: &described.uri, query: forward::query_of(&described.uri) })
             }
         });
-        Ok(allowed(&identity.await?, policy, described.misleading()))
+        match identity.await {
+            Ok(identity) => Ok(allowed(&identity, policy, described.misleading())),
+            Err(error) if forward::signs_in(&self.forward_auth, policy, &error).is_some() => {
+                let Some(address) = described.opened() else { return Err(error) };
+                let status = Status { code: error.code.grpc(), message: error.detail, details: Vec::new() };
+                Ok(denied(status, forward::to_sign_in(&self.pages.public_url, &address)?))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
