@@ -76,6 +76,17 @@ async fn an_operator_links_and_unlinks_an_identity() {
 }
 
 #[tokio::test]
+async fn an_identity_that_is_unlinked_during_a_sign_in_signs_nobody_in() {
+    let (app, ada) = TestApp::with_ada().await;
+    let google = trusted();
+    let id = app.link(ada, "g-1").await["id"].clone();
+    let unlink = app.later("identities.unlink", json!({ "id": ada, "identity": id }));
+    app.before_next("link_identity", async { drop(unlink.await.unwrap()) });
+    assert_eq!(app.user_of(&google, &identity(&google, "g-1", ADA)).await, Err(Code::Conflict));
+    assert!(app.subjects(ada).await.is_empty());
+}
+
+#[tokio::test]
 async fn what_cannot_be_linked_is_refused() {
     let (app, ada) = TestApp::with_ada().await;
     for (provider, subject, code) in [
