@@ -45,6 +45,20 @@ impl Accounts {
 
     /// Of a browser's session, with the token of the one in its place.
     pub(super) fn replace(&self, call: &Call) -> Result<(FreshProof, Secret)> {
+        self.replacement(call, true)
+    }
+
+    /// Gives a browser another session after a change that ended the others: whoever has a copy of its cookie is out too.
+    /// Returns the token.
+    pub async fn rotate(&self, call: &Call) -> Result<Secret> {
+        let (user, _) = sessions::person(call)?;
+        let (replacement, token) = self.replacement(call, false)?;
+        let change = replacement.extend(Change::new("sessions.replace", user));
+        self.base.ledger.commit(call, change).await.map_err(of_another_kind)?;
+        Ok(token)
+    }
+
+    fn replacement(&self, call: &Call, is_fresh: bool) -> Result<(FreshProof, Secret)> {
         let (user, session) = sessions::person(call)?;
         let (now, token) = (self.base.now(), self.new_token()?);
         let replacement = Replacement {
@@ -53,6 +67,7 @@ impl Accounts {
             now,
             idle_expires_at: now + sessions::WEB.idle,
             address: call.address.map(|address| address.to_string()),
+            is_fresh,
         };
         let statements = store::replace(session, user, &replacement).into();
         let invalidates = Some(Invalidation::sessions(user));

@@ -13,12 +13,14 @@ use shared::url;
 use super::callback::COMPLETION;
 use super::model::{Device, Login, Phase, Proof};
 use super::{CliLogin, Outcome};
+use crate::accounts::step_up_required;
 use crate::base::Base;
 use crate::call::Call;
 use crate::env::Millis;
 use crate::error::Result;
 use crate::oidc_client::Identity;
 use crate::rbac::Rbac;
+use crate::sessions::model::is_fresh;
 use crate::setting::Faults;
 use crate::{sessions, users};
 
@@ -95,13 +97,18 @@ impl Local {
     /// The account as a provider would tell of it: its id, its address, and its roles in the service as groups. `None` if
     /// it is not active.
     pub(super) async fn identity(&self, user: UserId, auth_time: Option<Millis>) -> Result<Option<Identity>> {
+        Ok(self.person(user, auth_time).await?.map(|(identity, _)| identity))
+    }
+
+    /// The same with the time when the password was set.
+    async fn person(&self, user: UserId, auth_time: Option<Millis>) -> Result<Option<(Identity, Millis)>> {
         let person = users::store::find_login(self.base.db.as_ref(), user).await?;
         let Some(person) = person.filter(|person| person.is_active) else { return Ok(None) };
         let groups = match self.rbac.service(self.service.as_str()).await? {
             Some(service) => self.rbac.access(user, service.id).await?.roles.clone(),
             None => Vec::new(),
         };
-        Ok(Some(Identity {
+        let identity = Identity {
             issuer: self.issuer.clone(),
             subject: user.to_string(),
             email: person.email,
@@ -110,7 +117,8 @@ impl Local {
             username: Some(person.username),
             groups,
             auth_time,
-        }))
+        };
+        Ok(Some((identity, person.password_changed_at)))
     }
 
     /// Warns at the start of a service that does not exist: nobody has groups then.
@@ -152,13 +160,18 @@ impl CliLogin {
             return Ok(Outcome::Gone);
         };
         let Some(auth_time) = self.begun_at(session).await? else { return Ok(Outcome::Gone) };
-        let Some(identity) = local.identity(user, Some(auth_time)).await? else { return Ok(Outcome::Gone) };
+        if !self.is_proved(session).await? {
+            return Err(step_up_required());
+        }
+        let Some((identity, password_changed_at)) = local.person(user, Some(auth_time)).await? else {
+            return Ok(Outcome::Gone);
+        };
         // Before the claim, which must last as long as the login.
         login.ends_at = login.ends_at.max(self.base.now() + COMPLETION);
         if !self.claim_login(&state, &login).await? {
             return Ok(Outcome::Gone);
         }
-        self.let_in(&state, login, identity, Proof::Local { user, browser: session }).await
+        self.let_in(&state, login, identity, Proof::Local { user, browser: session, password_changed_at }).await
     }
 
     /// The person refuses the device.
@@ -169,6 +182,13 @@ impl CliLogin {
         }
         self.end_pending(&call, state, &mut login, Phase::Denied, "denied on the page").await?;
         Ok(Outcome::Denied { credentials_until: None })
+    }
+
+    /// Whether the person signed in or proved themselves a short time ago: a device lives for longer than the session of the
+    /// browser, whose cookie somebody else may have.
+    pub async fn is_proved(&self, session: SessionId) -> Result<bool> {
+        let begun_at = self.begun_at(session).await?;
+        Ok(is_fresh(begun_at, self.base.now()) || self.sessions.is_fresh(session).await?)
     }
 
     /// When the session began, in which the person is signed in.

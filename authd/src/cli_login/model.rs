@@ -74,7 +74,7 @@ pub enum Proof {
     /// An OpenID provider.
     Tokens(ProviderTokens),
     /// The person's session of this browser, with authd itself.
-    Local { user: UserId, browser: SessionId },
+    Local { user: UserId, browser: SessionId, password_changed_at: Millis },
 }
 
 impl Proof {

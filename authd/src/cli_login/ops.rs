@@ -108,7 +108,7 @@ impl CliLogin {
         let name = provider.name().to_owned();
         let auth_url = match provider {
             Provider::OpenId(client) => {
-                let url = client.authorize_url(&client.config.redirect_uri, &state, &nonce, &verifier).await;
+                let url = client.authorize_url(&client.config.redirect_uri, &state, &nonce, &verifier, None).await;
                 url.map_err(|error| error.explain(&name))?
             }
             Provider::Local(local) => local.url(&state),
@@ -159,7 +159,15 @@ impl CliLogin {
     }
 
     /// Creates the device session once, and returns credentials.
-    async fn authorize(&self, call: Call, state: String, login: Login) -> Result<LoginAnswer> {
+    async fn authorize(&self, call: Call, state: String, mut login: Login) -> Result<LoginAnswer> {
+        let provider = self.known_provider(&login.provider)?;
+        if let (Provider::Local(local), Phase::SignedIn(signed_in)) = (provider, &mut login.phase)
+            && let Proof::Local { user, .. } = signed_in.proof
+        {
+            // What the person may do now, not when they let the device in.
+            let now = local.identity(user, signed_in.identity.auth_time).await?;
+            signed_in.identity = now.ok_or_else(left)?;
+        }
         let Phase::SignedIn(signed_in) = &login.phase else { return Ok(LoginAnswer::Pending) };
         let call = by_device(&call, &signed_in.identity);
         let _turn = self.turn(signed_in.session).await?;
@@ -167,12 +175,6 @@ impl CliLogin {
         // After the device has used its refresh token, the login has ended.
         if existing.as_ref().is_some_and(|session| !session.is_live(self.base.now()) || session.generation > 0) {
             return Ok(LoginAnswer::Expired);
-        }
-        let provider = self.known_provider(&login.provider)?;
-        if let (Provider::Local(local), Proof::Local { user, .. }) = (provider, &signed_in.proof)
-            && local.identity(*user, None).await?.is_none()
-        {
-            return Err(left());
         }
         if existing.is_none() && self.absolute_end(self.base.now(), signed_in.identity.auth_time) <= self.base.now() {
             let (name, days) = (&login.provider, self.config.max_days);
@@ -240,7 +242,10 @@ impl CliLogin {
         };
         let insert = match &signed_in.proof {
             Proof::Tokens(_) => sessions::store::insert(&session, self.base.env.uuid().to_string())?,
-            Proof::Local { browser, .. } => vec![sessions::store::insert_of_user(&session, *browser)?],
+            Proof::Local { user, browser, password_changed_at } => vec![
+                sessions::store::has_room(*user, now),
+                sessions::store::insert_of_user(&session, *browser, *password_changed_at)?,
+            ],
         };
         let change = Change::new(LoginStatus::INFO.name, session.id).with(insert).detail([
             ("user", Some(signed_in.identity.display().into())),
@@ -257,6 +262,11 @@ impl CliLogin {
             }
             // The browser's session, which has proved the identity, has ended meanwhile.
             Err(Refused::ExpectationFailed(sessions::store::NEW_DEVICE)) => Err(left()),
+            Err(Refused::ExpectationFailed(sessions::store::FULL)) => {
+                let most = sessions::store::MOST_DEVICES;
+                let detail = format!("you are signed in on {most} devices: sign out on one of them first");
+                Err(Error::new(Code::Conflict, detail))
+            }
             Err(refused) => Err(refused.into()),
         }
     }

@@ -220,7 +220,12 @@ impl Config {
             let own: Vec<&str> = role.providers.iter().map(String::as_str).collect();
             let of = if own.is_empty() { &names } else { &own };
             let is_local = self.local.enabled && of.contains(&local::NAME);
-            if is_local && role.groups.is_empty() && self.accounts.sign_up == SignUpMode::Open {
+            if is_local && role.groups.is_empty() && own.is_empty() {
+                faults.refuse(format!(
+                    "{shown}: with local.enabled (AUTHD_LOCAL) whoever may create users could get its credentials: set groups, or \
+                     providers, with \"local\" among them if everybody with an account may (a [[role]] in authd.toml)"
+                ));
+            } else if is_local && role.groups.is_empty() && self.accounts.sign_up == SignUpMode::Open {
                 faults.refuse(format!(
                     "{shown}: with local.enabled (AUTHD_LOCAL) and accounts.sign_up = \"open\" (AUTHD_SIGN_UP) anybody \
                      could sign up and get its credentials: set groups, or providers without local, or another mode of \

@@ -143,12 +143,13 @@ fn authds_own_accounts_are_a_provider_only_where_they_may_be() {
         (role(""), vec![on, ("AUTHD_PUBLIC_URL", "http://auth.test")], "local.enabled (AUTHD_LOCAL) needs"),
         (corp.replace("corp", "local"), vec![on], "two providers are named \"local\""),
         (format!("{corp}{}", role("groups = [\"a\"]")), vec![on], "corp, local"),
-        (format!("{open}{}", role("")), vec![on], "role dev: with local.enabled"),
+        (format!("{open}{}", role("providers = [\"local\"]")), vec![on], "role dev: with local.enabled"),
         (
             open.to_owned(),
             vec![on, ("STS_ROLE_ARN", "arn:aws:iam::123456789012:role/a")],
             "aws.role_arn (STS_ROLE_ARN): with",
         ),
+        (role(""), vec![on], "whoever may create users"),
         (role("method = \"web_identity\""), vec![on], "needs the ID token of a provider"),
         (role("method = \"web_identity\"\nproviders = [\"local\"]") + corp, vec![on], "needs the ID token"),
     ] {
@@ -159,7 +160,8 @@ fn authds_own_accounts_are_a_provider_only_where_they_may_be() {
         role("groups = [\"a\"]"),
         format!("{open}{}", role("groups = [\"a\"]")),
         format!("{open}{corp}{}", role("providers = [\"corp\"]")),
-        format!("{corp}{}", role("method = \"web_identity\"")),
+        format!("{corp}{}", role("method = \"web_identity\"\nproviders = [\"local\", \"corp\"]")),
+        role("providers = [\"local\"]"),
         "[cli]\ndefault_provider = \"local\"\n".to_owned(),
         corp.replace("corp", "other"),
     ] {

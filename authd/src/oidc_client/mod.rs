@@ -183,6 +183,11 @@ impl Client {
         self.endpoints.find(None, discovery::endpoints(&self.http, &self.config)).await
     }
 
+    /// The `prompt` by which the person says anew who they are (OpenID Connect Core §3.1.2.1); Google has no `login`.
+    pub fn prompt(&self) -> &'static str {
+        if self.config.issuer == "https://accounts.google.com" { "select_account" } else { "login" }
+    }
+
     /// The URL where the person signs in, and from where the browser returns to `redirect_uri`.
     pub async fn authorize_url(
         &self,
@@ -190,12 +195,13 @@ impl Client {
         state: &str,
         nonce: &str,
         verifier: &Secret,
+        prompt: Option<&str>,
     ) -> Result<String, ProviderError> {
         // RFC 7636 §4.2.
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.expose()));
         let endpoints = self.endpoints().await?;
         let scope = self.config.scopes.join(" ");
-        let query: [(&str, &str); 8] = [
+        let query = [
             ("response_type", "code"),
             ("client_id", &self.config.client_id),
             ("redirect_uri", redirect_uri),
@@ -205,6 +211,7 @@ impl Client {
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ];
+        let query = query.into_iter().chain(prompt.map(|prompt| ("prompt", prompt)));
         Ok(with_query(&endpoints.authorization_endpoint, &encode_pairs(query)))
     }
 

@@ -85,7 +85,9 @@ impl WebLogin {
         let random = || URL_SAFE_NO_PAD.encode(self.base.env.bytes::<32>());
         let (state, nonce, verifier) = (random(), random(), random());
         let verifier = Secret::new(verifier);
-        let url = provider.authorize_url(&self.redirect_uri(name), &state, &nonce, &verifier).await;
+        // Who is signed in there already may be somebody else, who sent this browser there.
+        let prompt = linking.map(|_| provider.prompt());
+        let url = provider.authorize_url(&self.redirect_uri(name), &state, &nonce, &verifier, prompt).await;
         let url = url.map_err(|error| error.explain(name))?;
         let (nonce, expires_at) = (Secret::new(nonce), self.base.now() + STARTED);
         let started = Started { provider: name.to_owned(), state, nonce, verifier, return_to, linking, expires_at };

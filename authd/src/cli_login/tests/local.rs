@@ -1,6 +1,7 @@
 //! authd's own accounts as the provider.
 
 use serde_json::json;
+use shared::api::factors::Reauthenticate;
 use shared::api::sessions::Login;
 use shared::problem::Code;
 use shared::secret::Secret;
@@ -11,13 +12,15 @@ use crate::caller::Caller;
 use crate::cli_login::Outcome;
 use crate::env::{DAY, HOUR, MINUTE};
 use crate::error::Error;
+use crate::sessions::model::FRESH;
 use crate::web_login;
 
 const PASSWORD: &str = "correct horse battery";
 const ROLES: &str = "[local]\nenabled = true\n\
      [[role]]\nname = \"dev\"\narn = \"arn:aws:iam::123456789012:role/dev\"\ngroups = [\"developers\"]\n\
      providers = [\"local\"]\nsession_tags = true\n\
-     [[role]]\nname = \"web\"\narn = \"arn:aws:iam::123456789012:role/web\"\nmethod = \"web_identity\"\n";
+     [[role]]\nname = \"web\"\narn = \"arn:aws:iam::123456789012:role/web\"\nmethod = \"web_identity\"\n\
+     providers = [\"corp\", \"local\"]\n";
 
 impl Service {
     /// With Ada, who is a developer in the service `aws`.
@@ -41,6 +44,14 @@ impl Service {
         let web = &self.app.modules.web_login;
         let outcome = web.sign_in(self.app.anonymous(), "binding", login).await.unwrap();
         let web_login::Outcome::SignedIn(token) = outcome else { panic!("a code is asked for") };
+        self.app.anonymous().of(web.visitor(token.expose()).await.unwrap().unwrap())
+    }
+
+    /// The same browser after Ada has proved herself again: its session is another one.
+    async fn proved(&self, browser: Call) -> Call {
+        let web = &self.app.modules.web_login;
+        let op = Reauthenticate { password: Secret::new(PASSWORD), totp: None };
+        let token = web.step_up(browser, op).await.unwrap();
         self.app.anonymous().of(web.visitor(token.expose()).await.unwrap().unwrap())
     }
 
@@ -217,24 +228,70 @@ async fn the_end_of_a_device_is_counted_from_the_sign_in_in_the_browser() {
     let service = Service::local().await;
     let browser = service.browser().await;
     let begun = service.app.env.now();
-    service.app.clock.advance(HOUR - MINUTE);
+    service.app.clock.advance(50 * MINUTE);
+    let browser = service.proved(browser).await;
     let answer = service.collect(&service.confirmed(&browser).await).await.unwrap();
     assert_eq!(answer["session_expires_at"], json!((begun + 90 * DAY) / 1000));
 }
 
+/// A device lives for longer than the browser's session, whose cookie somebody else may have.
 #[tokio::test]
-async fn many_devices_do_not_keep_their_user_out() {
+async fn a_device_is_let_in_only_a_short_time_after_a_proof() {
     let service = Service::local().await;
-    let (browser, first) = (service.browser().await, service.browser().await);
-    for _ in 0..260 {
+    let browser = service.browser().await;
+    service.app.clock.advance(FRESH);
+    let state = service.asks().await;
+    let confirm = async |call: &Call| service.app.modules.cli_login.clone().confirm(call.clone(), state.clone()).await;
+    assert_eq!(confirm(&browser).await.unwrap_err().code, Code::StepUpRequired);
+    assert!(service.app.modules.cli_login.find_waiting(&state).await.unwrap().is_some(), "and it still waits");
+    let browser = service.proved(browser).await;
+    assert!(matches!(confirm(&browser).await.unwrap(), Outcome::ToPerson { .. }));
+}
+
+#[tokio::test]
+async fn what_changed_after_the_device_was_let_in_counts() {
+    // The role is lost.
+    let service = Service::local().await;
+    let login = service.confirmed(&service.browser().await).await;
+    service.must("grants.remove_role", developer()).await;
+    assert_eq!(service.collect(&login).await.unwrap_err().code, Code::Forbidden);
+    assert_eq!(service.peer.count("/"), 0, "AWS is not asked");
+    // The password is changed in the same browser, whose session goes on.
+    let service = Service::local().await;
+    let browser = service.browser().await;
+    let login = service.confirmed(&browser).await;
+    service.app.clock.advance(1);
+    let change = json!({ "password": PASSWORD, "new_password": "another long password" });
+    service.app.call_as(browser.caller, "sessions.change_password", change).await.unwrap();
+    assert_eq!(service.collect(&login).await.unwrap_err().code, Code::Forbidden);
+    // The session has run out, so that nothing ends it any more.
+    let service = Service::local().await;
+    let browser = service.browser().await;
+    service.app.clock.advance(HOUR - MINUTE);
+    let browser = service.proved(browser).await;
+    service.app.clock.advance(HOUR - MINUTE);
+    let sql = "UPDATE sessions SET factor_at = $1 WHERE kind = 'web'";
+    let now = service.app.env.now().into();
+    service.app.base.db.commit(vec![crate::db::Statement::any("prove", sql, [now])]).await.unwrap();
+    let login = service.confirmed(&browser).await;
+    service.app.clock.advance(2 * MINUTE);
+    assert_eq!(service.collect(&login).await.unwrap_err().code, Code::Forbidden);
+}
+
+#[tokio::test]
+async fn a_user_has_a_number_of_devices() {
+    let service = Service::local().await;
+    let browser = service.browser().await;
+    for _ in 0..64 {
         service.app.clock.advance(3000);
         let login = service.confirmed(&browser).await;
         service.collect(&login).await.unwrap();
     }
-    let last = service.browser().await;
-    for call in [first, last] {
-        service.app.call_as(call.caller, "sessions.list_own", json!({})).await.unwrap();
-    }
-    let live = service.app.call("sessions.list", json!({ "user": "ada", "kind": "web" })).await.unwrap();
-    assert_eq!(live["sessions"].as_array().unwrap().len(), 3);
+    let login = service.confirmed(&browser).await;
+    assert_eq!(service.collect(&login).await.unwrap_err().code, Code::Conflict);
+    service.browser().await;
+    let list = service.app.call("sessions.list", json!({ "user": "ada", "kind": "device" })).await.unwrap();
+    let end = json!({ "id": list["sessions"][0]["id"] });
+    service.app.call_as(browser.caller, "sessions.end_own", end).await.unwrap();
+    assert_eq!(status(&service.collect(&login).await.unwrap()), "AUTHORIZED");
 }

@@ -13,7 +13,7 @@ const REPLACE: &str = "INSERT INTO sessions (id, kind, user_id, token_hash, gene
        provider) \
      SELECT $1, s.kind, s.user_id, $2, 0, s.created_at, $3, $3, \
        CASE WHEN s.absolute_expires_at < $4 THEN s.absolute_expires_at ELSE $4 END, s.absolute_expires_at, NULL, $5, 0, \
-       s.attributes, CAST($3 AS BIGINT), s.provider FROM sessions s \
+       s.attributes, CASE WHEN $8 = 1 THEN $3 ELSE s.factor_at END, s.provider FROM sessions s \
      WHERE s.id = $6 AND s.user_id = $7 AND s.kind = 'web' AND s.ended_at IS NULL AND s.idle_expires_at > $3 \
        AND s.absolute_expires_at > $3";
 
@@ -22,7 +22,7 @@ pub const REPLACED: &str = "replace_session";
 /// Why the other one ended.
 const REASON: &str = "replaced";
 
-/// A browser's session in place of another, in which all factors were proved now.
+/// A browser's session in place of another.
 #[derive(Debug)]
 pub struct Replacement {
     pub id: SessionId,
@@ -30,12 +30,14 @@ pub struct Replacement {
     pub now: Millis,
     pub idle_expires_at: Millis,
     pub address: Option<String>,
+    /// Whether all factors were proved now; otherwise they were when they were.
+    pub is_fresh: bool,
 }
 
 /// Inserts the session and ends the other one ([`REPLACED`]). The change must invalidate
 /// [`Invalidation::sessions`](crate::ledger::Invalidation::sessions).
 pub fn replace(of: SessionId, user: UserId, replacement: &Replacement) -> [Statement; 2] {
-    let Replacement { id, hash, now, idle_expires_at, address } = replacement;
+    let Replacement { id, hash, now, idle_expires_at, address, is_fresh } = replacement;
     let params = [
         (*id).into(),
         Value::from(*hash),
@@ -44,6 +46,7 @@ pub fn replace(of: SessionId, user: UserId, replacement: &Replacement) -> [State
         address.clone().into(),
         of.into(),
         user.into(),
+        i64::from(*is_fresh).into(),
     ];
     [Statement::one(REPLACED, REPLACE, params), end_login(of, user, REASON, *now)]
 }

@@ -1,6 +1,6 @@
 //! The SQL of device sessions and their identities. The provider is told of their end through the outbox.
 
-use shared::id::SessionId;
+use shared::id::{SessionId, UserId};
 
 use super::super::model::DeviceSession;
 use super::{ENDED, identity};
@@ -15,14 +15,17 @@ const INSERT: &str = "INSERT INTO sessions (id, kind, identity_id, generation, c
        idle_expires_at, absolute_expires_at, provider, device_name, os, client_version, address, lease_until, sealed, attributes) \
      VALUES ($1, 'device', (SELECT id FROM identities WHERE issuer = $2 AND subject = $3), $4, $5, $5, $5, \
        $6, $7, $8, $9, $10, $11, $12, 0, $13, $14)";
-// The browser's session has proved who it is: while it has not ended, the password is the one that was typed.
+// The browser's session has proved who it is: it is live, and the password is the one that there was.
 const INSERT_OF_USER: &str = "INSERT INTO sessions (id, kind, user_id, generation, created_at, renewed_at, last_used_at, \
        idle_expires_at, absolute_expires_at, provider, device_name, os, client_version, address, lease_until, attributes) \
      SELECT $1, 'device', u.id, CAST($3 AS BIGINT), CAST($4 AS BIGINT), CAST($4 AS BIGINT), CAST($4 AS BIGINT), \
        CAST($5 AS BIGINT), CAST($6 AS BIGINT), $7, $8, $9, $10, $11, 0, $12 \
      FROM sessions s JOIN users u ON u.id = s.user_id \
-     WHERE s.id = $2 AND s.kind = 'web' AND s.ended_at IS NULL \
+     WHERE s.id = $2 AND s.kind = 'web' AND s.ended_at IS NULL AND s.idle_expires_at > CAST($4 AS BIGINT) \
+       AND s.absolute_expires_at > CAST($4 AS BIGINT) AND COALESCE(u.password_changed_at, 0) = $13 \
        AND u.status = 'active' AND u.deleted_at IS NULL";
+const FIND_LAST: &str = "SELECT 1 FROM sessions WHERE user_id = $1 AND idle_expires_at > $2 AND kind = 'device' \
+     AND ended_at IS NULL LIMIT 1 OFFSET $3";
 const ACKNOWLEDGE: &str = "UPDATE sessions SET generation = $2, last_used_at = $3, idle_expires_at = $4 \
      WHERE id = $1 AND generation = $2 - 1 AND ended_at IS NULL";
 // A lease until after $4 is longer than any.
@@ -47,6 +50,10 @@ const DELETE_OUTBOX: &str = "DELETE FROM outbox WHERE seq = $1";
 
 /// Names of statements whose failure has a meaning.
 pub const NEW_DEVICE: &str = "insert_device";
+/// The user has [`MOST`].
+pub const FULL: &str = "has_room_for_device";
+/// Maximum number of live devices of a user of authd's own.
+pub const MOST: i64 = 64;
 /// The statement that requires a live device session; it fails if it has ended, or another node has the lease.
 pub const LIVE: &str = "live_session";
 
@@ -85,7 +92,7 @@ pub fn insert(session: &DeviceSession, identity_id: String) -> Result<Vec<Statem
 }
 
 /// The same for a device of a user, whose session of this browser proves it: it fails ([`NEW_DEVICE`]) if that has ended.
-pub fn insert_of_user(session: &DeviceSession, browser: SessionId) -> Result<Statement> {
+pub fn insert_of_user(session: &DeviceSession, browser: SessionId, password_changed_at: Millis) -> Result<Statement> {
     let params = [
         session.id.into(),
         browser.into(),
@@ -99,8 +106,14 @@ pub fn insert_of_user(session: &DeviceSession, browser: SessionId) -> Result<Sta
         session.client_version.clone().into(),
         session.address.clone().into(),
         attributes(session)?,
+        password_changed_at.into(),
     ];
     Ok(Statement::one(NEW_DEVICE, INSERT_OF_USER, params))
+}
+
+/// Requires that the user has room for one more device ([`FULL`]).
+pub fn has_room(user: UserId, now: Millis) -> Statement {
+    Statement::absent(FULL, FIND_LAST, [user.into(), now.into(), (MOST - 1).into()])
 }
 
 /// Invalidates the tokens before this generation; fails if another call did so, or the session has ended.

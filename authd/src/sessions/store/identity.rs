@@ -20,8 +20,8 @@ const LINK: &str = "UPDATE identities SET user_id = $3, attributes = '{}' \
      WHERE issuer = $1 AND subject = $2 AND (user_id IS NULL OR user_id = $3)";
 const LINK_BY_ITSELF: &str = "UPDATE identities SET user_id = $3 \
      WHERE issuer = $1 AND subject = $2 AND (user_id = $3 OR (user_id IS NULL AND attributes = '{}'))";
-const UNLINK: &str =
-    "UPDATE identities SET user_id = NULL, attributes = '{\"unlinked\":true}' WHERE id = $1 AND user_id = $2";
+const UNLINK: &str = "UPDATE identities SET user_id = NULL, email = NULL, name = NULL, attributes = '{\"unlinked\":true}' \
+     WHERE id = $1 AND user_id = $2";
 const LIST: &str = "SELECT id, issuer, subject, email, name, created_at, seen_at FROM identities \
      WHERE user_id = $1 ORDER BY created_at, id LIMIT $2";
 const FIND_LAST: &str = "SELECT 1 FROM identities WHERE user_id = $1 LIMIT 1 OFFSET $2";

@@ -10,8 +10,8 @@ use shared::time::Time;
 
 pub use self::browser::{REPLACED, Replacement, replace};
 pub use self::device::{
-    EndedDevice, LIVE, NEW_DEVICE, acknowledge, claim_outbox, delete_outbox, end, find, insert, insert_of_user, keep,
-    lease, list_outbox, release, renew,
+    EndedDevice, FULL, LIVE, MOST as MOST_DEVICES, NEW_DEVICE, acknowledge, claim_outbox, delete_outbox, end, find,
+    has_room, insert, insert_of_user, keep, lease, list_outbox, release, renew,
 };
 use super::lookup::LiveSession;
 use super::model::{Attributes, FRESH};
@@ -72,18 +72,17 @@ const END_LOGIN: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, \
      WHERE id = $1 AND kind <> 'device' AND user_id = $4 AND ended_at IS NULL";
 const END_ALL: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, sealed = NULL, idle_expires_at = $2 \
      WHERE user_id = $1 AND idle_expires_at > $2 AND absolute_expires_at > $2 AND ended_at IS NULL AND id <> $4";
-// Of those that a browser or a program has: devices live for longer, and would end every other session.
 // Ends those whose idle end is before that of the session at offset $3, and keeps those with the same. Sessions of a wrong
 // clock, which are void, do not count.
 const END_OLDEST: &str = "UPDATE sessions SET ended_at = $2, end_reason = 'too_many', idle_expires_at = $2 \
-     WHERE user_id = $1 AND idle_expires_at > $2 AND ended_at IS NULL AND kind <> 'device' AND idle_expires_at < \
+     WHERE user_id = $1 AND idle_expires_at > $2 AND ended_at IS NULL AND idle_expires_at < \
        (SELECT s.idle_expires_at FROM sessions s WHERE s.user_id = $1 AND s.idle_expires_at > $2 \
-          AND s.ended_at IS NULL AND s.kind <> 'device' AND s.renewed_at <= $4 ORDER BY s.idle_expires_at DESC LIMIT 1 OFFSET $3) \
+          AND s.ended_at IS NULL AND s.renewed_at <= $4 ORDER BY s.idle_expires_at DESC LIMIT 1 OFFSET $3) \
      RETURNING user_id";
 const INVALIDATE_OLDEST: &str = "INSERT INTO invalidations (kind, subject, at) \
      SELECT 'sessions', CAST($1 AS TEXT), CAST($2 AS BIGINT) WHERE EXISTS \
        (SELECT 1 FROM sessions s WHERE s.user_id = $1 AND s.idle_expires_at > $2 \
-          AND s.ended_at IS NULL AND s.kind <> 'device' AND s.renewed_at <= $4 LIMIT 1 OFFSET $3)";
+          AND s.ended_at IS NULL AND s.renewed_at <= $4 LIMIT 1 OFFSET $3)";
 const DELETE_DEVICES: &str = "DELETE FROM sessions WHERE user_id = $1 AND kind = 'device'";
 const HASHES: &str = "SELECT token_hash, id FROM sessions \
      WHERE user_id = $1 AND idle_expires_at > $2 AND token_hash IS NOT NULL";

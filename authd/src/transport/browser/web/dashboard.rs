@@ -153,6 +153,14 @@ impl<'a> Visitor<'a> {
         self.pages.accounts.detached.run(async move { handler.call(&owner, call, op).await }).await
     }
 
+    /// Gives the browser another cookie with the page that tells of a change which has ended every other session.
+    async fn rotate(&self, mut page: Page) -> Result<Page> {
+        let (owner, call) = (self.pages.accounts.clone(), self.call.clone());
+        let token = self.pages.accounts.detached.run(async move { owner.rotate(&call).await }).await?;
+        page.headers.extend(session_cookies(self.web(), &token));
+        Ok(page)
+    }
+
     async fn factors(&self) -> Result<FactorList> {
         self.pages.accounts.list_factors(self.call.clone(), ListFactors {}).await
     }

@@ -2,6 +2,7 @@
 
 use minijinja::context;
 use serde::Serialize;
+use shared::problem::Code;
 use shared::time::Time;
 
 use super::super::cli_login::draw as draw_outcome;
@@ -82,6 +83,10 @@ async fn draw_form(
         }
         return Ok(page);
     };
+    let (_, session) = crate::sessions::person(&visit.call.of(caller.clone()))?;
+    if !pages.cli_login.is_proved(session).await? {
+        return Ok(redirect(format!("/dashboard/verify?return_to={}", shared::wire::percent_encode(&here))));
+    }
     let person = pages.accounts.person(&visit.call.of(caller)).await?;
     let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
     let asks = waiting.device;
@@ -117,7 +122,12 @@ pub(super) async fn answer(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
     }
     let (call, caused_by) = (visit.call.of(caller), (visit.call.request_id, visit.call.address));
     let outcome = match field("answer") {
-        "continue" => pages.cli_login.clone().confirm(call, state.clone()).await,
+        "continue" => match pages.cli_login.clone().confirm(call, state.clone()).await {
+            Err(error) if error.code == Code::StepUpRequired => {
+                return draw_form(pages, &visit, &state, 200, None).await;
+            }
+            outcome => outcome,
+        },
         _ => pages.cli_login.decline(call, &state).await,
     };
     Ok(draw_outcome(&state, caused_by, outcome))

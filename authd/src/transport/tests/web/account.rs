@@ -235,3 +235,28 @@ async fn a_person_sees_what_they_may_do_and_why() {
     let page = bob.get(&daemon, "/dashboard/access").await;
     assert!(page.text.contains("You were granted nothing") && !page.text.contains("shop"), "{page:?}");
 }
+
+/// Whoever got the cookie before has nothing of it after a change that signs everybody else out.
+#[tokio::test]
+async fn a_copy_of_the_cookie_ends_with_each_change_that_ends_the_other_sessions() {
+    let daemon = with_ada("").await;
+    let mut browser = Browser::default();
+    browser.sign_in(&daemon, "").await;
+    let alone = async |browser: &mut Browser, mut copy: Browser, what: &str| {
+        assert_eq!(copy.get(&daemon, "/dashboard").await.status, 303, "{what}");
+        assert_eq!(browser.get(&daemon, "/dashboard").await.status, 200, "{what}");
+    };
+    let copy = browser.clone();
+    let (secret, codes) = with_totp(&daemon, &mut browser).await;
+    assert_eq!(codes.len(), 10);
+    alone(&mut browser, copy, "TOTP is on").await;
+    let copy = browser.clone();
+    let form = format!("password=correct+horse&code={}", codes[0]);
+    let off = browser.post(&daemon, "/dashboard/totp/disable", "/dashboard/totp/disable", &form).await;
+    assert_eq!(off.header("location"), Some("/dashboard/security?done=totp-off"), "{secret} {}", off.text);
+    alone(&mut browser, copy, "TOTP is off").await;
+    let copy = browser.clone();
+    let form = "password=correct+horse&new_password=another+good+horse";
+    assert_eq!(browser.post(&daemon, "/dashboard/password", "/dashboard/password", form).await.status, 303);
+    alone(&mut browser, copy, "another password").await;
+}

@@ -67,6 +67,9 @@ async fn a_browsers_session_becomes_fresh_only_with_a_new_cookie() {
     assert_eq!(asked.status, 303, "it is as stale as before");
 }
 
+/// The page of a device, with what may be a state.
+const DEVICE: &str = "/auth/cli/local?state=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 #[tokio::test]
 async fn after_a_proof_the_browser_goes_to_a_page_of_the_account() {
     let (env, clock) = Env::fixed(NOW);
@@ -77,6 +80,8 @@ async fn after_a_proof_the_browser_goes_to_a_page_of_the_account() {
     browser.sign_in(&daemon, "").await;
     for (asked, target) in [
         ("/dashboard/delete", "/dashboard/delete"),
+        (DEVICE, DEVICE),
+        (&DEVICE[..60], "/dashboard"),
         ("/dashboard/verify", "/dashboard"),
         ("/dashboard/sessions/end-all", "/dashboard"),
         ("/logout", "/dashboard"),

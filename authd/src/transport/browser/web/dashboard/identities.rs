@@ -92,5 +92,5 @@ pub(super) async fn link(at: &Visitor<'_>) -> Result<Page> {
 pub(super) async fn unlink(at: &Visitor<'_>) -> Result<Page> {
     let id = at.field("id").parse().map_err(|_| Error::not_found("identity"))?;
     at.pages.accounts.unlink_own_identity(at.call.clone(), UnlinkOwnIdentity { id }).await?;
-    Ok(redirect(format!("{IDENTITIES}?done=identity")))
+    at.rotate(redirect(format!("{IDENTITIES}?done=identity"))).await
 }

@@ -11,7 +11,7 @@ use super::super::templates::View;
 use super::{DASHBOARD, Told, Visitor, clear_session};
 use crate::error::{Error, Result};
 use crate::sessions;
-use crate::web_login::cookies::{self, BINDING};
+use crate::web_login::cookies::{self, BINDING, STARTED};
 
 #[derive(Serialize)]
 pub struct Overview {
@@ -127,5 +127,5 @@ async fn signed_out(at: &Visitor<'_>, provider: Option<String>) -> Result<Page> 
 /// Removes every cookie of ours.
 pub(super) fn forget(at: &Visitor<'_>, page: &mut Page) {
     clear_session(at.web(), page);
-    page.headers.push(("set-cookie", cookies::clear(BINDING)));
+    page.headers.extend([BINDING, STARTED].map(|name| ("set-cookie", cookies::clear(name))));
 }

@@ -95,7 +95,7 @@ pub(super) async fn show(at: &Visitor<'_>, told: &Told) -> Result<Page> {
 pub(super) async fn remove_passkey(at: &Visitor<'_>) -> Result<Page> {
     let id = at.field("id").parse().map_err(|_| Error::not_found("passkey"))?;
     at.pages.accounts.remove_passkey(at.call.clone(), RemovePasskey { id }).await?;
-    Ok(redirect(format!("{SECURITY}?done=passkey")))
+    at.rotate(redirect(format!("{SECURITY}?done=passkey"))).await
 }
 
 pub(super) async fn show_password(at: &Visitor<'_>, told: &Told) -> Result<Page> {
@@ -108,7 +108,7 @@ pub(super) async fn change_password(at: &Visitor<'_>) -> Result<Page> {
     let new_password = Secret::new(at.field("new_password"));
     let op = ChangePassword { password: at.password(), new_password, totp: at.code() };
     at.run(Accounts::change_password, op).await?;
-    Ok(redirect(format!("{SECURITY}?done=password")))
+    at.rotate(redirect(format!("{SECURITY}?done=password"))).await
 }
 
 pub(super) async fn mail_password_link(at: &Visitor<'_>) -> Result<Page> {

@@ -114,7 +114,8 @@ pub(super) async fn enable(at: &Visitor<'_>) -> Result<Page> {
 pub(super) async fn confirm(at: &Visitor<'_>) -> Result<Page> {
     let code = at.code().unwrap_or_else(|| Secret::new(""));
     match at.run(Accounts::confirm_totp, ConfirmTotp { code, password: None }).await {
-        Ok(codes) => show_codes(at, &codes),
+        // The page has no form but a link: the token of its forms may be the old one's.
+        Ok(codes) => at.rotate(show_codes(at, &codes)?).await,
         // Nothing waits for a code any more.
         Err(error) if error.code == Code::Conflict => show(at, &Told::refused(&error)).await,
         Err(error) => Err(error),
@@ -131,7 +132,7 @@ pub(super) async fn show_disable(at: &Visitor<'_>, told: &Told) -> Result<Page> 
 pub(super) async fn disable(at: &Visitor<'_>) -> Result<Page> {
     let code = at.code().unwrap_or_else(|| Secret::new(""));
     at.run(Accounts::disable_totp, DisableTotp { password: at.password(), code }).await?;
-    Ok(redirect(format!("{SECURITY}?done=totp-off")))
+    at.rotate(redirect(format!("{SECURITY}?done=totp-off"))).await
 }
 
 pub(super) async fn show_renew(at: &Visitor<'_>, told: &Told) -> Result<Page> {

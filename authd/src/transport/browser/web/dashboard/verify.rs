@@ -10,11 +10,13 @@ use super::super::super::form::Form;
 use super::super::super::html::redirect;
 use super::super::templates::View;
 use super::{DASHBOARD, Told, Visitor, session_cookies};
+use crate::cli_login::model::is_token;
 use crate::error::Result;
 use crate::sessions;
 use crate::transport::pages::PAGES;
 
 const VERIFY: &str = "/dashboard/verify";
+const DEVICE: &str = "/auth/cli/local?state=";
 
 #[derive(Serialize)]
 pub struct Verify {
@@ -32,11 +34,15 @@ impl View for Verify {
     }
 }
 
-/// Where the browser goes after the proof: to a page of the account, and nowhere else; the overview if it asks for another.
-pub(in super::super) fn target(asked: &str) -> &'static str {
+/// Where the browser goes after the proof: to a page of the account or that of a device, and nowhere else; the overview if
+/// it asks for another.
+pub(in super::super) fn target(asked: &str) -> String {
+    if asked.strip_prefix(DEVICE).is_some_and(is_token) {
+        return asked.to_owned();
+    }
     let pages = PAGES.iter().filter(|(method, path, _)| *method == Method::Get && path.starts_with(DASHBOARD));
     let mut paths = pages.map(|(_, path, _)| *path).filter(|path| *path != VERIFY);
-    paths.find(|path| *path == asked).unwrap_or(DASHBOARD)
+    paths.find(|path| *path == asked).unwrap_or(DASHBOARD).to_owned()
 }
 
 pub(super) async fn show(at: &Visitor<'_>, told: &Told) -> Result<Page> {
@@ -45,12 +51,12 @@ pub(super) async fn show(at: &Visitor<'_>, told: &Told) -> Result<Page> {
     let return_to = target(asked.unwrap_or_default());
     let (_, session) = sessions::person(&at.call)?;
     if told.fault.is_none() && at.pages.sessions.is_fresh(session).await? {
-        return Ok(redirect(return_to.to_owned()));
+        return Ok(redirect(return_to));
     }
     let passkeys = at.pages.accounts.list_passkeys(at.call.clone(), ListPasskeys {}).await?.passkeys;
     let has_password = at.person.password_hash.is_some();
     let view = Verify {
-        return_to: return_to.to_owned(),
+        return_to,
         needs_code: has_password && at.has_totp().await?,
         has_passkeys: at.web().has_passkeys() && !passkeys.is_empty(),
     };
@@ -60,7 +66,7 @@ pub(super) async fn show(at: &Visitor<'_>, told: &Told) -> Result<Page> {
 pub(super) async fn submit(at: &Visitor<'_>) -> Result<Page> {
     let op = Reauthenticate { password: at.password(), totp: at.code() };
     let token = at.pages.web_login.step_up(at.call.clone(), op).await?;
-    let mut page = redirect(target(at.field("return_to")).to_owned());
+    let mut page = redirect(target(at.field("return_to")));
     page.headers.extend(session_cookies(at.web(), &token));
     Ok(page)
 }
