@@ -225,6 +225,7 @@ async fn a_browser_is_sent_to_a_provider_with_values_of_its_own() {
         assert!(!first.started.contains(&values[0]), "it is sealed");
     }
     assert_eq!(parameter(&first.url, "code_challenge_method"), "S256");
+    assert!(!first.url.contains("prompt="), "{}", first.url);
     let back = shared::wire::percent_encode(&format!("{}/auth/one/callback", app.config.server.public_url)).to_string();
     assert_eq!(parameter(&first.url, "redirect_uri"), back);
 }
@@ -277,6 +278,8 @@ async fn an_identity_is_linked_in_the_session_that_asked_for_it_and_in_no_other(
     let arrive = async |visitor: Option<&Caller>| {
         let departure = app.web().depart_to_link("one", *asked).await.unwrap();
         let nonce = parameter(&departure.url, "nonce");
+        // Who is signed in there may be another one than who presses.
+        assert_eq!(parameter(&departure.url, "prompt"), "login");
         peer.set(|script| {
             script.nonce = nonce;
             script.claims.insert("aud".into(), json!("authd"));

@@ -65,6 +65,8 @@ async fn an_operator_links_and_unlinks_an_identity() {
     assert_eq!(app.refused("identities.unlink", unlink(bob)).await, "not_found");
     app.call("identities.unlink", unlink(ada)).await.unwrap();
     assert_eq!(app.refused("identities.unlink", unlink(ada)).await, "not_found");
+    let told = "SELECT COUNT(*) FROM identities WHERE email IS NOT NULL OR name IS NOT NULL";
+    assert_eq!(app.number(told).await, 0, "a later deletion of the account would not find it");
     let live = app.call("sessions.list", json!({ "user": ada })).await.unwrap();
     assert_eq!(live["sessions"], json!([]), "every session has ended");
     // Both sides have verified the address, but it was unlinked on purpose.
