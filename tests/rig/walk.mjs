@@ -11,6 +11,7 @@
 //   {"keep": {"name": "selector", …}}     remembers the texts of these elements
 //   {"press": "text"}                     presses the button or link with exactly this name (a regex, if it begins with ^),
 //                                         and waits for what comes
+//   {"open": "text"}                      opens the details with this summary
 //   {"click": "text"}                     the same without waiting, for what leads nowhere else
 //   {"download": "text"}                  saves what the link with this name leads to; tells the file's name and size
 //   {"attach": ["path", …]}               chooses these files in the page's field for files
@@ -79,6 +80,7 @@ const actions = {
     const [response] = await Promise.all([page.waitForNavigation(), target.first().click()]);
     return { status: response?.status(), url: page.url() };
   },
+  open: ({ page }, name) => page.locator('summary', { hasText: name }).first().click(),
   click: ({ page }, name) => page.getByRole('button', { name, exact: true }).click(),
   download: async ({ page }, name) => {
     const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name, exact: true }).click()]);

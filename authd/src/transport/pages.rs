@@ -46,7 +46,7 @@ pub enum Page {
 }
 
 /// Every page with its method and path. All are public except the metrics.
-pub const PAGES: [(Method, &str, Page); 58] = [
+pub const PAGES: [(Method, &str, Page); 59] = [
     (Method::Get, "/", Page::Information),
     (Method::Get, "/docs", Page::Docs),
     (Method::Get, "/openapi.json", Page::OpenApi),
@@ -81,6 +81,7 @@ pub const PAGES: [(Method, &str, Page); 58] = [
     (Method::Post, "/dashboard/delete", dashboard(Action::Delete)),
     (Method::Get, "/dashboard/security", dashboard(Action::Security)),
     (Method::Post, "/dashboard/passkeys/remove", dashboard(Action::RemovePasskey)),
+    (Method::Post, "/dashboard/passkeys/rename", dashboard(Action::RenamePasskey)),
     (Method::Get, "/dashboard/password", dashboard(Action::Password)),
     (Method::Post, "/dashboard/password", dashboard(Action::Password)),
     (Method::Post, "/dashboard/password/link", dashboard(Action::MailPasswordLink)),

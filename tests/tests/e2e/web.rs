@@ -223,7 +223,11 @@ fn a_person_adds_a_passkey_and_signs_in_by_it_alone() {
         json!({"see": "without a password"}),
         json!({"press": "Add a passkey"}),
         json!({"see": "since .* UTC\\nRemove"}),
+        json!({"open": "Rename"}),
         json!({"axe": true}),
+        json!({"fill": {"name": "my laptop"}}),
+        json!({"press": "Save the name"}),
+        json!({"see": "my laptop\\nsince"}),
         json!({"press": "Sign out"}),
         json!({"see": "Password"}),
         json!({"axe": true}),
@@ -243,7 +247,7 @@ fn a_person_adds_a_passkey_and_signs_in_by_it_alone() {
     }
     let added = told[6]["text"].as_str().expect("a text");
     assert!(added.contains("Authenticator app\noff") && !added.contains("Recovery codes"), "{added}");
-    assert!(cookie(&told[14], "__Host-session").is_some());
+    assert!(cookie(&told[18], "__Host-session").is_some());
     let audit = authd.admin().get("/audit?limit=50").expect("it answers").expect(200).to_string();
     assert!(audit.contains("\"factor\":\"passkey\""), "{audit}");
 }

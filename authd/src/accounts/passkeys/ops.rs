@@ -126,7 +126,7 @@ impl Accounts {
         Ok(PasskeyList { passkeys: passkeys.into_iter().map(Passkey::from).collect() })
     }
 
-    pub(in crate::accounts) async fn rename_passkey(&self, call: Call, op: RenamePasskey) -> Result<Done> {
+    pub async fn rename_passkey(&self, call: Call, op: RenamePasskey) -> Result<Done> {
         model::check_display_name("name", &op.name)?;
         let (user, _) = sessions::person(&call)?;
         let change = Change::new(RenamePasskey::INFO.name, user)

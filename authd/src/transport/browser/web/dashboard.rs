@@ -57,6 +57,7 @@ pub enum Action {
     Delete,
     Security,
     RemovePasskey,
+    RenamePasskey,
     Password,
     /// Mails a link to set a password, to who has none.
     MailPasswordLink,
@@ -85,6 +86,7 @@ impl Action {
             Self::Access => ACCESS,
             Self::Security
             | Self::RemovePasskey
+            | Self::RenamePasskey
             | Self::Password
             | Self::MailPasswordLink
             | Self::Totp
@@ -346,7 +348,9 @@ async fn show(at: &Visitor<'_>, action: Action, told: &Told) -> Result<Page> {
         Action::Overview | Action::SignOut | Action::EndSession | Action::EndSessions => overview::show(at, told).await,
         Action::Email => account::show_email(at, told).await,
         Action::Delete => account::show_delete(at, told).await,
-        Action::Security | Action::RemovePasskey | Action::MailPasswordLink => security::show(at, told).await,
+        Action::Security | Action::RemovePasskey | Action::RenamePasskey | Action::MailPasswordLink => {
+            security::show(at, told).await
+        }
         Action::Password => security::show_password(at, told).await,
         Action::Totp => totp::show(at, told).await,
         Action::ConfirmTotp => totp::show_code(at, told),
@@ -368,6 +372,7 @@ async fn submit(at: &Visitor<'_>) -> Result<Page> {
         Action::Email => account::change_email(at).await,
         Action::Delete => account::delete(at).await,
         Action::RemovePasskey => security::remove_passkey(at).await,
+        Action::RenamePasskey => security::rename_passkey(at).await,
         Action::Password => security::change_password(at).await,
         Action::MailPasswordLink => security::mail_password_link(at).await,
         Action::Totp => totp::enable(at).await,

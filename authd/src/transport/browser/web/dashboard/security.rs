@@ -3,7 +3,7 @@
 use serde::Serialize;
 use shared::api::accounts::RequestReset;
 use shared::api::factors::FactorKind;
-use shared::api::passkeys::{ListPasskeys, Passkey, RemovePasskey};
+use shared::api::passkeys::{ListPasskeys, Passkey, RemovePasskey, RenamePasskey};
 use shared::api::sessions::ChangePassword;
 use shared::problem::Code;
 use shared::secret::Secret;
@@ -96,6 +96,13 @@ pub(super) async fn remove_passkey(at: &Visitor<'_>) -> Result<Page> {
     let id = at.field("id").parse().map_err(|_| Error::not_found("passkey"))?;
     at.pages.accounts.remove_passkey(at.call.clone(), RemovePasskey { id }).await?;
     at.rotate(redirect(format!("{SECURITY}?done=passkey"))).await
+}
+
+pub(super) async fn rename_passkey(at: &Visitor<'_>) -> Result<Page> {
+    let id = at.field("id").parse().map_err(|_| Error::not_found("passkey"))?;
+    let name = at.field("name").trim().to_owned();
+    at.pages.accounts.rename_passkey(at.call.clone(), RenamePasskey { id, name }).await?;
+    Ok(redirect(SECURITY.to_owned()))
 }
 
 pub(super) async fn show_password(at: &Visitor<'_>, told: &Told) -> Result<Page> {
