@@ -26,6 +26,8 @@ use crate::{sessions, users};
 
 /// The provider's name in logins, sessions and roles.
 pub const NAME: &str = "local";
+/// The page on which the person confirms a device, up to the state.
+pub const PAGE: &str = "/auth/cli/local?state=";
 
 /// `[local]`: authd's own accounts sign in to AWS.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -91,7 +93,7 @@ impl Local {
 
     /// Where the person confirms the device.
     pub(super) fn url(&self, state: &str) -> String {
-        format!("{}/auth/cli/local?state={state}", self.issuer)
+        format!("{}{PAGE}{state}", self.issuer)
     }
 
     /// The account as a provider would tell of it: its id, its address, and its roles in the service as groups. `None` if
@@ -160,7 +162,7 @@ impl CliLogin {
             return Ok(Outcome::Gone);
         };
         let Some(auth_time) = self.begun_at(session).await? else { return Ok(Outcome::Gone) };
-        if !self.is_proved(session).await? {
+        if !self.is_proved_since(session, auth_time).await? {
             return Err(step_up_required());
         }
         let Some((identity, password_changed_at)) = local.person(user, Some(auth_time)).await? else {
@@ -187,8 +189,14 @@ impl CliLogin {
     /// Whether the person signed in or proved themselves a short time ago: a device lives for longer than the session of the
     /// browser, whose cookie somebody else may have.
     pub async fn is_proved(&self, session: SessionId) -> Result<bool> {
-        let begun_at = self.begun_at(session).await?;
-        Ok(is_fresh(begun_at, self.base.now()) || self.sessions.is_fresh(session).await?)
+        match self.begun_at(session).await? {
+            Some(begun_at) => self.is_proved_since(session, begun_at).await,
+            None => Ok(false),
+        }
+    }
+
+    async fn is_proved_since(&self, session: SessionId, begun_at: Millis) -> Result<bool> {
+        Ok(is_fresh(Some(begun_at), self.base.now()) || self.sessions.is_fresh(session).await?)
     }
 
     /// When the session began, in which the person is signed in.

@@ -161,12 +161,16 @@ impl CliLogin {
     /// Creates the device session once, and returns credentials.
     async fn authorize(&self, call: Call, state: String, mut login: Login) -> Result<LoginAnswer> {
         let provider = self.known_provider(&login.provider)?;
-        if let (Provider::Local(local), Phase::SignedIn(signed_in)) = (provider, &mut login.phase)
-            && let Proof::Local { user, .. } = signed_in.proof
-        {
+        let Phase::SignedIn(signed_in) = &mut login.phase else { return Ok(LoginAnswer::Pending) };
+        match (provider, &signed_in.proof) {
+            (Provider::OpenId(_), Proof::Tokens(_)) => {}
             // What the person may do now, not when they let the device in.
-            let now = local.identity(user, signed_in.identity.auth_time).await?;
-            signed_in.identity = now.ok_or_else(left)?;
+            (Provider::Local(local), Proof::Local { user, .. }) => {
+                let now = local.identity(*user, signed_in.identity.auth_time).await?;
+                signed_in.identity = now.ok_or_else(left)?;
+            }
+            // The name has become that of another provider meanwhile, whose groups are not those of this identity.
+            _ => return Ok(LoginAnswer::Expired),
         }
         let Phase::SignedIn(signed_in) = &login.phase else { return Ok(LoginAnswer::Pending) };
         let call = by_device(&call, &signed_in.identity);

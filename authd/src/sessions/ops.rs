@@ -106,11 +106,17 @@ impl Sessions {
         if let Some(ended) = self.end_one(&call, op.id, None, EndSession::INFO.name, BY_ADMINISTRATOR).await? {
             return Ok(ended);
         }
-        self.end_by(&call, op.id, EndSession::INFO.name, BY_ADMINISTRATOR).await
+        self.end_device_by_id(&call, op.id, EndSession::INFO.name, BY_ADMINISTRATOR).await
     }
 
     /// Ends a device session, and tells until when its credentials are valid.
-    async fn end_by(&self, call: &Call, id: SessionId, action: &'static str, reason: &str) -> Result<EndedSession> {
+    async fn end_device_by_id(
+        &self,
+        call: &Call,
+        id: SessionId,
+        action: &'static str,
+        reason: &str,
+    ) -> Result<EndedSession> {
         let ended = self.end_device(call, id, action, reason).await?;
         let session = ended.ok_or_else(|| Error::not_found("session"))?;
         let now = self.base.now();
@@ -129,7 +135,7 @@ impl Sessions {
         if device.is_none_or(|device| device.user != Some(user)) {
             return Err(Error::not_found("session"));
         }
-        self.end_by(&call, op.id, action, reason).await
+        self.end_device_by_id(&call, op.id, action, reason).await
     }
 
     pub async fn end_all_own(&self, call: Call, _: EndOwnSessions) -> Result<EndedSessions> {

@@ -53,7 +53,7 @@ pub struct LinkIdentity {
     /// The provider's name in authd's configuration, such as `google`.
     #[schemars(transform = provider)]
     pub provider: String,
-    /// The person's `sub` there: 1 to 255 ASCII characters.
+    /// The person's `sub` there: 1 to 255 printable ASCII characters.
     #[schemars(transform = subject)]
     pub subject: String,
 }

@@ -154,7 +154,7 @@ fn links(authd: &Authd, token: &str, text: &str, pdf: &str, checks_links: bool) 
     is_presigned
 }
 
-fn is_empty_folder(path: &Path) -> bool {
+pub fn is_empty_folder(path: &Path) -> bool {
     fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a person is known by (issuer, subject), never by an address alone; an identity becomes that of an account by
 //! itself only where the provider is trusted for addresses and both sides have verified the same one; it never moves from
-//! one account to another, and one that was unlinked comes back only by proof of both; who has turned TOTP on needs their code here too.
+//! one account to another, and one that was unlinked comes back only by proof of both or by an administrator; who has
+//! turned TOTP on needs their code here too.
 
 mod ops;
 mod store;

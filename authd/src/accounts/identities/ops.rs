@@ -95,7 +95,10 @@ impl Accounts {
             ));
         }
         if !is_subject(&op.subject) {
-            return Err(Error::field("subject", "1 to 255 visible ASCII characters: the person's sub at the provider"));
+            return Err(Error::field(
+                "subject",
+                "1 to 255 printable ASCII characters: the person's sub at the provider",
+            ));
         }
         let Some(provider) = self.providers.iter().find(|provider| provider.name == op.provider) else {
             let names: Vec<&str> = self.providers.iter().map(|provider| provider.name.as_str()).collect();

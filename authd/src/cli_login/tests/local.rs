@@ -6,7 +6,7 @@ use shared::api::sessions::Login;
 use shared::problem::Code;
 use shared::secret::Secret;
 
-use super::{SECRET, Service, status};
+use super::{SECRET, Service, shown, status};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::cli_login::Outcome;
@@ -221,6 +221,21 @@ async fn a_login_is_confirmed_once_and_only_where_it_was_meant_for() {
     assert!(matches!(denied, Outcome::Denied { credentials_until: None }), "{denied:?}");
     assert_eq!(status(&service.poll(&own, Some(SECRET), None).await.unwrap()), "DENIED");
     assert!(matches!(service.confirm(&browser, &own).await, Outcome::Gone));
+}
+
+/// As after a change of the configuration: the groups of an identity are those of its provider alone.
+#[tokio::test]
+async fn an_identity_of_another_provider_is_not_judged_as_authds_own() {
+    let service = Service::local().await;
+    service.peer.set(|script| drop(script.claims.insert("groups".into(), json!(["developers"]))));
+    let started = service.start(json!({ "provider": "corp" })).await;
+    let release = shown(&service.sign_in(&started).await);
+    let cli_login = &service.app.modules.cli_login;
+    let mut login = cli_login.find_login(&started.state).await.unwrap().unwrap();
+    login.provider = "local".to_owned();
+    cli_login.save_login(&started.state, &login).await.unwrap();
+    let answer = service.poll(&started.state, Some(SECRET), Some(&release)).await.unwrap();
+    assert_eq!((status(&answer), service.peer.count("/")), ("EXPIRED", 0));
 }
 
 #[tokio::test]

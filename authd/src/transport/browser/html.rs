@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::Page;
 
-/// The style sheet of every page, and the scripts of mailed links, of passkeys and of uploads. They are served as files of their own, so
-/// that the policy allows none in a page.
+/// The style sheet of every page, and the scripts of mailed links, of passkeys and of uploads. They are served as files of
+/// their own, so that the policy allows none in a page.
 pub const STYLE: &str = include_str!("style.css");
 pub const LINK_SCRIPT: &str = include_str!("link.js");
 pub const PASSKEY_SCRIPT: &str = include_str!("passkey.js");

@@ -35,6 +35,8 @@ use crate::web_login::cookies::{self, BINDING, STARTED};
 use crate::web_login::{Outcome, WebLogin};
 
 const DASHBOARD: &str = "/dashboard";
+/// The answer to a form that no page of ours has sent to this browser.
+const NOT_OURS: &str = "Nothing was done: the form was not sent by this page, or it was too old. Try again.";
 
 /// A page for who signs in, or is signed in.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +77,14 @@ impl<'a> Visit<'a> {
     /// The fields of the form.
     fn form(&self) -> Form {
         self.body.and_then(|body| std::str::from_utf8(body).ok()).and_then(Form::parse).unwrap_or_default()
+    }
+
+    /// The value of this cookie, if a page of authd that belongs to it has sent the request with this token.
+    fn sent_by_own_page(&self, web: &WebLogin, cookie: &str, form_token: &str) -> Result<Option<&'a str>> {
+        match self.cookie(cookie).one().filter(|_| !self.is_foreign(&web.origin)) {
+            Some(value) => Ok(web.accepts_form(value, form_token)?.then_some(value)),
+            None => Ok(None),
+        }
     }
 
     /// Whether the browser says that the request comes from a page of another origin.
@@ -281,8 +291,8 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
         fields.fault = "Your browser sent no cookie with the form. Allow cookies for this site, and try again.".into();
         return draw_sign_in(pages, &visit, 403, &fields);
     };
-    if visit.is_foreign(&web.origin) || !web.accepts_form(binding, field("form_token"))? {
-        fields.fault = "The form was not sent by this page, or it was too old. Try again.".into();
+    if visit.sent_by_own_page(web, BINDING, field("form_token"))?.is_none() {
+        fields.fault = NOT_OURS.into();
         return draw_sign_in(pages, &visit, 403, &fields);
     }
     let pending = field("pending").to_owned();

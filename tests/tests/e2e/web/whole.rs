@@ -91,8 +91,7 @@ fn a_person_comes_and_goes_with_files_in_a_directory() {
     let authd = setup.start();
     walks_from_sign_up_to_deletion(&authd, &url, &mail);
     let folder = authd.dir().join("data/files");
-    let is_empty = || std::fs::read_dir(&folder).into_iter().flatten().count() == 0;
-    tests::until(tests::TIMEOUT, "an empty folder", || is_empty().then_some(()));
+    tests::until(tests::TIMEOUT, "an empty folder", || crate::files::is_empty_folder(&folder).then_some(()));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use shared::problem::Code;
 
 use super::super::{Page, explained, sentence};
 use super::templates::View;
-use super::{Visit, bound, draw};
+use super::{NOT_OURS, Visit, bound, draw};
 use crate::error::Result;
 use crate::transport::pages::Pages;
 use crate::web_login::cookies::BINDING;
@@ -66,14 +66,9 @@ pub(super) async fn respond(pages: &Pages, asked: Asked, visit: Visit<'_>) -> Re
     if visit.body.is_none() {
         return page(200, String::new(), false);
     }
-    let web = &pages.web_login;
-    let token = form.field("form_token").unwrap_or_default();
-    let is_ours = match visit.cookie(BINDING).one() {
-        Some(binding) => !visit.is_foreign(&web.origin) && web.accepts_form(binding, token)?,
-        None => false,
-    };
-    if !is_ours {
-        return page(403, "The form was not sent by this page, or it was too old. Try again.".to_owned(), false);
+    let (web, token) = (&pages.web_login, form.field("form_token").unwrap_or_default());
+    if visit.sent_by_own_page(web, BINDING, token)?.is_none() {
+        return page(403, NOT_OURS.to_owned(), false);
     }
     let (owner, call, email) = (accounts.clone(), visit.call.clone(), email.clone());
     // To its end, as by the operation.

@@ -25,7 +25,7 @@ use super::super::form::Form;
 use super::super::html::redirect;
 use super::super::{Page, sentence};
 use super::templates::{PageTemplates, View, sample_frames};
-use super::{DASHBOARD, Visit, clear_session, draw, session_cookies, signed_in};
+use super::{DASHBOARD, NOT_OURS, Visit, clear_session, draw, session_cookies, signed_in};
 use crate::accounts::Accounts;
 use crate::call::Call;
 use crate::caller::Caller;
@@ -35,8 +35,6 @@ use crate::transport::pages::Pages;
 use crate::users::store::Login;
 use crate::web_login::WebLogin;
 
-/// The answer to a form that no page of ours has sent to this browser.
-const NOT_OURS: &str = "Nothing was done: the form was not sent by this page, or it was too old. Try again.";
 const SECURITY: &str = "/dashboard/security";
 pub(super) const IDENTITIES: &str = "/dashboard/identities";
 const FILES: &str = "/dashboard/files";
@@ -118,12 +116,6 @@ impl<'a> Visitor<'a> {
         let person = pages.accounts.person(&call).await?;
         let (form_token, form) = (web.form_token(cookie)?, visit.form());
         Ok(Self { pages, visit, action, call, person, form_token, form })
-    }
-
-    /// Whether the form has the token of this browser.
-    fn sent_form_token(&self) -> Result<bool> {
-        let cookie = self.visit.cookie(self.web().cookies.session()).one().unwrap_or_default();
-        self.web().accepts_form(cookie, self.field("form_token"))
     }
 
     fn web(&self) -> &WebLogin {
@@ -311,7 +303,7 @@ pub(super) async fn respond(pages: &Pages, action: Action, visit: Visit<'_>) -> 
         let done = query.as_ref().and_then(|query| query.field("done")).and_then(notice);
         return show(&at, action, &Told { done, ..Told::NOTHING }).await;
     }
-    if visit.is_foreign(&web.origin) || !at.sent_form_token()? {
+    if visit.sent_by_own_page(web, web.cookies.session(), at.field("form_token"))?.is_none() {
         return show(&at, action, &Told::fault(403, NOT_OURS)).await;
     }
     match submit(&at).await {

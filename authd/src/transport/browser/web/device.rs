@@ -9,13 +9,12 @@ use super::super::cli_login::draw as draw_outcome;
 use super::super::html::redirect;
 use super::super::{Page, minute};
 use super::templates::View;
-use super::{Visit, draw_with, signed_in};
+use super::{NOT_OURS, Visit, draw_with, signed_in};
 use crate::cli_login::Outcome;
+use crate::cli_login::local::PAGE;
 use crate::error::Result;
+use crate::sessions;
 use crate::transport::pages::Pages;
-
-/// The longest state that is read, in bytes; longer ones are nobody's.
-const MAX_STATE: usize = 64;
 
 #[derive(Serialize)]
 pub(super) struct DeviceForm {
@@ -68,14 +67,12 @@ async fn draw_form(
 ) -> Result<Page> {
     let web = &pages.web_login;
     let caused_by = (visit.call.request_id, visit.call.address);
-    let waiting = match state.len() {
-        ..=MAX_STATE => pages.cli_login.find_waiting(state).await?,
-        _ => None,
+    let Some(waiting) = pages.cli_login.find_waiting(state).await? else {
+        return Ok(draw_outcome(state, caused_by, Ok(Outcome::Gone)));
     };
-    let Some(waiting) = waiting else { return Ok(draw_outcome(state, caused_by, Ok(Outcome::Gone))) };
     let (caller, is_stale) = signed_in(web, visit).await?;
-    // The state has the form of one: nothing needs to be encoded twice.
-    let here = format!("/auth/cli/local?state={state}");
+    // Only letters, digits, hyphens and underscores are in a state that was found.
+    let here = format!("{PAGE}{state}");
     let Some(caller) = caller else {
         let mut page = redirect(format!("/login?return_to={}", shared::wire::percent_encode(&here)));
         if is_stale {
@@ -83,11 +80,12 @@ async fn draw_form(
         }
         return Ok(page);
     };
-    let (_, session) = crate::sessions::person(&visit.call.of(caller.clone()))?;
+    let call = visit.call.of(caller);
+    let (_, session) = sessions::person(&call)?;
     if !pages.cli_login.is_proved(session).await? {
         return Ok(redirect(format!("/dashboard/verify?return_to={}", shared::wire::percent_encode(&here))));
     }
-    let person = pages.accounts.person(&visit.call.of(caller)).await?;
+    let person = pages.accounts.person(&call).await?;
     let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
     let asks = waiting.device;
     let view = DeviceForm {
@@ -115,10 +113,8 @@ pub(super) async fn answer(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
     let (caller, _) = signed_in(web, &visit).await?;
     // Who has been signed out meanwhile signs in, and is asked again.
     let Some(caller) = caller else { return draw_form(pages, &visit, &state, 200, None).await };
-    let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
-    if visit.is_foreign(&web.origin) || !web.accepts_form(cookie, field("form_token"))? {
-        let fault = "Nothing was done: the form was not sent by this page, or it was too old. Try again.";
-        return draw_form(pages, &visit, &state, 403, Some(fault)).await;
+    if visit.sent_by_own_page(web, web.cookies.session(), field("form_token"))?.is_none() {
+        return draw_form(pages, &visit, &state, 403, Some(NOT_OURS)).await;
     }
     let (call, caused_by) = (visit.call.of(caller), (visit.call.request_id, visit.call.address));
     let outcome = match field("answer") {

@@ -55,11 +55,7 @@ pub(super) async fn finish(pages: &Pages, visit: &Visit<'_>) -> Result<Response<
 pub(super) async fn prove(pages: &Pages, visit: &Visit<'_>) -> Result<Response<Body>> {
     let web = &pages.web_login;
     let Finish { form_token, return_to, assertion } = read(visit)?;
-    let cookie = visit.cookie(web.cookies.session()).one().filter(|_| !visit.is_foreign(&web.origin));
-    let refused = || Error::new(Code::Forbidden, "the page was too old; load it again");
-    if !web.accepts_form(cookie.ok_or_else(refused)?, &form_token)? {
-        return Err(refused());
-    }
+    visit.sent_by_own_page(web, web.cookies.session(), &form_token)?.ok_or_else(too_old)?;
     let (caller, _) = signed_in(web, visit).await?;
     let caller = caller.ok_or_else(|| Error::new(Code::InvalidToken, "the session has ended; sign in again"))?;
     let token = web.step_up_by_passkey(visit.call.of(caller), assertion).await?;
@@ -73,10 +69,11 @@ fn read<T: DeserializeOwned>(visit: &Visit<'_>) -> Result<T> {
 
 /// What only this browser has, if its own page sent the request.
 fn binding(web: &WebLogin, visit: &Visit<'_>, form_token: &str) -> Result<Secret> {
-    let binding = visit.cookie(BINDING).one().filter(|_| !visit.is_foreign(&web.origin));
-    let refused = || Error::new(Code::Forbidden, "the page was too old; load it again");
-    let binding = binding.ok_or_else(refused)?;
-    if web.accepts_form(binding, form_token)? { Ok(Secret::new(binding)) } else { Err(refused()) }
+    visit.sent_by_own_page(web, BINDING, form_token)?.map(Secret::new).ok_or_else(too_old)
+}
+
+fn too_old() -> Error {
+    Error::new(Code::Forbidden, "the page was too old; load it again")
 }
 
 fn answer(

@@ -8,9 +8,9 @@ use super::super::{Page, provider_answer, sentence};
 use super::{Action, Fields, Visit, dashboard, draw_sign_in, return_to, signed_in, welcome};
 use crate::error::{Error, Result};
 use crate::transport::pages::Pages;
-use crate::web_login::Outcome;
 use crate::web_login::cookies::{self, BINDING, STARTED};
 use crate::web_login::providers::Arrival;
+use crate::web_login::{Outcome, WebLogin};
 
 /// The sign-in with a provider.
 #[derive(Serialize)]
@@ -49,12 +49,16 @@ pub(super) async fn depart(pages: &Pages, visit: &Visit<'_>) -> Result<Page> {
         Err(error) => return not_signed_in(pages, visit, error, return_to),
     };
     let mut page = redirect(departure.url);
-    // A code that is needed afterwards belongs to this browser too.
+    remember(web, visit, &departure.started, &mut page);
+    Ok(page)
+}
+
+/// Gives the browser what it comes back with. A code that is needed afterwards belongs to this browser too.
+pub(super) fn remember(web: &WebLogin, visit: &Visit<'_>, started: &str, page: &mut Page) {
     if visit.cookie(BINDING).one().is_none() {
         page.headers.push(("set-cookie", cookies::set(BINDING, &web.new_binding())));
     }
-    page.headers.push(("set-cookie", cookies::set(STARTED, &departure.started)));
-    Ok(page)
+    page.headers.push(("set-cookie", cookies::set(STARTED, started)));
 }
 
 /// `GET /auth/{provider}/callback?state=…&code=…` or `…&error=…` (RFC 6749 §4.1.2).

@@ -5,12 +5,12 @@ use shared::api::identities::{LinkedIdentity, ListOwnIdentities, UnlinkOwnIdenti
 
 use super::super::super::html::redirect;
 use super::super::super::{Page, minute};
+use super::super::providers::remember;
 use super::super::templates::View;
 use super::super::{label_of, leave};
 use super::{IDENTITIES, Told, Visitor};
 use crate::error::{Error, Result};
 use crate::sessions;
-use crate::web_login::cookies::{self, BINDING, STARTED};
 
 #[derive(Serialize)]
 pub struct Identities {
@@ -82,10 +82,7 @@ pub(super) async fn link(at: &Visitor<'_>) -> Result<Page> {
     let (_, session) = sessions::person(&at.call)?;
     let departure = at.web().depart_to_link(at.field("provider"), session).await?;
     let mut page = leave(at.pages, departure.url)?;
-    if at.visit.cookie(BINDING).one().is_none() {
-        page.headers.push(("set-cookie", cookies::set(BINDING, &at.web().new_binding())));
-    }
-    page.headers.push(("set-cookie", cookies::set(STARTED, &departure.started)));
+    remember(at.web(), at.visit, &departure.started, &mut page);
     Ok(page)
 }
 

@@ -10,13 +10,13 @@ use super::super::super::form::Form;
 use super::super::super::html::redirect;
 use super::super::templates::View;
 use super::{DASHBOARD, Told, Visitor, session_cookies};
+use crate::cli_login::local::PAGE;
 use crate::cli_login::model::is_token;
 use crate::error::Result;
 use crate::sessions;
 use crate::transport::pages::PAGES;
 
 const VERIFY: &str = "/dashboard/verify";
-const DEVICE: &str = "/auth/cli/local?state=";
 
 #[derive(Serialize)]
 pub struct Verify {
@@ -37,7 +37,7 @@ impl View for Verify {
 /// Where the browser goes after the proof: to a page of the account or that of a device, and nowhere else; the overview if
 /// it asks for another.
 pub(in super::super) fn target(asked: &str) -> String {
-    if asked.strip_prefix(DEVICE).is_some_and(is_token) {
+    if asked.strip_prefix(PAGE).is_some_and(is_token) {
         return asked.to_owned();
     }
     let pages = PAGES.iter().filter(|(method, path, _)| *method == Method::Get && path.starts_with(DASHBOARD));
