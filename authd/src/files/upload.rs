@@ -126,7 +126,7 @@ impl Files {
 
     fn over_quota(&self) -> Error {
         let Usage { bytes, files } = self.quota();
-        let detail = format!("your files may be {files} with {bytes} bytes together; delete some first");
+        let detail = format!("you may have {files} files with {bytes} bytes together; delete some first");
         Error::new(Code::QuotaExceeded, detail)
     }
 }

@@ -64,7 +64,10 @@ pub(super) fn upload(generator: &mut SchemaGenerator) -> Value {
 /// `GET /files/{key}`
 pub(super) fn download(generator: &mut SchemaGenerator) -> Value {
     let text = |description: &str| json!({ "description": description, "schema": { "type": "string" } });
-    let parameter = |place: &str, name: &str, description: &str| json!({ "name": name, "in": place, "required": false, "description": description, "schema": { "type": "string" } });
+    let parameter = |place: &str, name: &str, description: &str| {
+        let schema = json!({ "type": "string" });
+        json!({ "name": name, "in": place, "required": false, "description": description, "schema": schema })
+    };
     let key = json!({ "name": "key", "in": "path", "required": true, "schema": generator.subschema_for::<FileId>() });
     // Any type that is allowed; generators of clients read the other one.
     let binary = json!({ "schema": { "type": "string", "format": "binary" } });
