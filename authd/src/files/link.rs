@@ -36,14 +36,15 @@ impl Files {
         let (file, requires) = self.find_for(&call, op.key, Permission::FilesRead).await?;
         let expires_at = self.base.now() + Millis::from(seconds) * SECOND;
         let key = file.key.to_string();
-        let url = match &self.objects {
+        let (url, expires_at) = match &self.objects {
             Objects::S3(bucket) if file.content_type != model::TEXT => {
                 let (kind, disposition) = (model::content_type(&file.content_type), model::disposition(&file.name));
-                bucket.link(&key, &kind, &disposition, seconds).await?
+                bucket.link(&key, &kind, &disposition, expires_at).await?
             }
             Objects::S3(_) | Objects::Directory(_) => {
                 let (key_id, signature) = self.signature(&file, expires_at, None)?;
-                Secret::new(format!("{}?link={expires_at}.{key_id}.{signature}", self.url(file.key)))
+                let url = format!("{}?link={expires_at}.{key_id}.{signature}", self.url(file.key));
+                (Secret::new(url), expires_at)
             }
         };
         // It lets others in, so it is proved and recorded like a change.

@@ -51,8 +51,15 @@ pub(super) struct Bucket {
 struct Loaded {
     bucket: rusty_s3::Bucket,
     provider: Option<SharedCredentialsProvider>,
-    /// The current credentials, and until when they are used.
-    current: Mutex<Option<(Credentials, Millis)>>,
+    current: Mutex<Option<Current>>,
+}
+
+/// The current credentials.
+struct Current {
+    credentials: Credentials,
+    used_until: Millis,
+    /// When they end, and with them what was signed by them; `None` if they do not.
+    end: Option<Millis>,
 }
 
 /// An object that is written.
@@ -102,12 +109,16 @@ impl Bucket {
     }
 
     async fn credentials(&self, loaded: &Loaded) -> Result<Credentials> {
+        self.credentials_and_end(loaded).await.map(|(credentials, _)| credentials)
+    }
+
+    async fn credentials_and_end(&self, loaded: &Loaded) -> Result<(Credentials, Option<Millis>)> {
         let mut current = loaded.current.lock().await;
         let now = self.env.now();
-        if let Some((credentials, until)) = &*current
-            && now < *until
+        if let Some(Current { credentials, used_until, end }) = &*current
+            && now < *used_until
         {
-            return Ok(credentials.clone());
+            return Ok((credentials.clone(), *end));
         }
         let provider = loaded.provider.as_ref().ok_or_else(no_credentials)?;
         let provided = timeout(CALL_TIMEOUT, provider.provide_credentials()).await;
@@ -123,9 +134,9 @@ impl Bucket {
         };
         let end = found.expiry().and_then(|end| end.duration_since(std::time::UNIX_EPOCH).ok());
         let end = end.and_then(|end| Millis::try_from(end.as_millis()).ok());
-        let until = end.map_or(now + FRESH, |end| (end - FRESH).max(now + SECOND));
-        *current = Some((credentials.clone(), until));
-        Ok(credentials)
+        let used_until = end.map_or(now + FRESH, |end| (end - FRESH).max(now + SECOND));
+        *current = Some(Current { credentials: credentials.clone(), used_until, end });
+        Ok((credentials, end))
     }
 
     fn name_of(&self, key: &str) -> String {
@@ -270,16 +281,18 @@ impl Bucket {
         Ok(())
     }
 
-    /// A URL by which whoever has it gets the object, until it ends.
-    pub async fn link(&self, key: &str, kind: &str, disposition: &str, seconds: u32) -> Result<Secret> {
+    /// A URL by which whoever has it gets the object, and when it ends: no later than the credentials that sign it.
+    pub async fn link(&self, key: &str, kind: &str, disposition: &str, expires_at: Millis) -> Result<(Secret, Millis)> {
         let loaded = self.loaded().await?;
-        let credentials = self.credentials(loaded).await?;
+        let (credentials, end) = self.credentials_and_end(loaded).await?;
+        let expires_at = end.map_or(expires_at, |end| expires_at.min(end));
+        let life = u64::try_from(expires_at - self.env.now()).map_err(|_| no_credentials())?;
         let object = self.name_of(key);
         let mut action = loaded.bucket.get_object(Some(&credentials), &object);
         action.query_mut().insert("response-content-disposition", disposition);
         action.query_mut().insert("response-content-type", kind);
-        let url = action.sign_with_time(Duration::from_secs(seconds.into()), &self.now()?);
-        Ok(Secret::new(url.as_str().to_owned()))
+        let url = action.sign_with_time(Duration::from_millis(life), &self.now()?);
+        Ok((Secret::new(url.as_str().to_owned()), expires_at))
     }
 
     /// The body of an answer.
@@ -377,5 +390,33 @@ mod tests {
         assert_eq!(texts("<R/>", "UploadId").count(), 0);
         assert_eq!(code_of("<Error><Code>NoSuchBucket</Code></Error>"), "NoSuchBucket");
         assert_eq!(code_of("<Code>a\nb</Code>"), "");
+    }
+
+    #[tokio::test]
+    async fn a_link_ends_with_the_credentials_that_sign_it() {
+        const NOW: Millis = 1_800_000_000_000;
+        let now = std::time::UNIX_EPOCH + Duration::from_millis(NOW.unsigned_abs());
+        for (credentials_end, expected) in
+            [(None, 60 * MINUTE), (Some(120 * MINUTE), 60 * MINUTE), (Some(8 * MINUTE), 8 * MINUTE)]
+        {
+            let end = credentials_end.map(|end: Millis| now + Duration::from_millis(end.unsigned_abs()));
+            let given = aws_credential_types::Credentials::new("AKIDEXAMPLE", "secret", None, end, "test");
+            let provider = Some(SharedCredentialsProvider::new(given));
+            let endpoint = "https://s3.eu-west-1.amazonaws.com".parse().unwrap();
+            let bucket = rusty_s3::Bucket::new(endpoint, UrlStyle::VirtualHost, "files", "eu-west-1").unwrap();
+            let (env, _) = Env::fixed(NOW);
+            let bucket = Bucket {
+                loaded: OnceCell::new_with(Some(Loaded { bucket, provider, current: Mutex::default() })),
+                ..Bucket::new(&Config::default(), &env)
+            };
+            // The second one is signed by the credentials that the first has loaded.
+            for _ in 0..2 {
+                let link = bucket.link("key", "image/png", "attachment", NOW + 60 * MINUTE).await;
+                let (url, end) = link.unwrap();
+                assert_eq!(end, NOW + expected, "{credentials_end:?}");
+                let life = format!("X-Amz-Expires={}&", expected / SECOND);
+                assert!(url.expose().contains(&life), "{}", url.expose());
+            }
+        }
     }
 }
