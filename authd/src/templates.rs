@@ -7,6 +7,7 @@
 use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
@@ -26,10 +27,22 @@ pub struct Set {
     pub values: &'static str,
 }
 
-/// The templates of a set, compiled.
+impl Set {
+    /// The built-in templates. One that cannot be compiled is not there.
+    fn compile(&self) -> Environment<'static> {
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        for (name, source) in self.built_in {
+            let _ = env.add_template(name, source);
+        }
+        env
+    }
+}
+
+/// The templates of a set. The built-in ones alone are compiled at the first use.
 #[derive(Debug)]
 pub struct Templates {
-    env: Environment<'static>,
+    env: OnceLock<Environment<'static>>,
     set: &'static Set,
     folder: Option<PathBuf>,
 }
@@ -43,29 +56,33 @@ struct TemplateFile {
 impl Templates {
     /// The built-in templates, and those of the folder in place of them.
     pub fn load(set: &'static Set, folder: Option<&Path>) -> Result<Self, Vec<String>> {
-        let mut env = Environment::new();
-        env.set_undefined_behavior(UndefinedBehavior::Strict);
-        let mut templates = Self { env, set, folder: folder.map(Path::to_owned) };
-        let mut faults = Vec::new();
-        for (name, source) in set.built_in {
-            if let Err(error) = templates.env.add_template(name, source) {
-                faults.push(templates.told(&error));
-            }
+        let templates = Self { env: OnceLock::new(), set, folder: folder.map(Path::to_owned) };
+        if folder.is_none() {
+            return Ok(templates);
         }
+        let mut env = set.compile();
+        let mut faults = Vec::new();
         for file in templates.files().unwrap_or_else(|fault| {
             faults.push(fault);
             Vec::new()
         }) {
-            if let Err(error) = templates.env.add_template_owned(file.name, file.source) {
+            if let Err(error) = env.add_template_owned(file.name, file.source) {
                 faults.push(templates.told(&error));
             }
         }
+        let templates = Self { env: env.into(), ..templates };
         if faults.is_empty() { Ok(templates) } else { Err(faults) }
+    }
+
+    /// Whether all are the built-in ones, which the tests render.
+    pub fn is_built_in(&self) -> bool {
+        self.folder.is_none()
     }
 
     /// The text of a template with these values.
     pub fn render(&self, name: &str, values: Value) -> Result<String, String> {
-        let rendered = self.env.get_template(name).and_then(|template| template.render(values));
+        let env = self.env.get_or_init(|| self.set.compile());
+        let rendered = env.get_template(name).and_then(|template| template.render(values));
         rendered.map_err(|error| self.told(&error))
     }
 

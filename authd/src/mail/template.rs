@@ -84,7 +84,7 @@ const SET: Set = Set {
     values: "; a template has product, name and address, and one with a link has link, token and minutes",
 };
 
-/// The templates, compiled.
+/// The templates.
 #[derive(Debug)]
 pub(super) struct Templates(templates::Templates);
 
@@ -92,6 +92,9 @@ impl Templates {
     /// The built-in templates, and those of the folder in place of them. Every fault names its file, and its line.
     pub(super) fn load(folder: Option<&Path>) -> Result<Self, Vec<String>> {
         let templates = Self(templates::Templates::load(&SET, folder)?);
+        if templates.0.is_built_in() {
+            return Ok(templates);
+        }
         let mut faults = Vec::new();
         for template in Template::ALL {
             // A link's last minute, and a person of whom nothing is known, are cases of their own.
