@@ -16,6 +16,7 @@
 //   POST /__rig/user       {"name": "carol", …}            adds or changes a user (password, groups, claims, …)
 //   POST /__rig/revoke     {"name": "alice"}               ends all of a user's grants: refresh says invalid_grant
 //   POST /__rig/refresh    {"rotate": bool}                whether a refresh hands out a new refresh token
+//   POST /__rig/auth_time  {"always": bool}              whether ID tokens have it unless they were asked for it by max_age
 //   POST /__rig/fault      {"path", "status", "body", "delay", "drop", "times"}   one, or a list; [] clears
 import { Provider, interactionPolicy } from 'oidc-provider';
 import * as jose from 'jose';
@@ -75,8 +76,9 @@ const policy = interactionPolicy.base();
 policy.remove('consent'); // Cognito has no page that asks for consent
 
 let ISSUER, DOMAIN, provider, answer;
+let authTime = true;
 function build() {
-  const client = { grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], redirect_uris: [...callbacks], post_logout_redirect_uris: [...callbacks].map((uri) => `${new URL(uri).origin}/login`), require_auth_time: true };
+  const client = { grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], redirect_uris: [...callbacks], post_logout_redirect_uris: [...callbacks].map((uri) => `${new URL(uri).origin}/login`), require_auth_time: authTime };
   provider = new Provider(ISSUER, {
     adapter: Adapter,
     jwks: { keys },
@@ -220,6 +222,7 @@ async function steer(path, req, res) {
       return json({ ended });
     }
     case '/__rig/refresh': rotateRefresh = !!q.rotate; return json({ rotate: rotateRefresh });
+    case '/__rig/auth_time': authTime = !!q.always; build(); return json({ always: authTime });
     case '/__rig/fault': faults.length = 0; faults.push(...(Array.isArray(q) ? q : [q]).filter((f) => f.path)); return json(faults);
     default: res.statusCode = 404; return res.end();
   }

@@ -101,6 +101,8 @@ impl Config {
 
 /// The largest token that is accepted from a provider, in bytes.
 const MAX_TOKEN: usize = 32 << 10;
+/// How long ago, in seconds, a person may have signed in who says anew who they are.
+const MAX_AGE: &str = "300";
 
 /// Why a request to a provider failed.
 #[derive(Clone, Debug)]
@@ -188,6 +190,11 @@ impl Client {
         if self.config.issuer == "https://accounts.google.com" { "select_account" } else { "login" }
     }
 
+    /// Whether the provider says when somebody has signed in, if it is asked.
+    pub fn tells_when(&self) -> bool {
+        self.prompt() == "login"
+    }
+
     /// The URL where the person signs in, and from where the browser returns to `redirect_uri`.
     pub async fn authorize_url(
         &self,
@@ -211,7 +218,9 @@ impl Client {
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ];
-        let query = query.into_iter().chain(prompt.map(|prompt| ("prompt", prompt)));
+        // With a limit the provider has to say when they signed in (OpenID Connect Core §2, `auth_time`).
+        let max_age = prompt.filter(|_| self.tells_when()).map(|_| ("max_age", MAX_AGE));
+        let query = query.into_iter().chain(prompt.map(|prompt| ("prompt", prompt))).chain(max_age);
         Ok(with_query(&endpoints.authorization_endpoint, &encode_pairs(query)))
     }
 

@@ -61,14 +61,20 @@ impl WebLogin {
         self.providers.iter().map(|provider| provider.config.name.as_str())
     }
 
+    /// Those at which a new sign-in proves who is signed in here.
+    pub fn proving(&self) -> impl Iterator<Item = &str> {
+        self.providers.iter().filter(|provider| provider.tells_when()).map(|provider| provider.config.name.as_str())
+    }
+
     fn provider(&self, name: &str) -> Result<&Arc<Client>> {
         let found = self.providers.iter().find(|provider| provider.config.name == name);
         found.ok_or_else(|| Error::not_found("provider; /login lists them"))
     }
 
-    /// Begins a sign-in with a provider; `return_to` is checked already.
-    pub async fn depart(&self, name: &str, return_to: String) -> Result<Departure> {
-        self.depart_for(name, return_to, None).await
+    /// Begins a sign-in with a provider, where the person says anew who they are if it is `again`; `return_to` is checked
+    /// already.
+    pub async fn depart(&self, name: &str, return_to: String, again: bool) -> Result<Departure> {
+        self.depart_for(name, return_to, None, again).await
     }
 
     /// Begins to link an identity at a provider to the account of this session, in which the person has proved themselves a
@@ -77,16 +83,22 @@ impl WebLogin {
         if !self.accounts.is_fresh(session).await? {
             return Err(step_up_required());
         }
-        self.depart_for(name, String::new(), Some(session)).await
+        // Who is signed in there already may be somebody else, who sent this browser there.
+        self.depart_for(name, String::new(), Some(session), true).await
     }
 
-    async fn depart_for(&self, name: &str, return_to: String, linking: Option<SessionId>) -> Result<Departure> {
+    async fn depart_for(
+        &self,
+        name: &str,
+        return_to: String,
+        linking: Option<SessionId>,
+        again: bool,
+    ) -> Result<Departure> {
         let provider = self.provider(name)?;
         let random = || URL_SAFE_NO_PAD.encode(self.base.env.bytes::<32>());
         let (state, nonce, verifier) = (random(), random(), random());
         let verifier = Secret::new(verifier);
-        // Who is signed in there already may be somebody else, who sent this browser there.
-        let prompt = linking.map(|_| provider.prompt());
+        let prompt = again.then(|| provider.prompt());
         let url = provider.authorize_url(&self.redirect_uri(name), &state, &nonce, &verifier, prompt).await;
         let url = url.map_err(|error| error.explain(name))?;
         let (nonce, expires_at) = (Secret::new(nonce), self.base.now() + STARTED);

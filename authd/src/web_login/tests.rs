@@ -216,8 +216,9 @@ fn answer(state: &str, issuer: Option<&str>) -> Answer {
 async fn a_browser_is_sent_to_a_provider_with_values_of_its_own() {
     let app = TestApp::with(PROVIDERS).await;
     assert_eq!(app.web().providers().collect::<Vec<_>>(), ["one", "two"], "the third one is for terminals");
-    assert_eq!(app.web().depart("terminals", String::new()).await.unwrap_err().code, Code::NotFound);
-    let [first, second] = [app.web().depart("one", String::new()).await, app.web().depart("one", String::new()).await];
+    assert_eq!(app.web().depart("terminals", String::new(), false).await.unwrap_err().code, Code::NotFound);
+    let [first, second] =
+        [app.web().depart("one", String::new(), false).await, app.web().depart("one", String::new(), false).await];
     let (first, second) = (first.unwrap(), second.unwrap());
     for name in ["state", "nonce", "code_challenge"] {
         let values = [&first, &second].map(|departure| parameter(&departure.url, name));
@@ -233,13 +234,13 @@ async fn a_browser_is_sent_to_a_provider_with_values_of_its_own() {
 #[tokio::test]
 async fn only_the_browser_that_left_can_return_and_only_from_where_it_went() {
     let app = TestApp::with(PROVIDERS).await;
-    let departure = app.web().depart("one", "/docs".to_owned()).await.unwrap();
+    let departure = app.web().depart("one", "/docs".to_owned(), false).await.unwrap();
     let state = parameter(&departure.url, "state");
     let arrive = async |name: &str, started: Option<&str>, answer: Answer| {
         app.web().arrive(app.anonymous(), None, name, BINDING, started, answer).await.unwrap_err().code
     };
     let started = Some(departure.started.as_str());
-    let others = app.web().depart("one", String::new()).await.unwrap().started;
+    let others = app.web().depart("one", String::new(), false).await.unwrap().started;
     for (name, started, answer) in [
         // Of no browser, of another sign-in, altered, of another provider, with another one's issuer.
         ("one", None, answer(&state, None)),

@@ -210,6 +210,46 @@ fn a_person_links_an_identity_and_signs_in_with_it() {
     drop(team);
 }
 
+/// Who has neither password nor passkey proves it by signing in again at the provider, which says when that was.
+#[test]
+fn a_person_without_a_password_proves_it_by_signing_in_again_with_the_provider() {
+    let (authd, google, team) = with_two_providers();
+    // As most providers do: they say it when they are asked.
+    team.steer("auth_time", &json!({"always": false}));
+    let user = made(&authd, "/users", &json!({"username": "ada"}));
+    let path = format!("/users/{}/identities", user["id"].as_str().expect("an id"));
+    for name in ["google", "team"] {
+        // What the rig knows bob as.
+        made(&authd, &path, &json!({"provider": name, "subject": "22222222-bbbb-4bbb-8bbb-000000000002"}));
+    }
+    let mut steps = provider("one", &authd, "team", "bob");
+    steps.extend([
+        json!({"press": "Identities"}),
+        json!({"press": "^Unlink.*Google"}),
+        json!({"see": "a new proof that it is you"}),
+        json!({"axe": true}),
+        json!({"press": "Sign in again with team"}),
+        json!({"fill": {"username": "bob", "password": "Passw0rd!"}}),
+        json!({"press": "Sign in"}),
+        json!({"see": "Your accounts at other sites"}),
+        json!({"press": "^Unlink.*Google"}),
+        json!({"see": "The identity is unlinked"}),
+    ]);
+    let steps: Vec<Value> = steps
+        .into_iter()
+        .map(|mut step| {
+            step["window"] = json!("one");
+            step
+        })
+        .collect();
+    let told = walk(&json!(steps));
+    for (step, told) in steps.iter().zip(&told) {
+        assert!(step.get("axe").is_none() || *told == json!([]), "axe found {told:#}");
+    }
+    assert_eq!(session_count(&authd), 1, "the session from before has ended");
+    drop((google, team));
+}
+
 #[test]
 fn a_person_adds_a_passkey_and_signs_in_by_it_alone() {
     let setup = Setup::new();

@@ -144,11 +144,18 @@ fn who_has_no_password_is_mailed_a_link_to_set_one() {
     server.sql(&database, STALE);
     let mut steps = super::provider("first", &authd, "Google", "alice");
     steps.extend([json!({"see": "Where you are signed in"}), json!({"axe": true})]);
-    for path in ["totp", "password", "email", "delete", "verify"] {
+    for path in ["totp", "password", "email", "delete"] {
         steps.push(json!({"goto": format!("{base}/dashboard/{path}")}));
         steps.extend([json!({"see": "takes a password, and your account has none"}), json!({"axe": true})]);
     }
-    steps.extend([json!({"press": "Security"}), json!({"see": "you sign in without one"}), json!({"axe": true})]);
+    steps.extend([
+        json!({"goto": format!("{base}/dashboard/verify")}),
+        json!({"see": "Sign in again with Google"}),
+        json!({"axe": true}),
+        json!({"press": "Security"}),
+        json!({"see": "you sign in without one"}),
+        json!({"axe": true}),
+    ]);
     steps.extend([json!({"press": "Mail me a link to set one"}), json!({"see": "was mailed to you"})]);
     walk_well(&steps);
     let mails = authd.admin().get("/mails").expect("it answers").expect(200).to_string();

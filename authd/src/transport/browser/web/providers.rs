@@ -3,6 +3,7 @@
 use serde::Serialize;
 use shared::problem::Code;
 
+use super::super::form::Form;
 use super::super::html::redirect;
 use super::super::{Page, provider_answer, sentence};
 use super::{Action, Fields, Visit, dashboard, draw_sign_in, return_to, signed_in, welcome};
@@ -27,6 +28,12 @@ pub(super) fn provider_link(name: &str, return_to: &str) -> Link {
     Link { url, label: label_of(name).to_owned() }
 }
 
+/// The proof of who is signed in, by a new sign-in with a provider that leads to this page of ours.
+pub(super) fn again_link(name: &str, return_to: &str) -> Link {
+    let url = format!("/auth/{name}?again=true&return_to={}", shared::wire::percent_encode(return_to));
+    Link { url, label: label_of(name).to_owned() }
+}
+
 /// What people call a provider.
 pub(super) fn label_of(name: &str) -> &str {
     match name {
@@ -40,17 +47,21 @@ fn provider_of<'a>(visit: &Visit<'a>) -> &'a str {
     visit.path.split('/').nth(2).unwrap_or_default()
 }
 
-/// `GET /auth/{provider}?return_to=…`
+/// `GET /auth/{provider}?return_to=…`, with `again=true&` before it to say anew who one is.
 pub(super) async fn depart(pages: &Pages, visit: &Visit<'_>) -> Result<Page> {
     let web = &pages.web_login;
     let return_to = return_to(web, visit).unwrap_or_default();
-    let departure = match web.depart(provider_of(visit), return_to.clone()).await {
+    let departure = match web.depart(provider_of(visit), return_to.clone(), is_again(visit)).await {
         Ok(departure) => departure,
         Err(error) => return not_signed_in(pages, visit, error, return_to),
     };
     let mut page = redirect(departure.url);
     remember(web, visit, &departure.started, &mut page);
     Ok(page)
+}
+
+fn is_again(visit: &Visit<'_>) -> bool {
+    visit.query.and_then(Form::parse).is_some_and(|query| query.field("again") == Some("true"))
 }
 
 /// Gives the browser what it comes back with. A code that is needed afterwards belongs to this browser too.
