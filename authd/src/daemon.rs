@@ -86,7 +86,11 @@ impl Modules {
         let local = Local::new(&base, &config.local, url, r());
         let about = About {
             public_url: url.clone(),
-            listen: vec![config.server.addr.to_string(), config.admin.socket.display().to_string()],
+            listen: [config.server.addr.to_string()]
+                .into_iter()
+                .chain(config.admin.addr.map(|addr| addr.to_string()))
+                .chain([config.admin.socket.display().to_string()])
+                .collect(),
             providers: config.provider_names().map(str::to_owned).collect(),
             roles: roles.iter().map(|role| role.name.clone()).collect(),
         };
@@ -141,11 +145,6 @@ impl Modules {
 
     /// Builds the HTTP service.
     pub fn http(&self, config: &Config) -> anyhow::Result<Http> {
-        let public_url = config.server.public_url.clone();
-        let templates = match PageTemplates::load(config.web.templates()) {
-            Ok(templates) => templates,
-            Err(faults) => bail!(faults.join("\n")),
-        };
         Http::new(
             config.server.clone(),
             config.admin.clone(),
@@ -153,17 +152,26 @@ impl Modules {
             self.registry(),
             self.authentication.clone(),
             self.forward_auth.clone(),
-            Pages {
-                public_url,
-                metrics: self.metrics.clone(),
-                cli_login: self.cli_login.clone(),
-                accounts: self.accounts.clone(),
-                sessions: self.sessions.clone(),
-                web_login: self.web_login.clone(),
-                templates,
-                files: self.files.clone(),
-            },
+            self.pages(config)?,
         )
+    }
+
+    /// Builds what answers browsers.
+    pub fn pages(&self, config: &Config) -> anyhow::Result<Pages> {
+        let templates = match PageTemplates::load(config.web.templates()) {
+            Ok(templates) => templates,
+            Err(faults) => bail!(faults.join("\n")),
+        };
+        Ok(Pages {
+            public_url: config.server.public_url.clone(),
+            metrics: self.metrics.clone(),
+            cli_login: self.cli_login.clone(),
+            accounts: self.accounts.clone(),
+            sessions: self.sessions.clone(),
+            web_login: self.web_login.clone(),
+            templates,
+            files: self.files.clone(),
+        })
     }
 }
 
@@ -185,6 +193,9 @@ pub async fn run(
     // Before the modules are built: with port 0 the system chooses the port, which pages and redirects must name.
     let listeners = Listeners::bind(&config.server, &config.admin).await?;
     config.bound_to(listeners.public.local_addr()?);
+    if let Some(management) = &listeners.management {
+        config.admin.addr = Some(management.local_addr()?);
+    }
     let modules = Modules::new(&config, base, Aws::new(&config.aws, &config.roles))?;
     let http = Arc::new(modules.http(&config)?);
     let (stopping, stopped) = watch::channel(false);

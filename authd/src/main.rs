@@ -207,6 +207,7 @@ fn announce(config: &Config, db: &dyn Db) {
     tracing::info!(
         version = authd::system::VERSION,
         addr = %config.server.addr,
+        admin_addr = config.admin.addr.map(tracing::field::display),
         socket = %config.admin.socket.display(),
         database = db.engine(),
         "ready"

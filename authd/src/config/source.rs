@@ -32,9 +32,11 @@ pub(super) enum Kind {
 pub(super) const VARIABLES: &[(&str, &str, Kind)] = &[
     ("SERVER_ADDR", "server.addr", Kind::Text),
     ("AUTHD_PUBLIC_URL", "server.public_url", Kind::Text),
+    ("AUTHD_HOSTS", "server.hosts", Kind::List),
     ("AUTHD_TRUSTED_PROXIES", "server.trusted_proxies", Kind::List),
     ("AUTHD_MAX_CONNECTIONS", "server.max_connections", Kind::Int),
     ("AUTHD_ADMIN_SOCKET", "admin.socket", Kind::Text),
+    ("AUTHD_ADMIN_ADDR", "admin.addr", Kind::Text),
     ("ADMIN_TOKEN", "admin.token", Kind::Secret),
     ("AUTHD_DATA_DIR", "data_dir", Kind::Text),
     ("DATABASE_URL", "database.url", Kind::Secret),

@@ -7,10 +7,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use ::http::Uri;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use shared::op::Permission;
 use shared::secret::{Secret, redacted};
+use shared::url;
 
 use crate::setting::{Faults, check_usable, check_writers};
 
@@ -30,6 +32,8 @@ pub struct Config {
     pub addr: SocketAddr,
     /// The base of redirects and links, never the Host header. If empty, `http://` and the address.
     pub public_url: String,
+    /// More names of the pages' host, for proxies that send another one and are not in `trusted_proxies`.
+    pub hosts: Vec<String>,
     /// The networks whose `X-Forwarded-For` is trusted. A single address is a network too.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
@@ -56,6 +60,7 @@ impl Default for Config {
         Self {
             addr: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: String::new(),
+            hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
             max_held: 128 << 20,
@@ -72,6 +77,14 @@ impl Default for Config {
 impl Config {
     pub fn check(&self, faults: &mut Faults) {
         faults.base_url("server.public_url (AUTHD_PUBLIC_URL)", &self.public_url);
+        for host in &self.hosts {
+            let is_name = |uri: Uri| uri.path() == "/" && uri.query().is_none() && uri.port().is_none();
+            if !url::parse(&format!("http://{host}")).is_ok_and(is_name) {
+                faults.refuse(format!(
+                    "server.hosts (AUTHD_HOSTS): {host:?} is not the name of a host, such as authd.internal.example"
+                ));
+            }
+        }
         for network in &self.trusted_proxies {
             let is_narrow = match network {
                 IpNet::V4(network) => network.prefix_len() >= WIDEST_IPV4,
@@ -102,10 +115,20 @@ impl Config {
 
     /// Checks that authd can listen on the address, unless a daemon with these settings does so already.
     pub fn check_address(&self, admin: &Admin, faults: &mut Faults) {
-        if let Err(error) = TcpListener::bind(self.addr)
-            && (error.kind() != ErrorKind::AddrInUse || UnixStream::connect(&admin.socket).is_err())
+        if admin.addr == Some(self.addr) && self.addr.port() != 0 {
+            faults
+                .refuse(format!("admin.addr (AUTHD_ADMIN_ADDR): {} is the address of the public listener", self.addr));
+            return;
+        }
+        for (name, addr) in
+            [("server.addr (SERVER_ADDR)", Some(self.addr)), ("admin.addr (AUTHD_ADMIN_ADDR)", admin.addr)]
         {
-            faults.refuse(format!("server.addr (SERVER_ADDR): authd cannot listen on {}: {error}", self.addr));
+            if let Some(addr) = addr
+                && let Err(error) = TcpListener::bind(addr)
+                && (error.kind() != ErrorKind::AddrInUse || UnixStream::connect(&admin.socket).is_err())
+            {
+                faults.refuse(format!("{name}: authd cannot listen on {addr}: {error}"));
+            }
         }
     }
 }
@@ -114,6 +137,10 @@ fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(from)?;
     let form = "expected an address and a port from 0 to 65535, such as 127.0.0.1:8080 or [::1]:8080";
     text.trim().parse().map_err(|_| de::Error::custom(form))
+}
+
+fn some_address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+    address(from).map(Some)
 }
 
 fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
@@ -148,6 +175,9 @@ impl<'de> Deserialize<'de> for Network {
 pub struct Admin {
     /// If empty, a path in the runtime directory.
     pub socket: PathBuf,
+    /// A listener for management. With it, operations that take a permission of authd are not at the public one.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "some_address")]
+    pub addr: Option<SocketAddr>,
     /// `ADMIN_TOKEN`.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "redacted")]
     pub token: Option<Secret>,

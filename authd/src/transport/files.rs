@@ -92,8 +92,8 @@ impl Http {
 
     /// Answers a form of authd's own page with the page, and everybody else with JSON.
     pub(super) async fn upload(&self, request: &Arrived<'_>, body: &mut Unread) -> Result<Response<Body>> {
-        let is_public = matches!(request.connection.origin, Origin::Public(_));
-        if !(is_public && files::is_form(request.headers)) {
+        let is_socket = matches!(request.connection.origin, Origin::Admin(_));
+        if is_socket || !files::is_form(request.headers) {
             return answer(&self.store(request, body, None).await?);
         }
         let web = &self.pages.web_login;

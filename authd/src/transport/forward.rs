@@ -37,13 +37,13 @@ pub(super) async fn respond(
     origin: &Origin,
     head: &request::Parts,
 ) -> Result<Response<Body>> {
-    let Origin::Public(peer) = origin else {
+    let Some(peer) = origin.peer() else {
         return Err(Refusal::from(NOT_HERE).error);
     };
     let rest = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
     let (policy, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let headers = &head.headers;
-    let asked = Asked { id, policy, headers, address: client(trusted, *peer, headers), peer: *peer };
+    let asked = Asked { id, policy, headers, address: client(trusted, peer, headers), peer };
     let identity = judge(forward_auth, &asked, below.as_bytes(), |source| {
         let (method, uri) = match source {
             Source::Path => {

@@ -18,6 +18,7 @@ use super::config::{Admin, Config};
 use super::connections::{Connection, Running, Stream};
 use super::files::{STREAMS, Streamed};
 use super::forward;
+use super::forwarded::is_trusted;
 use super::grpc::{self, Grpc};
 use super::operation::{Arrived, Json};
 use super::pages::{PAGES, Page, Pages};
@@ -44,8 +45,20 @@ const MAX_HEADERS: usize = 100;
 pub enum Origin {
     /// The public listener, from this address.
     Public(IpAddr),
+    /// The listener for management, from this address.
+    Management(IpAddr),
     /// The admin socket, with the caller that the kernel identified.
     Admin(Caller),
+}
+
+impl Origin {
+    /// The other end of the connection; none on the admin socket.
+    pub const fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Self::Public(peer) | Self::Management(peer) => Some(*peer),
+            Self::Admin(_) => None,
+        }
+    }
 }
 
 /// The shared state to answer requests.
@@ -272,9 +285,17 @@ impl Http {
         body: &mut Unread,
     ) -> Result<Response<Body>> {
         let address = self.guard(&connection.origin, &head.headers)?;
+        // A proxy is no browser.
+        let is_proxy = |peer: IpAddr| is_trusted(peer.to_canonical(), &self.config.trusted_proxies);
+        if let Some(peer) = connection.origin.peer()
+            && !is_proxy(peer)
+            && let Some(answer) = self.pages.elsewhere(page, head, &self.config.hosts)?
+        {
+            return Ok(answer);
+        }
         let caller = match &connection.origin {
             Origin::Admin(caller) => caller.clone(),
-            Origin::Public(_) => Caller::Anonymous,
+            Origin::Public(_) | Origin::Management(_) => Caller::Anonymous,
         };
         let call = Call { caller, address, request_id: id, permission: None };
         let body = match head.method {

@@ -41,22 +41,29 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Listeners {
     pub public: TcpListener,
+    /// For management, if it has one of its own.
+    pub management: Option<TcpListener>,
     pub admin: UnixListener,
 }
 
 impl Listeners {
-    /// Binds both; the error says which one failed and what to do.
+    /// Binds all; the error says which one failed and what to do.
     pub async fn bind(config: &Config, admin: &Admin) -> anyhow::Result<Self> {
         use anyhow::Context;
-        let addr = config.addr;
-        let public = TcpListener::bind(addr)
-            .await
-            .with_context(|| format!("cannot listen on {addr}: choose another address with SERVER_ADDR"))?;
+        let bind = async |addr: SocketAddr, variable: &str| {
+            let bound = TcpListener::bind(addr).await;
+            bound.with_context(|| format!("cannot listen on {addr}: choose another address with {variable}"))
+        };
+        let public = bind(config.addr, "SERVER_ADDR").await?;
+        let management = match admin.addr {
+            Some(addr) => Some(bind(addr, "AUTHD_ADMIN_ADDR").await?),
+            None => None,
+        };
         let path = &admin.socket;
         let admin = bind_admin(admin).await.with_context(|| {
             format!("cannot create the admin socket {}: choose another path with AUTHD_ADMIN_SOCKET", path.display())
         })?;
-        Ok(Self { public, admin })
+        Ok(Self { public, management, admin })
     }
 }
 
@@ -89,11 +96,21 @@ fn is_socket(path: &Path) -> bool {
 pub async fn serve(listeners: Listeners, http: Arc<Http>, stop: impl Future<Output = ()>) {
     let connections = Connections::new(&http.config, possible_connections(http.config.max_connections), &http.metrics);
     let serving = async {
-        let public =
-            accept(|| listeners.public.accept(), |stream, peer| serve_public(stream, peer, &connections, &http));
+        let public = accept(
+            || listeners.public.accept(),
+            |stream, peer: SocketAddr| serve_tcp(stream, Origin::Public(peer.ip()), &connections, &http),
+        );
+        let management = async {
+            let Some(listener) = &listeners.management else { return std::future::pending().await };
+            let serve = |stream, peer: SocketAddr| {
+                serve_tcp(stream, Origin::Management(peer.ip()), &connections, &http);
+            };
+            accept(|| listener.accept(), serve).await;
+        };
         let admin = accept(|| listeners.admin.accept(), |stream, _| serve_admin(stream, &connections, &http));
         tokio::select! {
             () = public => {}
+            () = management => {}
             () = admin => {}
             () = stop => {}
         }
@@ -149,8 +166,8 @@ where
     }
 }
 
-fn serve_public(stream: TcpStream, peer: SocketAddr, connections: &Arc<Connections>, http: &Arc<Http>) {
-    let Some(place) = connections.open(Origin::Public(peer.ip())) else {
+fn serve_tcp(stream: TcpStream, origin: Origin, connections: &Arc<Connections>, http: &Arc<Http>) {
+    let Some(place) = connections.open(origin) else {
         let _ = stream.try_write(NO_PLACE);
         return;
     };

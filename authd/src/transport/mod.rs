@@ -12,6 +12,7 @@ mod files;
 mod forward;
 pub mod forwarded;
 pub mod grpc;
+mod host;
 pub mod http;
 pub mod listen;
 mod operation;

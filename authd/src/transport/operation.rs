@@ -93,6 +93,9 @@ impl Http {
     ) -> Result<Response<Body>> {
         let Arrived { id, connection, info, headers } = *request;
         let address = self.guard(&connection.origin, headers)?;
+        if self.is_elsewhere(&connection.origin, info) {
+            return Err(Error::not_found("path here: management has a listener of its own"));
+        }
         let mut caller = self.caller(request, address, encoding).await?;
         let bounds = Bounds { config: &self.config, connection, headers, address };
         let (body, was_late) = encoding.read(body, &bounds).await?;
@@ -128,6 +131,11 @@ impl Http {
         Ok(response)
     }
 
+    /// Whether an operation of operators was asked for at the public listener, while management has one of its own.
+    fn is_elsewhere(&self, origin: &Origin, info: &Info) -> bool {
+        self.admin.addr.is_some() && matches!(origin, Origin::Public(_)) && matches!(info.access, Access::Permission(_))
+    }
+
     /// Refuses requests from browsers on the admin socket, and returns the client's address elsewhere.
     pub(super) fn guard(&self, origin: &Origin, headers: &HeaderMap) -> Result<Option<IpAddr>> {
         if let Origin::Admin(_) = origin {
@@ -143,7 +151,9 @@ impl Http {
     /// The client's address; none on the admin socket.
     pub(super) fn address(&self, origin: &Origin, headers: &HeaderMap) -> Option<IpAddr> {
         match origin {
-            Origin::Public(peer) => Some(forwarded::client(*peer, headers, &self.config.trusted_proxies)),
+            Origin::Public(peer) | Origin::Management(peer) => {
+                Some(forwarded::client(*peer, headers, &self.config.trusted_proxies))
+            }
             Origin::Admin(_) => None,
         }
     }
@@ -163,7 +173,7 @@ impl Http {
         let Arrived { info, headers, .. } = *request;
         let origin = &request.connection.origin;
         let takes_token = match origin {
-            Origin::Public(_) => !is_for_anybody(info),
+            Origin::Public(_) | Origin::Management(_) => !is_for_anybody(info),
             // A local process may act for a person whose token it has.
             Origin::Admin(_) => info.access == Access::User,
         };

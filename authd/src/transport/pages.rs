@@ -10,11 +10,12 @@ use shared::op::{Method, Permission};
 use shared::problem::Code;
 
 use super::answer::Body;
+pub use super::browser::PageTemplates;
 use super::browser::accounts::Offer;
 use super::browser::html::{self, Escaped};
-pub use super::browser::web::PageTemplates;
 use super::browser::web::{Action, Asked, Visit, Web};
 use super::browser::{self, response};
+use super::host;
 use crate::accounts::Accounts;
 use crate::call::Call;
 use crate::caller::Caller;
@@ -43,6 +44,13 @@ pub enum Page {
     LinkScript,
     PasskeyScript,
     UploadScript,
+}
+
+impl Page {
+    /// Whether it is of a login: it has a form, or does something.
+    const fn is_of_login(self) -> bool {
+        matches!(self, Self::CliCallback | Self::CliDeny | Self::Link(_) | Self::Web(_))
+    }
 }
 
 /// Every page with its method and path. All are public except the metrics.
@@ -127,6 +135,14 @@ pub struct Pages {
 }
 
 impl Pages {
+    /// The answer to a request for a page at a host where it is not.
+    pub fn elsewhere(&self, page: Page, head: &request::Parts, names: &[String]) -> Result<Option<Response<Body>>> {
+        if !page.is_of_login() || host::is_served(head, &self.public_url, names) {
+            return Ok(None);
+        }
+        browser::misdirected(self)?.into_response().map(Some)
+    }
+
     /// Answers a page. The body is still encoded; there is one if the method is POST.
     pub async fn respond(
         &self,
@@ -144,13 +160,11 @@ impl Pages {
             Page::Docs => page_of(DOCS.clone()),
             Page::OpenApi => answer("application/json", OPENAPI_TEXT.clone()),
             Page::Metrics => self.metrics(&call),
-            Page::CliCallback => browser::cli_login::callback(&self.cli_login, call, query).await.into_response(),
-            Page::CliDeny => {
-                browser::cli_login::deny(&self.cli_login, call, body.unwrap_or_default()).await.into_response()
-            }
+            Page::CliCallback => browser::cli_login::callback(self, call, query).await?.into_response(),
+            Page::CliDeny => browser::cli_login::deny(self, call, body.unwrap_or_default()).await?.into_response(),
             Page::Link(offer) => match body {
-                Some(body) => browser::accounts::submit(&self.accounts, call, offer, body).await.into_response(),
-                None => browser::accounts::form(offer, None, "").into_response(),
+                Some(body) => browser::accounts::submit(self, call, offer, body).await?.into_response(),
+                None => browser::accounts::form(self, offer, None, "")?.into_response(),
             },
             Page::Web(page) => {
                 let visit = Visit { call, headers: &head.headers, path: head.uri.path(), query, body };

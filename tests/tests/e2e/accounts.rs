@@ -79,8 +79,16 @@ fn a_person_signs_up_adds_totp_resets_moves_and_leaves() {
         assert_eq!(log_in(&authd, PASSWORD, None).unwrap_err(), "totp_required", "{engine}");
         log_in(&authd, PASSWORD, Some(code(0))).unwrap();
 
-        post(&authd, "/auth/password/reset", &json!({"email": "ADA@example.com"}), 202);
+        // Links are made from the public URL, whatever a request says of the host.
+        let elsewhere = authd.http().host("evil.example").with("x-forwarded-host", "evil.example");
+        let asked = elsewhere.post("/auth/password/reset", &json!({"email": "ADA@example.com"}));
+        asked.expect("it answers").expect(202);
         let token = mailed(&server, "Ada@example.com", "/account/reset");
+        let mails = server.mails();
+        let links = mails.iter().filter_map(|mail| mail["text"].as_str()).flat_map(str::lines);
+        for link in links.filter(|line| line.starts_with("http")) {
+            assert!(link.starts_with(&authd.url()), "{engine}: {link}");
+        }
         post(&authd, "/auth/password/reset/confirm", &json!({"token": token, "password": NEW}), 401);
         // By the page, as a browser without scripts sends it.
         let form = format!("token={token}&password={}&totp={}", NEW.replace(' ', "+"), code(1));

@@ -13,23 +13,29 @@ use tests::process::{Spec, both, stdout};
 use tests::{TIMEOUT, binary, until};
 
 /// Every page; each has a test below that runs it, if there is something to run.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "packaging/docs/access.md",
     "packaging/docs/asking.md",
     "packaging/docs/aws.md",
     "packaging/docs/configuration.md",
     "packaging/docs/contributing.md",
+    "packaging/docs/deploying.md",
     "packaging/docs/operating.md",
     "packaging/docs/performance.md",
     "packaging/docs/web.md",
 ];
 
 /// The blocks that are not run: page, text, and why.
-const NOT_RUN: [(&str, &str, &str); 4] = [
+const NOT_RUN: [(&str, &str, &str); 5] = [
     ("README.md", "tests/run\n", "it runs this test"),
     ("README.md", "tests/playground\n", "it installs, builds, and stays until Ctrl-C; the tests start its program"),
     ("packaging/docs/aws.md", "tests/playground\n", "as in README.md"),
+    (
+        "packaging/docs/deploying.md",
+        "cargo install --locked --git https://example.com/authd.git auth-login\n",
+        "it stands for the address of your copy",
+    ),
     ("packaging/docs/performance.md", "tests/bench/run\n", "it makes a release build and measures for minutes"),
 ];
 
@@ -116,6 +122,11 @@ fn operating_runs_on_a_booted_systemd() {
 }
 
 #[test]
+fn deploying_runs() {
+    run("packaging/docs/deploying.md", "");
+}
+
+#[test]
 fn web_runs() {
     run("packaging/docs/web.md", "");
 }
@@ -152,7 +163,7 @@ fn every_page_is_known_and_every_block_is_checked() {
     assert_eq!(console.collect::<BTreeSet<_>>(), not_run, "a block that is not run is listed here, with its reason");
     for (page, text, _) in NOT_RUN {
         let program = text.split_whitespace().next().expect("a block has words");
-        assert!(repository().join(program).is_file(), "{page}: {program}");
+        assert!(program == "cargo" || repository().join(program).is_file(), "{page}: {program}");
     }
 
     let example = |name: &str| {
@@ -170,6 +181,14 @@ fn every_page_is_known_and_every_block_is_checked() {
                 "toml" => {
                     let checked = Setup::new().toml(&block.text).run(&["check"]);
                     assert!(checked.status.success(), "{place}: {}", both(&checked));
+                }
+                "nginx" => {
+                    let folder = tests::folder("nginx");
+                    stdout(&tests::rig::script("tls.sh").arg(folder.path()).run(TIMEOUT));
+                    let own = |name: &str| folder.path().join(name).display().to_string();
+                    let text = block.text.replace("/etc/ssl/auth.example.com.pem", &own("srv.pem"));
+                    let text = text.replace("/etc/ssl/auth.example.com.key", &own("srv.key"));
+                    stdout(&tests::proxy::nginx(folder.path(), 64, &text).arg("-t").run(TIMEOUT));
                 }
                 "json" => {
                     let read = serde_json::from_str::<serde_json::Value>(&block.text);

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::testing::TestApp;
 use crate::testing::peer::Peer;
 use crate::transport::browser::{Page, cli_login as pages};
+use crate::transport::pages::Pages;
 
 const SECRET: &str = "a poll secret that only the terminal has";
 
@@ -78,12 +79,16 @@ impl Service {
     }
 
     async fn callback(&self, query: &str) -> Page {
-        pages::callback(&self.app.modules.cli_login, self.app.anonymous(), Some(query)).await
+        pages::callback(&self.pages(), self.app.anonymous(), Some(query)).await.unwrap()
     }
 
     /// The Deny button, with these fields.
     async fn deny(&self, fields: &str) -> Page {
-        pages::deny(&self.app.modules.cli_login, self.app.anonymous(), fields.as_bytes()).await
+        pages::deny(&self.pages(), self.app.anonymous(), fields.as_bytes()).await.unwrap()
+    }
+
+    fn pages(&self) -> Pages {
+        self.app.modules.pages(&self.app.config).unwrap()
     }
 
     async fn poll(&self, state: &str, secret: Option<&str>, release: Option<&str>) -> Result<Value, Error> {

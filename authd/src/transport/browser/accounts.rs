@@ -4,87 +4,73 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use shared::api::accounts::{ConfirmEmail, ConfirmReset, VerifySignUp};
 use shared::problem::Code;
 use shared::secret::Secret;
 
 use super::form::Form;
-use super::html::{Escaped, Tone, page, page_with_script};
-use super::{Page, explained, failure, sentence};
+use super::templates::{View, draw_alone};
+use super::{Page, Tone, explained, failure, sentence, text};
 use crate::accounts::Accounts;
 use crate::call::Call;
-use crate::error::Error;
+use crate::error::Result;
+use crate::transport::pages::Pages;
 
 /// What a link offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Offer {
     Verify,
     Reset,
     Email,
 }
 
-impl Offer {
-    const fn title(self) -> &'static str {
-        match self {
-            Self::Verify => "Create your account",
-            Self::Reset => "Set a new password",
-            Self::Email => "Confirm your new e-mail address",
-        }
+/// The form of a link.
+#[derive(Serialize)]
+pub(super) struct LinkForm {
+    offer: Offer,
+    /// What was wrong with the one before.
+    fault: Option<String>,
+    token: String,
+}
+
+impl View for LinkForm {
+    const TEMPLATE: &'static str = "link.html";
+
+    fn samples() -> Vec<Self> {
+        let offers = [Offer::Verify, Offer::Reset, Offer::Email];
+        let faults = [None, Some("It did not work.".to_owned())];
+        let sample = |(offer, fault)| Self { offer, fault, token: "token".to_owned() };
+        offers.into_iter().flat_map(|offer| faults.clone().map(|fault| (offer, fault))).map(sample).collect()
     }
 }
 
 /// The form of a link. `fault` says what was wrong with the one before.
-pub fn form(offer: Offer, fault: Option<&str>, token: &str) -> Page {
+pub fn form(pages: &Pages, offer: Offer, fault: Option<&str>, token: &str) -> Result<Page> {
     let status = if fault.is_some() { 422 } else { 200 };
-    let fault = fault.map(|fault| format!("<p class=\"bad\" role=\"alert\">{}</p>", Escaped(&sentence(fault))));
-    let password = "<label>Password<input name=\"password\" type=\"password\" autocomplete=\"new-password\" required \
-         minlength=\"8\" maxlength=\"1024\"></label><p><small>At least 8 characters. A sentence is easier to remember \
-         and harder to guess than a short password.</small></p>";
-    let (whose, intro, fields, button) = match offer {
-        Offer::Verify => {
-            ("Account", "Choose the password for your account.", password.to_owned(), "Create the account")
-        }
-        Offer::Reset => (
-            "Account",
-            "This ends all your sessions.",
-            format!(
-                "{password}<label>Code of your authenticator app, or a recovery code<input name=\"totp\" \
-                 autocomplete=\"one-time-code\" inputmode=\"numeric\"></label><p><small>Leave it empty if you have not \
-                 turned that on.</small></p>"
-            ),
-            "Set the password",
-        ),
-        Offer::Email => ("New address", "Mails go to this address from now on.", String::new(), "Confirm the address"),
-    };
-    let body = format!(
-        "{fault}<p>{intro}</p><form method=\"post\"><label id=\"code\">Code of the mail<input id=\"token\" name=\"token\" \
-         autocomplete=\"off\" required value=\"{token}\"></label><dl id=\"whose\" hidden><dt>{whose}</dt>\
-         <dd id=\"address\"></dd></dl><input id=\"user\" autocomplete=\"username\" hidden>{fields}<p><button class=\"main\" \
-         type=\"submit\">{button}</button></p></form>",
-        fault = fault.unwrap_or_default(),
-        token = Escaped(token),
-    );
-    page_with_script(status, offer.title(), Tone::Plain, &body)
+    draw_alone(pages, status, &LinkForm { offer, fault: fault.map(sentence), token: token.to_owned() }, true)
 }
 
 /// Does what a link offers.
-pub async fn submit(accounts: &Arc<Accounts>, call: Call, offer: Offer, body: &[u8]) -> Page {
+pub async fn submit(pages: &Pages, call: Call, offer: Offer, body: &[u8]) -> Result<Page> {
     let Some(fields) = std::str::from_utf8(body).ok().and_then(Form::parse) else {
-        return form(offer, Some("the form could not be read: open the link of the mail again"), "");
+        return form(pages, offer, Some("the form could not be read: open the link of the mail again"), "");
     };
     let field = |name: &str| fields.field(name).unwrap_or_default();
     let (caused_by, token) = ((call.request_id, call.address), field("token").to_owned());
-    match act(accounts, call, offer, field).await {
-        Ok(told) => page(200, "Done", Tone::Good, &format!("<p>{}</p>", Escaped(told))),
+    match act(&pages.accounts, call, offer, field).await {
+        Ok(told) => text(pages, 200, "Done", Tone::Good, &[told]),
         Err(error) => match error.code {
             Code::InvalidToken | Code::NameTaken | Code::Forbidden => {
-                explained(error.code.status(), "This link does not work", &error.detail, "You can close this window.")
+                let hint = "You can close this window.";
+                explained(pages, error.code.status(), "This link does not work", &error.detail, hint)
             }
             Code::ValidationFailed | Code::TotpRequired => {
                 let detail = error.fields.first().map_or(error.detail.as_str(), |field| field.detail.as_str());
-                form(offer, Some(detail), &token)
+                form(pages, offer, Some(detail), &token)
             }
-            _ => failure(caused_by, &error),
+            _ => failure(pages, caused_by, &error),
         },
     }
 }
@@ -94,7 +80,7 @@ async fn act<'a>(
     call: Call,
     offer: Offer,
     field: impl Fn(&str) -> &'a str,
-) -> Result<&'static str, Error> {
+) -> Result<&'static str> {
     let token = Secret::new(field("token").to_owned());
     let password = Secret::new(field("password").to_owned());
     let totp = Some(field("totp").trim()).filter(|code| !code.is_empty()).map(|code| Secret::new(code.to_owned()));

@@ -1,107 +1,130 @@
 //! The pages of the CLI login: the callback from the provider, and the Deny button.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
+use serde::Serialize;
 use shared::secret::Secret;
 use shared::time::Time;
 
 use super::form::Form;
-use super::html::{Escaped, Tone, page, redirect};
-use super::{Page, explained, failure, minute, provider_answer, text};
+use super::html::redirect;
+use super::templates::{View, draw_alone};
+use super::{Page, Tone, explained, failure, minute, provider_answer, text};
 use crate::call::{Call, RequestId};
-use crate::cli_login::{CliLogin, Device, Outcome};
+use crate::cli_login::Outcome;
 use crate::env::{MINUTE, Millis};
 use crate::error::Result;
+use crate::transport::pages::Pages;
 
 /// `GET /auth/cli/callback?state=…&code=…` or `…&error=…` (RFC 6749 §4.1.2).
-pub async fn callback(cli_login: &Arc<CliLogin>, call: Call, query: Option<&str>) -> Page {
-    let Some(answer) = provider_answer(query) else { return unreadable() };
+pub async fn callback(pages: &Pages, call: Call, query: Option<&str>) -> Result<Page> {
+    let Some(answer) = provider_answer(query) else { return unreadable(pages) };
     let (state, caused_by) = (answer.state.clone(), (call.request_id, call.address));
-    draw(&state, caused_by, cli_login.clone().complete(call, answer).await)
+    draw(pages, &state, caused_by, pages.cli_login.clone().complete(call, answer).await)
 }
 
 /// `POST /auth/cli/deny` from the page that shows the release.
-pub async fn deny(cli_login: &CliLogin, call: Call, body: &[u8]) -> Page {
+pub async fn deny(pages: &Pages, call: Call, body: &[u8]) -> Result<Page> {
     let form = std::str::from_utf8(body).ok().and_then(Form::parse);
     let fields = form.as_ref().and_then(|form| Some((form.field("state")?, form.field("release")?)));
-    let Some((state, release)) = fields else { return unreadable() };
+    let Some((state, release)) = fields else { return unreadable(pages) };
     let caused_by = (call.request_id, call.address);
-    draw(state, caused_by, cli_login.deny(call, state, &Secret::new(release)).await)
+    draw(pages, state, caused_by, pages.cli_login.deny(call, state, &Secret::new(release)).await)
 }
 
-pub fn draw(state: &str, caused_by: (RequestId, Option<IpAddr>), outcome: Result<Outcome>) -> Page {
+pub fn draw(
+    pages: &Pages,
+    state: &str,
+    caused_by: (RequestId, Option<IpAddr>),
+    outcome: Result<Outcome>,
+) -> Result<Page> {
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(error) => return failure(caused_by, &error),
+        Err(error) => return failure(pages, caused_by, &error),
     };
     match outcome {
         Outcome::Gone => text(
+            pages,
             410,
             "This sign-in has ended",
             Tone::Plain,
             &["It took too long, or it was used already. If your terminal is still waiting, start again there."],
         ),
-        Outcome::Denied { credentials_until } => denied(credentials_until),
+        Outcome::Denied { credentials_until } => denied(pages, credentials_until),
         Outcome::TryAgain(reason) => {
             let hint = "Load this page again in a moment, or start again in the terminal.";
-            explained(503, "Not signed in yet", &reason, hint)
+            explained(pages, 503, "Not signed in yet", &reason, hint)
         }
         Outcome::SignInAgain(reason) => {
             let hint = "Go back to the terminal and open its link again, or start again there.";
-            explained(503, "Not signed in yet", &reason, hint)
+            explained(pages, 503, "Not signed in yet", &reason, hint)
         }
-        Outcome::Failed(reason) => explained(502, "Sign-in failed", &reason, "Start again in the terminal."),
+        Outcome::Failed(reason) => explained(pages, 502, "Sign-in failed", &reason, "Start again in the terminal."),
         // The state is authd's and the release has letters, digits and hyphens: nothing needs to be escaped.
         Outcome::ToDevice { port, release } => {
-            redirect(format!("http://127.0.0.1:{port}/?state={state}&release={}", release.expose()))
+            Ok(redirect(format!("http://127.0.0.1:{port}/?state={state}&release={}", release.expose())))
         }
         Outcome::ToPerson { device, started_at, user, release } => {
-            carry(state, &device, Time::from_millis(started_at), &user, &release)
+            let release = ReleasePage {
+                state: state.to_owned(),
+                user,
+                device: device.name,
+                os: device.os,
+                address: device.address.map(|address| address.to_string()),
+                started: minute(Time::from_millis(started_at)),
+                release: release.expose().to_owned(),
+            };
+            draw_alone(pages, 200, &release, false)
         }
-        Outcome::Done => text(200, "Authentication successful", Tone::Good, &["You can close this window."]),
+        Outcome::Done => text(pages, 200, "Authentication successful", Tone::Good, &["You can close this window."]),
     }
 }
 
 /// The page with the device, the release to paste, a warning, and the Deny button.
-fn carry(state: &str, device: &Device, started_at: Time, user: &str, release: &Secret) -> Page {
-    let unknown = "not said";
-    let address = device.address.map_or_else(|| "this machine".to_owned(), |address| address.to_string());
-    let (name, os) = (device.name.as_deref().unwrap_or(unknown), device.os.as_deref().unwrap_or(unknown));
-    let body = format!(
-        "<p>You are signed in as <b>{user}</b>. This device asks for your AWS credentials:</p>\
-         <dl><dt>Device</dt><dd>{name}</dd><dt>System</dt><dd>{os}</dd><dt>Address</dt><dd>{address}</dd>\
-         <dt>Started</dt><dd>{started} UTC</dd></dl>\
-         <p>If you started this sign-in yourself, paste this into the terminal where you started it:</p>\
-         <code class=\"copy\" id=\"release\">{release}</code>\
-         <p><b>Never send it to anybody.</b> Anybody who asks you for it, or sent you the link to this page, wants to \
-         act as you. If you did not start this sign-in, press Deny.</p>\
-         <form method=\"post\" action=\"/auth/cli/deny\"><input type=\"hidden\" name=\"state\" value=\"{state}\">\
-         <input type=\"hidden\" name=\"release\" value=\"{release}\"><button class=\"danger\" type=\"submit\">Deny</button></form>\
-         <p><small>You can close this window once the terminal says that you are signed in.</small></p>",
-        user = Escaped(user),
-        name = Escaped(name),
-        os = Escaped(os),
-        address = Escaped(&address),
-        started = Escaped(&minute(started_at)),
-        state = Escaped(state),
-        release = Escaped(release.expose()),
-    );
-    page(200, "Authentication successful: one more step", Tone::Good, &body)
+#[derive(Serialize)]
+pub(super) struct ReleasePage {
+    state: String,
+    user: String,
+    /// As the device says, if it does.
+    device: Option<String>,
+    os: Option<String>,
+    address: Option<String>,
+    started: String,
+    release: String,
 }
 
-fn denied(credentials_until: Option<Millis>) -> Page {
+impl View for ReleasePage {
+    const TEMPLATE: &'static str = "release.html";
+
+    fn samples() -> Vec<Self> {
+        let text = str::to_owned;
+        let sample = |full: bool| Self {
+            state: text("state"),
+            user: text("ada"),
+            device: full.then(|| text("laptop")),
+            os: full.then(|| text("Linux")),
+            address: full.then(|| text("192.0.2.7")),
+            started: text("2026-11-27 12:00"),
+            release: text("ABCD-EFGH"),
+        };
+        vec![sample(true), sample(false)]
+    }
+}
+
+fn denied(pages: &Pages, credentials_until: Option<Millis>) -> Result<Page> {
     match credentials_until {
-        None => text(200, "Denied", Tone::Plain, &["The device gets no credentials. You can close this window."]),
+        None => {
+            text(pages, 200, "Denied", Tone::Plain, &["The device gets no credentials. You can close this window."])
+        }
         Some(until) => {
             // The next full minute, when they have expired for certain.
             let until = minute(Time::from_millis(until + MINUTE - 1));
             let given = format!("It got AWS credentials before; they work until {until} UTC. Tell your administrator.");
-            text(200, "Denied", Tone::Bad, &["The device gets no more credentials.", &given])
+            text(pages, 200, "Denied", Tone::Bad, &["The device gets no more credentials.", &given])
         }
     }
 }
 
-fn unreadable() -> Page {
-    text(400, "This link is incomplete", Tone::Bad, &["Start again in the terminal."])
+fn unreadable(pages: &Pages) -> Result<Page> {
+    text(pages, 400, "This link is incomplete", Tone::Bad, &["Start again in the terminal."])
 }

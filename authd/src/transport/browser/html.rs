@@ -1,4 +1,5 @@
-//! The layout of pages: every value is escaped, and the policy allows one style sheet of authd's own, and nothing in a page.
+//! What pages have in common: every value is escaped, and the policy allows one style sheet of authd's own, and nothing in a
+//! page.
 
 use std::fmt::{self, Write};
 use std::sync::LazyLock;
@@ -18,7 +19,7 @@ pub const UPLOAD_SCRIPT: &str = include_str!("upload.js");
 pub static STYLE_URL: LazyLock<String> = LazyLock::new(|| versioned("/style.css", STYLE));
 pub static PASSKEY_SCRIPT_URL: LazyLock<String> = LazyLock::new(|| versioned("/passkey.js", PASSKEY_SCRIPT));
 pub static UPLOAD_SCRIPT_URL: LazyLock<String> = LazyLock::new(|| versioned("/upload.js", UPLOAD_SCRIPT));
-static LINK_SCRIPT_URL: LazyLock<String> = LazyLock::new(|| versioned("/link.js", LINK_SCRIPT));
+pub static LINK_SCRIPT_URL: LazyLock<String> = LazyLock::new(|| versioned("/link.js", LINK_SCRIPT));
 
 fn versioned(path: &str, contents: &str) -> String {
     let hash: [u8; 32] = Sha256::digest(contents).into();
@@ -64,18 +65,6 @@ pub fn headers(policy: &str, cache: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A page. `body` is HTML, in which every value is escaped with [`Escaped`].
-pub fn page(status: u16, title: &str, tone: Tone, body: &str) -> Page {
-    Page { status, headers: headers(&POLICY, "no-store"), html: document(title, tone, body) }
-}
-
-/// A page with the script of mailed links.
-pub fn page_with_script(status: u16, title: &str, tone: Tone, body: &str) -> Page {
-    let policy = format!("{}; script-src 'self'", *POLICY);
-    let html = document(title, tone, &format!("{body}<script src=\"{}\"></script>", *LINK_SCRIPT_URL));
-    Page { status, headers: headers(&policy, "no-store"), html }
-}
-
 /// A page with a wide column, which says the same to everybody. `body` is HTML.
 pub fn wide(title: &str, body: &str) -> String {
     let title = Escaped(title);
@@ -95,24 +84,6 @@ static HEAD: LazyLock<String> = LazyLock::new(|| {
         *STYLE_URL
     )
 });
-
-fn document(title: &str, tone: Tone, body: &str) -> String {
-    let class = match tone {
-        Tone::Good => " class=\"good\"",
-        Tone::Bad => " class=\"bad\"",
-        Tone::Plain => "",
-    };
-    let title = Escaped(title);
-    format!("{}<title>{title}</title></head><body><main><h1{class}>{title}</h1>{body}</main></body></html>", *HEAD)
-}
-
-/// The colour of a page's heading.
-#[derive(Clone, Copy, Debug)]
-pub enum Tone {
-    Good,
-    Bad,
-    Plain,
-}
 
 /// Redirects the browser by `GET`.
 pub fn redirect(location: String) -> Page {

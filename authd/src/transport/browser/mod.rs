@@ -7,18 +7,22 @@ pub(crate) mod accounts;
 pub(crate) mod cli_login;
 pub mod form;
 pub(super) mod html;
+mod templates;
 pub(crate) mod web;
 
 use std::net::IpAddr;
 
 use ::http::Response;
 use bytes::Bytes;
+use serde::Serialize;
 use shared::secret::Secret;
 use shared::time::Time;
 
 use self::form::Form;
-use self::html::{Escaped, Tone, page};
+pub use self::templates::PageTemplates;
+use self::templates::{View, draw_alone};
 use super::answer::Body;
+use super::pages::Pages;
 use crate::call::RequestId;
 use crate::error::{Error, Result};
 use crate::log::caused;
@@ -39,7 +43,7 @@ impl Page {
 }
 
 /// The page for an error that the person did not cause.
-fn failure((request_id, address): (RequestId, Option<IpAddr>), error: &Error) -> Page {
+fn failure(pages: &Pages, (request_id, address): (RequestId, Option<IpAddr>), error: &Error) -> Result<Page> {
     caused!(
         address,
         warn,
@@ -49,17 +53,52 @@ fn failure((request_id, address): (RequestId, Option<IpAddr>), error: &Error) ->
         "a page failed"
     );
     let hint = format!("Load this page again in a moment. In authd's log this is request {request_id}.");
-    explained(error.code.status(), "This page is not available", &error.detail, &hint)
+    explained(pages, error.code.status(), "This page is not available", &error.detail, &hint)
 }
 
 /// A page with the error as a sentence, and what to do about it.
-fn explained(status: u16, title: &str, reason: &str, hint: &str) -> Page {
-    text(status, title, Tone::Bad, &[&sentence(reason), hint])
+fn explained(pages: &Pages, status: u16, title: &'static str, reason: &str, hint: &str) -> Result<Page> {
+    text(pages, status, title, Tone::Bad, &[&sentence(reason), hint])
 }
 
-fn text(status: u16, title: &str, tone: Tone, paragraphs: &[&str]) -> Page {
-    let body: String = paragraphs.iter().map(|text| format!("<p>{}</p>", Escaped(text))).collect();
-    page(status, title, tone, &body)
+/// The page under a name that is not known (RFC 9110 §15.5.20).
+pub(super) fn misdirected(pages: &Pages) -> Result<Page> {
+    let there = format!("It is at {}.", pages.public_url);
+    let hint = "For the operator: AUTHD_PUBLIC_URL is the address that people use; AUTHD_HOSTS names more hosts.";
+    text(pages, 421, "This page is not at this address", Tone::Bad, &[&there, hint])
+}
+
+fn text(pages: &Pages, status: u16, title: &'static str, tone: Tone, paragraphs: &[&str]) -> Result<Page> {
+    let paragraphs = paragraphs.iter().map(|text| (*text).to_owned()).collect();
+    draw_alone(pages, status, &Message { title, tone, paragraphs }, false)
+}
+
+/// What happened, in words.
+#[derive(Serialize)]
+struct Message {
+    title: &'static str,
+    tone: Tone,
+    paragraphs: Vec<String>,
+}
+
+/// The colour of a heading, as the class of the style sheet.
+#[derive(Clone, Copy, Serialize)]
+enum Tone {
+    #[serde(rename = "good")]
+    Good,
+    #[serde(rename = "bad")]
+    Bad,
+    #[serde(rename = "")]
+    Plain,
+}
+
+impl View for Message {
+    const TEMPLATE: &'static str = "message.html";
+
+    fn samples() -> Vec<Self> {
+        let sample = |tone| Self { title: "Done", tone, paragraphs: vec!["You can close this window.".to_owned()] };
+        vec![sample(Tone::Good), sample(Tone::Bad), sample(Tone::Plain)]
+    }
 }
 
 /// The detail of an error as a sentence.

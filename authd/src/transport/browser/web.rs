@@ -8,7 +8,6 @@ mod dashboard;
 mod device;
 mod passkeys;
 mod providers;
-mod templates;
 
 use ::http::Response;
 use ::http::header::{COOKIE, HeaderMap, HeaderValue, ORIGIN};
@@ -21,10 +20,9 @@ use shared::secret::Secret;
 pub use self::by_mail::Asked;
 pub use self::dashboard::{Action, files};
 use self::providers::{Link, label_of, provider_link};
-pub use self::templates::PageTemplates;
-use self::templates::{View, draw, draw_with};
 use super::form::Form;
 use super::html::redirect;
+use super::templates::{PageTemplates, View, draw, draw_with};
 use super::{Page, explained, failure};
 use crate::call::Call;
 use crate::caller::Caller;
@@ -127,7 +125,17 @@ pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Respo
         Web::Device => device::ask(pages, visit).await,
         Web::Dashboard(action) => dashboard::respond(pages, action, visit).await,
     };
-    answer.unwrap_or_else(|error| failure(caused_by, &error)).into_response()
+    answer.or_else(|error| failure(pages, caused_by, &error))?.into_response()
+}
+
+/// What is wrong with the templates of these pages.
+pub(super) fn faults(templates: &PageTemplates) -> Vec<String> {
+    let mut faults = templates.faults::<SignIn>(&[context! {}]);
+    faults.extend(templates.faults::<device::DeviceForm>(&[context! {}]));
+    faults.extend(templates.faults::<by_mail::ByMail>(&[context! {}]));
+    faults.extend(templates.faults::<Leaving>(&[context! {}]));
+    faults.extend(dashboard::faults(templates));
+    faults
 }
 
 /// The form to sign in, or the way on for who is signed in.
@@ -136,7 +144,7 @@ async fn sign_in_form(pages: &Pages, visit: &Visit<'_>) -> Result<Page> {
     if !web.is_usable() {
         let reason = "browsers keep no cookies of sites without TLS";
         let hint = "The operator has to set AUTHD_PUBLIC_URL to an address with https.";
-        return Ok(explained(503, "Sign-in needs https", reason, hint));
+        return explained(pages, 503, "Sign-in needs https", reason, hint);
     }
     let return_to = return_to(web, visit);
     let (caller, is_stale) = signed_in(web, visit).await?;

@@ -196,10 +196,12 @@ impl Connections {
     /// Takes a new connection in. At the bound others give way; if none can, there is no place.
     pub fn open(self: &Arc<Self>, origin: Origin) -> Option<Place> {
         let share = match &origin {
-            Origin::Public(peer) if forwarded::is_trusted(peer.to_canonical(), &self.trusted) => None,
-            Origin::Public(peer) => Some(Share::of(*peer)),
             Origin::Admin(Caller::Peer { uid, .. }) => Some(Share::User(*uid)),
             Origin::Admin(_) => None,
+            Origin::Public(peer) | Origin::Management(peer) => {
+                let is_proxy = forwarded::is_trusted(peer.to_canonical(), &self.trusted);
+                (!is_proxy).then(|| Share::of(*peer))
+            }
         };
         let now = Instant::now();
         let mut tables = self.tables();

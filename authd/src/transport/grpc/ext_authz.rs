@@ -23,7 +23,7 @@ use super::super::body::{Bounds, Unread};
 use super::super::connections::Connection;
 use super::super::forward::{self, Asked, Target};
 use super::super::forwarded;
-use super::super::http::{Http, Origin};
+use super::super::http::Http;
 use super::super::refusal::refuse;
 use super::{frame, status};
 use crate::call::RequestId;
@@ -161,7 +161,7 @@ impl Http {
         body: &mut Unread,
     ) -> Result<CheckResponse> {
         let address = self.guard(&connection.origin, &head.headers)?;
-        let Origin::Public(peer) = connection.origin else {
+        let Some(peer) = connection.origin.peer() else {
             return Err(Refusal::from(forward::NOT_HERE).error);
         };
         let bounds = Bounds { config: &self.config, connection, headers: &head.headers, address };

@@ -26,6 +26,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Daemon {
     addr: std::net::SocketAddr,
+    /// Of management, if it has a listener of its own.
+    admin_addr: Option<std::net::SocketAddr>,
     folder: TempDir,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<anyhow::Result<()>>,
@@ -74,12 +76,12 @@ impl Daemon {
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, is_ready) = oneshot::channel();
         let announce = |config: &crate::config::Config, _: &dyn crate::db::Db| {
-            let _ = ready.send(config.server.addr);
+            let _ = ready.send((config.server.addr, config.admin.addr));
         };
         let stopped = async { drop(stopped.await) };
         let running = tokio::spawn(crate::daemon::run(config, env, announce, stopped));
-        let addr = tokio::time::timeout(DEADLINE, is_ready).await.unwrap().unwrap();
-        Self { addr, folder, stop: Some(stop), running }
+        let (addr, admin_addr) = tokio::time::timeout(DEADLINE, is_ready).await.unwrap().unwrap();
+        Self { addr, admin_addr, folder, stop: Some(stop), running }
     }
 
     async fn tcp(&self) -> TcpStream {
@@ -158,6 +160,36 @@ fn bare(info: &Info, headers: &str) -> String {
 
 fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
+}
+
+/// What takes a permission is at the listener of management and on the socket; everything else is at both.
+#[tokio::test]
+async fn management_can_have_a_listener_of_its_own() {
+    let daemon = Daemon::start("[admin]\naddr = \"127.0.0.1:0\"").await;
+    let admin_addr = daemon.admin_addr.expect("it listens");
+    let managed = async |text: &str| exchange(TcpStream::connect(admin_addr).await.unwrap(), text).await;
+    let made =
+        managed(&post("/auth/tokens", &bearer(ADMIN), "{\"name\":\"holder\",\"scopes\":[\"authd:admin\"]}")).await;
+    let holder = made.body["token"].as_str().unwrap_or_else(|| panic!("{made:?}"));
+    for info in shared::api::operations() {
+        let is_managing = matches!(info.access, Access::Permission(_));
+        let text = bare(info, &bearer(holder));
+        let public = daemon.send(&text).await;
+        let told = public.body["detail"].as_str().unwrap_or_default().contains("a listener of its own");
+        assert_eq!(told, is_managing, "{}: {public:?}", info.name);
+        assert_eq!(public.status == 404 && told, is_managing, "{}", info.name);
+        let inside = managed(&text).await;
+        assert!(inside.status != 401 || !is_managing, "{}: {inside:?}", info.name);
+        assert!(!inside.text.contains("a listener of its own"), "{}", info.name);
+    }
+    assert_eq!(managed(&request("GET", "/auth/tokens", "", "")).await.status, 401, "it asks for credentials");
+    assert_eq!(daemon.send_to_socket(&request("GET", "/auth/tokens", "", "")).await.status, 200);
+    let body = format!("{{\"token\":\"{holder}\"}}");
+    for answer in
+        [daemon.send(&post("/auth/validate", "", &body)).await, managed(&post("/auth/validate", "", &body)).await]
+    {
+        assert_eq!(answer.body["valid"], true, "{answer:?}");
+    }
 }
 
 #[tokio::test]

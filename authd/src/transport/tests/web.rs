@@ -82,6 +82,36 @@ async fn with_ada(toml: &str) -> Daemon {
     daemon
 }
 
+/// A site whose name leads here (DNS rebinding) gets none of the pages that do something. Programs are not asked.
+#[tokio::test]
+async fn pages_are_not_at_a_name_that_somebody_else_can_have() {
+    let start =
+        async |more: &str| Daemon::start(&format!("[server]\npublic_url = \"https://auth.example.com\"\n{more}")).await;
+    let get = |path: &str, host: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let (plain, named) = (start("").await, start("hosts = [\"authd.internal.example\"]").await);
+    let proxied = start("trusted_proxies = [\"127.0.0.1\"]").await;
+    for (daemon, host, served) in [
+        (&plain, "auth.example.com", true),
+        (&plain, "localhost:8080", true),
+        (&plain, "evil.example", false),
+        (&plain, "authd.internal.example", false),
+        (&named, "authd.internal.example:8080", true),
+        (&named, "evil.example", false),
+        (&proxied, "evil.example", true),
+    ] {
+        for path in ["/login", "/dashboard", "/account/reset", "/auth/cli/callback?state=x&code=y", "/auth/google"] {
+            let answer = daemon.send(&get(path, host)).await;
+            assert_eq!(answer.status != 421, served, "{host} {path}: {answer:?}");
+            assert!(served || answer.text.contains("It is at https:&#x2f;&#x2f;auth.example.com."), "{answer:?}");
+        }
+        for path in ["/", "/docs", "/health", "/style.css"] {
+            assert_eq!(daemon.send(&get(path, host)).await.status, 200, "{host} {path}");
+        }
+    }
+    let form = "POST /login HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(plain.send(form).await.status, 421);
+}
+
 #[tokio::test]
 async fn a_person_signs_in_and_out() {
     let daemon = with_ada("").await;

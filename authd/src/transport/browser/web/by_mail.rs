@@ -6,8 +6,8 @@ use serde::Serialize;
 use shared::api::accounts::{RequestReset, SignUp};
 use shared::problem::Code;
 
+use super::super::templates::View;
 use super::super::{Page, explained, sentence};
-use super::templates::View;
 use super::{NOT_OURS, Visit, bound, draw};
 use crate::error::Result;
 use crate::transport::pages::Pages;
@@ -53,7 +53,7 @@ pub(super) async fn respond(pages: &Pages, asked: Asked, visit: Visit<'_>) -> Re
             Asked::SignUp => ("You cannot sign up here", "people do not create accounts here themselves"),
             Asked::Reset => ("No mail is sent here", "a password cannot be reset by mail"),
         };
-        return Ok(explained(404, title, reason, "Ask an administrator."));
+        return explained(pages, 404, title, reason, "Ask an administrator.");
     }
     let form = visit.form();
     let email = form.field("email").unwrap_or_default().trim().to_owned();

@@ -23,8 +23,8 @@ use shared::secret::Secret;
 pub(super) use self::verify::target;
 use super::super::form::Form;
 use super::super::html::redirect;
+use super::super::templates::{PageTemplates, View};
 use super::super::{Page, sentence};
-use super::templates::{PageTemplates, View, sample_frames};
 use super::{DASHBOARD, NOT_OURS, Visit, clear_session, draw, session_cookies, signed_in};
 use crate::accounts::Accounts;
 use crate::call::Call;
@@ -233,7 +233,7 @@ impl Frame {
 
 /// What is wrong with the templates of these pages.
 pub(super) fn faults(templates: &PageTemplates) -> Vec<String> {
-    let frames = sample_frames();
+    let frames: Vec<Value> = Frame::samples().into_iter().map(|frame| Serde(frame).into()).collect();
     let mut faults = templates.faults::<overview::Overview>(&frames);
     faults.extend(templates.faults::<account::EmailForm>(&frames));
     faults.extend(templates.faults::<account::DeleteForm>(&frames));

@@ -7,8 +7,8 @@ use shared::time::Time;
 
 use super::super::cli_login::draw as draw_outcome;
 use super::super::html::redirect;
+use super::super::templates::View;
 use super::super::{Page, minute};
-use super::templates::View;
 use super::{NOT_OURS, Visit, draw_with, signed_in};
 use crate::cli_login::Outcome;
 use crate::cli_login::local::PAGE;
@@ -68,7 +68,7 @@ async fn draw_form(
     let web = &pages.web_login;
     let caused_by = (visit.call.request_id, visit.call.address);
     let Some(waiting) = pages.cli_login.find_waiting(state).await? else {
-        return Ok(draw_outcome(state, caused_by, Ok(Outcome::Gone)));
+        return draw_outcome(pages, state, caused_by, Ok(Outcome::Gone));
     };
     let (caller, is_stale) = signed_in(web, visit).await?;
     // Only letters, digits, hyphens and underscores are in a state that was found.
@@ -126,5 +126,5 @@ pub(super) async fn answer(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
         },
         _ => pages.cli_login.decline(call, &state).await,
     };
-    Ok(draw_outcome(&state, caused_by, outcome))
+    draw_outcome(pages, &state, caused_by, outcome)
 }

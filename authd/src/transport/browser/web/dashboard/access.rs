@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use super::super::super::templates::View;
 use super::super::super::{Page, minute};
-use super::super::templates::View;
 use super::{Told, Visitor};
 use crate::error::Result;
 use crate::rbac::{OwnService, Reason};

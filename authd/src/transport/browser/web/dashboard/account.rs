@@ -6,8 +6,8 @@ use shared::api::accounts::{ChangeEmail, DeleteAccount};
 
 use super::super::super::Page;
 use super::super::super::html::redirect;
+use super::super::super::templates::View;
 use super::super::draw;
-use super::super::templates::View;
 use super::overview::forget;
 use super::{DASHBOARD, Told, Visitor};
 use crate::accounts::Accounts;

@@ -9,8 +9,8 @@ use shared::problem::Code;
 
 use super::super::super::form::Form;
 use super::super::super::html::redirect;
+use super::super::super::templates::View;
 use super::super::super::{Page, failure, minute, sentence};
-use super::super::templates::View;
 use super::super::{NOT_OURS, Visit, signed_in};
 use super::{Action, FILES, Told, Visitor, to_sign_in};
 use crate::error::{Error, Result};
@@ -146,7 +146,7 @@ pub async fn uploaded(pages: &Pages, visit: Visit<'_>, result: Result<(u16, Vec<
             Err(error) => draw_page(&at, &Told::refused(&error), &[]).await,
         }
     };
-    page.await.unwrap_or_else(|error| failure(caused_by, &error)).into_response()
+    page.await.or_else(|error| failure(pages, caused_by, &error))?.into_response()
 }
 
 async fn draw_page(at: &Visitor<'_>, told: &Told, uploaded: &[Uploaded]) -> Result<Page> {

@@ -4,9 +4,9 @@ use serde::Serialize;
 use shared::api::identities::{LinkedIdentity, ListOwnIdentities, UnlinkOwnIdentity};
 
 use super::super::super::html::redirect;
+use super::super::super::templates::View;
 use super::super::super::{Page, minute};
 use super::super::providers::remember;
-use super::super::templates::View;
 use super::super::{label_of, leave};
 use super::{IDENTITIES, Told, Visitor};
 use crate::error::{Error, Result};

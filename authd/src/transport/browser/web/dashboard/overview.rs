@@ -5,9 +5,9 @@ use shared::api::sessions::{EndOwnSession, EndOwnSessions, ListOwnSessions, Logo
 use shared::problem::Code;
 
 use super::super::super::html::redirect;
+use super::super::super::templates::View;
 use super::super::super::{Page, minute};
 use super::super::leave;
-use super::super::templates::View;
 use super::{DASHBOARD, Told, Visitor, clear_session};
 use crate::error::{Error, Result};
 use crate::sessions;

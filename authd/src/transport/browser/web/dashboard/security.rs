@@ -9,8 +9,8 @@ use shared::problem::Code;
 use shared::secret::Secret;
 
 use super::super::super::html::redirect;
+use super::super::super::templates::View;
 use super::super::super::{Page, minute};
-use super::super::templates::View;
 use super::{SECURITY, Told, Visitor};
 use crate::accounts::Accounts;
 use crate::error::{Error, Result};

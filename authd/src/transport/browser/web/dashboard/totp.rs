@@ -8,7 +8,7 @@ use shared::secret::Secret;
 
 use super::super::super::Page;
 use super::super::super::html::redirect;
-use super::super::templates::View;
+use super::super::super::templates::View;
 use super::{SECURITY, Told, Visitor, security};
 use crate::accounts::Accounts;
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! The templates of these pages, which an operator can replace.
+//! The templates of the pages, which an operator can replace.
 
 use std::path::Path;
 
@@ -6,12 +6,8 @@ use minijinja::value::Serde;
 use minijinja::{Value, context};
 use serde::Serialize;
 
-use super::super::Page;
-use super::super::html::{self, PASSKEY_SCRIPT_URL, STYLE_URL, UPLOAD_SCRIPT_URL};
-use super::by_mail::ByMail;
-use super::dashboard::{self, Frame};
-use super::device::DeviceForm;
-use super::{Leaving, SignIn};
+use super::html::{self, LINK_SCRIPT_URL, PASSKEY_SCRIPT_URL, STYLE_URL, UPLOAD_SCRIPT_URL};
+use super::{Message, Page, accounts, cli_login, web};
 use crate::error::{Error, Result};
 use crate::templates::{Set, Templates};
 use crate::transport::pages::Pages;
@@ -25,7 +21,7 @@ pub(super) trait View: Serialize + Sized {
 }
 
 macro_rules! built_in {
-    ($($name:literal)*) => { &[$(($name, include_str!(concat!("../templates/", $name)))),*] };
+    ($($name:literal)*) => { &[$(($name, include_str!(concat!("templates/", $name)))),*] };
 }
 
 const SET: Set = Set {
@@ -33,12 +29,13 @@ const SET: Set = Set {
     built_in: built_in! {
         "layout.html" "sign_in.html" "account.html" "proof.html" "no_password.html" "dashboard.html" "security.html"
         "password.html" "totp.html" "totp_disable.html" "recovery_codes.html" "access.html" "email.html" "delete.html"
-        "deleted.html" "verify.html" "identities.html" "files.html" "device.html" "leaving.html" "by_mail.html"
+        "deleted.html" "verify.html" "identities.html" "files.html" "device.html" "leaving.html" "by_mail.html" "link.html"
+        "release.html" "message.html"
     },
     values: "; the built-in template of this name uses every value that there is",
 };
 
-/// The templates, compiled, each of which can be rendered.
+/// The templates, each of which can be rendered.
 #[derive(Debug)]
 pub struct PageTemplates(Templates);
 
@@ -46,14 +43,19 @@ impl PageTemplates {
     /// The built-in templates, and those of the folder in place of them. Every fault names its file, and its line.
     pub fn load(folder: Option<&Path>) -> Result<Self, Vec<String>> {
         let templates = Self(Templates::load(&SET, folder)?);
-        let mut faults = templates.faults::<SignIn>(&[context! {}]);
-        faults.extend(templates.faults::<DeviceForm>(&[context! {}]));
-        faults.extend(templates.faults::<ByMail>(&[context! {}]));
-        faults.extend(templates.faults::<Leaving>(&[context! {}]));
-        faults.extend(dashboard::faults(&templates));
+        let faults = if templates.0.is_built_in() { Vec::new() } else { templates.check() };
+        if faults.is_empty() { Ok(templates) } else { Err(faults) }
+    }
+
+    /// What is wrong with the templates, by samples of all that they are shown.
+    fn check(&self) -> Vec<String> {
+        let mut faults = web::faults(self);
+        faults.extend(self.faults::<accounts::LinkForm>(&[context! {}]));
+        faults.extend(self.faults::<cli_login::ReleasePage>(&[context! {}]));
+        faults.extend(self.faults::<Message>(&[context! {}]));
         faults.sort();
         faults.dedup();
-        if faults.is_empty() { Ok(templates) } else { Err(faults) }
+        faults
     }
 
     /// The page in HTML. `frame` has the values of the template that it extends.
@@ -61,6 +63,7 @@ impl PageTemplates {
         let own = context! {
             host,
             style => &*STYLE_URL,
+            link_script => &*LINK_SCRIPT_URL,
             passkey_script => &*PASSKEY_SCRIPT_URL,
             upload_script => &*UPLOAD_SCRIPT_URL,
         };
@@ -76,14 +79,24 @@ impl PageTemplates {
     }
 }
 
-/// The frames of the samples.
-pub(super) fn sample_frames() -> Vec<Value> {
-    Frame::samples().into_iter().map(|frame| Serde(frame).into()).collect()
+/// A page that belongs to no browser's session: nobody learns from where it leads, and it has a script only if it needs one.
+pub(super) fn draw_alone<V: View>(pages: &Pages, status: u16, view: &V, has_script: bool) -> Result<Page> {
+    let mut policy = html::policy("'self'");
+    if has_script {
+        policy.push_str("; script-src 'self'");
+    }
+    let html = html_of(pages, &context! {}, view)?;
+    Ok(Page { status, headers: html::headers(&policy, "no-store"), html })
 }
 
-/// A page by its template.
+/// A page of sign-in or dashboard by its template.
 pub(super) fn draw<V: View>(pages: &Pages, status: u16, frame: &Value, view: &V) -> Result<Page> {
     draw_with(pages, status, frame, view, "")
+}
+
+fn html_of<V: View>(pages: &Pages, frame: &Value, view: &V) -> Result<String> {
+    let host = pages.web_login.origin.split("://").nth(1).unwrap_or_default();
+    pages.templates.render(host, frame, view).map_err(Error::internal)
 }
 
 /// With more places where forms may lead, each after a space.
@@ -95,8 +108,7 @@ pub(super) fn draw_with<V: View>(
     form_targets: &str,
 ) -> Result<Page> {
     let web = &pages.web_login;
-    let host = web.origin.split("://").nth(1).unwrap_or_default();
-    let html = pages.templates.render(host, frame, view).map_err(Error::internal)?;
+    let html = html_of(pages, frame, view)?;
     let policy =
         format!("{}; script-src 'self'; connect-src 'self'", html::policy(&(web.form_targets() + form_targets)));
     let mut headers = html::headers(&policy, "no-store");
@@ -138,11 +150,16 @@ mod tests {
     }
 
     #[test]
+    fn every_built_in_page_can_be_rendered() {
+        assert_eq!(PageTemplates::load(None).unwrap().check(), Vec::<String>::new());
+    }
+
+    #[test]
     fn values_are_text_also_in_a_page_of_the_operator() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("sign_in.html"), "<p>{{ username }}</p>").unwrap();
+        fs::write(folder.path().join("message.html"), "<p>{{ paragraphs[0] }}</p>").unwrap();
         let templates = PageTemplates::load(Some(folder.path())).unwrap();
-        let view = SignIn { username: "<script>\"".to_owned(), ..SignIn::samples().remove(0) };
+        let view = Message { paragraphs: vec!["<script>\"".to_owned()], ..Message::samples().remove(0) };
         let page = templates.render("auth.example.com", &context! {}, &view).unwrap();
         assert_eq!(page, "<p>&lt;script&gt;&quot;</p>");
     }
