@@ -45,7 +45,7 @@ pub enum Mode {
     /// They may, where the public URL allows it.
     #[default]
     Optional,
-    /// Who has one signs in by nothing else.
+    /// Who has one signs in by nothing else, and who has none adds one after the sign-in in a browser.
     Required,
     /// Nobody does.
     Off,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::json;
 use shared::api::passkeys::{PasskeyAssertion, RequestOptions};
 use shared::api::sessions::SessionKind;
+use shared::id::UserId;
 use shared::problem::Code;
 use shared::secret::Secret;
 
@@ -53,6 +54,11 @@ impl Accounts {
     /// Whether people can sign in by passkeys.
     pub fn has_passkeys(&self) -> bool {
         self.passkeys.party().is_ok()
+    }
+
+    /// Whether somebody has no passkey where everybody has to have one.
+    pub async fn lacks_passkey(&self, user: UserId) -> Result<bool> {
+        Ok(self.passkeys.is_required() && !store::has_any(self.base.db.as_ref(), user).await?)
     }
 
     async fn passkey_login(

@@ -27,6 +27,7 @@ use super::{Page, explained, failure};
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
+use crate::sessions;
 use crate::transport::answer::Body;
 use crate::transport::pages::Pages;
 use crate::web_login::cookies::{self, BINDING, STARTED};
@@ -343,9 +344,19 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
 async fn welcome(pages: &Pages, visit: &Visit<'_>, token: &Secret, return_to: String) -> Result<Page> {
     let web = &pages.web_login;
     end_before(pages, visit).await?;
-    let mut page = redirect(target_of(return_to));
+    let is_new_to_passkeys = match web.visitor(token.expose()).await? {
+        Some(caller) => lacks_passkey(pages, &visit.call.of(caller)).await?,
+        None => false,
+    };
+    let mut page = redirect(if is_new_to_passkeys { dashboard::SECURITY.to_owned() } else { target_of(return_to) });
     page.headers.extend(session_cookies(web, token));
     Ok(page)
+}
+
+/// Whether somebody has to add a passkey before they go on.
+async fn lacks_passkey(pages: &Pages, call: &Call) -> Result<bool> {
+    let (user, _) = sessions::person(call)?;
+    pages.accounts.lacks_passkey(user).await
 }
 
 /// Ends the session that the browser had, which it forgets.

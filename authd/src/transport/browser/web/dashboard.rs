@@ -20,12 +20,13 @@ use shared::api::factors::{FactorKind, FactorList, ListFactors};
 use shared::problem::Code;
 use shared::secret::Secret;
 
+use self::verify::VERIFY;
 pub(super) use self::verify::target;
 use super::super::form::Form;
 use super::super::html::redirect;
 use super::super::templates::{PageTemplates, View};
 use super::super::{Page, sentence};
-use super::{DASHBOARD, NOT_OURS, Visit, clear_session, draw, session_cookies, signed_in};
+use super::{DASHBOARD, NOT_OURS, Visit, clear_session, draw, lacks_passkey, session_cookies, signed_in};
 use crate::accounts::Accounts;
 use crate::call::Call;
 use crate::caller::Caller;
@@ -35,7 +36,7 @@ use crate::transport::pages::Pages;
 use crate::users::store::Login;
 use crate::web_login::WebLogin;
 
-const SECURITY: &str = "/dashboard/security";
+pub(super) const SECURITY: &str = "/dashboard/security";
 pub(super) const IDENTITIES: &str = "/dashboard/identities";
 const FILES: &str = "/dashboard/files";
 const ACCESS: &str = "/dashboard/access";
@@ -297,6 +298,9 @@ pub(super) async fn respond(pages: &Pages, action: Action, visit: Visit<'_>) -> 
         return Ok(to_sign_in(web, return_to, is_stale));
     };
     let at = Visitor::new(pages, action, &visit, caller).await?;
+    if visit.body.is_none() && ![SECURITY, VERIFY].contains(&visit.path) && lacks_passkey(pages, &at.call).await? {
+        return Ok(redirect(SECURITY.to_owned()));
+    }
     if visit.body.is_none() {
         // A link of another site must not say that something was done.
         let query = visit.query.filter(|_| !visit.is_foreign(&web.origin)).and_then(Form::parse);

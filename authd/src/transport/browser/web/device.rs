@@ -9,7 +9,8 @@ use super::super::cli_login::draw as draw_outcome;
 use super::super::html::redirect;
 use super::super::templates::View;
 use super::super::{Page, minute};
-use super::{NOT_OURS, Visit, draw_with, signed_in};
+use super::dashboard::SECURITY;
+use super::{NOT_OURS, Visit, draw_with, lacks_passkey, signed_in};
 use crate::cli_login::Outcome;
 use crate::cli_login::local::PAGE;
 use crate::error::Result;
@@ -82,6 +83,9 @@ async fn draw_form(
     };
     let call = visit.call.of(caller);
     let (_, session) = sessions::person(&call)?;
+    if lacks_passkey(pages, &call).await? {
+        return Ok(redirect(SECURITY.to_owned()));
+    }
     if !pages.cli_login.is_proved(session).await? {
         return Ok(redirect(format!("/dashboard/verify?return_to={}", shared::wire::percent_encode(&here))));
     }
@@ -118,6 +122,7 @@ pub(super) async fn answer(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
     }
     let (call, caused_by) = (visit.call.of(caller), (visit.call.request_id, visit.call.address));
     let outcome = match field("answer") {
+        "continue" if lacks_passkey(pages, &call).await? => return Ok(redirect(SECURITY.to_owned())),
         "continue" => match pages.cli_login.clone().confirm(call, state.clone()).await {
             Err(error) if error.code == Code::StepUpRequired => {
                 return draw_form(pages, &visit, &state, 200, None).await;

@@ -52,6 +52,28 @@ async fn a_person_signs_in_and_lets_their_terminal_in() {
     assert_eq!(browser.get(&daemon, &page_of(&state)).await.status, 410);
 }
 
+/// Where everybody has to have a passkey, who has none is led to add one before anything else.
+#[tokio::test]
+async fn who_has_to_have_a_passkey_adds_one_first() {
+    let required = "[server]\npublic_url = \"http://localhost:8080\"\n[passkeys]\nmode = \"required\"\n";
+    let daemon = with_ada(&[required, ROLE].concat()).await;
+    let state = start(&daemon, "").await;
+    let mut browser = Browser::default();
+    let signed_in = browser.sign_in(&daemon, "&return_to=/docs").await;
+    assert_eq!((signed_in.status, signed_in.header("location")), (303, Some("/dashboard/security")));
+    for path in ["/dashboard", "/dashboard/access", "/dashboard/files", &page_of(&state)] {
+        let answer = browser.get(&daemon, path).await;
+        assert_eq!((answer.status, answer.header("location")), (303, Some("/dashboard/security")), "{path}");
+    }
+    let page = browser.get(&daemon, "/dashboard/security").await;
+    assert!(page.status == 200 && page.text.contains("Add one to go on"), "{}", page.text);
+    let form = format!("form_token={}&state={state}&answer=continue", hidden(&page.text, "form_token"));
+    let answer = browser.send(&daemon, "POST", "/auth/cli/local", &form).await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/dashboard/security")));
+    let out = format!("form_token={}", hidden(&page.text, "form_token"));
+    assert_eq!(browser.send(&daemon, "POST", "/logout", &out).await.status, 303);
+}
+
 #[tokio::test]
 async fn a_device_is_let_in_by_nobody_but_the_persons_own_press() {
     let daemon = with_ada(ROLE).await;

@@ -11,7 +11,7 @@ use shared::secret::Secret;
 use super::super::super::html::redirect;
 use super::super::super::templates::View;
 use super::super::super::{Page, minute};
-use super::{SECURITY, Told, Visitor};
+use super::{SECURITY, Told, Visitor, lacks_passkey};
 use crate::accounts::Accounts;
 use crate::error::{Error, Result};
 use crate::sessions;
@@ -22,6 +22,8 @@ pub struct Security {
     codes_left: u32,
     has_passkeys: bool,
     passkeys: Vec<Row>,
+    /// Whether a passkey has to be added before anything else.
+    lacks_passkey: bool,
 }
 
 /// A passkey as the page shows it.
@@ -53,9 +55,12 @@ impl View for Security {
             codes_left: 2,
             has_passkeys: true,
             passkeys: vec![row(None), row(Some("2027-01-15 08:00"))],
+            lacks_passkey: false,
         };
-        let without_keys = Self { codes_left: 10, passkeys: Vec::new(), totp_since: full.totp_since.clone(), ..full };
-        vec![full, without_keys, Self { totp_since: None, codes_left: 0, has_passkeys: false, passkeys: Vec::new() }]
+        let totp_since = full.totp_since.clone();
+        let without_keys = Self { codes_left: 10, passkeys: Vec::new(), totp_since, lacks_passkey: true, ..full };
+        let bare = Self { totp_since: None, codes_left: 0, has_passkeys: false, passkeys: Vec::new(), ..full };
+        vec![full, without_keys, bare]
     }
 }
 
@@ -88,6 +93,7 @@ pub(super) async fn show(at: &Visitor<'_>, told: &Told) -> Result<Page> {
         codes_left: factors.recovery_codes,
         has_passkeys: at.web().has_passkeys(),
         passkeys: passkeys.iter().map(Row::from).collect(),
+        lacks_passkey: lacks_passkey(at.pages, &at.call).await?,
     };
     at.draw(told, &view)
 }

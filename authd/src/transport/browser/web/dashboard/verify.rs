@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::sessions;
 use crate::transport::pages::PAGES;
 
-const VERIFY: &str = "/dashboard/verify";
+pub(super) const VERIFY: &str = "/dashboard/verify";
 
 #[derive(Serialize)]
 pub struct Verify {
