@@ -107,7 +107,7 @@ class Authd:
             raise unavailable("the authentication service does not accept this service's question")
         if answer.get("active") is not True:
             self.forget(key)
-            raise Denied(401, "invalid_token", "the token is not known, or has ended", 'Bearer error="invalid_token"')
+            raise await self.why_not(token, headers)
         try:
             if answer["token_type"] != "session":
                 raise Denied(403, "forbidden", "an API token is not a person", 'Bearer error="insufficient_scope"')
@@ -124,6 +124,13 @@ class Authd:
             while len(self.memory) > MOST_ENTRIES:
                 self.memory.popitem(last=False)
         return identity
+
+    async def why_not(self, token: str, headers: dict) -> Denied:
+        """Tells who is signed in but has nothing in this service from who is not signed in."""
+        _, checked = await self.post("/check-access", headers, json={"token": token})
+        if checked.get("error") == "no_access":
+            return Denied(403, "forbidden", "this person has no role here", 'Bearer error="insufficient_scope"')
+        return Denied(401, "invalid_token", "the token is not known, or has ended", 'Bearer error="invalid_token"')
 
     async def post(self, path: str, headers: dict | None = None, deadline=DEADLINE_SECONDS, **body) -> tuple[int, dict]:
         try:

@@ -137,6 +137,14 @@ fn nobody_gets_through_without_a_yes(example: Example) {
     assert_refused(&read(&a, "nonsense"), 401, "Bearer error=\"invalid_token\"");
     let twice = a.http().bearer(&token).with("token", &token).get("/notes").expect("it answers");
     assert_refused(&twice, 401, "Bearer error=\"invalid_request\"");
+    // Who is signed in and has nothing here is told apart from who is not signed in.
+    let person = json!({"username": "stranger", "password": PASSWORD});
+    house.authd.admin().post("/users", &person).expect("it answers").expect(201);
+    let stranger = house.authd.http().post("/auth/login", &person).expect("it answers").expect(200);
+    let stranger = stranger["token"].as_str().expect("a token");
+    for answer in [read(&a, stranger), write(&a, stranger)] {
+        assert_refused(&answer, 403, "Bearer error=\"insufficient_scope\"");
+    }
     let (api_token, _) = house.authd.mint("robot", &["notes.read", "notes.write"]);
     assert!(matches!(write(&a, &api_token).status, 401 | 403), "an API token is not a person");
     let wrong = a.http().post("/login", &json!({"username": "alice", "password": "not this one"}));
