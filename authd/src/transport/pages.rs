@@ -1,6 +1,6 @@
 //! The pages: information, the API's documentation, metrics, and those of the login flows.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::{Arc, LazyLock};
 
 use ::http::{Response, request};
@@ -247,17 +247,21 @@ fn docs(document: &Value) -> String {
     for (tag, path, method, operation) in operations {
         if tag != last_tag {
             last_tag = tag;
-            let _ = write!(body, "<h2>{}</h2>", Escaped(tag));
+            let tag = Escaped(tag);
+            let _ = write!(body, "<h2 id=\"{tag}\"><a href=\"#{tag}\">{tag}</a></h2>");
         }
         let _ = write!(
             body,
             "<details><summary><span class=\"{method}\">{}</span><code>{}</code><span class=\"dim\">{}</span></summary>",
             method.to_uppercase(),
             Escaped(path),
-            Escaped(text(&operation["summary"])),
+            Prose(text(&operation["summary"])),
         );
+        // A browser opens what the target of a link is in.
+        let id = Escaped(text(&operation["operationId"]));
+        let _ = write!(body, "<p class=\"dim\" id=\"{id}\"><a href=\"#{id}\">{id}</a></p>");
         if let Some(description) = operation["description"].as_str() {
-            let _ = write!(body, "<p>{}</p>", Escaped(description));
+            let _ = write!(body, "<p>{}</p>", Prose(description));
         }
         describe(&mut body, operation, &document["components"]["schemas"]);
         body.push_str("</details>");
@@ -304,7 +308,7 @@ fn table(body: &mut String, title: &str, fields: &[Field<'_>]) {
     if fields.is_empty() {
         return;
     }
-    let _ = write!(body, "<div class=\"scroll\"><table><tr><th colspan=\"4\">{title}</th></tr>");
+    let _ = write!(body, "<div class=\"scroll\"><table class=\"fields\"><tr><th colspan=\"4\">{title}</th></tr>");
     for (name, place, required, schema) in fields {
         let _ = write!(
             body,
@@ -312,10 +316,28 @@ fn table(body: &mut String, title: &str, fields: &[Field<'_>]) {
             Escaped(name),
             Escaped(&kind(schema)),
             if *required && !place.is_empty() { ", required" } else { "" },
-            Escaped(text(&schema["description"])),
+            Prose(text(&schema["description"])),
         );
     }
     body.push_str("</table></div>");
+}
+
+/// Text whose parts between backticks are code (CommonMark §6.1).
+struct Prose<'a>(&'a str);
+
+impl fmt::Display for Prose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A backtick without another one is itself.
+        let (paired, rest) = match self.0.matches('`').count() % 2 {
+            0 => (self.0, None),
+            _ => self.0.rsplit_once('`').map_or((self.0, None), |(paired, rest)| (paired, Some(rest))),
+        };
+        for (index, part) in paired.split('`').enumerate() {
+            let part = Escaped(part);
+            if index % 2 == 0 { write!(f, "{part}")? } else { write!(f, "<code>{part}</code>")? }
+        }
+        rest.map_or(Ok(()), |rest| write!(f, "`{}", Escaped(rest)))
+    }
 }
 
 /// The last part of a reference.
@@ -355,8 +377,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_has_a_type() {
+    fn backticks_are_code() {
+        for (text, expected) in [
+            ("a `b<c>` d", "a <code>b&lt;c&gt;</code> d"),
+            ("`a` and `b`", "<code>a</code> and <code>b</code>"),
+            ("`a` and a ` more", "<code>a</code> and a ` more"),
+            ("none", "none"),
+        ] {
+            assert_eq!(Prose(text).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn every_operation_can_be_linked_to_and_every_field_has_a_type() {
         let page = docs(&shared::openapi::document(VERSION));
+        for info in shared::api::operations() {
+            let once = page.matches(&format!(" id=\"{}\"", info.name)).count();
+            assert_eq!(once, 1, "{}", info.name);
+        }
+        assert!(!page.contains('`'), "{}", page.split('`').nth(1).unwrap_or_default());
         assert!(page.contains("<code>client_ip</code></td><td>ipv4 or ipv6</td>"));
         assert!(!page.contains("</code></td><td></td>") && !page.contains("<td> or </td>"));
     }

@@ -162,6 +162,19 @@ fn people_sign_in_with_two_providers_at_once() {
     assert!(providers.contains(&&json!("google")), "{providers:?}");
 }
 
+#[test]
+fn a_link_to_an_operation_opens_it_in_the_documentation() {
+    let authd = Setup::new().start();
+    let told = walk(&json!([
+        {"goto": format!("{}/docs#tokens.create", authd.url())},
+        {"see": "Needs the permission tokens.write"},
+        {"axe": true},
+    ]));
+    assert_eq!(told[2], json!([]), "axe found {:#}", told[2]);
+    // The others are closed.
+    assert!(!told[1].to_string().contains("tokens.rotate"), "{}", told[1]);
+}
+
 /// By proof of both, whatever the provider says of addresses; and unlinked again.
 #[test]
 fn a_person_links_an_identity_and_signs_in_with_it() {
