@@ -8,7 +8,7 @@ use shared::disk;
 use toml_edit::{DocumentMut, Item, Table, value};
 
 use crate::aws_files::ProfileName;
-use crate::cache::TokenStore;
+use crate::cache::{TokenStore, lock};
 use crate::error::Error;
 
 const MAX_BYTES: u64 = 256 << 10;
@@ -75,7 +75,7 @@ impl Settings {
             return Ok(());
         }
         self.change(|document| {
-            if let (None, Some(server)) = (&self.server, &profile.server) {
+            if let (false, Some(server)) = (document.contains_key("server"), &profile.server) {
                 document["server"] = value(server);
             }
             let profiles = document.entry("profiles").or_insert_with(|| {
@@ -95,13 +95,12 @@ impl Settings {
         })
     }
 
+    /// Changes the file as it is now, which other processes may have changed since it was read.
     fn change(&self, change: impl FnOnce(&mut DocumentMut)) -> Result<(), Error> {
         let path = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let _lock = lock::beside(&path)?;
         let mut document: DocumentMut = read_text(&path)?.parse().map_err(|error| Error::file("read", &path, error))?;
         change(&mut document);
-        if let Some(dir) = path.parent() {
-            disk::make_dir(dir).map_err(|error| Error::file("create the folder", dir, error))?;
-        }
         disk::replace(&path, document.to_string().as_bytes()).map_err(|error| Error::file("write", &path, error))
     }
 }
@@ -131,6 +130,30 @@ mod tests {
         assert_eq!(settings.server.as_deref(), Some("https://a.test"));
         assert_eq!(settings.profile(&name), profile);
         assert!(std::fs::read_to_string(&path).unwrap().starts_with("# mine\n"));
+    }
+
+    #[test]
+    fn what_others_saved_since_the_file_was_read_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let names: Vec<String> = (0..28).map(|number| format!("p{number}")).collect();
+        // Each has read the file before any of them changes it.
+        let read: Vec<_> = names.iter().map(|name| (name, Settings::read(&path).unwrap())).collect();
+        std::thread::scope(|scope| {
+            for (name, settings) in &read {
+                scope.spawn(move || {
+                    let server = Some(format!("https://{name}.test"));
+                    let profile = ProfileSettings { server, ..ProfileSettings::default() };
+                    settings.remember_profile(&ProfileName::parse(name).unwrap(), &profile).unwrap();
+                });
+            }
+        });
+        let settings = Settings::read(&path).unwrap();
+        assert_eq!(settings.profiles.len(), names.len());
+        let first = settings.server.clone();
+        let later = ProfileSettings { server: Some("https://later.test".into()), ..ProfileSettings::default() };
+        read[0].1.remember_profile(&ProfileName::parse("later").unwrap(), &later).unwrap();
+        assert_eq!(Settings::read(&path).unwrap().server, first);
     }
 
     #[test]

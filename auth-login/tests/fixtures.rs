@@ -3,22 +3,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod authd;
+
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
 
+use authd::{DEADLINE, answer_request, authorized, read_request};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// Long enough for the slowest machine; a test that waits so long has failed.
-const DEADLINE: Duration = Duration::from_secs(20);
 /// What a person had in the file before they signed in.
 const THEIRS: &str = "# mine\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = secret # not a comment\n";
 
@@ -37,9 +36,7 @@ impl Server {
             for answer in answers {
                 let mut stream = listener.accept().unwrap().0;
                 sender.send(read_request(&mut stream)).unwrap();
-                let body = answer.to_string();
-                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length";
-                write!(stream, "{head}: {}\r\n\r\n{body}", body.len()).unwrap();
+                answer_request(&mut stream, &answer);
             }
         });
         Self { url, requests }
@@ -47,21 +44,6 @@ impl Server {
 
     fn request(&self) -> (String, Value) {
         self.requests.recv_timeout(DEADLINE).expect("a request")
-    }
-}
-
-fn read_request(stream: &mut TcpStream) -> (String, Value) {
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let (mut text, mut buffer) = (String::new(), [0; 4096]);
-    loop {
-        let count = stream.read(&mut buffer).unwrap();
-        assert_ne!(count, 0, "the request was cut off: {text}");
-        text.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length: usize = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap();
-        if body.len() >= length {
-            return (head.split(' ').nth(1).unwrap().to_owned(), serde_json::from_str(body).unwrap());
-        }
     }
 }
 
@@ -136,14 +118,6 @@ impl Home {
 /// The first 16 bytes of SHA-256, in hexadecimal digits.
 fn fingerprint(text: &str) -> String {
     Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn authorized(token: &str) -> Value {
-    json!({
-        "status": "AUTHORIZED", "access_key_id": "ASIANEW", "secret_access_key": "new secret", "session_token": "new token",
-        "expires_at": 4_000_000_000_u32, "refresh_token": token, "session_expires_at": 4_100_000_000_u32, "role": "default",
-        "role_arn": "arn:aws:iam::123456789012:role/developer", "user": "alice@example.test", "roles": ["default"],
-    })
 }
 
 /// What it says asks nobody, so the server stays the old one.

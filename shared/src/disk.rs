@@ -3,11 +3,12 @@
 //! Write beside, fsync, rename, fsync the folder. Writing in place was rejected: a full disk or a kill in the middle
 //! leaves every AWS tool on the machine with a truncated file.
 
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
@@ -19,11 +20,36 @@ const PRIVATE: u32 = 0o600;
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let Ok(old) = std::fs::metadata(path) else { return replace_private(path, bytes) };
     let (beside, dir) = write_beside(path, bytes)?;
+    take_owner(&beside, &old)?;
+    persist(beside, old.mode() & 0o7777, path, dir)
+}
+
+/// Fails if [`replace`] would fail; the file stays as it is.
+pub fn check_replaceable(path: &Path) -> io::Result<()> {
+    let (beside, _) = write_beside(path, &[])?;
+    let Ok(old) = std::fs::metadata(path) else { return Ok(()) };
+    // An old kernel does not tell.
+    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
+    if found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)) {
+        return Err(io::ErrorKind::ResourceBusy.into());
+    }
+    take_owner(&beside, &old)
+}
+
+/// Gives the new file the user and group of the old one.
+fn take_owner(beside: &NamedTempFile, old: &Metadata) -> io::Result<()> {
     let made = beside.as_file().metadata()?;
     if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
         std::os::unix::fs::fchown(beside.as_file(), Some(old.uid()), Some(old.gid()))?;
     }
-    persist(beside, old.mode() & 0o7777, path, dir)
+    Ok(())
+}
+
+/// The path of a file beside this one, which has the same name with a suffix.
+pub fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
 }
 
 /// Replaces or creates a whole file, readable only by its owner.
@@ -112,6 +138,20 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_check_leaves_nothing_and_finds_a_folder_that_cannot_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        check_replaceable(&path).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        replace_private(&path, b"one").unwrap();
+        check_replaceable(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
+        assert!(check_replaceable(&path.join("below")).is_err());
+        // A mount point, as every machine with Linux has one.
+        assert!(check_replaceable(Path::new("/proc")).is_err());
     }
 
     #[test]

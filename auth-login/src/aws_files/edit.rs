@@ -1,8 +1,8 @@
-//! Changes one section of an AWS file. Every line that is not ours stays byte for byte.
+//! Changes one section of an AWS file. Every line that is not ours stays byte for byte, and every tool reads the rest of
+//! the file as before.
 
-use std::collections::HashMap;
-
-use super::syntax::{Document, Kind, is_space};
+use super::readers::{Reader, Reading, Values, split_comment};
+use super::syntax::{Document, Kind, Line, is_space};
 
 /// The change of one section.
 #[derive(Debug, Default)]
@@ -12,26 +12,47 @@ pub struct Change<'a> {
     pub remove: &'a [&'a str],
 }
 
+impl Change<'_> {
+    fn touches(&self, key: &str) -> bool {
+        self.remove.contains(&key) || self.set.iter().any(|(set, _)| *set == key)
+    }
+}
+
 /// Why nothing was changed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The result would not read back as intended. This happens only in files with unusual indentation.
-    WouldNotReadBack,
+    /// Some tool would read the result in another way than intended. The section, and its line counted from 1.
+    WouldNotReadBack { section: String, line: usize },
+    /// Several sections are the profile, to some tool or other. The name of the one to keep, and their lines.
+    Ambiguous { section: String, lines: Vec<usize> },
     /// A section name, key or value that cannot be written on one line.
     Unwritable(String),
+}
+
+/// Where new keys go in their section.
+#[derive(Clone, Copy)]
+enum Place {
+    /// After the last line that is not blank or a comment, before the comments of the next section.
+    End,
+    /// Below the header: further down, some tool may have begun another section or value.
+    Start,
 }
 
 impl Document {
     /// Applies a change to a section; a missing section is added at the end of the file.
     pub fn changed(&self, section: &str, change: &Change<'_>) -> Result<Self, Refused> {
-        writable(section, change)?;
-        let text = match self.section(section) {
-            Some(_) => self.with_section_changed(section, change),
-            None if change.set.is_empty() => self.text().to_owned(),
-            None => self.with_section_added(section, change),
+        writable(change)?;
+        let Some(range) = self.section(section) else {
+            return if change.set.is_empty() { Ok(self.clone()) } else { self.with_section_added(section, change) };
         };
-        let changed = Self::parse(&text).map_err(|_| Refused::WouldNotReadBack)?;
-        if self.differs_only_by(section, change, &changed) { Ok(changed) } else { Err(Refused::WouldNotReadBack) }
+        let header = self.body(&self.lines()[range.start]);
+        [Place::End, Place::Start]
+            .into_iter()
+            .find_map(|place| {
+                let changed = Self::parse(&self.with_section_changed(section, change, place)).ok()?;
+                self.differs_only_by(header, change, &changed).then_some(changed)
+            })
+            .ok_or_else(|| Refused::WouldNotReadBack { section: section.to_owned(), line: range.start + 1 })
     }
 
     /// Removes keys, and the header too if nothing but blank lines is left below it.
@@ -44,12 +65,22 @@ impl Document {
         }
         let header = lines[0].span.clone();
         let text = format!("{}{}", &changed.text()[..header.start], &changed.text()[header.end..]);
-        let removed = Self::parse(&text).map_err(|_| Refused::WouldNotReadBack)?;
-        let is_as_meant = removed.section(section).is_none() && self.others(section).eq(removed.others(section));
-        if is_as_meant { Ok(removed) } else { Err(Refused::WouldNotReadBack) }
+        let same = |reader: Reader, removed: &Self| {
+            let (before, after) = (reader.read(&changed), reader.read(removed));
+            is_subsequence(&before.comments, &after.comments) && with_keys(before).eq(with_keys(after))
+        };
+        // A header stays if it has a comment, or if some tool would read what follows it in another way.
+        let removed = Self::parse(&text).ok().filter(|removed| {
+            removed.section(section).is_none() && Reader::ALL.into_iter().all(|reader| same(reader, removed))
+        });
+        Ok(removed.unwrap_or(changed))
     }
 
-    fn with_section_added(&self, section: &str, change: &Change<'_>) -> String {
+    fn with_section_added(&self, section: &str, change: &Change<'_>) -> Result<Self, Refused> {
+        if section.is_empty() || !section.chars().all(|c| c.is_ascii_graphic() || c == ' ') || section.contains(PARTING)
+        {
+            return Err(Refused::Unwritable(format!("the section name {section:?}")));
+        }
         let end = self.line_end();
         let mut text = self.text().to_owned();
         if let Some(last) = self.lines().last() {
@@ -60,19 +91,18 @@ impl Document {
                 text.push_str(end);
             }
         }
+        let header = format!("[{section}]");
         let options = change.set.iter().map(|(key, value)| format!("{key} = {value}{end}"));
-        text.extend(std::iter::once(format!("[{section}]{end}")).chain(options));
-        text
+        text.extend(std::iter::once(format!("{header}{end}")).chain(options));
+        let added = Self::parse(&text).ok().filter(|added| self.differs_only_by(&header, change, added));
+        added.ok_or_else(|| Refused::WouldNotReadBack { section: section.to_owned(), line: self.lines().len() })
     }
 
-    fn with_section_changed(&self, section: &str, change: &Change<'_>) -> String {
+    fn with_section_changed(&self, section: &str, change: &Change<'_>, place: Place) -> String {
         let range = self.section(section).unwrap_or_default();
-        // New lines have the line end of the line before them: after another one, a following lone \n could be read as
-        // half of a \r\n.
-        let mut end = self.line_end();
+        let end = self.line_end();
         let mut missing: Vec<&(&str, &str)> = change.set.iter().collect();
         let mut text = self.text()[..self.lines()[range.start].span.start].to_owned();
-        // New keys go after the last line that is not blank or a comment, before the comments of the next section.
         let mut insert_at = text.len();
         let mut dropping = false;
         for line in &self.lines()[range.clone()] {
@@ -81,87 +111,85 @@ impl Document {
                 Kind::Option { key, value_at } => {
                     let new = change.set.iter().find(|(name, _)| name == key);
                     missing.retain(|(name, _)| name != key);
-                    dropping = new.is_some() || change.remove.contains(&key.as_str());
+                    dropping = change.touches(key);
+                    if dropping {
+                        text.extend(self.comment_behind(line).map(|comment| format!("{comment}{end}")));
+                    } else {
+                        text.push_str(whole);
+                    }
                     if let Some((_, value)) = new {
-                        text.push_str(&whole[..*value_at]);
-                        text.push_str(value);
+                        // Some SDKs know the key in lower case only, and no `:` instead of the `=`.
+                        let kept = &whole[..*value_at];
+                        let is_usable =
+                            kept.starts_with(key.as_str()) && kept.trim_end_matches(is_space).ends_with('=');
+                        let has_value = !whole[*value_at..].trim().is_empty();
+                        let start = if is_usable && has_value { kept.to_owned() } else { format!("{key} = ") };
+                        text.extend([start.as_str(), value]);
                         let own_end = &self.text()[line.end..line.span.end];
                         text.push_str(if own_end.is_empty() { end } else { own_end });
-                    } else if !dropping {
-                        push_line(&mut text, whole);
                     }
                 }
                 Kind::Continuation if dropping => {}
-                Kind::Continuation | Kind::Section(_) => push_line(&mut text, whole),
+                Kind::Continuation | Kind::Section(_) => text.push_str(whole),
                 Kind::Blank | Kind::Comment => {
-                    push_line(&mut text, whole);
+                    text.push_str(whole);
                     continue;
                 }
             }
-            insert_at = text.len();
-            let kept = &text[text.trim_end_matches(['\r', '\n']).len()..];
-            end = ["\r\n", "\n", "\r"].into_iter().find(|end| kept.ends_with(end)).unwrap_or(end);
+            if matches!((place, &line.kind), (Place::End, _) | (_, Kind::Section(_))) {
+                insert_at = text.len();
+            }
         }
         let mut added = String::new();
-        if !missing.is_empty() && !text[..insert_at].ends_with(['\n', '\r']) {
+        if !missing.is_empty() && !text[..insert_at].ends_with('\n') {
             added.push_str(end);
         }
-        let indent = self.indent_for_new_keys(&range);
-        added.extend(missing.iter().map(|(key, value)| format!("{indent}{key} = {value}{end}")));
+        added.extend(missing.iter().map(|(key, value)| format!("{key} = {value}{end}")));
         text.insert_str(insert_at, &added);
-        push_line(&mut text, &self.text()[self.lines()[range.end - 1].span.end..]);
-        text
+        text + &self.text()[self.lines()[range.end - 1].span.end..]
     }
 
-    /// The deepest indentation that does not start a continuation: that of the section's last line that is not a
-    /// continuation, or of the next header, which must not become a continuation of our line.
-    fn indent_for_new_keys(&self, range: &std::ops::Range<usize>) -> &str {
-        let structural = |kind: &Kind| matches!(kind, Kind::Option { .. } | Kind::Section(_));
-        let last = self.lines()[range.clone()].iter().rev().find(|line| structural(&line.kind));
-        let next = self.lines().get(range.end);
-        let indent = |line| {
-            let body = self.body(line);
-            &body[..body.len() - body.trim_start_matches(is_space).len()]
-        };
-        last.into_iter().chain(next).map(indent).max_by_key(|indent| indent.chars().count()).unwrap_or_default()
+    /// The comment at the end of an option's line. Python takes it for a part of the value, the SDKs do not.
+    fn comment_behind(&self, line: &Line) -> Option<&str> {
+        split_comment(self.body(line), true).1
     }
 
-    /// Verifies an edit: the sections and values are the same except for the requested change.
-    fn differs_only_by(&self, section: &str, change: &Change<'_>, changed: &Self) -> bool {
-        let is_new = self.section(section).is_none() && !change.set.is_empty();
-        let is_in_order = self.sections().chain(is_new.then_some(section)).eq(changed.sections());
-        let mut expected: HashMap<String, String> = self.values(section).into_iter().collect();
-        expected.retain(|key, _| !change.remove.contains(&key.as_str()));
-        expected.extend(change.set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        is_in_order
-            && self.others(section).eq(changed.others(section))
-            && expected == changed.values(section).into_iter().collect::<HashMap<_, _>>()
-    }
-
-    /// The other sections, in order, with their values.
-    fn others(&self, section: &str) -> impl Iterator<Item = (&str, Vec<(String, String)>)> {
-        self.sections().filter(move |name| *name != section).map(|name| (name, self.values(name)))
+    /// Verifies an edit: to every reader, the section of this header has the requested change and nothing else differs.
+    /// A reader that takes the header for no section finds no difference at all.
+    fn differs_only_by(&self, header: &str, change: &Change<'_>, changed: &Self) -> bool {
+        Reader::ALL.into_iter().all(|reader| {
+            let (mut expected, found) = (reader.read(self), reader.read(changed));
+            if let Some(section) = reader.header(header) {
+                let values = expected.section_mut(&section);
+                values.retain(|key, _| !change.touches(&key.to_lowercase()));
+                values.extend(change.set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+            }
+            is_subsequence(&expected.comments, &found.comments) && with_keys(expected).eq(with_keys(found))
+        })
     }
 }
 
-/// Appends a kept line. A lone `\r` before it must not become half of a `\r\n` when the lines between are removed.
-fn push_line(text: &mut String, line: &str) {
-    if text.ends_with('\r') && line.starts_with('\n') {
-        text.push('\r');
-    }
-    text.push_str(line);
+/// The sections that have keys, by name: the SDK for JavaScript forgets the others.
+fn with_keys(mut reading: Reading) -> impl Iterator<Item = (String, Values)> {
+    reading.sections.sort_by(|(one, _), (other, _)| one.cmp(other));
+    reading.sections.into_iter().filter(|(_, values)| !values.is_empty())
 }
+
+fn is_subsequence(small: &[String], large: &[String]) -> bool {
+    let mut rest = large.iter();
+    small.iter().all(|text| rest.any(|other| other == text))
+}
+
+/// Characters that part a value, or a header, from what follows.
+const PARTING: [char; 3] = [']', '#', ';'];
 
 /// Checks that each value fits on one line and that parsers in other languages would not read it differently.
-fn writable(section: &str, change: &Change<'_>) -> Result<(), Refused> {
-    let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-    if !plain(section) || section.contains([']', '#', ';']) {
-        return Err(Refused::Unwritable(format!("the section name {section:?}")));
-    }
+fn writable(change: &Change<'_>) -> Result<(), Refused> {
     for (key, value) in change.set {
         let key_is_word =
             !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        if !key_is_word || !plain(value) || value.trim() != *value {
+        let is_plain = !value.is_empty() && !value.chars().any(|c| c.is_control() || PARTING[1..].contains(&c));
+        if !key_is_word || !is_plain || value.trim_matches(is_space) != *value {
             return Err(Refused::Unwritable(format!("the value of {key}")));
         }
     }
@@ -174,6 +202,10 @@ mod tests {
 
     fn edit(text: &str, section: &str, set: &[(&str, &str)], remove: &[&str]) -> String {
         Document::parse(text).unwrap().changed(section, &Change { set, remove }).unwrap().text().to_owned()
+    }
+
+    fn refused(text: &str, section: &str, set: &[(&str, &str)], remove: &[&str]) -> Refused {
+        Document::parse(text).unwrap().changed(section, &Change { set, remove }).unwrap_err()
     }
 
     #[test]
@@ -189,34 +221,59 @@ mod tests {
     }
 
     #[test]
-    fn mixed_line_ends_swallow_no_line() {
-        assert_eq!(edit("[a]\r[b]\n\n# c", "b", &[("k", "1")], &[]), "[a]\r[b]\nk = 1\n\n# c");
-        assert_eq!(edit("[b]\rk=1\n\n# c", "b", &[], &["k"]), "[b]\r\r\n# c");
-        assert_eq!(edit("[b]\rk=1\n\n# c", "b", &[("l", "2")], &["k"]), "[b]\rl = 2\r\r\n# c");
-        assert_eq!(edit("[a]\n[b]\r\n\r\n# c", "b", &[("k", "1")], &[]), "[a]\n[b]\r\nk = 1\r\n\r\n# c");
+    fn values_are_replaced_where_they_stand() {
+        let text = "# mine\n[default]\nregion = eu\na_key=OLD\n# why\nother= x\n\n# of b\n[b]\nk=1\n";
+        let expected = "# mine\n[default]\nregion = eu\na_key=NEW\n# why\nother= x\nadded = 1\n\n# of b\n[b]\nk=1\n";
+        assert_eq!(edit(text, "default", &[("a_key", "NEW"), ("added", "1")], &[]), expected);
     }
 
     #[test]
-    fn values_are_replaced_where_they_stand() {
-        let text =
-            "# mine\n[default]\nregion = eu\nAWS_Access_Key_Id=OLD ; note\n# why\nother: x\n\n# of b\n[b]\nk=1\n";
-        let expected =
-            "# mine\n[default]\nregion = eu\nAWS_Access_Key_Id=NEW\n# why\nother: x\nadded = 1\n\n# of b\n[b]\nk=1\n";
-        assert_eq!(edit(text, "default", &[("aws_access_key_id", "NEW"), ("added", "1")], &[]), expected);
+    fn a_key_is_written_as_every_tool_knows_it() {
+        assert_eq!(edit("[a]\nA_Key=OLD\n", "a", &[("a_key", "NEW")], &[]), "[a]\na_key = NEW\n");
+        assert_eq!(edit("[a]\nk =\n", "a", &[("k", "9")], &[]), "[a]\nk = 9\n");
+    }
+
+    #[test]
+    fn a_comment_behind_a_value_stays_as_a_line_of_its_own() {
+        let text = "[a]\nk = 1 ; of k # too\nl = 2\n";
+        assert_eq!(edit(text, "a", &[("k", "9")], &[]), "[a]\n; of k # too\nk = 9\nl = 2\n");
+        assert_eq!(edit(text, "a", &[], &["k"]), "[a]\n; of k # too\nl = 2\n");
     }
 
     #[test]
     fn a_removed_key_takes_its_continuation_along() {
-        let text = "[a]\nx =\n  1\n# c\n  2\ny = 3\n";
+        let text = "[a]\nx = 0\n  1\n# c\n  2\ny = 3\n";
         assert_eq!(edit(text, "a", &[], &["x"]), "[a]\n# c\ny = 3\n");
-        assert_eq!(edit(text, "a", &[("x", "9")], &[]), "[a]\nx =9\n# c\ny = 3\n");
+        assert_eq!(edit(text, "a", &[("x", "9")], &[]), "[a]\nx = 9\n# c\ny = 3\n");
     }
 
     #[test]
-    fn new_keys_fit_the_indentation_around_them() {
-        assert_eq!(edit("[a]\n  x = 1\n[b]\n", "a", &[("y", "2")], &[]), "[a]\n  x = 1\n  y = 2\n[b]\n");
-        assert_eq!(edit("[a]\n  [b]\n", "a", &[("y", "2")], &[]), "[a]\n  y = 2\n  [b]\n");
+    fn what_any_tool_takes_for_a_key_of_others_is_not_lost() {
+        // Behind our key, but a key of its own to the SDK for JavaScript.
+        assert!(matches!(
+            refused("[a]\nx = 0\n  y = 1\n", "a", &[], &["x"]),
+            Refused::WouldNotReadBack { line: 1, .. }
+        ));
+        // A comment to Python, a part of the value to the SDK for Rust.
+        assert!(matches!(
+            refused("[b]\nk = 1\n[a]\nx = 0\n  # c\n", "a", &[("x", "9")], &[]),
+            Refused::WouldNotReadBack { line: 3, .. }
+        ));
+        // To the SDK for JavaScript this header is none, so the key would go to the section before it.
+        assert!(matches!(
+            refused("[b]\nk = 1\n[a]# c\n", "a", &[("x", "9")], &[]),
+            Refused::WouldNotReadBack { line: 3, .. }
+        ));
+    }
+
+    #[test]
+    fn new_keys_go_where_every_tool_finds_them() {
+        // To the SDK for JavaScript, [b] is a section.
+        assert_eq!(edit("[a]\nk = 1\n  [b]\n", "a", &[("y", "2")], &[]), "[a]\ny = 2\nk = 1\n  [b]\n");
+        // The comment is a part of the value of k to the SDK for Rust.
+        assert_eq!(edit("[a]\nk = 1\n  # c\n", "a", &[("y", "2")], &[]), "[a]\ny = 2\nk = 1\n  # c\n");
         assert_eq!(edit("[a]\ns3 =\n  k = 1\n", "a", &[("y", "2")], &[]), "[a]\ns3 =\n  k = 1\ny = 2\n");
+        assert_eq!(edit("[a]# c", "a", &[("y", "2")], &[]), "[a]# c\ny = 2\n");
     }
 
     #[test]
@@ -226,6 +283,7 @@ mod tests {
         assert_eq!(without("[a]\n# note\nx = 1\n"), "[a]\n# note\n");
         assert_eq!(without("[a]\nx = 1\ny = 2\n[b]\n"), "[a]\ny = 2\n[b]\n");
         assert_eq!(without("[b]\n"), "[b]\n");
+        assert_eq!(without("[a] # note\nx = 1\n"), "[a] # note\n");
     }
 
     #[test]
@@ -238,6 +296,8 @@ mod tests {
             ("a", "k", ""),
             ("a", "k=", "v"),
             ("a", "k", " v"),
+            ("a", "k", "v;w"),
+            ("a", "k", "v#w"),
         ] {
             let refused = document.changed(section, &Change { set: &[(key, value)], remove: &[] }).unwrap_err();
             assert!(matches!(refused, Refused::Unwritable(_)), "{section:?} {key:?} {value:?}");

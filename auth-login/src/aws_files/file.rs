@@ -1,9 +1,8 @@
 //! One AWS file on disk: found, locked, read, replaced.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use shared::disk;
 
@@ -15,8 +14,6 @@ use crate::error::Error;
 
 /// The largest file that is read or written, in bytes. Typical files have a few kilobytes.
 const MAX_BYTES: u64 = 1 << 20;
-/// How long another auth-login may hold the lock of the file; it needs milliseconds.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// How often an edit is retried because a program that ignores the lock changed the file meanwhile.
 const ATTEMPTS: usize = 5;
 
@@ -42,16 +39,16 @@ impl AwsFile {
 
     /// Whether users other than the owner may read the file.
     pub fn is_open_to_others(&self) -> bool {
-        std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.mode() & 0o077 != 0)
+        std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o077 != 0)
     }
 
     /// Changes the file under its lock. The edit may run again if another program changed the file meanwhile.
     pub fn edit(&self, edit: impl Fn(&Document) -> Result<Document, Error>) -> Result<(), Error> {
         let path = self.resolved()?;
-        if let Some(dir) = path.parent() {
-            disk::make_dir(dir).map_err(|error| Error::file("create the folder", dir, error))?;
+        if !is_changed(&path, &edit)? {
+            return Ok(());
         }
-        let _lock = take_lock(&path)?;
+        let _lock = self.lock(&path)?;
         for _ in 0..ATTEMPTS {
             let before = read(&path)?;
             let after = edit(&before)?;
@@ -60,15 +57,38 @@ impl AwsFile {
             }
             // After our first write, a copy would only keep keys that are later removed.
             if !before.text().is_empty() && !before.text().contains(profile::MARK) {
-                let beside = sibling(&path, ".auth-login.bak");
+                let beside = disk::sibling(&path, ".auth-login.bak");
                 let kept = disk::create_once(&beside, before.text().as_bytes());
                 kept.map_err(|error| Error::file("keep a copy in", &beside, error))?;
             }
             if read(&path)?.text() == before.text() {
-                return replace(&path, after.text());
+                return disk::replace(&path, after.text().as_bytes()).map_err(|error| unwritable(&path, error));
             }
         }
         Err(Error::refused(format!("{} keeps changing: another program is writing it; try again", path.display())))
+    }
+
+    /// Fails if [`Self::edit`] would fail.
+    pub fn check(&self, edit: impl Fn(&Document) -> Result<Document, Error>) -> Result<(), Error> {
+        let path = self.resolved()?;
+        if !is_changed(&path, &edit)? {
+            return Ok(());
+        }
+        let _lock = self.lock(&path)?;
+        disk::check_replaceable(&path).map_err(|error| unwritable(&path, error))
+    }
+
+    /// Takes the lock of the file, in its folder, which is created if it is missing.
+    fn lock(&self, path: &Path) -> Result<lock::Held, Error> {
+        if is_nothing(path) {
+            return Err(Error::refused(format!(
+                "there is no file to write: {} is {}, which means none. Set its variable (AWS_CONFIG_FILE or \
+                 AWS_SHARED_CREDENTIALS_FILE) to a file, or unset it",
+                self.path.display(),
+                path.display()
+            )));
+        }
+        lock::beside(path)
     }
 
     /// The file behind all symlinks, whether it exists or not.
@@ -86,65 +106,69 @@ impl AwsFile {
     }
 }
 
+/// Whether the edit changes anything; the lock is not needed for that.
+fn is_changed(path: &Path, edit: impl Fn(&Document) -> Result<Document, Error>) -> Result<bool, Error> {
+    let before = read(path)?;
+    Ok(edit(&before)?.text() != before.text())
+}
+
+/// Whether the path is `/dev/null`, by which people say that there is no such file.
+fn is_nothing(path: &Path) -> bool {
+    let device = |path: &Path| std::fs::metadata(path).ok().filter(|found| found.file_type().is_char_device());
+    let null = device(Path::new("/dev/null"));
+    device(path).zip(null).is_some_and(|(found, null)| found.rdev() == null.rdev())
+}
+
 fn read(path: &Path) -> Result<Document, Error> {
-    let unreadable = |what: String| {
+    if is_nothing(path) {
+        return Ok(Document::default());
+    }
+    let unreadable = |tools: &str, what: String| {
         Error::refused(format!(
-            "{}: {what}. The AWS tools cannot read this file either; nothing was changed. Fix that line, then try again",
+            "{}: {what}. {tools} cannot read this file; nothing was changed. Fix that line, then try again",
             path.display()
         ))
     };
     let bytes = disk::read(path, MAX_BYTES).map_err(|error| Error::file("read", path, error))?.unwrap_or_default();
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
-        unreadable(format!("line {line}: not UTF-8"))
+        unreadable("The AWS tools", format!("line {line}: not UTF-8"))
     })?;
-    Document::parse(text).map_err(|error| unreadable(error.to_string()))
+    Document::parse(text).map_err(|error| unreadable(error.tools, error.to_string()))
 }
 
-fn replace(path: &Path, text: &str) -> Result<(), Error> {
-    disk::replace(path, text.as_bytes()).map_err(|error| match error.kind() {
+fn unwritable(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
         io::ErrorKind::ResourceBusy => Error::refused(format!(
             "{} is a mount point and cannot be replaced; mount its folder instead, or use `auth-login \
              credential-process`",
             path.display()
         )),
         _ => Error::file("write", path, error),
-    })
-}
-
-fn take_lock(path: &Path) -> Result<lock::Held, Error> {
-    let beside = sibling(path, ".auth-login.lock");
-    let file = lock::open(&beside).map_err(|error| Error::file("make the lock", &beside, error))?;
-    let held = lock::queue(file)
-        .and_then(|queued| queued.wait(LOCK_WAIT))
-        .map_err(|error| Error::file("lock", &beside, error))?;
-    held.ok_or_else(|| {
-        Error::refused(format!(
-            "another auth-login has been writing {} for {} s; if none is running, remove {}",
-            path.display(),
-            LOCK_WAIT.as_secs(),
-            beside.display()
-        ))
-    })
-}
-
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        Self::refused(match refused {
-            Refused::WouldNotReadBack => {
-                "the file is indented in a way that cannot be edited safely; nothing was changed. Move the keys of the \
-                 profile to the left margin, then try again"
-                    .to_owned()
-            }
-            Refused::Unwritable(what) => format!("{what} has characters that an AWS file cannot hold"),
-        })
     }
 }
 
-fn sibling(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(suffix);
-    path.with_file_name(name)
+impl Refused {
+    /// What to do about it in this file.
+    pub fn at(self, path: &Path) -> Error {
+        let path = path.display();
+        Error::refused(match self {
+            Self::WouldNotReadBack { section, line } => format!(
+                "{path}: line {line}: the AWS tools read the lines of [{section}] in different ways, so that it cannot be \
+                 edited safely; nothing was changed. Write each key and each comment on a line of its own, at the left \
+                 margin, then try again"
+            ),
+            Self::Ambiguous { section, lines } => {
+                let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+                format!(
+                    "{path}: line {}: the AWS tools disagree about which section this profile is; nothing was changed. \
+                     Keep one section, [{section}], then try again",
+                    lines.join(" and line ")
+                )
+            }
+            Self::Unwritable(what) => format!("{what} has characters that {path} cannot hold"),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -155,7 +179,11 @@ mod tests {
     use super::*;
 
     fn set(file: &AwsFile, section: &str, value: &str) -> Result<(), Error> {
-        file.edit(|document| Ok(document.changed(section, &Change { set: &[("k", value)], remove: &[] })?))
+        let change = [("k", value)];
+        file.edit(|document| {
+            let changed = document.changed(section, &Change { set: &change, remove: &[] });
+            changed.map_err(|refused| refused.at(file.path()))
+        })
     }
 
     #[test]
@@ -231,10 +259,46 @@ mod tests {
             if !interfered.replace(true) {
                 std::fs::write(file.path(), "[b]\nx=2\n").unwrap();
             }
-            Ok(document.changed("a", &Change { set: &[("k", "1")], remove: &[] })?)
+            let changed = document.changed("a", &Change { set: &[("k", "1")], remove: &[] });
+            changed.map_err(|refused| refused.at(file.path()))
         })
         .unwrap();
         assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "[b]\nx=2\n\n[a]\nk = 1\n");
+    }
+
+    #[test]
+    fn dev_null_is_no_file_and_nothing_is_written_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("config");
+        symlink("/dev/null", &link).unwrap();
+        for path in [Path::new("/dev/null"), &link] {
+            let file = AwsFile::at(path.to_owned());
+            assert_eq!(file.read().unwrap().text(), "");
+            file.edit(|document| Ok(document.clone())).unwrap();
+            let error = set(&file, "a", "1").unwrap_err().to_string();
+            assert!(error.contains("AWS_CONFIG_FILE"), "{error}");
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        for beside in ["/dev/null.auth-login.lock", "/dev/null.auth-login.bak"] {
+            assert!(!Path::new(beside).exists());
+        }
+    }
+
+    #[test]
+    fn a_check_finds_what_would_fail_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = AwsFile::at(dir.path().join("credentials"));
+        let edit = |document: &Document| {
+            let changed = document.changed("a", &Change { set: &[("k", "1")], remove: &[] });
+            changed.map_err(|refused| refused.at(file.path()))
+        };
+        file.check(edit).unwrap();
+        assert!(!file.path().exists());
+        let blocked = AwsFile::at(dir.path().join("credentials/deeper"));
+        std::fs::write(file.path(), "[b]\nx=1\n").unwrap();
+        assert!(blocked.check(edit).is_err());
+        file.check(edit).unwrap();
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "[b]\nx=1\n");
     }
 
     #[test]

@@ -1,18 +1,25 @@
 //! `~/.aws/credentials` and `~/.aws/config`: found, read as the AWS tools read them, changed line by line.
 //!
-//! Invariants: a file that the tools cannot read is never changed; lines that are not ours stay byte for byte; files
-//! are replaced atomically; a profile that another program wrote is overwritten only with --force.
+//! Invariants: a file that some of the tools cannot read is never changed; lines that are not ours stay byte for byte,
+//! and every tool reads them as before; files are replaced atomically, under a lock; a profile that another program
+//! wrote is overwritten only with --force.
 
 pub mod edit;
 mod file;
+pub mod process;
 mod profile;
+mod readers;
 pub mod syntax;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use file::AwsFile;
 pub use profile::{Owner, ProfileName};
 
+use shared::secret::Secret;
+
+use self::readers::FileKind::{Config, Credentials as InCredentials};
 use self::syntax::Document;
 use crate::cache::Credentials;
 use crate::error::Error;
@@ -35,28 +42,42 @@ impl AwsFiles {
         Ok(profile::owner(&self.credentials.read()?, profile))
     }
 
-    /// Fails if the profile may not be written; to be called before a person signs in in the browser.
+    /// Fails if the keys cannot be written, for whatever reason that this machine has: to be called before a person
+    /// signs in in the browser.
     pub fn check_writable(&self, profile: &ProfileName, force: bool) -> Result<(), Error> {
-        self.check(&self.credentials.read()?, profile, force)
-    }
-
-    fn check(&self, credentials: &Document, profile: &ProfileName, force: bool) -> Result<(), Error> {
-        match profile::owner(credentials, profile) {
-            Owner::Other(key) if !force => Err(Error::refused(format!(
-                "the profile {profile} in {} was written by another program (it has {key}). Choose another one with \
-                 --profile NAME, or overwrite it with --force",
-                self.credentials.path().display()
-            ))),
-            _ => Ok(()),
-        }
+        let keys = Credentials {
+            access_key_id: "ASIA".to_owned(),
+            secret_access_key: Secret::new("secret"),
+            session_token: Secret::new("token"),
+            expires_at: 0,
+            obtained_at: 0,
+            role: String::new(),
+            role_arn: String::new(),
+        };
+        self.credentials.check(|document| self.written(document, profile, &keys, force))
     }
 
     /// Puts keys into the profile of the credentials file.
     pub fn write(&self, profile: &ProfileName, keys: &Credentials, force: bool) -> Result<(), Error> {
-        self.credentials.edit(|document| {
-            self.check(document, profile, force)?;
-            Ok(profile::write(document, profile, keys)?)
-        })
+        self.credentials.edit(|document| self.written(document, profile, keys, force))
+    }
+
+    fn written(
+        &self,
+        credentials: &Document,
+        profile: &ProfileName,
+        keys: &Credentials,
+        force: bool,
+    ) -> Result<Document, Error> {
+        let path = self.credentials.path();
+        match profile::owner(credentials, profile) {
+            Owner::Other(key) if !force => Err(Error::refused(format!(
+                "the profile {profile} in {} was written by another program (it has {key}). Choose another one with \
+                 --profile NAME, or overwrite it with --force",
+                path.display()
+            ))),
+            _ => profile::write(credentials, profile, keys).map_err(|refused| refused.at(path)),
+        }
     }
 
     /// Removes our keys from the profile; `false` if there were none.
@@ -65,7 +86,7 @@ impl AwsFiles {
             return Ok(false);
         }
         self.credentials.edit(|document| match profile::owner(document, profile) {
-            Owner::Ours => Ok(profile::remove(document, profile)?),
+            Owner::Ours => profile::remove(document, profile).map_err(|refused| refused.at(self.credentials.path())),
             Owner::Nobody | Owner::Other(_) => Ok(document.clone()),
         })?;
         Ok(true)
@@ -74,21 +95,60 @@ impl AwsFiles {
     /// Whether the config file takes this profile's keys from `auth-login credential-process`; keys in the credentials
     /// file would take precedence.
     pub fn asks_us(&self, profile: &ProfileName) -> Result<bool, Error> {
-        let command = self.config.read()?.value(&profile.in_config(), "credential_process");
-        Ok(command.is_some_and(|command| command.contains("auth-login") && command.contains("credential-process")))
+        let command = profile::value(&self.config.read()?, Config, profile, profile::PROCESS);
+        Ok(command.is_some_and(|command| process::is_ours(&command)))
     }
 
-    /// Sets the command in the config file that returns this profile's keys.
+    /// The region of the profile.
+    pub fn region(&self, profile: &ProfileName) -> Result<Option<String>, Error> {
+        // The AWS CLI takes a key of the credentials file before that of the config file.
+        let region = |document: &Document, kind| profile::value(document, kind, profile, "region");
+        let (credentials, config) = (self.credentials.read()?, self.config.read()?);
+        Ok(region(&credentials, InCredentials).or_else(|| region(&config, Config)))
+    }
+
+    /// Sets the command in the config file that returns this profile's keys, and removes keys that would hide it.
     pub fn set_credential_process(&self, profile: &ProfileName, command: &str, force: bool) -> Result<(), Error> {
-        let section = profile.in_config();
-        let key = "credential_process";
-        self.config.edit(|document| match document.value(&section, key) {
-            Some(found) if found != command && !found.contains("auth-login") && !force => Err(Error::refused(format!(
-                "[{section}] in {} has another {key}; --force replaces it",
-                self.config.path().display()
+        let configured = |document: &Document| self.configured(document, profile, command, force);
+        let unhidden = |document: &Document| self.unhidden(document, profile);
+        self.config.check(configured)?;
+        self.credentials.check(unhidden)?;
+        self.config.edit(configured)?;
+        self.credentials.edit(unhidden)
+    }
+
+    fn configured(
+        &self,
+        config: &Document,
+        profile: &ProfileName,
+        command: &str,
+        force: bool,
+    ) -> Result<Document, Error> {
+        let (section, path) = (profile.section(Config), self.config.path());
+        let refuse = |why: String| Err(Error::refused(format!("[{section}] in {} has {why}", path.display())));
+        if let Some(key) = profile::static_key(config, Config, profile) {
+            return refuse(format!("{key}, which hides credential_process from most tools; remove those keys"));
+        }
+        match profile::value(config, Config, profile, profile::PROCESS) {
+            Some(found) if found != command && !process::is_ours(&found) && !force => {
+                refuse(format!("another {}; --force replaces it", profile::PROCESS))
+            }
+            _ => profile::write_process(config, profile, command).map_err(|refused| refused.at(path)),
+        }
+    }
+
+    /// Removes keys that hide a `credential_process`: our own, and empty ones. The user must remove those of others.
+    fn unhidden(&self, credentials: &Document, profile: &ProfileName) -> Result<Document, Error> {
+        let path = self.credentials.path();
+        match profile::owner(credentials, profile) {
+            Owner::Other(key) => Err(Error::refused(format!(
+                "[{profile}] in {} has {key}, which hides credential_process; choose another --profile, or remove those \
+                 keys",
+                path.display()
             ))),
-            _ => Ok(document.changed(&section, &edit::Change { set: &[(key, command)], remove: &[] })?),
-        })
+            Owner::Nobody if !profile::has_keys(credentials, InCredentials, profile) => Ok(credentials.clone()),
+            Owner::Nobody | Owner::Ours => profile::remove(credentials, profile).map_err(|refused| refused.at(path)),
+        }
     }
 
     /// Conflicts that keep the profile from working as expected, in sentences.

@@ -8,7 +8,8 @@
 use std::fmt;
 
 use super::edit::{Change, Refused};
-use super::syntax::Document;
+use super::readers::{FileKind, Reader, Values};
+use super::syntax::{Document, Kind};
 use crate::cache::Credentials;
 
 const ACCESS_KEY: &str = "aws_access_key_id";
@@ -19,12 +20,14 @@ const SECURITY_TOKEN: &str = "aws_security_token";
 /// Has the id of the access key that we wrote.
 pub const MARK: &str = "auth_login_key";
 const EXPIRES: &str = "auth_login_expires";
+/// In the config file: the command that returns the profile's keys.
+pub const PROCESS: &str = "credential_process";
 
 const KEYS: [&str; 4] = [ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, SECURITY_TOKEN];
 const OURS: [&str; 6] = [ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, SECURITY_TOKEN, MARK, EXPIRES];
 /// Keys that make the AWS tools look for credentials elsewhere, most of them before static keys.
 const SOURCES: [&str; 6] =
-    ["credential_process", "role_arn", "source_profile", "sso_session", "sso_start_url", "web_identity_token_file"];
+    [PROCESS, "role_arn", "source_profile", "sso_session", "sso_start_url", "web_identity_token_file"];
 
 /// The name of a profile, as every AWS tool can read it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,9 +51,12 @@ impl ProfileName {
         &self.0
     }
 
-    /// The section in the config file.
-    pub fn in_config(&self) -> String {
-        if self.0 == "default" { self.0.clone() } else { format!("profile {}", self.0) }
+    /// The section that is written for it if there is none.
+    pub fn section(&self, kind: FileKind) -> String {
+        match kind {
+            FileKind::Config if self.0 != "default" => format!("profile {}", self.0),
+            FileKind::Config | FileKind::Credentials => self.0.clone(),
+        }
     }
 }
 
@@ -70,9 +76,16 @@ pub enum Owner {
     Other(&'static str),
 }
 
-/// Finds the owner of the profile in a credentials file.
+/// Finds the owner of the profile in a credentials file: another program if any AWS tool finds its keys there.
 pub fn owner(credentials: &Document, profile: &ProfileName) -> Owner {
-    let value = |key| credentials.value(profile.as_str(), key);
+    let owners: Vec<Owner> =
+        readings(credentials, FileKind::Credentials, profile).map(|values| owner_of(&values)).collect();
+    let other = owners.iter().find(|owner| matches!(owner, Owner::Other(_)));
+    other.or_else(|| owners.iter().find(|owner| **owner == Owner::Ours)).unwrap_or(&Owner::Nobody).clone()
+}
+
+fn owner_of(values: &Values) -> Owner {
+    let value = |key: &str| values.get(key).filter(|value| !value.is_empty());
     if let Some(source) = SOURCES.into_iter().find(|key| value(key).is_some()) {
         return Owner::Other(source);
     }
@@ -81,6 +94,29 @@ pub fn owner(credentials: &Document, profile: &ProfileName) -> Owner {
         Some(_) if value(MARK).is_some() && value(MARK) == value(ACCESS_KEY) => Owner::Ours,
         Some(key) => Owner::Other(key),
     }
+}
+
+/// The value of a key of the profile, as the AWS CLI reads it. An empty one is none.
+pub fn value(document: &Document, kind: FileKind, profile: &ProfileName, key: &str) -> Option<String> {
+    let mut values = Reader::Python.profile(document, kind, profile.as_str())?;
+    values.remove(key).filter(|value| !value.is_empty())
+}
+
+/// A static key that has a value in the profile, to any AWS tool.
+pub fn static_key(document: &Document, kind: FileKind, profile: &ProfileName) -> Option<&'static str> {
+    let has_value =
+        |key: &&str| readings(document, kind, profile).any(|values| values.get(*key).is_some_and(|v| !v.is_empty()));
+    KEYS.into_iter().find(has_value)
+}
+
+/// Whether the profile has static keys, if only empty ones: they hide a `credential_process` all the same.
+pub fn has_keys(document: &Document, kind: FileKind, profile: &ProfileName) -> bool {
+    readings(document, kind, profile).any(|values| KEYS.iter().any(|key| values.contains_key(*key)))
+}
+
+/// The profile, as each tool finds it.
+fn readings(document: &Document, kind: FileKind, profile: &ProfileName) -> impl Iterator<Item = Values> {
+    Reader::ALL.into_iter().filter_map(move |reader| reader.profile(document, kind, profile.as_str()))
 }
 
 /// Writes keys into the profile.
@@ -94,30 +130,89 @@ pub fn write(credentials: &Document, profile: &ProfileName, keys: &Credentials) 
         (MARK, keys.access_key_id.as_str()),
         (EXPIRES, expires.as_str()),
     ];
-    credentials.changed(profile.as_str(), &Change { set: &set, remove: &[SECURITY_TOKEN] })
+    change(credentials, FileKind::Credentials, profile, &Change { set: &set, remove: &[SECURITY_TOKEN] })
+}
+
+/// Sets the command that returns the profile's keys. Empty keys go, because some tools would use them.
+pub fn write_process(config: &Document, profile: &ProfileName, command: &str) -> Result<Document, Refused> {
+    change(config, FileKind::Config, profile, &Change { set: &[(PROCESS, command)], remove: &KEYS })
 }
 
 /// Removes our keys from the profile.
 pub fn remove(credentials: &Document, profile: &ProfileName) -> Result<Document, Refused> {
-    credentials.without(profile.as_str(), &OURS)
+    match section(credentials, FileKind::Credentials, profile) {
+        Some(section) => credentials.without(&section, &OURS),
+        None => Ok(credentials.clone()),
+    }
+}
+
+/// The section that is the profile to the AWS CLI. Of several, the last one replaces the others.
+fn section(document: &Document, kind: FileKind, profile: &ProfileName) -> Option<String> {
+    let mut sections = sections(document, kind, profile);
+    let last = sections.iter().rposition(|(.., readers)| readers.contains(&Reader::Python))?;
+    Some(sections.swap_remove(last).1)
+}
+
+/// The sections that are the profile to some AWS tool: line, name, and who reads them so.
+fn sections(document: &Document, kind: FileKind, profile: &ProfileName) -> Vec<(usize, String, Vec<Reader>)> {
+    let lines = document.lines().iter().enumerate();
+    let named = lines.filter_map(|(number, line)| {
+        let Kind::Section(name) = &line.kind else { return None };
+        let is_read = |reader: &Reader| reader.names(kind, document.body(line)).as_deref() == Some(profile.as_str());
+        Some((number + 1, name.clone(), Reader::ALL.into_iter().filter(is_read).collect::<Vec<_>>()))
+    });
+    named.filter(|(.., readers)| !readers.is_empty()).collect()
+}
+
+/// Changes the profile so that all tools which can find it find the change.
+fn change(
+    document: &Document,
+    kind: FileKind,
+    profile: &ProfileName,
+    change: &Change<'_>,
+) -> Result<Document, Refused> {
+    let section = section(document, kind, profile).unwrap_or_else(|| profile.section(kind));
+    let changed = document.changed(&section, change)?;
+    let is_found = |reader: Reader| {
+        let values = reader.profile(&changed, kind, profile.as_str()).unwrap_or_default();
+        change.set.iter().all(|(key, value)| values.get(*key).is_some_and(|found| found == value))
+            && !change.remove.iter().any(|key| values.contains_key(*key))
+    };
+    // Who did not find the profile before, because of its header, may still not find it.
+    let may_miss =
+        |reader: Reader| reader != Reader::Python && reader.profile(document, kind, profile.as_str()).is_none();
+    if Reader::ALL.into_iter().all(|reader| is_found(reader) || may_miss(reader)) {
+        return Ok(changed);
+    }
+    let lines = sections(document, kind, profile).into_iter().map(|(line, ..)| line);
+    Err(Refused::Ambiguous { section: profile.section(kind), lines: lines.collect() })
 }
 
 /// Conflicts that keep a profile from working as expected.
 pub fn obstacles(credentials: &Document, config: &Document, profile: &ProfileName) -> Vec<String> {
     let mut found = Vec::new();
-    let section = profile.in_config();
-    let has_keys = credentials.value(profile.as_str(), ACCESS_KEY).is_some();
-    if has_keys && config.value(&section, "credential_process").is_some() {
+    let both = [(credentials, FileKind::Credentials, "credentials"), (config, FileKind::Config, "config")];
+    let has_keys = value(credentials, FileKind::Credentials, profile, ACCESS_KEY).is_some();
+    if has_keys && value(config, FileKind::Config, profile, PROCESS).is_some() {
+        let section = profile.section(FileKind::Config);
         found.push(format!(
             "the keys of [{profile}] in the credentials file hide credential_process of [{section}] in the config file: \
              tools use the keys"
         ));
     }
-    let stronger = SOURCES.into_iter().filter(|key| *key != "credential_process");
-    for (document, name, file) in [(credentials, profile.as_str(), "credentials"), (config, section.as_str(), "config")]
-    {
-        if let Some(key) = stronger.clone().find(|key| document.value(name, key).is_some()) {
-            found.push(format!("{key} of [{name}] in the {file} file takes precedence over the keys in most tools"));
+    let stronger = SOURCES.into_iter().filter(|key| *key != PROCESS);
+    for (document, kind, file) in both {
+        let section = profile.section(kind);
+        if let Some(key) = stronger.clone().find(|key| value(document, kind, profile, key).is_some()) {
+            found.push(format!("{key} of [{section}] in the {file} file takes precedence over the keys in most tools"));
+        }
+        for (line, header, readers) in sections(document, kind, profile) {
+            if readers.len() < Reader::ALL.len() {
+                found.push(format!(
+                    "some AWS tools do not find the profile below [{header}] in line {line} of the {file} file; write \
+                     it as [{section}]"
+                ));
+            }
         }
     }
     if config.section("DEFAULT").is_some() || credentials.section("DEFAULT").is_some() {
@@ -180,6 +275,64 @@ mod tests {
     }
 
     #[test]
+    fn empty_keys_are_nobodys() {
+        let empty =
+            Document::parse("[p]\naws_access_key_id =\naws_secret_access_key = # none yet\nrole_arn=\n").unwrap();
+        // The comment is a part of the value to the AWS CLI.
+        assert_eq!(owner(&empty, &name("p")), Owner::Other(SECRET_KEY));
+        let empty = Document::parse("[p]\naws_access_key_id =\naws_secret_access_key =\n").unwrap();
+        assert_eq!(owner(&empty, &name("p")), Owner::Nobody);
+        assert_eq!(owner(&write(&empty, &name("p"), &keys("ASIA1")).unwrap(), &name("p")), Owner::Ours);
+        assert!(has_keys(&empty, FileKind::Credentials, &name("p")));
+        assert_eq!(remove(&empty, &name("p")).unwrap().text(), "");
+    }
+
+    #[test]
+    fn keys_that_any_tool_finds_are_somebody_elses() {
+        for text in [
+            // The SDKs trim the name.
+            "[ p ]\naws_access_key_id = AKIA\n",
+            // A section of its own to the SDK for JavaScript.
+            "[q]\nk = v\n  [p]\n  aws_access_key_id = AKIA\n",
+            // botocore fills every section from this one.
+            "[DEFAULT]\naws_access_key_id = AKIA\n[p]\n",
+        ] {
+            assert_eq!(owner(&Document::parse(text).unwrap(), &name("p")), Owner::Other(ACCESS_KEY), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_profile_is_found_by_whatever_header_the_aws_cli_knows_it() {
+        let set = |text: &str, profile: &str| {
+            let document = Document::parse(text).unwrap();
+            write_process(&document, &name(profile), "x").map(|document| document.text().to_owned())
+        };
+        for header in ["[profile dev]", "[profile \"dev\"]", "[profile 'dev' ]", "[profile\tdev]", "[profile  dev]"] {
+            let text = format!("{header}\nregion = eu\n");
+            assert_eq!(set(&text, "dev").unwrap(), format!("{text}credential_process = x\n"));
+        }
+        // No profile to the AWS CLI, so that it needs a section of its own; the others join the two.
+        for header in ["[ profile dev ]", "[dev]", "[profile-dev]", "[profile dev ops]", "[profile \"dev]"] {
+            let text = format!("{header}\nregion = eu\n");
+            assert_eq!(set(&text, "dev").unwrap(), format!("{text}\n[profile dev]\ncredential_process = x\n"));
+        }
+        let both = "[default]\nregion = us\n[profile default]\nregion = eu\n";
+        assert_eq!(set(both, "default").unwrap(), format!("{both}credential_process = x\n"));
+    }
+
+    #[test]
+    fn a_profile_that_every_tool_finds_elsewhere_is_refused() {
+        for (text, profile) in [
+            ("[profile default]\nregion = us\n[default]\nregion = eu\n", "default"),
+            ("[profile dev]\nregion = us\n[profile \"dev\"]\nregion = eu\n", "dev"),
+        ] {
+            let document = Document::parse(text).unwrap();
+            let refused = write_process(&document, &name(profile), "x").unwrap_err();
+            assert!(matches!(&refused, Refused::Ambiguous { lines, .. } if lines == &[1, 3]), "{refused:?}");
+        }
+    }
+
+    #[test]
     fn obstacles_are_named() {
         let empty = Document::parse("").unwrap();
         let keys = Document::parse("[p]\naws_access_key_id = A\n").unwrap();
@@ -188,12 +341,14 @@ mod tests {
         assert_eq!(obstacles(&keys, &empty, &name("p")), Vec::<String>::new());
         assert!(obstacles(&keys, &process, &name("p"))[0].contains("hide credential_process"));
         assert!(obstacles(&keys, &role, &name("p"))[0].contains("role_arn"));
+        let quoted = Document::parse("[profile \"p\"]\nregion = eu\n").unwrap();
+        assert!(obstacles(&keys, &quoted, &name("p"))[0].contains("line 1 of the config file"));
     }
 
     #[test]
     fn profile_names() {
-        assert_eq!(name("default").in_config(), "default");
-        assert_eq!(name("team/dev.1").in_config(), "profile team/dev.1");
+        assert_eq!(name("default").section(FileKind::Config), "default");
+        assert_eq!(name("team/dev.1").section(FileKind::Config), "profile team/dev.1");
         for bad in ["", "a b", "a]", "DEFAULT", "a\n", "é", &"x".repeat(129)] {
             assert!(ProfileName::parse(bad).is_err(), "{bad:?}");
         }

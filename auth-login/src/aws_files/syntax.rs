@@ -1,13 +1,15 @@
-//! The parser of the AWS files, which reads them line by line exactly like Python's `configparser`.
+//! The parser of the AWS files, which reads them line by line exactly like botocore.
 //!
-//! The AWS CLI and boto3 read `~/.aws/credentials` and `~/.aws/config` with `RawConfigParser(default_section=None)`,
-//! which refuses the *whole* file for one bad line. This parser accepts exactly what that parser
-//! accepts (a test compares the two); otherwise this program could write a file that no tool can read.
+//! The AWS CLI and boto3 read `~/.aws/credentials` and `~/.aws/config` with Python's `RawConfigParser`, which refuses
+//! the *whole* file for one bad line. This parser refuses what that parser refuses, and what the grammar of the other
+//! SDKs refuses (tests compare it with both); otherwise this program could write a file that some tool cannot read.
 //! Writing back a parsed tree was rejected: it loses comments, order, and the keys of other tools.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
+
+use super::readers;
 
 /// The kind of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub struct Document {
     lines: Vec<Line>,
 }
 
-/// Why a file cannot be read. Python's parser stops there too, so no AWS tool can use such a file.
+/// Why a file cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// Counted from 1.
@@ -49,6 +51,8 @@ pub struct Malformed {
     pub problem: &'static str,
     /// The section or key that the problem is about; never a value.
     pub name: Option<String>,
+    /// Whose parser stops there: the subject of a sentence.
+    pub tools: &'static str,
 }
 
 impl fmt::Display for Malformed {
@@ -58,6 +62,9 @@ impl fmt::Display for Malformed {
     }
 }
 
+/// Sections that make the SDK for JavaScript ignore the whole file.
+const UNREAD_BY_JAVASCRIPT: [&str; 2] = ["__proto__", "profile __proto__"];
+
 /// White space as Python's `str.strip` sees it: Unicode's, and four separators of ASCII.
 pub fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
@@ -65,16 +72,23 @@ pub fn is_space(c: char) -> bool {
 
 impl Document {
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let mut reader = Reader::default();
+        let mut parser = Parser::default();
         let mut lines = Vec::new();
         for (number, (span, end)) in split_lines(text).enumerate() {
-            let kind = reader.line(&text[span.start..end]).map_err(|(problem, name)| Malformed {
-                line: number + 1,
-                problem,
-                name,
-            })?;
+            let malformed = |tools, (problem, name)| Malformed { line: number + 1, problem, name, tools };
+            if &text[end..span.end] == "\r" {
+                return Err(malformed(readers::SDKS, ("a carriage return without a line feed", None)));
+            }
+            let kind = parser.line(&text[span.start..end]).map_err(|problem| malformed("The AWS CLI", problem))?;
+            if let Kind::Section(name) = &kind
+                && UNREAD_BY_JAVASCRIPT.contains(&name.as_str())
+            {
+                let problem = ("a section of this name", Some(name.clone()));
+                return Err(malformed("The AWS SDK for JavaScript", problem));
+            }
             lines.push(Line { span, end, kind });
         }
+        readers::shared(text)?;
         Ok(Self { text: text.to_owned(), lines })
     }
 
@@ -147,7 +161,7 @@ impl Document {
     }
 }
 
-/// The span and the offset of the line end of each line. Python's universal newlines: `\n`, `\r\n` and a lone `\r`.
+/// The span and the offset of the line end of each line: `\n`, `\r\n`, or a lone `\r`, which only Python takes for one.
 fn split_lines(text: &str) -> impl Iterator<Item = (Range<usize>, usize)> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -166,18 +180,20 @@ fn split_lines(text: &str) -> impl Iterator<Item = (Range<usize>, usize)> {
 
 /// The parser's state between lines.
 #[derive(Default)]
-struct Reader {
+struct Parser {
     sections: HashSet<String>,
     /// The keys of the current section.
     keys: HashSet<String>,
     in_option: bool,
+    /// Whether the line of the current key has no value: botocore then requires `key = value` of each line below it.
+    is_nested: bool,
     /// The indentation, in characters, of the last line that was no continuation.
     indent: usize,
 }
 
 type Problem = (&'static str, Option<String>);
 
-impl Reader {
+impl Parser {
     fn line(&mut self, body: &str) -> Result<Kind, Problem> {
         let text = body.trim_matches(is_space);
         if text.is_empty() {
@@ -188,6 +204,9 @@ impl Reader {
         }
         let indent = body.chars().take_while(|c| is_space(*c)).count();
         if self.in_option && indent > self.indent {
+            if self.is_nested && !python_lines(text).all(|line| line.contains('=')) {
+                return Err(("a line that is not key = value, below a key without a value", None));
+            }
             return Ok(Kind::Continuation);
         }
         self.indent = indent;
@@ -216,9 +235,16 @@ impl Reader {
         self.in_option = true;
         let start = body.len() - body.trim_start_matches(is_space).len();
         let after = &text[delimiter + 1..];
+        self.is_nested = after.trim_matches(is_space).is_empty();
         let value_at = start + delimiter + 1 + (after.len() - after.trim_start_matches(is_space).len());
         Ok(Kind::Option { key, value_at })
     }
+}
+
+/// The lines of Python's `str.splitlines`, which has more line ends than a file has, without the blank ones.
+fn python_lines(text: &str) -> impl Iterator<Item = &str> {
+    let is_end = |c| matches!(c, '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    text.split(is_end).filter(|line| !line.trim_matches(is_space).is_empty())
 }
 
 /// From `[` to the *last* `]`, with at least one character between; text after it is ignored, as in Python.
@@ -239,11 +265,33 @@ mod tests {
     #[test]
     fn the_line_at_fault_is_named() {
         assert_eq!(problem("[a]\nk=1\n[a]\n"), "line 3: a section for the second time (\"a\")");
-        assert_eq!(problem("[a]\nk=1\n\nK : 2\n"), "line 4: a key for the second time in its section (\"k\")");
+        assert_eq!(problem("[a]\nk=1\n\nK = 2\n"), "line 4: a key for the second time in its section (\"k\")");
         assert_eq!(problem("# x\nk=1\n"), "line 2: something before any [section]");
         assert_eq!(problem("\u{feff}[a]\n"), "line 1: a byte order mark");
         assert_eq!(problem("[a]\r\nk=1\r\naws_secret_acc"), "line 3: neither [section] nor key = value");
         assert_eq!(problem("[a]\n= x\n"), "line 2: a value without a key");
+    }
+
+    #[test]
+    fn what_one_family_of_tools_cannot_read_is_refused() {
+        for (text, line, tools) in [
+            ("[a]\ns3 =\n  invalid\n", 3, "The AWS CLI"),
+            ("[a]\ns3 =\n  k = v\n\n  k\u{2028} = v\n", 5, "The AWS CLI"),
+            ("[a]\ns3 =\n  = v\n", 3, "The AWS SDKs"),
+            ("[a]\nk = v # no value\ns3 = # none\n  invalid\n", 4, "The AWS SDKs"),
+            ("[a]\n\n  k = v\n", 3, "The AWS SDKs"),
+            ("[a]\nk : v\n", 2, "The AWS SDKs"),
+            ("[a] b\n", 1, "The AWS SDKs"),
+            ("[a;b]\n", 1, "The AWS SDKs"),
+            ("  [a]\n", 1, "The AWS SDKs"),
+            ("[a]\nk = v\rl = w\n", 2, "The AWS SDKs"),
+            ("[a]\n[profile __proto__]\n", 2, "The AWS SDK for JavaScript"),
+        ] {
+            let malformed = Document::parse(text).unwrap_err();
+            assert_eq!((malformed.line, malformed.tools), (line, tools), "{text:?}");
+        }
+        // Only the SDKs for Rust and Java cannot read an indented comment there.
+        assert!(Document::parse("[a]\ns3 =\n  # note\n  k = v\n").is_ok());
     }
 
     #[test]
@@ -254,7 +302,7 @@ mod tests {
 
     #[test]
     fn values_and_nested_blocks_are_read() {
-        let text = "[profile x] # tail\r\ns3 =\r\n  max_concurrent_requests = 20\r\n  use = 1\r\n\r\nregion:  eu \r\n";
+        let text = "[profile x] # tail\r\ns3 =\r\n  max_concurrent_requests = 20\r\n  use = 1\r\n\r\nregion=  eu \r\n";
         let document = Document::parse(text).unwrap();
         assert_eq!(document.value("profile x", "s3").unwrap(), "\nmax_concurrent_requests = 20\nuse = 1");
         assert_eq!(document.value("profile x", "region").unwrap(), "eu");

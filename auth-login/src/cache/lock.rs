@@ -10,6 +10,14 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use shared::disk;
+
+use crate::error::Error;
+
+/// How long others may hold the lock of a file that they change. Each needs milliseconds, but there may be many, and
+/// the disk may be slow.
+const FILE_WAIT: Duration = Duration::from_mins(1);
+
 /// An exclusive lock, held until it is dropped.
 #[derive(Debug)]
 pub struct Held(#[expect(dead_code, reason = "dropping the file releases the lock")] File);
@@ -39,6 +47,24 @@ pub fn queue(file: File) -> io::Result<Waiting> {
     // as it gets it, since nobody receives it.
     std::thread::Builder::new().spawn(move || sender.send(file.lock().map(|()| file)))?;
     Ok(Waiting(receiver))
+}
+
+/// Takes the lock of a file that several processes change: a file beside it, in a folder that is created if it is
+/// missing.
+pub fn beside(path: &Path) -> Result<Held, Error> {
+    if let Some(dir) = path.parent() {
+        disk::make_dir(dir).map_err(|error| Error::file("create the folder", dir, error))?;
+    }
+    let beside = disk::sibling(path, ".auth-login.lock");
+    let file = open(&beside).map_err(|error| Error::file("make the lock", &beside, error))?;
+    let held = queue(file).and_then(|queued| queued.wait(FILE_WAIT));
+    held.map_err(|error| Error::file("lock", &beside, error))?.ok_or_else(|| {
+        Error::refused(format!(
+            "another auth-login has been writing {} for {} s; end it, then try again",
+            path.display(),
+            FILE_WAIT.as_secs()
+        ))
+    })
 }
 
 impl Waiting {

@@ -42,6 +42,13 @@ impl Cache {
         Ok(Self { dir: dir.to_owned(), key: fingerprint(&format!("{server}\n{profile}")) })
     }
 
+    /// Fails if the session or its keys could not be stored.
+    pub fn check_writable(&self) -> Result<(), Error> {
+        [self.session_path(), self.credentials_path(None), self.login_path()]
+            .iter()
+            .try_for_each(|path| disk::check_replaceable(path).map_err(|error| Error::file("write", path, error)))
+    }
+
     pub fn dir(&self) -> &Path {
         &self.dir
     }

@@ -63,6 +63,7 @@ impl<'a> Context<'a> {
     fn new(target: Target, io: &'a mut Io) -> Result<Self, Error> {
         let profile = ProfileName::parse(&target.profile).map_err(Error::usage)?;
         let paths = Paths::find(io)?;
+        paths.check_owner(io)?;
         let settings = Settings::read(&paths.settings)?;
         let remembered = settings.profile(&profile);
         let url = target.server.or(remembered.server).or_else(|| settings.server.clone());
@@ -110,8 +111,11 @@ impl<'a> Context<'a> {
         Ok(Written::File)
     }
 
-    /// Fails if [`Self::write_profile`] would fail.
+    /// Fails if the result of a sign-in or a renewal could not be stored: in the cache, and by [`Self::write_profile`].
     fn check_profile(&self, force: bool) -> Result<(), Error> {
+        self.cache.check_writable()?;
+        // Reads both files: they are looked at for conflicts in the end.
+        self.files.obstacles(&self.profile)?;
         if self.files.asks_us(&self.profile)? { Ok(()) } else { self.files.check_writable(&self.profile, force) }
     }
 

@@ -7,6 +7,7 @@ mod apply;
 mod asking;
 mod attacks;
 mod auth_login;
+mod aws_files;
 mod cli_login;
 mod contract;
 mod docs;
