@@ -1,7 +1,7 @@
 //! The database, with a small interface: [`Db::query`] reads rows, [`Db::commit`] applies a [`Batch`] atomically.
 //!
 //! A batch is data: a list of statements, each with the outcome it expects. So one text of SQL serves SQLite
-//! and every PostgreSQL-wire engine, SQLite commits many callers' batches in one fsync, and PostgreSQL repeats a batch
+//! and PostgreSQL, SQLite commits many callers' batches in one fsync, and PostgreSQL repeats a batch
 //! after a serialization conflict. Interactive transactions were rejected for that reason.
 //!
 //! SQL uses `$1` parameters, `BIGINT`/`TEXT`/bytes only; times are [`Millis`](crate::env::Millis), ids UUIDv7 text,
@@ -23,7 +23,10 @@ pub mod migrate;
 mod migrate_tests;
 pub mod postgres;
 mod postgres_migrate;
+mod postgres_connection;
+mod postgres_engine;
 #[cfg(test)]
+mod postgres_pooler;
 mod postgres_tests;
 mod postgres_tls;
 pub mod postgres_url;

@@ -28,6 +28,7 @@ mod passkeys;
 mod people;
 mod policies;
 mod postgres_url;
+mod pooler;
 mod rig;
 mod secrets;
 mod services;
