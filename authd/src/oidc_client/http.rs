@@ -68,7 +68,7 @@ impl Http {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| no_answer("its address is not a URL", &error))?;
         let exchange = async {
-            let response = self.0.pool().request(request).await.map_err(|error| {
+            let response = self.0.request(request).await.map_err(|error| {
                 no_answer(if error.is_connect() { "no connection" } else { "the connection broke" }, &error)
             })?;
             let status = response.status().as_u16();

@@ -29,6 +29,8 @@ mod people;
 mod policies;
 mod postgres_url;
 mod pooler;
+mod postgres_url;
+mod proxies;
 mod rig;
 mod secrets;
 mod services;
