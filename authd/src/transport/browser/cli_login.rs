@@ -8,7 +8,7 @@ use shared::time::Time;
 
 use super::form::Form;
 use super::html::{Escaped, Tone, page, redirect};
-use super::{Page, explained, failure, minute, provider_answer, text};
+use super::{Page, explained, failure, minute, provider_answer, sentence, text};
 use crate::call::{Call, RequestId};
 use crate::cli_login::{CliLogin, Device, Outcome};
 use crate::env::{MINUTE, Millis};
@@ -42,7 +42,7 @@ pub fn draw(state: &str, caused_by: (RequestId, Option<IpAddr>), outcome: Result
             Tone::Plain,
             &["It took too long, or it was used already. If your terminal is still waiting, start again there."],
         ),
-        Outcome::Denied { credentials_until } => denied(credentials_until),
+        Outcome::Denied { credentials_until, reason } => denied(credentials_until, reason.as_deref()),
         Outcome::TryAgain(reason) => {
             let hint = "Load this page again in a moment, or start again in the terminal.";
             explained(503, "Not signed in yet", &reason, hint)
@@ -90,10 +90,12 @@ fn carry(state: &str, device: &Device, started_at: Time, user: &str, release: &S
     page(200, "Authentication successful: one more step", Tone::Good, &body)
 }
 
-fn denied(credentials_until: Option<Millis>) -> Page {
-    match credentials_until {
-        None => text(200, "Denied", Tone::Plain, &["The device gets no credentials. You can close this window."]),
-        Some(until) => {
+fn denied(credentials_until: Option<Millis>, reason: Option<&str>) -> Page {
+    const NOTHING: &str = "The device gets no credentials. You can close this window.";
+    match (credentials_until, reason) {
+        (None, None) => text(200, "Denied", Tone::Plain, &[NOTHING]),
+        (None, Some(reason)) => text(200, "Denied", Tone::Plain, &[&sentence(reason), NOTHING]),
+        (Some(until), _) => {
             // The next full minute, when they have expired for certain.
             let until = minute(Time::from_millis(until + MINUTE - 1));
             let given = format!("It got AWS credentials before; they work until {until} UTC. Tell your administrator.");

@@ -22,7 +22,7 @@ use super::answer::Body;
 use crate::call::RequestId;
 use crate::error::{Error, Result};
 use crate::log::caused;
-use crate::oidc_client::Answer;
+use crate::oidc_client::{Answer, Refusal};
 
 /// The response to a browser. `headers` has every header except the length; HTML is UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,10 @@ fn provider_answer(query: Option<&str>) -> Option<Answer> {
     let form = Form::parse(query.unwrap_or_default())?;
     let result = match (form.field("code"), form.field("error")) {
         (Some(code), None) if !code.is_empty() => Ok(Secret::new(code)),
-        (None, Some(error)) => Err(error.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect()),
+        (None, Some(error)) => {
+            let code: String = error.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
+            Err(Refusal::new(code, form.field("error_description")))
+        }
         _ => return None,
     };
     Some(Answer { state: form.field("state")?.to_owned(), result, issuer: form.field("iss").map(str::to_owned) })
