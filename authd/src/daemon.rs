@@ -40,7 +40,7 @@ use crate::system::{About, System};
 use crate::tokens::{Tokens, Validations};
 use crate::transport::http::Http;
 use crate::transport::listen::{self, Listeners};
-use crate::transport::pages::{PageTemplates, Pages};
+use crate::transport::pages::{Mount, PageTemplates, Pages};
 use crate::users::Users;
 use crate::web_login::WebLogin;
 
@@ -159,6 +159,7 @@ impl Modules {
                 cli_login: self.cli_login.clone(),
                 accounts: self.accounts.clone(),
                 sessions: self.sessions.clone(),
+                mount: Mount::of(&public_url),
                 web_login: self.web_login.clone(),
                 templates,
                 files: self.files.clone(),

@@ -27,7 +27,6 @@ mod mail;
 mod passkeys;
 mod people;
 mod policies;
-mod postgres_url;
 mod pooler;
 mod postgres_url;
 mod proxies;

@@ -7,6 +7,7 @@ pub(crate) mod accounts;
 pub(crate) mod cli_login;
 pub mod form;
 pub(super) mod html;
+pub(super) mod mount;
 pub(crate) mod web;
 
 use std::net::IpAddr;
@@ -18,6 +19,7 @@ use shared::time::Time;
 
 use self::form::Form;
 use self::html::{Escaped, Tone, page};
+use self::mount::Mount;
 use super::answer::Body;
 use crate::call::RequestId;
 use crate::error::{Error, Result};
@@ -33,8 +35,9 @@ pub struct Page {
 }
 
 impl Page {
-    pub(super) fn into_response(self) -> Result<Response<Body>> {
-        response(self.status, self.headers, self.html.into())
+    pub(super) fn into_response(self, mount: &Mount) -> Result<Response<Body>> {
+        let Self { status, headers, html } = mount.page(self);
+        response(status, headers, html.into())
     }
 }
 

@@ -127,7 +127,7 @@ pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Respo
         Web::Device => device::ask(pages, visit).await,
         Web::Dashboard(action) => dashboard::respond(pages, action, visit).await,
     };
-    answer.unwrap_or_else(|error| failure(caused_by, &error)).into_response()
+    answer.unwrap_or_else(|error| failure(caused_by, &error)).into_response(&pages.mount)
 }
 
 /// The form to sign in, or the way on for who is signed in.
