@@ -246,6 +246,12 @@ async function handle(req, res) {
       return res.end(fault.body ?? '{"error":"server_error"}');
     }
   }
+  // oidc-provider itself takes either way
+  if (secretAuth === 'client_secret_post' && req.headers.authorization?.startsWith('Basic ')) {
+    res.statusCode = 401;
+    res.setHeader('content-type', 'application/json');
+    return res.end('{"error":"invalid_client","error_description":"the secret belongs into the form"}');
+  }
   if (p.startsWith('/login/')) return signIn(p.slice(7), req, res);
   req.url = req.url.replace(`/${POOL}/`, '/'); // the issuer's URLs carry the pool, the domain's do not
   req.headers.host = DOMAIN; // discovery always names the domain's endpoints

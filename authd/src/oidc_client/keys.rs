@@ -22,7 +22,7 @@ struct Key {
     /// Its name, which a provider may leave out, or use for more than one key.
     id: Option<String>,
     algorithm: Algorithm,
-    key: DecodingKey,
+    decoding: DecodingKey,
 }
 
 /// The keys that sign.
@@ -90,8 +90,8 @@ impl KeySet {
         }
         let known = document.keys.into_iter().filter_map(|key| {
             let jwk: Jwk = serde_json::from_value(key).ok()?;
-            let (algorithm, key) = (algorithm(&jwk)?, DecodingKey::from_jwk(&jwk).ok()?);
-            Some(Key { id: jwk.common.key_id.filter(|id| !id.is_empty()), algorithm, key })
+            let (algorithm, decoding) = (algorithm(&jwk)?, DecodingKey::from_jwk(&jwk).ok()?);
+            Some(Key { id: jwk.common.key_id.filter(|id| !id.is_empty()), algorithm, decoding })
         });
         let keys: Vec<Key> = known.collect();
         if keys.is_empty() { Err("it has no key that can sign ID tokens") } else { Ok(Self(keys)) }
@@ -113,7 +113,7 @@ impl KeySet {
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = false;
-        let mut verified = meant.filter_map(|key| jsonwebtoken::decode(token, &key.key, &validation).ok());
+        let mut verified = meant.filter_map(|key| jsonwebtoken::decode(token, &key.decoding, &validation).ok());
         verified.next().map(|data| data.claims).ok_or_else(|| unusable("its signature is not valid"))
     }
 
