@@ -56,9 +56,9 @@ impl Api {
         let request = RenewLogin { refresh_token: token, role: role.map(str::to_owned), duration_seconds: None };
         match self.client.call(&request).await {
             Ok(LoginAnswer::Authorized(answer)) => Ok(*answer),
-            Ok(LoginAnswer::Expired) => Err(NoRenewal::Ended("the session has expired".to_owned())),
-            Ok(LoginAnswer::Denied) => Err(NoRenewal::Ended("the session was refused".to_owned())),
-            Ok(LoginAnswer::Pending) => {
+            Ok(LoginAnswer::Expired(_)) => Err(NoRenewal::Ended("the session has expired".to_owned())),
+            Ok(LoginAnswer::Denied(_)) => Err(NoRenewal::Ended("the session was refused".to_owned())),
+            Ok(LoginAnswer::Pending(_)) => {
                 Err(NoRenewal::Failed(Error::unreachable("authd is still busy with this session; try again")))
             }
             Err(CallError::Refused(problem)) if matches!(problem.error, Code::SessionEnded | Code::InvalidToken) => {

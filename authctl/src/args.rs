@@ -11,7 +11,7 @@ use shared::cli::Format;
 use shared::client::Endpoint;
 
 use crate::commands::{
-    apply, audit, file, grant, lockout, login, mail, permission, role, service, session, token, totp, user,
+    apply, audit, backup, file, grant, lockout, login, mail, permission, role, service, session, token, totp, user,
 };
 
 const EXIT_CODES: &str = "\
@@ -125,6 +125,8 @@ pub enum Command {
     Whoami,
     /// Show the audit log, newest first
     Audit(audit::Audit),
+    /// Copy the daemon's SQLite database to a file while it runs
+    Backup(backup::Backup),
     /// Show the daemon's version, settings and health (exit code 1 when it is unhealthy)
     Status,
     /// Print the completion script of a shell

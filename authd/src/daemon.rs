@@ -1,6 +1,7 @@
 //! The composition root, the only file that knows every module: open, build, bind, serve, drain.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::accounts::Accounts;
 use crate::audit::Audit;
 use crate::authentication::Authentication;
 use crate::aws::Aws;
+use crate::backups::Backups;
 use crate::base::Base;
 use crate::checks::Checks;
 use crate::cleanup;
@@ -40,7 +42,7 @@ use crate::system::{About, System};
 use crate::tokens::{Tokens, Validations};
 use crate::transport::http::Http;
 use crate::transport::listen::{self, Listeners};
-use crate::transport::pages::{PageTemplates, Pages};
+use crate::transport::pages::{Mount, PageTemplates, Pages};
 use crate::users::Users;
 use crate::web_login::WebLogin;
 
@@ -66,6 +68,7 @@ pub struct Modules {
     pub forward_auth: Arc<ForwardAuth>,
     pub mail: Arc<Mail>,
     pub audit: Arc<Audit>,
+    pub backups: Arc<Backups>,
     pub system: Arc<System>,
 }
 
@@ -116,6 +119,7 @@ impl Modules {
             mail,
             files,
             audit: Audit::new(&base),
+            backups: Backups::new(&base, &config.data_dir),
             system: System::new(&base, about),
             metrics: Arc::new(metrics),
             base,
@@ -139,6 +143,7 @@ impl Modules {
         self.cli_login.register(&mut registry);
         self.mail.register(&mut registry);
         self.audit.register(&mut registry);
+        self.backups.register(&mut registry);
         self.system.register(&mut registry);
         registry
     }
@@ -163,6 +168,7 @@ impl Modules {
             Err(faults) => bail!(faults.join("\n")),
         };
         Ok(Pages {
+            mount: Mount::of(&config.server.public_url),
             public_url: config.server.public_url.clone(),
             metrics: self.metrics.clone(),
             cli_login: self.cli_login.clone(),
@@ -260,7 +266,7 @@ async fn open(config: &Config, env: Env) -> anyhow::Result<Base> {
     check_new(config)?;
     let url = database(config)?;
     let identity = keys::identity(root(config), origin(config, &url));
-    let db = db::open(&url, config.database.max_connections, &identity, env.now()).await;
+    let db = db::open(&url, &config.database, &identity, env.now()).await;
     base(config, env, db.map_err(told)?).await
 }
 
@@ -309,6 +315,22 @@ pub fn check_new(config: &Config) -> anyhow::Result<()> {
         origin(config, &url).check_new()?;
     }
     Ok(())
+}
+
+/// Puts a backup in the place of the SQLite database, if no daemon runs on it.
+pub fn restore(config: &Config, backup: impl Read, is_replacing: bool) -> anyhow::Result<()> {
+    for warning in check_places(config)? {
+        tracing::warn!("{warning}");
+    }
+    let DatabaseUrl::Sqlite(path) = database(config)? else {
+        bail!("the database is PostgreSQL, which is restored with its own tools, such as pg_restore");
+    };
+    let _lock = claim(config)?;
+    if !is_replacing && fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
+        bail!("{} has data already; to lose it and use the backup instead, repeat this with --replace", path.display());
+    }
+    let identity = keys::identity(root(config), origin(config, &DatabaseUrl::Sqlite(path.clone())));
+    db::restore(backup, &path, &identity).map_err(told)
 }
 
 /// Creates the data directory, private, and locks it with SQLite: a second daemon on the same file would serve tokens

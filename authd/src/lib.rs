@@ -8,6 +8,7 @@ pub mod authentication;
 pub mod authority;
 pub mod aws;
 pub mod background;
+pub mod backups;
 pub mod base;
 pub mod cache;
 pub mod call;

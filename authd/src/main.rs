@@ -3,7 +3,8 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{IsTerminal, Read};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -68,6 +69,18 @@ enum Verb {
     Run,
     /// Check the configuration and print the effective settings, secrets redacted
     Check(Check),
+    /// Restore the SQLite database from a backup of `authctl backup`, while no daemon runs
+    Restore(Restore),
+}
+
+#[derive(clap::Args)]
+struct Restore {
+    /// The backup; `-` is standard input
+    #[arg(value_name = "FILE", value_parser = path())]
+    file: PathBuf,
+    /// Replace a database that has data, which is lost
+    #[arg(long)]
+    replace: bool,
 }
 
 #[derive(clap::Args)]
@@ -132,6 +145,9 @@ fn start(args: &Args) -> anyhow::Result<()> {
     for warning in faults.warned {
         tracing::warn!("{warning}");
     }
+    if let Some(Verb::Restore(restore)) = &args.command {
+        return restore_backup(restore, &config);
+    }
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default().ok();
     serve(config)
@@ -162,6 +178,17 @@ fn print_check(check: &Check, config: &Config, mut faults: Faults) -> anyhow::Re
     }
     print!("{}", toml::to_string(config)?);
     eprintln!("the configuration is valid");
+    Ok(())
+}
+
+fn restore_backup(restore: &Restore, config: &Config) -> anyhow::Result<()> {
+    let backup: Box<dyn Read> = if restore.file.as_os_str() == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(File::open(&restore.file).with_context(|| restore.file.display().to_string())?)
+    };
+    daemon::restore(config, backup, restore.replace)?;
+    eprintln!("the database is restored; start authd");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 pub mod peer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -85,7 +85,9 @@ impl TestApp {
     }
 
     async fn open(config: Config, folder: TempDir, env: Env, clock: Arc<FixedClock>) -> Self {
-        let inner = crate::db::open(&config.database_url().unwrap(), None, &Identity::any(), env.now()).await.unwrap();
+        let inner =
+            crate::db::open(&config.database_url().unwrap(), &config.database, &Identity::any(), env.now()).await;
+        let inner = inner.unwrap();
         let db = Arc::new(Watched::new(inner));
         let base = daemon::base(&config, env.clone(), db.clone()).await.unwrap();
         let modules = Arc::new(Modules::new(&config, base.clone(), Aws::new(&config.aws, &config.roles)).unwrap());
@@ -378,6 +380,10 @@ impl Db for Watched {
 
     fn close(&self) -> BoxFuture<'_, Result<(), DbError>> {
         self.inner.close()
+    }
+
+    fn backup(&self, to: PathBuf) -> BoxFuture<'_, Result<(), DbError>> {
+        self.inner.backup(to)
     }
 
     fn engine(&self) -> &'static str {

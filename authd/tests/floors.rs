@@ -12,7 +12,7 @@ const FLOORS: &[&str] = &[
     "daemon",
     "config cleanup",
     "transport",
-    "system introspection forward_auth checks",
+    "system backups introspection forward_auth checks",
     "cli_login",
     "web_login",
     "accounts",

@@ -50,6 +50,8 @@ macro_rules! ids {
 }
 
 ids! {
+    /// A backup of the database that is being made or read.
+    BackupId;
     /// An API token. Not a secret: it identifies the token in lists and logs.
     TokenId;
     /// A session of any kind.

@@ -31,5 +31,7 @@ pub mod disk;
 pub mod grpc;
 #[cfg(feature = "local")]
 pub mod keyring;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 #[cfg(feature = "qr")]
 pub mod qr;

@@ -15,6 +15,7 @@
 //   POST /__rig/ttl        {"id": 60, "access": 60, …}     lifetimes in seconds of what is issued from now on
 //   POST /__rig/user       {"name": "carol", …}            adds or changes a user (password, groups, claims, …)
 //   POST /__rig/revoke     {"name": "alice"}               ends all of a user's grants: refresh says invalid_grant
+//   POST /__rig/client     {"auth": "client_secret_post"}  how the client with a secret authenticates itself, and no other way
 //   POST /__rig/refresh    {"rotate": bool}                whether a refresh hands out a new refresh token
 //   POST /__rig/auth_time  {"always": bool}              whether ID tokens have it unless they were asked for it by max_age
 //   POST /__rig/fault      {"path", "status", "body", "delay", "drop", "times"}   one, or a list; [] clears
@@ -44,6 +45,7 @@ const ttl = { id: 3600, access: 3600, refresh: 30 * 86400 };
 const faults = [];
 const hits = {};
 let rotateRefresh = false;
+let secretAuth = 'client_secret_basic';
 
 // --- storage: one map, so that it outlives a rebuilt provider (a rotated key, a new callback)
 const store = new Map();
@@ -85,7 +87,7 @@ function build() {
     clients: [
       { ...client, client_id: PUBLIC_CLIENT, token_endpoint_auth_method: 'none', application_type: 'native' },
       // native, too: oidc-provider allows http redirects to web clients on no host at all
-      { ...client, client_id: SECRET_CLIENT, client_secret: CLIENT_SECRET, token_endpoint_auth_method: 'client_secret_basic', application_type: 'native' },
+      { ...client, client_id: SECRET_CLIENT, client_secret: CLIENT_SECRET, token_endpoint_auth_method: secretAuth, application_type: 'native' },
     ],
     routes: { authorization: '/oauth2/authorize', token: '/oauth2/token', userinfo: '/oauth2/userInfo', revocation: '/oauth2/revoke', jwks: '/.well-known/jwks.json', end_session: '/logout', introspection: '/oauth2/introspect' },
     features: {
@@ -95,6 +97,7 @@ function build() {
       rpInitiatedLogout: { enabled: true },
       userinfo: { enabled: true },
     },
+    ...(secretAuth === 'client_secret_basic' ? {} : { clientAuthMethods: [secretAuth, 'none'] }),
     pkce: { required: () => false }, // as Cognito: honoured when sent
     scopes: SCOPES.split(' '),
     claims: { openid: ['sub', 'token_use', 'cognito:username', 'cognito:groups', 'origin_jti', 'event_id', 'jti', 'username', 'https://aws.amazon.com/tags', 'https://aws.amazon.com/source_identity'], email: ['email', 'email_verified'], profile: ['name'] },
@@ -221,6 +224,7 @@ async function steer(path, req, res) {
       for (const [key, row] of store) if (row.payload?.accountId === sub && !key.startsWith('Session:')) { store.delete(key); ended += 1; }
       return json({ ended });
     }
+    case '/__rig/client': secretAuth = q.auth; build(); return json({ auth: secretAuth });
     case '/__rig/refresh': rotateRefresh = !!q.rotate; return json({ rotate: rotateRefresh });
     case '/__rig/auth_time': authTime = !!q.always; build(); return json({ always: authTime });
     case '/__rig/fault': faults.length = 0; faults.push(...(Array.isArray(q) ? q : [q]).filter((f) => f.path)); return json(faults);
@@ -244,6 +248,12 @@ async function handle(req, res) {
       res.setHeader('content-type', fault.type ?? 'application/json');
       return res.end(fault.body ?? '{"error":"server_error"}');
     }
+  }
+  // oidc-provider itself takes either way
+  if (secretAuth === 'client_secret_post' && req.headers.authorization?.startsWith('Basic ')) {
+    res.statusCode = 401;
+    res.setHeader('content-type', 'application/json');
+    return res.end('{"error":"invalid_client","error_description":"the secret belongs into the form"}');
   }
   if (p.startsWith('/login/')) return signIn(p.slice(7), req, res);
   req.url = req.url.replace(`/${POOL}/`, '/'); // the issuer's URLs carry the pool, the domain's do not

@@ -17,6 +17,7 @@ pub mod login;
 pub mod machine;
 pub mod mail;
 pub mod neighbour;
+pub mod pooler;
 pub mod postgres;
 pub mod process;
 pub mod provider;

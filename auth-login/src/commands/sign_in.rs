@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
-use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, StartLogin, StartedLogin};
+use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, Reason, StartLogin, StartedLogin};
 use shared::secret::Secret;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, sleep_until};
@@ -182,6 +182,8 @@ struct Poll<'a> {
     /// Receives the first of several consecutive errors, for the person.
     trouble: Sender<String>,
     in_trouble: bool,
+    /// The reason that was told last.
+    told: Option<String>,
 }
 
 impl<'a> Poll<'a> {
@@ -202,6 +204,7 @@ impl<'a> Poll<'a> {
             presentations: 0,
             trouble,
             in_trouble: false,
+            told: None,
         };
         (poll, troubles)
     }
@@ -231,20 +234,28 @@ impl<'a> Poll<'a> {
 
     async fn ask(&mut self) -> Result<Option<Authorized>, Error> {
         self.next = Instant::now() + self.pause;
-        let expired = || {
+        let expired = |reason: Option<String>| {
+            if let Some(reason) = reason {
+                return Error::refused(format!("{reason}; run auth-login again"));
+            }
             let lives = duration(i64::try_from(self.lives.as_secs()).unwrap_or(i64::MAX));
             Error::refused(format!("nobody signed in within {lives}, or the link was used; run auth-login again"))
         };
         let is_over = Instant::now() >= self.deadline;
         match self.api.status(&self.request).await {
             Ok(LoginAnswer::Authorized(answer)) => Ok(Some(*answer)),
-            Ok(LoginAnswer::Denied) => {
+            Ok(LoginAnswer::Denied(Reason { reason: Some(reason) })) => Err(Error::refused(reason)),
+            Ok(LoginAnswer::Denied(Reason { reason: None })) => {
                 Err(Error::refused("the sign-in was denied. If that was a mistake, run auth-login again"))
             }
-            Ok(LoginAnswer::Expired) => Err(expired()),
-            Ok(LoginAnswer::Pending) if is_over => Err(expired()),
-            Ok(LoginAnswer::Pending) => {
+            Ok(LoginAnswer::Expired(answer)) => Err(expired(answer.reason)),
+            Ok(LoginAnswer::Pending(answer)) if is_over => Err(expired(answer.reason)),
+            Ok(LoginAnswer::Pending(answer)) => {
                 self.in_trouble = false;
+                if answer.reason != self.told {
+                    answer.reason.iter().for_each(|reason| drop(self.trouble.try_send(reason.clone())));
+                    self.told = answer.reason;
+                }
                 self.presentations = self.presentations.saturating_sub(1);
                 if self.presentations == 0 {
                     self.request.release = None;

@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod file;
 pub(crate) mod grant;
 pub(crate) mod identity;
@@ -76,6 +77,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::Totp(command) => totp::run(command, context).await,
         Command::Whoami => login::whoami(context).await,
         Command::Audit(args) => audit::list(args, context).await,
+        Command::Backup(args) => backup::run(args, context).await,
         Command::Status => system::status(context).await,
         Command::Completions { .. } => Ok(Exit::Ok),
     }

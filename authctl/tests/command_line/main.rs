@@ -145,6 +145,7 @@ fn the_help_is_as_reviewed() {
         "totp recovery-codes",
         "whoami",
         "audit",
+        "backup",
         "status",
         "completions",
     ];

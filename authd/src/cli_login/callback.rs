@@ -27,6 +27,8 @@ pub enum Outcome {
     Denied {
         /// Until when credentials that the device got before are valid, if any.
         credentials_until: Option<Millis>,
+        /// Why, if it was the provider.
+        reason: Option<String>,
     },
     /// The provider failed before the code was used: the same page can be loaded again.
     TryAgain(String),
@@ -62,16 +64,20 @@ impl CliLogin {
         }
         let code = match answer.result {
             Ok(code) => code,
-            Err(error) if error == "access_denied" => {
+            Err(refusal) if refusal.code == "access_denied" => {
                 if !self.claim_login(&answer.state, &login).await? {
                     return Ok(Outcome::Gone);
                 }
+                caused!(call.address, warn, provider = name, %refusal, "the provider denied a sign-in");
+                let reason = refusal.explain(&name);
+                self.set_told(&answer.state, &login, &reason).await?;
                 self.end_pending(&call, &answer.state, &mut login, Phase::Denied, "declined at the provider").await?;
-                return Ok(Outcome::Denied { credentials_until: None });
+                return Ok(Outcome::Denied { credentials_until: None, reason: Some(reason) });
             }
-            Err(error) => {
-                caused!(call.address, warn, provider = name, error, "the provider redirected a browser without a code");
-                let reason = format!("the identity provider {name} could not sign you in ({error})");
+            Err(refusal) => {
+                caused!(call.address, warn, provider = name, %refusal, "the provider redirected a browser without a code");
+                let reason = refusal.explain(&name);
+                self.set_told(&answer.state, &login, &reason).await?;
                 return Ok(Outcome::SignInAgain(reason));
             }
         };
@@ -104,6 +110,7 @@ impl CliLogin {
                     source = error.source_text().map(|t| t.to_string()),
                     "a sign-in failed"
                 );
+                self.set_told(&answer.state, &login, &error.detail).await?;
                 if may_pass {
                     // The next number is a new claim, so that the browser can try again.
                     login.failures += 1;
@@ -152,7 +159,7 @@ impl CliLogin {
             Phase::SignedIn(signed_in) if signed_in.is_release(release) => {
                 (signed_in.session, by_device(&call, &signed_in.identity))
             }
-            Phase::Denied => return Ok(Outcome::Denied { credentials_until: None }),
+            Phase::Denied => return Ok(Outcome::Denied { credentials_until: None, reason: None }),
             Phase::SignedIn(_) | Phase::Waiting | Phase::Ended => return Ok(Outcome::Gone),
         };
         // First the login, then the session: the authorization reads the login again after it created the session, so
@@ -160,7 +167,7 @@ impl CliLogin {
         self.end_pending(&call, state, &mut login, Phase::Denied, "denied on the page").await?;
         let session = self.sessions.end_device(&call, session, "cli_login.deny", "denied").await?;
         let credentials_until = session.and_then(|session| session.credentials_until(self.base.now()));
-        Ok(Outcome::Denied { credentials_until })
+        Ok(Outcome::Denied { credentials_until, reason: None })
     }
 
     /// Ends a login before credentials were issued, and records why.

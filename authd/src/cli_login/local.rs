@@ -118,6 +118,7 @@ impl Local {
             name: Some(person.name),
             username: Some(person.username),
             groups,
+            groups_fault: None,
             auth_time,
         };
         Ok(Some((identity, person.password_changed_at)))
@@ -183,7 +184,7 @@ impl CliLogin {
             return Ok(Outcome::Gone);
         }
         self.end_pending(&call, state, &mut login, Phase::Denied, "denied on the page").await?;
-        Ok(Outcome::Denied { credentials_until: None })
+        Ok(Outcome::Denied { credentials_until: None, reason: None })
     }
 
     /// Whether the person signed in or proved themselves a short time ago: a device lives for longer than the session of the

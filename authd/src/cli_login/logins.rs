@@ -1,5 +1,7 @@
 //! The store of pending logins: sealed, in the ephemeral store, until they expire.
 
+use shared::api::cli_login::Reason;
+
 use super::callback::COMPLETION;
 use super::model::{self, Login};
 use super::{CliLogin, seal};
@@ -32,6 +34,23 @@ impl CliLogin {
         let sealed = seal(&self.base.keys, &key, login)?;
         self.base.ephemeral.put(&key, &sealed, self.left(login)).await?;
         Ok(())
+    }
+
+    /// Remembers what the page says about a failure, for the terminal: beside the login, which another callback may change
+    /// at the same time.
+    pub(super) async fn set_told(&self, state: &str, login: &Login, reason: &str) -> Result<()> {
+        let key = format!("{}:told", model::key(state));
+        let sealed = seal(&self.base.keys, &key, &reason)?;
+        self.base.ephemeral.put(&key, &sealed, self.left(login)).await?;
+        Ok(())
+    }
+
+    /// What [`CliLogin::set_told`] remembered last.
+    pub(super) async fn told(&self, state: &str) -> Result<Reason> {
+        let key = format!("{}:told", model::key(state));
+        let sealed = self.base.ephemeral.get(&key).await?;
+        let opened = sealed.and_then(|sealed| self.base.keys.open(&key, &sealed).ok());
+        Ok(Reason { reason: opened.and_then(|text| serde_json::from_slice(&text).ok()) })
     }
 
     /// Claims a login: of concurrent callbacks exactly one may continue, until the provider fails again.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, MIN_PORT, StartLogin, StartedLogin};
+use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, MIN_PORT, Reason, StartLogin, StartedLogin};
 use shared::op::Operation;
 use shared::problem::Code;
 use shared::secret::Secret;
@@ -32,7 +32,7 @@ const WRONG_RELEASES: i64 = 5;
 
 impl CliLogin {
     pub(super) async fn status(self: &Arc<Self>, call: Call, op: LoginStatus) -> Result<LoginAnswer> {
-        let Some(mut login) = self.find_login(&op.state).await? else { return Ok(LoginAnswer::Expired) };
+        let Some(mut login) = self.find_login(&op.state).await? else { return Ok(LoginAnswer::expired()) };
         match (&login.poll_challenge, &op.poll_secret) {
             (Some(_), Some(secret)) if model::is_poll_secret(&login, secret) => {}
             (Some(_), Some(_)) => {
@@ -43,23 +43,23 @@ impl CliLogin {
                 return Err(Error::new(Code::Unauthenticated, detail));
             }
             (None, _) if self.config.allow_unbound_polling => {}
-            (None, _) => return Ok(LoginAnswer::Expired),
+            (None, _) => return Ok(LoginAnswer::expired()),
         }
         let signed_in = match &login.phase {
-            Phase::Waiting => return Ok(LoginAnswer::Pending),
-            Phase::Denied => return Ok(LoginAnswer::Denied),
-            Phase::Ended => return Ok(LoginAnswer::Expired),
+            Phase::Waiting => return Ok(LoginAnswer::Pending(self.told(&op.state).await?)),
+            Phase::Denied => return Ok(LoginAnswer::Denied(self.told(&op.state).await?)),
+            Phase::Ended => return Ok(LoginAnswer::Expired(self.told(&op.state).await?)),
             Phase::SignedIn(signed_in) => signed_in,
         };
         if signed_in.release.is_some() {
-            let Some(release) = &op.release else { return Ok(LoginAnswer::Pending) };
+            let Some(release) = &op.release else { return Ok(LoginAnswer::pending()) };
             if !signed_in.is_release(release) {
                 if self.count_wrong_release(&op.state, &login).await? < WRONG_RELEASES {
-                    return Ok(LoginAnswer::Pending);
+                    return Ok(LoginAnswer::pending());
                 }
                 login.phase = Phase::Ended;
                 self.save_login(&op.state, &login).await?;
-                return Ok(LoginAnswer::Expired);
+                return Ok(LoginAnswer::expired());
             }
         }
         // The answer can be requested again.
@@ -161,7 +161,7 @@ impl CliLogin {
     /// Creates the device session once, and returns credentials.
     async fn authorize(&self, call: Call, state: String, mut login: Login) -> Result<LoginAnswer> {
         let provider = self.known_provider(&login.provider)?;
-        let Phase::SignedIn(signed_in) = &mut login.phase else { return Ok(LoginAnswer::Pending) };
+        let Phase::SignedIn(signed_in) = &mut login.phase else { return Ok(LoginAnswer::pending()) };
         match (provider, &signed_in.proof) {
             (Provider::OpenId(_), Proof::Tokens(_)) => {}
             // What the person may do now, not when they let the device in.
@@ -170,15 +170,15 @@ impl CliLogin {
                 signed_in.identity = now.ok_or_else(left)?;
             }
             // The name has become that of another provider meanwhile, whose groups are not those of this identity.
-            _ => return Ok(LoginAnswer::Expired),
+            _ => return Ok(LoginAnswer::expired()),
         }
-        let Phase::SignedIn(signed_in) = &login.phase else { return Ok(LoginAnswer::Pending) };
+        let Phase::SignedIn(signed_in) = &login.phase else { return Ok(LoginAnswer::pending()) };
         let call = by_device(&call, &signed_in.identity);
         let _turn = self.turn(signed_in.session).await?;
         let existing = sessions::store::find(self.base.db.as_ref(), signed_in.session).await?;
         // After the device has used its refresh token, the login has ended.
         if existing.as_ref().is_some_and(|session| !session.is_live(self.base.now()) || session.generation > 0) {
-            return Ok(LoginAnswer::Expired);
+            return Ok(LoginAnswer::expired());
         }
         if existing.is_none() && self.absolute_end(self.base.now(), signed_in.identity.auth_time) <= self.base.now() {
             let (name, days) = (&login.provider, self.config.max_days);
@@ -204,7 +204,7 @@ impl CliLogin {
         // The person may have pressed Deny meanwhile.
         if let Some(Login { phase: Phase::Denied, .. }) = self.find_login(&state).await? {
             self.sessions.end_device(&call, session.id, "cli_login.deny", "denied").await?;
-            return Ok(LoginAnswer::Denied);
+            return Ok(LoginAnswer::Denied(Reason::default()));
         }
         self.answer(&session, role, credentials, 1)
     }

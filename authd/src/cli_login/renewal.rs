@@ -70,7 +70,7 @@ impl CliLogin {
 
     async fn run_renewal(&self, call: Call, op: RenewLogin, presented: Presented) -> Result<LoginAnswer> {
         let _turn = self.turn(presented.session).await?;
-        let Some(mut session) = self.acknowledge(&call, presented).await? else { return Ok(LoginAnswer::Expired) };
+        let Some(mut session) = self.acknowledge(&call, presented).await? else { return Ok(LoginAnswer::expired()) };
         let call = by_device(&call, &session.attributes.identity);
         if let Provider::Local(local) = self.known_provider(&session.provider)? {
             // Its account and roles are at hand: they are read even where cached credentials are used.
@@ -81,7 +81,7 @@ impl CliLogin {
             };
             let Some(identity) = identity else {
                 self.sessions.end_device(&call, session.id, RenewLogin::INFO.name, "user_not_active").await?;
-                return Ok(LoginAnswer::Expired);
+                return Ok(LoginAnswer::expired());
             };
             session.attributes.identity = identity;
         }
@@ -101,7 +101,7 @@ impl CliLogin {
         }
         match renewed? {
             Some((session, role, credentials)) => self.answer(&session, role, credentials, generation),
-            None => Ok(LoginAnswer::Expired),
+            None => Ok(LoginAnswer::expired()),
         }
     }
 
@@ -152,7 +152,7 @@ impl CliLogin {
     /// Waits for another node's renewal of this session.
     async fn wait(&self, wanted: Wanted<'_>, generation: u32) -> Result<LoginAnswer> {
         for _ in 0..WAIT_STEPS {
-            let Some(session) = self.find_live(wanted.session).await? else { return Ok(LoginAnswer::Expired) };
+            let Some(session) = self.find_live(wanted.session).await? else { return Ok(LoginAnswer::expired()) };
             if let Some(credentials) = self.find_credentials(wanted).await? {
                 return self.answer(&session, wanted.role, credentials, generation);
             }
@@ -217,7 +217,7 @@ impl CliLogin {
         if let Some(refresh_token) = &tokens.refresh_token {
             let refreshed = match provider.refresh(refresh_token).await {
                 Ok(refreshed) => refreshed,
-                Err(ProviderError::Refused(code)) if code == "invalid_grant" => {
+                Err(ProviderError::Refused(refusal)) if refusal.code == "invalid_grant" => {
                     self.sessions.end_device(call, session.id, RenewLogin::INFO.name, "refused_by_provider").await?;
                     return Ok(None);
                 }
@@ -330,8 +330,8 @@ impl CliLogin {
             None => return false,
         };
         let Err(error) = provider.revoke(&token).await else { return true };
-        let is_final = matches!(&error, ProviderError::Refused(code)
-            if !matches!(code.as_str(), "invalid_client" | "unauthorized_client"));
+        let is_final = matches!(&error, ProviderError::Refused(refusal)
+            if !matches!(refusal.code.as_str(), "invalid_client" | "unauthorized_client"));
         if !is_final {
             silent.push(device.provider.clone());
         }

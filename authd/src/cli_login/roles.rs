@@ -22,20 +22,27 @@ pub fn choose_role<'a>(
     let permitted = permitted_roles(roles, provider, identity);
     if let Some(asked) = asked {
         return permitted.iter().find(|role| role.name == asked).copied().ok_or_else(|| {
+            let why = why(identity);
             let names: Vec<&str> = permitted.iter().map(|role| role.name.as_str()).collect();
             let others = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             Error::new(
                 Code::Forbidden,
-                format!("{} may not use the role {asked:?}; permitted: {others}", identity.display()),
+                format!("{} may not use the role {asked:?}; permitted: {others}{why}", identity.display()),
             )
         });
     }
     let before = before.and_then(|before| permitted.iter().find(|role| role.name == before));
     before.or(permitted.first()).copied().ok_or_else(|| {
-        let detail =
-            format!("{} may not use any AWS role here; an administrator grants them by group", identity.display());
+        let (name, why) = (identity.display(), why(identity));
+        let detail = format!("{name} may not use any AWS role here; an administrator grants them by group{why}");
         Error::new(Code::Forbidden, detail)
     })
+}
+
+/// Why the person is in no group, if the provider does not say it as it should.
+fn why(identity: &Identity) -> String {
+    let fault = identity.groups_fault.as_ref();
+    fault.map(|fault| format!(" (the person counts as in no group: {fault})")).unwrap_or_default()
 }
 
 /// Every role that the person may use, in order of preference.
@@ -94,6 +101,7 @@ mod tests {
             name: None,
             username: None,
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            groups_fault: None,
             auth_time: None,
         }
     }

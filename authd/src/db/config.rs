@@ -22,6 +22,18 @@ pub struct Config {
     pub url: Option<Secret>,
     /// Connections to PostgreSQL.
     pub max_connections: Option<usize>,
+    pub checkpoints: Checkpoints,
+}
+
+/// Who copies SQLite's log into the file, and begins it anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Checkpoints {
+    /// authd.
+    #[default]
+    Own,
+    /// A program that replicates the log, such as Litestream: authd does neither.
+    External,
 }
 
 impl Config {

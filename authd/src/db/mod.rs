@@ -1,7 +1,7 @@
 //! The database, with a small interface: [`Db::query`] reads rows, [`Db::commit`] applies a [`Batch`] atomically.
 //!
 //! A batch is data: a list of statements, each with the outcome it expects. So one text of SQL serves SQLite
-//! and every PostgreSQL-wire engine, SQLite commits many callers' batches in one fsync, and PostgreSQL repeats a batch
+//! and PostgreSQL, SQLite commits many callers' batches in one fsync, and PostgreSQL repeats a batch
 //! after a serialization conflict. Interactive transactions were rejected for that reason.
 //!
 //! SQL uses `$1` parameters, `BIGINT`/`TEXT`/bytes only; times are [`Millis`](crate::env::Millis), ids UUIDv7 text,
@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,10 @@ pub mod migrate;
 #[cfg(test)]
 mod migrate_tests;
 pub mod postgres;
+mod postgres_connection;
+mod postgres_engine;
 mod postgres_migrate;
+mod postgres_pooler;
 #[cfg(test)]
 mod postgres_tests;
 mod postgres_tls;
@@ -31,6 +35,7 @@ pub mod postgres_url;
 mod postgres_url_tests;
 mod postgres_value;
 pub mod sqlite;
+mod sqlite_backup;
 mod sqlite_check;
 mod sqlite_conn;
 mod sqlite_file;
@@ -49,8 +54,9 @@ mod tests;
 mod value;
 mod vitals;
 
-pub use self::config::{Config, DatabaseUrl};
+pub use self::config::{Checkpoints, Config, DatabaseUrl};
 pub use self::identity::Identity;
+pub use self::sqlite_backup::restore;
 pub use self::vitals::Vitals;
 pub use value::{Cursor, Row, Value, split_hash};
 
@@ -293,6 +299,12 @@ pub trait Db: Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    /// Writes a consistent copy of the database to a new private file, if the engine is [`sqlite`] and has no tools of its
+    /// own for that.
+    fn backup(&self, _to: PathBuf) -> BoxFuture<'_, Result<(), DbError>> {
+        Box::pin(std::future::ready(Err(DbError::Setting("this engine has its own tools for backups".into()))))
+    }
+
     /// The engine's name, for logs and health: `sqlite` or `postgres`.
     fn engine(&self) -> &'static str;
 }
@@ -307,17 +319,18 @@ impl fmt::Debug for dyn Db {
 /// see [`postgres::Postgres`].
 pub async fn open(
     url: &DatabaseUrl,
-    max_connections: Option<usize>,
+    config: &Config,
     identity: &Identity,
     now: Millis,
 ) -> Result<Arc<dyn Db>, DbError> {
     match url {
         DatabaseUrl::Sqlite(path) => {
-            Ok(Arc::new(sqlite::Sqlite::open(path, sqlite::Settings::default(), identity, now)?))
+            let settings = sqlite::Settings { checkpoints: config.checkpoints, ..sqlite::Settings::default() };
+            Ok(Arc::new(sqlite::Sqlite::open(path, settings, identity, now)?))
         }
         DatabaseUrl::Postgres(url) => {
             let mut settings = postgres::Settings::default();
-            settings.connections = max_connections.unwrap_or(settings.connections);
+            settings.connections = config.max_connections.unwrap_or(settings.connections);
             Ok(Arc::new(postgres::Postgres::open(url.expose(), settings, identity, now).await?))
         }
     }

@@ -1,4 +1,4 @@
-//! PostgreSQL and compatible databases, for more than one machine.
+//! PostgreSQL, for more than one machine.
 //!
 //! Every batch runs at SERIALIZABLE: the expectations on rows that a batch only reads (`Exists`, `Absent`) then hold at
 //! its commit too, as with SQLite's single writer. READ COMMITTED was rejected for that reason; it would be enough only
@@ -9,19 +9,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio::sync::{RwLock, Semaphore};
 use tokio::time::Instant;
-use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::config::Host;
-use tokio_postgres::error::SqlState;
 
 use super::migrate::{self, Migration};
+use super::postgres_connection::{Common, Connection, Failure};
+use super::postgres_pooler::{self, Pooler};
 use super::postgres_url::PostgresUrl;
-use super::postgres_value::{borrowed, failed, is_refusal, is_stale, no_connection, row, told};
 use super::{
-    Batch, BoxFuture, Committed, Cursor, Db, DbError, Identity, LostCommit, Outcome, Query, Row, Statement, Urgency,
-    Value, Vitals, postgres_migrate,
+    Batch, BoxFuture, Committed, Cursor, Db, DbError, Identity, LostCommit, Query, Row, Statement, Urgency, Vitals,
+    postgres_migrate,
 };
 use crate::env::Millis;
 
@@ -43,21 +42,11 @@ impl Default for Settings {
 /// How often a batch is repeated after a conflict.
 const REPEATS: u32 = 12;
 
-/// Also reads the transaction's number, to find its outcome after the connection was lost. The first statement of the
-/// batch is not sent along, although that would save a round trip: if only BEGIN failed, the statement would commit by
-/// itself.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT txid_current()";
-
-/// How long to wait for the answer to a COMMIT. Only a stalled server takes longer than the deadline.
-const COMMIT_LIMIT: Duration = Duration::from_mins(10);
-
-/// The name in reports of the statements around a batch.
-const TRANSACTION: &str = "transaction";
-
 /// A PostgreSQL database that connects when needed. Cheap to clone.
 #[derive(Clone)]
 pub struct Postgres {
     pool: Pool,
+    common: Arc<Common>,
     /// Held shared by first tries, exclusively by repetitions.
     turns: Arc<RwLock<()>>,
     /// Half of the connections, so that unanswered commits leave the others for reads.
@@ -77,31 +66,14 @@ fn setting(fault: &str) -> DbError {
     DbError::Setting(format!("database.url (DATABASE_URL): {fault}"))
 }
 
-/// Why one try of a batch ended.
-enum Failure {
-    /// A conflict with another transaction: try again.
-    Conflict(DbError),
-    /// The connection's prepared statements are stale: try again on another connection.
-    Stale(DbError),
-    Final(DbError),
-}
-
-impl From<DbError> for Failure {
-    fn from(error: DbError) -> Self {
-        Self::Final(error)
-    }
-}
-
 impl Postgres {
     /// Connects once, to migrate the schema. For the URL see [`super::postgres_url`].
     pub async fn open(url: &str, settings: Settings, identity: &Identity, now: Millis) -> Result<Self, DbError> {
         let PostgresUrl { mut config, tls } = PostgresUrl::parse(url).map_err(|faults| setting(&faults.join("; ")))?;
         config.tcp_user_timeout(settings.deadline);
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let limits = format!(
-            "SET statement_timeout = {0}; SET idle_in_transaction_session_timeout = {0}",
-            settings.deadline.as_millis()
-        );
+        let common = Arc::new(Common { pooler: Pooler::default(), limit: settings.deadline });
+        let of_hook = common.clone();
         let connector = tls.connector().map_err(|fault| setting(&fault))?;
         let pool = Pool::builder(Manager::from_config(config, connector, recycling))
             .max_size(settings.connections)
@@ -110,14 +82,23 @@ impl Postgres {
             .recycle_timeout(Some(settings.deadline))
             .runtime(Runtime::Tokio1)
             .post_create(Hook::async_fn(move |client, _| {
-                let limits = limits.clone();
-                Box::pin(async move { client.batch_execute(&limits).await.map_err(HookError::Backend) })
+                let common = of_hook.clone();
+                Box::pin(async move {
+                    if postgres_pooler::is_pooled(client).await.map_err(HookError::Backend)? {
+                        common.pooler.set_met();
+                        return Ok(());
+                    }
+                    client.batch_execute(&common.limits("SESSION")).await.map_err(HookError::Backend)
+                })
             }))
             .build()
             .map_err(|error| DbError::Defect(error.into()))?;
         let writes = Arc::new(Semaphore::new(settings.connections.div_ceil(2)));
-        let db = Self { pool, turns: Arc::default(), writes, vitals: Arc::default(), settings };
-        let migrating = postgres_migrate::migrate(&db.pool, settings.migrations, identity, now);
+        let db = Self { pool, common, turns: Arc::default(), writes, vitals: Arc::default(), settings };
+        let migrating = async {
+            let client = Connection::from(&db.pool, &db.common).await?;
+            postgres_migrate::migrate(&client, settings.migrations, identity, now).await
+        };
         let migrated = tokio::time::timeout(postgres_migrate::WAIT + Duration::from_mins(1), migrating).await;
         migrated.map_err(|_| DbError::Late("the migration"))??;
         Ok(db)
@@ -137,9 +118,9 @@ impl Postgres {
         let mut last = None;
         // A stale connection is closed. The next one may be stale too, but not all of them.
         for _ in 0..=self.settings.connections {
-            let client = Connection::from(&self.pool).await?;
-            let answer = match client.run("query", query.sql, &query.params).await {
-                Ok(outcome) => Ok(outcome.rows),
+            let client = Connection::from(&self.pool, &self.common).await?;
+            let answer = match client.read(query).await {
+                Ok(rows) => Ok(rows),
                 Err(Failure::Final(error)) => Err(error),
                 Err(Failure::Stale(error) | Failure::Conflict(error)) => {
                     last = Some(error);
@@ -186,7 +167,7 @@ impl Postgres {
         let late = |_| DbError::Late("a commit");
         let begun = async {
             let permit = self.writes.acquire().await.map_err(|closed| DbError::Unavailable(closed.into()))?;
-            let client = Connection::from(&self.pool).await?;
+            let client = Connection::from(&self.pool, &self.common).await?;
             let applied = client.apply(batch).await;
             Ok::<_, DbError>((permit, client, applied))
         };
@@ -233,76 +214,6 @@ async fn held_until<T>(end: Instant, guard: impl Sized, run: impl Future<Output 
     }
     drop(guard);
     run.await
-}
-
-/// A pooled connection that is returned only when it is known to be clean. If dropped, it is closed and the server
-/// rolls back; a caller's time-out may drop it anywhere.
-struct Connection(Option<Object>);
-
-impl Connection {
-    async fn from(pool: &Pool) -> Result<Self, DbError> {
-        pool.get().await.map(|object| Self(Some(object))).map_err(|error| no_connection(&error))
-    }
-
-    fn client(&self) -> &Object {
-        self.0.as_ref().expect("it is taken out only by give_back and drop, which end it")
-    }
-
-    fn give_back(mut self) {
-        drop(self.0.take());
-    }
-
-    /// Begins a transaction and runs the batch in it. Returns the transaction's number too.
-    async fn apply(&self, batch: &[Statement]) -> Result<(i64, Committed), Failure> {
-        let begun = self.client().simple_query(BEGIN).await.map_err(|error| failure(&error, TRANSACTION))?;
-        let number = begun.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
-            _ => None,
-        });
-        let number = number.ok_or_else(|| DbError::Defect("txid_current() returned no number".into()))?;
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for statement in batch {
-            let outcome = self.run(statement.name, statement.sql, &statement.params).await?;
-            statement.check(outcome.affected)?;
-            outcomes.push(outcome);
-        }
-        Ok((number, Committed(outcomes)))
-    }
-
-    /// Commits. Without an answer of the server, the commit may have happened.
-    async fn commit(&self, transaction: i64) -> Result<(), Failure> {
-        let lost = |reason: String| Failure::Final(DbError::Lost(LostCommit { transaction, reason }));
-        match tokio::time::timeout(COMMIT_LIMIT, self.client().batch_execute("COMMIT")).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if is_refusal(&error) => Err(failure(&error, TRANSACTION)),
-            Ok(Err(error)) => Err(lost(told(&error))),
-            Err(_) => Err(lost("no answer".to_owned())),
-        }
-    }
-
-    async fn run(&self, name: &'static str, sql: &str, params: &[Value]) -> Result<Outcome, Failure> {
-        let fail = |error: tokio_postgres::Error| failure(&error, name);
-        let prepared = self.client().prepare_cached(sql).await.map_err(fail)?;
-        if prepared.params().len() != params.len() {
-            let wanted = prepared.params().len();
-            return Err(DbError::Defect(format!("{} parameters for one with {wanted}: {sql}", params.len()).into()))?;
-        }
-        if prepared.columns().is_empty() {
-            let affected = self.client().execute(&prepared, &borrowed(params)).await.map_err(fail)?;
-            return Ok(Outcome { name, affected, rows: Vec::new() });
-        }
-        let found = self.client().query(&prepared, &borrowed(params)).await.map_err(fail)?;
-        let rows = found.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-        Ok(Outcome { name, affected: rows.len() as u64, rows })
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if let Some(object) = self.0.take() {
-            drop(Object::take(object));
-        }
-    }
 }
 
 impl Db for Postgres {
@@ -363,17 +274,5 @@ impl Db for Postgres {
 
     fn engine(&self) -> &'static str {
         "postgres"
-    }
-}
-
-/// Classifies an error of the statement of this name.
-fn failure(error: &tokio_postgres::Error, name: &'static str) -> Failure {
-    let meaning = failed(error, name);
-    if matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED)) {
-        Failure::Conflict(meaning)
-    } else if is_stale(error) {
-        Failure::Stale(meaning)
-    } else {
-        Failure::Final(meaning)
     }
 }

@@ -112,6 +112,37 @@ async fn statements_prepared_before_a_migration_are_prepared_again() {
     assert_eq!(db.query(all()).await.unwrap()[0].0.len(), 3);
 }
 
+/// A server that calls itself something else.
+#[tokio::test]
+async fn another_engine_is_refused_by_name_and_not_written_to() {
+    let Some(url) = testing::postgres_url().await else { return };
+    let (other, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let name = other.query_one("SELECT CURRENT_USER::text", &[]).await.unwrap().get::<_, String>(0);
+    let pose = format!(
+        "CREATE FUNCTION {name}.version() RETURNS text LANGUAGE sql AS $$ SELECT 'CockroachDB CCL v23.1.11' $$; \
+         ALTER ROLE {name} SET search_path = {name}, pg_catalog"
+    );
+    other.batch_execute(&pose).await.unwrap();
+    let refused = Postgres::open(&url, Settings::default(), &Identity::any(), 0).await.unwrap_err();
+    assert!(matches!(&refused, DbError::Setting(text) if text.contains("CockroachDB is not supported")), "{refused}");
+    let tables = format!("SELECT count(*) FROM pg_tables WHERE schemaname = '{name}'");
+    assert_eq!(other.query_one(&tables, &[]).await.unwrap().get::<_, i64>(0), 0);
+}
+
+/// What a pooler that was not recognised answers: nothing was executed.
+#[tokio::test]
+async fn a_name_that_is_taken_or_missing_shows_a_shared_session() {
+    let Some((_db, other)) = open(Settings::default()).await else { return };
+    other.batch_execute("PREPARE taken AS SELECT 1").await.unwrap();
+    for sql in ["PREPARE taken AS SELECT 2", "EXECUTE missing"] {
+        let error = other.batch_execute(sql).await.unwrap_err();
+        assert!(super::postgres_value::is_shared(&error), "{sql}: {error:?}");
+    }
+    let error = other.batch_execute("SELECT nonsense").await.unwrap_err();
+    assert!(!super::postgres_value::is_shared(&error), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_is_unavailable() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -128,8 +159,7 @@ async fn a_server_that_is_not_there_is_unavailable() {
 async fn sslmode_means_what_libpq_says() {
     let (Some(url), Ok(ca)) = (testing::postgres_url().await, std::env::var("AUTHD_TEST_POSTGRES_CA")) else { return };
     let config: tokio_postgres::Config = url.parse().unwrap();
-    let (port, options) = (config.get_ports()[0], config.get_options().unwrap());
-    let options = options.replace('=', "%3D");
+    let (port, user) = (config.get_ports()[0], config.get_user().unwrap());
     for (host, mode, encrypted) in [
         ("localhost", "sslmode=disable", Some(0)),
         ("localhost", "sslmode=prefer", Some(1)),
@@ -141,7 +171,7 @@ async fn sslmode_means_what_libpq_says() {
         ("localhost", "sslmode=verify-full", None),
     ] {
         let mode = mode.replace("CA", &ca);
-        let url = format!("postgres://postgres@{host}:{port}/postgres?hostaddr=127.0.0.1&options={options}&{mode}");
+        let url = format!("postgres://{user}@{host}:{port}/postgres?hostaddr=127.0.0.1&{mode}");
         let opened = Postgres::open(&url, Settings::default(), &Identity::any(), 0).await;
         let answer = match opened {
             Ok(db) => {

@@ -64,22 +64,36 @@ pub(super) fn row(found: &tokio_postgres::Row) -> Result<Row, DbError> {
     values.collect::<Result<_, _>>().map(Row)
 }
 
-/// Whether the connection's prepared statements are stale: after a migration by a newer authd, or behind a pooler that
-/// gives each transaction another server connection.
-pub(super) fn is_stale(error: &tokio_postgres::Error) -> bool {
-    match error.as_db_error() {
-        Some(cause) if *cause.code() == SqlState::INVALID_SQL_STATEMENT_NAME => true,
-        Some(cause) => {
-            *cause.code() == SqlState::FEATURE_NOT_SUPPORTED && cause.routine() == Some("RevalidateCachedQuery")
-        }
-        None => false,
+/// The type of a value, where the statement is not prepared before; PostgreSQL infers that of NULL.
+pub(super) fn type_of(value: &Value) -> Type {
+    match value {
+        Value::Null => Type::UNKNOWN,
+        Value::Int(_) => Type::INT8,
+        Value::Text(_) => Type::TEXT,
+        Value::Bytes(_) => Type::BYTEA,
     }
 }
 
+/// Whether a migration by a newer authd has changed what a prepared statement answers.
+pub(super) fn is_stale(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|cause| {
+        *cause.code() == SqlState::FEATURE_NOT_SUPPORTED && cause.routine() == Some("RevalidateCachedQuery")
+    })
+}
+
+/// Whether a prepared statement is missing, or its name is taken: the session is shared with others. The statement was
+/// not executed.
+pub(super) fn is_shared(error: &tokio_postgres::Error) -> bool {
+    let signs = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT];
+    error.code().is_some_and(|code| signs.contains(code))
+}
+
 /// Whether the server answered that the statement failed and the session continues; not the end of the session or a
-/// broken connection.
+/// broken connection, which a pooler reports as an error of class 08.
 pub(super) fn is_refusal(error: &tokio_postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|cause| cause.parsed_severity() == Some(Severity::Error))
+    error
+        .as_db_error()
+        .is_some_and(|cause| cause.parsed_severity() == Some(Severity::Error) && !cause.code().code().starts_with("08"))
 }
 
 /// Converts PostgreSQL's error for the caller of the statement of this name.

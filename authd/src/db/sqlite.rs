@@ -10,7 +10,7 @@
 //!
 //! The start refuses a file that is damaged or that its log does not belong to, and changes nothing then.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -20,12 +20,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::migrate::{self, Migration};
+use super::sqlite_backup;
 use super::sqlite_check;
 use super::sqlite_conn::{self, Conn, Opener};
 use super::sqlite_pool::{Reading, Slot};
 use super::sqlite_reserve::{Reserve, can_grow};
 use super::sqlite_writer::{Write, Writer};
-use super::{Batch, BoxFuture, Committed, Db, DbError, Identity, LostCommit, Query, Row, Urgency, Vitals};
+use super::{Batch, BoxFuture, Checkpoints, Committed, Db, DbError, Identity, LostCommit, Query, Row, Urgency, Vitals};
 use crate::env::Millis;
 
 /// Limits of the embedded database. The defaults suit every machine; tests make them small.
@@ -44,6 +45,7 @@ pub struct Settings {
     /// The file's maximum size in pages of 4 KiB, with which a test simulates a full disk.
     pub max_pages: Option<u32>,
     pub migrations: &'static [Migration],
+    pub checkpoints: Checkpoints,
 }
 
 impl Default for Settings {
@@ -57,6 +59,7 @@ impl Default for Settings {
             busy: Duration::from_secs(2),
             max_pages: None,
             migrations: migrate::ALL,
+            checkpoints: Checkpoints::Own,
         }
     }
 }
@@ -109,6 +112,7 @@ impl Sqlite {
             busy,
             is_writer,
             max_pages: settings.max_pages.filter(|_| is_writer),
+            checkpoints: settings.checkpoints,
         };
         let mut reserve = Reserve::new(path);
         let mut writer = loop {
@@ -118,8 +122,8 @@ impl Sqlite {
                 opened => break opened.map_err(|error| sqlite_check::explain(error, path))?,
             }
         };
-        let begins =
-            begin(writer.conn()?, path, in_file, |conn| conn.migrate(settings.migrations, identity, now), now)?;
+        let migrate = |conn: &Conn| conn.migrate(settings.migrations, identity, now);
+        let begins = begin(writer.conn()?, path, in_file, migrate, (settings.checkpoints, now))?;
         let (write, writes) = sync_channel(settings.queue);
         let readers = |count, cache_kib, busy| {
             (0..count).map(|_| Slot::open(opener(cache_kib, busy, false)).map(Mutex::new)).collect::<Result<_, _>>()
@@ -186,12 +190,19 @@ fn begin(
     path: &Path,
     in_file: Option<i64>,
     migrate: impl FnOnce(&Conn) -> Result<(), DbError>,
-    now: Millis,
+    (checkpoints, now): (Checkpoints, Millis),
 ) -> Result<bool, DbError> {
     conn.keep_log(true)?;
     let checked = sqlite_check::check_log(conn, path, in_file).and_then(|()| sqlite_check::check_pages(conn, path));
     checked.map_err(|error| sqlite_check::explain(error, path))?;
     migrate(conn).map_err(|error| sqlite_check::explain(error, path))?;
+    if checkpoints == Checkpoints::External {
+        // Somebody else begins the next log, and does not raise its number.
+        if conn.number()? == 0 {
+            conn.set_number(sqlite_check::first_number(now)).ok();
+        }
+        return Ok(false);
+    }
     conn.keep_log(false)?;
     // A full disk refuses these, and is no reason not to start.
     let copied = || conn.checkpoint("PASSIVE").unwrap_or(false);
@@ -265,6 +276,9 @@ impl Db for Sqlite {
 
     /// Empties the log, so that the file alone is the whole database and can be copied or replaced.
     fn close(&self) -> BoxFuture<'_, Result<(), DbError>> {
+        if self.settings.checkpoints == Checkpoints::External {
+            return Box::pin(std::future::ready(Ok(())));
+        }
         let (opener, deadline) = (self.opener.clone(), self.settings.deadline);
         // A check under way would keep the log.
         self.checks.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -282,6 +296,14 @@ impl Db for Sqlite {
                 0 => Ok(()),
                 _ => Err(DbError::Unavailable("another process reads it".into())),
             }
+        })
+    }
+
+    fn backup(&self, to: PathBuf) -> BoxFuture<'_, Result<(), DbError>> {
+        let opener = self.opener.clone();
+        Box::pin(async move {
+            let writing = tokio::task::spawn_blocking(move || sqlite_backup::write(&opener, &to));
+            writing.await.map_err(|error| DbError::Unavailable(error.into()))?
         })
     }
 

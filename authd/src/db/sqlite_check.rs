@@ -85,7 +85,7 @@ fn read_number(path: &Path) -> Result<i64, DbError> {
 
 /// Opens the file as it is, without its log (`immutable`). SQLite keeps the process' locks on the file when it closes this
 /// connection.
-fn without_log(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn without_log(path: &Path) -> rusqlite::Result<Connection> {
     let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)

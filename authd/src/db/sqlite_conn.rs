@@ -16,7 +16,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, Transaction, TransactionBehavior, ffi};
 
 use super::migrate::{self, Engine, Migration};
-use super::{Committed, DbError, Expect, Identity, Outcome, Query, Row, Statement, Value};
+use super::{Checkpoints, Committed, DbError, Expect, Identity, Outcome, Query, Row, Statement, Value};
 use crate::env::Millis;
 
 /// A connection whose statements end at a deadline.
@@ -41,6 +41,9 @@ const MIGRATION: &str = "migration";
 /// Steps of SQLite's virtual machine between two checks of the clock: well under a millisecond.
 const STEPS: i32 = 5_000;
 
+/// Bytes to which SQLite truncates the log.
+const LOG_SIZE: i64 = 16 << 20;
+
 /// How a connection of one kind is opened.
 #[derive(Clone, Debug)]
 pub(super) struct Opener {
@@ -51,6 +54,7 @@ pub(super) struct Opener {
     /// On other connections every write is an error.
     pub(super) is_writer: bool,
     pub(super) max_pages: Option<u32>,
+    pub(super) checkpoints: Checkpoints,
 }
 
 impl Conn {
@@ -78,10 +82,14 @@ impl Conn {
         sqlite.execute_batch(&format!(
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON;
              PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
-             PRAGMA cache_size = -{}; PRAGMA journal_size_limit = 16777216;
+             PRAGMA cache_size = -{}; PRAGMA journal_size_limit = {};
              PRAGMA wal_autocheckpoint = 0;",
-            opener.cache_kib
+            opener.cache_kib,
+            if opener.checkpoints == Checkpoints::Own { LOG_SIZE } else { -1 },
         ))?;
+        if opener.checkpoints == Checkpoints::External {
+            sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        }
         let log_pages = Arc::new(AtomicU32::new(0));
         if opener.is_writer {
             let pages = log_pages.clone();
@@ -351,7 +359,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("authd.db");
         make_file(&path).unwrap();
-        let opener = Opener { path, cache_kib: 1024, busy: Duration::ZERO, is_writer: true, max_pages: None };
+        let opener = Opener {
+            path,
+            cache_kib: 1024,
+            busy: Duration::ZERO,
+            is_writer: true,
+            max_pages: None,
+            checkpoints: Checkpoints::Own,
+        };
         let conn = Conn::open(&opener).unwrap();
         conn.migrate(migrate::ALL, &Identity::any(), 0).unwrap();
         for sql in [

@@ -13,7 +13,7 @@ use super::sqlite_check::beside;
 use super::sqlite_conn::{self, Conn, Sums};
 use super::sqlite_pool::{Reading, Slot};
 use super::sqlite_reserve::Reserve;
-use super::{Batch, Committed, DbError, Urgency};
+use super::{Batch, Checkpoints, Committed, DbError, Urgency};
 use crate::log::caused;
 
 /// After this long without a batch the writer copies the log back into the database file.
@@ -71,7 +71,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {
                     self.reading.open_anew_after_failure(&mut self.slot);
                     self.reserve.fill();
-                    if !checkpointed {
+                    if !checkpointed && self.is_own_log() {
                         let is_checking = self.reading.is_checking();
                         checkpointed = self.checkpoint();
                         if is_checking {
@@ -133,10 +133,12 @@ impl Writer {
     /// Copies the whole log into the file, and syncs both. Required before the next commit after a failure: a failed
     /// sync may have left a gap in the log, and a later commit would follow that gap.
     fn copy_log(&mut self) -> Result<(), DbError> {
+        let is_own = self.is_own_log();
         let conn = self.slot.conn()?;
         conn.allow(self.settings.deadline);
-        self.begins = conn.checkpoint("FULL")?;
-        if self.begins {
+        let is_copied = conn.checkpoint(if is_own { "FULL" } else { "PASSIVE" })?;
+        self.begins = is_copied && is_own;
+        if is_copied {
             return Ok(());
         }
         Err(DbError::Unavailable("after a failed write the log could not be copied yet".into()))
@@ -183,7 +185,15 @@ impl Writer {
         }
     }
 
+    /// Whether authd copies the log and begins it anew.
+    fn is_own_log(&self) -> bool {
+        self.settings.checkpoints == Checkpoints::Own
+    }
+
     fn checkpoint(&mut self) -> bool {
+        if !self.is_own_log() {
+            return false;
+        }
         let copied = self.reading.checkpoint(&mut self.slot);
         self.begins |= copied;
         copied
@@ -195,7 +205,7 @@ impl Writer {
 
     /// Copies the log when it has become long, and restarts it if its file grew without end.
     fn bound_log(&mut self) {
-        let Some(conn) = &self.slot.conn else { return };
+        let Some(conn) = self.slot.conn.as_ref().filter(|_| self.is_own_log()) else { return };
         if conn.log_pages() >= LOG_PAGES {
             match conn.checkpoint("PASSIVE") {
                 Ok(copied) => self.begins |= copied,

@@ -42,18 +42,23 @@ pub(super) fn sqlite_in(folder: &Path, settings: sqlite::Settings) -> Result<Sql
     Sqlite::open(&folder.join("authd.db"), settings, &Identity::any(), 0)
 }
 
-/// A schema of its own on the server that `AUTHD_TEST_POSTGRES_URL` names, and its URL; `None` without a server.
-/// It is not deleted, so that a failed test can be examined.
+/// The URL of a user of its own, with a schema of its own, on the server that `AUTHD_TEST_POSTGRES_URL` names; `None`
+/// without a server. (A pooler does not take `search_path` as a parameter.) Neither is deleted, so that a failed test can
+/// be examined.
 pub async fn postgres_url() -> Option<String> {
     let url = std::env::var("AUTHD_TEST_POSTGRES_URL").ok()?;
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("the server is there");
     let connection = tokio::spawn(connection);
-    let schema = format!("test_{}", Env::real().uuid().simple());
-    client.batch_execute(&format!("CREATE SCHEMA {schema}")).await.expect("a new schema");
+    let name = format!("test_{}", Env::real().uuid().simple());
+    let new = format!(
+        "CREATE ROLE {name} SUPERUSER LOGIN; ALTER ROLE {name} SET search_path = {name}; \
+         CREATE SCHEMA {name} AUTHORIZATION {name}"
+    );
+    client.batch_execute(&new).await.expect("a new user and schema");
     drop(client);
     connection.await.expect("it ends").expect("in order");
     let separator = if url.contains('?') { '&' } else { '?' };
-    Some(format!("{url}{separator}options=-csearch_path%3D{schema}"))
+    Some(format!("{url}{separator}user={name}"))
 }
 
 /// A new PostgreSQL database with the whole schema; `None` without a server.

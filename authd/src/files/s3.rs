@@ -317,7 +317,7 @@ impl Bucket {
                 request = request.header(RANGE, range);
             }
             let request = request.body(Full::new(body.clone())).map_err(Error::internal)?;
-            let error = match timeout(limit, self.https.pool().request(request)).await {
+            let error = match timeout(limit, self.https.request(request)).await {
                 Ok(Ok(answer)) if answer.status().is_success() => return Ok(answer),
                 Ok(Ok(answer)) => refused(answer).await,
                 // Not the URL, which is a credential.

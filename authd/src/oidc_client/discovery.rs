@@ -16,6 +16,17 @@ pub struct Endpoints {
     pub revocation_endpoint: Option<String>,
     /// OpenID Connect RP-Initiated Logout §2.1.
     pub end_session_endpoint: Option<String>,
+    /// How clients may authenticate themselves; `client_secret_basic` if it is absent.
+    pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
+}
+
+impl Endpoints {
+    /// Whether a client's secret is sent in the form: the other way, which every provider must know (RFC 6749 §2.3.1), is
+    /// not in its list.
+    pub fn wants_secret_in_form(&self) -> bool {
+        let has = |name: &str| self.token_endpoint_auth_methods_supported.iter().flatten().any(|method| method == name);
+        has("client_secret_post") && !has("client_secret_basic")
+    }
 }
 
 pub async fn endpoints(http: &Http, provider: &Config) -> Result<Endpoints, ProviderError> {
@@ -95,6 +106,25 @@ mod tests {
         assert_eq!(endpoints.token_endpoint, "https://login.example/t");
         assert_eq!((endpoints.revocation_endpoint, endpoints.end_session_endpoint), (None, None));
         assert!(read(&document("http://127.0.0.1:9", "http://127.0.0.1:8"), "http://127.0.0.1:9").is_ok());
+    }
+
+    #[test]
+    fn a_secret_goes_into_the_form_only_where_basic_is_not_offered() {
+        for (methods, wanted) in [
+            (json!(["client_secret_post"]), true),
+            (json!(["client_secret_post", "private_key_jwt"]), true),
+            (json!(["client_secret_post", "client_secret_basic"]), false),
+            (json!(["client_secret_basic"]), false),
+            (json!(["none"]), false),
+            (json!([]), false),
+            (json!(null), false),
+        ] {
+            let mut document: serde_json::Value =
+                serde_json::from_slice(&document("https://id.example", "https://login.example")).unwrap();
+            document["token_endpoint_auth_methods_supported"] = methods.clone();
+            let endpoints = read(document.to_string().as_bytes(), "https://id.example").unwrap();
+            assert_eq!(endpoints.wants_secret_in_form(), wanted, "{methods}");
+        }
     }
 
     #[test]

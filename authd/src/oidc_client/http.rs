@@ -27,6 +27,17 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// How a client authenticates itself to the provider.
+#[derive(Clone, Copy, Debug)]
+pub enum Credentials<'a> {
+    /// A public client, which has no secret.
+    Public,
+    /// `client_secret_basic` (RFC 6749 §2.3.1).
+    Basic(&'a Secret),
+    /// `client_secret_post`: in the form, with the id.
+    Form(&'a Secret),
+}
+
 /// Connections to providers.
 #[derive(Debug, Default)]
 pub struct Http(Https);
@@ -41,22 +52,24 @@ impl Http {
         }
     }
 
-    /// Posts a form as a confidential client with its secret (RFC 6749 §2.3.1), or as a public one with its id.
+    /// Posts a form as this client.
     pub async fn post_form(
         &self,
         uri: &str,
         client_id: &str,
-        secret: Option<&Secret>,
+        credentials: Credentials<'_>,
         form: &[(&str, &str)],
     ) -> Result<Answer, ProviderError> {
         let mut request = Request::post(uri).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         let mut form = form.to_vec();
-        if let Some(secret) = secret {
-            // Both parts are form-encoded before they are joined: a colon in the id would be read as the separator.
-            let pair = format!("{}:{}", percent_encode(client_id), percent_encode(secret.expose()));
-            request = request.header(header::AUTHORIZATION, format!("Basic {}", BASE64_STANDARD.encode(pair)));
-        } else {
-            form.push(("client_id", client_id));
+        match credentials {
+            Credentials::Basic(secret) => {
+                // Both parts are form-encoded before they are joined: a colon in the id would be read as the separator.
+                let pair = format!("{}:{}", percent_encode(client_id), percent_encode(secret.expose()));
+                request = request.header(header::AUTHORIZATION, format!("Basic {}", BASE64_STANDARD.encode(pair)));
+            }
+            Credentials::Form(secret) => form.extend([("client_id", client_id), ("client_secret", secret.expose())]),
+            Credentials::Public => form.push(("client_id", client_id)),
         }
         self.send(request, encode_pairs(form)).await
     }
@@ -68,7 +81,7 @@ impl Http {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| no_answer("its address is not a URL", &error))?;
         let exchange = async {
-            let response = self.0.pool().request(request).await.map_err(|error| {
+            let response = self.0.request(request).await.map_err(|error| {
                 no_answer(if error.is_connect() { "no connection" } else { "the connection broke" }, &error)
             })?;
             let status = response.status().as_u16();

@@ -10,7 +10,7 @@ use super::Config;
 use crate::env::{Millis, SECOND};
 
 /// The allowed difference between the provider's clock and ours.
-const LEEWAY: Millis = 30 * SECOND;
+const LEEWAY: Millis = 60 * SECOND;
 const MAX_GROUPS: usize = 500;
 const MAX_CLAIM: usize = 1024;
 
@@ -27,6 +27,9 @@ pub struct Identity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     pub groups: Vec<String>,
+    /// Why the claim of groups was of no use; the person then counts as in no group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups_fault: Option<String>,
     /// When the person last authenticated at the provider.
     pub auth_time: Option<Millis>,
 }
@@ -47,7 +50,7 @@ pub fn check(
     nonce: Option<&str>,
     now: Millis,
 ) -> Result<(Identity, Millis), String> {
-    let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| text.len() <= MAX_CLAIM);
+    let text = |name: &str| claim(claims, name).and_then(Value::as_str).filter(|text| text.len() <= MAX_CLAIM);
     if text("iss") != Some(&provider.issuer) {
         return Err("iss is not the configured issuer".into());
     }
@@ -71,7 +74,11 @@ pub fn check(
         }
     }
     let subject = text("sub").filter(|subject| !subject.is_empty()).ok_or("sub is missing")?;
-    let email_verified = match claims.get("email_verified") {
+    let (groups, groups_fault) = match groups(claim(claims, &provider.groups_claim)) {
+        Ok(groups) => (groups, None),
+        Err(fault) => (Vec::new(), Some(format!("the claim {} {fault}", provider.groups_claim))),
+    };
+    let email_verified = match claim(claims, "email_verified") {
         Some(Value::Bool(verified)) => *verified,
         // Cognito sends a string in some answers.
         Some(Value::String(verified)) => verified == "true",
@@ -87,20 +94,26 @@ pub fn check(
         email_verified,
         name: text("name").map(str::to_owned),
         username: username.map(str::to_owned),
-        groups: groups(claims.get(&provider.groups_claim))?,
+        groups,
+        groups_fault,
         auth_time: time(claims, "auth_time")?,
     };
     Ok((identity, expires_at))
 }
 
+/// A claim; null is absent.
+fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    claims.get(name).filter(|value| !value.is_null())
+}
+
 /// `aud` must be our client; if it names others too, `azp` must be our client.
 fn check_audience(claims: &Map<String, Value>, client_id: &str) -> Result<(), String> {
-    let several = match claims.get("aud") {
+    let several = match claim(claims, "aud") {
         Some(Value::String(audience)) if audience == client_id => false,
         Some(Value::Array(audiences)) if audiences.iter().any(|audience| audience == client_id) => audiences.len() > 1,
         _ => return Err("aud does not name our client id".into()),
     };
-    match claims.get("azp") {
+    match claim(claims, "azp") {
         Some(party) if party == client_id => Ok(()),
         Some(_) => Err("azp is another client".into()),
         None if several => Err("aud names several clients and azp is missing".into()),
@@ -112,7 +125,7 @@ fn check_audience(claims: &Map<String, Value>, client_id: &str) -> Result<(), St
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Millis>, String> {
     /// The year 9999: later dates are invalid and would overflow.
     const LAST: Millis = 253_402_300_799;
-    let Some(value) = claims.get(name) else { return Ok(None) };
+    let Some(value) = claim(claims, name) else { return Ok(None) };
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a fraction of a second does not matter, and the range is checked"
@@ -124,18 +137,18 @@ fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Millis>, Strin
     }
 }
 
-/// A list of names; a single name counts as a list of one.
+/// A list of names; a single name counts as a list of one. The error completes a sentence about the claim.
 fn groups(claim: Option<&Value>) -> Result<Vec<String>, String> {
     let names = match claim {
-        None | Some(Value::Null) => &[],
+        None => &[],
         Some(Value::Array(names)) => names.as_slice(),
         Some(name) => std::slice::from_ref(name),
     };
     if names.len() > MAX_GROUPS {
-        return Err(format!("the person is in more than {MAX_GROUPS} groups"));
+        return Err(format!("has more than {MAX_GROUPS} groups"));
     }
     let name = |name: &Value| name.as_str().filter(|name| name.len() <= MAX_CLAIM).map(str::to_owned);
-    names.iter().map(|value| name(value).ok_or_else(|| "the groups are not a list of names".to_owned())).collect()
+    names.iter().map(|value| name(value).ok_or_else(|| "is not a list of names".to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -199,19 +212,19 @@ mod tests {
             ("aud", json!(["them"]), "aud"),
             ("aud", json!(["us", "them"]), "azp"),
             ("azp", json!("them"), "azp"),
-            ("exp", json!(1_799_999_970), "exp"),
+            ("exp", json!(1_799_999_940), "exp"),
+            ("exp", Value::Null, "exp"),
             ("exp", json!("soon"), "exp"),
             ("exp", json!(1e300), "exp"),
             ("exp", json!(-1), "exp"),
-            ("nbf", json!(1_800_000_031), "nbf"),
-            ("iat", json!(1_800_000_031), "iat"),
+            ("nbf", json!(1_800_000_061), "nbf"),
+            ("iat", json!(1_800_000_061), "iat"),
+            ("iat", json!("now"), "iat"),
             ("nonce", json!("m"), "nonce"),
             ("nonce", Value::Null, "nonce"),
             ("token_use", json!("access"), "token_use"),
             ("sub", json!(""), "sub"),
             ("sub", json!(7), "sub"),
-            ("cognito:groups", json!([1]), "groups"),
-            ("cognito:groups", json!({"a": 1}), "groups"),
         ] {
             let mut claims = claims();
             claims.insert(name.into(), value.clone());
@@ -224,11 +237,44 @@ mod tests {
     }
 
     #[test]
-    fn the_clocks_may_differ_by_half_a_minute() {
-        let mut claims = claims();
-        claims.insert("exp".into(), json!(1_799_999_971));
-        claims.insert("nbf".into(), json!(1_800_000_030));
-        assert!(check(&provider(), &claims, Some("n"), NOW).is_ok());
+    fn the_clocks_may_differ_by_a_minute() {
+        for (name, value) in [("exp", 1_799_999_941), ("nbf", 1_800_000_060), ("iat", 1_800_000_060)] {
+            let mut claims = claims();
+            claims.insert(name.into(), json!(value));
+            assert!(check(&provider(), &claims, Some("n"), NOW).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_null_is_absent() {
+        let optional = ["azp", "nbf", "iat", "auth_time", "email", "email_verified", "name", "preferred_username"];
+        for name in optional.into_iter().chain(["cognito:groups", "cognito:username"]) {
+            let (mut null, mut absent) = (claims(), claims());
+            null.insert(name.into(), Value::Null);
+            absent.remove(name);
+            let checked = |claims| check(&provider(), claims, Some("n"), NOW);
+            assert_eq!(checked(&null), checked(&absent), "{name}");
+            assert!(checked(&null).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn groups_that_are_no_names_are_none_and_said() {
+        let many: Vec<String> = (0..=MAX_GROUPS).map(|number| number.to_string()).collect();
+        for (value, fault) in [
+            (json!([{"id": 1, "name": "dev"}]), "not a list of names"),
+            (json!(["dev", null]), "not a list of names"),
+            (json!([1]), "not a list of names"),
+            (json!({"a": 1}), "not a list of names"),
+            (json!(true), "not a list of names"),
+            (json!(many), "more than"),
+        ] {
+            let mut claims = claims();
+            claims.insert("cognito:groups".into(), value.clone());
+            let (identity, _) = check(&provider(), &claims, Some("n"), NOW).unwrap();
+            assert!(identity.groups.is_empty(), "{value}");
+            assert!(identity.groups_fault.unwrap().contains(fault), "{value}");
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The provider's signing keys: fetched when needed, parsed once, fetched again when a token names an unknown one.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,13 +19,15 @@ const MAX_KEYS: usize = 64;
 /// A key and the one algorithm that it is for (RFC 8725 §3.1): the token cannot choose the algorithm.
 #[derive(Debug)]
 struct Key {
+    /// Its name, which a provider may leave out, or use for more than one key.
+    id: Option<String>,
     algorithm: Algorithm,
-    key: DecodingKey,
+    decoding: DecodingKey,
 }
 
-/// Keys by their ids.
+/// The keys that sign.
 #[derive(Debug)]
-pub struct KeySet(HashMap<String, Key>);
+pub struct KeySet(Vec<Key>);
 
 /// The key set of one provider.
 #[derive(Debug, Default)]
@@ -44,12 +45,15 @@ impl Keys {
 
     /// Verifies the signature of a token and returns its claims.
     pub async fn verify(&self, http: &Http, uri: &str, token: &str) -> Result<Map<String, Value>, ProviderError> {
-        let kid = header(token)?.kid.unwrap_or_default();
-        let mut set = self.set.find(None, self.fetch(http, uri)).await?;
-        if set.find(&kid).is_none() {
-            set = self.set.find(Some(&set), self.fetch(http, uri)).await?;
+        let header = header(token)?;
+        let set = self.set.find(None, self.fetch(http, uri)).await?;
+        match set.verify(token) {
+            // Another key may have taken its place since.
+            Err(_) if !set.has_only(header.kid.as_deref()) => {
+                self.set.find(Some(&set), self.fetch(http, uri)).await?.verify(token)
+            }
+            verified => verified,
         }
-        set.verify(token)
     }
 
     async fn fetch(&self, http: &Http, uri: &str) -> Result<KeySet, ProviderError> {
@@ -86,37 +90,47 @@ impl KeySet {
         }
         let known = document.keys.into_iter().filter_map(|key| {
             let jwk: Jwk = serde_json::from_value(key).ok()?;
-            let key = Key { algorithm: algorithm(&jwk)?, key: DecodingKey::from_jwk(&jwk).ok()? };
-            Some((jwk.common.key_id.unwrap_or_default(), key))
+            let (algorithm, decoding) = (algorithm(&jwk)?, DecodingKey::from_jwk(&jwk).ok()?);
+            Some(Key { id: jwk.common.key_id.filter(|id| !id.is_empty()), algorithm, decoding })
         });
-        let keys: HashMap<String, Key> = known.collect();
+        let keys: Vec<Key> = known.collect();
         if keys.is_empty() { Err("it has no key that can sign ID tokens") } else { Ok(Self(keys)) }
     }
 
-    /// Verifies the signature of a token by the key that it names, and returns its claims.
+    /// Verifies the signature of a token by the keys that it may mean, and returns its claims.
     pub fn verify(&self, token: &str) -> Result<Map<String, Value>, ProviderError> {
         let header = header(token)?;
-        let kid = header.kid.as_deref().unwrap_or_default();
-        let key = self.find(kid).ok_or_else(|| unusable("signed by a key that the provider does not publish"))?;
-        if key.algorithm != header.alg {
+        let mut meant = self.meant(header.kid.as_deref()).peekable();
+        if meant.peek().is_none() {
+            return Err(unusable("signed by a key that the provider does not publish"));
+        }
+        let mut meant = meant.filter(|key| key.algorithm == header.alg).peekable();
+        if meant.peek().is_none() {
             return Err(unusable("signed by another algorithm than its key's"));
         }
-        let mut validation = Validation::new(key.algorithm);
+        let mut validation = Validation::new(header.alg);
         // id_token::check checks the claims, with authd's clock and in one place.
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = false;
-        let data =
-            jsonwebtoken::decode(token, &key.key, &validation).map_err(|_| unusable("its signature is not valid"))?;
-        Ok(data.claims)
+        let mut verified = meant.filter_map(|key| jsonwebtoken::decode(token, &key.decoding, &validation).ok());
+        verified.next().map(|data| data.claims).ok_or_else(|| unusable("its signature is not valid"))
     }
 
-    /// Finds a key by its id. A token that names no key is accepted only if there is one key.
-    fn find(&self, kid: &str) -> Option<&Key> {
-        match kid {
-            "" if self.0.len() == 1 => self.0.values().next(),
-            kid => self.0.get(kid),
-        }
+    /// The keys that a token may mean by this name: those of the name, else those without one. Without a name, any.
+    fn meant<'a>(&'a self, id: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
+        let id = id.filter(|id| !id.is_empty());
+        let is_known = id.is_some_and(|id| self.0.iter().any(|key| key.id.as_deref() == Some(id)));
+        self.0.iter().filter(move |key| match id {
+            None => true,
+            Some(id) if is_known => key.id.as_deref() == Some(id),
+            Some(_) => key.id.is_none(),
+        })
+    }
+
+    /// Whether exactly one key has this name.
+    fn has_only(&self, id: Option<&str>) -> bool {
+        id.is_some_and(|id| self.0.iter().filter(|key| key.id.as_deref() == Some(id)).count() == 1)
     }
 }
 
@@ -156,6 +170,8 @@ fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+    use jsonwebtoken::EncodingKey;
     use serde_json::json;
 
     use super::*;
@@ -173,6 +189,53 @@ mod tests {
         assert_eq!(of(other), None);
         assert_eq!(of(json!({"kty": "oct", "kid": "o", "alg": "HS256", "k": "c2VjcmV0"})), None);
         assert_eq!(of(json!({"kty": "EC", "crv": "P-256", "alg": "ES384", "x": "AA", "y": "AA"})), None);
+    }
+
+    /// A key pair: what signs, and what is published.
+    fn pair() -> (EncodingKey, Value) {
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+        let key = EncodingKey::from_ec_der(key.as_ref());
+        let jwk = serde_json::to_value(Jwk::from_encoding_key(&key, Algorithm::ES256).unwrap()).unwrap();
+        (key, jwk)
+    }
+
+    #[test]
+    fn keys_without_a_name_or_with_the_same_are_tried() {
+        jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default().ok();
+        let pairs: Vec<_> = (0..3).map(|_| pair()).collect();
+        let set = |names: [Option<&str>; 3]| {
+            let keys = pairs.iter().zip(names).map(|((_, jwk), name)| {
+                let mut jwk = jwk.clone();
+                jwk["kid"] = json!(name);
+                jwk
+            });
+            let rsa = json!({"kty": "RSA", "kid": names[1], "use": "sig", "n": "sXch", "e": "AQAB"});
+            let others: Vec<Value> = keys.chain([rsa]).collect();
+            KeySet::parse(json!({ "keys": others }).to_string().as_bytes()).unwrap()
+        };
+        let token = |signer: usize, name: Option<&str>| {
+            let mut header = Header::new(Algorithm::ES256);
+            header.kid = name.map(str::to_owned);
+            jsonwebtoken::encode(&header, &json!({"sub": signer}), &pairs[signer].0).unwrap()
+        };
+        for (published, named, is_good) in [
+            ([None, None, None], None, true),
+            ([None, None, None], Some("a"), true),
+            ([Some(""), Some(""), Some("b")], Some(""), true),
+            ([Some("a"), Some("a"), Some("a")], Some("a"), true),
+            ([Some("a"), Some("a"), Some("b")], None, true),
+            ([Some("a"), None, Some("b")], Some("c"), true),
+            ([Some("a"), Some("b"), Some("c")], Some("a"), false),
+            ([Some("a"), Some("b"), None], Some("a"), false),
+            ([Some("a"), Some("b"), Some("c")], Some("d"), false),
+        ] {
+            let verified = set(published).verify(&token(1, named));
+            assert_eq!(verified.is_ok(), is_good, "{published:?} {named:?}");
+        }
+        let strange = set([None, None, None])
+            .verify(&jsonwebtoken::encode(&Header::new(Algorithm::ES256), &json!({}), &pair().0).unwrap());
+        assert!(strange.is_err(), "a key that is not published");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod http;
 pub mod id_token;
 pub mod keys;
 mod published;
+mod refusal;
 
 use std::sync::Arc;
 
@@ -24,10 +25,12 @@ use shared::wire::encode_pairs;
 pub use self::cognito::Cognito;
 use self::discovery::Endpoints;
 pub use self::google::Google;
+use self::http::Credentials;
 pub use self::http::Http;
 pub use self::id_token::Identity;
 use self::keys::Keys;
 use self::published::Published;
+pub use self::refusal::Refusal;
 use crate::env::Millis;
 use crate::error::Error;
 use crate::log::caused;
@@ -110,8 +113,8 @@ pub enum ProviderError {
     /// No connection, no answer in time, or a failure of the provider. A retry may succeed. The text is for the
     /// log.
     Unavailable(String),
-    /// The provider refused, with an error code of OAuth (RFC 6749 §5.2).
-    Refused(String),
+    /// The provider refused, with an error of OAuth (RFC 6749 §5.2).
+    Refused(Refusal),
     /// The answer is unusable; the text is authd's and safe to show.
     Unusable(String),
 }
@@ -124,15 +127,16 @@ impl ProviderError {
                 Error::unavailable(format!("the identity provider {provider} does not answer; try again"), reason)
                     .retry_after(5)
             }
-            Self::Refused(code) => {
-                let hint = match code.as_str() {
+            Self::Refused(refusal) => {
+                let hint = match refusal.code.as_str() {
                     "invalid_client" | "unauthorized_client" => {
                         ": client_id, client_secret and the client's allowed flows must be as registered there"
                     }
                     "invalid_grant" => ": the code was used, or too old; start again",
                     _ => "",
                 };
-                Error::new(Code::UpstreamFailed, format!("the identity provider {provider} refused with {code}{hint}"))
+                let detail = format!("the identity provider {provider} refused with {refusal}{hint}");
+                Error::new(Code::UpstreamFailed, detail)
             }
             Self::Unusable(reason) => {
                 Error::new(Code::UpstreamFailed, format!("the identity provider {provider} cannot be used: {reason}"))
@@ -146,7 +150,7 @@ impl ProviderError {
 pub struct Answer {
     pub state: String,
     /// The code, or the error.
-    pub result: Result<Secret, String>,
+    pub result: Result<Secret, Refusal>,
     /// The provider's issuer, if it sends it (RFC 9207).
     pub issuer: Option<String>,
 }
@@ -276,8 +280,12 @@ impl Client {
     ) -> Result<(Identity, Millis), ProviderError> {
         let endpoints = self.endpoints().await?;
         let claims = self.keys.verify(&self.http, &endpoints.jwks_uri, id_token.expose()).await?;
-        id_token::check(&self.config, &claims, nonce, now)
-            .map_err(|reason| ProviderError::Unusable(format!("its ID token is not usable: {reason}")))
+        let verified = id_token::check(&self.config, &claims, nonce, now)
+            .map_err(|reason| ProviderError::Unusable(format!("its ID token is not usable: {reason}")))?;
+        if let Some(fault) = &verified.0.groups_fault {
+            caused!(None, warn, provider = self.config.name, fault, "a person counts as in no group");
+        }
+        Ok(verified)
     }
 
     /// Asks the provider to revoke a refresh token (RFC 7009), if it supports that.
@@ -285,8 +293,8 @@ impl Client {
         let endpoints = self.endpoints().await?;
         let Some(endpoint) = &endpoints.revocation_endpoint else { return Ok(()) };
         let fields = [("token", refresh_token.expose()), ("token_type_hint", "refresh_token")];
-        let answer = self.post(endpoint, &fields).await?;
-        if answer.status == 200 { Ok(()) } else { Err(refusal(&answer)) }
+        let answer = self.post(&endpoints, endpoint, &fields).await?;
+        if answer.status == 200 { Ok(()) } else { Err(refusal::of_answer(&answer)) }
     }
 
     /// Where the browser goes to end the person's session at the provider (OpenID Connect RP-Initiated Logout §2), and from
@@ -300,9 +308,9 @@ impl Client {
 
     async fn token(&self, fields: &[(&str, &str)]) -> Result<TokenResponse, ProviderError> {
         let endpoints = self.endpoints().await?;
-        let answer = self.post(&endpoints.token_endpoint, fields).await?;
+        let answer = self.post(&endpoints, &endpoints.token_endpoint, fields).await?;
         if answer.status != 200 {
-            return Err(refusal(&answer));
+            return Err(refusal::of_answer(&answer));
         }
         let given: TokenResponse = serde_json::from_slice(&answer.body)
             .map_err(|_| ProviderError::Unusable("its token endpoint answered something else than tokens".into()))?;
@@ -312,9 +320,19 @@ impl Client {
         Ok(given)
     }
 
-    async fn post(&self, endpoint: &str, fields: &[(&str, &str)]) -> Result<http::Answer, ProviderError> {
+    async fn post(
+        &self,
+        endpoints: &Endpoints,
+        endpoint: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<http::Answer, ProviderError> {
         let Config { client_id, client_secret, .. } = &self.config;
-        self.http.post_form(endpoint, client_id, client_secret.as_ref(), fields).await
+        let credentials = match client_secret {
+            None => Credentials::Public,
+            Some(secret) if endpoints.wants_secret_in_form() => Credentials::Form(secret),
+            Some(secret) => Credentials::Basic(secret),
+        };
+        self.http.post_form(endpoint, client_id, credentials, fields).await
     }
 }
 
@@ -329,49 +347,4 @@ fn with_query(endpoint: &str, query: &str) -> String {
 pub struct TokenResponse {
     pub id_token: Option<Secret>,
     pub refresh_token: Option<Secret>,
-}
-
-/// Only a 4xx with an OAuth error is a refusal; any other error may be temporary.
-fn refusal(answer: &http::Answer) -> ProviderError {
-    #[derive(Deserialize)]
-    struct Refusal {
-        error: String,
-    }
-    let is_code = |code: &str| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    match serde_json::from_slice(&answer.body) {
-        Ok(Refusal { error: code })
-            if (400..500).contains(&answer.status) && answer.status != 429 && is_code(&code) =>
-        {
-            match code.as_str() {
-                "temporarily_unavailable" | "server_error" | "slow_down" => ProviderError::Unavailable(code),
-                _ => ProviderError::Refused(code),
-            }
-        }
-        _ => ProviderError::Unavailable(format!("its endpoint answers {}", answer.status)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn is_refusal(status: u16, body: &'static str) -> bool {
-        matches!(refusal(&http::Answer { status, body: body.into() }), ProviderError::Refused(_))
-    }
-
-    #[test]
-    fn only_a_clear_no_is_a_refusal() {
-        assert!(is_refusal(400, "{\"error\":\"invalid_grant\"}"));
-        assert!(is_refusal(401, "{\"error\":\"invalid_client\"}"));
-        for (status, body) in [
-            (500, "{\"error\":\"invalid_grant\"}"),
-            (502, "<html>"),
-            (429, "{\"error\":\"invalid_grant\"}"),
-            (400, "{\"error\":\"temporarily_unavailable\"}"),
-            (400, "{\"error\":\"<b>\"}"),
-            (400, "not json"),
-        ] {
-            assert!(!is_refusal(status, body), "{status} {body}");
-        }
-    }
 }

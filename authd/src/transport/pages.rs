@@ -13,6 +13,7 @@ use super::answer::Body;
 pub use super::browser::PageTemplates;
 use super::browser::accounts::Offer;
 use super::browser::html::{self, Escaped};
+pub use super::browser::mount::Mount;
 use super::browser::web::{Action, Asked, Visit, Web};
 use super::browser::{self, response};
 use super::host;
@@ -124,6 +125,7 @@ const fn dashboard(action: Action) -> Page {
 #[derive(Debug)]
 pub struct Pages {
     pub public_url: String,
+    pub mount: Mount,
     pub metrics: Arc<Metrics>,
     pub cli_login: Arc<CliLogin>,
     pub accounts: Arc<Accounts>,
@@ -140,7 +142,7 @@ impl Pages {
         if !page.is_of_login() || host::is_served(head, &self.public_url, names) {
             return Ok(None);
         }
-        browser::misdirected(self)?.into_response().map(Some)
+        browser::misdirected(self)?.into_response(&self.mount).map(Some)
     }
 
     /// Answers a page. The body is still encoded; there is one if the method is POST.
@@ -153,18 +155,20 @@ impl Pages {
     ) -> Result<Response<Body>> {
         static OPENAPI: LazyLock<Value> = LazyLock::new(|| shared::openapi::document(VERSION));
         static OPENAPI_TEXT: LazyLock<Bytes> = LazyLock::new(|| format!("{:#}\n", *OPENAPI).into());
-        static DOCS: LazyLock<Bytes> = LazyLock::new(|| docs(&OPENAPI).into());
+        static DOCS: LazyLock<String> = LazyLock::new(|| docs(&OPENAPI));
         let query = head.uri.query();
         match page {
-            Page::Information => page_of(information(&self.public_url).into()),
-            Page::Docs => page_of(DOCS.clone()),
+            Page::Information => page_of(self.mount.html(&information(&self.public_url))),
+            Page::Docs => page_of(self.mount.html(&DOCS)),
             Page::OpenApi => answer("application/json", OPENAPI_TEXT.clone()),
             Page::Metrics => self.metrics(&call),
-            Page::CliCallback => browser::cli_login::callback(self, call, query).await?.into_response(),
-            Page::CliDeny => browser::cli_login::deny(self, call, body.unwrap_or_default()).await?.into_response(),
+            Page::CliCallback => browser::cli_login::callback(self, call, query).await?.into_response(&self.mount),
+            Page::CliDeny => {
+                browser::cli_login::deny(self, call, body.unwrap_or_default()).await?.into_response(&self.mount)
+            }
             Page::Link(offer) => match body {
-                Some(body) => browser::accounts::submit(self, call, offer, body).await?.into_response(),
-                None => browser::accounts::form(self, offer, None, "")?.into_response(),
+                Some(body) => browser::accounts::submit(self, call, offer, body).await?.into_response(&self.mount),
+                None => browser::accounts::form(self, offer, None, "")?.into_response(&self.mount),
             },
             Page::Web(page) => {
                 let visit = Visit { call, headers: &head.headers, path: head.uri.path(), query, body };
@@ -197,8 +201,8 @@ fn answer(content_type: &str, body: Bytes) -> Result<Response<Body>> {
     response(200, headers, body)
 }
 
-fn page_of(html: Bytes) -> Result<Response<Body>> {
-    response(200, html::public_headers(), html)
+fn page_of(html: String) -> Result<Response<Body>> {
+    response(200, html::public_headers(), html.into())
 }
 
 /// A file that pages load, by a URL that changes with its contents.

@@ -154,12 +154,9 @@ impl WebLogin {
                 format!("this answer is not from the identity provider {name}"),
             ));
         }
-        let code = answer.result.map_err(|error| {
-            let detail = match error.as_str() {
-                "access_denied" => "you declined at the identity provider".to_owned(),
-                error => format!("the identity provider {name} could not sign you in ({error})"),
-            };
-            Error::new(Code::Forbidden, detail)
+        let code = answer.result.map_err(|refusal| {
+            caused!(call.address, warn, provider = name, %refusal, "the provider redirected a browser without a code");
+            Error::new(Code::Forbidden, refusal.explain(&name))
         })?;
         let (this, binding, now) = (self.clone(), binding.to_owned(), self.base.now());
         let arriving = async move {

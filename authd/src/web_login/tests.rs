@@ -14,7 +14,7 @@ use crate::accounts::passkeys::testing as passkeys;
 use crate::caller::Caller;
 use crate::env::{HOUR, MINUTE};
 use crate::error::Error;
-use crate::oidc_client::Answer;
+use crate::oidc_client::{Answer, Refusal};
 use crate::sessions::model::FRESH;
 use crate::testing::TestApp;
 use crate::testing::peer::Peer;
@@ -253,7 +253,7 @@ async fn only_the_browser_that_left_can_return_and_only_from_where_it_went() {
     ] {
         assert_eq!(arrive(name, started, answer.clone()).await, Code::InvalidToken, "{name} {answer:?}");
     }
-    let declined = Answer { result: Err("access_denied".to_owned()), ..answer(&state, None) };
+    let declined = Answer { result: Err(Refusal::new("access_denied", None)), ..answer(&state, None) };
     assert_eq!(arrive("one", started, declined).await, Code::Forbidden);
     // Everything is right, and the provider is asked, which is down.
     let right = answer(&state, Some("http://127.0.0.1:1/one"));

@@ -96,13 +96,31 @@ pub struct LoginStatus {
 #[serde(tag = "status", rename_all = "UPPERCASE")]
 pub enum LoginAnswer {
     /// Nobody has signed in yet, or the release is missing.
-    Pending,
+    Pending(Reason),
     /// The login expired, was used, or never existed.
-    Expired,
+    Expired(Reason),
     /// The person or the provider denied the login.
-    Denied,
+    Denied(Reason),
     /// Signed in.
     Authorized(Box<Authorized>),
+}
+
+impl LoginAnswer {
+    pub fn pending() -> Self {
+        Self::Pending(Reason::default())
+    }
+
+    pub fn expired() -> Self {
+        Self::Expired(Reason::default())
+    }
+}
+
+/// What the browser's page said last, if something failed.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Reason {
+    /// For the person: such as what the identity provider says.
+    pub reason: Option<String>,
 }
 
 /// AWS credentials, and the token that renews them.

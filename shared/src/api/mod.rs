@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod backups;
 pub mod checks;
 pub mod cli_login;
 pub mod factors;
@@ -35,7 +36,7 @@ impl Default for Done {
 }
 
 /// The operations of each module.
-static MODULES: [&[&Info]; 15] = [
+static MODULES: [&[&Info]; 16] = [
     tokens::OPERATIONS,
     introspection::OPERATIONS,
     sessions::OPERATIONS,
@@ -50,6 +51,7 @@ static MODULES: [&[&Info]; 15] = [
     cli_login::OPERATIONS,
     mail::OPERATIONS,
     audit::OPERATIONS,
+    backups::OPERATIONS,
     system::OPERATIONS,
 ];
 
@@ -74,5 +76,6 @@ pub fn visit(visitor: &mut impl Visitor) {
     cli_login::visit(visitor);
     mail::visit(visitor);
     audit::visit(visitor);
+    backups::visit(visitor);
     system::visit(visitor);
 }

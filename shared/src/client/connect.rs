@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tower_service::Service;
 
 use super::{BoxError, Endpoint};
+use crate::proxy::{Proxies, ProxyConnector};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -23,18 +24,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) enum Connector {
     Socket(PathBuf),
-    Plain(HttpConnector),
-    Tls(HttpsConnector<HttpConnector>),
+    Plain(ProxyConnector),
+    Tls(HttpsConnector<ProxyConnector>),
     /// TLS cannot be set up on this machine; the error is returned when TLS is needed.
     Broken(String),
 }
 
 impl Connector {
-    pub(super) fn new(endpoint: &Endpoint) -> Self {
+    pub(super) fn new(endpoint: &Endpoint, proxies: &Proxies) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_nodelay(true);
+        let tcp = ProxyConnector::new(tcp, proxies.clone());
         match endpoint {
             Endpoint::Socket(path) => Self::Socket(path.clone()),
             Endpoint::Url(uri) if uri.scheme_str() == Some("http") => Self::Plain(tcp),
@@ -80,11 +82,11 @@ impl Service<Uri> for Connector {
 pub(super) type Stream = Box<dyn Duplex>;
 
 /// The traits of a connection.
-pub(super) trait Duplex: Read + Write + Send + Unpin {}
-impl<T: Read + Write + Send + Unpin> Duplex for T {}
+pub(super) trait Duplex: Read + Write + Connection + Send + Unpin {}
+impl<T: Read + Write + Connection + Send + Unpin> Duplex for T {}
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        Connected::new()
+        self.as_ref().connected()
     }
 }

@@ -38,6 +38,7 @@ use hyper_util::rt::TokioExecutor;
 use self::connect::Connector;
 use crate::op::Operation;
 use crate::problem::{Code, Problem};
+use crate::proxy::Proxies;
 use crate::secret::Secret;
 use crate::wire;
 
@@ -110,17 +111,19 @@ pub struct Client {
     bearer: Option<Secret>,
     timeout: Duration,
     http: legacy::Client<Connector, Full<Bytes>>,
+    proxies: Proxies,
 }
 
 impl Client {
     pub fn new(endpoint: Endpoint) -> Self {
-        let connector = Connector::new(&endpoint);
+        let proxies = Proxies::from_env();
+        let connector = Connector::new(&endpoint, &proxies);
         // Below the daemon's own idle limit, so that a kept connection is not closed under a request.
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_timer(hyper_util::rt::TokioTimer::new())
             .build(connector);
-        Self { endpoint, bearer: None, timeout: CALL_TIMEOUT, http }
+        Self { endpoint, bearer: None, timeout: CALL_TIMEOUT, http, proxies }
     }
 
     /// Sends this token with every call that does not bring its own.
@@ -160,6 +163,9 @@ impl Client {
         let mut request = encoded.map_err(|error| self.no_answer(format!("the request cannot be sent: {error}")))?;
         if let Some(value) = address.and_then(|address| address.to_canonical().to_string().parse().ok()) {
             request.headers_mut().insert("x-forwarded-for", value);
+        }
+        if let Endpoint::Url(_) = self.endpoint {
+            self.proxies.authorize(&mut request);
         }
         let response = self.http.request(request).await.map_err(|error| {
             if error.is_connect() {

@@ -230,6 +230,7 @@ fn declining_is_told_at_once() {
     assert!(!output.status.success(), "{}", both(&output));
     assert!(!machine.credentials_path().exists());
     assert!(both(&output).to_lowercase().contains("denied") || both(&output).contains("declined"), "{}", both(&output));
+    assert!(both(&output).contains("User cancelled"), "in the provider's words: {}", both(&output));
 }
 
 #[test]

@@ -227,6 +227,23 @@ fn a_provider_that_is_not_cognito_works_by_discovery() {
     assert_credentials(&owner.poll(Some(&owner.secret), Some(&release)));
 }
 
+/// It refuses a secret in a header, and does not list that way.
+#[test]
+fn a_provider_that_takes_the_secret_only_in_the_form_gets_it_there() {
+    let service = Service::with(|setup, provider, _| {
+        provider.steer("client", &json!({"auth": "client_secret_post"}));
+        let toml = format!(
+            "[[provider]]\nname = \"corp\"\nissuer = \"{}\"\nclient_id = \"{}\"\nclient_secret = \"{}\"\n",
+            provider.issuer, provider.secret_client, provider.client_secret
+        );
+        let names = ["DOMAIN", "CLIENT_ID", "REDIRECT_URI", "USER_POOL_ID", "ISSUER", "REGION"];
+        let setup = names.iter().fold(setup, |setup, name| setup.without(&format!("COGNITO_{name}")));
+        setup.toml(&toml)
+    });
+    let (owner, release) = signed_in(&service, Mode::Loopback);
+    assert_credentials(&owner.poll(Some(&owner.secret), Some(&release)));
+}
+
 #[test]
 fn only_invalid_grant_ends_a_session() {
     let service = Service::with(|setup, _, sts| {

@@ -37,6 +37,7 @@ pub(super) fn identity(provider: &Config, subject: &str, email: &str) -> Identit
         name: Some("Ada Lovelace".to_owned()),
         username: None,
         groups: vec!["admins".to_owned()],
+        groups_fault: None,
         auth_time: Some(NOW),
     }
 }

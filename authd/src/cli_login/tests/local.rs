@@ -218,7 +218,7 @@ async fn a_login_is_confirmed_once_and_only_where_it_was_meant_for() {
     assert!(service.app.modules.cli_login.find_waiting(&own).await.unwrap().is_some(), "and it still waits");
 
     let denied = service.app.modules.cli_login.decline(browser.clone(), &own).await.unwrap();
-    assert!(matches!(denied, Outcome::Denied { credentials_until: None }), "{denied:?}");
+    assert!(matches!(denied, Outcome::Denied { credentials_until: None, .. }), "{denied:?}");
     assert_eq!(status(&service.poll(&own, Some(SECRET), None).await.unwrap()), "DENIED");
     assert!(matches!(service.confirm(&browser, &own).await, Outcome::Gone));
 }

@@ -87,6 +87,45 @@ async fn declining_at_the_provider_is_denied_at_once() {
     assert_eq!(service.sign_in(&started).await.status, 410);
 }
 
+/// As text in the page, and without what could steer a terminal.
+#[tokio::test]
+async fn what_the_provider_says_reaches_the_page_and_the_terminal() {
+    let service = Service::new().await;
+    for (code, expected) in [("access_denied", "DENIED"), ("invalid_scope", "PENDING")] {
+        let started = service.start(json!({})).await;
+        let description = "%3Cb%3Enot+assigned%3C%2Fb%3E%1B%5B31m.";
+        let query = format!("error={code}&error_description={description}&state={}", started.state);
+        let page = service.callback(&query).await;
+        assert!(page.html.contains("&lt;b&gt;not assigned&lt;/b&gt;[31m"), "{}", page.html);
+        let said = service.poll(&started.state, Some(SECRET), None).await.unwrap();
+        assert_eq!(status(&said), expected);
+        assert!(said["reason"].as_str().unwrap().contains("<b>not assigned</b>[31m"), "{said}");
+    }
+    let started = service.start(json!({})).await;
+    let body = r#"{"error":"invalid_client","error_description":"The secret has expired"}"#;
+    service.peer.set(|script| script.token = Some((401, body.to_owned())));
+    let page = service.sign_in(&started).await;
+    assert!(page.html.contains("The secret has expired"), "{}", page.html);
+    let said = service.poll(&started.state, Some(SECRET), None).await.unwrap();
+    assert_eq!(status(&said), "EXPIRED");
+    assert!(said["reason"].as_str().unwrap().contains("The secret has expired"), "{said}");
+}
+
+#[tokio::test]
+async fn groups_that_are_no_names_keep_nobody_out_unless_a_role_needs_them() {
+    let groups = json!([{ "id": 7, "name": "dev" }]);
+    let service = Service::new().await;
+    service.peer.set(|script| drop(script.claims.insert("groups".into(), groups.clone())));
+    assert_eq!(status(&service.signed_in().await), "AUTHORIZED");
+    let role = "[[role]]\nname = \"dev\"\narn = \"arn:aws:iam::123456789012:role/dev\"\ngroups = [\"dev\"]\n";
+    let service = Service::with(role).await;
+    service.peer.set(|script| drop(script.claims.insert("groups".into(), groups.clone())));
+    let started = service.start(json!({})).await;
+    let release = shown(&service.sign_in(&started).await);
+    let refused = service.poll(&started.state, Some(SECRET), Some(&release)).await.unwrap_err();
+    assert!(refused.detail.contains("the claim groups is not a list of names"), "{}", refused.detail);
+}
+
 #[tokio::test]
 async fn a_provider_that_fails_before_it_took_the_code_leaves_the_login_open() {
     let service = Service::new().await;

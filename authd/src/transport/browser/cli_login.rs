@@ -9,7 +9,7 @@ use shared::time::Time;
 use super::form::Form;
 use super::html::redirect;
 use super::templates::{View, draw_alone};
-use super::{Page, Tone, explained, failure, minute, provider_answer, text};
+use super::{Page, Tone, explained, failure, minute, provider_answer, sentence, text};
 use crate::call::{Call, RequestId};
 use crate::cli_login::Outcome;
 use crate::env::{MINUTE, Millis};
@@ -50,7 +50,7 @@ pub fn draw(
             Tone::Plain,
             &["It took too long, or it was used already. If your terminal is still waiting, start again there."],
         ),
-        Outcome::Denied { credentials_until } => denied(pages, credentials_until),
+        Outcome::Denied { credentials_until, reason } => denied(pages, credentials_until, reason.as_deref()),
         Outcome::TryAgain(reason) => {
             let hint = "Load this page again in a moment, or start again in the terminal.";
             explained(pages, 503, "Not signed in yet", &reason, hint)
@@ -111,12 +111,12 @@ impl View for ReleasePage {
     }
 }
 
-fn denied(pages: &Pages, credentials_until: Option<Millis>) -> Result<Page> {
-    match credentials_until {
-        None => {
-            text(pages, 200, "Denied", Tone::Plain, &["The device gets no credentials. You can close this window."])
-        }
-        Some(until) => {
+fn denied(pages: &Pages, credentials_until: Option<Millis>, reason: Option<&str>) -> Result<Page> {
+    const NOTHING: &str = "The device gets no credentials. You can close this window.";
+    match (credentials_until, reason) {
+        (None, None) => text(pages, 200, "Denied", Tone::Plain, &[NOTHING]),
+        (None, Some(reason)) => text(pages, 200, "Denied", Tone::Plain, &[&sentence(reason), NOTHING]),
+        (Some(until), _) => {
             // The next full minute, when they have expired for certain.
             let until = minute(Time::from_millis(until + MINUTE - 1));
             let given = format!("It got AWS credentials before; they work until {until} UTC. Tell your administrator.");

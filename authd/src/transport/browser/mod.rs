@@ -7,6 +7,7 @@ pub(crate) mod accounts;
 pub(crate) mod cli_login;
 pub mod form;
 pub(super) mod html;
+pub(super) mod mount;
 mod templates;
 pub(crate) mod web;
 
@@ -19,6 +20,7 @@ use shared::secret::Secret;
 use shared::time::Time;
 
 use self::form::Form;
+use self::mount::Mount;
 pub use self::templates::PageTemplates;
 use self::templates::{View, draw_alone};
 use super::answer::Body;
@@ -26,7 +28,7 @@ use super::pages::Pages;
 use crate::call::RequestId;
 use crate::error::{Error, Result};
 use crate::log::caused;
-use crate::oidc_client::Answer;
+use crate::oidc_client::{Answer, Refusal};
 
 /// The response to a browser. `headers` has every header except the length; HTML is UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +39,9 @@ pub struct Page {
 }
 
 impl Page {
-    pub(super) fn into_response(self) -> Result<Response<Body>> {
-        response(self.status, self.headers, self.html.into())
+    pub(super) fn into_response(self, mount: &Mount) -> Result<Response<Body>> {
+        let Self { status, headers, html } = mount.page(self);
+        response(status, headers, html.into())
     }
 }
 
@@ -113,7 +116,10 @@ fn provider_answer(query: Option<&str>) -> Option<Answer> {
     let form = Form::parse(query.unwrap_or_default())?;
     let result = match (form.field("code"), form.field("error")) {
         (Some(code), None) if !code.is_empty() => Ok(Secret::new(code)),
-        (None, Some(error)) => Err(error.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect()),
+        (None, Some(error)) => {
+            let code: String = error.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
+            Err(Refusal::new(code, form.field("error_description")))
+        }
         _ => return None,
     };
     Some(Answer { state: form.field("state")?.to_owned(), result, issuer: form.field("iss").map(str::to_owned) })

@@ -1,4 +1,6 @@
 // Passkeys: the sign-in of the page /login, a new proof, and registration on the dashboard.
+// The path of the public URL, below which this script is.
+const root = new URL('.', document.currentScript.src).pathname.slice(0, -1);
 const element = (id) => document.getElementById(id);
 const encode = (buffer) =>
   buffer && btoa(String.fromCharCode(...new Uint8Array(buffer))).replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '');
@@ -6,7 +8,7 @@ const decode = (text) => Uint8Array.from(atob(text.replace(/-/g, '+').replace(/_
 const described = (credentials) => credentials.map((credential) => ({ ...credential, id: decode(credential.id) }));
 
 async function post(path, body) {
-  const response = await fetch(path, {
+  const response = await fetch(root + path, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
@@ -32,10 +34,11 @@ async function ask({ allowCredentials, ...options }) {
 // Of nobody, or of who is signed in.
 async function prove(form) {
   const fields = { form_token: form.form_token.value, return_to: form.return_to.value };
-  const path = new URL(form.action).pathname;
+  const path = new URL(form.action).pathname.slice(root.length);
   const options = path === '/login' ? post('/login/passkey/options', fields) : post('/auth/reauthenticate/passkey/options', {});
   const assertion = await ask(await options);
-  location.href = (await post(`${path}/passkey`, { ...fields, assertion })).location;
+  const target = (await post(`${path}/passkey`, { ...fields, assertion })).location;
+  location.href = target.startsWith('/') ? root + target : target;
 }
 
 async function register() {
@@ -66,7 +69,9 @@ if (button && window.PublicKeyCredential) {
     try {
       await (button.form ? prove(button.form) : register());
     } catch (error) {
-      if (error.code === 'step_up_required') return location.assign('/dashboard/verify?return_to=/dashboard/security');
+      if (error.code === 'step_up_required') {
+        return location.assign(`${root}/dashboard/verify?return_to=/dashboard/security`);
+      }
       // The browser's own reasons are no help to a person: mostly they have declined.
       const isBrowsers = error instanceof DOMException;
       element('passkey-fault').textContent = isBrowsers ? 'The passkey was not used. Try again.' : error.message;

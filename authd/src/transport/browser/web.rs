@@ -126,7 +126,7 @@ pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Respo
         Web::Device => device::ask(pages, visit).await,
         Web::Dashboard(action) => dashboard::respond(pages, action, visit).await,
     };
-    answer.or_else(|error| failure(pages, caused_by, &error))?.into_response()
+    answer.or_else(|error| failure(pages, caused_by, &error))?.into_response(&pages.mount)
 }
 
 /// What is wrong with the templates of these pages.

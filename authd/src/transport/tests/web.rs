@@ -4,6 +4,7 @@ mod account;
 mod by_mail;
 mod device;
 mod identities;
+mod mounted;
 mod proxied;
 mod scripts;
 mod step_up;

@@ -11,6 +11,9 @@ use crate::ledger::tests::PASSWORD;
 /// What changes nothing, or only what needs no proof: attempts, renewals, pending logins.
 pub const READS: &[&str] = &[
     "audit.list",
+    "backups.create",
+    "backups.delete",
+    "backups.read",
     "cli_login.start",
     "factors.list",
     "factors.list_of_user",

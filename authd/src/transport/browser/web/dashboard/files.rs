@@ -146,7 +146,7 @@ pub async fn uploaded(pages: &Pages, visit: Visit<'_>, result: Result<(u16, Vec<
             Err(error) => draw_page(&at, &Told::refused(&error), &[]).await,
         }
     };
-    page.await.or_else(|error| failure(pages, caused_by, &error))?.into_response()
+    page.await.or_else(|error| failure(pages, caused_by, &error))?.into_response(&pages.mount)
 }
 
 async fn draw_page(at: &Visitor<'_>, told: &Told, uploaded: &[Uploaded]) -> Result<Page> {
