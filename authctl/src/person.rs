@@ -1,0 +1,70 @@
+//! The person at the terminal. However the program ends while a prompt waits, the terminal echoes again and shows its
+//! cursor.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use authctl::Person;
+use shared::secret::Secret;
+use shared::terminal::{self, Modes};
+
+/// SIGINT, which a prompt that reads single keys reports as an interrupted read.
+const INTERRUPT: i32 = 2;
+
+/// The person who started this program.
+#[derive(Default)]
+pub struct Terminal {
+    /// Before the first prompt.
+    modes: OnceLock<Arc<Modes>>,
+}
+
+impl Terminal {
+    /// Runs a prompt with signals watched from a thread: the prompt blocks this one.
+    fn ask<T>(&self, prompt: impl FnOnce() -> dialoguer::Result<T>) -> io::Result<T> {
+        let modes = self.modes.get_or_init(|| {
+            let modes = Arc::new(Modes::current());
+            let watched = modes.clone();
+            thread::spawn(move || {
+                if let Ok(signal) = wait_for_signal() {
+                    end(&watched, signal);
+                }
+            });
+            modes
+        });
+        prompt().map_err(|dialoguer::Error::IO(error)| {
+            if error.kind() == io::ErrorKind::Interrupted {
+                end(modes, INTERRUPT);
+            }
+            error
+        })
+    }
+}
+
+fn wait_for_signal() -> io::Result<i32> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(terminal::ending_signal())
+}
+
+/// Ends the program with 128 plus the signal's number, as shells report it.
+fn end(modes: &Modes, signal: i32) -> ! {
+    modes.restore();
+    std::process::exit(128 + signal)
+}
+
+impl Person for Terminal {
+    fn confirm(&self, question: &str) -> io::Result<bool> {
+        self.ask(|| dialoguer::Confirm::new().with_prompt(question).default(false).interact())
+    }
+
+    fn line(&self, prompt: &str, default: Option<&str>) -> io::Result<String> {
+        let mut input = dialoguer::Input::<String>::new().with_prompt(prompt);
+        if let Some(default) = default {
+            input = input.default(default.to_owned());
+        }
+        self.ask(|| input.interact_text())
+    }
+
+    fn secret(&self, prompt: &str) -> io::Result<Secret> {
+        self.ask(|| dialoguer::Password::new().with_prompt(prompt).interact()).map(Secret::new)
+    }
+}

@@ -1,0 +1,90 @@
+//! The terminal of a command-line program: what has to be put back when a signal ends the program, and what it can show.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+
+use rustix::process::getpgrp;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// SIGHUP, SIGINT, SIGQUIT and SIGTERM: what a person, a closing terminal or a supervisor sends to end a program.
+const ENDING: [i32; 4] = [1, 2, 3, 15];
+
+/// Waits for a signal that asks the program to end, and returns its number. A signal that was ignored when the program
+/// started stays ignored: `nohup` ignores SIGHUP, and a script ignores SIGINT for what it starts in the background.
+pub async fn ending_signal() -> io::Result<i32> {
+    let ignored = ignored_signals();
+    let (sender, mut received) = tokio::sync::mpsc::channel(1);
+    for number in ENDING.into_iter().filter(|number| ignored >> (number - 1) & 1 == 0) {
+        let mut signals = signal(SignalKind::from_raw(number))?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            if signals.recv().await.is_some() {
+                // Another signal may have been first.
+                let _ = sender.send(number).await;
+            }
+        });
+    }
+    match received.recv().await {
+        Some(number) => Ok(number),
+        // `sender` lives here, so the channel is open.
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that this process ignores, one bit each from SIGHUP on; none where the kernel does not say.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// The modes of the terminal before a prompt changes them.
+#[derive(Debug)]
+pub struct Modes {
+    input: Option<Termios>,
+}
+
+impl Modes {
+    /// The present ones.
+    pub fn current() -> Self {
+        Self { input: tcgetattr(io::stdin()).ok() }
+    }
+
+    /// Puts them back and shows the cursor. Errors are ignored: the terminal may be gone.
+    pub fn restore(&self) {
+        // A program in the background would be stopped by the terminal.
+        let is_in_front = tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp());
+        if let Some(modes) = self.input.as_ref().filter(|_| is_in_front) {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
+        }
+        let mut terminal = io::stderr();
+        if terminal.is_terminal() {
+            let _ = terminal.write_all(b"\x1b[?25h");
+        }
+    }
+}
+
+/// Whether the terminal shows more than ASCII, by the variables of the locale (POSIX, XBD 8.2).
+pub fn is_utf8(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
+    let locale = locale.to_string_lossy().to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_variable_of_the_locale_decides() {
+        let is_utf8 = |set: &[(&str, &str)]| {
+            is_utf8(|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into()))
+        };
+        assert!(is_utf8(&[("LANG", "C.UTF-8")]) && is_utf8(&[("LC_CTYPE", "de_DE.utf8"), ("LANG", "C")]));
+        assert!(is_utf8(&[("LC_ALL", ""), ("LANG", "en_US.UTF-8")]));
+        assert!(!is_utf8(&[]) && !is_utf8(&[("LANG", "C")]) && !is_utf8(&[("LANG", "de_DE.ISO-8859-1")]));
+        assert!(!is_utf8(&[("LC_ALL", "POSIX"), ("LANG", "C.UTF-8")]));
+    }
+}
