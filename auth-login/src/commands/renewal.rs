@@ -92,10 +92,11 @@ async fn renew(context: &Context<'_>, session: Session, need: Need) -> Result<Ob
             context.cache.save_credentials(context.role.as_deref(), &credentials)?;
             Ok(Obtained { warning: clock_warning(&credentials), credentials })
         }
-        Err(NoRenewal::Ended(detail)) => {
+        Err(NoRenewal::Ended(end)) => {
             // Errors are ignored: the files are useless now, and the end of the session must be reported.
             let _ = context.cache.remove_session(&session);
-            Err(Error::not_authenticated(format!("{detail}; run: {}", context.login_command())))
+            let _ = context.cache.save_end(&end);
+            Err(Error::not_authenticated(format!("{}; run: {}", end.detail, context.login_command())))
         }
         Err(NoRenewal::Failed(error)) => {
             // Keys that still work are used while authd is unavailable.

@@ -7,22 +7,27 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, StartLogin, StartedLogin};
+use shared::qr::Qr;
+use shared::release;
 use shared::secret::Secret;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Context, duration};
 use crate::api::{Api, is_passing};
+use crate::args::LoginFlags;
+use crate::browser;
 use crate::cache::{Cache, PendingLogin};
 use crate::error::Error;
 use crate::loopback::Loopback;
-use crate::{browser, prompt};
 
 /// authd ends a login after this many wrong releases.
 const MAX_RELEASES: usize = 5;
+/// Characters of a release without a checksum.
+const OLDER_RELEASE: usize = 32;
 /// How often a release from the listener is presented: once more than should be needed, since a replica may not know it
 /// yet; not more often, since an attacker who knows the state may have invented it.
 const PRESENTED: u8 = 2;
@@ -45,12 +50,33 @@ impl Drop for Note<'_> {
     }
 }
 
+/// A spinner, shown only on a terminal. It leaves nothing there, however the sign-in ends.
+struct Spinner(ProgressBar);
+
+impl Spinner {
+    fn start(message: &'static str, is_utf8: bool) -> Self {
+        let bar = ProgressBar::new_spinner().with_message(message);
+        if !is_utf8 {
+            bar.set_style(ProgressStyle::default_spinner().tick_chars("|/-\\ "));
+        }
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Self(bar)
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// Signs in; the error says why it failed.
-pub async fn run(context: &mut Context<'_>, no_browser: bool, provider: Option<String>) -> Result<Authorized, Error> {
+pub async fn run(context: &mut Context<'_>, flags: &LoginFlags, provider: Option<String>) -> Result<Authorized, Error> {
     let api = Api::new(&context.server);
     let poll_secret = Secret::new(URL_SAFE_NO_PAD.encode(context.io.random::<32>()));
-    let is_here = !no_browser && browser::is_likely(context.io);
-    let loopback = if is_here { Some(Loopback::bind().await?) } else { None };
+    let is_here = !flags.no_browser && browser::is_likely(context.io);
+    let loopback =
+        if is_here { Some(Loopback::bind(URL_SAFE_NO_PAD.encode(context.io.random::<16>())).await?) } else { None };
     let started = api
         .start(&StartLogin {
             device_name: Some(device_name()),
@@ -58,11 +84,13 @@ pub async fn run(context: &mut Context<'_>, no_browser: bool, provider: Option<S
             cli_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             provider,
             role: context.role.clone(),
+            reauthenticate: flags.again.then_some(true),
             poll_challenge: Some(URL_SAFE_NO_PAD.encode(Sha256::digest(poll_secret.expose().as_bytes()))),
             loopback_port: loopback.as_ref().map(Loopback::port),
         })
         .await?;
     check_url(&started.auth_url)?;
+    started.short_url.as_deref().map_or(Ok(()), check_url)?;
 
     let cache = context.cache.clone();
     let mut note = Note { cache: &cache, keep: false };
@@ -88,24 +116,23 @@ async fn here(
     poll_secret: Secret,
     loopback: Loopback,
 ) -> Result<Authorized, Error> {
-    let commands = browser::commands(context.io, &started.auth_url);
+    let commands = browser::commands(context.io, &loopback.url());
     context.io.say(format!("Sign in here:\n\n  {}\n", started.auth_url));
-    context.io.say("(A browser on another device? Press Ctrl-C and run: auth-login --no-browser)");
-    // The spinner is shown only on a terminal.
-    let spinner = ProgressBar::new_spinner().with_message("waiting for the sign-in in the browser");
-    spinner.enable_steady_tick(Duration::from_millis(120));
+    let elsewhere = context.command_line("login --no-browser");
+    context.io.say(format!("(A browser on another device? Press Ctrl-C and run: {elsewhere})"));
+    let spinner = Spinner::start("waiting for the sign-in in the browser", context.io.is_utf8());
     let (sender, mut releases) = channel(MAX_RELEASES);
     let page = loopback.page();
-    let serving = loopback.serve(&started.state, sender);
+    let serving = loopback.serve(&started.auth_url, &started.state, sender);
     tokio::pin!(serving);
     let (mut poll, mut troubles) = Poll::new(api, started, poll_secret);
     let opening = async {
         let launching = tokio::task::spawn_blocking(|| commands.into_iter().any(browser::launch));
         if !launching.await.unwrap_or_default() {
-            spinner.suspend(|| context.io.say("No browser could be opened here; open the link manually."));
+            spinner.0.suspend(|| context.io.say("No browser could be opened here; open the link manually."));
         }
         while let Some(trouble) = troubles.recv().await {
-            spinner.suspend(|| context.io.say(format!("{trouble}; still trying")));
+            spinner.0.suspend(|| context.io.say(format!("{trouble}; still trying")));
         }
     };
     let answer = tokio::select! {
@@ -113,7 +140,7 @@ async fn here(
         () = &mut serving => Err(Error::refused("the listener ended")),
         () = opening => Err(Error::refused("the browser ended")),
     };
-    spinner.finish_and_clear();
+    drop(spinner);
     // The page may still be in transit to the browser; its own deadline is sooner.
     let _ = page.lock().await;
     answer
@@ -126,10 +153,30 @@ async fn elsewhere(
     started: &StartedLogin,
     poll_secret: Secret,
 ) -> Result<Authorized, Error> {
-    context.io.say(format!("Open this on any device and sign in:\n\n  {}\n", started.auth_url));
+    let url = started.short_url.as_ref().unwrap_or(&started.auth_url);
+    context.io.say(format!("Open this on any device and sign in:\n\n  {url}\n"));
+    if let Some(qr) = Qr::new(url) {
+        context.io.show(&qr);
+    }
+    if started.short_url.is_some() {
+        context.io.say(format!("The same, in full length: {}\n", started.auth_url));
+    }
     context.io.say("Then paste here what the page shows. Paste nothing that somebody sent you.");
     context.io.ask("Code: ");
-    let mut lines = prompt::lines();
+    let mut lines = context.io.lines();
+    let answer = until_pasted(context, api, started, poll_secret, &mut lines).await;
+    context.io.keep_lines(lines);
+    answer
+}
+
+/// Presents what is pasted until the login ends.
+async fn until_pasted(
+    context: &mut Context<'_>,
+    api: &Api,
+    started: &StartedLogin,
+    poll_secret: Secret,
+    lines: &mut Receiver<String>,
+) -> Result<Authorized, Error> {
     let (mut poll, mut troubles) = Poll::new(api, started, poll_secret);
     // The code comes only from the terminal.
     let (_sender, mut releases) = channel(1);
@@ -150,8 +197,8 @@ async fn elsewhere(
         };
         // Pages and terminals wrap long values.
         let line: String = line.split_whitespace().collect();
-        if line.is_empty() || line.len() > 256 || !line.bytes().all(|byte| byte.is_ascii_graphic()) {
-            context.io.ask("That is not the code the page shows. Code: ");
+        if !is_release(&line) {
+            context.io.ask("That is not the code the page shows: a part is missing or mistyped. Code: ");
             continue;
         }
         tries += 1;
@@ -241,7 +288,7 @@ impl<'a> Poll<'a> {
             Ok(LoginAnswer::Denied) => {
                 Err(Error::refused("the sign-in was denied. If that was a mistake, run auth-login again"))
             }
-            Ok(LoginAnswer::Expired) => Err(expired()),
+            Ok(LoginAnswer::Expired(_)) => Err(expired()),
             Ok(LoginAnswer::Pending) if is_over => Err(expired()),
             Ok(LoginAnswer::Pending) => {
                 self.in_trouble = false;
@@ -264,6 +311,12 @@ impl<'a> Poll<'a> {
     }
 }
 
+/// Whether the line may be a release: one with a checksum, or one of an authd before there were checksums.
+fn is_release(line: &str) -> bool {
+    let older = release::read(line);
+    release::is_whole(line) || (older.len() == OLDER_RELEASE && older.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
 /// Checks that the URL for the terminal and the browser is a plain web address.
 fn check_url(url: &str) -> Result<(), Error> {
     let is_web = url.starts_with("https://") || url.starts_with("http://");
@@ -281,7 +334,15 @@ fn device_name() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::check_url;
+    use super::{check_url, is_release};
+
+    #[test]
+    fn a_mistyped_release_stops_here() {
+        let release = shared::release::release([7; 16]);
+        assert!(is_release(&release) && is_release(&release.to_lowercase()) && is_release(&"A1B2".repeat(8)));
+        let mistyped = release.replacen('7', "8", 1);
+        assert!(mistyped != release && !is_release(&mistyped) && !is_release(&release[..12]) && !is_release(""));
+    }
 
     #[test]
     fn only_a_plain_web_address_is_shown_and_opened() {

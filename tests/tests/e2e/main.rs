@@ -3,6 +3,7 @@
 
 mod access;
 mod accounts;
+mod agent;
 mod apply;
 mod asking;
 mod attacks;
@@ -28,11 +29,13 @@ mod passkeys;
 mod people;
 mod policies;
 mod postgres_url;
+mod profiles;
 mod rig;
 mod secrets;
 mod services;
 mod stalls;
 mod systemd;
+mod terminal;
 mod tokens;
 mod totp;
 mod web;

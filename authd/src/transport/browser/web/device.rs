@@ -82,7 +82,7 @@ async fn draw_form(
     };
     let call = visit.call.of(caller);
     let (_, session) = sessions::person(&call)?;
-    if !pages.cli_login.is_proved(session).await? {
+    if !pages.cli_login.is_proved(session, waiting.since).await? {
         return Ok(redirect(format!("/dashboard/verify?return_to={}", shared::wire::percent_encode(&here))));
     }
     let person = pages.accounts.person(&call).await?;
