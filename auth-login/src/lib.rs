@@ -49,9 +49,10 @@ pub fn run(args: Args, io: &mut Io) -> ExitCode {
 /// between two waits, never across one.
 async fn until_signal(args: Args, io: &mut Io) -> Result<ExitCode, Error> {
     let stops_well = matches!(args.command, Some(args::Command::Agent { action: None, .. }));
+    let signal = terminal::ending_signal().map_err(|error| Error::refused(error.to_string()))?;
     let number = tokio::select! {
         ended = commands::run(args, io) => return ended.map(|()| ExitCode::SUCCESS),
-        number = terminal::ending_signal() => number.map_err(|error| Error::refused(error.to_string()))?,
+        number = signal => number,
     };
     // A signal is the normal end of the agent. Otherwise 128 plus the signal's number, as in shells.
     Ok(if stops_well { ExitCode::SUCCESS } else { ExitCode::from(128 + u8::try_from(number).unwrap_or_default()) })

@@ -2,8 +2,10 @@
 //! cursor.
 
 use std::io;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use authctl::Person;
 use shared::secret::Secret;
@@ -11,6 +13,8 @@ use shared::terminal::{self, Modes};
 
 /// SIGINT, which a prompt that reads single keys reports as an interrupted read.
 const INTERRUPT: i32 = 2;
+/// How long the thread that watches signals may take.
+const SIGNAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The person who started this program.
 #[derive(Default)]
@@ -25,15 +29,16 @@ impl Terminal {
         let modes = self.modes.get_or_init(|| {
             let modes = Arc::new(Modes::current());
             let watched = modes.clone();
-            thread::spawn(move || {
-                if let Ok(signal) = wait_for_signal() {
-                    end(&watched, signal);
-                }
-            });
+            let (ready, listening) = channel();
+            thread::spawn(move || watch(&watched, ready));
+            // Until it listens or cannot.
+            let _ = listening.recv();
             modes
         });
         prompt().map_err(|dialoguer::Error::IO(error)| {
             if error.kind() == io::ErrorKind::Interrupted {
+                // The other thread ends the program with the signal's number, unless SIGINT is ignored.
+                thread::sleep(SIGNAL_TIMEOUT);
                 end(modes, INTERRUPT);
             }
             error
@@ -41,8 +46,14 @@ impl Terminal {
     }
 }
 
-fn wait_for_signal() -> io::Result<i32> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(terminal::ending_signal())
+/// Waits for a signal; says when it listens.
+fn watch(modes: &Modes, ready: Sender<()>) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    runtime.block_on(async {
+        let Ok(signal) = terminal::ending_signal() else { return };
+        drop(ready);
+        end(modes, signal.await);
+    });
 }
 
 /// Ends the program with 128 plus the signal's number, as shells report it.

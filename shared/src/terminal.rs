@@ -10,9 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 /// SIGHUP, SIGINT, SIGQUIT and SIGTERM: what a person, a closing terminal or a supervisor sends to end a program.
 const ENDING: [i32; 4] = [1, 2, 3, 15];
 
-/// Waits for a signal that asks the program to end, and returns its number. A signal that was ignored when the program
-/// started stays ignored: `nohup` ignores SIGHUP, and a script ignores SIGINT for what it starts in the background.
-pub async fn ending_signal() -> io::Result<i32> {
+/// Listens from now on for signals that ask the program to end; the future is the number of the first one. A signal that was
+/// ignored when the program started stays ignored: `nohup` ignores SIGHUP, and a script ignores SIGINT for what it starts in
+/// the background.
+pub fn ending_signal() -> io::Result<impl Future<Output = i32>> {
     let ignored = ignored_signals();
     let (sender, mut received) = tokio::sync::mpsc::channel(1);
     for number in ENDING.into_iter().filter(|number| ignored >> (number - 1) & 1 == 0) {
@@ -25,11 +26,14 @@ pub async fn ending_signal() -> io::Result<i32> {
             }
         });
     }
-    match received.recv().await {
-        Some(number) => Ok(number),
-        // `sender` lives here, so the channel is open.
-        None => std::future::pending().await,
-    }
+    Ok(async move {
+        // Kept, so that the channel stays open where every signal is ignored.
+        let _sender = sender;
+        match received.recv().await {
+            Some(number) => number,
+            None => std::future::pending().await,
+        }
+    })
 }
 
 /// The signals that this process ignores, one bit each from SIGHUP on; none where the kernel does not say.
