@@ -13,6 +13,8 @@ use shared::terminal::{self, Modes};
 
 /// SIGINT, which a prompt that reads single keys reports as an interrupted read.
 const INTERRUPT: i32 = 2;
+/// How long a prompt may take until it waits.
+const PROMPT_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long the thread that watches signals may take.
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -58,6 +60,9 @@ fn watch(modes: &Modes, ready: Sender<()>) {
 
 /// Ends the program with 128 plus the signal's number, as shells report it.
 fn end(modes: &Modes, signal: i32) -> ! {
+    modes.restore();
+    // The prompt runs on and may be about to change the modes; after that it only waits for a key.
+    thread::sleep(PROMPT_TIMEOUT);
     modes.restore();
     std::process::exit(128 + signal)
 }

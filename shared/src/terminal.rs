@@ -1,39 +1,32 @@
 //! The terminal of a command-line program: what has to be put back when a signal ends the program, and what it can show.
 
 use std::ffi::OsString;
+use std::future::poll_fn;
 use std::io::{self, IsTerminal, Write};
+use std::task::Poll;
 
 use rustix::process::getpgrp;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// SIGHUP, SIGINT, SIGQUIT and SIGTERM: what a person, a closing terminal or a supervisor sends to end a program.
-const ENDING: [i32; 4] = [1, 2, 3, 15];
+/// SIGHUP, SIGQUIT, SIGTERM and SIGINT: what a closing terminal, a person or a supervisor sends to end a program. SIGINT is
+/// last because a prompt that another signal interrupts raises it, too.
+const ENDING: [i32; 4] = [1, 3, 15, 2];
 
 /// Listens from now on for signals that ask the program to end; the future is the number of the first one. A signal that was
 /// ignored when the program started stays ignored: `nohup` ignores SIGHUP, and a script ignores SIGINT for what it starts in
 /// the background.
 pub fn ending_signal() -> io::Result<impl Future<Output = i32>> {
     let ignored = ignored_signals();
-    let (sender, mut received) = tokio::sync::mpsc::channel(1);
+    let mut listening = Vec::new();
     for number in ENDING.into_iter().filter(|number| ignored >> (number - 1) & 1 == 0) {
-        let mut signals = signal(SignalKind::from_raw(number))?;
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            if signals.recv().await.is_some() {
-                // Another signal may have been first.
-                let _ = sender.send(number).await;
-            }
-        });
+        listening.push((number, signal(SignalKind::from_raw(number))?));
     }
-    Ok(async move {
-        // Kept, so that the channel stays open where every signal is ignored.
-        let _sender = sender;
-        match received.recv().await {
-            Some(number) => number,
-            None => std::future::pending().await,
-        }
-    })
+    Ok(poll_fn(move |context| {
+        let come =
+            listening.iter_mut().find_map(|(number, signal)| signal.poll_recv(context).is_ready().then_some(*number));
+        come.map_or(Poll::Pending, Poll::Ready)
+    }))
 }
 
 /// The signals that this process ignores, one bit each from SIGHUP on; none where the kernel does not say.
