@@ -69,9 +69,8 @@ enum Request {
 impl Loopback {
     /// Takes a free port; `entry` is the unpredictable path of the one-time address.
     pub async fn bind(entry: String) -> Result<Self, Error> {
-        let failed = |error: std::io::Error| {
-            Error::refused(format!("cannot listen on 127.0.0.1: {error}. Use auth-login --no-browser"))
-        };
+        let failed =
+            |error: std::io::Error| Error::refused(format!("cannot listen on 127.0.0.1: {error}. Add --no-browser"));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
         Ok(Self { listener, port, entry, page: Arc::default() })

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use authctl::Person;
+use shared::cli::clean_lines;
 use shared::secret::Secret;
 use shared::terminal::{self, Modes};
 
@@ -69,11 +70,11 @@ fn end(modes: &Modes, signal: i32) -> ! {
 
 impl Person for Terminal {
     fn confirm(&self, question: &str) -> io::Result<bool> {
-        self.ask(|| dialoguer::Confirm::new().with_prompt(question).default(false).interact())
+        self.ask(|| dialoguer::Confirm::new().with_prompt(clean_lines(question)).default(false).interact())
     }
 
     fn line(&self, prompt: &str, default: Option<&str>) -> io::Result<String> {
-        let mut input = dialoguer::Input::<String>::new().with_prompt(prompt);
+        let mut input = dialoguer::Input::<String>::new().with_prompt(clean_lines(prompt));
         if let Some(default) = default {
             input = input.default(default.to_owned());
         }
@@ -81,6 +82,6 @@ impl Person for Terminal {
     }
 
     fn secret(&self, prompt: &str) -> io::Result<Secret> {
-        self.ask(|| dialoguer::Password::new().with_prompt(prompt).interact()).map(Secret::new)
+        self.ask(|| dialoguer::Password::new().with_prompt(clean_lines(prompt)).interact()).map(Secret::new)
     }
 }

@@ -78,6 +78,11 @@ impl Cache {
         self.lock(".agent")
     }
 
+    /// Whether an agent keeps the profile's keys fresh.
+    pub fn has_agent(&self) -> bool {
+        self.agent_lock().is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
+    }
+
     fn lock(&self, suffix: &str) -> Result<std::fs::File, Error> {
         let path = self.path("locks", suffix);
         lock::open(&path).map_err(|error| Error::file("create the lock", &path, error))

@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_secs(20);
 /// The first pause after a failure; it doubles each time, up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
+/// How long another agent may take to end.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// If the wall clock gains this much on the monotonic one, the machine has slept.
 const SLEPT: Duration = Duration::from_secs(10);
 
@@ -65,7 +67,9 @@ pub async fn run(context: &mut Context<'_>, force: bool) -> Result<(), Error> {
 
 fn only_one(context: &Context<'_>) -> Result<Held, Error> {
     let failed = |error: std::io::Error| Error::file("lock", context.cache.dir(), error);
-    lock::try_now(context.cache.agent_lock()?).map_err(failed)?.ok_or_else(|| {
+    // Others look at the lock for a moment.
+    let held = lock::queue(context.cache.agent_lock()?).and_then(|waiting| waiting.wait(LOCK_TIMEOUT));
+    held.map_err(failed)?.ok_or_else(|| {
         Error::refused(format!("an agent already keeps the keys of the profile {} fresh", context.profile))
     })
 }
@@ -77,15 +81,26 @@ async fn wait_until_due(context: &Context<'_>, keys: &Credentials) {
     // Jitter only brings it forward: whoever uses the keys finds them fresh, and the agent is the one that renews them.
     let earlier = (keys.renewal_due_at() - now).max(0) / 10 * i64::from(context.io.random::<1>()[0]) / 256;
     let due = keys.renewal_due_at() - earlier;
-    let by_monotonic = Instant::now() + Duration::from_secs(u64::try_from(due - now).unwrap_or(0));
+    let begun = Instant::now();
     loop {
-        let by_wall = Duration::from_secs(u64::try_from(due - context.io.now()).unwrap_or(0));
-        let left = by_wall.min(by_monotonic.saturating_duration_since(Instant::now()));
+        let left = time_left(due, now, context.io.now(), begun.elapsed());
         if left.is_zero() || !matches!(context.cache.find_session(), Ok(Some(_))) {
             return;
         }
         sleep(TICK.min(left)).await;
     }
+}
+
+/// The time until the keys are due: what was left at the beginning, less the time that has passed by the clock that says
+/// more has passed.
+fn time_left(due: i64, began: i64, now: i64, elapsed: Duration) -> Duration {
+    let seconds = |count: i64| Duration::from_secs(u64::try_from(count).unwrap_or(0));
+    seconds(due - began).saturating_sub(elapsed.max(seconds(now - began)))
+}
+
+/// Whether the machine has slept: the wall clock has gained on the monotonic one, which stands still meanwhile.
+fn has_slept(began: i64, now: i64, elapsed: Duration) -> bool {
+    Duration::from_secs(u64::try_from(now - began).unwrap_or(0)) > elapsed + SLEPT
 }
 
 /// Reports the error and waits; returns how long to wait the next time. It ends early when the machine has slept: the
@@ -97,8 +112,7 @@ async fn pause(context: &mut Context<'_>, error: &Error, retry: Duration) -> Dur
     let (wall, monotonic) = (context.io.now(), Instant::now());
     while monotonic.elapsed() < wait {
         sleep(TICK.min(wait.saturating_sub(monotonic.elapsed()))).await;
-        let by_wall = Duration::from_secs(u64::try_from(context.io.now() - wall).unwrap_or(0));
-        if by_wall > monotonic.elapsed() + SLEPT {
+        if has_slept(wall, context.io.now(), monotonic.elapsed()) {
             return FIRST_RETRY;
         }
     }
@@ -123,4 +137,31 @@ fn say_fresh(context: &mut Context<'_>, keys: &Credentials) {
     }
     let left = duration(keys.remaining(context.io.now()));
     context.io.say(format!("The keys work for {left}, until {}.", keys.expiration()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_due_by_the_clock_that_is_ahead() {
+        for (now, elapsed, left) in [
+            (1000, 0, 600),
+            (1100, 100, 500),
+            // The machine slept for an hour: the monotonic clock stood still.
+            (4700, 100, 0),
+            // Somebody set the clock back by a day.
+            (1000 - 86_400, 100, 500),
+            (1600, 600, 0),
+        ] {
+            let elapsed = Duration::from_secs(elapsed);
+            assert_eq!(time_left(1600, 1000, now, elapsed), Duration::from_secs(left), "{now} {elapsed:?}");
+        }
+    }
+
+    #[test]
+    fn a_sleep_is_told_from_a_wait() {
+        let slept = |now, elapsed| has_slept(1000, now, Duration::from_secs(elapsed));
+        assert!(slept(4600, 20) && !slept(1060, 60) && !slept(1065, 60) && !slept(0, 60));
+    }
 }

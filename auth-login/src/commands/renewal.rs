@@ -33,7 +33,10 @@ pub struct Obtained {
 pub async fn obtain(context: &Context<'_>, need: Need) -> Result<Obtained, Error> {
     context.session()?;
     let before = context.credentials();
-    if let (Need::Fresh, Some(keys)) = (need, before.as_ref().filter(|keys| keys.is_fresh(context.io.now()))) {
+    let now = context.io.now();
+    let is_enough =
+        |keys: &&Credentials| keys.is_fresh(now) || (keys.is_left_to_agent(now) && context.cache.has_agent());
+    if let (Need::Fresh, Some(keys)) = (need, before.as_ref().filter(is_enough)) {
         return Ok(Obtained { credentials: keys.clone(), warning: None });
     }
     let _lock = session_lock(context).await?;

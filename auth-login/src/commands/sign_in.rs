@@ -125,7 +125,7 @@ async fn here(
     let page = loopback.page();
     let serving = loopback.serve(&started.auth_url, &started.state, sender);
     tokio::pin!(serving);
-    let (mut poll, mut troubles) = Poll::new(api, started, poll_secret);
+    let (mut poll, mut troubles) = Poll::new(api, started, poll_secret, context.login_command());
     let opening = async {
         let launching = tokio::task::spawn_blocking(|| commands.into_iter().any(browser::launch));
         if !launching.await.unwrap_or_default() {
@@ -177,7 +177,7 @@ async fn until_pasted(
     poll_secret: Secret,
     lines: &mut Receiver<String>,
 ) -> Result<Authorized, Error> {
-    let (mut poll, mut troubles) = Poll::new(api, started, poll_secret);
+    let (mut poll, mut troubles) = Poll::new(api, started, poll_secret, context.login_command());
     // The code comes only from the terminal.
     let (_sender, mut releases) = channel(1);
     let mut tries = 0;
@@ -191,9 +191,8 @@ async fn until_pasted(
             }
         };
         let Some(line) = line else {
-            return Err(Error::usage(
-                "standard input ended before the code came; run auth-login --no-browser in a terminal",
-            ));
+            let again = context.command_line("login --no-browser");
+            return Err(Error::usage(format!("standard input ended before the code came; run in a terminal: {again}")));
         };
         // Pages and terminals wrap long values.
         let line: String = line.split_whitespace().collect();
@@ -210,7 +209,8 @@ async fn until_pasted(
             continue;
         }
         if tries == MAX_RELEASES {
-            return Err(Error::refused("five wrong codes: the login has ended; run auth-login again"));
+            let again = context.command_line("login --no-browser");
+            return Err(Error::refused(format!("five wrong codes: the login has ended; start again: {again}")));
         }
         context.io.ask("Not accepted yet: copy the whole code, after signing in. Code: ");
     }
@@ -229,10 +229,12 @@ struct Poll<'a> {
     /// Receives the first of several consecutive errors, for the person.
     trouble: Sender<String>,
     in_trouble: bool,
+    /// The command that starts another sign-in.
+    again: String,
 }
 
 impl<'a> Poll<'a> {
-    fn new(api: &'a Api, started: &StartedLogin, poll_secret: Secret) -> (Self, Receiver<String>) {
+    fn new(api: &'a Api, started: &StartedLogin, poll_secret: Secret, again: String) -> (Self, Receiver<String>) {
         let pause = Duration::from_secs(started.interval.clamp(1, 30)).mul_f64(SLOWER);
         let lives = Duration::from_secs(started.expires_in.clamp(1, 3600));
         // The monotonic clock: neither suspend nor a corrected clock ends it early.
@@ -249,6 +251,7 @@ impl<'a> Poll<'a> {
             presentations: 0,
             trouble,
             in_trouble: false,
+            again,
         };
         (poll, troubles)
     }
@@ -280,13 +283,17 @@ impl<'a> Poll<'a> {
         self.next = Instant::now() + self.pause;
         let expired = || {
             let lives = duration(i64::try_from(self.lives.as_secs()).unwrap_or(i64::MAX));
-            Error::refused(format!("nobody signed in within {lives}, or the link was used; run auth-login again"))
+            Error::refused(format!(
+                "nobody signed in within {lives}, or the link was used; start again: {}",
+                self.again
+            ))
         };
         let is_over = Instant::now() >= self.deadline;
         match self.api.status(&self.request).await {
             Ok(LoginAnswer::Authorized(answer)) => Ok(Some(*answer)),
             Ok(LoginAnswer::Denied) => {
-                Err(Error::refused("the sign-in was denied. If that was a mistake, run auth-login again"))
+                let again = &self.again;
+                Err(Error::refused(format!("the sign-in was denied. If that was a mistake, start again: {again}")))
             }
             Ok(LoginAnswer::Expired(_)) => Err(expired()),
             Ok(LoginAnswer::Pending) if is_over => Err(expired()),
@@ -299,7 +306,7 @@ impl<'a> Poll<'a> {
                 Ok(None)
             }
             Err(error) if !is_passing(&error) => Err(error.into()),
-            Err(error) if is_over => Err(Error::unreachable(format!("{error}; run auth-login again"))),
+            Err(error) if is_over => Err(Error::unreachable(format!("{error}; start again: {}", self.again))),
             Err(error) => {
                 if !self.in_trouble {
                     let _ = self.trouble.try_send(error.to_string());

@@ -11,7 +11,6 @@ use shared::disk::{self, fingerprint};
 
 use super::Context;
 use crate::args::Output;
-use crate::cache::lock;
 use crate::error::Error;
 
 /// The exit code when the session has ended (`shared::cli::Exit::NotAuthenticated`).
@@ -87,8 +86,7 @@ pub fn uninstall(context: &mut Context<'_>) -> Result<(), Error> {
 pub fn status(context: &mut Context<'_>, output: Output) -> Result<(), Error> {
     let path = path(context)?;
     let is_installed = path.exists();
-    let lock = lock::try_now(context.cache.agent_lock()?);
-    let is_running = lock.map_err(|error| Error::file("lock", context.cache.dir(), error))?.is_none();
+    let is_running = context.cache.has_agent();
     let session = context.session().err().map(|error| error.to_string());
     if output == Output::Json {
         return context.io.print_json(&json!({
