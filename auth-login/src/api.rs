@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use serde::{Deserialize, Serialize};
 use shared::api::cli_login::{
     Authorized, EndLogin, EndedLogin, LoginAnswer, LoginStatus, RenewLogin, StartLogin, StartedLogin,
 };
@@ -30,11 +31,38 @@ pub struct Api {
     client: Client,
 }
 
+/// Why a session has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// authd's own word for it, such as `ended_by_administrator`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The same for a person.
+    pub detail: String,
+}
+
+impl End {
+    fn new(reason: Option<String>) -> Self {
+        let detail = match reason.as_deref() {
+            Some("ended_by_administrator") => "an administrator has ended the session",
+            Some("refused_by_provider") => "the identity provider has refused to renew the sign-in",
+            Some("expired") => "the session has expired",
+            Some("sign_in_expired") => "the sign-in at the identity provider has expired",
+            Some("user_not_active") => "the account is not active any more",
+            Some("refresh_token_reused") => "the session has ended: its token was used twice, perhaps by somebody else",
+            Some("denied") => "the session was denied in the browser",
+            Some("ended_by_user" | "logged_out") => "the session was signed out",
+            Some(_) | None => "the session has ended",
+        };
+        Self { reason, detail: detail.to_owned() }
+    }
+}
+
 /// Why a renewal failed.
 #[derive(Debug)]
 pub enum NoRenewal {
     /// The session has ended; a new sign-in is required.
-    Ended(String),
+    Ended(End),
     /// It may work later; the token is still valid.
     Failed(Error),
 }
@@ -56,13 +84,14 @@ impl Api {
         let request = RenewLogin { refresh_token: token, role: role.map(str::to_owned), duration_seconds: None };
         match self.client.call(&request).await {
             Ok(LoginAnswer::Authorized(answer)) => Ok(*answer),
-            Ok(LoginAnswer::Expired(_)) => Err(NoRenewal::Ended("the session has expired".to_owned())),
-            Ok(LoginAnswer::Denied(_)) => Err(NoRenewal::Ended("the session was refused".to_owned())),
+            Ok(LoginAnswer::Expired(ended)) => Err(NoRenewal::Ended(End::new(ended.reason))),
+            Ok(LoginAnswer::Denied(_)) => Err(NoRenewal::Ended(End::new(Some("denied".to_owned())))),
             Ok(LoginAnswer::Pending(_)) => {
                 Err(NoRenewal::Failed(Error::unreachable("authd is still busy with this session; try again")))
             }
             Err(CallError::Refused(problem)) if matches!(problem.error, Code::SessionEnded | Code::InvalidToken) => {
-                Err(NoRenewal::Ended(problem.detail))
+                let reason = Some(problem.error.as_str().to_owned());
+                Err(NoRenewal::Ended(End { reason, detail: problem.detail }))
             }
             Err(error) => Err(NoRenewal::Failed(error.into())),
         }

@@ -24,9 +24,9 @@ pub struct Target {
     /// authd's address [default: that of the profile, else of the first sign-in, else http://127.0.0.1:8080]
     #[arg(long, global = true, env = "AUTH_LOGIN_SERVER", value_name = "URL")]
     pub server: Option<String>,
-    /// The AWS profile
-    #[arg(long, global = true, env = "AUTH_LOGIN_PROFILE", value_name = "NAME", default_value = "default")]
-    pub profile: String,
+    /// The AWS profile [default: that of AWS_PROFILE, else default]
+    #[arg(long, global = true, env = "AUTH_LOGIN_PROFILE", value_name = "NAME")]
+    pub profile: Option<String>,
     /// The AWS role, by its name in authd [default: the role chosen at sign-in, else the first you may use]
     #[arg(long, global = true, value_name = "NAME")]
     pub role: Option<String>,
@@ -44,9 +44,12 @@ pub struct LoginFlags {
     /// Overwrite a profile that auth-login did not write
     #[arg(long)]
     pub force: bool,
-    /// Sign in again although a session exists, for example as another user
+    /// Sign in again although a session exists: the provider asks anew who you are
     #[arg(long)]
     pub again: bool,
+    /// Accept another person than the profile's last one without asking
+    #[arg(long)]
+    pub another_user: bool,
     /// The identity provider, by its name in authd
     #[arg(long, value_name = "NAME")]
     pub provider: Option<String>,
@@ -59,8 +62,20 @@ pub struct LoginFlags {
 pub enum Command {
     /// Sign in and write working keys into the AWS credentials file
     Login(LoginFlags),
+    /// Sign in as another person: the provider asks anew who you are
+    SwitchUser(LoginFlags),
     /// Show who is signed in, and when the keys expire
     Status {
+        #[arg(long, short, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// List the AWS roles that you may use
+    Roles {
+        #[arg(long, short, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// List the profiles that are signed in on this machine
+    Profiles {
         #[arg(long, short, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
@@ -82,14 +97,30 @@ pub enum Command {
     /// Renew the keys in the credentials file before they expire, until stopped
     Agent {
         /// Overwrite a profile that auth-login did not write
-        #[arg(long)]
+        #[arg(long, global = true)]
         force: bool,
+        #[command(subcommand)]
+        action: Option<AgentAction>,
     },
     /// Set credential_process in ~/.aws/config, so that AWS tools get the profile's keys from this program
     Configure {
         /// Replace a credential_process that auth-login did not write
         #[arg(long)]
         force: bool,
+    },
+}
+
+/// What to do with the agent instead of running it here.
+#[derive(Debug, Subcommand)]
+pub enum AgentAction {
+    /// Have systemd (on macOS launchd) run the agent from now on, whenever you are logged in on this machine
+    Install,
+    /// Stop the installed agent and remove it
+    Uninstall,
+    /// Show whether the agent is installed, and whether it runs
+    Status {
+        #[arg(long, short, value_enum, default_value_t = Output::Text)]
+        output: Output,
     },
 }
 
@@ -103,7 +134,7 @@ impl LoginFlags {
     /// Whether no flag was given.
     pub fn is_empty(&self) -> bool {
         // The store is not counted: it may come from the environment, which applies to every command.
-        !self.no_browser && !self.force && !self.again && self.provider.is_none()
+        !self.no_browser && !self.force && !self.again && !self.another_user && self.provider.is_none()
     }
 
     /// Flags before and after the word `login` mean the same.
@@ -113,6 +144,7 @@ impl LoginFlags {
             no_browser: self.no_browser || other.no_browser,
             force: self.force || other.force,
             again: self.again || other.again,
+            another_user: self.another_user || other.another_user,
             provider: self.provider.or(other.provider),
             token_store: self.token_store.or(other.token_store),
         }
@@ -132,7 +164,7 @@ mod tests {
     fn exec_takes_everything_after_it() {
         let args =
             Args::try_parse_from(["auth-login", "exec", "--profile", "p", "--", "aws", "--profile", "q"]).unwrap();
-        assert_eq!(args.target.profile, "p");
+        assert_eq!(args.target.profile.as_deref(), Some("p"));
         let Some(Command::Exec { command }) = args.command else { panic!("{args:?}") };
         assert_eq!(command, ["aws", "--profile", "q"]);
     }

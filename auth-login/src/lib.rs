@@ -19,7 +19,7 @@ pub mod settings;
 use std::process::ExitCode;
 
 use shared::cli::Exit;
-use tokio::signal::unix::{SignalKind, signal};
+use shared::terminal;
 
 use args::Args;
 use error::Error;
@@ -48,14 +48,12 @@ pub fn run(args: Args, io: &mut Io) -> ExitCode {
 /// A signal drops the command's future where it waits. This releases its locks, listener and notes; a file is written
 /// between two waits, never across one.
 async fn until_signal(args: Args, io: &mut Io) -> Result<ExitCode, Error> {
-    let stops_well = matches!(args.command, Some(args::Command::Agent { .. }));
-    let listen = |kind| signal(kind).map_err(|error| Error::refused(error.to_string()));
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let stops_well = matches!(args.command, Some(args::Command::Agent { action: None, .. }));
+    let signal = terminal::ending_signal().map_err(|error| Error::refused(error.to_string()))?;
     let number = tokio::select! {
         ended = commands::run(args, io) => return ended.map(|()| ExitCode::SUCCESS),
-        _ = interrupt.recv() => 2,
-        _ = terminate.recv() => 15,
+        number = signal => number,
     };
     // A signal is the normal end of the agent. Otherwise 128 plus the signal's number, as in shells.
-    Ok(if stops_well { ExitCode::SUCCESS } else { ExitCode::from(128 + number) })
+    Ok(if stops_well { ExitCode::SUCCESS } else { ExitCode::from(128 + u8::try_from(number).unwrap_or_default()) })
 }

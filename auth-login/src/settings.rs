@@ -35,6 +35,8 @@ pub struct ProfileSettings {
     pub server: Option<String>,
     pub role: Option<String>,
     pub provider: Option<String>,
+    /// Who signed in last, as the server reports.
+    pub user: Option<String>,
 }
 
 impl Settings {
@@ -84,7 +86,12 @@ impl Settings {
                 Item::Table(table)
             });
             let mut table = Table::new();
-            for (key, text) in [("server", &profile.server), ("role", &profile.role), ("provider", &profile.provider)] {
+            for (key, text) in [
+                ("server", &profile.server),
+                ("role", &profile.role),
+                ("provider", &profile.provider),
+                ("user", &profile.user),
+            ] {
                 if let Some(text) = text {
                     table[key] = value(text);
                 }
@@ -119,8 +126,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sub/config.toml");
         let name = ProfileName::parse("team/dev").unwrap();
-        let profile =
-            ProfileSettings { server: Some("https://a.test".into()), role: Some("dev".into()), provider: None };
+        let profile = ProfileSettings {
+            server: Some("https://a.test".into()),
+            role: Some("dev".into()),
+            provider: None,
+            user: Some("ada@example.test".into()),
+        };
         Settings::read(&path).unwrap().remember_token_store(TokenStore::File).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("# mine\n{text}")).unwrap();

@@ -16,7 +16,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use clap::CommandFactory;
-use shared::cli::Exit;
+use shared::cli::{Cleaned, Exit};
 use shared::secret::Secret;
 use shared::time::Time;
 
@@ -61,6 +61,17 @@ impl fmt::Debug for Io<'_> {
 
 /// Runs the command of the arguments (the first is the program's name) and returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, io: &mut Io<'_>) -> Exit {
+    // The one place where everything that is printed passes.
+    let mut out = Cleaned::new(&mut *io.out, io.colour);
+    let mut err = Cleaned::new(&mut *io.err, io.colour_errors);
+    let exit = run_with(args, &mut Io { out: &mut out, err: &mut err, ..*io });
+    // A failed flush means that there is no reader.
+    let _ = err.flush();
+    let _ = out.flush();
+    exit
+}
+
+fn run_with(args: impl IntoIterator<Item = OsString>, io: &mut Io<'_>) -> Exit {
     // Without a terminal the help has 100 columns.
     let command = Cli::command().term_width(usize::from(io.width.unwrap_or(100)));
     let cli = match shared::cli::parse::<Cli>(command, args) {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use owo_colors::OwoColorize;
-use shared::cli::clean;
+use shared::cli::{clean, clean_lines};
 use shared::client::{self, Endpoint};
 use shared::paths;
 use shared::problem::{Code, Problem};
@@ -18,7 +18,7 @@ use crate::error::{Error, FailedCall};
 pub(crate) fn show_error(error: &Error, io: &mut Io<'_>) {
     let label = if io.colour_errors { "error:".red().bold().to_string() } else { "error:".to_owned() };
     // An error here cannot be reported.
-    let _ = writeln!(io.err, "{label} {}", explain(error).trim_end());
+    let _ = writeln!(io.err, "{label} {}", clean_lines(explain(error).trim_end()));
 }
 
 fn explain(error: &Error) -> String {

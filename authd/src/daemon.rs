@@ -111,7 +111,7 @@ impl Modules {
         Ok(Self {
             authentication,
             accounts,
-            cli_login: CliLogin::new(&base, config.cli.clone(), providers, local, roles, s(), Arc::new(aws)),
+            cli_login: CliLogin::new(&base, (config.cli.clone(), url), providers, local, roles, s(), Arc::new(aws)),
             checks: Checks::new(t(), s(), r()),
             introspection: Introspection::new(&base, url, t(), s(), r()),
             forward_auth: ForwardAuth::new(config.policies.clone(), web_login.cookies.clone(), t(), s(), r()),

@@ -1,6 +1,7 @@
 //! What both command-line programs share: exit codes, output formats, tables, and times for people.
 
-use std::borrow::Cow;
+mod printing;
+
 use std::ffi::OsString;
 use std::io::{self, Write};
 
@@ -9,6 +10,7 @@ use clap::builder::Resettable;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+pub use self::printing::{Cleaned, clean, clean_json, clean_lines};
 use crate::time::Time;
 
 /// Exit codes, the same for both programs.
@@ -111,29 +113,25 @@ pub enum Format {
     Yaml,
 }
 
-/// Writes an object of the API as JSON or YAML. In the table format it writes nothing and returns `false`; the caller
-/// writes the table.
+/// Writes an object of the API as JSON or YAML, with unsafe characters escaped (see [`clean`]). In the table format it
+/// writes nothing and returns `false`; the caller writes the table.
 pub fn write_object(out: &mut dyn Write, format: Format, object: &impl Serialize) -> io::Result<bool> {
     let text = match format {
         Format::Table => return Ok(false),
-        Format::Json => serde_json::to_string_pretty(object).map_err(io::Error::other)? + "\n",
-        Format::Yaml => serde_norway::to_string(object).map_err(io::Error::other)?,
+        Format::Json => json(object)?,
+        Format::Yaml => {
+            let text = serde_norway::to_string(object).map_err(io::Error::other)?;
+            // YAML has escapes only in some of its notations, one of which is JSON.
+            if clean_lines(&text) == text { text } else { json(object)? }
+        }
     };
     out.write_all(text.as_bytes())?;
     Ok(true)
 }
 
-/// Escapes untrusted text (a device's name, a reason) for a terminal: characters that could move the cursor, change
-/// colours or reverse the text direction are shown as `\u{…}`.
-pub fn clean(text: &str) -> Cow<'_, str> {
-    let unsafe_to_show = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(unsafe_to_show) {
-        return Cow::Borrowed(text);
-    }
-    let shown = text.chars().map(|c| if unsafe_to_show(c) { c.escape_unicode().to_string() } else { c.to_string() });
-    Cow::Owned(shown.collect())
+fn json(object: &impl Serialize) -> io::Result<String> {
+    let text = serde_json::to_string_pretty(object).map_err(io::Error::other)?;
+    Ok(clean_json(&text).into_owned() + "\n")
 }
 
 /// The distance of a time from now, rounded to its largest unit: `in 29 days`, `3 minutes ago`, `now`.
@@ -299,12 +297,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn text_of_others_cannot_drive_the_terminal() {
-        assert_eq!(clean("laptop of Zoë"), "laptop of Zoë");
-        assert_eq!(clean("a\u{1b}[2Jb\u{202e}c\n"), "a\\u{1b}[2Jb\\u{202e}c\\u{a}");
-    }
-
     fn grid() -> Grid {
         let columns = [Column::Whole("ID"), Column::Wrapped("SCOPES"), Column::Whole("EXPIRES"), Column::Spare("USED")];
         let mut grid = Grid::new(columns);
@@ -351,5 +343,17 @@ mod tests {
         assert!(write_object(&mut out, Format::Yaml, &serde_json::json!({"token_id": "x"})).unwrap());
         assert!(!write_object(&mut out, Format::Table, &1).unwrap());
         assert_eq!(String::from_utf8(out).unwrap(), "token_id: x\n");
+    }
+
+    #[test]
+    fn an_object_has_the_same_values_in_every_format_and_no_unsafe_character() {
+        let object = serde_json::json!({"name": "a\u{202e}b\u{9b}2J"});
+        for format in [Format::Json, Format::Yaml] {
+            let mut out = Vec::new();
+            assert!(write_object(&mut out, format, &object).unwrap());
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(clean_lines(&text), text);
+            assert_eq!(serde_norway::from_str::<serde_json::Value>(&text).unwrap(), object);
+        }
     }
 }

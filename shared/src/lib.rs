@@ -16,6 +16,7 @@ pub mod page;
 pub mod paths;
 pub mod patterns;
 pub mod problem;
+pub mod release;
 pub mod secret;
 pub mod time;
 pub mod url;
@@ -35,3 +36,5 @@ pub mod keyring;
 pub mod proxy;
 #[cfg(feature = "qr")]
 pub mod qr;
+#[cfg(all(feature = "cli", feature = "client"))]
+pub mod terminal;

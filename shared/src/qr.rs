@@ -99,6 +99,13 @@ impl Qr {
         }
         text
     }
+
+    /// The same in ASCII, two characters a module: light is `#`, for a dark terminal; most readers take both.
+    pub fn to_ascii(&self) -> String {
+        let line =
+            |row: &[bool]| row.iter().map(|is_dark| if *is_dark { "  " } else { "##" }).collect::<String>() + "\n";
+        self.rows().map(line).collect()
+    }
 }
 
 /// Appends a PNG chunk: length, type, data, CRC-32 of type and data.

@@ -9,6 +9,7 @@
 //     shots=DIR                screenshots there, at desktop and at phone width, of each page that was seen
 //     width=1280               of the window
 //     timeout=75               seconds for the whole visit
+//     cookies=FILE             where the cookies are kept for the next visit
 //
 // {"ok", "url", "title", "text", "form": the form's HTML before it was sent, "clicked": […], "visited": [urls of top-level
 // navigations], "error"}
@@ -27,7 +28,8 @@ const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run
 const browser = await chromium.launch({ executablePath, args, timeout: limit });
 process.on('SIGTERM', () => browser.close());
 try {
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: +option.width, height: 900 } });
+  const kept = option.cookies && fs.existsSync(option.cookies) ? { storageState: option.cookies } : {};
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: +option.width, height: 900 }, ...kept });
   const page = await context.newPage();
   page.setDefaultTimeout(limit);
   page.on('framenavigated', (frame) => { if (frame === page.mainFrame()) out.visited.push(frame.url()); });
@@ -117,6 +119,7 @@ try {
   // not of the browser's own error page; a page that is still being replaced is asked again once it is there
   const content = () => page.content().catch(() => page.waitForLoadState('load').then(() => page.content()));
   if (/^https?:/.test(out.url)) out.html = await content();
+  if (option.cookies) await context.storageState({ path: option.cookies });
   out.ok = true;
 } catch (error) {
   out.error = String(error.message);

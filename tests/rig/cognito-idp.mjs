@@ -256,6 +256,16 @@ async function handle(req, res) {
     return res.end('{"error":"invalid_client","error_description":"the secret belongs into the form"}');
   }
   if (p.startsWith('/login/')) return signIn(p.slice(7), req, res);
+  // Cognito's own way to sign out, which asks nothing; the address must be one of the client's sign-out URLs.
+  const back = p === '/logout' && new URL(req.url, ISSUER).searchParams.get('logout_uri');
+  if (back) {
+    const allowed = [...callbacks].map((uri) => `${new URL(uri).origin}/login`);
+    if (!allowed.includes(back)) { res.statusCode = 400; return res.end('invalid logout_uri'); }
+    res.statusCode = 302;
+    res.setHeader('set-cookie', ['_session', '_session.sig', '_session.legacy', '_session.legacy.sig'].map((name) => `${name}=; Path=/; Max-Age=0`));
+    res.setHeader('location', back);
+    return res.end();
+  }
   req.url = req.url.replace(`/${POOL}/`, '/'); // the issuer's URLs carry the pool, the domain's do not
   req.headers.host = DOMAIN; // discovery always names the domain's endpoints
   return answer(req, res);

@@ -68,6 +68,13 @@ impl Visit {
         self
     }
 
+    /// With the cookies of the visits before that kept them there.
+    #[must_use]
+    pub fn keeps_cookies(mut self, file: &Path) -> Self {
+        self.options.push(("cookies", file.display().to_string()));
+        self
+    }
+
     /// Screenshots of every page go there.
     #[must_use]
     pub fn shots(mut self, dir: &Path) -> Self {
@@ -168,6 +175,12 @@ pub struct Elsewhere {
 }
 
 impl Elsewhere {
+    /// The command that lets the ports be reached, to be run in the other network for as long as that is wanted.
+    pub fn inside(&self) -> Spec {
+        let names = self.ports.iter().map(ToString::to_string);
+        rig::script("forward.mjs").arg("in").arg(self.sockets.path()).args(names)
+    }
+
     /// # Panics
     /// When the forwarder does not come up.
     pub fn reaching(ports: &[u16]) -> Self {

@@ -48,6 +48,11 @@ impl Service {
         Self { authd, provider, sts }
     }
 
+    /// The ports that auth-login and the AWS tools must reach.
+    pub fn ports_of_tools(&self) -> Vec<u16> {
+        vec![self.authd.port(), self.sts.port]
+    }
+
     /// The ports that a person's browser must reach.
     pub fn ports(&self) -> Vec<u16> {
         vec![self.authd.port(), self.provider.ports[0], self.provider.ports[1]]
@@ -157,7 +162,8 @@ impl Machine {
         std::fs::create_dir_all(&aws).expect("the home is ours");
         let section = if profile == "default" { "default".to_owned() } else { format!("profile {profile}") };
         let program = binary("auth-login");
-        let text = format!("[{section}]\ncredential_process = {} credential-process\n", program.display());
+        let text =
+            format!("[{section}]\ncredential_process = {} credential-process --profile default\n", program.display());
         std::fs::write(aws.join("config"), text).expect("the home is ours");
     }
 

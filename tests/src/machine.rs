@@ -62,6 +62,16 @@ impl Booted {
         enter(&self.leader, args)
     }
 
+    /// The same command of this machine in the network of that one.
+    pub fn in_network(&self, spec: &Spec) -> Spec {
+        rig::program("nsenter").args(["-t", &self.leader, "-n", "--", "bash", "-c", &format!("exec {}", spec.shell())])
+    }
+
+    /// A file or folder of that machine, as this one sees it.
+    pub fn path(&self, path: &str) -> PathBuf {
+        Path::new("/proc").join(&self.leader).join("root").join(path.trim_start_matches('/'))
+    }
+
     /// The journal of a unit.
     pub fn journal(&self, unit: &str) -> String {
         let output = inside(&self.leader, &["journalctl", "--no-pager", "-o", "cat", "-u", unit]);

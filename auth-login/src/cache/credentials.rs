@@ -61,6 +61,13 @@ impl Credentials {
         clock_is_sane && self.remaining(now) >= margin
     }
 
+    /// Whether a running agent is left to renew them: a quarter of the lifetime is left, which gives it time for several
+    /// attempts.
+    pub fn is_left_to_agent(&self, now: i64) -> bool {
+        let quarter = (self.life() / 4).max(LEAST);
+        (quarter..=LONGEST + CLOCK_JUMP).contains(&self.remaining(now)) && now >= self.obtained_at - CLOCK_JUMP
+    }
+
     /// When the agent renews them: after two thirds of their lifetime. If a renewal returns the same keys, the next one
     /// is due after two thirds of the time left.
     pub fn renewal_due_at(&self) -> i64 {
@@ -132,6 +139,15 @@ mod tests {
         assert_eq!(keys(1000, 900).renewal_due_at(), 1001);
         // By a clock that is a year behind.
         assert_eq!(keys(1000, 1000 + 365 * 86_400).renewal_due_at(), 1000 + 8 * 3600);
+    }
+
+    #[test]
+    fn the_agent_has_a_quarter_of_the_lifetime_to_renew() {
+        for (life, at, left) in
+            [(3600, 2700, true), (3600, 2701, false), (900, 675, true), (900, 676, false), (900, -301, false)]
+        {
+            assert_eq!(keys(1000, 1000 + life).is_left_to_agent(1000 + at), left, "life {life} at {at}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub use credentials::Credentials;
 pub use session::{KEYRING, PendingLogin, Session};
 pub use shared::keyring::TokenStore;
 
+use crate::api::End;
 use crate::aws_files::ProfileName;
 use crate::error::Error;
 
@@ -79,6 +80,16 @@ impl Cache {
         self.lock(".login")
     }
 
+    /// The lock that the profile's agent holds.
+    pub fn agent_lock(&self) -> Result<std::fs::File, Error> {
+        self.lock(".agent")
+    }
+
+    /// Whether an agent keeps the profile's keys fresh.
+    pub fn has_agent(&self) -> bool {
+        self.agent_lock().is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
+    }
+
     fn lock(&self, suffix: &str) -> Result<std::fs::File, Error> {
         let path = self.path("locks", suffix);
         lock::open(&path).map_err(|error| Error::file("create the lock", &path, error))
@@ -89,8 +100,17 @@ impl Cache {
         read(&self.session_path())
     }
 
+    /// The sessions of every server and profile. Unreadable ones count as missing.
+    pub fn list_sessions(&self) -> Vec<Session> {
+        let entries = std::fs::read_dir(self.dir.join("sessions")).into_iter().flatten().flatten();
+        let records =
+            entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json"));
+        records.filter_map(|path| read(&path).ok().flatten()).collect()
+    }
+
     /// Stores the session durably, on disk or in the keyring.
     pub fn save_session(&self, session: &Session) -> Result<(), Error> {
+        remove(&self.end_path())?;
         let record = session.stored_elsewhere()?;
         write(&self.session_path(), record.as_ref().unwrap_or(session))
     }
@@ -98,8 +118,22 @@ impl Cache {
     /// Removes the session and all its keys.
     pub fn remove_session(&self, session: &Session) -> Result<(), Error> {
         remove(&self.session_path())?;
+        remove(&self.end_path())?;
         self.remove_credentials()?;
         session.forget_token()
+    }
+
+    /// Why the last session has ended, if authd ended it. It has no secrets.
+    pub fn find_end(&self) -> Option<End> {
+        read(&self.end_path()).ok().flatten()
+    }
+
+    pub fn save_end(&self, end: &End) -> Result<(), Error> {
+        write(&self.end_path(), end)
+    }
+
+    fn end_path(&self) -> PathBuf {
+        self.path("sessions", ".end")
     }
 
     /// The keys for a role (`None`: the default one). Unreadable keys count as missing.

@@ -48,18 +48,29 @@ impl Session {
             return Ok(token.clone());
         }
         if self.store == TokenStore::File {
-            return Err(Error::not_authenticated("the stored session has no token; sign in again with: auth-login"));
+            let login = self.login_command();
+            return Err(Error::not_authenticated(format!(
+                "the stored session has no token; sign in again with: {login}"
+            )));
         }
         match KEYRING.find(&self.keyring_name()) {
             Ok(Some(token)) => Ok(token),
-            Ok(None) => Err(Error::not_authenticated(
-                "the device token is no longer in the keyring; sign in again with: auth-login",
-            )),
+            Ok(None) => Err(Error::not_authenticated(format!(
+                "the device token is no longer in the keyring; sign in again with: {}",
+                self.login_command()
+            ))),
             Err(problem) => Err(Error::unreachable(format!(
                 "the device token is in the keyring, and {problem}. Unlock it and try again, or sign in again and keep \
-                 the token in a file: auth-login --again --token-store file"
+                 the token in a file: {} --again --token-store file",
+                self.login_command()
             ))),
         }
+    }
+
+    /// The command that signs in to this profile.
+    fn login_command(&self) -> String {
+        let profile = Some(self.profile.as_str()).filter(|profile| *profile != "default");
+        "auth-login login".to_owned() + &profile.map(|profile| format!(" --profile {profile}")).unwrap_or_default()
     }
 
     /// Stores the token in the keyring if that was chosen, and returns the session without it, for the file.
@@ -67,8 +78,9 @@ impl Session {
         let (Some(token), TokenStore::Keyring) = (&self.token, self.store) else { return Ok(None) };
         KEYRING.save(&self.keyring_name(), token).map_err(|problem| {
             Error::refused(format!(
-                "the device token cannot be stored in the keyring: {problem}. Keep it in a file: auth-login --token-store \
-                 file"
+                "the device token cannot be stored in the keyring: {problem}. Keep it in a file: {} --token-store \
+                 file",
+                self.login_command()
             ))
         })?;
         Ok(Some(Self { token: None, ..self.clone() }))

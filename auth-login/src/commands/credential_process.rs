@@ -10,7 +10,7 @@ use crate::error::Error;
 
 pub async fn run(context: &mut Context<'_>) -> Result<(), Error> {
     let keys = renewal::hand_out(context).await?;
-    context.io.print(json!({
+    context.io.print_json(&json!({
         "Version": 1,
         "AccessKeyId": keys.access_key_id,
         "SecretAccessKey": keys.secret_access_key.expose(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::renewal::{self, Need};
-use super::{Context, Written, duration, sign_in};
+use super::{Context, Written, agent, duration, sign_in};
 use crate::api::Api;
 use crate::args::LoginFlags;
 use crate::cache::lock::{self, Held};
@@ -34,9 +34,9 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
     // The note of a process that was killed.
     context.cache.remove_login();
     let present = stored_session(context);
-    if has_waited && present.is_some() && present != before {
+    if let Some(session) = present.as_ref().filter(|_| has_waited && present != before) {
         let keys = renewal::obtain(context, Need::Fresh).await?.credentials;
-        return finish(context, &keys, provider, flags.force);
+        return finish(context, &keys, session, flags.force);
     }
     if let Some(session) = present.as_ref().filter(|session| !flags.again && session.provider == provider) {
         match renewal::obtain(context, Need::New).await {
@@ -44,17 +44,25 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
                 if let Some(store) = flags.token_store {
                     move_token(context, store).await?;
                 }
-                context.io.say(format!("Still signed in as {}; sign in again with: auth-login --again", session.user));
-                return finish(context, &obtained.credentials, provider, flags.force);
+                let again = context.command_line("login --again");
+                context.io.say(format!("Still signed in as {}; sign in again with: {again}", session.user));
+                return finish(context, &obtained.credentials, session, flags.force);
             }
             Err(error) if error.is_not_authenticated() => {
-                context.io.say("The session of this machine has ended; signing in again.");
+                let end =
+                    context.cache.find_end().map_or("the session of this machine has ended".into(), |end| end.detail);
+                context.io.say(format!("Signing in again: {end}."));
             }
             Err(error) => return Err(error),
         }
     }
     let store = token_store(context, flags.token_store)?;
-    let answer = sign_in::run(context, flags.no_browser, provider.clone()).await?;
+    let answer = sign_in::run(context, &flags, provider.clone()).await?;
+    if let Err(error) = accept_person(context, present.as_ref(), &answer.user, &flags).await {
+        // Nobody uses this session.
+        let _ = Api::new(&context.server).logout(answer.refresh_token).await;
+        return Err(error);
+    }
     let now = context.io.now();
     let keys = Credentials::new(&answer, now);
     let session = Session {
@@ -69,7 +77,7 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
         store,
         token: Some(answer.refresh_token),
     };
-    let old_token = present.as_ref().filter(|_| flags.again).and_then(|session| session.token().ok());
+    let old_token = present.as_ref().and_then(|session| session.token().ok());
     if let Err(error) = save(context, &session, &keys).await {
         // Only this process has its token, so the session must end at authd.
         if let Some(token) = session.token {
@@ -89,7 +97,33 @@ pub async fn run(context: &mut Context<'_>, flags: LoginFlags) -> Result<(), Err
     if let Some(warning) = renewal::clock_warning(&keys) {
         context.io.say(format!("warning: {warning}"));
     }
-    finish(context, &keys, provider, flags.force)
+    finish(context, &keys, &session, flags.force)
+}
+
+/// Asks if another person than the profile's last one has signed in, as by the cookie of a shared browser.
+async fn accept_person(
+    context: &mut Context<'_>,
+    present: Option<&Session>,
+    user: &str,
+    flags: &LoginFlags,
+) -> Result<(), Error> {
+    let last = present.map(|session| session.user.clone());
+    let remembered = Some(context.settings.profile(&context.profile))
+        .filter(|profile| profile.server.as_deref() == Some(context.server.to_string().as_str()));
+    let Some(last) = last.or_else(|| remembered?.user) else { return Ok(()) };
+    if flags.another_user || last == user {
+        return Ok(());
+    }
+    let profile = &context.profile;
+    let said = format!("{user} has signed in, and the last one in the profile {profile} was {last}");
+    match context.io.confirm(format!("{said}. Go on as {user}?")).await {
+        Some(true) => Ok(()),
+        Some(false) => Err(Error::refused("nothing was changed")),
+        None => Err(Error::refused(format!(
+            "{said}; nothing was changed. To go on as {user}: {}",
+            context.command_line("login --another-user")
+        ))),
+    }
 }
 
 /// Stores a new sign-in. All earlier keys are removed: they may belong to another person.
@@ -119,20 +153,31 @@ async fn move_token(context: &mut Context<'_>, store: TokenStore) -> Result<(), 
 }
 
 /// Writes the profile, stores the choices, and prints the next steps.
-fn finish(context: &mut Context<'_>, keys: &Credentials, provider: Option<String>, force: bool) -> Result<(), Error> {
+fn finish(context: &mut Context<'_>, keys: &Credentials, session: &Session, force: bool) -> Result<(), Error> {
     let written = context.write_profile(keys, force)?;
-    let settings = ProfileSettings { server: Some(context.server.to_string()), role: context.role.clone(), provider };
+    let settings = ProfileSettings {
+        server: Some(context.server.to_string()),
+        role: context.role.clone(),
+        provider: session.provider.clone(),
+        user: Some(session.user.clone()),
+    };
     if let Err(error) = context.settings.remember_profile(&context.profile, &settings) {
         context.io.say(format!("warning: the settings could not be saved: {error}"));
     }
     context.warn_of_obstacles()?;
+    let has_agent = agent::resume(context);
     let left = duration(keys.remaining(context.io.now()));
     match written {
         Written::File => {
             let path = context.files.credentials.path().display();
             let line = format!("The keys of the profile {} are in {path} and work for {left}.", context.profile);
             context.io.print(line)?;
-            context.io.say("To keep them fresh: auth-login agent. For one command: auth-login exec -- COMMAND");
+            if has_agent {
+                context.io.say("The agent keeps them fresh.");
+                return Ok(());
+            }
+            let (agent, exec) = (context.command_line("agent install"), context.command_line("exec"));
+            context.io.say(format!("To keep them fresh: {agent}. For one command: {exec} -- COMMAND"));
             Ok(())
         }
         Written::NotNeeded => {

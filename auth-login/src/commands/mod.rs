@@ -6,8 +6,10 @@ mod credential_process;
 mod exec;
 mod login;
 mod logout;
+mod profiles;
 mod renew;
 mod renewal;
+mod roles;
 mod sign_in;
 mod status;
 #[cfg(test)]
@@ -16,7 +18,7 @@ mod tests;
 use shared::client::Endpoint;
 
 use crate::api::parse_server;
-use crate::args::{Args, Command, Target};
+use crate::args::{AgentAction, Args, Command, LoginFlags, Target};
 use crate::aws_files::{AwsFiles, ProfileName};
 use crate::cache::{Cache, Credentials, Session};
 use crate::error::Error;
@@ -42,26 +44,41 @@ struct Context<'a> {
 /// Runs the requested command.
 pub async fn run(args: Args, io: &mut Io) -> Result<(), Error> {
     let Args { target, login, command } = args;
-    if !login.is_empty() && !matches!(command, None | Some(Command::Login(_))) {
-        return Err(Error::usage("--no-browser, --force, --again and --provider belong to the command login"));
+    if !login.is_empty() && !matches!(command, None | Some(Command::Login(_) | Command::SwitchUser(_))) {
+        return Err(Error::usage(
+            "--no-browser, --force, --again, --another-user and --provider belong to the commands login and switch-user",
+        ));
     }
     let mut context = Context::new(target, io)?;
     match command {
         None => login::run(&mut context, login).await,
         Some(Command::Login(flags)) => login::run(&mut context, flags.or(login)).await,
+        Some(Command::SwitchUser(flags)) => {
+            let flags = LoginFlags { again: true, another_user: true, ..flags.or(login) };
+            login::run(&mut context, flags).await
+        }
         Some(Command::Status { output }) => status::run(&mut context, output),
+        Some(Command::Roles { output }) => roles::run(&mut context, output),
+        Some(Command::Profiles { output }) => profiles::run(&mut context, output),
         Some(Command::Renew { force }) => renew::run(&mut context, force).await,
         Some(Command::Logout) => logout::run(&mut context).await,
         Some(Command::CredentialProcess) => credential_process::run(&mut context).await,
         Some(Command::Exec { command }) => exec::run(&mut context, &command).await,
-        Some(Command::Agent { force }) => agent::run(&mut context, force).await,
+        Some(Command::Agent { force, action }) => match action {
+            None => agent::run(&mut context, force).await,
+            Some(AgentAction::Install) => agent::install(&mut context, force),
+            Some(AgentAction::Uninstall) => agent::uninstall(&mut context),
+            Some(AgentAction::Status { output }) => agent::status(&mut context, output),
+        },
         Some(Command::Configure { force }) => configure::run(&mut context, force),
     }
 }
 
 impl<'a> Context<'a> {
     fn new(target: Target, io: &'a mut Io) -> Result<Self, Error> {
-        let profile = ProfileName::parse(&target.profile).map_err(Error::usage)?;
+        let usual = io.var("AWS_PROFILE").map(|name| name.to_string_lossy().into_owned());
+        let usual = usual.unwrap_or_else(|| "default".to_owned());
+        let profile = ProfileName::parse(target.profile.as_deref().unwrap_or(&usual)).map_err(Error::usage)?;
         let paths = Paths::find(io)?;
         paths.check_owner(io)?;
         let settings = Settings::read(&paths.settings)?;
@@ -76,12 +93,11 @@ impl<'a> Context<'a> {
     /// The session; the error says how to sign in.
     fn session(&self) -> Result<Session, Error> {
         self.cache.find_session()?.ok_or_else(|| {
-            Error::not_authenticated(format!(
-                "not signed in to {} for the profile {}; run: {}",
-                self.server,
-                self.profile,
-                self.login_command()
-            ))
+            let run = self.login_command();
+            Error::not_authenticated(match self.cache.find_end() {
+                Some(end) => format!("{} (profile {}); run: {run}", end.detail, self.profile),
+                None => format!("not signed in to {} for the profile {}; run: {run}", self.server, self.profile),
+            })
         })
     }
 
@@ -91,12 +107,18 @@ impl<'a> Context<'a> {
 
     /// The command line that signs in to this context.
     fn login_command(&self) -> String {
-        let mut words = vec!["auth-login login".to_owned()];
+        self.command_line("login")
+    }
+
+    /// The line for a person that runs a command in this context.
+    fn command_line(&self, command: &str) -> String {
+        let mut words = vec![format!("auth-login {command}")];
         let default = self.settings.profile(&self.profile).server.or_else(|| self.settings.server.clone());
         if default.as_deref().unwrap_or(DEFAULT_SERVER) != self.server.to_string() {
             words.push(format!("--server {}", self.server));
         }
-        if self.profile.as_str() != "default" {
+        let usual = ["AUTH_LOGIN_PROFILE", "AWS_PROFILE"].into_iter().find_map(|name| self.io.var(name));
+        if self.profile.as_str() != "default" || usual.is_some_and(|usual| usual != "default") {
             words.push(format!("--profile {}", self.profile));
         }
         words.join(" ")

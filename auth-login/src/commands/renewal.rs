@@ -33,7 +33,10 @@ pub struct Obtained {
 pub async fn obtain(context: &Context<'_>, need: Need) -> Result<Obtained, Error> {
     context.session()?;
     let before = context.credentials();
-    if let (Need::Fresh, Some(keys)) = (need, before.as_ref().filter(|keys| keys.is_fresh(context.io.now()))) {
+    let now = context.io.now();
+    let is_enough =
+        |keys: &&Credentials| keys.is_fresh(now) || (keys.is_left_to_agent(now) && context.cache.has_agent());
+    if let (Need::Fresh, Some(keys)) = (need, before.as_ref().filter(is_enough)) {
         return Ok(Obtained { credentials: keys.clone(), warning: None });
     }
     let _lock = session_lock(context).await?;
@@ -92,10 +95,11 @@ async fn renew(context: &Context<'_>, session: Session, need: Need) -> Result<Ob
             context.cache.save_credentials(context.role.as_deref(), &credentials)?;
             Ok(Obtained { warning: clock_warning(&credentials), credentials })
         }
-        Err(NoRenewal::Ended(detail)) => {
+        Err(NoRenewal::Ended(end)) => {
             // Errors are ignored: the files are useless now, and the end of the session must be reported.
             let _ = context.cache.remove_session(&session);
-            Err(Error::not_authenticated(format!("{detail}; run: {}", context.login_command())))
+            let _ = context.cache.save_end(&end);
+            Err(Error::not_authenticated(format!("{}; run: {}", end.detail, context.login_command())))
         }
         Err(NoRenewal::Failed(error)) => {
             // Keys that still work are used while authd is unavailable.

@@ -7,22 +7,27 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
-use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, Reason, StartLogin, StartedLogin};
+use shared::api::cli_login::{Authorized, LoginAnswer, LoginStatus, StartLogin, StartedLogin};
+use shared::qr::Qr;
+use shared::release;
 use shared::secret::Secret;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Context, duration};
 use crate::api::{Api, is_passing};
+use crate::args::LoginFlags;
+use crate::browser;
 use crate::cache::{Cache, PendingLogin};
 use crate::error::Error;
 use crate::loopback::Loopback;
-use crate::{browser, prompt};
 
 /// authd ends a login after this many wrong releases.
 const MAX_RELEASES: usize = 5;
+/// Characters of a release without a checksum.
+const OLDER_RELEASE: usize = 32;
 /// How often a release from the listener is presented: once more than should be needed, since a replica may not know it
 /// yet; not more often, since an attacker who knows the state may have invented it.
 const PRESENTED: u8 = 2;
@@ -45,12 +50,33 @@ impl Drop for Note<'_> {
     }
 }
 
+/// A spinner, shown only on a terminal. It leaves nothing there, however the sign-in ends.
+struct Spinner(ProgressBar);
+
+impl Spinner {
+    fn start(message: &'static str, is_utf8: bool) -> Self {
+        let bar = ProgressBar::new_spinner().with_message(message);
+        if !is_utf8 {
+            bar.set_style(ProgressStyle::default_spinner().tick_chars("|/-\\ "));
+        }
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Self(bar)
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// Signs in; the error says why it failed.
-pub async fn run(context: &mut Context<'_>, no_browser: bool, provider: Option<String>) -> Result<Authorized, Error> {
+pub async fn run(context: &mut Context<'_>, flags: &LoginFlags, provider: Option<String>) -> Result<Authorized, Error> {
     let api = Api::new(&context.server);
     let poll_secret = Secret::new(URL_SAFE_NO_PAD.encode(context.io.random::<32>()));
-    let is_here = !no_browser && browser::is_likely(context.io);
-    let loopback = if is_here { Some(Loopback::bind().await?) } else { None };
+    let is_here = !flags.no_browser && browser::is_likely(context.io);
+    let loopback =
+        if is_here { Some(Loopback::bind(URL_SAFE_NO_PAD.encode(context.io.random::<16>())).await?) } else { None };
     let started = api
         .start(&StartLogin {
             device_name: Some(device_name()),
@@ -58,11 +84,13 @@ pub async fn run(context: &mut Context<'_>, no_browser: bool, provider: Option<S
             cli_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             provider,
             role: context.role.clone(),
+            reauthenticate: flags.again.then_some(true),
             poll_challenge: Some(URL_SAFE_NO_PAD.encode(Sha256::digest(poll_secret.expose().as_bytes()))),
             loopback_port: loopback.as_ref().map(Loopback::port),
         })
         .await?;
     check_url(&started.auth_url)?;
+    started.short_url.as_deref().map_or(Ok(()), check_url)?;
 
     let cache = context.cache.clone();
     let mut note = Note { cache: &cache, keep: false };
@@ -88,24 +116,23 @@ async fn here(
     poll_secret: Secret,
     loopback: Loopback,
 ) -> Result<Authorized, Error> {
-    let commands = browser::commands(context.io, &started.auth_url);
+    let commands = browser::commands(context.io, &loopback.url());
     context.io.say(format!("Sign in here:\n\n  {}\n", started.auth_url));
-    context.io.say("(A browser on another device? Press Ctrl-C and run: auth-login --no-browser)");
-    // The spinner is shown only on a terminal.
-    let spinner = ProgressBar::new_spinner().with_message("waiting for the sign-in in the browser");
-    spinner.enable_steady_tick(Duration::from_millis(120));
+    let elsewhere = context.command_line("login --no-browser");
+    context.io.say(format!("(A browser on another device? Press Ctrl-C and run: {elsewhere})"));
+    let spinner = Spinner::start("waiting for the sign-in in the browser", context.io.is_utf8());
     let (sender, mut releases) = channel(MAX_RELEASES);
     let page = loopback.page();
-    let serving = loopback.serve(&started.state, sender);
+    let serving = loopback.serve(&started.auth_url, &started.state, sender);
     tokio::pin!(serving);
-    let (mut poll, mut troubles) = Poll::new(api, started, poll_secret);
+    let (mut poll, mut troubles) = Poll::new(api, started, poll_secret, context.login_command());
     let opening = async {
         let launching = tokio::task::spawn_blocking(|| commands.into_iter().any(browser::launch));
         if !launching.await.unwrap_or_default() {
-            spinner.suspend(|| context.io.say("No browser could be opened here; open the link manually."));
+            spinner.0.suspend(|| context.io.say("No browser could be opened here; open the link manually."));
         }
         while let Some(trouble) = troubles.recv().await {
-            spinner.suspend(|| context.io.say(format!("{trouble}; still trying")));
+            spinner.0.suspend(|| context.io.say(format!("{trouble}; still trying")));
         }
     };
     let answer = tokio::select! {
@@ -113,7 +140,7 @@ async fn here(
         () = &mut serving => Err(Error::refused("the listener ended")),
         () = opening => Err(Error::refused("the browser ended")),
     };
-    spinner.finish_and_clear();
+    drop(spinner);
     // The page may still be in transit to the browser; its own deadline is sooner.
     let _ = page.lock().await;
     answer
@@ -126,11 +153,31 @@ async fn elsewhere(
     started: &StartedLogin,
     poll_secret: Secret,
 ) -> Result<Authorized, Error> {
-    context.io.say(format!("Open this on any device and sign in:\n\n  {}\n", started.auth_url));
+    let url = started.short_url.as_ref().unwrap_or(&started.auth_url);
+    context.io.say(format!("Open this on any device and sign in:\n\n  {url}\n"));
+    if let Some(qr) = Qr::new(url) {
+        context.io.show(&qr);
+    }
+    if started.short_url.is_some() {
+        context.io.say(format!("The same, in full length: {}\n", started.auth_url));
+    }
     context.io.say("Then paste here what the page shows. Paste nothing that somebody sent you.");
     context.io.ask("Code: ");
-    let mut lines = prompt::lines();
-    let (mut poll, mut troubles) = Poll::new(api, started, poll_secret);
+    let mut lines = context.io.lines();
+    let answer = until_pasted(context, api, started, poll_secret, &mut lines).await;
+    context.io.keep_lines(lines);
+    answer
+}
+
+/// Presents what is pasted until the login ends.
+async fn until_pasted(
+    context: &mut Context<'_>,
+    api: &Api,
+    started: &StartedLogin,
+    poll_secret: Secret,
+    lines: &mut Receiver<String>,
+) -> Result<Authorized, Error> {
+    let (mut poll, mut troubles) = Poll::new(api, started, poll_secret, context.login_command());
     // The code comes only from the terminal.
     let (_sender, mut releases) = channel(1);
     let mut tries = 0;
@@ -144,14 +191,13 @@ async fn elsewhere(
             }
         };
         let Some(line) = line else {
-            return Err(Error::usage(
-                "standard input ended before the code came; run auth-login --no-browser in a terminal",
-            ));
+            let again = context.command_line("login --no-browser");
+            return Err(Error::usage(format!("standard input ended before the code came; run in a terminal: {again}")));
         };
         // Pages and terminals wrap long values.
         let line: String = line.split_whitespace().collect();
-        if line.is_empty() || line.len() > 256 || !line.bytes().all(|byte| byte.is_ascii_graphic()) {
-            context.io.ask("That is not the code the page shows. Code: ");
+        if !is_release(&line) {
+            context.io.ask("That is not the code the page shows: a part is missing or mistyped. Code: ");
             continue;
         }
         tries += 1;
@@ -163,7 +209,8 @@ async fn elsewhere(
             continue;
         }
         if tries == MAX_RELEASES {
-            return Err(Error::refused("five wrong codes: the login has ended; run auth-login again"));
+            let again = context.command_line("login --no-browser");
+            return Err(Error::refused(format!("five wrong codes: the login has ended; start again: {again}")));
         }
         context.io.ask("Not accepted yet: copy the whole code, after signing in. Code: ");
     }
@@ -184,10 +231,12 @@ struct Poll<'a> {
     in_trouble: bool,
     /// The reason that was told last.
     told: Option<String>,
+    /// The command that starts another sign-in.
+    again: String,
 }
 
 impl<'a> Poll<'a> {
-    fn new(api: &'a Api, started: &StartedLogin, poll_secret: Secret) -> (Self, Receiver<String>) {
+    fn new(api: &'a Api, started: &StartedLogin, poll_secret: Secret, again: String) -> (Self, Receiver<String>) {
         let pause = Duration::from_secs(started.interval.clamp(1, 30)).mul_f64(SLOWER);
         let lives = Duration::from_secs(started.expires_in.clamp(1, 3600));
         // The monotonic clock: neither suspend nor a corrected clock ends it early.
@@ -205,6 +254,7 @@ impl<'a> Poll<'a> {
             trouble,
             in_trouble: false,
             told: None,
+            again,
         };
         (poll, troubles)
     }
@@ -234,27 +284,30 @@ impl<'a> Poll<'a> {
 
     async fn ask(&mut self) -> Result<Option<Authorized>, Error> {
         self.next = Instant::now() + self.pause;
-        let expired = |reason: Option<String>| {
-            if let Some(reason) = reason {
-                return Error::refused(format!("{reason}; run auth-login again"));
+        let expired = |detail: Option<String>| {
+            if let Some(detail) = detail {
+                return Error::refused(format!("{detail}; start again: {}", self.again));
             }
             let lives = duration(i64::try_from(self.lives.as_secs()).unwrap_or(i64::MAX));
-            Error::refused(format!("nobody signed in within {lives}, or the link was used; run auth-login again"))
+            Error::refused(format!(
+                "nobody signed in within {lives}, or the link was used; start again: {}",
+                self.again
+            ))
         };
         let is_over = Instant::now() >= self.deadline;
         match self.api.status(&self.request).await {
             Ok(LoginAnswer::Authorized(answer)) => Ok(Some(*answer)),
-            Ok(LoginAnswer::Denied(Reason { reason: Some(reason) })) => Err(Error::refused(reason)),
-            Ok(LoginAnswer::Denied(Reason { reason: None })) => {
-                Err(Error::refused("the sign-in was denied. If that was a mistake, run auth-login again"))
-            }
-            Ok(LoginAnswer::Expired(answer)) => Err(expired(answer.reason)),
-            Ok(LoginAnswer::Pending(answer)) if is_over => Err(expired(answer.reason)),
+            Ok(LoginAnswer::Denied(answer)) => Err(Error::refused(match answer.detail {
+                Some(detail) => detail,
+                None => format!("the sign-in was denied. If that was a mistake, start again: {}", self.again),
+            })),
+            Ok(LoginAnswer::Expired(answer)) => Err(expired(answer.detail)),
+            Ok(LoginAnswer::Pending(answer)) if is_over => Err(expired(answer.detail)),
             Ok(LoginAnswer::Pending(answer)) => {
                 self.in_trouble = false;
-                if answer.reason != self.told {
-                    answer.reason.iter().for_each(|reason| drop(self.trouble.try_send(reason.clone())));
-                    self.told = answer.reason;
+                if answer.detail != self.told {
+                    answer.detail.iter().for_each(|detail| drop(self.trouble.try_send(detail.clone())));
+                    self.told = answer.detail;
                 }
                 self.presentations = self.presentations.saturating_sub(1);
                 if self.presentations == 0 {
@@ -263,7 +316,7 @@ impl<'a> Poll<'a> {
                 Ok(None)
             }
             Err(error) if !is_passing(&error) => Err(error.into()),
-            Err(error) if is_over => Err(Error::unreachable(format!("{error}; run auth-login again"))),
+            Err(error) if is_over => Err(Error::unreachable(format!("{error}; start again: {}", self.again))),
             Err(error) => {
                 if !self.in_trouble {
                     let _ = self.trouble.try_send(error.to_string());
@@ -273,6 +326,12 @@ impl<'a> Poll<'a> {
             }
         }
     }
+}
+
+/// Whether the line may be a release: one with a checksum, or one of an authd before there were checksums.
+fn is_release(line: &str) -> bool {
+    let older = release::read(line);
+    release::is_whole(line) || (older.len() == OLDER_RELEASE && older.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 /// Checks that the URL for the terminal and the browser is a plain web address.
@@ -292,7 +351,15 @@ fn device_name() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::check_url;
+    use super::{check_url, is_release};
+
+    #[test]
+    fn a_mistyped_release_stops_here() {
+        let release = shared::release::release([7; 16]);
+        assert!(is_release(&release) && is_release(&release.to_lowercase()) && is_release(&"A1B2".repeat(8)));
+        let mistyped = release.replacen('7', "8", 1);
+        assert!(mistyped != release && !is_release(&mistyped) && !is_release(&release[..12]) && !is_release(""));
+    }
 
     #[test]
     fn only_a_plain_web_address_is_shown_and_opened() {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Context, duration};
+use crate::api::End;
 use crate::args::Output;
 use crate::aws_files::Owner;
 use crate::cache::credentials::rfc3339;
@@ -10,7 +11,15 @@ use crate::cache::{Credentials, Session};
 use crate::error::Error;
 
 pub fn run(context: &mut Context<'_>, output: Output) -> Result<(), Error> {
-    let session = context.session()?;
+    let session = match context.session() {
+        Ok(session) => session,
+        Err(error) => {
+            if let (Output::Json, Some(end)) = (output, context.cache.find_end()) {
+                ended(context, &end)?;
+            }
+            return Err(error);
+        }
+    };
     let keys = context.credentials();
     match output {
         Output::Json => json(context, &session, keys.as_ref()),
@@ -18,10 +27,16 @@ pub fn run(context: &mut Context<'_>, output: Output) -> Result<(), Error> {
     }
 }
 
+/// The session has ended; the command fails as without a session.
+fn ended(context: &mut Context<'_>, end: &End) -> Result<(), Error> {
+    let (profile, server) = (context.profile.as_str(), context.server.to_string());
+    context.io.print_json(&json!({"profile": profile, "server": server, "user": null, "ended": end}))
+}
+
 fn json(context: &mut Context<'_>, session: &Session, keys: Option<&Credentials>) -> Result<(), Error> {
     let obstacles = context.files.obstacles(&context.profile);
     let warnings = obstacles.unwrap_or_else(|error| vec![error.to_string()]);
-    context.io.print(json!({
+    context.io.print_json(&json!({
         "profile": context.profile.as_str(),
         "server": context.server.to_string(),
         "user": session.user,

@@ -100,6 +100,28 @@ impl Machine {
 }
 
 #[test]
+fn text_of_the_server_cannot_drive_the_terminal() {
+    let user = "al\u{1b}[2Jice\u{202e}\u{9b}31m";
+    let machine = Machine::signed_in(60, 3600);
+    let cache = machine.cache();
+    let session = cache.find_session().unwrap().unwrap();
+    cache.save_session(&Session { user: user.into(), roles: vec!["dev\u{7}".into()], ..session }).unwrap();
+    for command in [&["status"][..], &["roles"], &["profiles"], &["logout"]] {
+        let json = command[0] != "logout";
+        for args in [command, &[command, &["-o", "json"]].concat()].into_iter().take(1 + usize::from(json)) {
+            let (_, out, err) = machine.run(args);
+            let is_unsafe = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!out.contains(is_unsafe) && !err.contains(is_unsafe), "{args:?}: {out:?} {err:?}");
+        }
+    }
+    let machine = Machine::signed_in(60, 3600);
+    let session = machine.cache().find_session().unwrap().unwrap();
+    machine.cache().save_session(&Session { user: user.into(), ..session }).unwrap();
+    let status: Value = serde_json::from_str(&machine.run(&["status", "-o", "json"]).1).unwrap();
+    assert_eq!(status["user"], user, "a program gets the value as it is");
+}
+
+#[test]
 fn without_a_session_tools_are_told_at_once_what_to_run() {
     for command in
         [&["credential-process"][..], &["exec", "--", "true"], &["renew"], &["agent"], &["status"], &["logout"]]

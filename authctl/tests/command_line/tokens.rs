@@ -175,3 +175,25 @@ fn rotate_prints_the_new_secret_alone_and_until_when_the_old_one_works() {
         "{request}"
     );
 }
+
+#[test]
+fn text_of_the_daemon_cannot_drive_the_terminal() {
+    let is_unsafe = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    let detail = r#"\u001b[2J\u001b]0;title\u0007no\u202e\u009b31m"#;
+    let problem = format!(
+        r#"{{"type":"about:blank","title":"T","status":403,"detail":"{detail}","error":"forbidden","request_id":"{detail}",
+        "fields":[{{"field":"{detail}","detail":"{detail}"}}]}}"#
+    );
+    for args in [&["info", TOKEN_ID][..], &["revoke", TOKEN_ID, "--yes"], &["whoami"], &["list"]] {
+        let run = Daemon::start([Answer::problem(403, &problem)]).run(&Program::default(), args);
+        assert!(run.exit == Exit::Refused && run.err.contains("no"), "{args:?}: {}", run.err);
+        assert!(!run.err.contains(is_unsafe), "{args:?}: {:?}", run.err);
+    }
+    let token = token(detail, "");
+    let list = format!(r#"{{"tokens":[{token}],"total":1}}"#);
+    for args in [&["list"][..], &["list", "-o", "json"], &["list", "-o", "yaml"]] {
+        let run = Daemon::start([Answer::json(200, &list)]).run(&Program::default(), args);
+        assert!(run.exit == Exit::Ok && run.out.contains("no"), "{args:?}: {} {}", run.out, run.err);
+        assert!(!run.out.contains(is_unsafe), "{args:?}: {:?}", run.out);
+    }
+}

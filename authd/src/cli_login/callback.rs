@@ -133,7 +133,8 @@ impl CliLogin {
         identity: Identity,
         proof: Proof,
     ) -> Result<Outcome> {
-        let release = login.poll_challenge.is_some().then(|| model::release(&self.base.env));
+        let make = if login.loopback_port.is_some() { model::release } else { model::carried_release };
+        let release = login.poll_challenge.is_some().then(|| make(&self.base.env));
         let user = identity.display().to_owned();
         login.ends_at = login.ends_at.max(self.base.now() + COMPLETION);
         login.phase = Phase::SignedIn(Box::new(SignedIn {
@@ -160,7 +161,11 @@ impl CliLogin {
                 (signed_in.session, by_device(&call, &signed_in.identity))
             }
             Phase::Denied => return Ok(Outcome::Denied { credentials_until: None, reason: None }),
-            Phase::SignedIn(_) | Phase::Waiting | Phase::Ended => return Ok(Outcome::Gone),
+            Phase::SignedIn(_) => {
+                self.count_attempt(state, &mut login).await?;
+                return Ok(Outcome::Gone);
+            }
+            Phase::Waiting | Phase::Ended => return Ok(Outcome::Gone),
         };
         // First the login, then the session: the authorization reads the login again after it created the session, so
         // one of the two sees the other.

@@ -80,6 +80,8 @@ pub struct Local {
 pub struct Waiting {
     pub device: Device,
     pub started_at: Millis,
+    /// From when on the person has to have proved who they are, if the login asks for that.
+    pub since: Option<Millis>,
     /// Where the browser goes with the release.
     pub loopback_port: Option<u16>,
 }
@@ -142,6 +144,7 @@ impl CliLogin {
         Ok(self.waiting(state).await?.map(|login| Waiting {
             device: login.device,
             started_at: login.started_at,
+            since: login.reauthenticate.then_some(login.started_at),
             loopback_port: login.loopback_port,
         }))
     }
@@ -163,7 +166,8 @@ impl CliLogin {
             return Ok(Outcome::Gone);
         };
         let Some(auth_time) = self.begun_at(session).await? else { return Ok(Outcome::Gone) };
-        if !self.is_proved_since(session, auth_time).await? {
+        let since = login.reauthenticate.then_some(login.started_at);
+        if !self.is_proved_since(session, auth_time, since).await? {
             return Err(step_up_required());
         }
         let Some((identity, password_changed_at)) = local.person(user, Some(auth_time)).await? else {
@@ -187,17 +191,19 @@ impl CliLogin {
         Ok(Outcome::Denied { credentials_until: None, reason: None })
     }
 
-    /// Whether the person signed in or proved themselves a short time ago: a device lives for longer than the session of the
-    /// browser, whose cookie somebody else may have.
-    pub async fn is_proved(&self, session: SessionId) -> Result<bool> {
+    /// Whether the person signed in or proved themselves a short time ago, and not before the login if it asks for that: a
+    /// device lives for longer than the session of the browser, whose cookie somebody else may have.
+    pub async fn is_proved(&self, session: SessionId, since: Option<Millis>) -> Result<bool> {
         match self.begun_at(session).await? {
-            Some(begun_at) => self.is_proved_since(session, begun_at).await,
+            Some(begun_at) => self.is_proved_since(session, begun_at, since).await,
             None => Ok(false),
         }
     }
 
-    async fn is_proved_since(&self, session: SessionId, begun_at: Millis) -> Result<bool> {
-        Ok(is_fresh(Some(begun_at), self.base.now()) || self.sessions.is_fresh(session).await?)
+    async fn is_proved_since(&self, session: SessionId, begun_at: Millis, since: Option<Millis>) -> Result<bool> {
+        let proofs = [Some(begun_at), self.sessions.proved_at(session).await?];
+        let is_in_time = |at: &Millis| since.is_none_or(|since| *at >= since);
+        Ok(proofs.into_iter().any(|at| is_fresh(at.filter(is_in_time), self.base.now())))
     }
 
     /// When the session began, in which the person is signed in.

@@ -50,7 +50,7 @@ impl CliLogin {
         let key = format!("{}:told", model::key(state));
         let sealed = self.base.ephemeral.get(&key).await?;
         let opened = sealed.and_then(|sealed| self.base.keys.open(&key, &sealed).ok());
-        Ok(Reason { reason: opened.and_then(|text| serde_json::from_slice(&text).ok()) })
+        Ok(Reason { detail: opened.and_then(|text| serde_json::from_slice(&text).ok()), reason: None })
     }
 
     /// Claims a login: of concurrent callbacks exactly one may continue, until the provider fails again.

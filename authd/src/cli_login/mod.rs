@@ -7,6 +7,7 @@
 
 mod callback;
 mod credentials;
+mod entrance;
 pub mod local;
 mod logins;
 pub mod model;
@@ -26,6 +27,7 @@ use shared::problem::Code;
 use zeroize::Zeroizing;
 
 pub use self::callback::Outcome;
+pub use self::entrance::{AGAIN, Entrance, SHORT};
 use self::local::Local;
 pub use self::model::Device;
 use crate::aws::{Aws, Role};
@@ -92,6 +94,7 @@ impl Config {
 pub struct CliLogin {
     base: Base,
     config: Config,
+    public_url: String,
     /// In order of preference.
     roles: Vec<Role>,
     providers: Vec<Arc<Client>>,
@@ -106,7 +109,7 @@ pub struct CliLogin {
 impl CliLogin {
     pub fn new(
         base: &Base,
-        config: Config,
+        (config, public_url): (Config, &str),
         providers: Vec<Arc<Client>>,
         local: Option<Local>,
         roles: Vec<Role>,
@@ -117,7 +120,8 @@ impl CliLogin {
             tracing::warn!("cli.allow_unbound_polling is on: anybody who learns a login's URL can get its credentials");
         }
         let (base, renewals, detached) = (base.clone(), KeyedMutex::default(), Detached::new(&base.background));
-        Arc::new(Self { base, config, roles, providers, local, sessions, aws, renewals, detached })
+        let public_url = public_url.to_owned();
+        Arc::new(Self { base, config, public_url, roles, providers, local, sessions, aws, renewals, detached })
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use shared::api::cli_login::{CHALLENGE, MAX_LABEL, NOT_IN_LABEL, StartLogin};
 use shared::id::{SessionId, UserId};
 use shared::patterns;
+use shared::release;
 use shared::secret::Secret;
 use subtle::ConstantTimeEq;
 
@@ -28,6 +29,9 @@ pub struct Login {
     /// SHA-256 of the poll secret in base64url; absent in an unbound login.
     pub poll_challenge: Option<String>,
     pub loopback_port: Option<u16>,
+    /// Whether the person is asked anew who they are.
+    #[serde(default)]
+    pub reauthenticate: bool,
     pub device: Device,
     pub started_at: Millis,
     pub ends_at: Millis,
@@ -147,32 +151,33 @@ pub fn is_poll_secret(login: &Login, secret: &Secret) -> bool {
     challenge(secret.expose()).as_bytes().ct_eq(expected.as_bytes()).into()
 }
 
-/// A release: 160 bits in groups that a person can compare by eye, without letters that look like digits.
+/// A release that a browser brings: 160 bits.
 pub fn release(env: &Env) -> Secret {
-    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let mut text = String::with_capacity(39);
-    for (index, byte) in env.bytes::<32>().into_iter().enumerate() {
-        if index > 0 && index % 4 == 0 {
-            text.push('-');
-        }
-        text.push(char::from(ALPHABET[usize::from(byte & 31)]));
-    }
-    Secret::new(text)
+    Secret::new(release::symbols(env.bytes::<32>(), 4))
 }
 
-/// The hash by which a release is compared, of its 32 characters without spaces and hyphens.
+/// A release that a person carries: short, and with a checksum.
+pub fn carried_release(env: &Env) -> Secret {
+    Secret::new(release::release(env.bytes()))
+}
+
+/// The hash by which a release is compared, however it was typed.
 pub fn release_hash(release: &Secret) -> [u8; 32] {
-    let mut hash = Sha256::new();
     // The input is cut to more than the length of any release.
-    for c in release.expose().chars().take(128).filter(|c| !c.is_whitespace() && *c != '-') {
-        let c = match c.to_ascii_uppercase() {
-            'O' => '0',
-            'I' | 'L' => '1',
-            other => other,
-        };
-        hash.update(c.encode_utf8(&mut [0; 4]).as_bytes());
-    }
-    hash.finalize().into()
+    let cut: String = release.expose().chars().take(128).collect();
+    Sha256::digest(release::read(&cut)).into()
+}
+
+/// The code of a short address: 40 bits.
+pub fn short_code(env: &Env) -> String {
+    release::symbols(env.bytes::<8>(), 4)
+}
+
+/// The key of a short address in the store; `None` if it cannot be one.
+pub fn short_key(code: &str) -> Option<String> {
+    // Longer than any code with its hyphen.
+    let code = Some(code).filter(|code| code.len() <= 16).map(release::read)?;
+    (code.len() == 8).then(|| format!("login.short:{}", hex::encode(Sha256::digest(code))))
 }
 
 /// The content of a verified refresh token: the session and the generation of the token.

@@ -54,17 +54,23 @@ impl CliLogin {
         if signed_in.release.is_some() {
             let Some(release) = &op.release else { return Ok(LoginAnswer::pending()) };
             if !signed_in.is_release(release) {
-                if self.count_wrong_release(&op.state, &login).await? < WRONG_RELEASES {
-                    return Ok(LoginAnswer::pending());
-                }
-                login.phase = Phase::Ended;
-                self.save_login(&op.state, &login).await?;
-                return Ok(LoginAnswer::expired());
+                let has_ended = self.count_attempt(&op.state, &mut login).await?;
+                return Ok(if has_ended { LoginAnswer::expired() } else { LoginAnswer::pending() });
             }
         }
         // The answer can be requested again.
         let this = self.clone();
         self.detached.run(async move { this.authorize(call, op.state, login).await }).await
+    }
+
+    /// Counts a wrong release, of the terminal or of the page's Deny button. The last one ends the login.
+    pub(super) async fn count_attempt(&self, state: &str, login: &mut Login) -> Result<bool> {
+        let has_ended = self.count_wrong_release(state, login).await? >= WRONG_RELEASES;
+        if has_ended {
+            login.phase = Phase::Ended;
+            self.save_login(state, login).await?;
+        }
+        Ok(has_ended)
     }
 
     pub(super) async fn start(&self, call: Call, op: StartLogin) -> Result<StartedLogin> {
@@ -105,30 +111,26 @@ impl CliLogin {
         let env = &self.base.env;
         let (state, nonce, verifier) = (model::token(env), model::token(env), Secret::new(model::token(env)));
         let now = self.base.now();
-        let name = provider.name().to_owned();
-        let auth_url = match provider {
-            Provider::OpenId(client) => {
-                let url = client.authorize_url(&client.config.redirect_uri, &state, &nonce, &verifier, None).await;
-                url.map_err(|error| error.explain(&name))?
-            }
-            Provider::Local(local) => local.url(&state),
-        };
         let seconds = i64::try_from(self.config.login_seconds).unwrap_or(300);
         let login = Login {
-            provider: name,
+            provider: provider.name().to_owned(),
             role: op.role,
             verifier,
             nonce: Secret::new(nonce),
             poll_challenge: op.poll_challenge,
             loopback_port: op.loopback_port,
+            reauthenticate: op.reauthenticate.unwrap_or(false),
             device,
             started_at: now,
             ends_at: now + seconds * SECOND,
             failures: 0,
             phase: Phase::Waiting,
         };
+        let auth_url = self.entrance(provider, &state, &login).await?;
         self.save_login(&state, &login).await?;
-        Ok(StartedLogin { auth_url, state, expires_in: self.config.login_seconds, interval: INTERVAL })
+        let is_carried = login.poll_challenge.is_some() && login.loopback_port.is_none();
+        let short_url = if is_carried { Some(self.shorten(&state, &login).await?) } else { None };
+        Ok(StartedLogin { auth_url, short_url, state, expires_in: self.config.login_seconds, interval: INTERVAL })
     }
 
     fn choose_provider(&self, name: Option<&str>) -> Result<Provider<'_>> {
@@ -231,6 +233,7 @@ impl CliLogin {
             idle_expires_at: self.idle_end(now),
             absolute_expires_at: self.absolute_end(now, signed_in.identity.auth_time),
             ended_at: None,
+            end_reason: None,
             provider: login.provider.clone(),
             device_name: login.device.name.clone(),
             os: login.device.os.clone(),
@@ -323,7 +326,10 @@ fn check_role(roles: &[Role], asked: Option<&str>) -> Result<()> {
         return Err(Error::new(Code::Conflict, detail));
     }
     match asked.filter(|asked| !roles.iter().any(|role| role.name == *asked)) {
-        Some(unknown) => Err(Error::field("role", format!("no role is named {unknown:?}"))),
+        Some(unknown) => {
+            let names: Vec<&str> = roles.iter().map(|role| role.name.as_str()).collect();
+            Err(Error::field("role", format!("no role is named {unknown:?}; there are: {}", names.join(", "))))
+        }
         None => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::api::cli_login::{DURATION_SECONDS, EndLogin, EndedLogin, LoginAnswer, RenewLogin};
+use shared::api::cli_login::{DURATION_SECONDS, EndLogin, EndedLogin, LoginAnswer, Reason, RenewLogin};
 use shared::id::SessionId;
 use shared::op::Operation;
 use shared::problem::Code;
@@ -70,7 +70,9 @@ impl CliLogin {
 
     async fn run_renewal(&self, call: Call, op: RenewLogin, presented: Presented) -> Result<LoginAnswer> {
         let _turn = self.turn(presented.session).await?;
-        let Some(mut session) = self.acknowledge(&call, presented).await? else { return Ok(LoginAnswer::expired()) };
+        let Some(mut session) = self.acknowledge(&call, presented).await? else {
+            return self.over(&call, presented.session).await;
+        };
         let call = by_device(&call, &session.attributes.identity);
         if let Provider::Local(local) = self.known_provider(&session.provider)? {
             // Its account and roles are at hand: they are read even where cached credentials are used.
@@ -81,7 +83,7 @@ impl CliLogin {
             };
             let Some(identity) = identity else {
                 self.sessions.end_device(&call, session.id, RenewLogin::INFO.name, "user_not_active").await?;
-                return Ok(LoginAnswer::expired());
+                return self.over(&call, session.id).await;
             };
             session.attributes.identity = identity;
         }
@@ -92,7 +94,7 @@ impl CliLogin {
         }
         let until = self.base.now() + LEASE;
         if !self.try_commit(sessions::store::lease(session.id, until, self.base.now())).await? {
-            return self.wait(wanted, generation).await;
+            return self.wait(&call, wanted, generation).await;
         }
         let renewed = self.refresh(&call, session, &op, until).await;
         if !matches!(renewed, Ok(Some(_))) {
@@ -101,8 +103,22 @@ impl CliLogin {
         }
         match renewed? {
             Some((session, role, credentials)) => self.answer(&session, role, credentials, generation),
-            None => Ok(LoginAnswer::expired()),
+            None => self.over(&call, presented.session).await,
         }
+    }
+
+    /// The answer about a session that is not live, with the reason. One that has expired ends by this, so that the audit
+    /// log tells it from others.
+    async fn over(&self, call: &Call, id: SessionId) -> Result<LoginAnswer> {
+        let mut session = sessions::store::find(self.base.db.as_ref(), id).await?;
+        let has_expired =
+            |session: &DeviceSession| session.ended_at.is_none() && session.expires_at() <= self.base.now();
+        if let Some(expired) = session.as_ref().filter(|session| has_expired(session)) {
+            let call = by_device(call, &expired.attributes.identity);
+            self.sessions.end_device(&call, id, RenewLogin::INFO.name, "expired").await?;
+            session = sessions::store::find(self.base.db.as_ref(), id).await?;
+        }
+        Ok(LoginAnswer::Expired(Reason { reason: session.and_then(|session| session.end_reason), detail: None }))
     }
 
     /// Acknowledges a token, which invalidates older ones, and returns its session; `None` if it has ended or expired.
@@ -150,9 +166,11 @@ impl CliLogin {
     }
 
     /// Waits for another node's renewal of this session.
-    async fn wait(&self, wanted: Wanted<'_>, generation: u32) -> Result<LoginAnswer> {
+    async fn wait(&self, call: &Call, wanted: Wanted<'_>, generation: u32) -> Result<LoginAnswer> {
         for _ in 0..WAIT_STEPS {
-            let Some(session) = self.find_live(wanted.session).await? else { return Ok(LoginAnswer::expired()) };
+            let Some(session) = self.find_live(wanted.session).await? else {
+                return self.over(call, wanted.session).await;
+            };
             if let Some(credentials) = self.find_credentials(wanted).await? {
                 return self.answer(&session, wanted.role, credentials, generation);
             }
@@ -329,6 +347,16 @@ impl CliLogin {
             Some(Provider::Local(_)) => return true,
             None => return false,
         };
+        // Providers may take back a whole grant, which another sign-in of the person may share: not before its end, too.
+        match sessions::store::has_sibling(self.base.db.as_ref(), device.id, self.base.now()).await {
+            Ok(false) => {}
+            Ok(true) => return false,
+            Err(error) => {
+                let source = error.source_text().map(|text| text.to_string());
+                tracing::warn!(session = %device.id, source, "the other sessions of a person could not be read");
+                return false;
+            }
+        }
         let Err(error) = provider.revoke(&token).await else { return true };
         let is_final = matches!(&error, ProviderError::Refused(refusal)
             if !matches!(refusal.code.as_str(), "invalid_client" | "unauthorized_client"));

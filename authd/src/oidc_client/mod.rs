@@ -228,6 +228,14 @@ impl Client {
         Ok(with_query(&endpoints.authorization_endpoint, &encode_pairs(query)))
     }
 
+    /// Where the browser's own session with Cognito ends, and from where it returns to `return_to`, which has to be an
+    /// allowed sign-out URL there (Cognito, logout endpoint). `None` for another provider, which asks by [`Self::prompt`].
+    pub fn sign_out_url(&self, return_to: &str) -> Option<String> {
+        let domain = self.config.authorization_endpoint.strip_suffix("/oauth2/authorize")?;
+        let query = [("client_id", self.config.client_id.as_str()), ("logout_uri", return_to)];
+        self.config.require_token_use.then(|| with_query(&format!("{domain}/logout"), &encode_pairs(query)))
+    }
+
     /// Ensures that the provider is reachable and its tokens can be verified, before a code is used.
     pub async fn ready(&self) -> Result<(), ProviderError> {
         let endpoints = self.endpoints().await?;

@@ -26,6 +26,8 @@ pub struct DeviceSession {
     pub idle_expires_at: Millis,
     pub absolute_expires_at: Millis,
     pub ended_at: Option<Millis>,
+    /// Why it has ended.
+    pub end_reason: Option<String>,
     pub provider: String,
     pub device_name: Option<String>,
     pub os: Option<String>,

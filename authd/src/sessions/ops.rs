@@ -16,6 +16,7 @@ use super::store;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::db::Committed;
+use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
 use crate::page::Page;
@@ -76,8 +77,12 @@ impl Sessions {
     /// Whether the person proved all factors in this session a short time ago. Read from the database each time, since
     /// another node may have renewed the proof.
     pub async fn is_fresh(&self, session: SessionId) -> Result<bool> {
-        let factor_at = store::find_factor_at(self.base.db.as_ref(), session).await?;
-        Ok(model::is_fresh(factor_at, self.base.now()))
+        Ok(model::is_fresh(self.proved_at(session).await?, self.base.now()))
+    }
+
+    /// When the person last proved all factors in this session.
+    pub async fn proved_at(&self, session: SessionId) -> Result<Option<Millis>> {
+        store::find_factor_at(self.base.db.as_ref(), session).await
     }
 
     pub(super) async fn list(&self, _: Call, op: ListSessions) -> Result<SessionList> {

@@ -55,7 +55,7 @@ impl Page {
 }
 
 /// Every page with its method and path. All are public except the metrics.
-pub const PAGES: [(Method, &str, Page); 59] = [
+pub const PAGES: [(Method, &str, Page); 61] = [
     (Method::Get, "/", Page::Information),
     (Method::Get, "/docs", Page::Docs),
     (Method::Get, "/openapi.json", Page::OpenApi),
@@ -64,6 +64,8 @@ pub const PAGES: [(Method, &str, Page); 59] = [
     (Method::Post, "/auth/cli/deny", Page::CliDeny),
     (Method::Get, "/auth/cli/local", Page::Web(Web::Device)),
     (Method::Post, "/auth/cli/local", Page::Web(Web::Device)),
+    (Method::Get, "/auth/cli/again", Page::Web(Web::Again)),
+    (Method::Get, "/d/{code}", Page::Web(Web::Short)),
     (Method::Get, "/account/verify", Page::Link(Offer::Verify)),
     (Method::Post, "/account/verify", Page::Link(Offer::Verify)),
     (Method::Get, "/account/reset", Page::Link(Offer::Reset)),

@@ -10,6 +10,8 @@ pub const BINDING: &str = "__Host-login";
 
 /// A sign-in with a provider that has begun.
 pub const STARTED: &str = "__Host-signin";
+/// The CLI login that goes on when the provider has forgotten who was signed in there.
+pub const AGAIN: &str = "__Host-again";
 
 /// The longest value that is accepted, in bytes: browsers keep no longer cookies.
 const MAX_VALUE: usize = 4096;
@@ -73,7 +75,7 @@ impl Cookies {
 
 const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Lax";
 
-/// The header `Set-Cookie` of [`BINDING`] or [`STARTED`]; it ends with the browser.
+/// The header `Set-Cookie` of [`BINDING`], [`STARTED`] or [`AGAIN`]; it ends with the browser.
 pub fn set(name: &str, value: &str) -> String {
     format!("{name}={value}; {ATTRIBUTES}")
 }

@@ -58,6 +58,8 @@ pub struct StartLogin {
     pub provider: Option<String>,
     /// The AWS role; the default is the first that the person may use.
     pub role: Option<String>,
+    /// Ask the person anew who they are, whoever the browser is signed in as at the provider.
+    pub reauthenticate: Option<bool>,
     /// base64url(SHA-256(poll secret)), unpadded: 43 characters. Binds the status to the client that started the login.
     /// Required, unless the configuration allows unbound polling.
     #[schemars(required, transform = challenge)]
@@ -68,10 +70,13 @@ pub struct StartLogin {
     pub loopback_port: Option<u16>,
 }
 
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StartedLogin {
     /// Open this in a browser.
     pub auth_url: String,
+    /// The same as an address that can be typed on another device; only without a `loopback_port`.
+    pub short_url: Option<String>,
     /// Identifies this login. Useless without the poll secret.
     pub state: String,
     /// Seconds until the login expires.
@@ -97,7 +102,7 @@ pub struct LoginStatus {
 pub enum LoginAnswer {
     /// Nobody has signed in yet, or the release is missing.
     Pending(Reason),
-    /// The login expired, was used, or never existed.
+    /// The login expired, was used, or never existed; or the session of the device has ended.
     Expired(Reason),
     /// The person or the provider denied the login.
     Denied(Reason),
@@ -115,11 +120,15 @@ impl LoginAnswer {
     }
 }
 
-/// What the browser's page said last, if something failed.
+/// Why a login goes on, or has ended, as far as it is known.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
-    /// For the person: such as what the identity provider says.
+    /// For a person: what the browser's page said last, such as what the identity provider says.
+    #[serde(default)]
+    pub detail: Option<String>,
+    /// Why the session of a device has ended, such as `ended_by_administrator`, `refused_by_provider` or `expired`.
+    #[serde(default)]
     pub reason: Option<String>,
 }
 

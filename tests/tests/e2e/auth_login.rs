@@ -20,7 +20,10 @@ fn one_sign_in_serves_every_tool() {
     let machine = Machine::new(&service);
     let said = machine.sign_in();
     assert_eq!(machine.opened().len(), 1, "{}", both(&said));
-    assert!(both(&said).contains(&machine.opened()[0]), "the URL is always printed: {}", both(&said));
+    assert!(both(&said).contains("/oauth2/authorize?"), "the URL is always printed: {}", both(&said));
+    // Every user of the machine can read the arguments of the launcher.
+    let opened = &machine.opened()[0];
+    assert!(opened.starts_with("http://127.0.0.1:") && !opened.contains("state"), "{opened}");
 
     // from the file
     let file = machine.credentials();
@@ -39,7 +42,7 @@ fn one_sign_in_serves_every_tool() {
     // under exec, whatever the environment said before
     let exec = machine.auth_login(&["exec", "--", "aws", "sts", "get-caller-identity", "--output", "json"]);
     let path = tests::rig::path();
-    let exec = exec.env("PATH", path).env("AWS_PROFILE", "nonsense").env("AWS_ACCESS_KEY_ID", "AKIASTALE");
+    let exec = exec.env("PATH", path).env("AWS_SESSION_TOKEN", "stale").env("AWS_ACCESS_KEY_ID", "AKIASTALE");
     assert_eq!(json(&stdout(&exec.run(TIMEOUT)))["Arn"], ALICE);
     assert_eq!(machine.opened().len(), 1, "nothing opened another tab");
 

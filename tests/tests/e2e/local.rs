@@ -15,9 +15,9 @@ fn visit(user: &str) -> Visit {
 fn a_person_of_authds_own_signs_in_to_aws_and_out() {
     let local = Local::start();
     let machine = Machine::at(&local.authd, &local.sts).browsing(&visit("alice"));
-    machine.sign_in();
-    let opened = machine.opened();
-    assert!(opened.len() == 1 && opened[0].starts_with(&local.authd.url()), "{opened:?}");
+    let said = machine.sign_in();
+    assert_eq!(machine.opened().len(), 1);
+    assert!(both(&said).contains(&format!("{}/auth/cli/local?state=", local.authd.url())), "{}", both(&said));
     let user = local.authd.admin().get("/users/alice").expect("it answers").expect(200);
     let arn = machine.identity("default");
     assert!(arn.ends_with(&format!("assumed-role/developer/cli-{}", user["id"].as_str().expect("an id"))), "{arn}");

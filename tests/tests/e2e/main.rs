@@ -3,6 +3,7 @@
 
 mod access;
 mod accounts;
+mod agent;
 mod apply;
 mod asking;
 mod attacks;
@@ -32,12 +33,14 @@ mod people;
 mod policies;
 mod pooler;
 mod postgres_url;
+mod profiles;
 mod proxies;
 mod rig;
 mod secrets;
 mod services;
 mod stalls;
 mod systemd;
+mod terminal;
 mod tokens;
 mod totp;
 mod web;

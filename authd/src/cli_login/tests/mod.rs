@@ -1,6 +1,7 @@
 //! Feature tests of the module: the operations through the registry, the browser through its pages.
 
 mod collecting;
+mod entering;
 mod fixtures;
 mod local;
 mod renewing;

@@ -34,7 +34,7 @@ impl Service {
         rows.iter().map(|row| row.cursor().int().unwrap()).collect()
     }
 
-    async fn outbox_becomes(&self, expected: &[i64]) {
+    pub(super) async fn outbox_becomes(&self, expected: &[i64]) {
         let told = async {
             while self.outbox().await != expected {
                 tokio::task::yield_now().await;

@@ -9,7 +9,7 @@ use crate::env::{Millis, SKEW};
 use crate::error::{Error, Result};
 
 const FIND: &str = "SELECT id, generation, created_at, idle_expires_at, absolute_expires_at, ended_at, provider, \
-     device_name, os, client_version, address, sealed, attributes, last_used_at, user_id \
+     device_name, os, client_version, address, sealed, attributes, last_used_at, user_id, end_reason \
      FROM sessions WHERE id = $1 AND kind = 'device'";
 const INSERT: &str = "INSERT INTO sessions (id, kind, identity_id, generation, created_at, renewed_at, last_used_at, \
        idle_expires_at, absolute_expires_at, provider, device_name, os, client_version, address, lease_until, sealed, attributes) \
@@ -38,6 +38,9 @@ const RENEW: &str = "UPDATE sessions SET sealed = $2, attributes = $3, renewed_a
      WHERE id = $1 AND lease_until = $7 AND ended_at IS NULL";
 const END: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3, token_hash = NULL, sealed = NULL \
      WHERE id = $1 AND kind = 'device' AND ended_at IS NULL";
+const SIBLING: &str = "SELECT live.id FROM sessions ended JOIN sessions live ON live.identity_id = ended.identity_id \
+     WHERE ended.id = $1 AND live.id <> ended.id AND live.kind = 'device' AND live.ended_at IS NULL \
+       AND live.idle_expires_at > $2 AND live.absolute_expires_at > $2 LIMIT 1";
 const TO_OUTBOX: &str = "INSERT INTO outbox (kind, subject, detail, payload, created_at, attempts, attempt_after) \
      SELECT 'device_ended', id, provider, sealed, CAST($2 AS BIGINT), 0, CAST($2 AS BIGINT) FROM sessions \
      WHERE id = $1 AND kind = 'device' AND ended_at IS NULL AND sealed IS NOT NULL";
@@ -187,6 +190,11 @@ pub async fn list_outbox(db: &dyn Db, now: Millis, longest: Millis, limit: i64) 
     db.query(query).await?.iter().map(read).collect()
 }
 
+/// Whether the identity of an ended session has a live one.
+pub async fn has_sibling(db: &dyn Db, ended: SessionId, now: Millis) -> Result<bool> {
+    Ok(!db.query(Query::new(SIBLING, [ended.into(), now.into()])).await?.is_empty())
+}
+
 /// Claims the next attempt, and schedules the one after it; fails if another node has claimed it.
 pub fn claim_outbox(device: &EndedDevice, attempt_after: Millis) -> Statement {
     Statement::one("claim_outbox", CLAIM_OUTBOX, [device.seq.into(), attempt_after.into(), device.attempt_after.into()])
@@ -219,5 +227,6 @@ fn read(row: &Row) -> Result<DeviceSession> {
         attributes: serde_json::from_str(row.text()?).map_err(Error::internal)?,
         last_used_at: row.int()?,
         user: row.opt(Cursor::id)?,
+        end_reason: row.opt(Cursor::string)?,
     })
 }

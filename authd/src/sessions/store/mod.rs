@@ -11,7 +11,7 @@ use shared::time::Time;
 pub use self::browser::{REPLACED, Replacement, replace};
 pub use self::device::{
     EndedDevice, FULL, LIVE, MOST as MOST_DEVICES, NEW_DEVICE, acknowledge, claim_outbox, delete_outbox, end, find,
-    has_room, insert, insert_of_user, keep, lease, list_outbox, release, renew,
+    has_room, has_sibling, insert, insert_of_user, keep, lease, list_outbox, release, renew,
 };
 use super::lookup::LiveSession;
 use super::model::{Attributes, FRESH};

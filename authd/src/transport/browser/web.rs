@@ -6,6 +6,7 @@
 mod by_mail;
 mod dashboard;
 mod device;
+mod entrance;
 mod passkeys;
 mod providers;
 
@@ -52,6 +53,10 @@ pub enum Web {
     FinishPasskey,
     /// A device asks for AWS credentials of who is signed in.
     Device,
+    /// The short address of a login for a device.
+    Short,
+    /// Ends the browser's session at the provider before a login.
+    Again,
     /// Proves by a passkey that it is still the person who signed in.
     ProveByPasskey,
     /// Of who is signed in.
@@ -124,6 +129,8 @@ pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Respo
         Web::Arrive => providers::arrive(pages, visit).await,
         Web::Device if visit.body.is_some() => device::answer(pages, visit).await,
         Web::Device => device::ask(pages, visit).await,
+        Web::Short => entrance::short(pages, &visit).await,
+        Web::Again => entrance::leave(pages, &visit).await,
         Web::Dashboard(action) => dashboard::respond(pages, action, visit).await,
     };
     answer.or_else(|error| failure(pages, caused_by, &error))?.into_response(&pages.mount)
@@ -133,6 +140,7 @@ pub async fn respond(pages: &Pages, page: Web, visit: Visit<'_>) -> Result<Respo
 pub(super) fn faults(templates: &PageTemplates) -> Vec<String> {
     let mut faults = templates.faults::<SignIn>(&[context! {}]);
     faults.extend(templates.faults::<device::DeviceForm>(&[context! {}]));
+    faults.extend(templates.faults::<entrance::Entrance>(&[context! {}]));
     faults.extend(templates.faults::<by_mail::ByMail>(&[context! {}]));
     faults.extend(templates.faults::<Leaving>(&[context! {}]));
     faults.extend(dashboard::faults(templates));
@@ -141,6 +149,9 @@ pub(super) fn faults(templates: &PageTemplates) -> Vec<String> {
 
 /// The form to sign in, or the way on for who is signed in.
 async fn sign_in_form(pages: &Pages, visit: &Visit<'_>) -> Result<Page> {
+    if let Some(page) = entrance::resume(pages, visit).await? {
+        return Ok(page);
+    }
     let web = &pages.web_login;
     if !web.is_usable() {
         let reason = "browsers keep no cookies of sites without TLS";

@@ -86,7 +86,7 @@ async fn draw_form(
     if lacks_passkey(pages, &call).await? {
         return Ok(redirect(SECURITY.to_owned()));
     }
-    if !pages.cli_login.is_proved(session).await? {
+    if !pages.cli_login.is_proved(session, waiting.since).await? {
         return Ok(redirect(format!("/dashboard/verify?return_to={}", shared::wire::percent_encode(&here))));
     }
     let person = pages.accounts.person(&call).await?;
