@@ -24,6 +24,7 @@ use std::time::Duration;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 use shared::api::Done;
+use shared::api::rbac::{ShowPermission, ShowRole};
 use shared::cli::{Column, Exit, Format, Grid, clean};
 use shared::client::{self, Client};
 use shared::op::Operation;
@@ -33,7 +34,7 @@ use shared::secret::Secret;
 use shared::time::Time;
 
 use crate::Io;
-use crate::args::{Command, Consent, Limit};
+use crate::args::{Command, Consent, Paging};
 use crate::connect::Credentials;
 use crate::error::{Error, FailedCall};
 
@@ -41,13 +42,28 @@ use crate::error::{Error, FailedCall};
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Entries per request: even the longest ones fit into one answer.
 const PAGE: u32 = 200;
+/// How many entries are counted at most when none of them matches a filter.
+const COUNTED: u64 = 1_000;
 
 /// The context of every command.
 pub(crate) struct Context<'c, 'io> {
     pub client: Client,
     pub credentials: Credentials,
     pub format: Format,
+    /// Whose session is used, if it is not that of the last sign-in.
+    pub user: Option<String>,
     pub io: &'c mut Io<'io>,
+}
+
+/// Refuses what is wrong in a command line and no parser of one argument sees, before any call.
+pub(crate) fn check(command: &Command) -> Result<(), Error> {
+    match command {
+        Command::Create(args) | Command::Token(token::Command::Create(args)) => args.name_and_scopes().map(drop),
+        Command::Role(role::Command::Create(args)) => args.name_and_permissions().map(drop),
+        Command::User(user::Command::Create(args)) => args.record().check(),
+        Command::User(user::Command::Update { record, .. }) => record.check(),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -134,7 +150,7 @@ impl Context<'_, '_> {
     }
 
     fn failed_call(&self, source: client::Error) -> FailedCall {
-        FailedCall { source, credentials: self.credentials, endpoint: self.client.endpoint().clone() }
+        FailedCall { source, credentials: self.credentials, endpoint: self.client.endpoint().clone(), hint: None }
     }
 
     /// Prints the API's own object; `false` in the table format, where it prints nothing.
@@ -187,15 +203,19 @@ impl Context<'_, '_> {
         self.tell(&answer, || line(&answer))
     }
 
-    /// Calls an operation once for each name, and prints a line for each.
+    /// Calls an operation once for each name, and prints a line for each. `mistaken` says what a name that is of another
+    /// kind is good for.
     async fn call_for_each<Op: Operation>(
         &mut self,
         names: Vec<String>,
         request: impl Fn(String) -> Op,
         line: impl Fn(&str) -> String,
+        mistaken: Mistaken<'_>,
     ) -> Result<(), Error> {
         for name in names {
-            self.call(&request(name.clone())).await?;
+            if let Err(error) = self.call(&request(name.clone())).await {
+                return Err(self.mistaken(error, &name, &mistaken).await);
+            }
             if self.format == Format::Table {
                 writeln!(self.io.out, "{}", clean(&line(&name)))?;
             }
@@ -203,10 +223,31 @@ impl Context<'_, '_> {
         Ok(())
     }
 
+    /// Adds to a refusal of a name what it is good for, if it is the name of something of the other kind.
+    async fn mistaken(&self, error: Error, name: &str, mistaken: &Mistaken<'_>) -> Error {
+        let id = name.to_owned();
+        let (kind, is_other, hint) = match mistaken {
+            Mistaken::Permission(hint) if error.is_unknown("role") => {
+                ("permission", self.client.call(&ShowPermission { id }).await.is_ok(), hint)
+            }
+            Mistaken::Role(hint) if error.is_unknown("permission") => {
+                ("role", self.client.call(&ShowRole { id }).await.is_ok(), hint)
+            }
+            Mistaken::No | Mistaken::Permission(_) | Mistaken::Role(_) => return error,
+        };
+        let name = clean(name);
+        if is_other { error.with_hint(format!("{name} is a {kind}: {}", clean(&hint(&name)))) } else { error }
+    }
+
     /// Follows the cursors, in pages of bounded size, until there are `limit` entries or no more.
-    async fn pages<L: Listing>(&self, mut request: L, limit: u64) -> Result<L::Response, Error> {
+    async fn pages<L: Listing>(
+        &self,
+        mut request: L,
+        cursor: Option<String>,
+        limit: u64,
+    ) -> Result<L::Response, Error> {
         let size = |left: u64| page::Limit::new(u32::try_from(left).unwrap_or(u32::MAX).min(PAGE));
-        request.set_page(size(limit), None);
+        request.set_page(size(limit), cursor);
         let mut all = self.call(&request).await?;
         loop {
             let (entries, cursor) = L::parts(&mut all);
@@ -228,7 +269,7 @@ impl Context<'_, '_> {
 
     /// Every entry of a list.
     async fn all<L: Listing>(&self, request: L) -> Result<Vec<L::Entry>, Error> {
-        let mut list = self.pages(request, u64::MAX).await?;
+        let mut list = self.pages(request, None, u64::MAX).await?;
         Ok(std::mem::take(L::parts(&mut list).0))
     }
 
@@ -242,16 +283,42 @@ impl Context<'_, '_> {
         Ok(if names.is_empty() { "none".to_owned() } else { names.join(", ") })
     }
 
+    /// Says on stderr that a list has no entries; `unfiltered` is the list without its filters, if it has any.
+    async fn tell_empty<L: Listing>(&mut self, unfiltered: Option<L>, empty: &str) -> Result<Exit, Error> {
+        let mut told = empty.to_owned();
+        if let Some(all) = unfiltered {
+            // Without this answer the message says less.
+            told = match self.pages(all, None, COUNTED).await {
+                Ok(mut list) => {
+                    let total = L::total(&list);
+                    let (entries, next_cursor) = L::parts(&mut list);
+                    match (entries.len(), total) {
+                        (0, _) => told,
+                        (1, _) if next_cursor.is_none() => "The only one does not match".to_owned(),
+                        (_, Some(total)) => format!("None of the {total} match"),
+                        (count, None) if next_cursor.is_some() => format!("None of more than {count} match"),
+                        (count, None) => format!("None of the {count} match"),
+                    }
+                }
+                Err(_) => "None match".to_owned(),
+            };
+        }
+        writeln!(self.io.err, "{told}")?;
+        Ok(Exit::Ok)
+    }
+
     /// Prints a list: the API's own object, or a table; for an empty list, a message on stderr.
     async fn list<L: Listing, const N: usize>(
         &mut self,
         request: L,
-        limit: Limit,
+        paging: Paging,
         empty: &str,
         columns: [Column; N],
         row: impl Fn(Time, L::Entry) -> [String; N],
     ) -> Result<Exit, Error> {
-        let mut list = self.pages(request, limit.entries).await?;
+        let unfiltered = request.unfiltered();
+        let limit = paging.entries();
+        let mut list = self.pages(request, paging.cursor, limit).await?;
         if self.print_object(&list)? {
             return Ok(Exit::Ok);
         }
@@ -259,14 +326,17 @@ impl Context<'_, '_> {
         let now = self.now();
         let (entries, next_cursor) = L::parts(&mut list);
         if entries.is_empty() {
-            writeln!(self.io.err, "{empty}")?;
-            return Ok(Exit::Ok);
+            return self.tell_empty(unfiltered, empty).await;
         }
         let mut grid = Grid::new(columns);
         entries.drain(..).for_each(|entry| grid.row(row(now, entry)));
         write!(self.io.out, "{}", grid.render(self.io.width))?;
-        if next_cursor.is_some() {
-            writeln!(self.io.err, "There are more{total}: --limit N shows more of them")?;
+        if let Some(cursor) = next_cursor {
+            let cursor = clean(cursor);
+            writeln!(
+                self.io.err,
+                "There are more{total}: --cursor {cursor} shows the next ones, --all-pages all of them"
+            )?;
         }
         Ok(Exit::Ok)
     }
@@ -304,8 +374,18 @@ fn spelling(value: impl Serialize) -> String {
     std::fmt::from_fn(|f| value.serialize(f)).to_string()
 }
 
+/// What a name may be by mistake, where something else is meant, and what to do with it then.
+#[derive(Clone, Copy)]
+enum Mistaken<'a> {
+    No,
+    /// A permission, where a role is meant.
+    Permission(&'a dyn Fn(&str) -> String),
+    /// A role, where a permission is meant.
+    Role(&'a dyn Fn(&str) -> String),
+}
+
 /// An operation that answers a list page by page.
-trait Listing: Operation {
+trait Listing: Operation + Clone {
     type Entry;
 
     fn set_page(&mut self, limit: Option<page::Limit>, cursor: Option<String>);
@@ -317,11 +397,16 @@ trait Listing: Operation {
     fn total(_list: &Self::Response) -> Option<String> {
         None
     }
+
+    /// The same list without its filters; `None` if it has none.
+    fn unfiltered(&self) -> Option<Self> {
+        None
+    }
 }
 
-/// The lists differ in the name of the field that holds the entries; one also has their total.
+/// The lists differ in the name of the field that holds the entries, and in their filters; one also has the total.
 macro_rules! listing {
-    ($request:ty, $entries:ident: $entry:ty $(, $total:expr)?) => {
+    ($request:ty, $entries:ident: $entry:ty $(; $($filter:ident)+)? $(, $total:expr)?) => {
         impl $crate::commands::Listing for $request {
             type Entry = $entry;
 
@@ -332,6 +417,11 @@ macro_rules! listing {
             fn parts(list: &mut Self::Response) -> (&mut Vec<$entry>, &mut Option<String>) {
                 (&mut list.$entries, &mut list.next_cursor)
             }
+
+            $(fn unfiltered(&self) -> Option<Self> {
+                let is_filtered = [$(self.$filter.is_some()),+].contains(&true);
+                is_filtered.then(|| Self { $($filter: None,)+ ..self.clone() })
+            })?
 
             $(fn total(list: &Self::Response) -> Option<String> {
                 $total(list)

@@ -1,8 +1,12 @@
 //! Users: the people who sign in.
 
+use std::collections::BTreeMap;
+
 use clap::{ArgGroup, Args, Subcommand};
+use serde::Serialize;
 use shared::api::accounts::{InviteUser, VerifyUser};
 use shared::api::factors::{ListUserFactors, ResetTotp};
+use shared::api::rbac::ListGrants;
 use shared::api::sessions::{EndUserSessions, EndedSessions, ListSessions, Session};
 use shared::api::users::{
     CreateUser, DeleteUser, DocumentType, ListUsers, PersonType, ShowUser, Status, UpdateUser, User,
@@ -14,10 +18,10 @@ use shared::time::Time;
 
 use super::password::{self, NewPassword};
 use super::{Context, identity, listing, passkey, spelling, totp};
-use crate::args::{Confirmed, Consent, FIRST_ADMIN, Limit, name, word};
+use crate::args::{ByName, Confirmed, Consent, FIRST_ADMIN, name};
 use crate::error::Error;
 
-listing!(ListUsers, users: User);
+listing!(ListUsers, users: User; prefix);
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -25,13 +29,15 @@ pub enum Command {
     #[command(after_help = FIRST_ADMIN)]
     Create(Create),
     /// List users, oldest first
-    List(Limit),
-    /// Show one user, with second factors and the last sign-ins
+    List(ByName),
+    /// Show one user, with second factors, grants and the last sign-ins
     #[command(alias = "info")]
     Show(Named),
-    /// Change a user's names or identity document
+    /// Change a user's names, address or other fields of the record
+    // The usage would name the hidden options, too.
+    #[command(override_usage = "authctl user update [OPTIONS] <USER>")]
     #[command(group = ArgGroup::new("change").required(true).multiple(true)
-        .args(["username", "name", "email", "person_type", "document_type", "document_number"]))]
+        .args(["username", "name", "email", "fields", "person_type", "document_type", "document_number"]))]
     Update {
         #[command(flatten)]
         user: Named,
@@ -45,7 +51,7 @@ pub enum Command {
         #[arg(long, value_name = "ADDRESS")]
         email: Option<String>,
         #[command(flatten)]
-        identity: Identity,
+        record: Record,
     },
     /// Delete a user and end all their sessions; the name can be used again
     Delete(Confirmed<Named>),
@@ -126,26 +132,89 @@ pub struct Create {
     #[arg(long)]
     inactive: bool,
     #[command(flatten)]
-    identity: Identity,
+    record: Record,
 }
 
+/// Fields of a user's record that only some countries have. Each has an option of its own, from before `--field`.
 #[derive(Debug, Args)]
-pub struct Identity {
-    /// A natural or a legal (juridical) person
-    #[arg(long, value_name = "N|J", value_parser = word::<PersonType>(["N", "J"]))]
-    person_type: Option<PersonType>,
-    /// The kind of identity document
-    #[arg(long, value_name = "DNI|CE|RUC", value_parser = word::<DocumentType>(["DNI", "CE", "RUC"]))]
-    document_type: Option<DocumentType>,
-    /// The number of the identity document
-    #[arg(long, value_name = "NUMBER")]
+pub struct Record {
+    /// A further field of the record (repeat for more): `person_type` (N for a natural person, J for a legal one),
+    /// `document_type` (DNI, CE or RUC) or `document_number`
+    #[arg(long = "field", value_name = "NAME=VALUE", value_parser = field)]
+    fields: Vec<(String, String)>,
+    #[arg(long, hide = true, value_name = "N|J")]
+    person_type: Option<String>,
+    #[arg(long, hide = true, value_name = "DNI|CE|RUC")]
+    document_type: Option<String>,
+    #[arg(long, hide = true, value_name = "NUMBER")]
     document_number: Option<String>,
+}
+
+const PERSON_TYPE: &str = "person_type";
+const DOCUMENT_TYPE: &str = "document_type";
+const DOCUMENT_NUMBER: &str = "document_number";
+
+fn field(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let known = [PERSON_TYPE, DOCUMENT_TYPE, DOCUMENT_NUMBER];
+    if known.contains(&name) {
+        Ok((name.to_owned(), value.to_owned()))
+    } else {
+        Err(format!("there is no field {name:?}; the fields are {}", known.join(", ")))
+    }
+}
+
+impl Create {
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
+impl Record {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.person_type()?;
+        self.document_type()?;
+        self.document_number().map(drop)
+    }
+
+    /// The value of a field, however it was given.
+    fn text(&self, name: &str, option: Option<&String>) -> Result<Option<String>, Error> {
+        let fields = self.fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value);
+        let mut values = fields.chain(option);
+        let value = values.next().cloned();
+        match values.next() {
+            Some(_) => Err(Error::Usage(format!("the field {name} is given twice"))),
+            None => Ok(value),
+        }
+    }
+
+    fn person_type(&self) -> Result<Option<PersonType>, Error> {
+        one_of(PERSON_TYPE, self.text(PERSON_TYPE, self.person_type.as_ref())?, &[PersonType::N, PersonType::J])
+    }
+
+    fn document_type(&self) -> Result<Option<DocumentType>, Error> {
+        let all = [DocumentType::Dni, DocumentType::Ce, DocumentType::Ruc];
+        one_of(DOCUMENT_TYPE, self.text(DOCUMENT_TYPE, self.document_type.as_ref())?, &all)
+    }
+
+    fn document_number(&self) -> Result<Option<String>, Error> {
+        self.text(DOCUMENT_NUMBER, self.document_number.as_ref())
+    }
+}
+
+/// The value that the API spells like this.
+fn one_of<T: Serialize + Copy>(name: &str, text: Option<String>, all: &[T]) -> Result<Option<T>, Error> {
+    let Some(text) = text else { return Ok(None) };
+    let found = all.iter().find(|one| spelling(one) == text);
+    let expected = || all.iter().map(spelling).collect::<Vec<_>>().join(", ");
+    found.copied().map(Some).ok_or_else(|| Error::Usage(format!("{name}: {text:?} is not one of {}", expected())))
 }
 
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
         Command::Create(args) => create(args, context).await,
-        Command::List(limit) => {
+        Command::List(ByName { prefix, paging }) => {
+            let request = ListUsers { prefix, ..ListUsers::default() };
             let columns = [Wrapped("USER"), Wrapped("NAME"), Whole("STATUS"), Spare("CREATED"), Spare("ID")];
             let row = |now, user: User| {
                 let status = match (user.status, user.has_password) {
@@ -155,20 +224,19 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
                 [user.username, user.name, status.to_owned(), relative(now, user.created_at), user.id.to_string()]
             };
             let empty = "No users. Create one: `authctl user create NAME`";
-            context.list(ListUsers::default(), limit, empty, columns, row).await
+            context.list(request, paging, empty, columns, row).await
         }
         Command::Show(Named { user: id }) => show_whole(&ShowUser { id }, context).await,
-        Command::Update { user, username, name, email, identity } => {
-            let Identity { person_type, document_type, document_number } = identity;
+        Command::Update { user, username, name, email, record } => {
             let id = user.user;
             let request = UpdateUser {
                 id,
                 username,
                 name,
                 email,
-                person_type,
-                document_type,
-                document_number,
+                person_type: record.person_type()?,
+                document_type: record.document_type()?,
+                document_number: record.document_number()?,
                 ..UpdateUser::default()
             };
             let is_moved = request.email.is_some();
@@ -196,7 +264,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             context.call_and_tell(&DeleteUser { id }, |_| format!("Deleted the user {name}")).await
         }
         Command::Passwd { user: Named { user }, password } => {
-            let password = password::new(password, &user, "--password-stdin", context.io)?;
+            let password = password::new(password, &[&user], "--password-stdin", context.io)?;
             let request = UpdateUser { id: user, password: Some(password), ..UpdateUser::default() };
             let line = |user: &User| format!("Set the password of {}; every session has ended", user.username);
             context.call_and_tell(&request, line).await
@@ -230,11 +298,14 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
 }
 
 async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let (person_type, document_type) = (args.record.person_type()?, args.record.document_type()?);
+    let document_number = args.record.document_number()?;
     let password = if args.no_password {
         None
     } else {
         let ways = "--password-stdin or --no-password";
-        Some(password::new(args.password, &args.username, ways, context.io)?)
+        let names = [args.username.as_str(), args.email.as_deref().unwrap_or_default()];
+        Some(password::new(args.password, &names, ways, context.io)?)
     };
     let request = CreateUser {
         username: args.username,
@@ -242,9 +313,9 @@ async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Err
         name: args.name,
         email: args.email,
         status: args.inactive.then_some(Status::Inactive),
-        person_type: args.identity.person_type,
-        document_type: args.identity.document_type,
-        document_number: args.identity.document_number,
+        person_type,
+        document_type,
+        document_number,
     };
     context.call_and_tell(&request, |user| format!("Created the user {}, id {}", user.username, user.id)).await
 }
@@ -257,6 +328,7 @@ async fn show_whole(op: &ShowUser, context: &mut Context<'_, '_>) -> Result<Exit
     if context.format == Format::Table {
         let id = user.id.to_string();
         fields.extend(totp::fields(&context.call(&ListUserFactors { id: id.clone() }).await?, now));
+        fields.extend(grants(&id, context).await?);
         let sign_ins = ListSessions {
             limit: page::Limit::new(SIGN_INS),
             include_ended: true,
@@ -273,6 +345,26 @@ async fn show_whole(op: &ShowUser, context: &mut Context<'_, '_>) -> Result<Exit
         }
     }
     context.show(&user, &fields)
+}
+
+/// What a user was granted, by service.
+async fn grants(user: &str, context: &Context<'_, '_>) -> Result<Vec<(&'static str, String)>, Error> {
+    let request = ListGrants { person_id: Some(user.to_owned()), ..ListGrants::default() };
+    let mut services: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    match context.all(request).await {
+        Ok(grants) => grants.into_iter().for_each(|grant| {
+            let what = grant.role.or(grant.permission).unwrap_or_default();
+            services.entry(grant.service).or_default().push(what);
+        }),
+        Err(error) if error.status() == Some(403) => {
+            return Ok(vec![("Grants", "shown with the permission access.read".to_owned())]);
+        }
+        Err(error) => return Err(error),
+    }
+    if services.is_empty() {
+        return Ok(vec![("Grants", "none".to_owned())]);
+    }
+    Ok(services.into_iter().map(|(service, what)| ("Grants", format!("{} in {service}", what.join(", ")))).collect())
 }
 
 fn sign_in(session: &Session, now: Time) -> String {

@@ -11,7 +11,7 @@ use super::model::CachedToken;
 use super::scope_sets::ScopeSets;
 use crate::cache::Hash;
 use crate::db::{Batch, Cursor, Db, Query, Row, Statement, Value, split_hash};
-use crate::env::{DAY, Millis, SKEW};
+use crate::env::{DAY, Millis, SECOND, SKEW};
 use crate::error::{Error, Result};
 use crate::page::Page;
 
@@ -69,7 +69,7 @@ pub async fn list_hashes(db: &dyn Db, token_id: TokenId) -> Result<Vec<Hash>> {
 }
 
 macro_rules! select_tokens {
-    ($rest:literal) => {
+    ($rest:expr) => {
         concat!(
             "SELECT id, name, scopes, created_at, created_by, expires_at, revoked_at, revoke_reason, last_used_at, \
              metadata, cidrs FROM tokens ",
@@ -102,6 +102,7 @@ fn read(row: &Row) -> Result<Token> {
         last_used_at: row.opt(Cursor::int)?.map(Time::from_millis),
         metadata: json(row.text()?)?,
         cidrs: json(row.text()?)?,
+        previous_expires_at: None,
     };
     Ok(Token { revoked: token.revoked_at.is_some(), ..token })
 }
@@ -110,44 +111,80 @@ fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(Error::internal)
 }
 
-/// The filter of a list as parameters: a scope is searched as a JSON string, which cannot occur inside another one,
-/// since a scope contains neither quotes nor backslashes.
-fn filter(op: &ListTokens) -> (Value, Value) {
-    let name = op.name.clone().unwrap_or_default();
-    let scope = op.scope.as_ref().map(|scope| format!("\"{scope}\"")).unwrap_or_default();
-    (name.into(), scope.into())
+/// Until when a secret of a token that a rotation replaced works at the latest, if there is one.
+pub async fn find_previous_end(db: &dyn Db, token_id: TokenId) -> Result<Option<Millis>> {
+    let sql = "SELECT MAX(replaced_until) FROM secrets WHERE token_id = $1 AND replaced_until IS NOT NULL";
+    let rows = db.query(Query::point(sql, [id_bytes(token_id)])).await?;
+    Ok(rows.first().map(|row| row.cursor().opt(Cursor::int)).transpose()?.flatten())
+}
+
+/// The filter of a list.
+#[derive(Debug)]
+pub struct Filter<'a> {
+    op: &'a ListTokens,
+    now: Millis,
+}
+
+/// The condition of a [`Filter`]; its parameters are `$1` to `$5`.
+macro_rules! filtered {
+    ($begin:literal, $end:literal) => {
+        concat!(
+            $begin,
+            " ($1 = '' OR name = $1) AND ($2 = '' OR replace(scopes, $2, '') <> scopes) \
+             AND substr(name, 1, length($3)) = $3 \
+             AND (CAST($4 AS BIGINT) < 0 OR (expires_at <= $4 AND expires_at > $5)) ",
+            $end
+        )
+    };
+}
+
+impl<'a> Filter<'a> {
+    pub fn new(op: &'a ListTokens, now: Millis) -> Self {
+        Self { op, now }
+    }
+
+    /// Whether it keeps every token, except revoked ones.
+    pub fn is_all(&self) -> bool {
+        let ListTokens { limit: _, cursor: _, include_revoked: _, name, scope, prefix, expires_within } = self.op;
+        name.is_none() && scope.is_none() && prefix.is_none() && expires_within.is_none()
+    }
+
+    /// A scope is searched as a JSON string, which cannot occur inside another one, since a scope contains neither quotes
+    /// nor backslashes.
+    fn params(&self) -> [Value; 5] {
+        let scope = self.op.scope.as_ref().map(|scope| format!("\"{scope}\"")).unwrap_or_default();
+        let end = self.op.expires_within.map_or(-1, |within| self.now + Millis::from(within) * SECOND);
+        let text = |text: &Option<String>| text.clone().unwrap_or_default().into();
+        [text(&self.op.name), scope.into(), text(&self.op.prefix), end.into(), self.now.into()]
+    }
 }
 
 /// Tokens, newest first, after the cursor.
-pub async fn list(db: &dyn Db, op: &ListTokens, page: &Page<TokenId>) -> Result<Vec<Token>> {
+pub async fn list(db: &dyn Db, filter: &Filter<'_>, page: &Page<TokenId>) -> Result<Vec<Token>> {
     // Every id sorts before "g": UUIDs are lower-case hex.
     let after = page.after_or("g");
-    let (name, scope) = filter(op);
-    let sql = if op.include_revoked {
-        select_tokens!(
-            "WHERE id < $1 AND ($2 = '' OR name = $2) AND ($3 = '' OR replace(scopes, $3, '') <> scopes) \
-             ORDER BY id DESC LIMIT $4"
-        )
+    let sql = if filter.op.include_revoked {
+        select_tokens!(filtered!("WHERE", "AND id < $6 ORDER BY id DESC LIMIT $7"))
     } else {
-        select_tokens!(
-            "WHERE id < $1 AND revoked_at IS NULL AND ($2 = '' OR name = $2) \
-             AND ($3 = '' OR replace(scopes, $3, '') <> scopes) ORDER BY id DESC LIMIT $4"
-        )
+        select_tokens!(filtered!("WHERE revoked_at IS NULL AND", "AND id < $6 ORDER BY id DESC LIMIT $7"))
     };
-    db.query(Query::new(sql, [after, name, scope, page.rows()])).await?.iter().map(read).collect()
+    let params: Vec<Value> = filter.params().into_iter().chain([after, page.rows()]).collect();
+    db.query(Query::new(sql, params)).await?.iter().map(read).collect()
 }
 
 /// The number of tokens in a list: from the stored counter, or counted if there is a filter.
-pub async fn count(db: &dyn Db, op: &ListTokens) -> Result<u64> {
-    let query = if op.name.is_none() && op.scope.is_none() {
-        let name = if op.include_revoked { "tokens.all" } else { "tokens.live" };
+pub async fn count(db: &dyn Db, filter: &Filter<'_>) -> Result<u64> {
+    let query = if filter.is_all() {
+        let name = if filter.op.include_revoked { "tokens.all" } else { "tokens.live" };
         Query::point("SELECT value FROM counters WHERE name = $1", [Value::from(name)])
     } else {
-        let (name, scope) = filter(op);
+        let more = [i64::from(filter.op.include_revoked).into(), Value::Int(i64::from(COUNTED) + 1)];
         Query::new(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM tokens WHERE ($1 = 1 OR revoked_at IS NULL) AND ($2 = '' OR name = $2) \
-             AND ($3 = '' OR replace(scopes, $3, '') <> scopes) LIMIT $4) AS counted",
-            [i64::from(op.include_revoked).into(), name, scope, Value::Int(i64::from(COUNTED) + 1)],
+            filtered!(
+                "SELECT COUNT(*) FROM (SELECT 1 FROM tokens WHERE",
+                "AND ($6 = 1 OR revoked_at IS NULL) LIMIT $7) AS counted"
+            ),
+            filter.params().into_iter().chain(more).collect::<Vec<_>>(),
         )
     };
     let rows = db.query(query).await?;
