@@ -13,6 +13,7 @@ use shared::time::Time;
 
 use super::Tokens;
 use super::idempotency::IdempotentRequest;
+use super::list::{self, Filter};
 use super::model;
 use super::store;
 use crate::authority::MAX_GRACE;
@@ -103,11 +104,11 @@ impl Tokens {
     pub async fn list(&self, _: Call, op: ListTokens) -> Result<TokenList> {
         let page = Page::new(op.cursor.as_deref(), op.limit)?;
         model::check_within(op.expires_within)?;
-        let (db, filter) = (self.base.db.as_ref(), store::Filter::new(&op, self.base.now()));
-        let (tokens, next_cursor) = page.cut(store::list(db, &filter, &page).await?, |token| token.token_id);
-        let counted = store::count(db, &filter).await?;
-        let total_capped = counted > u64::from(store::COUNTED) && !filter.is_all();
-        let total = if total_capped { u64::from(store::COUNTED) } else { counted };
+        let (db, filter) = (self.base.db.as_ref(), Filter::new(&op, self.base.now()));
+        let (tokens, next_cursor) = page.cut(list::list(db, &filter, &page).await?, |token| token.token_id);
+        let counted = list::count(db, &filter).await?;
+        let total_capped = counted > u64::from(list::COUNTED) && !filter.is_all();
+        let total = if total_capped { u64::from(list::COUNTED) } else { counted };
         Ok(TokenList { tokens, total, total_capped, next_cursor })
     }
 
