@@ -38,11 +38,21 @@ const MOST: usize = 5;
 
 /// The hint for a command that there is not; `args` are those of the whole command line.
 pub(crate) fn for_wrong_command(error: &clap::Error, args: &[OsString]) -> Option<String> {
-    if error.kind() != ErrorKind::InvalidSubcommand {
-        return None;
-    }
-    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
-    let meant = find(word, args);
+    let meant = match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+            find(word, args)
+        }
+        // As in `authctl list users`: the short commands are those of tokens.
+        ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument => {
+            let [_, command, group, ..] = args else { return None };
+            let (command, group) = (command.to_str()?, singular(group.to_str()?));
+            let meant =
+                if ["create", "list", "info", "revoke"].contains(&command) { find(command, args) } else { vec![] };
+            meant.into_iter().filter(|path| path.len() > 1 && path[0] == group).collect()
+        }
+        _ => return None,
+    };
     if meant.is_empty() {
         return None;
     }
@@ -56,7 +66,6 @@ fn find(word: &str, args: &[OsString]) -> Vec<Vec<String>> {
     let mut all = Vec::new();
     collect(&Cli::command(), &mut Vec::new(), &mut all);
     let is_group = |name: &str| all.iter().any(|path| path.len() > 1 && path[0] == name);
-    let singular = |name: &str| name.strip_suffix('s').unwrap_or(name).to_owned();
     if is_group(&singular(word)) {
         return vec![vec![singular(word)]];
     }
@@ -76,6 +85,10 @@ fn find(word: &str, args: &[OsString]) -> Vec<Vec<String>> {
         }
     }
     if found.len() > MOST { Vec::new() } else { found.into_iter().cloned().collect() }
+}
+
+fn singular(name: &str) -> String {
+    name.strip_suffix('s').unwrap_or(name).to_owned()
 }
 
 /// The paths of all commands that do something.

@@ -112,26 +112,30 @@ impl Context<'_, '_> {
 
     /// Says on stderr that a list has no entries; `unfiltered` is the list without its filters, if it has any.
     async fn tell_empty<L: Listing>(&mut self, unfiltered: Option<L>, empty: &str) -> Result<Exit, Error> {
-        let mut told = empty.to_owned();
-        if let Some(all) = unfiltered {
-            // Without this answer the message says less.
-            told = match self.pages(all, None, COUNTED).await {
-                Ok(mut list) => {
-                    let total = L::total(&list);
-                    let (entries, next_cursor) = L::parts(&mut list);
-                    match (entries.len(), total) {
-                        (0, _) => told,
-                        (1, _) if next_cursor.is_none() => "The only one does not match".to_owned(),
-                        (_, Some(total)) => format!("None of the {total} match"),
-                        (count, None) if next_cursor.is_some() => format!("None of more than {count} match"),
-                        (count, None) => format!("None of the {count} match"),
-                    }
-                }
-                Err(_) => "None match".to_owned(),
-            };
-        }
-        writeln!(self.io.err, "{told}")?;
+        let told = match unfiltered {
+            Some(all) => self.none_match(all).await,
+            None => None,
+        };
+        // "No tokens. Create one: …"
+        let what = empty.split(['.', ',']).next().filter(|what| what.starts_with("No "));
+        let told = told.map(|told| what.map_or_else(|| told.clone(), |what| format!("{what}: {told}")));
+        writeln!(self.io.err, "{}", told.as_deref().unwrap_or(empty))?;
         Ok(Exit::Ok)
+    }
+
+    /// Says of how many entries of a list none matches its filters; `None` if there are no entries at all.
+    async fn none_match<L: Listing>(&self, all: L) -> Option<String> {
+        // Without this answer the message says less.
+        let Ok(mut list) = self.pages(all, None, COUNTED).await else { return Some("none match".to_owned()) };
+        let total = L::total(&list);
+        let (entries, next_cursor) = L::parts(&mut list);
+        match (entries.len(), total) {
+            (0, _) => None,
+            (1, _) if next_cursor.is_none() => Some("the only one does not match".to_owned()),
+            (_, Some(total)) => Some(format!("none of the {total} match")),
+            (count, None) if next_cursor.is_some() => Some(format!("none of more than {count} match")),
+            (count, None) => Some(format!("none of the {count} match")),
+        }
     }
 
     /// Prints a list: the API's own object, or a table; for an empty list, a message on stderr.

@@ -14,6 +14,10 @@ fn a_command_of_another_group_is_named() {
         (&["token", "delete", "demo"], "authctl token revoke"),
         (&["session", "revoke", "x"], "authctl session end"),
         (&["users"], "authctl user\n"),
+        (&["list", "users"], "authctl user list\n"),
+        (&["create", "user", "bob"], "authctl user create\n"),
+        (&["info", "role", "editor"], "authctl role show\n"),
+        (&["revoke", "session", "x"], "authctl session end\n"),
         (&["-o", "json", "extend", "demo"], "authctl token extend"),
     ] {
         let run = Program::default().run(args);

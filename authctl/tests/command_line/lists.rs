@@ -143,14 +143,14 @@ fn a_filter_that_nothing_matches_says_of_how_many() {
     };
     let two_tokens = tokens(60).replacen("[{", &format!("[{},{{", token("b", "")), 1);
     for (args, answers, told) in [
-        (&["list", "--scope", "x"][..], [none.clone(), two_tokens], "None of the 60 match\n"),
-        (&["list", "--expires-within", "7d"], [none.clone(), tokens(1)], "The only one does not match\n"),
+        (&["list", "--scope", "x"][..], [none.clone(), two_tokens], "No tokens: none of the 60 match\n"),
+        (&["list", "--expires-within", "7d"], [none.clone(), tokens(1)], "No tokens: the only one does not match\n"),
         (
             &["list", "--prefix", "x"],
             [none.clone(), none],
             "No tokens. Create one: `authctl create NAME --scopes SCOPE`\n",
         ),
-        (&["user", "list", "--prefix", "x"], [users(0), users(3)], "None of the 3 match\n"),
+        (&["user", "list", "--prefix", "x"], [users(0), users(3)], "No users: none of the 3 match\n"),
     ] {
         let daemon = Daemon::start(answers.map(|answer| Answer::json(200, &answer)));
         let run = daemon.run(&Program::default(), args);
