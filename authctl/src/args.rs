@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, RangedI64ValueParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use serde::de::value::StringDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -13,12 +13,14 @@ use shared::client::Endpoint;
 use crate::commands::{
     apply, audit, backup, file, grant, lockout, login, mail, permission, role, service, session, token, totp, user,
 };
+use crate::values;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 refused, 2 wrong command line, 3 not authenticated, 4 no answer, 5 changes found by `apply --dry-run \
 --exit-code`.
 
-Without --server, authctl talks to the daemon on this machine through its admin socket, where the kernel identifies you.
+Without --server, and until `authctl login`, authctl talks to the daemon on this machine through its admin socket, where \
+the kernel identifies you.
 `authctl user create --help` shows how to create the first administrator.";
 
 /// How to create the first administrator; shown where a user may look for a default password.
@@ -45,16 +47,20 @@ pub struct Cli {
 pub struct Global {
     /// Talk to this daemon over HTTP, with the token in AUTHCTL_TOKEN or ADMIN_TOKEN (or in the file that
     /// AUTHCTL_TOKEN_FILE or ADMIN_TOKEN_FILE names), else with the session of `authctl login` [env: AUTHCTL_SERVER]
+    /// [default: the server of the last `authctl login`, with its session]
     #[arg(long, global = true, value_name = "URL", value_parser = Endpoint::url, conflicts_with = "socket")]
     pub server: Option<Endpoint>,
     /// Talk to the daemon behind this admin socket [env: AUTHD_ADMIN_SOCKET]
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+    /// Use the session of this user, of several who are signed in to the server by `authctl login`
+    #[arg(id = "as", long = "as", global = true, value_name = "NAME", conflicts_with = "socket")]
+    pub user: Option<String>,
     /// Allow sending tokens and passwords unencrypted to an http:// server on another machine
     #[arg(long, global = true)]
     pub insecure: bool,
-    /// Seconds to wait for an answer
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    /// How long to wait for an answer; a bare number is seconds
+    #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = values::timeout)]
     pub timeout: u64,
     /// Output format: a table for people, or the API's own object
     #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
@@ -64,6 +70,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create a token and print its secret, this once (short for `token create`)
+    #[command(override_usage = "authctl create [OPTIONS] <NAME> --scopes <SCOPE>...")]
     Create(token::Create),
     /// List tokens, newest first (short for `token list`)
     List(token::List),
@@ -112,9 +119,9 @@ pub enum Command {
     /// Test sending mail; list, retry and drop mails that are not sent
     #[command(subcommand)]
     Mail(mail::Command),
-    /// Sign in to a server; later calls to it use the session until it ends
+    /// Sign in to a server; later commands use it and the session, until the session ends
     Login(login::Login),
-    /// End the session of `authctl login` at a server
+    /// End the session of `authctl login` at a server: of the user who signed in last, or of `--as NAME`
     Logout,
     /// Change your own password, as the user signed in by `authctl login`; ends every other session of yours
     Passwd(login::OwnPassword),
@@ -133,11 +140,34 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
-#[derive(Clone, Copy, Debug, Args)]
-pub struct Limit {
+/// The part of a list to show.
+#[derive(Clone, Debug, Args)]
+pub struct Paging {
     /// Maximum number of entries to show
     #[arg(id = "limit", long = "limit", value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub entries: u64,
+    entries: u64,
+    /// Continue where an earlier list stopped, with the cursor that it printed
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+    /// Show every entry
+    #[arg(long, conflicts_with = "limit")]
+    all_pages: bool,
+}
+
+impl Paging {
+    pub fn entries(&self) -> u64 {
+        if self.all_pages { u64::MAX } else { self.entries }
+    }
+}
+
+/// The entries to show by their name.
+#[derive(Clone, Debug, Args)]
+pub struct ByName {
+    /// Only those whose name begins with this
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
+    #[command(flatten)]
+    pub paging: Paging,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -162,11 +192,7 @@ pub struct PartsOf<T: Args> {
     #[command(flatten)]
     pub whole: T,
     #[command(flatten)]
-    pub limit: Limit,
-}
-
-pub fn days() -> RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1..=36_500)
+    pub paging: Paging,
 }
 
 pub fn name(text: &str) -> Result<String, String> {

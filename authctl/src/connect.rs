@@ -1,5 +1,5 @@
-//! Finds the daemon by `--server`, `--socket`, `AUTHCTL_SERVER` or `AUTHD_ADMIN_SOCKET`, else by the paths where authd
-//! creates its admin socket, skipping dead ones. Chooses the credentials to send.
+//! Finds the daemon by `--server`, `--socket`, `AUTHCTL_SERVER` or `AUTHD_ADMIN_SOCKET`, else by the last `authctl login`,
+//! else by the paths where authd creates its admin socket, skipping dead ones. Chooses the credentials to send.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -34,15 +34,22 @@ pub(crate) enum Credentials {
 
 /// A client of the daemon from the arguments, the environment or the default paths, and its credentials.
 pub(crate) async fn connect(global: &Global, io: &mut Io<'_>) -> Result<(Client, Credentials), Error> {
-    let endpoint = choose(global, io).await?;
+    let (endpoint, is_named) = choose(global, io).await?;
     if let Endpoint::Socket(_) = endpoint {
+        if global.user.is_some() {
+            let detail = "--as is for sessions of authctl login: name the server with --server URL. On the admin socket the \
+                          kernel identifies you";
+            return Err(Error::Usage(detail.to_owned()));
+        }
         // On a socket the kernel identifies the caller; a token for a server is not sent there.
         let client = Client::new(endpoint).with_timeout(Duration::from_secs(global.timeout));
         return Ok((client, Credentials::Peer));
     }
-    let (token, credentials) = if let Some(token) = token(io)? {
+    // A token of the environment may be meant for another server than the one of the last sign-in.
+    let token = if is_named && global.user.is_none() { token(io)? } else { None };
+    let (token, credentials) = if let Some(token) = token {
         (token, Credentials::Token)
-    } else if let Some(token) = session_token(&endpoint, io)? {
+    } else if let Some(token) = session_token(&endpoint, global.user.as_deref(), io)? {
         (token, Credentials::Session)
     } else {
         return Ok((over_http(endpoint, global), Credentials::None));
@@ -53,7 +60,8 @@ pub(crate) async fn connect(global: &Global, io: &mut Io<'_>) -> Result<(Client,
 
 /// A client of the server at which a session begins or ends; it sends no credentials.
 pub(crate) fn without_session(global: &Global, io: &Io<'_>) -> Result<Client, Error> {
-    let endpoint = named_server(global, io)?.ok_or_else(|| {
+    let remembered = || if global.socket.is_some() { None } else { remembered_server(io) };
+    let endpoint = named_server(global, io)?.or_else(remembered).ok_or_else(|| {
         Error::Usage(
             "a session is for HTTP: name the server with --server URL, or in AUTHCTL_SERVER. On the admin socket the \
             kernel identifies you"
@@ -88,12 +96,25 @@ fn named_server(global: &Global, io: &Io<'_>) -> Result<Option<Endpoint>, Error>
     server.map_err(|error| Error::Usage(format!("AUTHCTL_SERVER: {error}")))
 }
 
-async fn choose(global: &Global, io: &mut Io<'_>) -> Result<Endpoint, Error> {
+/// The server of the last `authctl login`.
+fn remembered_server(io: &Io<'_>) -> Option<Endpoint> {
+    let last = session_store::Folder::find(io)?.last()?;
+    Endpoint::url(&last.server).ok()
+}
+
+/// The daemon, and whether the arguments or the environment name it.
+async fn choose(global: &Global, io: &mut Io<'_>) -> Result<(Endpoint, bool), Error> {
     if let Some(server) = named_server(global, io)? {
-        return Ok(server);
+        return Ok((server, true));
     }
     let named = global.socket.clone().or_else(|| variable(io, "AUTHD_ADMIN_SOCKET").map(PathBuf::from));
-    find_socket(named.map_or_else(paths::admin_socket_candidates, |path| vec![path]), io).await
+    if let Some(path) = named {
+        return Ok((find_socket(vec![path], io).await?, true));
+    }
+    match remembered_server(io) {
+        Some(server) => Ok((server, false)),
+        None => Ok((find_socket(paths::admin_socket_candidates(), io).await?, false)),
+    }
 }
 
 /// The first that answers. A socket that this user may not open is skipped with a note on stderr, because the next
@@ -139,10 +160,10 @@ pub(crate) fn token_variable(io: &Io<'_>) -> Option<(&'static str, String)> {
     names.into_iter().find_map(|name| Some((name, variable(io, name)?)))
 }
 
-/// The token of the session that `authctl login` started there.
-fn session_token(endpoint: &Endpoint, io: &Io<'_>) -> Result<Option<Secret>, Error> {
+/// The token of the session that `authctl login` started there, of this user or of the last one.
+fn session_token(endpoint: &Endpoint, user: Option<&str>, io: &Io<'_>) -> Result<Option<Secret>, Error> {
     let Some(folder) = session_store::Folder::find(io) else { return Ok(None) };
-    folder.session(&session_store::name(endpoint))?.map_or(Ok(None), |session| session.token())
+    folder.session(&session_store::name(endpoint), user)?.map_or(Ok(None), |session| session.token())
 }
 
 /// Set and not empty.

@@ -41,6 +41,8 @@ pub(crate) struct FailedCall {
     pub credentials: Credentials,
     /// For the advice to sign in.
     pub endpoint: Endpoint,
+    /// What the command was probably meant to be.
+    pub hint: Option<String>,
 }
 
 impl Error {
@@ -62,6 +64,20 @@ impl Error {
     /// The stable code of a refusal.
     pub(crate) fn code(&self) -> Option<Code> {
         self.problem().map(|problem| problem.error)
+    }
+
+    /// Whether the call was refused because there is nothing of this kind by the name that it was given.
+    pub(crate) fn is_unknown(&self, kind: &str) -> bool {
+        let is_of_kind = |problem: &&Problem| problem.detail == format!("there is no such {kind}");
+        self.problem().filter(is_of_kind).is_some_and(|problem| problem.error == Code::NotFound)
+    }
+
+    /// Adds to a failed call what it was probably meant to be.
+    pub(crate) fn with_hint(mut self, hint: String) -> Self {
+        if let Self::Call(call) = &mut self {
+            call.hint = Some(hint);
+        }
+        self
     }
 
     fn problem(&self) -> Option<&Problem> {

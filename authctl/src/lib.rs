@@ -8,8 +8,10 @@ mod args;
 mod commands;
 mod connect;
 mod error;
+mod hints;
 mod output;
 mod session_store;
+mod values;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -74,9 +76,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>, io: &mut Io<'_>) -> Exit {
 fn run_with(args: impl IntoIterator<Item = OsString>, io: &mut Io<'_>) -> Exit {
     // Without a terminal the help has 100 columns.
     let command = Cli::command().term_width(usize::from(io.width.unwrap_or(100)));
-    let cli = match shared::cli::parse::<Cli>(command, args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match shared::cli::parse::<Cli>(command, args.clone()) {
         Ok(cli) => cli,
-        Err(error) => return show_usage(&error, io),
+        Err(error) => return show_usage(&error, &args, io),
     };
     match execute(cli, io) {
         Ok(exit) => exit,
@@ -89,12 +92,15 @@ fn run_with(args: impl IntoIterator<Item = OsString>, io: &mut Io<'_>) -> Exit {
     }
 }
 
-fn show_usage(error: &clap::Error, io: &mut Io<'_>) -> Exit {
+fn show_usage(error: &clap::Error, args: &[OsString], io: &mut Io<'_>) -> Exit {
     let is_error = error.use_stderr();
     let (stream, colour) = if is_error { (&mut io.err, io.colour_errors) } else { (&mut io.out, io.colour) };
     let text = error.render();
     // An error here cannot be reported.
     let _ = if colour { write!(stream, "{}", text.ansi()) } else { write!(stream, "{text}") };
+    if let Some(hint) = hints::for_wrong_command(error, args) {
+        let _ = writeln!(stream, "\n{hint}");
+    }
     if is_error { Exit::Usage } else { Exit::Ok }
 }
 
@@ -105,6 +111,7 @@ fn execute(cli: Cli, io: &mut Io<'_>) -> Result<Exit, Error> {
         io.out.write_all(&script)?;
         return Ok(Exit::Ok);
     }
+    commands::check(&cli.command)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let Cli { global, command } = cli;
@@ -115,7 +122,7 @@ fn execute(cli: Cli, io: &mut Io<'_>) -> Result<Exit, Error> {
             }
             _ => connect::connect(&global, io).await?,
         };
-        let mut context = commands::Context { client, credentials, format: global.output, io };
+        let mut context = commands::Context { client, credentials, format: global.output, user: global.user, io };
         commands::run(command, &mut context).await
     })
 }

@@ -85,7 +85,7 @@ fn user() -> String {
 
 fn explain_call(call: &FailedCall) -> String {
     let error = &call.source;
-    match error {
+    let mut text = match error {
         client::Error::Refused(problem) => refused(problem, call),
         client::Error::Unreachable { endpoint: Endpoint::Url(_), .. } => format!(
             "{error}\nIs authd running there? It listens on {} unless SERVER_ADDR says otherwise",
@@ -96,7 +96,11 @@ fn explain_call(call: &FailedCall) -> String {
             format!("{error}\n`--timeout SECONDS` waits longer; authd's log may have details")
         }
         client::Error::NotAuthd { .. } => format!("{error}\nIs this authd's address, and as new as authctl?"),
+    };
+    if let Some(hint) = &call.hint {
+        let _ = write!(text, "\n{hint}");
     }
+    text
 }
 
 fn refused(problem: &Problem, call: &FailedCall) -> String {

@@ -31,6 +31,7 @@ pub struct Sql {
     pub find_by_id: &'static str,
     pub find_by_name: &'static str,
     pub list: &'static str,
+    pub list_by_prefix: &'static str,
     pub alive: &'static str,
     pub delete: &'static str,
 }
@@ -47,6 +48,14 @@ macro_rules! sql {
                 " FROM ",
                 $table,
                 " WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2"
+            ),
+            // The order of texts is the server's own in PostgreSQL, so a prefix is no range of the index there.
+            list_by_prefix: concat!(
+                "SELECT ",
+                $columns,
+                " FROM ",
+                $table,
+                " WHERE id > $1 AND deleted_at IS NULL AND substr(live_name, 1, length($3)) = $3 ORDER BY id LIMIT $2"
             ),
             alive: concat!("SELECT 1 FROM ", $table, " WHERE id = $1 AND deleted_at IS NULL"),
             delete: concat!(
@@ -77,9 +86,18 @@ pub async fn stored<T: Entity>(db: &dyn Db, id_or_name: &str) -> Result<T> {
     find(db, id_or_name).await?.ok_or_else(|| Error::not_found(T::KIND))
 }
 
-/// A page of all of them, oldest first, and the cursor of the next one.
-pub async fn list<T: Entity>(db: &dyn Db, cursor: Option<&str>, limit: Option<Limit>) -> Result<Listed<T>> {
-    list_by(db, T::SQL.list, &Page::new(cursor, limit)?, []).await
+/// A page of all of them, or of those whose name begins with `prefix`, oldest first, and the cursor of the next one.
+pub async fn list<T: Entity>(
+    db: &dyn Db,
+    cursor: Option<&str>,
+    limit: Option<Limit>,
+    prefix: Option<&str>,
+) -> Result<Listed<T>> {
+    let page = Page::new(cursor, limit)?;
+    match prefix {
+        Some(prefix) => list_by(db, T::SQL.list_by_prefix, &page, [names::fold(prefix).into()]).await,
+        None => list_by(db, T::SQL.list, &page, []).await,
+    }
 }
 
 /// A page of the entities that `sql` finds. Its first parameters are the cursor and the number of rows.

@@ -257,7 +257,7 @@ fn announce(config: &Config, db: &dyn Db) {
              curl {url}/auth/validate -H 'Content-Type: application/json' -d '{{\"token\": \"PASTE-IT-HERE\"}}'\n  \
              authctl revoke demo                      # revoke it\n  \
              authctl user create ada                  # a person, who signs in at {url}/login\n\n",
-            data = config.data_dir.display(),
+            data = config.data_place(),
         ));
     }
 }

@@ -13,6 +13,7 @@ pub mod number;
 pub mod op;
 pub mod openapi;
 pub mod page;
+pub mod passwords;
 pub mod paths;
 pub mod patterns;
 pub mod problem;

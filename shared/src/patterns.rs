@@ -128,11 +128,25 @@ impl JsonSchema for Address {
     }
 }
 
-/// At most one of two fields: both together are refused, unless one of them is null.
-pub fn not_both(schema: &mut Schema, fields: [&str; 2]) {
-    let present = |name: &str| (name.to_owned(), json!({ "not": { "type": "null" } }));
-    let properties: serde_json::Map<String, Value> = fields.map(present).into_iter().collect();
-    schema.insert("not".into(), json!({ "required": fields, "properties": properties }));
+/// At most one of these fields: two together are refused, unless one of them is null.
+pub fn at_most_one(schema: &mut Schema, fields: &[&str]) {
+    let pairs =
+        fields.iter().enumerate().flat_map(|(at, one)| fields[at + 1..].iter().map(move |other| [*one, *other]));
+    let pairs: Vec<Value> = pairs.map(|pair| present(&pair)).collect();
+    schema.insert("not".into(), json!({ "anyOf": pairs }));
+}
+
+/// Exactly one of these fields; null is as good as absent.
+pub fn exactly_one(schema: &mut Schema, fields: &[&str]) {
+    let each: Vec<Value> = fields.iter().map(|field| present(&[*field])).collect();
+    schema.insert("oneOf".into(), json!(each));
+}
+
+/// Each of these fields is there and not null.
+fn present(fields: &[&str]) -> Value {
+    let not_null = |name: &&str| ((*name).to_owned(), json!({ "not": { "type": "null" } }));
+    let properties: serde_json::Map<String, Value> = fields.iter().map(not_null).collect();
+    json!({ "required": fields, "properties": properties })
 }
 
 #[cfg(test)]

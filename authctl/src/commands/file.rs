@@ -7,10 +7,11 @@ use shared::cli::{Exit, relative};
 use shared::id::FileId;
 
 use super::{Context, listing};
-use crate::args::{Consent, Limit};
+use crate::args::{Consent, Paging};
 use crate::error::Error;
+use crate::values::id;
 
-listing!(ListFiles, files: File);
+listing!(ListFiles, files: File; user);
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -23,12 +24,12 @@ pub enum Command {
         #[arg(long)]
         all: bool,
         #[command(flatten)]
-        limit: Limit,
+        paging: Paging,
     },
     /// Delete a file
     Remove {
         /// The file's key, as shown by `authctl file list`
-        #[arg(value_name = "KEY")]
+        #[arg(value_name = "KEY", value_parser = |text: &str| id::<FileId>(text, "`authctl file list` shows the key of each file"))]
         key: FileId,
         #[command(flatten)]
         consent: Consent,
@@ -37,8 +38,8 @@ pub enum Command {
 
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        Command::List { user, all, limit } => {
-            list(ListFiles { user, all, ..ListFiles::default() }, limit, context).await
+        Command::List { user, all, paging } => {
+            list(ListFiles { user, all, ..ListFiles::default() }, paging, context).await
         }
         Command::Remove { key, consent } => {
             context.ask(consent, async || Ok(format!("Delete file {key}?"))).await?;
@@ -47,7 +48,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
     }
 }
 
-async fn list(request: ListFiles, limit: Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn list(request: ListFiles, paging: Paging, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let columns = [Whole("KEY"), Wrapped("NAME"), Whole("BYTES"), Spare("TYPE"), Spare("OWNER"), Spare("CREATED")];
     let row = |now, file: File| {
         [
@@ -59,5 +60,5 @@ async fn list(request: ListFiles, limit: Limit, context: &mut Context<'_, '_>) -
             relative(now, file.created_at),
         ]
     };
-    context.list(request, limit, "There are no files", columns, row).await
+    context.list(request, paging, "There are no files", columns, row).await
 }

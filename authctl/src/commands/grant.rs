@@ -10,11 +10,11 @@ use shared::cli::Column::{Spare, Wrapped};
 use shared::cli::{Exit, clean, moment, relative};
 use shared::names::fold;
 
-use super::{Context, listing};
-use crate::args::Limit;
+use super::{Context, Mistaken, listing};
+use crate::args::Paging;
 use crate::error::Error;
 
-listing!(ListGrants, grants: rbac::Grant);
+listing!(ListGrants, grants: rbac::Grant; person_id service_id);
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["roles", "permissions"]))]
@@ -41,7 +41,7 @@ pub struct List {
     #[arg(short, long)]
     service: Option<String>,
     #[command(flatten)]
-    limit: Limit,
+    paging: Paging,
 }
 
 #[derive(Debug, Args)]
@@ -59,13 +59,22 @@ pub(super) async fn grant(args: Grant, context: &mut Context<'_, '_>) -> Result<
     let Grant { user, roles, permissions, service } = args;
     let request = |role_id| GrantRole { person_id: user.clone(), service_id: service.clone(), role_id };
     let line = |role: &str| format!("{user} has the role {role} in {service}");
-    context.call_for_each(roles.clone(), request, line).await?;
+    context.call_for_each(roles.clone(), request, line, Mistaken::Permission(&as_permission)).await?;
     let request =
         |permission_id| GrantPermission { person_id: user.clone(), service_id: service.clone(), permission_id };
-    context.call_for_each(permissions, request, |name| format!("{user} has {name} in {service}")).await?;
+    let line = |name: &str| format!("{user} has {name} in {service}");
+    context.call_for_each(permissions, request, line, Mistaken::Role(&as_role)).await?;
     let exit = context.done()?;
     note_idle(&service, &roles, context).await?;
     Ok(exit)
+}
+
+fn as_permission(name: &str) -> String {
+    format!("write it as --permission {name}")
+}
+
+fn as_role(name: &str) -> String {
+    format!("write it as {name} after the user, without --permission")
 }
 
 /// Prints a note if the service does not have a granted role, which then has no effect.
@@ -93,11 +102,11 @@ pub(super) async fn ungrant(args: Grant, context: &mut Context<'_, '_>) -> Resul
     let Grant { user, roles, permissions, service } = args;
     let request = |role_id| UngrantRole { person_id: user.clone(), service_id: service.clone(), role_id };
     let line = |role: &str| format!("{user} no longer has the role {role} in {service}");
-    context.call_for_each(roles, request, line).await?;
+    context.call_for_each(roles, request, line, Mistaken::Permission(&as_permission)).await?;
     let request =
         |permission_id| UngrantPermission { person_id: user.clone(), service_id: service.clone(), permission_id };
     let line = |name: &str| format!("the grant of {name} to {user} in {service} is removed");
-    context.call_for_each(permissions, request, line).await?;
+    context.call_for_each(permissions, request, line, Mistaken::Role(&as_role)).await?;
     context.done()
 }
 
@@ -109,7 +118,7 @@ pub(super) async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Ex
         [grant.username, grant.service, role, permission, relative(now, grant.created_at)]
     };
     let empty = "No grants. Create one: `authctl grant USER ROLE --service SERVICE`";
-    context.list(request, args.limit, empty, columns, row).await
+    context.list(request, args.paging, empty, columns, row).await
 }
 
 pub(super) async fn can(args: Can, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

@@ -9,6 +9,7 @@ use shared::id::IdentityId;
 use super::Context;
 use crate::args::Consent;
 use crate::error::Error;
+use crate::values::id;
 
 #[derive(Debug, Args)]
 pub struct Link {
@@ -27,7 +28,7 @@ pub struct Unlink {
     /// The user's name or id
     user: String,
     /// The identity's id
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = |text: &str| id::<IdentityId>(text, "`authctl user identities USER` shows the id of each identity"))]
     identity: IdentityId,
 }
 

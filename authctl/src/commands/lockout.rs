@@ -8,7 +8,7 @@ use shared::cli::Column::{Spare, Whole, Wrapped};
 use shared::cli::{Exit, relative};
 
 use super::{Context, listing};
-use crate::args::Limit;
+use crate::args::Paging;
 use crate::error::Error;
 
 listing!(ListLockouts, lockouts: Lockout);
@@ -21,7 +21,7 @@ pub enum Command {
         #[arg(long)]
         all: bool,
         #[command(flatten)]
-        limit: Limit,
+        paging: Paging,
     },
     /// Forget the failed logins of a name or an address
     #[command(group = ArgGroup::new("what").required(true).args(["name", "address"]))]
@@ -37,7 +37,7 @@ pub enum Command {
 
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        Command::List { all, limit } => {
+        Command::List { all, paging } => {
             let columns = [Whole("KIND"), Wrapped("WHO"), Whole("FAILURES"), Spare("LAST"), Whole("LOCKED")];
             let row = |now, lockout: Lockout| {
                 let (kind, who) = lockout.id.split_once(':').unwrap_or(("", &lockout.id));
@@ -51,7 +51,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
                 ]
             };
             let empty = if all { "No failed logins" } else { "Nobody is locked out" };
-            context.list(ListLockouts { all, ..ListLockouts::default() }, limit, empty, columns, row).await
+            context.list(ListLockouts { all, ..ListLockouts::default() }, paging, empty, columns, row).await
         }
         Command::Clear { name, address } => {
             let (id, who) = match address {

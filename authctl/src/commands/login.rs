@@ -42,10 +42,10 @@ pub(super) async fn login(args: Login, context: &mut Context<'_, '_>) -> Result<
     let folder = folder(context)?;
     let server = session_store::name(context.client.endpoint());
     // An unreadable session is replaced by this sign-in.
-    let before = folder.session(&server).ok().flatten();
-    let username = match (args.user, context.io.person) {
+    let sessions = folder.sessions(&server).unwrap_or_default();
+    let username = match (args.user.or_else(|| context.user.clone()), context.io.person) {
         (Some(user), _) => user,
-        (None, Some(person)) => person.line("User", before.as_ref().map(|session| session.user.as_str()))?,
+        (None, Some(person)) => person.line("User", sessions.first().map(|session| session.user.as_str()))?,
         (None, None) => {
             let detail = "there is no terminal to prompt for the user name: use --user NAME and --password-stdin";
             return Err(Error::Usage(detail.to_owned()));
@@ -54,42 +54,51 @@ pub(super) async fn login(args: Login, context: &mut Context<'_, '_>) -> Result<
     let prompt = format!("Password of {} at {server} (not shown)", clean(&username));
     let (password, totp) = password::with_code(args.password, &prompt, context.io)?;
     // Checked first, so that a person does not sign in for a token that cannot be stored.
-    let wanted = args.token_store.or_else(|| before.as_ref().map(|session| session.store));
+    let wanted = args.token_store.or_else(|| sessions.first().map(|session| session.store));
     let (store, why) = KEYRING.choose(wanted, (context.io.new_key)().as_bytes()).map_err(Error::Refused)?;
     let login = sessions::Login { username, password, totp };
     let answer = context.call_with_code(login, |login, code| login.totp = Some(code)).await?;
-    let user = answer.payload.username.clone();
-    let session = StoredSession { server: server.clone(), user, store, token: Some(answer.token.clone()) };
-    let old = before.as_ref().and_then(|session| session.token().ok().flatten());
-    if let Err(error) = folder.save(session) {
+    let user = &answer.payload.username;
+    let session = StoredSession::new(&server, user, answer.token.clone(), store, context.now());
+    let (before, others): (Vec<_>, Vec<_>) = sessions.into_iter().partition(|session| session.is_of(user));
+    // Their tokens, before the keyring has the new one in the place of the old one.
+    let old: Vec<Secret> = before.iter().filter_map(|session| session.token().ok().flatten()).collect();
+    if let Err(error) = folder.save(session.clone()) {
         // Only this process has its token, so the session must end at authd.
         end_session(answer.token, context).await.ok();
         return Err(error);
     }
-    if before.is_some_and(|before| before.store == TokenStore::Keyring && store == TokenStore::File) {
-        // If the keyring is unreachable, it keeps a token that authd accepts only for a short time.
-        KEYRING.remove(&server).ok();
-    }
-    if let Some(old) = old {
+    before.iter().for_each(|before| folder.remove_replaced(before, &session));
+    for old in old {
         // If this fails, the session expires.
         end_session(old, context).await.ok();
     }
-    tell_login(&answer, &server, &(store.place(folder.path()) + &why), context)
+    tell_login(&answer, &server, &(store.place(folder.path()) + &why), context)?;
+    for other in others {
+        let other = clean(&other.user).into_owned();
+        writeln!(context.io.err, "{other} stays signed in there: --as {other} uses that session")?;
+    }
+    Ok(Exit::Ok)
 }
 
-fn tell_login(answer: &LoggedIn, server: &str, place: &str, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+fn tell_login(answer: &LoggedIn, server: &str, place: &str, context: &mut Context<'_, '_>) -> Result<(), Error> {
     writeln!(context.io.err, "The session's token is stored {}", clean(place))?;
     if let Some((variable, _)) = connect::token_variable(context.io) {
-        writeln!(context.io.err, "note: {variable} is set and takes precedence over the session")?;
+        writeln!(
+            context.io.err,
+            "note: {variable} is set and takes precedence over the session where --server is given"
+        )?;
     }
     // The API's own object has the token, which is stored and not shown.
     if context.print_object(&answer.payload)? {
-        return Ok(Exit::Ok);
+        return Ok(());
     }
-    let end = moment(context.now(), Time::from_millis(answer.expires_at.saturating_mul(1_000)));
+    let seconds = |seconds: i64| moment(context.now(), Time::from_millis(seconds.saturating_mul(1_000)));
     let user = clean(&answer.payload.username);
-    writeln!(context.io.out, "Signed in to {server} as {user}. If unused, the session ends {end}")?;
-    Ok(Exit::Ok)
+    let end = seconds(answer.expires_at);
+    let latest = answer.max_expires_at.map(|at| format!(", at the latest {}", seconds(at))).unwrap_or_default();
+    writeln!(context.io.out, "Signed in to {server} as {user}. If unused, the session ends {end}{latest}")?;
+    Ok(())
 }
 
 /// Ends the session of a token, instead of the client's own credentials.
@@ -101,12 +110,12 @@ async fn end_session(token: Secret, context: &Context<'_, '_>) -> Result<(), Err
 pub(super) async fn logout(context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let folder = folder(context)?;
     let server = session_store::name(context.client.endpoint());
-    let Some(session) = folder.session(&server)? else {
+    let Some(session) = folder.session(&server, context.user.as_deref())? else {
         return Err(Error::NotAuthenticated(format!("you are not signed in to {server}")));
     };
     // The token is removed even if the keyring or the daemon does not answer.
     let token = session.token();
-    let removed = folder.remove(&session);
+    let removed = session.remove();
     let ended = match token {
         Ok(Some(token)) => end_session(token, context).await,
         Ok(None) => Ok(()),
@@ -120,7 +129,11 @@ pub(super) async fn logout(context: &mut Context<'_, '_>) -> Result<Exit, Error>
         writeln!(context.io.err, "The session is removed from this machine; at authd it expires by itself")?;
         return Err(error);
     }
-    writeln!(context.io.out, "Signed out of {server}")?;
+    writeln!(context.io.out, "Signed out of {server} as {}", clean(&session.user))?;
+    if let Some(last) = folder.last() {
+        let (server, user) = (clean(&last.server), clean(&last.user));
+        writeln!(context.io.err, "note: commands without --server use {server} now, as {user}")?;
+    }
     Ok(Exit::Ok)
 }
 

@@ -11,8 +11,9 @@ use shared::id::MailId;
 use shared::problem::Code;
 
 use super::{Context, listing, spelling};
-use crate::args::{Consent, Limit};
+use crate::args::{Consent, Paging};
 use crate::error::Error;
+use crate::values::id;
 
 listing!(ListMails, mails: Mail);
 
@@ -33,7 +34,7 @@ pub enum Command {
     /// List mails that are not sent yet, or were refused, newest first
     List {
         #[command(flatten)]
-        limit: Limit,
+        paging: Paging,
     },
     /// Send mails at once, also those that were refused
     Retry {
@@ -54,7 +55,7 @@ pub enum Command {
 #[command(group = ArgGroup::new("mails").required(true).args(["id", "all"]))]
 pub struct Which {
     /// The mail's id, as shown by `authctl mail list`
-    #[arg(value_name = "MAIL_ID")]
+    #[arg(value_name = "MAIL_ID", value_parser = |text: &str| id::<MailId>(text, "`authctl mail list` shows the id of each mail"))]
     id: Option<MailId>,
     /// Every mail that `authctl mail list` shows
     #[arg(long)]
@@ -64,7 +65,7 @@ pub struct Which {
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
         Command::Test { to, wait } => test(to, wait, context).await,
-        Command::List { limit } => list(limit, context).await,
+        Command::List { paging } => list(paging, context).await,
         Command::Retry { which } => retry(which, context).await,
         Command::Drop { which, consent } => drop(which, consent, context).await,
     }
@@ -98,7 +99,7 @@ async fn test(to: String, wait: bool, context: &mut Context<'_, '_>) -> Result<E
     Ok(Exit::Refused)
 }
 
-async fn list(limit: Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn list(paging: Paging, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let columns = [
         Whole("ID"),
         Whole("TEMPLATE"),
@@ -121,7 +122,7 @@ async fn list(limit: Limit, context: &mut Context<'_, '_>) -> Result<Exit, Error
             mail.error.unwrap_or_default(),
         ]
     };
-    context.list(ListMails::default(), limit, "No mails wait, and none was refused", columns, row).await
+    context.list(ListMails::default(), paging, "No mails wait, and none was refused", columns, row).await
 }
 
 async fn retry(which: Which, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

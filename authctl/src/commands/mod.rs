@@ -6,12 +6,14 @@ pub(crate) mod backup;
 pub(crate) mod file;
 pub(crate) mod grant;
 pub(crate) mod identity;
+mod listing;
 pub(crate) mod lockout;
 pub(crate) mod login;
 pub(crate) mod mail;
 pub(crate) mod passkey;
 mod password;
 pub(crate) mod permission;
+mod record;
 pub(crate) mod role;
 pub(crate) mod service;
 pub(crate) mod session;
@@ -25,30 +27,42 @@ use std::time::Duration;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 use shared::api::Done;
-use shared::cli::{Column, Exit, Format, Grid, clean};
+use shared::api::rbac::{ShowPermission, ShowRole};
+use shared::cli::{Exit, Format, clean};
 use shared::client::{self, Client};
 use shared::op::Operation;
-use shared::page;
 use shared::problem::Code;
 use shared::secret::Secret;
 use shared::time::Time;
 
+use self::listing::{Listing, listing};
 use crate::Io;
-use crate::args::{Command, Consent, Limit};
+use crate::args::{Command, Consent};
 use crate::connect::Credentials;
 use crate::error::{Error, FailedCall};
 
 /// The pause between a call without an answer and its only retry: long enough for a daemon to restart.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Entries per request: even the longest ones fit into one answer.
-const PAGE: u32 = 200;
 
 /// The context of every command.
 pub(crate) struct Context<'c, 'io> {
     pub client: Client,
     pub credentials: Credentials,
     pub format: Format,
+    /// Whose session is used, if it is not that of the last sign-in.
+    pub user: Option<String>,
     pub io: &'c mut Io<'io>,
+}
+
+/// Refuses what is wrong in a command line and no parser of one argument sees, before any call.
+pub(crate) fn check(command: &Command) -> Result<(), Error> {
+    match command {
+        Command::Create(args) | Command::Token(token::Command::Create(args)) => args.name_and_scopes().map(drop),
+        Command::Role(role::Command::Create(args)) => args.name_and_permissions().map(drop),
+        Command::User(user::Command::Create(args)) => args.record().check(),
+        Command::User(user::Command::Update { record, .. }) => record.check(),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -136,7 +150,7 @@ impl Context<'_, '_> {
     }
 
     fn failed_call(&self, source: client::Error) -> FailedCall {
-        FailedCall { source, credentials: self.credentials, endpoint: self.client.endpoint().clone() }
+        FailedCall { source, credentials: self.credentials, endpoint: self.client.endpoint().clone(), hint: None }
     }
 
     /// Prints the API's own object; `false` in the table format, where it prints nothing.
@@ -189,15 +203,19 @@ impl Context<'_, '_> {
         self.tell(&answer, || line(&answer))
     }
 
-    /// Calls an operation once for each name, and prints a line for each.
+    /// Calls an operation once for each name, and prints a line for each. `mistaken` says what a name that is of another
+    /// kind is good for.
     async fn call_for_each<Op: Operation>(
         &mut self,
         names: Vec<String>,
         request: impl Fn(String) -> Op,
         line: impl Fn(&str) -> String,
+        mistaken: Mistaken<'_>,
     ) -> Result<(), Error> {
         for name in names {
-            self.call(&request(name.clone())).await?;
+            if let Err(error) = self.call(&request(name.clone())).await {
+                return Err(self.mistaken(error, &name, &mistaken).await);
+            }
             if self.format == Format::Table {
                 writeln!(self.io.out, "{}", clean(&line(&name)))?;
             }
@@ -205,72 +223,20 @@ impl Context<'_, '_> {
         Ok(())
     }
 
-    /// Follows the cursors, in pages of bounded size, until there are `limit` entries or no more.
-    async fn pages<L: Listing>(&self, mut request: L, limit: u64) -> Result<L::Response, Error> {
-        let size = |left: u64| page::Limit::new(u32::try_from(left).unwrap_or(u32::MAX).min(PAGE));
-        request.set_page(size(limit), None);
-        let mut all = self.call(&request).await?;
-        loop {
-            let (entries, cursor) = L::parts(&mut all);
-            let left = limit.saturating_sub(entries.len() as u64);
-            if left == 0 || cursor.is_none() {
-                return Ok(all);
+    /// Adds to a refusal of a name what it is good for, if it is the name of something of the other kind.
+    async fn mistaken(&self, error: Error, name: &str, mistaken: &Mistaken<'_>) -> Error {
+        let id = name.to_owned();
+        let (kind, is_other, hint) = match mistaken {
+            Mistaken::Permission(hint) if error.is_unknown("role") => {
+                ("permission", self.client.call(&ShowPermission { id }).await.is_ok(), hint)
             }
-            request.set_page(size(left), cursor.take());
-            let mut next = self.call(&request).await?;
-            let (more, next_cursor) = L::parts(&mut next);
-            let is_last = more.is_empty();
-            entries.append(more);
-            *cursor = next_cursor.take();
-            if is_last {
-                return Ok(all);
+            Mistaken::Role(hint) if error.is_unknown("permission") => {
+                ("role", self.client.call(&ShowRole { id }).await.is_ok(), hint)
             }
-        }
-    }
-
-    /// Every entry of a list.
-    async fn all<L: Listing>(&self, request: L) -> Result<Vec<L::Entry>, Error> {
-        let mut list = self.pages(request, u64::MAX).await?;
-        Ok(std::mem::take(L::parts(&mut list).0))
-    }
-
-    /// The names in a list, for the record of the object that they belong to. Skipped if they are not shown: the API's
-    /// own object does not have them.
-    async fn names<L: Listing>(&self, request: L, name: impl Fn(L::Entry) -> String) -> Result<String, Error> {
-        if self.format != Format::Table {
-            return Ok(String::new());
-        }
-        let names: Vec<String> = self.all(request).await?.into_iter().map(name).collect();
-        Ok(if names.is_empty() { "none".to_owned() } else { names.join(", ") })
-    }
-
-    /// Prints a list: the API's own object, or a table; for an empty list, a message on stderr.
-    async fn list<L: Listing, const N: usize>(
-        &mut self,
-        request: L,
-        limit: Limit,
-        empty: &str,
-        columns: [Column; N],
-        row: impl Fn(Time, L::Entry) -> [String; N],
-    ) -> Result<Exit, Error> {
-        let mut list = self.pages(request, limit.entries).await?;
-        if self.print_object(&list)? {
-            return Ok(Exit::Ok);
-        }
-        let total = L::total(&list).map(|total| format!(" (of {total})")).unwrap_or_default();
-        let now = self.now();
-        let (entries, next_cursor) = L::parts(&mut list);
-        if entries.is_empty() {
-            writeln!(self.io.err, "{empty}")?;
-            return Ok(Exit::Ok);
-        }
-        let mut grid = Grid::new(columns);
-        entries.drain(..).for_each(|entry| grid.row(row(now, entry)));
-        write!(self.io.out, "{}", grid.render(self.io.width))?;
-        if next_cursor.is_some() {
-            writeln!(self.io.err, "There are more{total}: --limit N shows more of them")?;
-        }
-        Ok(Exit::Ok)
+            Mistaken::No | Mistaken::Permission(_) | Mistaken::Role(_) => return error,
+        };
+        let name = clean(name);
+        if is_other { error.with_hint(format!("{name} is a {kind}: {}", clean(&hint(&name)))) } else { error }
     }
 
     /// Prints one object: the API's own form, or a record of titles and values without the empty ones.
@@ -306,39 +272,12 @@ fn spelling(value: impl Serialize) -> String {
     std::fmt::from_fn(|f| value.serialize(f)).to_string()
 }
 
-/// An operation that answers a list page by page.
-trait Listing: Operation {
-    type Entry;
-
-    fn set_page(&mut self, limit: Option<page::Limit>, cursor: Option<String>);
-
-    /// The entries, and the cursor of the next page.
-    fn parts(list: &mut Self::Response) -> (&mut Vec<Self::Entry>, &mut Option<String>);
-
-    /// The total number of entries, if the answer has it.
-    fn total(_list: &Self::Response) -> Option<String> {
-        None
-    }
+/// What a name may be by mistake, where something else is meant, and what to do with it then.
+#[derive(Clone, Copy)]
+enum Mistaken<'a> {
+    No,
+    /// A permission, where a role is meant.
+    Permission(&'a dyn Fn(&str) -> String),
+    /// A role, where a permission is meant.
+    Role(&'a dyn Fn(&str) -> String),
 }
-
-/// The lists differ in the name of the field that holds the entries; one also has their total.
-macro_rules! listing {
-    ($request:ty, $entries:ident: $entry:ty $(, $total:expr)?) => {
-        impl $crate::commands::Listing for $request {
-            type Entry = $entry;
-
-            fn set_page(&mut self, limit: Option<shared::page::Limit>, cursor: Option<String>) {
-                (self.limit, self.cursor) = (limit, cursor);
-            }
-
-            fn parts(list: &mut Self::Response) -> (&mut Vec<$entry>, &mut Option<String>) {
-                (&mut list.$entries, &mut list.next_cursor)
-            }
-
-            $(fn total(list: &Self::Response) -> Option<String> {
-                $total(list)
-            })?
-        }
-    };
-}
-use listing;

@@ -9,6 +9,7 @@ use shared::id::FactorId;
 use super::Context;
 use crate::args::Confirmed;
 use crate::error::Error;
+use crate::values::id;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -26,7 +27,7 @@ pub struct Named {
     /// The user's name or id
     user: String,
     /// The passkey's id
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = |text: &str| id::<FactorId>(text, "`authctl user passkey list USER` shows the id of each passkey"))]
     passkey: FactorId,
 }
 

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 use shared::cli::clean;
+use shared::passwords;
 use shared::secret::Secret;
 
 use crate::error::Error;
@@ -38,7 +39,10 @@ pub(super) fn token(io: &Io<'_>) -> Result<Secret, Error> {
     }
     let text = String::from_utf8((io.read_stdin)(MAX_STDIN)?);
     let text = text.map_err(|_| Error::Usage("stdin is not UTF-8 text".to_owned()))?;
-    Ok(text.trim().into())
+    match text.trim() {
+        "" => Err(Error::Usage("there is no token on stdin".to_owned())),
+        token => Ok(token.into()),
+    }
 }
 
 /// Reads an existing password.
@@ -54,7 +58,7 @@ pub(super) fn with_code(args: PasswordAndCode, prompt: &str, io: &Io<'_>) -> Res
     if let Some(person) = io.person {
         return Ok((person.secret(prompt)?, None));
     }
-    let text = lines(args.password_stdin, "--password-stdin", io)?;
+    let text = lines("password", args.password_stdin, "--password-stdin", io)?;
     match *text.expose().split('\n').collect::<Vec<_>>() {
         [_] => Ok((text, None)),
         [password, code] if !password.is_empty() && !code.is_empty() => {
@@ -77,25 +81,37 @@ pub(super) fn with_required_code(args: PasswordAndCode, io: &Io<'_>) -> Result<(
 pub(super) fn code(is_on_stdin: bool, io: &Io<'_>) -> Result<Secret, Error> {
     match io.person {
         Some(person) => Ok(person.secret("Code of the authenticator app (not shown)")?),
-        None => lines(is_on_stdin, "--code-stdin", io),
+        None => lines("code", is_on_stdin, "--code-stdin", io),
     }
 }
 
-/// Reads a new password. At a terminal, where it is hidden, it is typed twice.
-pub(super) fn new(args: NewPassword, user: &str, without: &str, io: &mut Io<'_>) -> Result<Secret, Error> {
+/// Reads a new password of the user with these names. At a terminal, where it is hidden, it is typed twice.
+pub(super) fn new(args: NewPassword, names: &[&str], without: &str, io: &mut Io<'_>) -> Result<Secret, Error> {
     match io.person {
-        Some(person) => typed_twice(person, user, io.err),
+        Some(person) => {
+            let user = names.first().copied().unwrap_or_default();
+            typed_twice(person, user, |password| passwords::check(password, names), io.err)
+        }
         None => from_stdin(args, without, io),
     }
 }
 
-fn typed_twice(person: &dyn Person, user: &str, err: &mut dyn Write) -> Result<Secret, Error> {
+/// A password that breaks the rules is told before it is typed again.
+fn typed_twice(
+    person: &dyn Person,
+    user: &str,
+    check: impl Fn(&Secret) -> Result<(), String>,
+    err: &mut dyn Write,
+) -> Result<Secret, Error> {
     for _ in 0..TRIES {
         let first = person.secret(&format!("Password for {} (8 characters or more, not shown)", clean(user)))?;
-        if first == person.secret("Repeat the password")? {
+        if let Err(rule) = check(&first) {
+            writeln!(err, "Choose another one: {rule}")?;
+        } else if first == person.secret("Repeat the password")? {
             return Ok(first);
+        } else {
+            writeln!(err, "They are not the same")?;
         }
-        writeln!(err, "They are not the same")?;
     }
     Err(Error::Declined)
 }
@@ -104,9 +120,14 @@ fn typed_twice(person: &dyn Person, user: &str, err: &mut dyn Write) -> Result<S
 pub(super) fn change(is_on_stdin: bool, io: &mut Io<'_>) -> Result<(Secret, Secret, Option<Secret>), Error> {
     if let Some(person) = io.person {
         let old = person.secret("Your current password (not shown)")?;
-        return Ok((old, typed_twice(person, "you from now on", io.err)?, None));
+        let check = |new: &Secret| match passwords::check(new, &[]) {
+            Ok(()) if *new == old => Err("this is your current password".to_owned()),
+            checked => checked,
+        };
+        let new = typed_twice(person, "you from now on", check, io.err)?;
+        return Ok((old, new, None));
     }
-    let text = lines(is_on_stdin, "--password-stdin", io)?;
+    let text = lines("password", is_on_stdin, "--password-stdin", io)?;
     let all: Vec<&str> = text.expose().split('\n').map(|line| line.trim_end_matches('\r')).collect();
     match *all {
         [old, new] if !old.is_empty() && !new.is_empty() => Ok((old.into(), new.into(), None)),
@@ -122,21 +143,21 @@ pub(super) fn change(is_on_stdin: bool, io: &mut Io<'_>) -> Result<(Secret, Secr
 
 /// One line; its line end is not part of the password.
 fn from_stdin(args: NewPassword, ways: &str, io: &Io<'_>) -> Result<Secret, Error> {
-    let password = lines(args.password_stdin, ways, io)?;
+    let password = lines("password", args.password_stdin, ways, io)?;
     if password.expose().contains('\n') {
         return Err(Error::Usage("stdin has more than one line: expected one password".to_owned()));
     }
     Ok(password)
 }
 
-/// Everything on stdin except the last line end.
-fn lines(is_on_stdin: bool, ways: &str, io: &Io<'_>) -> Result<Secret, Error> {
+/// Everything on stdin except the last line end; `what` is on its first line.
+fn lines(what: &str, is_on_stdin: bool, ways: &str, io: &Io<'_>) -> Result<Secret, Error> {
     if !is_on_stdin {
-        let detail = format!("there is no terminal to prompt for the password: repeat the command with {ways}");
+        let detail = format!("there is no terminal to prompt for the {what}: repeat the command with {ways}");
         return Err(Error::Usage(detail));
     }
     let Ok(mut text) = String::from_utf8((io.read_stdin)(MAX_STDIN)?) else {
-        return Err(Error::Usage("the password on stdin is not UTF-8".to_owned()));
+        return Err(Error::Usage(format!("the {what} on stdin is not UTF-8")));
     };
     for end in ['\n', '\r'] {
         if text.ends_with(end) {
@@ -145,7 +166,7 @@ fn lines(is_on_stdin: bool, ways: &str, io: &Io<'_>) -> Result<Secret, Error> {
     }
     let password = Secret::new(text);
     if password.is_empty() {
-        return Err(Error::Usage("there is no password on stdin".to_owned()));
+        return Err(Error::Usage(format!("there is no {what} on stdin")));
     }
     Ok(password)
 }

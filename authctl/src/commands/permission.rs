@@ -8,11 +8,11 @@ use shared::api::rbac::{
 use shared::cli::Column::{Spare, Wrapped};
 use shared::cli::{Exit, relative};
 
-use super::{Context, Listing, listing};
-use crate::args::{Consent, Limit, name};
+use super::{Context, Listing, Mistaken, listing};
+use crate::args::{ByName, Consent, Paging, name};
 use crate::error::Error;
 
-listing!(ListPermissions, permissions: Permission);
+listing!(ListPermissions, permissions: Permission; prefix);
 listing!(ListRolePermissions, permissions: Permission);
 
 #[derive(Debug, Subcommand)]
@@ -24,7 +24,7 @@ pub enum Command {
         names: Vec<String>,
     },
     /// List permissions, oldest first
-    List(Limit),
+    List(ByName),
     /// Rename a permission; roles and users that have it keep it
     Rename {
         /// The permission's name or id
@@ -51,12 +51,13 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
                 let request = CreatePermission { name: name.clone() };
                 return context.call_and_tell(&request, |created| line(&created.name)).await;
             }
-            context.call_for_each(names, |name| CreatePermission { name }, line).await?;
+            context.call_for_each(names, |name| CreatePermission { name }, line, Mistaken::No).await?;
             context.done()
         }
-        Command::List(limit) => {
+        Command::List(ByName { prefix, paging }) => {
+            let request = ListPermissions { prefix, ..ListPermissions::default() };
             let empty = "No permissions. Create one: `authctl permission create NAME`";
-            list_permissions(ListPermissions::default(), limit, empty, context).await
+            list_permissions(request, paging, empty, context).await
         }
         Command::Rename { permission, name } => {
             let request = UpdatePermission { id: permission.clone(), name: Some(name) };
@@ -75,12 +76,12 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
 /// Prints permissions: all of them, or those of a role.
 pub(super) async fn list_permissions<L: Listing<Entry = Permission>>(
     request: L,
-    limit: Limit,
+    paging: Paging,
     empty: &str,
     context: &mut Context<'_, '_>,
 ) -> Result<Exit, Error> {
     let row = |now, permission: Permission| {
         [permission.name, relative(now, permission.created_at), permission.id.to_string()]
     };
-    context.list(request, limit, empty, [Wrapped("PERMISSION"), Spare("CREATED"), Spare("ID")], row).await
+    context.list(request, paging, empty, [Wrapped("PERMISSION"), Spare("CREATED"), Spare("ID")], row).await
 }

@@ -11,28 +11,20 @@ use shared::cli::{Exit, moment, relative};
 use shared::op::Operation;
 
 use super::permission::list_permissions;
-use super::{Context, Listing, listing};
-use crate::args::{Confirmed, Limit, PartsOf, name};
+use super::{Context, Listing, Mistaken, listing};
+use crate::args::{ByName, Confirmed, Paging, PartsOf, name};
 use crate::error::Error;
+use crate::values::name_and_values;
 
-listing!(ListRoles, roles: Role);
+listing!(ListRoles, roles: Role; prefix);
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create a role
-    Create {
-        /// Its name
-        #[arg(value_parser = name)]
-        name: String,
-        /// Permissions of the role (several at once, or repeat the option)
-        #[arg(long, num_args = 1.., value_name = "PERMISSION")]
-        permissions: Vec<String>,
-        /// Create it inactive: it gives no permissions until `role enable`
-        #[arg(long)]
-        inactive: bool,
-    },
+    #[command(override_usage = "authctl role create [OPTIONS] <NAME> [--permissions <PERMISSION>...]")]
+    Create(Create),
     /// List roles, oldest first
-    List(Limit),
+    List(ByName),
     /// Show one role, with its permissions
     #[command(alias = "info")]
     Show(Named),
@@ -59,6 +51,27 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
+pub struct Create {
+    /// Its name
+    #[arg(value_parser = name)]
+    name: Option<String>,
+    /// Permissions of the role (several at once, or repeat the option)
+    #[arg(long, num_args = 1.., value_name = "PERMISSION")]
+    permissions: Vec<String>,
+    /// Create it inactive: it gives no permissions until `role enable`
+    #[arg(long)]
+    inactive: bool,
+}
+
+impl Create {
+    pub(super) fn name_and_permissions(&self) -> Result<(String, Vec<String>), Error> {
+        let usage = "authctl role create NAME --permissions PERMISSION";
+        let (new, permissions) = name_and_values(self.name.clone(), self.permissions.clone(), usage)?;
+        Ok((name(&new).map_err(Error::Usage)?, permissions))
+    }
+}
+
+#[derive(Debug, Args)]
 pub struct Named {
     /// The role's name or id
     role: String,
@@ -75,15 +88,18 @@ pub struct Permissions {
 
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        Command::Create { name, permissions, inactive } => {
+        Command::Create(args) => {
+            let (name, permissions) = args.name_and_permissions()?;
+            let inactive = args.inactive;
             let request = CreateRole { name, status: inactive.then_some(Status::Inactive) };
             let role = context.call(&request).await?;
             let exit = context.tell(&role, || format!("Created the role {}, id {}", role.name, role.id))?;
             allow(&role.name, permissions, context).await?;
             Ok(exit)
         }
-        Command::List(limit) => {
-            list_roles(ListRoles::default(), limit, "No roles. Create one: `authctl role create NAME`", context).await
+        Command::List(ByName { prefix, paging }) => {
+            let request = ListRoles { prefix, ..ListRoles::default() };
+            list_roles(request, paging, "No roles. Create one: `authctl role create NAME`", context).await
         }
         Command::Show(Named { role: id }) => show(&ShowRole { id }, context).await,
         Command::Update { role, name } => {
@@ -105,26 +121,32 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::Deny(Permissions { role: Named { role }, permissions }) => {
             let request = |permission_id| RemoveRolePermission { role_id: role.clone(), permission_id };
             let line = |permission: &str| format!("The role {role} no longer has {permission}");
-            context.call_for_each(permissions, request, line).await?;
+            context.call_for_each(permissions, request, line, Mistaken::Role(&of_role)).await?;
             context.done()
         }
-        Command::Permissions(PartsOf { whole, limit }) => {
+        Command::Permissions(PartsOf { whole, paging }) => {
             let request = ListRolePermissions { id: whole.role, ..ListRolePermissions::default() };
             let empty = "The role has no permission. Add one: `authctl role allow ROLE PERMISSION`";
-            list_permissions(request, limit, empty, context).await
+            list_permissions(request, paging, empty, context).await
         }
     }
 }
 
 async fn allow(role: &str, permissions: Vec<String>, context: &mut Context<'_, '_>) -> Result<(), Error> {
     let request = |permission_id| AddRolePermission { role_id: role.to_owned(), permission_id };
-    context.call_for_each(permissions, request, |permission| format!("The role {role} has {permission}")).await
+    let line = |permission: &str| format!("The role {role} has {permission}");
+    context.call_for_each(permissions, request, line, Mistaken::Role(&of_role)).await
+}
+
+/// What to do with a role where a permission of a role is meant.
+fn of_role(name: &str) -> String {
+    format!("a role has permissions and no roles; `authctl role show {name}` shows those of this one")
 }
 
 /// Prints roles: all of them, or those of a service.
 pub(super) async fn list_roles<L: Listing<Entry = Role>>(
     request: L,
-    limit: Limit,
+    paging: Paging,
     empty: &str,
     context: &mut Context<'_, '_>,
 ) -> Result<Exit, Error> {
@@ -132,7 +154,7 @@ pub(super) async fn list_roles<L: Listing<Entry = Role>>(
     let row = |now, role: Role| {
         [role.name, role.status.as_str().to_owned(), relative(now, role.created_at), role.id.to_string()]
     };
-    context.list(request, limit, empty, columns, row).await
+    context.list(request, paging, empty, columns, row).await
 }
 
 async fn show(op: &impl Operation<Response = Role>, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

@@ -14,13 +14,14 @@ use shared::op::Operation;
 
 use super::role::list_roles;
 use super::token::{end_of, expiry, last_used, show_secret};
-use super::{Context, listing};
-use crate::args::{Confirmed, Consent, Limit, PartsOf, days, name};
+use super::{Context, Mistaken, listing};
+use crate::args::{ByName, Confirmed, Consent, PartsOf, name};
 use crate::error::Error;
+use crate::values::{Life, id, life, within};
 
-listing!(ListServices, services: Service);
+listing!(ListServices, services: Service; prefix);
 listing!(ListServiceRoles, roles: Role);
-listing!(ListServiceTokens, tokens: Token);
+listing!(ListServiceTokens, tokens: Token; prefix expires_within);
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -37,7 +38,7 @@ pub enum Command {
         inactive: bool,
     },
     /// List services, oldest first
-    List(Limit),
+    List(ByName),
     /// Show one service, with its roles
     #[command(alias = "info")]
     Show(Named),
@@ -82,18 +83,26 @@ pub enum TokenCommand {
         /// The token's name [default: derived from the service's name]
         #[arg(long)]
         name: Option<String>,
-        /// Days until it expires [default: it does not expire]
-        #[arg(long, value_name = "DAYS", value_parser = days())]
-        ttl: Option<u32>,
+        /// How long it lives, such as 30d or 12h; a bare number is days [default: it does not expire]
+        #[arg(long, value_name = "TIME", value_parser = life)]
+        ttl: Option<Life>,
     },
     /// List the tokens of a service, newest first
-    List(PartsOf<Named>),
+    List {
+        #[command(flatten)]
+        service: Named,
+        /// Only tokens that expire soon: within this time, such as 7d or 12h; a bare number is days
+        #[arg(long, value_name = "TIME", value_parser = within)]
+        expires_within: Option<u32>,
+        #[command(flatten)]
+        by: ByName,
+    },
     /// Revoke a token of a service permanently
     Revoke {
         #[command(flatten)]
         service: Named,
         /// The token's id, as shown by `service token list`
-        #[arg(value_name = "TOKEN_ID")]
+        #[arg(value_name = "TOKEN_ID", value_parser = |text: &str| id::<TokenId>(text, "`authctl service token list SERVICE` shows the id of each token"))]
         id: TokenId,
         #[command(flatten)]
         consent: Consent,
@@ -126,13 +135,14 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             let line = |service: &Service| format!("Created the service {}, id {}", service.name, service.id);
             context.call_and_tell(&request, line).await
         }
-        Command::List(limit) => {
+        Command::List(ByName { prefix, paging }) => {
+            let request = ListServices { prefix, ..ListServices::default() };
             let columns = [Wrapped("SERVICE"), Whole("STATUS"), Wrapped("DESCRIPTION"), Spare("ID")];
             let row = |_, service: Service| {
                 [service.name, service.status.as_str().to_owned(), service.description, service.id.to_string()]
             };
             let empty = "No services. Create one: `authctl service create NAME`";
-            context.list(ListServices::default(), limit, empty, columns, row).await
+            context.list(request, paging, empty, columns, row).await
         }
         Command::Show(Named { service: id }) => show(&ShowService { id }, context).await,
         Command::Update { service, name, description } => {
@@ -184,7 +194,12 @@ async fn set_status(id: String, status: Status, context: &mut Context<'_, '_>) -
 async fn token(command: TokenCommand, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
         TokenCommand::Create { service: Named { service }, name, ttl } => {
-            let request = CreateServiceToken { id: service.clone(), name, ttl_days: ttl };
+            let request = CreateServiceToken {
+                id: service.clone(),
+                name,
+                ttl_days: ttl.and_then(Life::days),
+                ttl_seconds: ttl.and_then(Life::seconds),
+            };
             let created = context.call(&request).await?;
             let (name, id) = (&created.name, created.token_id);
             let about =
@@ -192,15 +207,16 @@ async fn token(command: TokenCommand, context: &mut Context<'_, '_>) -> Result<E
             let advice = format!("Revoke it with `authctl service token revoke {service} {id}`");
             show_secret(context, &created, &about, &created.token).map_err(|error| error.with_advice(advice))
         }
-        TokenCommand::List(PartsOf { whole, limit }) => {
-            let request = ListServiceTokens { id: whole.service, ..ListServiceTokens::default() };
+        TokenCommand::List { service, expires_within, by: ByName { prefix, paging } } => {
+            let request =
+                ListServiceTokens { id: service.service, prefix, expires_within, ..ListServiceTokens::default() };
             let empty = "The service has no token. Create one: `authctl service token create SERVICE`";
             let columns = [Whole("ID"), Wrapped("NAME"), Whole("EXPIRES"), Spare("LAST USED")];
             let row = |now, token: Token| {
                 let (end, used) = (end_of(now, &token), last_used(now, &token));
                 [token.token_id.to_string(), token.name, end, used]
             };
-            context.list(request, limit, empty, columns, row).await
+            context.list(request, paging, empty, columns, row).await
         }
         TokenCommand::Revoke { service, id, consent } => {
             context.ask(consent, async || Ok(format!("Revoke the token {id}? It cannot be undone"))).await?;
@@ -210,21 +226,27 @@ async fn token(command: TokenCommand, context: &mut Context<'_, '_>) -> Result<E
     }
 }
 
+/// What to do with a permission where a role of a service is meant.
+fn of_service(name: &str) -> String {
+    format!("a service has roles; `authctl role allow ROLE {name}` gives it to one of them")
+}
+
 async fn roles(command: RolesCommand, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
         RolesCommand::Add(Roles { service: Named { service }, roles }) => {
             let request = |role_id| AddServiceRole { service_id: service.clone(), role_id };
-            context.call_for_each(roles, request, |role| format!("The role {role} counts in {service}")).await?;
+            let line = |role: &str| format!("The role {role} counts in {service}");
+            context.call_for_each(roles, request, line, Mistaken::Permission(&of_service)).await?;
         }
         RolesCommand::Remove(Roles { service: Named { service }, roles }) => {
             let request = |role_id| RemoveServiceRole { service_id: service.clone(), role_id };
             let line = |role: &str| format!("The role {role} no longer counts in {service}");
-            context.call_for_each(roles, request, line).await?;
+            context.call_for_each(roles, request, line, Mistaken::Permission(&of_service)).await?;
         }
-        RolesCommand::List(PartsOf { whole, limit }) => {
+        RolesCommand::List(PartsOf { whole, paging }) => {
             let request = ListServiceRoles { id: whole.service, ..ListServiceRoles::default() };
             let empty = "No role counts in this service. Add one: `authctl service roles add SERVICE ROLE`";
-            return list_roles(request, limit, empty, context).await;
+            return list_roles(request, paging, empty, context).await;
         }
     }
     context.done()

@@ -12,25 +12,26 @@ use shared::api::tokens::{
 use shared::cli::Column::{Spare, Whole, Wrapped};
 use shared::cli::{Exit, clean, moment, relative};
 use shared::id::TokenId;
-use shared::op::Operation;
 use shared::secret::Secret;
 use shared::time::Time;
 
 use super::{Context, listing, password};
-use crate::args::{Consent, Limit, days};
+use crate::args::{Consent, Paging};
 use crate::error::Error;
+use crate::values::{Life, grace, life, name_and_values, time, within, words};
 
-listing!(ListTokens, tokens: Token, |list: &TokenList| {
+listing!(ListTokens, tokens: Token; name prefix scope expires_within, |list: &TokenList| {
     Some(format!("{}{}", list.total, if list.total_capped { " or more" } else { "" }))
 });
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create a token and print its secret, this once
+    #[command(override_usage = "authctl token create [OPTIONS] <NAME> --scopes <SCOPE>...")]
     Create(Create),
     /// List tokens, newest first
     List(List),
-    /// Show one token
+    /// Show one token; by name the live one, else the last one that had the name
     #[command(alias = "show")]
     Info(Info),
     /// Revoke a token permanently
@@ -39,16 +40,16 @@ pub enum Command {
     Extend {
         #[command(flatten)]
         token: Info,
-        /// Days to add to the remaining time
-        #[arg(long, value_name = "DAYS", value_parser = days())]
-        days: u32,
+        /// How much to add to the remaining time, such as 30d or 12h; a bare number is days
+        #[arg(long, alias = "days", value_name = "TIME", value_parser = life)]
+        by: Life,
     },
     /// Replace the secret of a token; its id stays
     Rotate {
         #[command(flatten)]
         token: Info,
-        /// Seconds for which the old secret still works
-        #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2_592_000))]
+        /// How long the old secret still works, such as 900s or 12h, up to 30d; a bare number is seconds
+        #[arg(long, value_name = "TIME", default_value = "0", value_parser = grace)]
         grace: u32,
         /// Repeat an earlier call that got no answer: the same key gets the same secret
         #[arg(long, value_name = "KEY")]
@@ -56,7 +57,7 @@ pub enum Command {
     },
     /// Check whether a token is valid (exit code 1 when it is not); the token is read from stdin
     Validate {
-        /// Scopes that it must have, all of them
+        /// Scopes that it must have, all of them, separated by commas or blanks
         #[arg(long, num_args = 1.., value_name = "SCOPE")]
         scopes: Vec<String>,
         /// The address it is used from
@@ -68,13 +69,13 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Create {
     /// The token's name; unique among the tokens that are not revoked
-    name: String,
-    /// What it may do; scopes that begin with `authd:` allow managing authd itself
+    name: Option<String>,
+    /// What it may do, separated by commas or blanks; scopes that begin with `authd:` allow managing authd itself
     #[arg(long, required = true, num_args = 1.., value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// Days until it expires [default: it does not expire]
-    #[arg(long, value_name = "DAYS", value_parser = days())]
-    ttl: Option<u32>,
+    /// How long it lives, such as 30d or 12h; a bare number is days [default: it does not expire]
+    #[arg(long, value_name = "TIME", value_parser = life)]
+    ttl: Option<Life>,
     /// When it expires: 2027-01-31T12:00:00Z, or a date (its first moment in UTC)
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "ttl")]
     expires_at: Option<Time>,
@@ -100,8 +101,14 @@ pub struct List {
     /// Only tokens with this scope
     #[arg(long)]
     scope: Option<String>,
+    /// Only tokens whose name begins with this
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// Only tokens that expire soon: within this time, such as 7d or 12h; a bare number is days
+    #[arg(long, value_name = "TIME", value_parser = within)]
+    expires_within: Option<u32>,
     #[command(flatten)]
-    limit: Limit,
+    paging: Paging,
 }
 
 #[derive(Debug, Args)]
@@ -122,16 +129,6 @@ pub struct Revoke {
     consent: Consent,
 }
 
-fn time(text: &str) -> Result<Time, String> {
-    // The parser of dates would accept a local time and silently ignore it.
-    let is_date = text.len() == "2027-01-31".len();
-    let first_moment = |date: jiff::civil::Date| date.to_zoned(jiff::tz::TimeZone::UTC).map(|zoned| zoned.timestamp());
-    let timestamp = if is_date { text.parse().and_then(first_moment) } else { text.parse() };
-    timestamp
-        .map(|timestamp| Time::from_millis(timestamp.as_millisecond()))
-        .map_err(|_| "expected a time such as 2027-01-31T12:00:00Z, or a date such as 2027-01-31".to_owned())
-}
-
 fn cidr(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
@@ -149,9 +146,13 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
     match command {
         Command::Create(args) => create(args, context).await,
         Command::List(args) => list(args, context).await,
-        Command::Info(Info { id }) => show(&ShowToken { id }, context).await,
+        Command::Info(Info { id }) => info(id, context).await,
         Command::Revoke(args) => revoke(args, context).await,
-        Command::Extend { token, days } => show(&ExtendToken { id: token.id, extend_days: days }, context).await,
+        Command::Extend { token, by } => {
+            let request = ExtendToken { id: token.id, extend_days: by.days(), extend_seconds: by.seconds() };
+            let token = context.call(&request).await?;
+            show(&token, context)
+        }
         Command::Rotate { token, grace, idempotency_key } => {
             let key = idempotency_key.unwrap_or_else(context.io.new_key);
             let idempotency_key = Some(key.clone());
@@ -167,7 +168,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
         Command::Validate { scopes, client_ip } => {
             let request = ValidateToken {
                 token: password::token(context.io)?,
-                required_scopes: (!scopes.is_empty()).then_some(scopes),
+                required_scopes: Some(words(scopes)).filter(|scopes| !scopes.is_empty()),
                 client_ip,
                 service_name: Some("authctl".to_owned()),
                 action_name: None,
@@ -177,14 +178,25 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
     }
 }
 
+impl Create {
+    pub(super) fn name_and_scopes(&self) -> Result<(String, Vec<String>), Error> {
+        let usage = "authctl create NAME --scopes SCOPE";
+        let (name, scopes) = name_and_values(self.name.clone(), self.scopes.clone(), usage)?;
+        let scopes = words(scopes);
+        if scopes.is_empty() { Err(Error::Usage(format!("there are no scopes: {usage}"))) } else { Ok((name, scopes)) }
+    }
+}
+
 async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let (name, scopes) = args.name_and_scopes()?;
     let metadata = args.metadata.into_iter().map(|(key, value)| (key, Value::String(value)));
     let metadata = Some(metadata.collect()).filter(|pairs: &serde_json::Map<_, _>| !pairs.is_empty());
     let key = args.idempotency_key.unwrap_or_else(context.io.new_key);
     let request = CreateToken {
-        name: args.name,
-        scopes: args.scopes,
-        ttl_days: args.ttl,
+        name,
+        scopes,
+        ttl_days: args.ttl.and_then(Life::days),
+        ttl_seconds: args.ttl.and_then(Life::seconds),
         expires_at: args.expires_at,
         metadata,
         cidrs: args.cidrs,
@@ -219,18 +231,31 @@ pub(super) fn show_secret(
 }
 
 async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let request = ListTokens { include_revoked: args.all, name: args.name, scope: args.scope, ..ListTokens::default() };
+    let List { all, name, scope, prefix, expires_within, paging } = args;
+    let request = ListTokens { include_revoked: all, name, scope, prefix, expires_within, ..ListTokens::default() };
     let columns = [Whole("ID"), Wrapped("NAME"), Wrapped("SCOPES"), Whole("EXPIRES"), Spare("LAST USED")];
     let row = |now, token: Token| {
         let (end, used) = (end_of(now, &token), last_used(now, &token));
         [token.token_id.to_string(), token.name, token.scopes.join(" "), end, used]
     };
     let empty = "No tokens. Create one: `authctl create NAME --scopes SCOPE`";
-    context.list(request, args.limit, empty, columns, row).await
+    context.list(request, paging, empty, columns, row).await
 }
 
-async fn show(op: &impl Operation<Response = Token>, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let token = context.call(op).await?;
+/// Shows a token. A name is that of the live token, else of the last one that had it: its name is free, and may be the
+/// question.
+async fn info(id: String, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    match context.call(&ShowToken { id: id.clone() }).await {
+        Err(error) if error.is_unknown("token") && id.parse::<TokenId>().is_err() => {
+            let named = ListTokens { include_revoked: true, name: Some(id), ..ListTokens::default() };
+            let list = context.pages(named, None, 1).await?;
+            list.tokens.first().map_or(Err(error), |token| show(token, context))
+        }
+        shown => show(&shown?, context),
+    }
+}
+
+fn show(token: &Token, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     let text_of = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let metadata: Vec<String> = token.metadata.iter().map(|(key, value)| format!("{key}={}", text_of(value))).collect();
     let cidrs: Vec<String> = token.cidrs.iter().map(ToString::to_string).collect();
@@ -243,11 +268,15 @@ async fn show(op: &impl Operation<Response = Token>, context: &mut Context<'_, '
         ("Created", format!("{} by {}", moment(now, token.created_at), token.created_by)),
         ("Expires", expiry(now, token.expires_at, moment)),
         ("Revoked", token.revoked_at.map(|at| moment(now, at) + &reason).unwrap_or_default()),
+        (
+            "Old secret",
+            token.previous_expires_at.map(|at| format!("stops working {}", moment(now, at))).unwrap_or_default(),
+        ),
         ("Last used", token.last_used_at.map_or_else(|| "never".to_owned(), |at| moment(now, at))),
         ("Networks", cidrs.join(" ")),
         ("Metadata", metadata.join(" ")),
     ];
-    context.show(&token, &fields)
+    context.show(token, &fields)
 }
 
 async fn revoke(args: Revoke, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
@@ -310,15 +339,6 @@ pub(super) fn last_used(now: Time, token: &Token) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_date_is_its_first_moment_and_a_local_time_is_refused() {
-        assert_eq!(time("2027-01-31").unwrap().to_string(), "2027-01-31T00:00:00Z");
-        assert_eq!(time("2027-01-31T12:00:00+01:00").unwrap().to_string(), "2027-01-31T11:00:00Z");
-        for text in ["", "tomorrow", "31.01.2027", "2027-01-31T12:00:00", "2027-01-31T12:00"] {
-            assert!(time(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn an_address_is_a_network_of_one() {

@@ -1,23 +1,25 @@
 //! Users: the people who sign in.
 
+use std::collections::BTreeMap;
+
 use clap::{ArgGroup, Args, Subcommand};
 use shared::api::accounts::{InviteUser, VerifyUser};
 use shared::api::factors::{ListUserFactors, ResetTotp};
+use shared::api::rbac::ListGrants;
 use shared::api::sessions::{EndUserSessions, EndedSessions, ListSessions, Session};
-use shared::api::users::{
-    CreateUser, DeleteUser, DocumentType, ListUsers, PersonType, ShowUser, Status, UpdateUser, User,
-};
+use shared::api::users::{CreateUser, DeleteUser, ListUsers, PersonType, ShowUser, Status, UpdateUser, User};
 use shared::cli::Column::{Spare, Whole, Wrapped};
 use shared::cli::{Exit, Format, clean, moment, relative};
 use shared::page;
 use shared::time::Time;
 
 use super::password::{self, NewPassword};
+use super::record::Record;
 use super::{Context, identity, listing, passkey, spelling, totp};
-use crate::args::{Confirmed, Consent, FIRST_ADMIN, Limit, name, word};
+use crate::args::{ByName, Confirmed, Consent, FIRST_ADMIN, name};
 use crate::error::Error;
 
-listing!(ListUsers, users: User);
+listing!(ListUsers, users: User; prefix);
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -25,13 +27,15 @@ pub enum Command {
     #[command(after_help = FIRST_ADMIN)]
     Create(Create),
     /// List users, oldest first
-    List(Limit),
-    /// Show one user, with second factors and the last sign-ins
+    List(ByName),
+    /// Show one user, with second factors, grants and the last sign-ins
     #[command(alias = "info")]
     Show(Named),
-    /// Change a user's names or identity document
+    /// Change a user's names, address or other fields of the record
+    // The usage would name the hidden options, too.
+    #[command(override_usage = "authctl user update [OPTIONS] <USER>")]
     #[command(group = ArgGroup::new("change").required(true).multiple(true)
-        .args(["username", "name", "email", "person_type", "document_type", "document_number"]))]
+        .args(["username", "name", "email", "fields", "person_type", "document_type", "document_number"]))]
     Update {
         #[command(flatten)]
         user: Named,
@@ -45,7 +49,7 @@ pub enum Command {
         #[arg(long, value_name = "ADDRESS")]
         email: Option<String>,
         #[command(flatten)]
-        identity: Identity,
+        record: Record,
     },
     /// Delete a user and end all their sessions; the name can be used again
     Delete(Confirmed<Named>),
@@ -126,26 +130,20 @@ pub struct Create {
     #[arg(long)]
     inactive: bool,
     #[command(flatten)]
-    identity: Identity,
+    record: Record,
 }
 
-#[derive(Debug, Args)]
-pub struct Identity {
-    /// A natural or a legal (juridical) person
-    #[arg(long, value_name = "N|J", value_parser = word::<PersonType>(["N", "J"]))]
-    person_type: Option<PersonType>,
-    /// The kind of identity document
-    #[arg(long, value_name = "DNI|CE|RUC", value_parser = word::<DocumentType>(["DNI", "CE", "RUC"]))]
-    document_type: Option<DocumentType>,
-    /// The number of the identity document
-    #[arg(long, value_name = "NUMBER")]
-    document_number: Option<String>,
+impl Create {
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
 }
 
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
         Command::Create(args) => create(args, context).await,
-        Command::List(limit) => {
+        Command::List(ByName { prefix, paging }) => {
+            let request = ListUsers { prefix, ..ListUsers::default() };
             let columns = [Wrapped("USER"), Wrapped("NAME"), Whole("STATUS"), Spare("CREATED"), Spare("ID")];
             let row = |now, user: User| {
                 let status = match (user.status, user.has_password) {
@@ -155,20 +153,19 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
                 [user.username, user.name, status.to_owned(), relative(now, user.created_at), user.id.to_string()]
             };
             let empty = "No users. Create one: `authctl user create NAME`";
-            context.list(ListUsers::default(), limit, empty, columns, row).await
+            context.list(request, paging, empty, columns, row).await
         }
         Command::Show(Named { user: id }) => show_whole(&ShowUser { id }, context).await,
-        Command::Update { user, username, name, email, identity } => {
-            let Identity { person_type, document_type, document_number } = identity;
+        Command::Update { user, username, name, email, record } => {
             let id = user.user;
             let request = UpdateUser {
                 id,
                 username,
                 name,
                 email,
-                person_type,
-                document_type,
-                document_number,
+                person_type: record.person_type()?,
+                document_type: record.document_type()?,
+                document_number: record.document_number()?,
                 ..UpdateUser::default()
             };
             let is_moved = request.email.is_some();
@@ -196,7 +193,7 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
             context.call_and_tell(&DeleteUser { id }, |_| format!("Deleted the user {name}")).await
         }
         Command::Passwd { user: Named { user }, password } => {
-            let password = password::new(password, &user, "--password-stdin", context.io)?;
+            let password = password::new(password, &[&user], "--password-stdin", context.io)?;
             let request = UpdateUser { id: user, password: Some(password), ..UpdateUser::default() };
             let line = |user: &User| format!("Set the password of {}; every session has ended", user.username);
             context.call_and_tell(&request, line).await
@@ -230,11 +227,14 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
 }
 
 async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+    let (person_type, document_type) = (args.record.person_type()?, args.record.document_type()?);
+    let document_number = args.record.document_number()?;
     let password = if args.no_password {
         None
     } else {
         let ways = "--password-stdin or --no-password";
-        Some(password::new(args.password, &args.username, ways, context.io)?)
+        let names = [args.username.as_str(), args.email.as_deref().unwrap_or_default()];
+        Some(password::new(args.password, &names, ways, context.io)?)
     };
     let request = CreateUser {
         username: args.username,
@@ -242,9 +242,9 @@ async fn create(args: Create, context: &mut Context<'_, '_>) -> Result<Exit, Err
         name: args.name,
         email: args.email,
         status: args.inactive.then_some(Status::Inactive),
-        person_type: args.identity.person_type,
-        document_type: args.identity.document_type,
-        document_number: args.identity.document_number,
+        person_type,
+        document_type,
+        document_number,
     };
     context.call_and_tell(&request, |user| format!("Created the user {}, id {}", user.username, user.id)).await
 }
@@ -257,6 +257,7 @@ async fn show_whole(op: &ShowUser, context: &mut Context<'_, '_>) -> Result<Exit
     if context.format == Format::Table {
         let id = user.id.to_string();
         fields.extend(totp::fields(&context.call(&ListUserFactors { id: id.clone() }).await?, now));
+        fields.extend(grants(&id, context).await?);
         let sign_ins = ListSessions {
             limit: page::Limit::new(SIGN_INS),
             include_ended: true,
@@ -273,6 +274,26 @@ async fn show_whole(op: &ShowUser, context: &mut Context<'_, '_>) -> Result<Exit
         }
     }
     context.show(&user, &fields)
+}
+
+/// What a user was granted, by service.
+async fn grants(user: &str, context: &Context<'_, '_>) -> Result<Vec<(&'static str, String)>, Error> {
+    let request = ListGrants { person_id: Some(user.to_owned()), ..ListGrants::default() };
+    let mut services: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    match context.all(request).await {
+        Ok(grants) => grants.into_iter().for_each(|grant| {
+            let what = grant.role.or(grant.permission).unwrap_or_default();
+            services.entry(grant.service).or_default().push(what);
+        }),
+        Err(error) if error.status() == Some(403) => {
+            return Ok(vec![("Grants", "shown with the permission access.read".to_owned())]);
+        }
+        Err(error) => return Err(error),
+    }
+    if services.is_empty() {
+        return Ok(vec![("Grants", "none".to_owned())]);
+    }
+    Ok(services.into_iter().map(|(service, what)| ("Grants", format!("{} in {service}", what.join(", ")))).collect())
 }
 
 fn sign_in(session: &Session, now: Time) -> String {

@@ -5,10 +5,13 @@ mod access;
 mod apply;
 mod daemon;
 mod fixtures;
+mod hints;
+mod lists;
 mod modules;
 mod people;
 mod places;
 mod program;
+mod signed_in;
 mod tokens;
 
 use program::Program;
@@ -23,6 +26,14 @@ fn a_wrong_command_line_is_exit_2() {
         &["create", "demo"],
         &["create", "--scopes", "read"],
         &["create", "demo", "--scopes", "read", "--ttl", "0"],
+        &["create", "demo", "--scopes", ","],
+        &["create", "demo", "--scopes", "read", "--ttl", "soon"],
+        &["create", "--scopes", "orders:read", "orders:write"],
+        &["role", "create", "--permissions", "orders.read"],
+        &["token", "rotate", "demo", "--grace", "31d"],
+        &["list", "--limit", "5", "--all-pages"],
+        &["list", "--timeout", "2h"],
+        &["audit", "--since", "yesterday"],
         &["create", "demo", "--scopes", "read", "--ttl", "1", "--expires-at", "2027-01-31"],
         &["session", "end", "not-a-uuid"],
         &["session", "end"],
@@ -33,7 +44,10 @@ fn a_wrong_command_line_is_exit_2() {
         &["user", "create", "0190a6f0-0000-7000-8000-000000000000", "--no-password"],
         &["user", "create", "alice", "--password", "x"],
         &["user", "create", "alice", "--password-stdin", "--no-password"],
-        &["user", "create", "alice", "--document-type", "PASSPORT"],
+        &["user", "create", "alice", "--no-password", "--document-type", "PASSPORT"],
+        &["user", "create", "alice", "--no-password", "--field", "document_type=PASSPORT"],
+        &["user", "create", "alice", "--no-password", "--field", "shoe_size=43"],
+        &["user", "create", "alice", "--no-password", "--field", "person_type=N", "--person-type", "N"],
         &["user", "update", "alice"],
         &["user", "passwd"],
         &["user", "totp", "reset"],

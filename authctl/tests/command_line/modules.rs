@@ -31,19 +31,88 @@ fn session_list_shows_devices_and_cannot_be_driven_by_their_names() {
     assert!(!run.out.contains('\u{1b}') && run.out.contains("\\u{1b}]0;pwned\\u{7}"), "{}", run.out);
 }
 
+fn entry(actor: &str, rest: &str) -> String {
+    format!(
+        r#"{{"id":"0199a0b0-0000-7000-8000-000000000002","at":"2027-01-15T07:58:00Z","actor":"{actor}","subject":"{TOKEN_ID}",{rest}}}"#
+    )
+}
+
 #[test]
-fn audit_asks_for_what_the_filters_say() {
-    let entry = r#"{"id":"0199a0b0-0000-7000-8000-000000000002","at":"2027-01-15T07:58:00Z","actor":"socket:root(0)",
-        "action":"tokens.revoke","subject":"x","outcome":"ok"}"#;
-    let daemon = Daemon::start([Answer::json(200, &format!(r#"{{"entries":[{entry}]}}"#))]);
-    let run = daemon.run(&Program::default(), &["audit", "--action", "tokens.revoke", "--subject", "x"]);
+fn audit_tells_people_who_did_what_to_what_and_shows_ids_only_when_they_are_wanted() {
+    let user = format!("user:ada({TOKEN_ID})");
+    let token = format!("token:{TOKEN_ID}");
+    let entries = [
+        entry(
+            "socket:root(0)",
+            r#""actor_name":"root","action":"tokens.revoke","subject_name":"ci","outcome":"ok","detail":{"name":"ci","reason":"lost"}"#,
+        ),
+        entry(
+            &user,
+            r#""actor_name":"ada","action":"grants.add_role","subject_name":"bob","outcome":"ok","address":"192.0.2.7",
+            "detail":{"person":"bob","service":"orders","role":"editor"}"#,
+        ),
+        entry(&token, r#""actor_name":"deploy","action":"users.create","subject_name":"eve","outcome":"ok""#),
+        entry(
+            "anonymous",
+            r#""action":"sessions.login","subject_name":"ada","outcome":"refused","address":"192.0.2.7",
+            "detail":{"username":"ada","code":"wrong"}"#,
+        ),
+        entry("admin-token", r#""action":"sessions.end","outcome":"ok","detail":{"reason":"ended_by_administrator"}"#),
+    ];
+    let answer = format!(r#"{{"entries":[{}]}}"#, entries.join(","));
+    let daemon = Daemon::start([(); 4].map(|()| Answer::json(200, &answer)));
+    let run = daemon.run(&Program::default(), &["audit"]);
     assert_eq!(
         run.out,
-        "WHEN           WHO             ACTION         SUBJECT  OUTCOME\n\
-         2 minutes ago  socket:root(0)  tokens.revoke  x        ok\n"
+        "WHEN    WHO           ACTION           ON                           FROM       OUTCOME\n\
+         2m ago  root (socket  tokens.revoke    ci                                      ok: lost\n"
+            .replace("root (socket  ", "root (socket)  ")
+            .replace("WHO           ", "WHO            ")
+            + "2m ago  ada            grants.add_role  bob, role editor, in orders  192.0.2.7  ok\n\
+               2m ago  token deploy   users.create     eve                                     ok\n\
+               2m ago  anonymous      sessions.login   ada                          192.0.2.7  refused: wrong code\n\
+               2m ago  ADMIN_TOKEN    sessions.end                                             ok: ended by administrator\n"
     );
+    let run = daemon.run(&Program { width: Some(80), ..Program::default() }, &["audit"]);
+    assert!(run.out.starts_with("WHEN ") && run.out.lines().all(|line| line.chars().count() <= 80), "{}", run.out);
+    let run = daemon.run(&Program::default(), &["audit", "--wide"]);
+    for shown in [TOKEN_ID, &user, &token, "2027-01-15T07:58:00Z"] {
+        assert!(run.out.contains(shown), "{shown}: {}", run.out);
+    }
+    let run = daemon.run(&Program::default(), &["audit", "-o", "json"]);
+    assert!(run.out.contains(&user), "{}", run.out);
+}
+
+#[test]
+fn audit_fits_eighty_columns_whatever_is_in_it() {
+    let long = r#""actor_name":"a-very-long-user-name@a-very-long-domain.example","action":"passkeys.remove_of_user",
+        "subject_name":"another-very-long-user-name@example.org","outcome":"validation_failed",
+        "address":"2001:db8:1111:2222:3333:4444:5555:6666","detail":{"reason":"because of a long reason"}"#;
+    let daemon = Daemon::start([Answer::json(200, &format!(r#"{{"entries":[{}]}}"#, entry("user:x(1)", long)))]);
+    let run = daemon.run(&Program { width: Some(80), ..Program::default() }, &["audit"]);
+    assert!(run.out.starts_with("WHEN ") && run.out.lines().all(|line| line.chars().count() <= 80), "{}", run.out);
+}
+
+#[test]
+fn audit_asks_for_what_the_filters_say() {
+    let daemon = Daemon::start([(); 3].map(|()| Answer::json(200, r#"{"entries":[]}"#)));
+    let filters =
+        ["--action", "tokens.", "--actor", "ada", "--subject", "ci", "--since", "2d", "--until", "2027-01-15"];
+    let run = daemon.run(&Program::default(), &[&["audit"][..], &filters].concat());
+    assert_eq!((run.exit, run.err.as_str()), (Exit::Ok, "No entries\n"));
     let request = daemon.request();
-    assert!(request.contains("action=tokens.revoke") && request.contains("subject=x"), "{request}");
+    for sent in [
+        "action_prefix=tokens.",
+        "actor=ada",
+        "subject_name=ci",
+        "since=2027-01-13T08%3A00%3A00Z",
+        "until=2027-01-15T00%3A00%3A00Z",
+    ] {
+        assert!(request.contains(sent), "{sent}: {request}");
+    }
+    assert!(daemon.request().starts_with("GET /audit?limit="), "how many there are at all");
+    daemon.run(&Program::default(), &["audit", "--subject", TOKEN_ID]);
+    assert!(daemon.request().contains(&format!("subject={TOKEN_ID}")));
 }
 
 #[test]

@@ -46,14 +46,47 @@ fn without_a_terminal_a_password_comes_from_stdin_or_not_at_all() {
     assert_eq!(run.exit, Exit::Usage);
     assert!(run.err.contains("--password-stdin or --no-password"), "{}", run.err);
     let daemon = Daemon::start([Answer::json(201, &user("alice", ""))]);
-    let args =
-        ["user", "create", "alice", "--no-password", "--inactive", "--person-type", "J", "--document-type", "RUC"];
-    daemon.run(&Program::default(), &args);
-    let request = daemon.request();
-    assert!(
-        request.ends_with(r#"{"document_type":"RUC","person_type":"J","status":"inactive","username":"alice"}"#),
-        "{request}"
-    );
+    let run = daemon.run(&Program::default(), &["user", "create", "alice", "--no-password", "--inactive"]);
+    assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+    assert!(daemon.request().ends_with(r#"{"status":"inactive","username":"alice"}"#));
+}
+
+#[test]
+fn fields_of_some_countries_are_named_by_field_and_by_their_options_of_before() {
+    for args in [
+        &["--field", "person_type=J", "--field", "document_type=RUC", "--field", "document_number=1=2"][..],
+        &["--person-type", "J", "--document-type", "RUC", "--document-number", "1=2"],
+    ] {
+        let daemon = Daemon::start([Answer::json(200, &user("alice", "")), Answer::json(200, &user("alice", ""))]);
+        for command in [&["user", "create", "alice", "--no-password"][..], &["user", "update", "alice"]] {
+            let run = daemon.run(&Program::default(), &[command, args].concat());
+            assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+            let sent = r#"{"document_number":"1=2","document_type":"RUC","person_type":"J""#;
+            let request = daemon.request();
+            assert!(request.contains(sent), "{request}");
+        }
+    }
+}
+
+#[test]
+fn a_password_that_breaks_the_rules_is_told_before_it_is_typed_again() {
+    for (typed, told) in [
+        (&["short", "a longer phrase", "a longer phrase"][..], "8 to 1024 characters"),
+        (&["password", "a longer phrase", "a longer phrase"], "easy to guess"),
+        (&["ALICE@example.test", "a longer phrase", "a longer phrase"], "easy to guess"),
+    ] {
+        let daemon = Daemon::start([Answer::json(201, &user("alice", ""))]);
+        let program = Program { typed: Some(typed), ..Program::default() };
+        let run = daemon.run(&program, &["user", "create", "alice", "--email", "alice@example.test"]);
+        assert_eq!(run.exit, Exit::Ok, "{}", run.err);
+        assert!(run.err.starts_with("Choose another one: ") && run.err.contains(told), "{}", run.err);
+        assert!(daemon.request().contains(r#""password":"a longer phrase""#));
+    }
+    let env = &[("AUTHCTL_TOKEN", "5e55")];
+    let typed = &["the old phrase", "the old phrase", "a longer phrase", "a longer phrase"];
+    let daemon = Daemon::start_tcp([Answer::json(200, r#"{"status":"success"}"#)]);
+    let run = daemon.run(&Program { env, typed: Some(typed), ..Program::default() }, &["passwd"]);
+    assert_eq!((run.exit, run.err.as_str()), (Exit::Ok, "Choose another one: this is your current password\n"));
 }
 
 #[test]
@@ -236,6 +269,13 @@ fn lockouts_are_told_and_cleared_by_name_or_address() {
 
 const FACTORS: &str = r#"{"factors":[{"kind":"totp","name":"authenticator app","created_at":"2027-01-14T08:00:00Z",
     "last_used_at":"2027-01-15T07:59:00Z"}],"recovery_codes":7}"#;
+const GRANTS: &str = r#"{"grants":[
+    {"person_id":"0199a0b0-0000-7000-8000-000000000001","username":"alice","service_id":"0199a0b0-0000-7000-8000-000000000002",
+        "service":"orders","role":"editor","created_at":"2027-01-14T08:00:00Z"},
+    {"person_id":"0199a0b0-0000-7000-8000-000000000001","username":"alice","service_id":"0199a0b0-0000-7000-8000-000000000002",
+        "service":"orders","permission":"orders.refund","created_at":"2027-01-14T08:00:00Z"},
+    {"person_id":"0199a0b0-0000-7000-8000-000000000001","username":"alice","service_id":"0199a0b0-0000-7000-8000-000000000003",
+        "service":"authd","role":"admin","created_at":"2027-01-14T08:00:00Z"}]}"#;
 const CODES: &str = r#"{"recovery_codes":["AAAA-1","BBBB-2"]}"#;
 
 #[test]
@@ -250,12 +290,16 @@ fn a_user_is_shown_with_factors_and_sign_ins() {
         (Answer::json(200, &sessions), "from 192.0.2.7, logged_out\n"),
         (problem(403, "forbidden", ""), "Sign-ins      shown with the permission sessions.read\n"),
     ] {
-        let daemon = Daemon::start([Answer::json(200, &user("alice", "")), Answer::json(200, FACTORS), answer]);
+        let grants = Answer::json(200, GRANTS);
+        let daemon = Daemon::start([Answer::json(200, &user("alice", "")), Answer::json(200, FACTORS), grants, answer]);
         let run = daemon.run(&Program::default(), &["user", "show", "alice"]);
         assert_eq!(run.exit, Exit::Ok, "{}", run.err);
         assert!(run.out.contains(shown) && run.out.contains("7 unused codes") && run.out.contains(told), "{}", run.out);
+        let granted = "Grants        admin in authd\nGrants        editor, orders.refund in orders\n";
+        assert!(run.out.contains(granted), "{}", run.out);
         daemon.request();
         assert!(daemon.request().starts_with(&format!("GET /users/{TOKEN_ID}/factors ")));
+        assert!(daemon.request().contains(&format!("person_id={TOKEN_ID}")));
         assert!(daemon.request().contains("include_ended=true"));
     }
     // The API's own object needs one call.

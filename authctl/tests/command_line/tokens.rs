@@ -99,7 +99,7 @@ ID                                    NAME         SCOPES        EXPIRES
     assert!(run.out.lines().all(|line| line.chars().count() <= 80), "{}{}", run.out, run.err);
     assert!(run.out.starts_with(expected), "{}|{}", run.out, run.err);
     assert!(run.out.contains("\\u{1b}") && !run.out.contains('\u{1b}'), "{}|{}", run.out, run.err);
-    assert_eq!(run.err, "There are more (of 5): --limit N shows more of them\n");
+    assert_eq!(run.err, "There are more (of 5): --cursor c shows the next ones, --all-pages all of them\n");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn rotate_prints_the_new_secret_alone_and_until_when_the_old_one_works() {
         "previous_expires_at":"2027-01-15T09:00:00Z"}}"#
     );
     let daemon = Daemon::start([Answer::json(200, &rotated)]);
-    let run = daemon.run(&Program::default(), &["token", "rotate", "demo", "--grace", "3600"]);
+    let run = daemon.run(&Program::default(), &["token", "rotate", "demo", "--grace", "1h"]);
     assert_eq!((run.exit, run.out.as_str()), (Exit::Ok, "amp_live_new\n"), "{}", run.err);
     assert!(run.err.contains("stops working in 60 minutes"), "{}", run.err);
     let request = daemon.request();

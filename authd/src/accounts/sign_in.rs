@@ -39,6 +39,7 @@ use crate::mail::Template;
 use crate::names;
 use crate::oidc_client::Identity;
 use crate::passwords::{self, Verified};
+use crate::rbac;
 use crate::sessions::store::{NewLogin, identity as identities};
 use crate::sessions::{self, lookup};
 use crate::users::store as users;
@@ -200,7 +201,8 @@ impl Accounts {
             }
             Second::Wrong => return Err(self.refuse(call, username, Some("wrong")).await?),
         };
-        let (session, tokens) = self.new_session(call, person.id, person.password_changed_at, kind)?;
+        let is_operator = self.is_operator(kind, person.id).await?;
+        let (session, tokens) = self.new_session(call, person.id, person.password_changed_at, (kind, is_operator))?;
         let proved_at = Some(session.now).filter(|_| is_fresh || factor.is_some());
         let provider = identity.map(|proved| proved.provider.clone());
         let session = NewLogin { provider: provider.clone(), proved_at, ..session };
@@ -234,15 +236,24 @@ impl Accounts {
         Ok(SignIn::Done(Box::new(signed_in(person, &session, tokens))))
     }
 
-    /// A new session with its token in both forms, to be inserted.
+    /// Whether a session of this kind is that of an operator: somebody with a permission of authd. Browsers' sessions have
+    /// limits of their own.
+    pub(super) async fn is_operator(&self, kind: SessionKind, user: UserId) -> Result<bool> {
+        if kind != SessionKind::Login {
+            return Ok(false);
+        }
+        Ok(rbac::store::on_authd(self.base.db.as_ref(), user).await? != Permissions::NONE)
+    }
+
+    /// A new session with its token in both forms, to be inserted. It is of this kind, and an operator's or not.
     pub(super) fn new_session(
         &self,
         call: &Call,
         user: UserId,
         password_changed_at: Millis,
-        kind: SessionKind,
+        (kind, is_operator): (SessionKind, bool),
     ) -> Result<(NewLogin, Tokens)> {
-        let (now, limits, token) = (self.base.now(), self.sessions.limits(kind), self.new_token()?);
+        let (now, limits, token) = (self.base.now(), self.sessions.limits(kind, is_operator), self.new_token()?);
         let absolute = now + limits.max;
         let session = NewLogin {
             id: SessionId(self.base.env.uuid()),
@@ -256,6 +267,7 @@ impl Accounts {
             password_changed_at,
             proved_at: Some(now),
             provider: None,
+            is_operator,
         };
         let signed = self.sessions.sign(&session)?;
         Ok((session, Tokens { opaque: token, signed }))
@@ -353,6 +365,8 @@ pub(super) fn signed_in(person: users::Login, session: &NewLogin, tokens: Tokens
         roles: None,
         permissions: None,
     };
-    let answer = LoggedIn { token, expires_at: sessions::model::seconds(session.idle_expires_at), payload };
+    let [expires_at, max_expires_at] =
+        [session.idle_expires_at, session.absolute_expires_at].map(sessions::model::seconds);
+    let answer = LoggedIn { token, expires_at, max_expires_at: Some(max_expires_at), payload };
     SignedIn { answer, signed }
 }

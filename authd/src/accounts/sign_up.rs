@@ -68,7 +68,8 @@ impl Accounts {
 
     pub(super) async fn verify_sign_up(&self, call: Call, op: VerifySignUp) -> Result<SignedIn> {
         let (person, change) = self.new_account(op).await?;
-        let (session, tokens) = self.new_session(&call, person.id, person.password_changed_at, SessionKind::Login)?;
+        let (session, tokens) =
+            self.new_session(&call, person.id, person.password_changed_at, (SessionKind::Login, false))?;
         let as_user = call.of(super::sign_in::caller(&person, session.id));
         self.begin(&as_user, change.with([sessions::store::insert_login(&session)])).await?;
         Ok(super::sign_in::signed_in(person, &session, tokens))

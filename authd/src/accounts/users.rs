@@ -61,7 +61,8 @@ impl Accounts {
     }
 
     pub(super) async fn list_users(&self, _: Call, op: ListUsers) -> Result<UserList> {
-        let (users, next_cursor) = entities::list(self.base.db.as_ref(), op.cursor.as_deref(), op.limit).await?;
+        let (db, prefix) = (self.base.db.as_ref(), op.prefix.as_deref());
+        let (users, next_cursor) = entities::list(db, op.cursor.as_deref(), op.limit, prefix).await?;
         Ok(UserList { users, next_cursor })
     }
 

@@ -21,6 +21,18 @@ impl Config {
         self.database.place(&self.data_dir).map_err(|fault| ConfigError(vec![fault]))
     }
 
+    /// Where the data is, for the person who starts the daemon.
+    pub fn data_place(&self) -> String {
+        let folder = self.data_dir.display();
+        match self.database_url() {
+            Ok(DatabaseUrl::Sqlite(path)) if path.parent() != Some(self.data_dir.as_path()) => {
+                format!("{} (keys and files: {folder})", path.display())
+            }
+            Ok(url @ DatabaseUrl::Postgres(_)) => format!("{url} (keys and files: {folder})"),
+            _ => folder.to_string(),
+        }
+    }
+
     /// Sets the address to which the public listener is bound. If the system chose the port, URLs derived from the
     /// address get that port.
     pub fn bound_to(&mut self, bound: SocketAddr) {

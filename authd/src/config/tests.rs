@@ -2,6 +2,7 @@ use std::io::Write;
 
 use super::*;
 use crate::db::DatabaseUrl;
+use crate::setting::Faults;
 
 pub(super) fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -204,4 +205,35 @@ fn with_several_providers_a_role_with_groups_says_whose_they_are() {
     // As with Cognito's variables, a role for one provider is written with its groups.
     assert!(load(&role(groups), &environment).is_ok());
     assert!(load(&(provider("corp") + &role(groups)), &environment).unwrap_err().contains("cognito, corp"));
+}
+
+#[test]
+fn postgres_beside_a_sqlite_database_is_warned_about_and_is_where_the_data_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let warnings = |url: &str| {
+        let mut faults = Faults::default();
+        let config = load("", &[("AUTHD_DATA_DIR", dir), ("DATABASE_URL", url)]).unwrap();
+        config.database.check_place(&config.data_dir, &mut faults);
+        (faults.warned, config.data_place())
+    };
+    let postgres = "postgres://ann:hunter2@127.0.0.1/authd?sslmode=disable";
+    let file = folder.path().join("authd.db");
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(warnings(postgres).0, [""; 0]);
+    std::fs::write(&file, "SQLite format 3").unwrap();
+    let (warned, place) = warnings(postgres);
+    assert!(warned.len() == 1 && warned[0].contains(file.to_str().unwrap()), "{warned:?}");
+    assert!(warned[0].contains("is not used") && warned[0].contains("remove DATABASE_URL"), "{warned:?}");
+    assert!(place.starts_with("postgres://127.0.0.1") && place.contains(dir) && !place.contains("hunter2"), "{place}");
+    assert_eq!(warnings("sqlite:"), (vec![], dir.to_owned()));
+    assert_eq!(warnings(&format!("sqlite:{dir}/sub/a.db")).1, format!("{dir}/sub/a.db (keys and files: {dir})"));
+}
+
+#[test]
+fn localhost_is_an_address_to_listen_on() {
+    for (given, addr) in [("localhost:8081", "127.0.0.1:8081"), (" LocalHost:0", "127.0.0.1:0"), ("[::1]:1", "[::1]:1")]
+    {
+        assert_eq!(load("", &[("SERVER_ADDR", given)]).unwrap().server.addr.to_string(), addr, "{given}");
+    }
 }

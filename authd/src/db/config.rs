@@ -12,6 +12,8 @@ use crate::setting::{Faults, check_folder};
 
 /// The setting of the database's address.
 const URL: &str = "database.url (DATABASE_URL)";
+/// SQLite's file in the data directory.
+const FILE: &str = "authd.db";
 
 /// `[database]`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -54,7 +56,7 @@ impl Config {
         if path.ends_with('/') || Path::new(path).extension().is_some_and(|suffix| suffix == "lock") {
             return Err(format!("{URL}: sqlite: takes the path of a file, whose name does not end in .lock"));
         }
-        Ok(DatabaseUrl::Sqlite(data_dir.join(if path.is_empty() { "authd.db" } else { path })))
+        Ok(DatabaseUrl::Sqlite(data_dir.join(if path.is_empty() { FILE } else { path })))
     }
 
     pub fn check(&self, data_dir: &Path, faults: &mut Faults) {
@@ -72,8 +74,17 @@ impl Config {
 
     /// Checks what the database needs on this machine: SQLite's file and folder, the root certificates for PostgreSQL.
     pub fn check_place(&self, data_dir: &Path, faults: &mut Faults) {
-        let mut refuse = |fault: String| faults.refuse(format!("{URL}: {fault}"));
         let place = self.place(data_dir);
+        let unused = data_dir.join(FILE);
+        // Somebody may miss what it has.
+        if matches!(place, Ok(DatabaseUrl::Postgres(_))) && fs::metadata(&unused).is_ok_and(|file| file.len() > 0) {
+            faults.warn(format!(
+                "{URL} names PostgreSQL, so {} is not used: what is in this SQLite database is not in PostgreSQL. To use it, \
+                 remove DATABASE_URL; if nobody needs it any more, move it away",
+                unused.display()
+            ));
+        }
+        let mut refuse = |fault: String| faults.refuse(format!("{URL}: {fault}"));
         // Who can write the folder of a link can point it at another file.
         if let Ok(DatabaseUrl::Sqlite(path)) = &place
             && path.is_symlink()

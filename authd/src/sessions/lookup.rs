@@ -42,6 +42,8 @@ pub struct LiveSession {
     pub absolute_expires_at: Millis,
     /// Not a device.
     pub kind: SessionKind,
+    /// Whether the person had a permission of authd at sign-in.
+    pub is_operator: bool,
 }
 
 /// A login session that is cached or was just read.
@@ -138,11 +140,12 @@ impl Sessions {
 
     /// Whether it is due for renewal and can be renewed.
     fn is_due(&self, live: &LiveSession, now: Millis) -> bool {
-        now >= live.renewed_at + self.limits(live.kind).threshold && self.idle_end(live, now) > live.idle_expires_at
+        now >= live.renewed_at + self.limits(live.kind, live.is_operator).threshold
+            && self.idle_end(live, now) > live.idle_expires_at
     }
 
     fn idle_end(&self, live: &LiveSession, now: Millis) -> Millis {
-        (now + self.limits(live.kind).idle).min(live.absolute_expires_at)
+        (now + self.limits(live.kind, live.is_operator).idle).min(live.absolute_expires_at)
     }
 }
 

@@ -39,6 +39,9 @@ const READS: usize = 64;
 pub struct Config {
     /// `TOKEN_TTL_SECONDS`: a session ends after this long without a check, 10 to 86,400.
     pub ttl_seconds: u32,
+    /// The same for people who have a permission of authd itself, if it is longer: operators read and think between two
+    /// commands. Up to 86,400.
+    pub operator_ttl_seconds: u32,
     /// `TOKEN_RENEW_THRESHOLD_SECONDS`: a check renews a session that was last renewed at least this long ago.
     pub renew_threshold_seconds: u32,
     /// A session ends after this long even if it is used.
@@ -47,7 +50,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { ttl_seconds: 300, renew_threshold_seconds: 30, max_seconds: 12 * 3600 }
+        Self { ttl_seconds: 300, operator_ttl_seconds: 3_600, renew_threshold_seconds: 30, max_seconds: 12 * 3600 }
     }
 }
 
@@ -57,6 +60,7 @@ impl Config {
             (10..=86_400).contains(&self.ttl_seconds),
             "sessions.ttl_seconds (TOKEN_TTL_SECONDS) must be from 10 to 86400",
         );
+        faults.require(self.operator_ttl_seconds <= 86_400, "sessions.operator_ttl_seconds must be at most 86400");
         faults.require(
             self.renew_threshold_seconds < self.ttl_seconds,
             "sessions.renew_threshold_seconds (TOKEN_RENEW_THRESHOLD_SECONDS) must be less than sessions.ttl_seconds",
@@ -90,6 +94,8 @@ pub struct Sessions {
     users: Arc<Users>,
     /// Of login sessions.
     login: Limits,
+    /// The same, of people who have a permission of authd.
+    operator: Limits,
     /// The `iss` of signed tokens: the public URL.
     issuer: String,
     cache: Cache<LiveSession>,
@@ -101,14 +107,16 @@ impl Sessions {
     pub fn new(base: &Base, config: &Config, issuer: &str, users: Arc<Users>) -> Arc<Self> {
         let seconds = |seconds: u32| Millis::from(seconds) * SECOND;
         let heap_bytes = |live: &LiveSession| live.username.len() + live.name.len() + 2 * ALLOCATION;
+        let login = Limits {
+            idle: seconds(config.ttl_seconds),
+            threshold: seconds(config.renew_threshold_seconds),
+            max: seconds(config.max_seconds),
+        };
         let this = Arc::new(Self {
             base: base.clone(),
             users,
-            login: Limits {
-                idle: seconds(config.ttl_seconds),
-                threshold: seconds(config.renew_threshold_seconds),
-                max: seconds(config.max_seconds),
-            },
+            login,
+            operator: Limits { idle: login.idle.max(seconds(config.operator_ttl_seconds)), ..login },
             issuer: issuer.to_owned(),
             cache: Cache::new(CACHE_BYTES, base.ledger.trust(), READS, heap_bytes),
             device_ended: Notify::new(),
@@ -118,8 +126,12 @@ impl Sessions {
     }
 
     /// The lifetimes of a person's session of this kind.
-    pub fn limits(&self, kind: SessionKind) -> Limits {
-        if kind == SessionKind::Web { WEB } else { self.login }
+    pub fn limits(&self, kind: SessionKind, is_operator: bool) -> Limits {
+        match (kind, is_operator) {
+            (SessionKind::Web, _) => WEB,
+            (_, true) => self.operator,
+            (_, false) => self.login,
+        }
     }
 
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {

@@ -51,6 +51,14 @@ pub struct Attributes {
     pub credentials_until: Option<Millis>,
 }
 
+/// Other data of a login session.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct LoginAttributes {
+    /// Whether the person had a permission of authd at sign-in.
+    #[serde(default)]
+    pub operator: bool,
+}
+
 impl DeviceSession {
     pub fn is_live(&self, now: Millis) -> bool {
         // One that was used in the future has an end that a wrong clock has set.

@@ -20,6 +20,7 @@ use crate::env::Millis;
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
 use crate::page::Page;
+use crate::tokens::model::check_within;
 
 const BY_ADMINISTRATOR: &str = "ended_by_administrator";
 
@@ -85,7 +86,10 @@ impl Sessions {
         store::find_factor_at(self.base.db.as_ref(), session).await
     }
 
-    pub(super) async fn list(&self, _: Call, op: ListSessions) -> Result<SessionList> {
+    pub(super) async fn list(&self, _: Call, mut op: ListSessions) -> Result<SessionList> {
+        check_within(op.expires_within)?;
+        // What has ended does not end soon.
+        op.include_ended &= op.expires_within.is_none();
         let user = match &op.user {
             Some(user) => Some(self.users.find_id(user).await?.ok_or_else(|| Error::not_found("user"))?),
             None => None,

@@ -5,6 +5,7 @@
 //! an answer about a token; a caller cannot create, extend or rotate a token with permissions on authd that they lack.
 
 mod idempotency;
+mod list;
 pub mod model;
 mod ops;
 mod scope_sets;

@@ -12,7 +12,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use shared::api::tokens::{
-    CreateToken, MAX_CIDRS, MAX_DAYS, MAX_METADATA, MAX_NAME, MAX_SCOPE, MAX_SCOPES, TokenFault,
+    CreateToken, MAX_CIDRS, MAX_DAYS, MAX_METADATA, MAX_NAME, MAX_SCOPE, MAX_SCOPES, MAX_SECONDS, TokenFault,
 };
 use shared::id::{ServiceId, TokenId};
 use shared::op::{Permission, SCOPE_PREFIX};
@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::authority::MAX_GRACE;
 use crate::cache::Hash;
 use crate::caller::Permissions;
-use crate::env::{DAY, Millis, is_ahead};
+use crate::env::{DAY, Millis, SECOND, is_ahead};
 use crate::error::{Error, Result};
 
 /// Random bytes in a token.
@@ -242,26 +242,37 @@ pub fn check_terms(op: &CreateToken, now: Millis) -> Result<Option<Millis>> {
     if metadata_length > MAX_METADATA {
         return Err(Error::field("metadata", format!("at most {MAX_METADATA} bytes of JSON")));
     }
-    match (op.ttl_days, op.expires_at) {
-        (Some(_), Some(_)) => Err(Error::field("expires_at", "give either ttl_days or expires_at")),
-        (Some(days), None) => after_days("ttl_days", now, days).map(Some),
+    let ttl = length("ttl_", op.ttl_days, op.ttl_seconds)?;
+    match (ttl, op.expires_at) {
+        (Some(_), Some(_)) => Err(Error::field("expires_at", "give either expires_at or the time until then")),
+        (Some(ttl), None) => Ok(Some(now.saturating_add(ttl))),
         (None, Some(at)) if at.millis() <= now => Err(Error::field("expires_at", "is not in the future")),
         (None, at) => Ok(at.map(Time::millis)),
     }
 }
 
-/// Checks a number of days.
-pub fn check_days(field: &str, days: u32) -> Result<()> {
-    if (1..=MAX_DAYS).contains(&days) {
+/// Checks the filter by what expires soon, in seconds.
+pub fn check_within(seconds: Option<u32>) -> Result<()> {
+    if seconds.is_none_or(|seconds| (1..=MAX_SECONDS).contains(&seconds)) {
         return Ok(());
     }
-    Err(Error::field(field, format!("expected a number of days from 1 to {MAX_DAYS}")))
+    Err(Error::field("expires_within", format!("expected a number of seconds from 1 to {MAX_SECONDS}")))
 }
 
-/// Adds days to `from`.
-pub fn after_days(field: &str, from: Millis, days: u32) -> Result<Millis> {
-    check_days(field, days)?;
-    Ok(from.saturating_add(Millis::from(days) * DAY))
+/// The length of time in one of the fields `{stem}days` and `{stem}seconds`, if one is given.
+pub fn length(stem: &str, days: Option<u32>, seconds: Option<u32>) -> Result<Option<Millis>> {
+    let refused = |unit: &str, detail: String| Err(Error::field(&format!("{stem}{unit}"), detail));
+    let (unit, number, most, millis) = match (days, seconds) {
+        (Some(_), Some(_)) => return refused("seconds", format!("give either {stem}days or {stem}seconds")),
+        (Some(days), None) => ("days", days, MAX_DAYS, DAY),
+        (None, Some(seconds)) => ("seconds", seconds, MAX_SECONDS, SECOND),
+        (None, None) => return Ok(None),
+    };
+    if (1..=most).contains(&number) {
+        Ok(Some(Millis::from(number) * millis))
+    } else {
+        refused(unit, format!("expected a number of {unit} from 1 to {most}"))
+    }
 }
 
 #[cfg(test)]

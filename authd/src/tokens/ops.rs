@@ -13,12 +13,14 @@ use shared::time::Time;
 
 use super::Tokens;
 use super::idempotency::IdempotentRequest;
+use super::list::{self, Filter};
 use super::model;
 use super::store;
+use crate::authority::MAX_GRACE;
 use crate::call::Call;
 use crate::caller::Caller;
 use crate::db::Statement;
-use crate::env::{Millis, SECOND};
+use crate::env::{Millis, SECOND, is_ahead};
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Invalidation, Refused};
 use crate::page::Page;
@@ -57,6 +59,7 @@ impl Tokens {
             last_used_at: None,
             metadata: op.metadata.unwrap_or_default(),
             cidrs: op.cidrs,
+            previous_expires_at: None,
         };
         let (secret, used) = request.secret(self, token.token_id, now)?;
         let change = |frees_name: bool| -> Result<Change> {
@@ -100,16 +103,21 @@ impl Tokens {
 
     pub async fn list(&self, _: Call, op: ListTokens) -> Result<TokenList> {
         let page = Page::new(op.cursor.as_deref(), op.limit)?;
-        let db = self.base.db.as_ref();
-        let (tokens, next_cursor) = page.cut(store::list(db, &op, &page).await?, |token| token.token_id);
-        let counted = store::count(db, &op).await?;
-        let total_capped = counted > u64::from(store::COUNTED) && (op.name.is_some() || op.scope.is_some());
-        let total = if total_capped { u64::from(store::COUNTED) } else { counted };
+        model::check_within(op.expires_within)?;
+        let (db, filter) = (self.base.db.as_ref(), Filter::new(&op, self.base.now()));
+        let (tokens, next_cursor) = page.cut(list::list(db, &filter, &page).await?, |token| token.token_id);
+        let counted = list::count(db, &filter).await?;
+        let total_capped = counted > u64::from(list::COUNTED) && !filter.is_all();
+        let total = if total_capped { u64::from(list::COUNTED) } else { counted };
         Ok(TokenList { tokens, total, total_capped, next_cursor })
     }
 
     pub async fn show(&self, _: Call, op: ShowToken) -> Result<Token> {
-        self.find_stored(&op.id).await
+        let token = self.find_stored(&op.id).await?;
+        let previous_end = store::find_previous_end(self.base.db.as_ref(), token.token_id).await?;
+        let previous_end =
+            previous_end.filter(|end| token.revoked_at.is_none() && is_ahead(*end, self.base.now(), MAX_GRACE));
+        Ok(Token { previous_expires_at: previous_end.map(Time::from_millis), ..token })
     }
 
     pub async fn revoke(&self, call: Call, op: RevokeToken) -> Result<RevokedToken> {
@@ -168,13 +176,14 @@ impl Tokens {
     }
 
     pub async fn extend(&self, call: Call, op: ExtendToken) -> Result<Token> {
-        model::check_days("extend_days", op.extend_days)?;
+        let length = model::length("extend_", op.extend_days, op.extend_seconds)?;
+        let length = length.ok_or_else(|| Error::field("extend_days", "give either extend_days or extend_seconds"))?;
         let now = self.base.now();
         let token = self.find_live(&call, &op.id).await?;
         let Some(expires_at) = token.expires_at else {
             return Err(Error::new(Code::Conflict, "the token does not expire: there is nothing to extend"));
         };
-        let end = model::after_days("extend_days", expires_at.millis().max(now), op.extend_days)?;
+        let end = expires_at.millis().max(now).saturating_add(length);
         let extended = Time::from_millis(end);
         let change = Change::new(ExtendToken::INFO.name, token.token_id)
             .with(store::extend(&token, end))

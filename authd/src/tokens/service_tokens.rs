@@ -22,11 +22,11 @@ impl Tokens {
         call: &Call,
         service: ServiceId,
         name: String,
-        ttl_days: Option<u32>,
+        [ttl_days, ttl_seconds]: [Option<u32>; 2],
         alive: Statement,
     ) -> Result<CreatedToken> {
         let scopes = vec![model::service_scope(service)];
-        let op = CreateToken { name, scopes, ttl_days, ..CreateToken::default() };
+        let op = CreateToken { name, scopes, ttl_days, ttl_seconds, ..CreateToken::default() };
         let missing = alive.name;
         match self.issue(call, op, CreateServiceToken::INFO.name, Some(alive)).await {
             Err(Refused::ExpectationFailed(name)) if name == missing => Err(Error::not_found("service")),
@@ -36,9 +36,9 @@ impl Tokens {
 
     /// The live tokens of a service, newest first.
     pub async fn list_of_service(&self, call: Call, service: ServiceId, op: ListServiceTokens) -> Result<TokenList> {
-        let ListServiceTokens { limit, cursor, .. } = op;
+        let ListServiceTokens { id: _, limit, cursor, prefix, expires_within } = op;
         let scope = Some(model::service_scope(service));
-        self.list(call, ListTokens { limit, cursor, scope, ..ListTokens::default() }).await
+        self.list(call, ListTokens { limit, cursor, scope, prefix, expires_within, ..ListTokens::default() }).await
     }
 
     /// Revokes a token of a service permanently; `false` if it has no such live token.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU32;
 
-use shared::api::tokens::{ListTokens, Token};
+use shared::api::tokens::Token;
 use shared::id::TokenId;
 use shared::time::Time;
 use uuid::Uuid;
@@ -13,10 +13,6 @@ use crate::cache::Hash;
 use crate::db::{Batch, Cursor, Db, Query, Row, Statement, Value, split_hash};
 use crate::env::{DAY, Millis, SKEW};
 use crate::error::{Error, Result};
-use crate::page::Page;
-
-/// The maximum count of a filtered list.
-pub const COUNTED: u32 = 10_000;
 
 fn id_bytes(token_id: TokenId) -> Value {
     token_id.0.into_bytes().into()
@@ -69,7 +65,7 @@ pub async fn list_hashes(db: &dyn Db, token_id: TokenId) -> Result<Vec<Hash>> {
 }
 
 macro_rules! select_tokens {
-    ($rest:literal) => {
+    ($rest:expr) => {
         concat!(
             "SELECT id, name, scopes, created_at, created_by, expires_at, revoked_at, revoke_reason, last_used_at, \
              metadata, cidrs FROM tokens ",
@@ -77,6 +73,8 @@ macro_rules! select_tokens {
         )
     };
 }
+
+pub(super) use select_tokens;
 
 /// Finds a token by id, or a live one by name.
 pub async fn find(db: &dyn Db, id_or_name: &str) -> Result<Option<Token>> {
@@ -87,7 +85,7 @@ pub async fn find(db: &dyn Db, id_or_name: &str) -> Result<Option<Token>> {
     db.query(query).await?.first().map(read).transpose()
 }
 
-fn read(row: &Row) -> Result<Token> {
+pub(super) fn read(row: &Row) -> Result<Token> {
     let mut row = row.cursor();
     let token = Token {
         token_id: row.id()?,
@@ -102,6 +100,7 @@ fn read(row: &Row) -> Result<Token> {
         last_used_at: row.opt(Cursor::int)?.map(Time::from_millis),
         metadata: json(row.text()?)?,
         cidrs: json(row.text()?)?,
+        previous_expires_at: None,
     };
     Ok(Token { revoked: token.revoked_at.is_some(), ..token })
 }
@@ -110,49 +109,11 @@ fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(Error::internal)
 }
 
-/// The filter of a list as parameters: a scope is searched as a JSON string, which cannot occur inside another one,
-/// since a scope contains neither quotes nor backslashes.
-fn filter(op: &ListTokens) -> (Value, Value) {
-    let name = op.name.clone().unwrap_or_default();
-    let scope = op.scope.as_ref().map(|scope| format!("\"{scope}\"")).unwrap_or_default();
-    (name.into(), scope.into())
-}
-
-/// Tokens, newest first, after the cursor.
-pub async fn list(db: &dyn Db, op: &ListTokens, page: &Page<TokenId>) -> Result<Vec<Token>> {
-    // Every id sorts before "g": UUIDs are lower-case hex.
-    let after = page.after_or("g");
-    let (name, scope) = filter(op);
-    let sql = if op.include_revoked {
-        select_tokens!(
-            "WHERE id < $1 AND ($2 = '' OR name = $2) AND ($3 = '' OR replace(scopes, $3, '') <> scopes) \
-             ORDER BY id DESC LIMIT $4"
-        )
-    } else {
-        select_tokens!(
-            "WHERE id < $1 AND revoked_at IS NULL AND ($2 = '' OR name = $2) \
-             AND ($3 = '' OR replace(scopes, $3, '') <> scopes) ORDER BY id DESC LIMIT $4"
-        )
-    };
-    db.query(Query::new(sql, [after, name, scope, page.rows()])).await?.iter().map(read).collect()
-}
-
-/// The number of tokens in a list: from the stored counter, or counted if there is a filter.
-pub async fn count(db: &dyn Db, op: &ListTokens) -> Result<u64> {
-    let query = if op.name.is_none() && op.scope.is_none() {
-        let name = if op.include_revoked { "tokens.all" } else { "tokens.live" };
-        Query::point("SELECT value FROM counters WHERE name = $1", [Value::from(name)])
-    } else {
-        let (name, scope) = filter(op);
-        Query::new(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM tokens WHERE ($1 = 1 OR revoked_at IS NULL) AND ($2 = '' OR name = $2) \
-             AND ($3 = '' OR replace(scopes, $3, '') <> scopes) LIMIT $4) AS counted",
-            [i64::from(op.include_revoked).into(), name, scope, Value::Int(i64::from(COUNTED) + 1)],
-        )
-    };
-    let rows = db.query(query).await?;
-    let count = rows.first().map(|row| row.cursor().int()).transpose()?.unwrap_or_default();
-    Ok(u64::try_from(count).unwrap_or_default())
+/// Until when a secret of a token that a rotation replaced works at the latest, if there is one.
+pub async fn find_previous_end(db: &dyn Db, token_id: TokenId) -> Result<Option<Millis>> {
+    let sql = "SELECT MAX(replaced_until) FROM secrets WHERE token_id = $1 AND replaced_until IS NOT NULL";
+    let rows = db.query(Query::point(sql, [id_bytes(token_id)])).await?;
+    Ok(rows.first().map(|row| row.cursor().opt(Cursor::int)).transpose()?.flatten())
 }
 
 /// How long replaced secrets are kept, so that their use can be distinguished from an unknown token.

@@ -1,5 +1,7 @@
 //! Feature tests of the module, through the registry.
 
+mod lists;
+
 use serde_json::{Value, json};
 
 use crate::caller::{Caller, Permissions};

@@ -135,8 +135,14 @@ impl Config {
 
 fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(from)?;
-    let form = "expected an address and a port from 0 to 65535, such as 127.0.0.1:8080 or [::1]:8080";
-    text.trim().parse().map_err(|_| de::Error::custom(form))
+    let text = text.trim();
+    // This machine, whatever a name server says (RFC 6761 §6.3).
+    let on_localhost =
+        text.split_at_checked("localhost:".len()).filter(|(host, _)| host.eq_ignore_ascii_case("localhost:"));
+    let text = on_localhost.map_or_else(|| text.to_owned(), |(_, port)| format!("127.0.0.1:{port}"));
+    let form = "expected an address and a port from 0 to 65535, such as 127.0.0.1:8080 or [::1]:8080; names other than \
+                localhost are not looked up";
+    text.parse().map_err(|_| de::Error::custom(form))
 }
 
 fn some_address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {

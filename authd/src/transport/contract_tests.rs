@@ -361,6 +361,15 @@ async fn what_the_schema_allows_is_not_refused_and_what_it_forbids_is() {
                 base = base.with(name, values.iter().find(|value| judge.is_valid(value)).unwrap());
             }
         }
+        // One field of several may be required, too.
+        if let Some(body) = contract.body() {
+            let judge = contract.judge(body);
+            let is_valid = |request: &Request| judge.is_valid(&Value::Object(request.body.clone()));
+            if !is_valid(&base) {
+                let mut more = properties.keys().flat_map(|name| values.iter().map(|value| base.with(name, value)));
+                base = more.find(is_valid).unwrap();
+            }
+        }
         let mut tries = vec![(true, base.clone())];
         for parameter in contract.parameters() {
             let (place, name) = (parameter["in"].as_str().unwrap(), parameter["name"].as_str().unwrap());
@@ -397,10 +406,22 @@ async fn what_the_schema_allows_is_not_refused_and_what_it_forbids_is() {
                     tries.push((judge.is_valid(&Value::Object(without.body.clone())), without));
                 }
             }
-            for (one, first) in [("ttl_days", json!(1)), ("ttl_days", json!(null)), ("user", json!("a"))] {
-                for (other, second) in
-                    [("expires_at", json!("2099-01-15T08:00:00Z")), ("expires_at", json!(null)), ("pass", json!("a"))]
-                {
+            for (one, first) in [
+                ("ttl_days", json!(1)),
+                ("ttl_days", json!(null)),
+                ("ttl_seconds", json!(1)),
+                ("extend_days", json!(1)),
+                ("extend_days", json!(null)),
+                ("user", json!("a")),
+            ] {
+                for (other, second) in [
+                    ("expires_at", json!("2099-01-15T08:00:00Z")),
+                    ("expires_at", json!(null)),
+                    ("ttl_seconds", json!(1)),
+                    ("extend_seconds", json!(1)),
+                    ("extend_seconds", json!(null)),
+                    ("pass", json!("a")),
+                ] {
                     if properties.contains_key(one) && properties.contains_key(other) {
                         let mut request = base.with(one, &first).with(other, &second);
                         tries.push((judge.is_valid(&Value::Object(request.body.clone())), request.clone()));

@@ -30,6 +30,16 @@ pub struct ListAudit {
     pub action: Option<String>,
     /// Only entries about this id.
     pub subject: Option<String>,
+    /// Only operations whose name begins with this, such as `tokens.`.
+    pub action_prefix: Option<String>,
+    /// Only entries of this caller: the text of `actor`, or the name of a user, a token, a service or a local user.
+    pub actor: Option<String>,
+    /// Only entries about something that has this name, or had it when it was deleted, or that name it in their detail.
+    pub subject_name: Option<String>,
+    /// Only entries from this time on.
+    pub since: Option<Time>,
+    /// Only entries before this time.
+    pub until: Option<Time>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,11 +55,17 @@ pub struct AuditEntry {
     pub at: Time,
     /// The caller: `socket:alice(1000)`, `admin-token`, `token:<id>`, `user:<e-mail>`.
     pub actor: String,
+    /// The name of the user, the token, the service or the local user that the caller is; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor_name: Option<String>,
     /// The operation's name.
     pub action: String,
     /// The id of what was changed.
     #[serde(default)]
     pub subject: Option<String>,
+    /// The name of what was changed, if it is known; of a session, that of its user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_name: Option<String>,
     /// `ok`, or the code of the refusal.
     pub outcome: String,
     #[serde(default)]

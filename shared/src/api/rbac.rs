@@ -129,9 +129,9 @@ by_ids! {
     UngrantPermission { person_id, service_id, permission_id }
 }
 
-/// Declares the requests for a page of all entries, or of those that belong to these ids.
+/// Declares the requests for a page of all entries, or of those that belong to these ids; `; prefix` is a filter.
 macro_rules! pages {
-    ($($name:ident { $($field:ident),* })*) => {$(
+    ($($name:ident { $($field:ident),* $(; $prefix:ident)? })*) => {$(
         /// A page, oldest first. The ids may be names.
         #[skip_serializing_none]
         #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -142,20 +142,39 @@ macro_rules! pages {
             /// The `next_cursor` of the page before.
             #[schemars(extend("format" = "uuid"))]
             pub cursor: Option<String>,
+            $(/// Only those whose name begins with this; case and Unicode form are ignored.
+            pub $prefix: Option<String>,)?
         }
     )*};
 }
 
 pages! {
-    ListServices {}
-    ListRoles {}
-    ListPermissions {}
-    ListServiceTokens { id }
+    ListServices { ; prefix }
+    ListRoles { ; prefix }
+    ListPermissions { ; prefix }
     ListRolePermissions { id }
     ListServiceRoles { id }
     ListPersonRoles { id, service_id }
     ListRolePeople { id, role_id }
     ListPersonServices { id }
+}
+
+/// A page of the tokens of a service, newest first.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListServiceTokens {
+    /// The service's id or name.
+    pub id: String,
+    pub limit: Option<Limit>,
+    /// The `next_cursor` of the page before.
+    #[schemars(extend("format" = "uuid"))]
+    pub cursor: Option<String>,
+    /// Only tokens whose name begins with this.
+    pub prefix: Option<String>,
+    /// Only tokens that expire within so many seconds from now, and have not expired yet.
+    #[schemars(range(min = 1, max = super::tokens::MAX_SECONDS))]
+    pub expires_within: Option<u32>,
 }
 
 /// An application that asks authd what its users may do.
@@ -203,9 +222,11 @@ pub struct ServiceList {
     pub next_cursor: Option<String>,
 }
 
+/// Creates a token of a service. At most one of `ttl_days` and `ttl_seconds`.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = super::tokens::one_ttl)]
 pub struct CreateServiceToken {
     /// The service's id or name.
     pub id: String,
@@ -216,6 +237,10 @@ pub struct CreateServiceToken {
     #[schemars(range(min = 1, max = super::tokens::MAX_DAYS))]
     #[serde(default, deserialize_with = "number::whole_or_none")]
     pub ttl_days: Option<u32>,
+    /// Seconds until it expires, 1 to 3,153,600,000.
+    #[schemars(range(min = 1, max = super::tokens::MAX_SECONDS))]
+    #[serde(default, deserialize_with = "number::whole_or_none")]
+    pub ttl_seconds: Option<u32>,
 }
 
 /// A service token with its secret, which is shown only once.

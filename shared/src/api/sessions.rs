@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use serde_with::skip_serializing_none;
 
+use super::tokens::MAX_SECONDS;
 use super::users::{MAX_PASSWORD, MIN_PASSWORD};
 use crate::id::{ServiceId, SessionId, UserId};
 use crate::op::{Access, Permission, operations};
@@ -57,6 +58,13 @@ pub struct ListSessions {
     pub kind: Option<SessionKind>,
     /// Only sessions of this user, by id or name.
     pub user: Option<String>,
+    /// Only sessions that began at this time or later.
+    pub since: Option<Time>,
+    /// Only sessions that began before this time.
+    pub until: Option<Time>,
+    /// Only sessions that end within so many seconds from now unless they are used, and have not ended yet.
+    #[schemars(range(min = 1, max = MAX_SECONDS))]
+    pub expires_within: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,7 +78,8 @@ pub struct SessionList {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionKind {
-    /// A user of authd who signed in: idle five minutes, at most twelve hours, unless configured otherwise.
+    /// A user of authd who signed in: idle five minutes, or an hour for people with a permission of authd; at most twelve
+    /// hours. All of it can be configured.
     Login,
     /// A browser in which a user signed in: idle one hour, at most twelve.
     Web,
@@ -138,12 +147,16 @@ pub struct Login {
     pub totp: Option<Secret>,
 }
 
-/// A session token, shown only once. It is valid until `expires_at` (epoch seconds); use extends it.
+/// A session token, shown only once. It is valid until `expires_at` (epoch seconds); use extends it, up to
+/// `max_expires_at`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LoggedIn {
     pub token: Secret,
     /// Epoch seconds.
     pub expires_at: i64,
+    /// When the session ends even if it is used, in epoch seconds. An older daemon does not send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_expires_at: Option<i64>,
     pub payload: Payload,
 }
 

@@ -31,6 +31,8 @@ pub const MAX_METADATA: usize = 4 << 10;
 pub const MAX_REASON: usize = 500;
 /// A hundred years.
 pub const MAX_DAYS: u32 = 36_500;
+/// The same in seconds.
+pub const MAX_SECONDS: u32 = MAX_DAYS * 86_400;
 pub const MAX_GRACE_SECONDS: u32 = 30 * 24 * 3600;
 /// Maximum number of characters in an `Idempotency-Key`; all are visible ASCII.
 pub const MAX_KEY: usize = 255;
@@ -110,7 +112,7 @@ impl TokenFault {
     }
 }
 
-/// Creates a token. At most one of `ttl_days` and `expires_at`; with neither it does not expire.
+/// Creates a token. At most one of `ttl_days`, `ttl_seconds` and `expires_at`; with none it does not expire.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -126,6 +128,10 @@ pub struct CreateToken {
     #[schemars(range(min = 1, max = MAX_DAYS))]
     #[serde(default, deserialize_with = "number::whole_or_none")]
     pub ttl_days: Option<u32>,
+    /// Seconds until it expires, 1 to 3,153,600,000.
+    #[schemars(range(min = 1, max = MAX_SECONDS))]
+    #[serde(default, deserialize_with = "number::whole_or_none")]
+    pub ttl_seconds: Option<u32>,
     pub expires_at: Option<Time>,
     /// Data that the operator stores with the token: at most 4 KiB of JSON.
     pub metadata: Option<Map<String, Value>>,
@@ -165,6 +171,11 @@ pub struct ListTokens {
     pub name: Option<String>,
     /// Only tokens with this scope.
     pub scope: Option<String>,
+    /// Only tokens whose name begins with this.
+    pub prefix: Option<String>,
+    /// Only tokens that expire within so many seconds from now, and have not expired yet.
+    #[schemars(range(min = 1, max = MAX_SECONDS))]
+    pub expires_within: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -201,6 +212,9 @@ pub struct Token {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]
     pub cidrs: Vec<IpNet>,
+    /// Until when a secret that a rotation replaced still works. Only when one token is shown, and until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_expires_at: Option<Time>,
 }
 
 /// `id` is a token id, or the name of a live token.
@@ -229,16 +243,22 @@ pub struct RevokedToken {
     pub revoked_at: Time,
 }
 
-/// Adds days to the expiry time, or to the current time if the token has expired.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+/// Adds time to the expiry time, or to the current time if the token has expired. Exactly one of the two lengths.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = one_length)]
 pub struct ExtendToken {
     /// A token id, or the name of a live token.
     pub id: String,
     /// Days, 1 to 36,500.
     #[schemars(range(min = 1, max = MAX_DAYS))]
-    #[serde(deserialize_with = "number::whole")]
-    pub extend_days: u32,
+    #[serde(default, deserialize_with = "number::whole_or_none")]
+    pub extend_days: Option<u32>,
+    /// Seconds, 1 to 3,153,600,000.
+    #[schemars(range(min = 1, max = MAX_SECONDS))]
+    #[serde(default, deserialize_with = "number::whole_or_none")]
+    pub extend_seconds: Option<u32>,
 }
 
 #[skip_serializing_none]
@@ -302,5 +322,14 @@ fn key(schema: &mut Schema) {
 }
 
 fn one_expiry(schema: &mut Schema) {
-    patterns::not_both(schema, ["ttl_days", "expires_at"]);
+    patterns::at_most_one(schema, &["ttl_days", "ttl_seconds", "expires_at"]);
+}
+
+/// The schema of the lifetime of a token that is given in days or in seconds.
+pub(super) fn one_ttl(schema: &mut Schema) {
+    patterns::at_most_one(schema, &["ttl_days", "ttl_seconds"]);
+}
+
+fn one_length(schema: &mut Schema) {
+    patterns::exactly_one(schema, &["extend_days", "extend_seconds"]);
 }

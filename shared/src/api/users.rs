@@ -128,6 +128,8 @@ pub struct ListUsers {
     /// The `next_cursor` of the page before.
     #[schemars(extend("format" = "uuid"))]
     pub cursor: Option<String>,
+    /// Only those whose user name begins with this; case and Unicode form are ignored.
+    pub prefix: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -60,7 +60,10 @@ impl Endpoint {
     pub fn url(text: &str) -> Result<Self, String> {
         // What is refused may have a password in it.
         let shown = if text.contains('@') { String::new() } else { format!("{text:?}: ") };
-        let uri = crate::url::parse(text.trim_end_matches('/')).map_err(|fault| format!("{shown}{fault}"))?;
+        let uri = crate::url::parse(text.trim_end_matches('/')).map_err(|fault| {
+            let scheme = if text.contains("://") || shown.is_empty() { None } else { scheme_of(text) };
+            scheme.map_or_else(|| format!("{shown}{fault}"), |scheme| format!("{shown}write {scheme}://{text}"))
+        })?;
         if uri.query().is_some() {
             return Err(format!("{shown}a query (from ? on) has no meaning there; remove it"));
         }
@@ -74,6 +77,12 @@ impl Endpoint {
             Self::Url(uri) => crate::url::is_private(uri),
         }
     }
+}
+
+/// The scheme that is missing before an address such as `localhost:8080`; `None` if it is no URL with one, either.
+fn scheme_of(address: &str) -> Option<&'static str> {
+    let uri = crate::url::parse(&format!("https://{address}")).ok()?;
+    Some(if uri.host().is_some_and(crate::url::is_loopback) { "http" } else { "https" })
 }
 
 impl fmt::Display for Endpoint {

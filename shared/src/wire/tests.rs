@@ -49,7 +49,7 @@ fn a_field_that_is_wrong_is_named() {
     let missing = Parts { body: br#"{"name":"x"}"#, ..Parts::default() };
     assert_eq!(invalid::<CreateToken>(missing).0.as_deref(), Some("scopes"));
     let whole = Parts { path: &[("id", "a")], body: br#"{"extend_days":30.0}"#, ..Parts::default() };
-    assert_eq!(decode::<ExtendToken>(whole).unwrap().extend_days, 30);
+    assert_eq!(decode::<ExtendToken>(whole).unwrap().extend_days, Some(30));
     let number = Parts { path: &[("id", "a")], body: br#"{"extend_days":-1}"#, ..Parts::default() };
     assert_eq!(invalid::<ExtendToken>(number).0.as_deref(), Some("extend_days"));
 }

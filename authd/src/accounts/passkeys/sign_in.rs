@@ -92,8 +92,10 @@ impl Accounts {
                 return Err(self.refuse_passkey(&call, ACTION, name, verified.err()).await?);
             }
         };
-        let (session, tokens) =
-            self.tried(&attempt, self.new_session(&call, person.id, person.password_changed_at, kind)).await?;
+        let is_operator = self.tried(&attempt, self.is_operator(kind, person.id).await).await?;
+        let (session, tokens) = self
+            .tried(&attempt, self.new_session(&call, person.id, person.password_changed_at, (kind, is_operator)))
+            .await?;
         let change =
             session_begins(&session, [proof]).with(attempt.forgive()).detail([("factor", Some(json!("passkey")))]);
         match self.base.ledger.commit(&call.of(caller(&person, session.id)), change).await {

@@ -189,6 +189,7 @@ async fn void_sessions_end_no_login() {
         password_changed_at: person.password_changed_at,
         proved_at: Some(NOW),
         provider: None,
+        is_operator: false,
     };
     app.base.db.commit((0..300).map(|number| store::insert_login(&login(number))).collect()).await.unwrap();
     let token = app.token().await;
@@ -215,6 +216,7 @@ async fn a_login_too_many_ends_the_session_that_would_end_first() {
         password_changed_at: person.password_changed_at,
         proved_at: Some(NOW),
         provider: None,
+        is_operator: false,
     };
     app.base.db.commit((1..=254).map(|number| store::insert_login(&login(number))).collect()).await.unwrap();
     assert!(app.is_live(&first).await && app.is_live(&second).await, "256 are not too many");

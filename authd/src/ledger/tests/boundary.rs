@@ -174,6 +174,7 @@ impl Made {
             password_changed_at,
             proved_at: Some(now),
             provider: None,
+            is_operator: false,
         };
         self.app.base.db.commit(vec![insert_login(&login)]).await.unwrap();
         id

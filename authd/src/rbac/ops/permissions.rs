@@ -33,7 +33,8 @@ impl Rbac {
     }
 
     pub(in crate::rbac) async fn list_permissions(&self, _: Call, op: ListPermissions) -> Result<PermissionList> {
-        let (permissions, next_cursor) = entities::list(self.base.db.as_ref(), op.cursor.as_deref(), op.limit).await?;
+        let (db, prefix) = (self.base.db.as_ref(), op.prefix.as_deref());
+        let (permissions, next_cursor) = entities::list(db, op.cursor.as_deref(), op.limit, prefix).await?;
         Ok(PermissionList { permissions, next_cursor })
     }
 

@@ -38,7 +38,8 @@ impl Rbac {
     }
 
     pub(in crate::rbac) async fn list_roles(&self, _: Call, op: ListRoles) -> Result<RoleList> {
-        let (roles, next_cursor) = entities::list(self.base.db.as_ref(), op.cursor.as_deref(), op.limit).await?;
+        let (db, prefix) = (self.base.db.as_ref(), op.prefix.as_deref());
+        let (roles, next_cursor) = entities::list(db, op.cursor.as_deref(), op.limit, prefix).await?;
         Ok(RoleList { roles, next_cursor })
     }
 

@@ -10,7 +10,7 @@ use crate::entities;
 use crate::error::{Error, Result};
 use crate::page::Page;
 use crate::rbac::Rbac;
-use crate::tokens::model::{check_days, check_name};
+use crate::tokens::model::{check_name, check_within, length};
 
 impl Rbac {
     pub(in crate::rbac) async fn create_service_token(
@@ -19,11 +19,12 @@ impl Rbac {
         op: CreateServiceToken,
     ) -> Result<ServiceToken> {
         op.name.as_deref().map_or(Ok(()), check_name)?;
-        op.ttl_days.map_or(Ok(()), |days| check_days("ttl_days", days))?;
+        length("ttl_", op.ttl_days, op.ttl_seconds)?;
         let service: Service = self.stored(&op.id).await?;
         let name = op.name.unwrap_or_else(|| self.default_token_name(&service.name));
         let alive = entities::alive::<Service>(service.id);
-        let created = self.tokens.create_for_service(&call, service.id, name, op.ttl_days, alive).await?;
+        let ttl = [op.ttl_days, op.ttl_seconds];
+        let created = self.tokens.create_for_service(&call, service.id, name, ttl, alive).await?;
         Ok(ServiceToken {
             token: created.token,
             token_id: created.token_id,
@@ -35,6 +36,7 @@ impl Rbac {
 
     pub(in crate::rbac) async fn list_service_tokens(&self, call: Call, op: ListServiceTokens) -> Result<TokenList> {
         Page::<TokenId>::new(op.cursor.as_deref(), op.limit)?;
+        check_within(op.expires_within)?;
         let service: Service = self.stored(&op.id).await?;
         self.tokens.list_of_service(call, service.id, op).await
     }

@@ -40,7 +40,8 @@ impl Rbac {
     }
 
     pub(in crate::rbac) async fn list_services(&self, _: Call, op: ListServices) -> Result<ServiceList> {
-        let (services, next_cursor) = entities::list(self.base.db.as_ref(), op.cursor.as_deref(), op.limit).await?;
+        let (db, prefix) = (self.base.db.as_ref(), op.prefix.as_deref());
+        let (services, next_cursor) = entities::list(db, op.cursor.as_deref(), op.limit, prefix).await?;
         Ok(ServiceList { services, next_cursor })
     }
 

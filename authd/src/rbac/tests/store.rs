@@ -70,7 +70,7 @@ async fn walk(db: Arc<dyn Db>) {
     for id in ["ALICE", &user.id.to_string()] {
         assert_eq!(entities::find(db, id).await.unwrap().as_ref(), Some(&user));
     }
-    assert_eq!(entities::list::<User>(db, None, None).await.unwrap().0, std::slice::from_ref(&user));
+    assert_eq!(entities::list::<User>(db, None, None, None).await.unwrap().0, std::slice::from_ref(&user));
     let nothing = (UpdateUser::default(), None);
     let everything = UpdateUser {
         username: Some("Bob".into()),
@@ -112,7 +112,7 @@ async fn walk(db: Arc<dyn Db>) {
     };
     must(db, vec![services::insert(&service)]).await;
     assert_eq!(entities::find(db, "app").await.unwrap().as_ref(), Some(&service));
-    assert_eq!(entities::list::<Service>(db, None, None).await.unwrap().0.len(), 2);
+    assert_eq!(entities::list::<Service>(db, None, None, None).await.unwrap().0.len(), 2);
     let (name, description, status) = (Some("App2".into()), Some(String::new()), Some(Status::Inactive));
     for changes in [UpdateService::default(), UpdateService { name, description, status, ..UpdateService::default() }] {
         let outcomes = db.commit(vec![services::update(service.id, &changes, NOW + 9)]).await.unwrap();
@@ -122,7 +122,7 @@ async fn walk(db: Arc<dyn Db>) {
         Role { id: RoleId(env.uuid()), name: "R".into(), status: Status::Active, created_at: at, updated_at: at };
     must(db, vec![roles::insert(&role)]).await;
     assert_eq!(entities::find(db, "R").await.unwrap().as_ref(), Some(&role));
-    assert_eq!(entities::list::<Role>(db, None, None).await.unwrap().0.len(), 2);
+    assert_eq!(entities::list::<Role>(db, None, None, None).await.unwrap().0.len(), 2);
     let (name, status) = (Some("R2".into()), Some(Status::Inactive));
     for changes in [UpdateRole::default(), UpdateRole { name, status, ..UpdateRole::default() }] {
         let outcomes = db.commit(vec![roles::update(role.id, &changes, NOW + 9)]).await.unwrap();
@@ -131,7 +131,7 @@ async fn walk(db: Arc<dyn Db>) {
     let permission = Named { id: PermissionId(env.uuid()), name: "P".into(), created_at: at, updated_at: at };
     must(db, vec![permissions::insert(&permission)]).await;
     assert_eq!(entities::find(db, "P").await.unwrap().as_ref(), Some(&permission));
-    assert!(entities::list(db, None, None).await.unwrap().0.contains(&permission));
+    assert!(entities::list(db, None, None, None).await.unwrap().0.contains(&permission));
     for name in [None, Some("P2".into())] {
         let changes = UpdatePermission { name, ..UpdatePermission::default() };
         let outcomes = db.commit(vec![permissions::update(permission.id, &changes, NOW + 9)]).await.unwrap();

@@ -190,3 +190,31 @@ async fn a_failing_database_is_unavailable_and_changes_nothing() {
     assert_eq!(scene.refused("users.show", json!({ "id": "bob" })).await, "not_found");
     assert!(!scene.can().await);
 }
+
+#[tokio::test]
+async fn a_list_is_filtered_by_the_beginning_of_a_name_in_any_case() {
+    let scene = Scene::new().await;
+    for (what, field) in KINDS {
+        for name in ["Deploy-a", "deploy-b", "DEPLOY_c", "other deploy", "Ödeploy"] {
+            scene.app.clock.advance(1);
+            scene.make(what, name).await;
+        }
+        scene.must(&format!("{what}.delete"), json!({ "id": "deploy-b" })).await;
+        for (prefix, expected) in [
+            ("deploy", &["Deploy-a", "DEPLOY_c"][..]),
+            ("DEPLOY-", &["Deploy-a"]),
+            ("deploy_", &["DEPLOY_c"]),
+            ("ö", &["Ödeploy"]),
+            ("%", &[]),
+        ] {
+            let list = scene.must(&format!("{what}.list"), json!({ "prefix": prefix })).await;
+            let names: Vec<&str> =
+                list[what].as_array().unwrap().iter().map(|one| one[field].as_str().unwrap()).collect();
+            assert_eq!(names, expected, "{what} {prefix}");
+        }
+        let first = scene.must(&format!("{what}.list"), json!({ "prefix": "deploy", "limit": 1 })).await;
+        let next = json!({ "prefix": "deploy", "limit": 1, "cursor": first["next_cursor"] });
+        let next = scene.must(&format!("{what}.list"), next).await;
+        assert_eq!((&next[what][0][field], &next["next_cursor"]), (&json!("DEPLOY_c"), &Value::Null), "{what}");
+    }
+}

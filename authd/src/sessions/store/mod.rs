@@ -14,10 +14,10 @@ pub use self::device::{
     has_room, has_sibling, insert, insert_of_user, keep, lease, list_outbox, release, renew,
 };
 use super::lookup::LiveSession;
-use super::model::{Attributes, FRESH};
+use super::model::{Attributes, FRESH, LoginAttributes};
 use crate::cache::Hash;
 use crate::db::{Cursor, Db, Query, Row, Statement, Value};
-use crate::env::{MINUTE, Millis, SKEW};
+use crate::env::{MINUTE, Millis, SECOND, SKEW};
 use crate::error::{Error, Result};
 use crate::page::Page;
 
@@ -26,6 +26,8 @@ const LIST: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.
      FROM sessions s LEFT JOIN users u ON u.id = s.user_id \
      WHERE s.id < $1 AND ($2 = 1 OR (s.ended_at IS NULL AND s.idle_expires_at > $3 AND s.absolute_expires_at > $3 \
          AND s.last_used_at <= $6)) AND ($4 = '' OR s.kind = $4) \
+       AND s.created_at >= $7 AND s.created_at < $8 \
+       AND (s.idle_expires_at <= $9 OR s.absolute_expires_at <= $9) \
      ORDER BY s.id DESC LIMIT $5";
 const SHOW: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.created_at, s.last_used_at, s.idle_expires_at, \
        s.absolute_expires_at, s.ended_at, s.end_reason, s.provider, s.device_name, s.os, s.address, s.attributes \
@@ -36,23 +38,24 @@ const LIST_OF_USER: &str = "SELECT s.id, s.kind, s.user_id, u.username, s.create
      FROM sessions s LEFT JOIN users u ON u.id = s.user_id \
      WHERE s.user_id = $5 AND s.idle_expires_at > $3 AND s.id < $1 \
        AND ($2 = 1 OR (s.ended_at IS NULL AND s.absolute_expires_at > $3 AND s.last_used_at <= $7)) \
-       AND ($4 = '' OR s.kind = $4) \
+       AND ($4 = '' OR s.kind = $4) AND s.created_at >= $8 AND s.created_at < $9 \
+       AND (s.idle_expires_at <= $10 OR s.absolute_expires_at <= $10) \
      ORDER BY s.id DESC LIMIT $6";
 const FIND_LIVE: &str = "SELECT s.id, s.user_id, u.username, u.name, s.created_at, s.renewed_at, s.idle_expires_at, \
-       s.absolute_expires_at, s.kind \
+       s.absolute_expires_at, s.kind, s.attributes \
      FROM sessions s JOIN users u ON u.id = s.user_id \
      WHERE s.token_hash = $1 AND s.kind <> 'device' AND s.ended_at IS NULL AND s.idle_expires_at > $2 \
        AND s.absolute_expires_at > $2 AND s.renewed_at <= $3 AND u.status = 'active' AND u.deleted_at IS NULL";
 // The same by the session's id.
 const FIND_LIVE_BY_ID: &str = "SELECT s.id, s.user_id, u.username, u.name, s.created_at, s.renewed_at, \
-       s.idle_expires_at, s.absolute_expires_at, s.kind \
+       s.idle_expires_at, s.absolute_expires_at, s.kind, s.attributes \
      FROM sessions s JOIN users u ON u.id = s.user_id \
      WHERE s.id = $1 AND s.kind <> 'device' AND s.ended_at IS NULL AND s.idle_expires_at > $2 \
        AND s.absolute_expires_at > $2 AND s.renewed_at <= $3 AND u.status = 'active' AND u.deleted_at IS NULL";
 const INSERT_LOGIN: &str = "INSERT INTO sessions (id, kind, user_id, token_hash, generation, created_at, renewed_at, \
        last_used_at, idle_expires_at, absolute_expires_at, client_version, address, lease_until, attributes, factor_at, \
        provider) \
-     SELECT $1, $9, u.id, $3, 0, $4, $4, $4, $5, $6, NULL, $7, 0, '{}', CAST($10 AS BIGINT), $11 FROM users u \
+     SELECT $1, $9, u.id, $3, 0, $4, $4, $4, $5, $6, NULL, $7, 0, $12, CAST($10 AS BIGINT), $11 FROM users u \
      WHERE u.id = $2 AND u.status = 'active' AND u.deleted_at IS NULL AND COALESCE(u.password_changed_at, 0) = $8";
 const SLIDE: &str = "UPDATE sessions SET renewed_at = $2, last_used_at = $2, idle_expires_at = $3 \
      WHERE id = $1 AND renewed_at = $4 AND ended_at IS NULL AND idle_expires_at > $2 AND absolute_expires_at > $2";
@@ -116,13 +119,18 @@ pub async fn list(
     // Every id sorts before "g": UUIDs are lower-case hex.
     let (before, ended) = (page.after_or("g"), i64::from(op.include_ended).into());
     let latest = (now + SKEW).into();
-    let query = match user {
-        None => Query::new(LIST, [before, ended, now.into(), kind.into(), page.rows(), latest]),
+    let (since, until) = (op.since.map_or(Millis::MIN, Time::millis), op.until.map_or(Millis::MAX, Time::millis));
+    let ends_by = op.expires_within.map_or(Millis::MAX, |within| now + Millis::from(within) * SECOND);
+    let times = [since.into(), until.into(), ends_by.into()];
+    let first = match user {
+        None => vec![before, ended, now.into(), kind.into(), page.rows(), latest],
         Some(user) => {
             let after = if op.include_ended { Millis::MIN } else { now };
-            Query::new(LIST_OF_USER, [before, ended, after.into(), kind.into(), user.into(), page.rows(), latest])
+            vec![before, ended, after.into(), kind.into(), user.into(), page.rows(), latest]
         }
     };
+    let sql = if user.is_some() { LIST_OF_USER } else { LIST };
+    let query = Query::new(sql, first.into_iter().chain(times).collect::<Vec<_>>());
     db.query(query).await?.iter().map(describe).collect()
 }
 
@@ -154,6 +162,7 @@ async fn read_live(db: &dyn Db, sql: &'static str, key: Value, now: Millis) -> R
             idle_expires_at: row.int()?,
             absolute_expires_at: row.int()?,
             kind: kind(row.text()?)?,
+            is_operator: serde_json::from_str::<LoginAttributes>(row.text()?).map_err(Error::internal)?.operator,
         })
     };
     db.query(Query::point(sql, [key, now.into(), (now + SKEW).into()])).await?.first().map(read).transpose()
@@ -187,11 +196,14 @@ pub struct NewLogin {
     pub proved_at: Option<Millis>,
     /// The OpenID provider of the sign-in.
     pub provider: Option<String>,
+    /// Whether the person has a permission of authd.
+    pub is_operator: bool,
 }
 
 /// Inserts a login session ([`NEW_LOGIN`]). Fails if the user is no longer active, or the password was changed after it
 /// was verified.
 pub fn insert_login(login: &NewLogin) -> Statement {
+    let attributes = if login.is_operator { r#"{"operator":true}"# } else { "{}" };
     Statement::one(
         NEW_LOGIN,
         INSERT_LOGIN,
@@ -207,6 +219,7 @@ pub fn insert_login(login: &NewLogin) -> Statement {
             name(login.kind).into(),
             login.proved_at.into(),
             login.provider.clone().into(),
+            attributes.into(),
         ],
     )
 }

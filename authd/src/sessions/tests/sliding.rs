@@ -2,6 +2,7 @@ use serde_json::json;
 use shared::wire::Parts;
 
 use super::PASSWORD;
+use crate::caller::Caller;
 use crate::env::SECOND;
 use crate::ledger::Subscriber;
 use crate::testing::{NOW, TestApp};
@@ -122,5 +123,34 @@ async fn two_tokens_in_one_question_are_refused() {
         let headers = [("header_token", header.as_str())];
         let parts = Parts { headers: &headers, body: body.as_bytes(), ..Parts::default() };
         assert_eq!(route.call(app.anonymous(), parts).await.is_ok(), is_good);
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_an_operator_may_rest_for_an_hour_and_that_of_others_for_five_minutes() {
+    for (toml, idle) in [("", 3_600), ("[sessions]\noperator_ttl_seconds = 7200", 7_200)] {
+        let app = TestApp::with(toml).await;
+        app.user("alice", PASSWORD).await;
+        let grant = json!({ "person_id": "alice", "service_id": "authd", "permission_id": "users.read" });
+        app.call("grants.add_permission", grant).await.unwrap();
+        let login = json!({ "username": "alice", "password": PASSWORD });
+        let answer = app.call_as(Caller::Anonymous, "sessions.login", login.clone()).await.unwrap();
+        let twelve_hours = NOW / 1000 + 12 * 3_600;
+        assert_eq!(
+            (&answer["expires_at"], &answer["max_expires_at"]),
+            (&json!(NOW / 1000 + idle), &json!(twelve_hours))
+        );
+        let token = answer["token"].as_str().unwrap().to_owned();
+        app.clock.advance(idle * SECOND - 1);
+        app.modules.sessions.forget_all();
+        assert_eq!(app.check(&token).await["expires_at"], NOW / 1000 + 2 * idle - 1, "it slides by as much");
+        app.clock.advance(idle * SECOND);
+        assert!(!app.is_live(&token).await);
+
+        app.user("bob", PASSWORD).await;
+        let now = app.env.now() / 1000;
+        let login = json!({ "username": "bob", "password": PASSWORD });
+        let answer = app.call_as(Caller::Anonymous, "sessions.login", login).await.unwrap();
+        assert_eq!(answer["expires_at"], now + 300);
     }
 }
