@@ -6,6 +6,7 @@
 
 pub mod edit;
 mod file;
+mod obstacles;
 pub mod process;
 mod profile;
 mod readers;
@@ -102,9 +103,9 @@ impl AwsFiles {
     /// The region of the profile.
     pub fn region(&self, profile: &ProfileName) -> Result<Option<String>, Error> {
         // The AWS CLI takes a key of the credentials file before that of the config file.
-        let region = |document: &Document, kind| profile::value(document, kind, profile, "region");
         let (credentials, config) = (self.credentials.read()?, self.config.read()?);
-        Ok(region(&credentials, InCredentials).or_else(|| region(&config, Config)))
+        let region = profile::region(&credentials, InCredentials, profile);
+        Ok(region.or_else(|| profile::region(&config, Config, profile)))
     }
 
     /// Sets the command in the config file that returns this profile's keys, and removes keys that would hide it.
@@ -129,12 +130,11 @@ impl AwsFiles {
         if let Some(key) = profile::static_key(config, Config, profile) {
             return refuse(format!("{key}, which hides credential_process from most tools; remove those keys"));
         }
-        match profile::value(config, Config, profile, profile::PROCESS) {
-            Some(found) if found != command && !process::is_ours(&found) && !force => {
-                refuse(format!("another {}; --force replaces it", profile::PROCESS))
-            }
-            _ => profile::write_process(config, profile, command).map_err(|refused| refused.at(path)),
+        let is_other = |found: &String| found != command && !process::is_ours(found);
+        if !force && profile::values(config, Config, profile, profile::PROCESS).iter().any(is_other) {
+            return refuse(format!("another {}; --force replaces it", profile::PROCESS));
         }
+        profile::write_process(config, profile, command).map_err(|refused| refused.at(path))
     }
 
     /// Removes keys that hide a `credential_process`: our own, and empty ones. The user must remove those of others.
@@ -153,7 +153,7 @@ impl AwsFiles {
 
     /// Conflicts that keep the profile from working as expected, in sentences.
     pub fn obstacles(&self, profile: &ProfileName) -> Result<Vec<String>, Error> {
-        let mut found = profile::obstacles(&self.credentials.read()?, &self.config.read()?, profile);
+        let mut found = obstacles::obstacles(&self.credentials.read()?, &self.config.read()?, profile);
         if self.credentials.is_open_to_others() {
             let path = self.credentials.path().display();
             found.push(format!("{path} can be read by others on this machine; chmod 600 {path}"));

@@ -1,4 +1,4 @@
-//! The content of a profile, its owner, and what conflicts with it.
+//! The content of a profile, and its owner.
 //!
 //! **The mark.** A profile that this program wrote carries `auth_login_key`, the id of the access key that it wrote,
 //! and `auth_login_expires`. AWS tools ignore keys that they do not know. A comment as the mark was rejected: it does
@@ -12,7 +12,7 @@ use super::readers::{FileKind, Reader, Values};
 use super::syntax::{Document, Kind};
 use crate::cache::Credentials;
 
-const ACCESS_KEY: &str = "aws_access_key_id";
+pub const ACCESS_KEY: &str = "aws_access_key_id";
 const SECRET_KEY: &str = "aws_secret_access_key";
 const SESSION_TOKEN: &str = "aws_session_token";
 /// The old name of the session token; if both are set, some tools use this one.
@@ -26,7 +26,7 @@ pub const PROCESS: &str = "credential_process";
 const KEYS: [&str; 4] = [ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, SECURITY_TOKEN];
 const OURS: [&str; 6] = [ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, SECURITY_TOKEN, MARK, EXPIRES];
 /// Keys that make the AWS tools look for credentials elsewhere, most of them before static keys.
-const SOURCES: [&str; 6] =
+pub const SOURCES: [&str; 6] =
     [PROCESS, "role_arn", "source_profile", "sso_session", "sso_start_url", "web_identity_token_file"];
 
 /// The name of a profile, as every AWS tool can read it.
@@ -102,11 +102,22 @@ pub fn value(document: &Document, kind: FileKind, profile: &ProfileName, key: &s
     values.remove(key).filter(|value| !value.is_empty())
 }
 
+/// The values of a key of the profile that the tools find: mostly the same one.
+pub fn values(document: &Document, kind: FileKind, profile: &ProfileName, key: &str) -> Vec<String> {
+    let found = readings(document, kind, profile).filter_map(|mut values| values.remove(key));
+    found.filter(|value| !value.is_empty()).collect()
+}
+
+/// The region of the profile. The SDKs read it without a comment behind it.
+pub fn region(document: &Document, kind: FileKind, profile: &ProfileName) -> Option<String> {
+    let shared = Reader::Shared.profile(document, kind, profile.as_str());
+    let region = shared.and_then(|mut values| values.remove("region")).filter(|region| !region.is_empty());
+    region.or_else(|| value(document, kind, profile, "region"))
+}
+
 /// A static key that has a value in the profile, to any AWS tool.
 pub fn static_key(document: &Document, kind: FileKind, profile: &ProfileName) -> Option<&'static str> {
-    let has_value =
-        |key: &&str| readings(document, kind, profile).any(|values| values.get(*key).is_some_and(|v| !v.is_empty()));
-    KEYS.into_iter().find(has_value)
+    KEYS.into_iter().find(|key| !values(document, kind, profile, key).is_empty())
 }
 
 /// Whether the profile has static keys, if only empty ones: they hide a `credential_process` all the same.
@@ -115,7 +126,7 @@ pub fn has_keys(document: &Document, kind: FileKind, profile: &ProfileName) -> b
 }
 
 /// The profile, as each tool finds it.
-fn readings(document: &Document, kind: FileKind, profile: &ProfileName) -> impl Iterator<Item = Values> {
+pub fn readings(document: &Document, kind: FileKind, profile: &ProfileName) -> impl Iterator<Item = Values> {
     Reader::ALL.into_iter().filter_map(move |reader| reader.profile(document, kind, profile.as_str()))
 }
 
@@ -154,7 +165,7 @@ fn section(document: &Document, kind: FileKind, profile: &ProfileName) -> Option
 }
 
 /// The sections that are the profile to some AWS tool: line, name, and who reads them so.
-fn sections(document: &Document, kind: FileKind, profile: &ProfileName) -> Vec<(usize, String, Vec<Reader>)> {
+pub fn sections(document: &Document, kind: FileKind, profile: &ProfileName) -> Vec<(usize, String, Vec<Reader>)> {
     let lines = document.lines().iter().enumerate();
     let named = lines.filter_map(|(number, line)| {
         let Kind::Section(name) = &line.kind else { return None };
@@ -172,53 +183,26 @@ fn change(
     change: &Change<'_>,
 ) -> Result<Document, Refused> {
     let section = section(document, kind, profile).unwrap_or_else(|| profile.section(kind));
-    let changed = document.changed(&section, change)?;
-    let is_found = |reader: Reader| {
-        let values = reader.profile(&changed, kind, profile.as_str()).unwrap_or_default();
+    let mut changed = document.changed(&section, change)?;
+    let is_found = |changed: &Document, reader: Reader| {
+        let values = reader.profile(changed, kind, profile.as_str()).unwrap_or_default();
         change.set.iter().all(|(key, value)| values.get(*key).is_some_and(|found| found == value))
             && !change.remove.iter().any(|key| values.contains_key(*key))
     };
+    // To some tools another section is the profile, such as [default] and [profile default].
+    for (_, other, readers) in sections(document, kind, profile) {
+        if readers.into_iter().any(|reader| !is_found(&changed, reader)) {
+            changed = changed.changed(&other, change)?;
+        }
+    }
     // Who did not find the profile before, because of its header, may still not find it.
     let may_miss =
         |reader: Reader| reader != Reader::Python && reader.profile(document, kind, profile.as_str()).is_none();
-    if Reader::ALL.into_iter().all(|reader| is_found(reader) || may_miss(reader)) {
+    if Reader::ALL.into_iter().all(|reader| is_found(&changed, reader) || may_miss(reader)) {
         return Ok(changed);
     }
     let lines = sections(document, kind, profile).into_iter().map(|(line, ..)| line);
     Err(Refused::Ambiguous { section: profile.section(kind), lines: lines.collect() })
-}
-
-/// Conflicts that keep a profile from working as expected.
-pub fn obstacles(credentials: &Document, config: &Document, profile: &ProfileName) -> Vec<String> {
-    let mut found = Vec::new();
-    let both = [(credentials, FileKind::Credentials, "credentials"), (config, FileKind::Config, "config")];
-    let has_keys = value(credentials, FileKind::Credentials, profile, ACCESS_KEY).is_some();
-    if has_keys && value(config, FileKind::Config, profile, PROCESS).is_some() {
-        let section = profile.section(FileKind::Config);
-        found.push(format!(
-            "the keys of [{profile}] in the credentials file hide credential_process of [{section}] in the config file: \
-             tools use the keys"
-        ));
-    }
-    let stronger = SOURCES.into_iter().filter(|key| *key != PROCESS);
-    for (document, kind, file) in both {
-        let section = profile.section(kind);
-        if let Some(key) = stronger.clone().find(|key| value(document, kind, profile, key).is_some()) {
-            found.push(format!("{key} of [{section}] in the {file} file takes precedence over the keys in most tools"));
-        }
-        for (line, header, readers) in sections(document, kind, profile) {
-            if readers.len() < Reader::ALL.len() {
-                found.push(format!(
-                    "some AWS tools do not find the profile below [{header}] in line {line} of the {file} file; write \
-                     it as [{section}]"
-                ));
-            }
-        }
-    }
-    if config.section("DEFAULT").is_some() || credentials.section("DEFAULT").is_some() {
-        found.push("older tools apply the section [DEFAULT], in capitals, to every profile".to_owned());
-    }
-    found
 }
 
 #[cfg(test)]
@@ -321,28 +305,49 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_that_every_tool_finds_elsewhere_is_refused() {
-        for (text, profile) in [
-            ("[profile default]\nregion = us\n[default]\nregion = eu\n", "default"),
-            ("[profile dev]\nregion = us\n[profile \"dev\"]\nregion = eu\n", "dev"),
+    fn a_profile_that_is_several_sections_is_changed_in_those_that_some_tool_uses() {
+        let set = |text: &str, profile: &str, change: &Change<'_>| {
+            super::change(&Document::parse(text).unwrap(), FileKind::Config, &name(profile), change)
+        };
+        let process = Change { set: &[("k", "x")], remove: &[] };
+        for (text, profile, expected) in [
+            // The AWS CLI uses the last one, the SDKs [profile default].
+            (
+                "[profile default]\na = 1\n[default]\na = 2\n",
+                "default",
+                "[profile default]\na = 1\nk = x\n[default]\na = 2\nk = x\n",
+            ),
+            (
+                "[default]\na = 1\n[profile default]\na = 2\n",
+                "default",
+                "[default]\na = 1\n[profile default]\na = 2\nk = x\n",
+            ),
+            // Most SDKs know no quotes.
+            (
+                "[profile p]\na = 1\n[profile \"p\"]\na = 2\n",
+                "p",
+                "[profile p]\na = 1\nk = x\n[profile \"p\"]\na = 2\nk = x\n",
+            ),
         ] {
-            let document = Document::parse(text).unwrap();
-            let refused = write_process(&document, &name(profile), "x").unwrap_err();
-            assert!(matches!(&refused, Refused::Ambiguous { lines, .. } if lines == &[1, 3]), "{refused:?}");
+            let changed = set(text, profile, &process).unwrap();
+            assert_eq!(changed.text(), expected);
+            for reader in Reader::ALL {
+                let values = reader.profile(&changed, FileKind::Config, profile).unwrap();
+                assert_eq!(values.get("k").map(String::as_str), Some("x"), "{reader:?}");
+            }
         }
+        // An indented section, which only the SDK for JavaScript knows and no edit reaches.
+        let text = "[profile q]\na = 1\n  [profile p]\n  k = 2\n";
+        let refused = set(text, "p", &Change { set: &[("l", "x")], remove: &["k"] }).unwrap_err();
+        assert!(matches!(refused, Refused::Ambiguous { .. } | Refused::WouldNotReadBack { .. }), "{refused:?}");
     }
 
     #[test]
-    fn obstacles_are_named() {
-        let empty = Document::parse("").unwrap();
-        let keys = Document::parse("[p]\naws_access_key_id = A\n").unwrap();
-        let process = Document::parse("[profile p]\ncredential_process = x\n").unwrap();
-        let role = Document::parse("[profile p]\nrole_arn = x\n").unwrap();
-        assert_eq!(obstacles(&keys, &empty, &name("p")), Vec::<String>::new());
-        assert!(obstacles(&keys, &process, &name("p"))[0].contains("hide credential_process"));
-        assert!(obstacles(&keys, &role, &name("p"))[0].contains("role_arn"));
-        let quoted = Document::parse("[profile \"p\"]\nregion = eu\n").unwrap();
-        assert!(obstacles(&keys, &quoted, &name("p"))[0].contains("line 1 of the config file"));
+    fn a_region_is_read_without_the_comment_behind_it() {
+        let read = |text: &str| region(&Document::parse(text).unwrap(), FileKind::Config, &name("p"));
+        assert_eq!(read("[profile p]\nregion = eu # here\n").as_deref(), Some("eu"));
+        assert_eq!(read("[profile \"p\"]\nregion = eu\n").as_deref(), Some("eu"));
+        assert_eq!(read("[profile p]\nregion =\n"), None);
     }
 
     #[test]

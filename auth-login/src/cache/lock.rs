@@ -16,7 +16,7 @@ use crate::error::Error;
 
 /// How long others may hold the lock of a file that they change. Each needs milliseconds, but there may be many, and
 /// the disk may be slow.
-const FILE_WAIT: Duration = Duration::from_mins(1);
+const FILE_WAIT: Duration = Duration::from_secs(30);
 
 /// An exclusive lock, held until it is dropped.
 #[derive(Debug)]
