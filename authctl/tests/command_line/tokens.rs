@@ -179,7 +179,7 @@ fn rotate_prints_the_new_secret_alone_and_until_when_the_old_one_works() {
 #[test]
 fn text_of_the_daemon_cannot_drive_the_terminal() {
     let is_unsafe = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
-    let detail = r#"\u001b[2J\u001b]0;title\u0007no\u202e\u009b31m"#;
+    let detail = r"\u001b[2J\u001b]0;title\u0007no\u202e\u009b31m";
     let problem = format!(
         r#"{{"type":"about:blank","title":"T","status":403,"detail":"{detail}","error":"forbidden","request_id":"{detail}",
         "fields":[{{"field":"{detail}","detail":"{detail}"}}]}}"#

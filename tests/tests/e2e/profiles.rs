@@ -128,7 +128,7 @@ fn another_device_opens_a_short_address_and_carries_a_short_code() {
     let log = machine.home().join("login.log");
     let mut login = machine.auth_login(&["login", "--no-browser"]).start(&log);
     let short = login.wait(TIMEOUT, "the short address", || {
-        let text = std::fs::read_to_string(&log).ok()?;
+        let text = std::fs::read_to_string(&log).ok()?.split_once("Code: ")?.0.to_owned();
         text.split_whitespace().find(|word| word.contains("/d/")).map(str::to_owned)
     });
     assert!(login.log().contains('█') || login.log().contains('▀'), "a QR code: {}", login.log());
