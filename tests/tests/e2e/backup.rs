@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
@@ -19,6 +20,12 @@ fn examine(path: &Path) -> (String, usize) {
     let said = stdout(&rig::program("python").args(["-c", CHECK]).arg(path).run(tests::TIMEOUT));
     let (check, count) = said.trim().split_once(' ').expect("two words");
     (check.to_owned(), count.parse().expect("a number"))
+}
+
+#[track_caller]
+fn stdout_bytes(output: &Output) -> Vec<u8> {
+    assert!(output.status.success(), "{}", both(output));
+    output.stdout.clone()
 }
 
 #[track_caller]
@@ -44,9 +51,11 @@ fn a_backup_under_load_is_whole_and_comes_back() {
                 authd.mint(&format!("meanwhile{number}"), &["read"]);
             }
         });
-        stdout(&authd.authctl(&["backup", &file]));
-        fs::write(&piped, authd.authctl(&["backup", "-"]).stdout).expect("the folder is ours");
+        let outputs = [&file, "-"].map(|name| authd.authctl(&["backup", name]));
+        // Before anything of this thread can fail.
         is_over.store(true, Ordering::Relaxed);
+        let [_, bytes] = outputs.map(|output| stdout_bytes(&output));
+        fs::write(&piped, bytes).expect("the folder is ours");
     });
     assert_eq!(fs::metadata(&file).expect("it was written").permissions().mode() & 0o777, 0o600);
     for name in [&file, &piped] {
