@@ -21,7 +21,7 @@ async fn a_provider_is_asked_to_ask_anew_only_where_that_is_wanted() {
     let service = Service::new().await;
     assert!(!text(&started(&service, json!({})).await, "auth_url").contains("prompt="));
     let again = started(&service, json!({"reauthenticate": true})).await;
-    assert!(text(&again, "auth_url").ends_with("&prompt=login"), "{again}");
+    assert!(text(&again, "auth_url").ends_with("&prompt=login&max_age=300"), "{again}");
 }
 
 #[tokio::test]

@@ -96,10 +96,10 @@ async fn what_the_provider_says_reaches_the_page_and_the_terminal() {
         let description = "%3Cb%3Enot+assigned%3C%2Fb%3E%1B%5B31m.";
         let query = format!("error={code}&error_description={description}&state={}", started.state);
         let page = service.callback(&query).await;
-        assert!(page.html.contains("&lt;b&gt;not assigned&lt;/b&gt;[31m"), "{}", page.html);
+        assert!(page.html.contains("&lt;b&gt;not assigned&lt;&#x2f;b&gt;[31m"), "{}", page.html);
         let said = service.poll(&started.state, Some(SECRET), None).await.unwrap();
         assert_eq!(status(&said), expected);
-        assert!(said["reason"].as_str().unwrap().contains("<b>not assigned</b>[31m"), "{said}");
+        assert!(said["detail"].as_str().unwrap().contains("<b>not assigned</b>[31m"), "{said}");
     }
     let started = service.start(json!({})).await;
     let body = r#"{"error":"invalid_client","error_description":"The secret has expired"}"#;
@@ -108,7 +108,7 @@ async fn what_the_provider_says_reaches_the_page_and_the_terminal() {
     assert!(page.html.contains("The secret has expired"), "{}", page.html);
     let said = service.poll(&started.state, Some(SECRET), None).await.unwrap();
     assert_eq!(status(&said), "EXPIRED");
-    assert!(said["reason"].as_str().unwrap().contains("The secret has expired"), "{said}");
+    assert!(said["detail"].as_str().unwrap().contains("The secret has expired"), "{said}");
 }
 
 #[tokio::test]
