@@ -36,6 +36,8 @@ enum Place {
     End,
     /// Below the header: further down, some tool may have begun another section or value.
     Start,
+    /// After the last line: an indented comment must not follow a key, whose value it would continue.
+    Bottom,
 }
 
 impl Document {
@@ -46,7 +48,7 @@ impl Document {
             return if change.set.is_empty() { Ok(self.clone()) } else { self.with_section_added(section, change) };
         };
         let header = self.body(&self.lines()[range.start]);
-        [Place::End, Place::Start]
+        [Place::End, Place::Start, Place::Bottom]
             .into_iter()
             .find_map(|place| {
                 let changed = Self::parse(&self.with_section_changed(section, change, place)).ok()?;
@@ -130,13 +132,14 @@ impl Document {
                     }
                 }
                 Kind::Continuation if dropping => {}
-                Kind::Continuation | Kind::Section(_) => text.push_str(whole),
-                Kind::Blank | Kind::Comment => {
-                    text.push_str(whole);
-                    continue;
-                }
+                Kind::Continuation | Kind::Section(_) | Kind::Blank | Kind::Comment => text.push_str(whole),
             }
-            if matches!((place, &line.kind), (Place::End, _) | (_, Kind::Section(_))) {
+            let is_before = match place {
+                Place::End => !matches!(line.kind, Kind::Blank | Kind::Comment),
+                Place::Start => matches!(line.kind, Kind::Section(_)),
+                Place::Bottom => true,
+            };
+            if is_before {
                 insert_at = text.len();
             }
         }
@@ -273,6 +276,7 @@ mod tests {
         // The comment is a part of the value of k to the SDK for Rust.
         assert_eq!(edit("[a]\nk = 1\n  # c\n", "a", &[("y", "2")], &[]), "[a]\ny = 2\nk = 1\n  # c\n");
         assert_eq!(edit("[a]\ns3 =\n  k = 1\n", "a", &[("y", "2")], &[]), "[a]\ns3 =\n  k = 1\ny = 2\n");
+        assert_eq!(edit("[a]\n  # c\n\n[b]\n", "a", &[("y", "2")], &[]), "[a]\n  # c\n\ny = 2\n[b]\n");
         assert_eq!(edit("[a]# c", "a", &[("y", "2")], &[]), "[a]# c\ny = 2\n");
     }
 

@@ -201,8 +201,10 @@ fn change(
     if Reader::ALL.into_iter().all(|reader| is_found(&changed, reader) || may_miss(reader)) {
         return Ok(changed);
     }
+    // botocore fills the profile from [DEFAULT].
     let lines = sections(document, kind, profile).into_iter().map(|(line, ..)| line);
-    Err(Refused::Ambiguous { section: profile.section(kind), lines: lines.collect() })
+    let filled_from = document.section("DEFAULT").map(|range| range.start + 1);
+    Err(Refused::Ambiguous { section: profile.section(kind), lines: lines.chain(filled_from).collect() })
 }
 
 #[cfg(test)]
@@ -340,6 +342,13 @@ mod tests {
         let text = "[profile q]\na = 1\n  [profile p]\n  k = 2\n";
         let refused = set(text, "p", &Change { set: &[("l", "x")], remove: &["k"] }).unwrap_err();
         assert!(matches!(refused, Refused::Ambiguous { .. } | Refused::WouldNotReadBack { .. }), "{refused:?}");
+    }
+
+    #[test]
+    fn a_value_of_default_in_capitals_that_would_be_used_is_refused() {
+        let document = Document::parse("[q]\n[DEFAULT]\naws_security_token = old\n").unwrap();
+        let refused = write(&document, &name("p"), &keys("ASIA1")).unwrap_err();
+        assert_eq!(refused, Refused::Ambiguous { section: "p".into(), lines: vec![2] });
     }
 
     #[test]

@@ -8,9 +8,9 @@
 //!   the SDK for Rust.
 //! - **JavaScript**: `@smithy/shared-ini-file-loader`, which ignores indentation and whatever it does not understand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::syntax::{Document, Kind, Malformed};
+use super::syntax::{Document, Kind, Malformed, is_space};
 use super::words;
 
 /// A family of AWS tools.
@@ -38,13 +38,16 @@ pub struct Reading {
     pub sections: Vec<(String, Values)>,
     /// In order, from the comment character on.
     pub comments: Vec<String>,
+    /// The place of each section by its name.
+    index: HashMap<String, usize>,
 }
 
 impl Reading {
     /// The section of that name, which is added if it is missing.
     pub fn section_mut(&mut self, name: &str) -> &mut Values {
-        let at = self.sections.iter().position(|(found, _)| found == name).unwrap_or_else(|| {
+        let at = self.index.get(name).copied().unwrap_or_else(|| {
             self.sections.push((name.to_owned(), Values::new()));
+            self.index.insert(name.to_owned(), self.sections.len() - 1);
             self.sections.len() - 1
         });
         &mut self.sections[at].1
@@ -144,16 +147,17 @@ fn is_name(text: &str) -> bool {
 }
 
 fn python(document: &Document) -> Reading {
-    let sections = document.sections().map(|name| (name.to_owned(), document.values(name).into_iter().collect()));
-    let comments = document.lines().iter().filter(|line| line.kind == Kind::Comment);
-    Reading {
-        sections: sections.collect(),
-        comments: comments.map(|line| document.body(line).trim_matches(super::syntax::is_space).to_owned()).collect(),
+    let mut reading = Reading::default();
+    for (name, values) in document.all_values() {
+        reading.section_mut(name).extend(values);
     }
+    let comments = document.lines().iter().filter(|line| line.kind == Kind::Comment);
+    reading.comments.extend(comments.map(|line| document.body(line).trim_matches(is_space).to_owned()));
+    reading
 }
 
 /// Reads with the shared grammar, whose mistakes are the ones of the SDK for Rust. One is forgiven: an indented comment
-/// below a key without a value, which the other SDKs and Python allow.
+/// that is below no key, or below a key without a value. Python and the other SDKs allow it.
 pub fn shared(text: &str) -> Result<Reading, Malformed> {
     let mut reading = Reading::default();
     let mut section: Option<String> = None;
@@ -165,7 +169,7 @@ pub fn shared(text: &str) -> Result<Reading, Malformed> {
         if bare.is_empty() {
             continue;
         }
-        if line.starts_with(COMMENT) {
+        if line.starts_with(COMMENT) || (bare.starts_with(COMMENT) && key.is_none()) {
             reading.comments.push(bare.to_owned());
             continue;
         }

@@ -130,8 +130,21 @@ impl Document {
 
     /// Every key of a section with its value, in order.
     pub fn values(&self, section: &str) -> Vec<(String, String)> {
+        self.section(section).map(|range| self.values_of(&self.lines[range])).unwrap_or_default()
+    }
+
+    /// Every section with its keys and values, in order.
+    pub fn all_values(&self) -> impl Iterator<Item = (&str, Vec<(String, String)>)> {
+        let sections = self.lines.chunk_by(|_, next| !matches!(next.kind, Kind::Section(_)));
+        sections.filter_map(|lines| match &lines[0].kind {
+            Kind::Section(name) => Some((name.as_str(), self.values_of(lines))),
+            _ => None,
+        })
+    }
+
+    fn values_of(&self, lines: &[Line]) -> Vec<(String, String)> {
         let mut values: Vec<(String, String)> = Vec::new();
-        for line in self.section(section).map(|range| &self.lines[range]).unwrap_or_default() {
+        for line in lines {
             let body = self.body(line);
             match &line.kind {
                 Kind::Option { key, value_at } => {
@@ -291,7 +304,7 @@ mod tests {
             assert_eq!((malformed.line, malformed.tools), (line, tools), "{text:?}");
         }
         // Only the SDKs for Rust and Java cannot read an indented comment there.
-        assert!(Document::parse("[a]\ns3 =\n  # note\n  k = v\n").is_ok());
+        assert!(Document::parse("  # note\n[a]\n  ; note\ns3 =\n  # note\n  k = v\n").is_ok());
     }
 
     #[test]
