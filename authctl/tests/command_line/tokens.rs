@@ -189,6 +189,10 @@ fn text_of_the_daemon_cannot_drive_the_terminal() {
         assert!(run.exit == Exit::Refused && run.err.contains("no"), "{args:?}: {}", run.err);
         assert!(!run.err.contains(is_unsafe), "{args:?}: {:?}", run.err);
     }
+    // A word of the command line may be pasted.
+    let run = Program::default().run(&["a\u{1b}[2J\u{202e}"]);
+    assert!(run.exit == Exit::Usage && !run.err.contains(is_unsafe), "{:?}", run.err);
+
     let token = token(detail, "");
     let list = format!(r#"{{"tokens":[{token}],"total":1}}"#);
     for args in [&["list"][..], &["list", "-o", "json"], &["list", "-o", "yaml"]] {

@@ -64,6 +64,21 @@ async fn short_addresses_cannot_be_tried_in_numbers() {
     assert!(cli_login.find_short(&call, code).await.unwrap().is_some());
 }
 
+/// Who knows only the link must not have more guesses at the release by the Deny button.
+#[tokio::test]
+async fn deny_and_the_terminal_share_the_guesses() {
+    let service = Service::new().await;
+    let started = service.start(json!({})).await;
+    let release = super::shown(&service.sign_in(&started).await);
+    for _ in 0..3 {
+        service.deny(&format!("state={}&release=guess", started.state)).await;
+    }
+    assert_eq!(status(&service.poll(&started.state, Some(super::SECRET), Some("guess")).await.unwrap()), "PENDING");
+    assert_eq!(status(&service.poll(&started.state, Some(super::SECRET), Some("guess")).await.unwrap()), "EXPIRED");
+    let late = service.poll(&started.state, Some(super::SECRET), Some(&release)).await.unwrap();
+    assert_eq!(status(&late), "EXPIRED");
+}
+
 #[tokio::test]
 async fn a_renewal_tells_why_the_session_has_ended() {
     let service = Service::new().await;

@@ -98,6 +98,20 @@ fn developer() -> serde_json::Value {
 }
 
 #[tokio::test]
+async fn a_login_that_asks_anew_takes_no_proof_from_before_it() {
+    let service = Service::local().await;
+    let browser = service.browser().await;
+    service.app.clock.advance(MINUTE);
+    let again = service.start(json!({ "provider": "local", "reauthenticate": true })).await.state;
+    let confirm = |call: &Call| service.app.modules.cli_login.clone().confirm(call.clone(), again.clone());
+    assert_eq!(confirm(&browser).await.unwrap_err().code, Code::StepUpRequired);
+    // Any other login takes it, as it is not old.
+    service.confirmed(&browser).await;
+    let browser = service.proved(browser).await;
+    assert!(matches!(confirm(&browser).await.unwrap(), Outcome::ToPerson { .. }));
+}
+
+#[tokio::test]
 async fn a_person_of_authds_own_gets_credentials_by_the_roles_in_the_service() {
     let service = Service::local().await;
     let started = service.start(json!({ "provider": "local" })).await;
