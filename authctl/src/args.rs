@@ -19,8 +19,8 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 refused, 2 wrong command line, 3 not authenticated, 4 no answer, 5 changes found by `apply --dry-run \
 --exit-code`.
 
-Without --server, and until `authctl login`, authctl talks to the daemon on this machine through its admin socket, where \
-the kernel identifies you.
+Without --server, authctl talks to the daemon on this machine through its admin socket, where the kernel identifies you, \
+else to the server of the last `authctl login`.
 `authctl user create --help` shows how to create the first administrator.";
 
 /// How to create the first administrator; shown where a user may look for a default password.
@@ -47,7 +47,7 @@ pub struct Cli {
 pub struct Global {
     /// Talk to this daemon over HTTP, with the token in AUTHCTL_TOKEN or ADMIN_TOKEN (or in the file that
     /// AUTHCTL_TOKEN_FILE or ADMIN_TOKEN_FILE names), else with the session of `authctl login` [env: AUTHCTL_SERVER]
-    /// [default: the server of the last `authctl login`, with its session]
+    /// [default: without an admin socket the server of the last `authctl login`, with its session]
     #[arg(long, global = true, value_name = "URL", value_parser = Endpoint::url, conflicts_with = "socket")]
     pub server: Option<Endpoint>,
     /// Talk to the daemon behind this admin socket [env: AUTHD_ADMIN_SOCKET]
@@ -119,7 +119,7 @@ pub enum Command {
     /// Test sending mail; list, retry and drop mails that are not sent
     #[command(subcommand)]
     Mail(mail::Command),
-    /// Sign in to a server; later commands use it and the session, until the session ends
+    /// Sign in to a server, which later commands use that find no admin socket; with the session, until it ends
     Login(login::Login),
     /// End the session of `authctl login` at a server: of the user who signed in last, or of `--as NAME`
     Logout,

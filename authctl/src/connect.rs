@@ -1,5 +1,6 @@
-//! Finds the daemon by `--server`, `--socket`, `AUTHCTL_SERVER` or `AUTHD_ADMIN_SOCKET`, else by the last `authctl login`,
-//! else by the paths where authd creates its admin socket, skipping dead ones. Chooses the credentials to send.
+//! Finds the daemon by `--server`, `--socket`, `AUTHCTL_SERVER` or `AUTHD_ADMIN_SOCKET`, else by the paths where authd
+//! creates its admin socket, skipping dead ones, else by the last `authctl login`; that comes first for what only a person
+//! with a session can do. Chooses the credentials to send.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -33,8 +34,13 @@ pub(crate) enum Credentials {
 }
 
 /// A client of the daemon from the arguments, the environment or the default paths, and its credentials.
-pub(crate) async fn connect(global: &Global, io: &mut Io<'_>) -> Result<(Client, Credentials), Error> {
-    let (endpoint, is_named) = choose(global, io).await?;
+/// `needs_session`: on a socket the command would be refused.
+pub(crate) async fn connect(
+    global: &Global,
+    needs_session: bool,
+    io: &mut Io<'_>,
+) -> Result<(Client, Credentials), Error> {
+    let (endpoint, is_named) = choose(global, needs_session || global.user.is_some(), io).await?;
     if let Endpoint::Socket(_) = endpoint {
         if global.user.is_some() {
             let detail = "--as is for sessions of authctl login: name the server with --server URL. On the admin socket the \
@@ -103,7 +109,7 @@ fn remembered_server(io: &Io<'_>) -> Option<Endpoint> {
 }
 
 /// The daemon, and whether the arguments or the environment name it.
-async fn choose(global: &Global, io: &mut Io<'_>) -> Result<(Endpoint, bool), Error> {
+async fn choose(global: &Global, needs_session: bool, io: &mut Io<'_>) -> Result<(Endpoint, bool), Error> {
     if let Some(server) = named_server(global, io)? {
         return Ok((server, true));
     }
@@ -111,10 +117,24 @@ async fn choose(global: &Global, io: &mut Io<'_>) -> Result<(Endpoint, bool), Er
     if let Some(path) = named {
         return Ok((find_socket(vec![path], io).await?, true));
     }
-    match remembered_server(io) {
-        Some(server) => Ok((server, false)),
-        None => Ok((find_socket(paths::admin_socket_candidates(), io).await?, false)),
+    let remembered = remembered_server(io);
+    if let (true, Some(server)) = (needs_session, &remembered) {
+        return Ok((server.clone(), false));
     }
+    match (find_socket(paths::admin_socket_candidates(), io).await, remembered) {
+        (Err(Error::NoSocket(_)), Some(server)) => Ok((server, false)),
+        (socket, _) => Ok((socket?, false)),
+    }
+}
+
+/// The admin socket that commands use which name no server, in spite of a session.
+pub(crate) async fn usable_socket() -> Option<PathBuf> {
+    for path in paths::admin_socket_candidates() {
+        if probe(&path).await.is_ok() {
+            return Some(path);
+        }
+    }
+    None
 }
 
 /// The first that answers. A socket that this user may not open is skipped with a note on stderr, because the next

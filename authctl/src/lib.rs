@@ -120,7 +120,10 @@ fn execute(cli: Cli, io: &mut Io<'_>) -> Result<Exit, Error> {
             args::Command::Login(_) | args::Command::Logout => {
                 (connect::without_session(&global, io)?, Credentials::None)
             }
-            _ => connect::connect(&global, io).await?,
+            command => {
+                let needs_session = matches!(command, args::Command::Passwd(_) | args::Command::Totp(_));
+                connect::connect(&global, needs_session, io).await?
+            }
         };
         let mut context = commands::Context { client, credentials, format: global.output, user: global.user, io };
         commands::run(command, &mut context).await

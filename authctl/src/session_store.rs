@@ -1,9 +1,9 @@
-//! Stored sessions of `authctl login`: for each server and user one small file for its owner alone, in
-//! `$XDG_STATE_HOME/authctl`. The session's token is in that file or in the keyring; each sign-in prints which. Commands
-//! that name no server use the one of the last sign-in.
+//! Stored sessions of `authctl login`: small files for their owner alone, in `$XDG_STATE_HOME/authctl`. The session's token
+//! is in that file or in the keyring; each sign-in prints which. Commands that name no server use the one of the last
+//! sign-in.
 //!
-//! Earlier releases kept one session for a server: in a file, and under a name in the keyring, that only the server
-//! decides. Such a session is used until it ends.
+//! The last session at a server has a file, and a name in the keyring, that only the server decides, as in earlier
+//! releases. The sessions of other users there are set aside, under names that the user decides too.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub(crate) struct StoredSession {
     /// earlier release, which commands had to name the server for.
     #[serde(default)]
     pub signed_in_at: i64,
-    /// The name in the keyring, if it is not the server.
+    /// The name in the keyring of a session that is set aside; the server is the name of the other one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     keyring: Option<String>,
     /// The file that it was read from.
@@ -54,7 +54,7 @@ impl StoredSession {
             store,
             token: Some(token),
             signed_in_at: now.millis(),
-            keyring: Some(format!("{user} at {server}")),
+            keyring: None,
             path: PathBuf::new(),
         }
     }
@@ -62,6 +62,11 @@ impl StoredSession {
     /// The name in the keyring.
     fn keyring(&self) -> &str {
         self.keyring.as_deref().unwrap_or(&self.server)
+    }
+
+    /// Whether it is not the last session at its server.
+    fn is_aside(&self) -> bool {
+        self.keyring.is_some()
     }
 
     /// Whether it is the session of this user, in any spelling.
@@ -109,10 +114,8 @@ impl Folder {
     }
 
     fn file(&self, session: &StoredSession) -> PathBuf {
-        let key = session
-            .keyring
-            .as_ref()
-            .map_or_else(|| session.server.clone(), |_| format!("{}\n{}", session.server, names::fold(&session.user)));
+        let StoredSession { server, user, .. } = session;
+        let key = if session.is_aside() { format!("{server}\n{}", names::fold(user)) } else { server.clone() };
         self.0.join(format!("{}.json", disk::fingerprint(&key)))
     }
 
@@ -172,6 +175,21 @@ impl Folder {
         sessions.into_iter().next().filter(|last| last.signed_in_at > 0)
     }
 
+    /// Makes room for the session of another user, which becomes the last one at the server.
+    pub(crate) fn set_aside(&self, session: &StoredSession) -> Result<(), Error> {
+        let token = session.token()?;
+        if session.is_aside() || token.is_none() {
+            return Ok(());
+        }
+        let keyring = Some(format!("{} at {}", session.user, session.server));
+        self.save(StoredSession { token, keyring, ..session.clone() })?;
+        if session.store == TokenStore::Keyring {
+            // The other session's token takes its place there, or is in a file.
+            KEYRING.remove(session.keyring()).ok();
+        }
+        Ok(())
+    }
+
     /// Stores a session durably, on disk or in the keyring.
     pub(crate) fn save(&self, mut session: StoredSession) -> Result<(), Error> {
         let path = self.file(&session);
@@ -229,8 +247,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder(dir.path().join("authctl"));
         assert!(folder.session("http://a", None).unwrap().is_none() && folder.last().is_none());
-        folder.save(stored("http://a", "alice", 2)).unwrap();
         folder.save(stored("http://a", "Bob", 1)).unwrap();
+        folder.set_aside(&folder.session("http://a", None).unwrap().unwrap()).unwrap();
+        folder.save(stored("http://a", "alice", 2)).unwrap();
+        let of_server = folder.path().join(format!("{}.json", disk::fingerprint("http://a")));
+        assert!(std::fs::read_to_string(of_server).unwrap().contains("alice-t0ken"), "where earlier releases look");
         let token = |user| folder.session("http://a", user).unwrap().unwrap().token().unwrap();
         assert_eq!(token(None), Some(Secret::new("alice-t0ken")), "the last sign-in");
         assert_eq!(token(Some("BOB")), Some(Secret::new("Bob-t0ken")));

@@ -63,7 +63,8 @@ pub(super) async fn login(args: Login, context: &mut Context<'_, '_>) -> Result<
     let (before, others): (Vec<_>, Vec<_>) = sessions.into_iter().partition(|session| session.is_of(user));
     // Their tokens, before the keyring has the new one in the place of the old one.
     let old: Vec<Secret> = before.iter().filter_map(|session| session.token().ok().flatten()).collect();
-    if let Err(error) = folder.save(session.clone()) {
+    let saved = others.iter().try_for_each(|other| folder.set_aside(other)).and_then(|()| folder.save(session.clone()));
+    if let Err(error) = saved {
         // Only this process has its token, so the session must end at authd.
         end_session(answer.token, context).await.ok();
         return Err(error);
@@ -74,6 +75,14 @@ pub(super) async fn login(args: Login, context: &mut Context<'_, '_>) -> Result<
         end_session(old, context).await.ok();
     }
     tell_login(&answer, &server, &(store.place(folder.path()) + &why), context)?;
+    if let Some(socket) = connect::usable_socket().await {
+        writeln!(
+            context.io.err,
+            "note: on this machine, commands that name no server use the admin socket {}; with --as {} they use the session",
+            socket.display(),
+            clean(user)
+        )?;
+    }
     for other in others {
         let other = clean(&other.user).into_owned();
         writeln!(context.io.err, "{other} stays signed in there: --as {other} uses that session")?;
