@@ -149,7 +149,7 @@ fn people_sign_in_with_two_providers_at_once() {
         json!({"window": "four", "goto": format!("{}/login?return_to=/docs", authd.url())}),
         json!({"window": "four", "press": "team"}),
         json!({"window": "four", "press": "Cancel"}),
-        json!({"window": "four", "see": "You declined"}),
+        json!({"window": "four", "see": "denied the sign-in: User cancelled"}),
         json!({"window": "four", "fill": {"username": "alice", "password": PASSWORD}}),
         json!({"window": "four", "press": "Sign in"}),
     ]);
@@ -205,7 +205,7 @@ fn a_person_links_an_identity_and_signs_in_with_it() {
         // Who declines there has linked nothing.
         json!({"window": "first", "press": "Link Google"}),
         json!({"window": "first", "press": "Cancel"}),
-        json!({"window": "first", "see": "You declined"}),
+        json!({"window": "first", "see": "denied the sign-in: User cancelled"}),
         json!({"window": "first", "press": "^Unlink"}),
         json!({"window": "first", "see": "None. With one you sign in"}),
         // The session that the identity made has ended, and it makes no more.
