@@ -3,7 +3,7 @@
   {"wait": TEXT}       until the command has printed this since the last step
   {"send": TEXT}       types it
   {"signal": NUMBER}   sends a signal to the command
-  {"modes": NAME}      notes the terminal's modes under this name
+  {"modes": NAME}      notes the terminal's modes under this name; with "echo", once it is that
 
 Prints {"output", "exit": the code or minus the signal, "modes": {NAME: {"echo", "canonical"}, "end": …}, "cursor": shown?}.
 """

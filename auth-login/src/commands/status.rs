@@ -58,7 +58,9 @@ fn text(context: &mut Context<'_>, session: &Session, keys: Option<&Credentials>
     let file = match context.files.owner(profile) {
         _ if asks_us => "the config file asks auth-login credential-process".to_owned(),
         Ok(Owner::Ours) => format!("[{profile}] in {path}"),
-        Ok(Owner::Nobody) => format!("no keys in [{profile}] of {path}; auth-login renew writes them"),
+        Ok(Owner::Nobody) => {
+            format!("no keys in [{profile}] of {path}; they are written by: {}", context.command_line("renew"))
+        }
         Ok(Owner::Other(key)) => format!("[{profile}] in {path} has {key} of another program"),
         Err(_) => format!("{path} cannot be read"),
     };

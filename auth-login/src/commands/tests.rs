@@ -156,6 +156,36 @@ fn keys_that_still_work_are_handed_out_while_authd_is_away() {
 }
 
 #[test]
+fn a_running_agent_is_left_to_renew() {
+    let machine = Machine::signed_in(1000, 1800);
+    assert!(machine.run(&["credential-process"]).2.contains("still work for"), "they are renewed, and authd is away");
+    let agent = machine.cache().agent_lock().unwrap();
+    agent.lock().unwrap();
+    let (code, out, err) = machine.run(&["credential-process"]);
+    assert_eq!((code, err.as_str()), (ExitCode::from(Exit::Ok), ""));
+    assert!(out.contains("ASIA1"), "{out}");
+    // Not for longer than it may take.
+    let machine = Machine::signed_in(1400, 1800);
+    let agent = machine.cache().agent_lock().unwrap();
+    agent.lock().unwrap();
+    assert!(machine.run(&["credential-process"]).2.contains("still work for"));
+}
+
+#[test]
+fn a_session_that_ended_is_told_from_one_that_never_was() {
+    let machine = Machine::new();
+    let end = crate::api::End { reason: Some("refused_by_provider".into()), detail: "the provider refused".into() };
+    machine.cache().save_end(&end).unwrap();
+    for command in [&["status"][..], &["roles"], &["exec", "--", "true"], &["agent"], &["agent", "install"]] {
+        let (code, _, err) = machine.run(command);
+        assert_eq!(code, ExitCode::from(Exit::NotAuthenticated), "{command:?}");
+        assert!(err.contains("the provider refused (profile default); run: auth-login login"), "{err}");
+    }
+    let ended: Value = serde_json::from_str(&machine.run(&["status", "-o", "json"]).1).unwrap();
+    assert_eq!(ended["ended"]["reason"], "refused_by_provider");
+}
+
+#[test]
 fn a_failed_renewal_keeps_the_session_for_another_try() {
     let machine = Machine::signed_in(3700, 3600);
     assert_eq!(machine.run(&["renew"]).0, ExitCode::from(Exit::Unreachable));

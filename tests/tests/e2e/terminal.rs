@@ -33,14 +33,14 @@ fn a_prompt_that_a_signal_ends_leaves_the_terminal_as_it_was() {
         assert_eq!(end["modes"]["asked"]["echo"], false, "the password is not shown: {end}");
         assert_eq!((&end["modes"]["end"]["echo"], &end["exit"]), (&true.into(), &(128 + signal).into()), "{end}");
 
-        let steps = json!([{"wait": "[y/N]"}, {"signal": signal}]);
+        let steps = json!([{"wait": "[y/N]"}, {"modes": "asked", "echo": false}, {"signal": signal}]);
         let end = on_terminal("authctl", &["user", "delete", "ada"], env_of(&authd), &steps);
         let modes = &end["modes"]["end"];
         assert_eq!((&modes["echo"], &modes["canonical"], &end["cursor"]), (&true.into(), &true.into(), &true.into()));
         assert_eq!(end["exit"], 128 + signal, "{end}");
     }
     // The person's own Ctrl-C, which a prompt for a single key reads as that.
-    let steps = json!([{"wait": "[y/N]"}, {"send": "\u{3}"}]);
+    let steps = json!([{"wait": "[y/N]"}, {"modes": "asked", "echo": false}, {"send": "\u{3}"}]);
     let end = on_terminal("authctl", &["user", "delete", "ada"], env_of(&authd), &steps);
     let modes = &end["modes"]["end"];
     assert_eq!((&modes["echo"], &end["cursor"], &end["exit"]), (&true.into(), &true.into(), &130.into()), "{end}");

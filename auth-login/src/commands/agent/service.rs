@@ -150,7 +150,13 @@ fn path(context: &Context<'_>) -> Result<PathBuf, Error> {
 
 /// Runs a command of the service manager; the error is what it says.
 fn manager(program: &str, args: &[&str]) -> Result<(), String> {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let mut command = Command::new(program);
+    // Absent after `su` and in cron, though the manager runs.
+    let runtime = format!("/run/user/{}", rustix::process::getuid().as_raw());
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && Path::new(&runtime).is_dir() {
+        command.env("XDG_RUNTIME_DIR", runtime);
+    }
+    let output = command.args(args).stdin(Stdio::null()).output();
     let output = output.map_err(|error| format!("{program}: {error}"))?;
     if output.status.success() {
         return Ok(());

@@ -168,6 +168,10 @@ async fn sign_in_form(pages: &Pages, visit: &Visit<'_>) -> Result<Page> {
     if is_stale {
         clear_session(web, &mut page);
     }
+    if visit.cookie(cookies::AGAIN) != cookies::Found::None {
+        // Its login has ended.
+        page.headers.push(("set-cookie", cookies::clear(cookies::AGAIN)));
+    }
     Ok(page)
 }
 
