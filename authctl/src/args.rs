@@ -9,11 +9,12 @@ use serde::de::value::StringDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use shared::cli::Format;
 use shared::client::Endpoint;
+use shared::time::Time;
 
 use crate::commands::{
     apply, audit, backup, file, grant, lockout, login, mail, permission, role, service, session, token, totp, user,
 };
-use crate::values;
+use crate::values::{self, Past, past};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 refused, 2 wrong command line, 3 not authenticated, 4 no answer, 5 changes found by `apply --dry-run \
@@ -157,6 +158,27 @@ pub struct Paging {
 impl Paging {
     pub fn entries(&self) -> u64 {
         if self.all_pages { u64::MAX } else { self.entries }
+    }
+}
+
+/// The entries to show by a time of theirs.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Between {
+    /// Only those from this time on: 7d or 12h ago, 2027-01-31T12:00:00Z, or a date; a bare number is days
+    #[arg(long, value_name = "TIME", value_parser = past)]
+    since: Option<Past>,
+    /// Only those before this time, written like --since
+    #[arg(long, value_name = "TIME", value_parser = past)]
+    until: Option<Past>,
+}
+
+impl Between {
+    pub fn is_all(self) -> bool {
+        self.since.is_none() && self.until.is_none()
+    }
+
+    pub fn has(self, now: Time, time: Time) -> bool {
+        self.since.is_none_or(|since| since.at(now) <= time) && self.until.is_none_or(|until| time < until.at(now))
     }
 }
 

@@ -6,8 +6,9 @@ use shared::cli::Column::{Spare, Whole, Wrapped};
 use shared::cli::{Exit, relative};
 use shared::id::FileId;
 
+use super::listing::Keep;
 use super::{Context, listing};
-use crate::args::{Consent, Paging};
+use crate::args::{Between, Consent, Paging};
 use crate::error::Error;
 use crate::values::id;
 
@@ -23,6 +24,11 @@ pub enum Command {
         /// The files of everybody
         #[arg(long)]
         all: bool,
+        /// Only files whose name begins with this
+        #[arg(long, value_name = "TEXT")]
+        prefix: Option<String>,
+        #[command(flatten)]
+        uploaded: Between,
         #[command(flatten)]
         paging: Paging,
     },
@@ -38,8 +44,13 @@ pub enum Command {
 
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        Command::List { user, all, paging } => {
-            list(ListFiles { user, all, ..ListFiles::default() }, paging, context).await
+        Command::List { user, all, prefix, uploaded, paging } => {
+            let now = context.now();
+            let begins = |name: &str| prefix.as_ref().is_none_or(|prefix| name.starts_with(prefix.as_str()));
+            let keep = |file: &File| begins(&file.file_name) && uploaded.has(now, file.created_at);
+            let is_all = prefix.is_none() && uploaded.is_all();
+            let request = ListFiles { user, all, ..ListFiles::default() };
+            list(request, paging, (!is_all).then_some(&keep as _), context).await
         }
         Command::Remove { key, consent } => {
             context.ask(consent, async || Ok(format!("Delete file {key}?"))).await?;
@@ -48,7 +59,12 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
     }
 }
 
-async fn list(request: ListFiles, paging: Paging, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn list(
+    request: ListFiles,
+    paging: Paging,
+    keep: Option<Keep<'_, ListFiles>>,
+    context: &mut Context<'_, '_>,
+) -> Result<Exit, Error> {
     let columns = [Whole("KEY"), Wrapped("NAME"), Whole("BYTES"), Spare("TYPE"), Spare("OWNER"), Spare("CREATED")];
     let row = |now, file: File| {
         [
@@ -60,5 +76,5 @@ async fn list(request: ListFiles, paging: Paging, context: &mut Context<'_, '_>)
             relative(now, file.created_at),
         ]
     };
-    context.list(request, paging, "There are no files", columns, row).await
+    context.list_where(request, paging, keep, "There are no files", columns, row).await
 }

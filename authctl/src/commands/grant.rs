@@ -11,7 +11,7 @@ use shared::cli::{Exit, clean, moment, relative};
 use shared::names::fold;
 
 use super::{Context, Mistaken, listing};
-use crate::args::Paging;
+use crate::args::{Between, Paging};
 use crate::error::Error;
 
 listing!(ListGrants, grants: rbac::Grant; person_id service_id);
@@ -40,6 +40,14 @@ pub struct List {
     /// Only grants in this service
     #[arg(short, long)]
     service: Option<String>,
+    /// Only grants of this role
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+    /// Only grants of this permission by itself
+    #[arg(long, value_name = "PERMISSION")]
+    permission: Option<String>,
+    #[command(flatten)]
+    granted: Between,
     #[command(flatten)]
     paging: Paging,
 }
@@ -111,14 +119,25 @@ pub(super) async fn ungrant(args: Grant, context: &mut Context<'_, '_>) -> Resul
 }
 
 pub(super) async fn list(args: List, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
-    let request = ListGrants { person_id: args.user, service_id: args.service, ..ListGrants::default() };
+    let (person_id, service_id) = (args.user.clone(), args.service.clone());
+    let request = ListGrants { person_id, service_id, ..ListGrants::default() };
     let columns = [Wrapped("USER"), Wrapped("SERVICE"), Wrapped("ROLE"), Wrapped("PERMISSION"), Spare("GRANTED")];
     let row = |now, grant: rbac::Grant| {
         let (role, permission) = (grant.role.unwrap_or_default(), grant.permission.unwrap_or_default());
         [grant.username, grant.service, role, permission, relative(now, grant.created_at)]
     };
     let empty = "No grants. Create one: `authctl grant USER ROLE --service SERVICE`";
-    context.list(request, args.paging, empty, columns, row).await
+    let List { role, permission, granted, paging, .. } = args;
+    let now = context.now();
+    let is_named = |wanted: &Option<String>, name: &Option<String>| {
+        let name = name.as_deref().map(fold);
+        wanted.as_deref().is_none_or(|wanted| name.is_some_and(|name| name == fold(wanted)))
+    };
+    let keep = |grant: &rbac::Grant| {
+        is_named(&role, &grant.role) && is_named(&permission, &grant.permission) && granted.has(now, grant.created_at)
+    };
+    let is_all = role.is_none() && permission.is_none() && granted.is_all();
+    context.list_where(request, paging, (!is_all).then_some(&keep as _), empty, columns, row).await
 }
 
 pub(super) async fn can(args: Can, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

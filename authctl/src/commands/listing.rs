@@ -61,31 +61,63 @@ macro_rules! listing {
 }
 pub(super) use listing;
 
+/// Whether an entry is shown.
+pub(super) type Keep<'a, L> = &'a dyn Fn(&<L as Listing>::Entry) -> bool;
+
+/// What is said of so many entries of which none matches.
+fn none_of(count: usize) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some("the only one does not match".to_owned()),
+        _ => Some(format!("none of the {count} match")),
+    }
+}
+
 impl Context<'_, '_> {
     /// Follows the cursors, in pages of bounded size, until there are `limit` entries or no more.
     pub(super) async fn pages<L: Listing>(
         &self,
-        mut request: L,
+        request: L,
         cursor: Option<String>,
         limit: u64,
     ) -> Result<L::Response, Error> {
+        self.pages_where(request, cursor, limit, None).await.map(|(list, _)| list)
+    }
+
+    /// The same of the entries that `keep` accepts, and how many were read for them. A page is no larger than what is
+    /// still wanted, so that the cursor goes on after the last entry that is shown.
+    async fn pages_where<L: Listing>(
+        &self,
+        mut request: L,
+        cursor: Option<String>,
+        limit: u64,
+        keep: Option<Keep<'_, L>>,
+    ) -> Result<(L::Response, usize), Error> {
         let size = |left: u64| page::Limit::new(u32::try_from(left).unwrap_or(u32::MAX).min(PAGE));
         request.set_page(size(limit), cursor);
         let mut all = self.call(&request).await?;
+        let mut read = L::parts(&mut all).0.len();
+        if let Some(keep) = keep {
+            L::parts(&mut all).0.retain(keep);
+        }
         loop {
             let (entries, cursor) = L::parts(&mut all);
             let left = limit.saturating_sub(entries.len() as u64);
             if left == 0 || cursor.is_none() {
-                return Ok(all);
+                return Ok((all, read));
             }
             request.set_page(size(left), cursor.take());
             let mut next = self.call(&request).await?;
             let (more, next_cursor) = L::parts(&mut next);
             let is_last = more.is_empty();
+            read += more.len();
+            if let Some(keep) = keep {
+                more.retain(keep);
+            }
             entries.append(more);
             *cursor = next_cursor.take();
             if is_last {
-                return Ok(all);
+                return Ok((all, read));
             }
         }
     }
@@ -110,12 +142,8 @@ impl Context<'_, '_> {
         Ok(if names.is_empty() { "none".to_owned() } else { names.join(", ") })
     }
 
-    /// Says on stderr that a list has no entries; `unfiltered` is the list without its filters, if it has any.
-    async fn tell_empty<L: Listing>(&mut self, unfiltered: Option<L>, empty: &str) -> Result<Exit, Error> {
-        let told = match unfiltered {
-            Some(all) => self.none_match(all).await,
-            None => None,
-        };
+    /// Says on stderr that a list has no entries: `told` is of how many none matches its filters, if it has any.
+    fn tell_empty(&mut self, told: Option<String>, empty: &str) -> Result<Exit, Error> {
         // "No tokens. Create one: …"
         let what = empty.split(['.', ',']).next().filter(|what| what.starts_with("No "));
         let told = told.map(|told| what.map_or_else(|| told.clone(), |what| format!("{what}: {told}")));
@@ -130,11 +158,9 @@ impl Context<'_, '_> {
         let total = L::total(&list);
         let (entries, next_cursor) = L::parts(&mut list);
         match (entries.len(), total) {
-            (0, _) => None,
-            (1, _) if next_cursor.is_none() => Some("the only one does not match".to_owned()),
-            (_, Some(total)) => Some(format!("none of the {total} match")),
+            (2.., Some(total)) => Some(format!("none of the {total} match")),
             (count, None) if next_cursor.is_some() => Some(format!("none of more than {count} match")),
-            (count, None) => Some(format!("none of the {count} match")),
+            (count, _) => none_of(count),
         }
     }
 
@@ -147,9 +173,22 @@ impl Context<'_, '_> {
         columns: [Column; N],
         row: impl Fn(Time, L::Entry) -> [String; N],
     ) -> Result<Exit, Error> {
+        self.list_where(request, paging, None, empty, columns, row).await
+    }
+
+    /// The same of the entries that `keep` accepts, for short lists which the daemon does not filter.
+    pub(super) async fn list_where<L: Listing, const N: usize>(
+        &mut self,
+        request: L,
+        paging: Paging,
+        keep: Option<Keep<'_, L>>,
+        empty: &str,
+        columns: [Column; N],
+        row: impl Fn(Time, L::Entry) -> [String; N],
+    ) -> Result<Exit, Error> {
         let unfiltered = request.unfiltered();
         let limit = paging.entries();
-        let mut list = self.pages(request, paging.cursor, limit).await?;
+        let (mut list, read) = self.pages_where(request, paging.cursor, limit, keep).await?;
         if self.print_object(&list)? {
             return Ok(Exit::Ok);
         }
@@ -157,7 +196,11 @@ impl Context<'_, '_> {
         let now = self.now();
         let (entries, next_cursor) = L::parts(&mut list);
         if entries.is_empty() {
-            return self.tell_empty(unfiltered, empty).await;
+            let told = match unfiltered {
+                Some(all) => self.none_match(all).await,
+                None => keep.and_then(|_| none_of(read)),
+            };
+            return self.tell_empty(told, empty);
         }
         let mut grid = Grid::new(columns);
         entries.drain(..).for_each(|entry| grid.row(row(now, entry)));

@@ -6,9 +6,10 @@ use clap::{ArgGroup, Subcommand};
 use shared::api::users::{ClearLockout, ListLockouts, Lockout};
 use shared::cli::Column::{Spare, Whole, Wrapped};
 use shared::cli::{Exit, relative};
+use shared::names::fold;
 
 use super::{Context, listing};
-use crate::args::Paging;
+use crate::args::{Between, Paging};
 use crate::error::Error;
 
 listing!(ListLockouts, lockouts: Lockout);
@@ -20,6 +21,12 @@ pub enum Command {
         /// Include those with failed logins that are not locked out
         #[arg(long)]
         all: bool,
+        /// Only names and addresses that begin with this
+        #[arg(long, value_name = "TEXT")]
+        prefix: Option<String>,
+        /// Only those whose last failure was then
+        #[command(flatten)]
+        failed: Between,
         #[command(flatten)]
         paging: Paging,
     },
@@ -37,7 +44,7 @@ pub enum Command {
 
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
-        Command::List { all, paging } => {
+        Command::List { all, prefix, failed, paging } => {
             let columns = [Whole("KIND"), Wrapped("WHO"), Whole("FAILURES"), Spare("LAST"), Whole("LOCKED")];
             let row = |now, lockout: Lockout| {
                 let (kind, who) = lockout.id.split_once(':').unwrap_or(("", &lockout.id));
@@ -51,7 +58,15 @@ pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Resu
                 ]
             };
             let empty = if all { "No failed logins" } else { "Nobody is locked out" };
-            context.list(ListLockouts { all, ..ListLockouts::default() }, paging, empty, columns, row).await
+            let (now, prefix) = (context.now(), prefix.map(|prefix| fold(&prefix)));
+            let who = |lockout: &Lockout| lockout.id.split_once(':').map_or(String::new(), |(_, who)| fold(who));
+            let keep = |lockout: &Lockout| {
+                prefix.as_ref().is_none_or(|prefix| who(lockout).starts_with(prefix))
+                    && failed.has(now, lockout.last_at)
+            };
+            let is_all = prefix.is_none() && failed.is_all();
+            let request = ListLockouts { all, ..ListLockouts::default() };
+            context.list_where(request, paging, (!is_all).then_some(&keep as _), empty, columns, row).await
         }
         Command::Clear { name, address } => {
             let (id, who) = match address {

@@ -8,10 +8,12 @@ use shared::cli::Column::{Spare, Whole, Wrapped};
 use shared::cli::{Exit, clean, relative};
 use shared::client;
 use shared::id::MailId;
+use shared::names::fold;
 use shared::problem::Code;
 
+use super::listing::Keep;
 use super::{Context, listing, spelling};
-use crate::args::{Consent, Paging};
+use crate::args::{Between, Consent, Paging};
 use crate::error::Error;
 use crate::values::id;
 
@@ -33,6 +35,11 @@ pub enum Command {
     },
     /// List mails that are not sent yet, or were refused, newest first
     List {
+        /// Only mails to addresses that begin with this
+        #[arg(long, value_name = "TEXT")]
+        to: Option<String>,
+        #[command(flatten)]
+        created: Between,
         #[command(flatten)]
         paging: Paging,
     },
@@ -65,7 +72,7 @@ pub struct Which {
 pub(super) async fn run(command: Command, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
     match command {
         Command::Test { to, wait } => test(to, wait, context).await,
-        Command::List { paging } => list(paging, context).await,
+        Command::List { to, created, paging } => list(to, created, paging, context).await,
         Command::Retry { which } => retry(which, context).await,
         Command::Drop { which, consent } => drop(which, consent, context).await,
     }
@@ -99,7 +106,12 @@ async fn test(to: String, wait: bool, context: &mut Context<'_, '_>) -> Result<E
     Ok(Exit::Refused)
 }
 
-async fn list(paging: Paging, context: &mut Context<'_, '_>) -> Result<Exit, Error> {
+async fn list(
+    to: Option<String>,
+    created: Between,
+    paging: Paging,
+    context: &mut Context<'_, '_>,
+) -> Result<Exit, Error> {
     let columns = [
         Whole("ID"),
         Whole("TEMPLATE"),
@@ -122,7 +134,12 @@ async fn list(paging: Paging, context: &mut Context<'_, '_>) -> Result<Exit, Err
             mail.error.unwrap_or_default(),
         ]
     };
-    context.list(ListMails::default(), paging, "No mails wait, and none was refused", columns, row).await
+    let (now, to) = (context.now(), to.map(|to| fold(&to)));
+    let keep =
+        |mail: &Mail| to.as_ref().is_none_or(|to| fold(&mail.to).starts_with(to)) && created.has(now, mail.created_at);
+    let keep: Option<Keep<'_, ListMails>> = if to.is_none() && created.is_all() { None } else { Some(&keep) };
+    let empty = "No mails wait, and none was refused";
+    context.list_where(ListMails::default(), paging, keep, empty, columns, row).await
 }
 
 async fn retry(which: Which, context: &mut Context<'_, '_>) -> Result<Exit, Error> {

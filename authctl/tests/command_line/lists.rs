@@ -194,3 +194,56 @@ fn info_tells_the_grace_of_a_rotation() {
 /// As the daemon says that there is no thing of a kind.
 pub const NOT_FOUND: &str =
     r#"{"type":"about:blank","title":"T","status":404,"detail":"there is no such KIND","error":"not_found"}"#;
+
+#[test]
+fn short_lists_are_filtered_by_person_name_and_time_and_continue_after_the_last_entry_shown() {
+    let mail = |to: &str, at: &str| {
+        format!(r#"{{"id":"{TOKEN_ID}","template":"t","to":"{to}","created_at":"{at}","state":"queued","attempts":0}}"#)
+    };
+    let (old, new) = (mail("ada@example.org", "2027-01-10T08:00:00Z"), mail("Ada@example.org", "2027-01-15T07:00:00Z"));
+    let page = |mails: &[&str], cursor: &str| {
+        Answer::json(200, &format!(r#"{{"mails":[{}],"next_cursor":{cursor}}}"#, mails.join(",")))
+    };
+    let bob = mail("bob@example.org", "2027-01-15T07:00:00Z");
+    let daemon = Daemon::start([page(&[&bob, &new], r#""c1""#), page(&[&new], r#""c2""#)]);
+    let run = daemon.run(&Program::default(), &["mail", "list", "--to", "ADA@", "--since", "1d", "--limit", "2"]);
+    assert_eq!(run.out.lines().count(), 3, "{}", run.out);
+    assert!(run.err.contains("--cursor c2"), "{}", run.err);
+    assert!(daemon.request().contains("limit=2"));
+    let second = daemon.request();
+    assert!(second.contains("limit=1") && second.contains("cursor=c1"), "{second}");
+
+    let daemon = Daemon::start([page(&[&old, &old], "null")]);
+    let run = daemon.run(&Program::default(), &["mail", "list", "--since", "1d"]);
+    assert_eq!((run.out.as_str(), run.err.as_str()), ("", "No mails wait: none of the 2 match\n"));
+
+    let lockouts = r#"{"lockouts":[{"id":"name:alice","failures":12,"last_at":"2027-01-15T07:59:00Z"},
+        {"id":"address:2001:db8::","failures":3,"last_at":"2027-01-14T07:00:00Z"}]}"#;
+    for (args, shown) in [(["--prefix", "AL"], "alice"), (["--until", "1d"], "2001:db8::")] {
+        let daemon = Daemon::start([Answer::json(200, lockouts)]);
+        let run = daemon.run(&Program::default(), &[&["lockout", "list"][..], &args].concat());
+        assert!(run.out.lines().count() == 2 && run.out.contains(shown), "{args:?}: {}{}", run.out, run.err);
+    }
+
+    let file = |name: &str| {
+        format!(
+            r#"{{"key":"{TOKEN_ID}","file_name":"{name}","size":1,"content_type":"text/plain","sha256":"x","url":"http://a","user_id":"{TOKEN_ID}","created_at":"2027-01-15T07:00:00Z"}}"#
+        )
+    };
+    let files = format!(r#"{{"files":[{},{}]}}"#, file("report.pdf"), file("picture.png"));
+    let daemon = Daemon::start([Answer::json(200, &files)]);
+    let run = daemon.run(&Program::default(), &["file", "list", "--prefix", "rep", "--since", "2h"]);
+    assert!(run.out.contains("report.pdf") && !run.out.contains("picture.png"), "{}{}", run.out, run.err);
+
+    let grant = |role: &str| {
+        format!(
+            r#"{{"person_id":"{TOKEN_ID}","username":"ada","service_id":"{TOKEN_ID}","service":"orders","role":"{role}","created_at":"2027-01-15T07:00:00Z"}}"#
+        )
+    };
+    let grants = format!(r#"{{"grants":[{},{}]}}"#, grant("editor"), grant("viewer"));
+    let daemon = Daemon::start([Answer::json(200, &grants), Answer::json(200, &grants)]);
+    let run = daemon.run(&Program::default(), &["grants", "--role", "EDITOR"]);
+    assert!(run.out.contains("editor") && !run.out.contains("viewer"), "{}{}", run.out, run.err);
+    let run = daemon.run(&Program::default(), &["grants", "--permission", "editor"]);
+    assert_eq!(run.err, "No grants: none of the 2 match\n");
+}
