@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::sqlite::Settings;
 use super::tests::{ADD, PUT, put, value_of};
-use super::{Db, DbError, Query, Statement, testing};
+use super::{Checkpoints, Db, DbError, Query, Statement, testing};
 
 #[tokio::test]
 async fn the_file_is_private() {
@@ -160,4 +160,24 @@ async fn a_read_that_takes_too_long_is_stopped() {
         assert!(matches!(db.query(query).await, Err(DbError::Late(_))));
     }
     assert_eq!(value_of(&db, "tokens.all").await, Some(0), "the readers are free again");
+}
+
+/// Beyond the length at which authd itself copies the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_another_program_copies_is_left_alone() {
+    const INSERT: &str = "INSERT INTO ephemeral (key, value, count, expires_at) VALUES ($1, $2, 0, 0)";
+    const PIECE: usize = 4 << 20;
+    for checkpoints in [Checkpoints::Own, Checkpoints::External] {
+        let folder = tempfile::tempdir().unwrap();
+        let db = testing::sqlite_in(folder.path(), Settings { checkpoints, ..Settings::default() }).unwrap();
+        let size = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().len();
+        let before = size("authd.db");
+        for number in 0..10 {
+            let insert = Statement::one("insert", INSERT, [format!("k{number}").into(), vec![7; PIECE].into()]);
+            db.commit(vec![insert]).await.unwrap();
+        }
+        db.close().await.unwrap();
+        let is_alone = size("authd.db") == before && size("authd.db-wal") > 10 * PIECE as u64;
+        assert_eq!(is_alone, checkpoints == Checkpoints::External, "{checkpoints:?}");
+    }
 }

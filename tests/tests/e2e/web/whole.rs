@@ -2,8 +2,12 @@
 
 use serde_json::json;
 use tests::authd::Setup;
+use tests::http::Http;
 use tests::mail::MailServer;
+use tests::process::free_port;
+use tests::proxy::nginx;
 use tests::s3::S3;
+use tests::{TIMEOUT, folder};
 
 use super::account::walk_well;
 use super::*;
@@ -102,4 +106,21 @@ fn a_person_comes_and_goes_with_files_in_s3() {
     let authd = setup.start();
     walks_from_sign_up_to_deletion(&authd, &url, &mail);
     tests::until(tests::TIMEOUT, "an empty bucket", || (s3.stored() == (vec![], vec![])).then_some(()));
+}
+
+/// The public URL has a path, which nginx removes: every link, form, redirect, script and mailed link is below it.
+#[test]
+fn a_person_comes_and_goes_below_a_path_of_the_host() {
+    let (mail, port) = (MailServer::start(), free_port());
+    let url = format!("http://localhost:{port}/auth");
+    let authd = site(&mail).0.env("AUTHD_PUBLIC_URL", &url).start();
+    let dir = folder("nginx");
+    let server = format!(
+        "server {{ listen 127.0.0.1:{port}; location /auth/ {{ proxy_pass http://127.0.0.1:{}/; }} }}",
+        authd.port()
+    );
+    let mut proxy = nginx(dir.path(), 512, &server).start(dir.path().join("log"));
+    proxy
+        .wait(TIMEOUT, "nginx", || Http::tcp(port).get("/auth/health/live").ok().filter(|r| r.status == 200).map(drop));
+    walks_from_sign_up_to_deletion(&authd, &url, &mail);
 }
