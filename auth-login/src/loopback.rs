@@ -5,6 +5,8 @@
 //! `GET /?state=…&release=…` with the state of this login brings the release. Anything else is 404, so that a page in the
 //! same browser learns nothing. It listens on an address and checks `Host`, because a foreign name could resolve to it.
 
+mod owner;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -136,6 +138,7 @@ impl Served {
                 break None;
             }
         };
+        let from = stream.peer_addr().map_or(0, |peer| peer.port());
         let mut write = async |answer: String| {
             stream.write_all(answer.as_bytes()).await?;
             stream.shutdown().await
@@ -145,6 +148,11 @@ impl Served {
             Some(Request::EntryAhead) => {
                 let text = "Open this address in a window to sign in.";
                 return write(page("503 Service Unavailable", "Not opened yet", text)).await;
+            }
+            // The address is in the arguments of the browser's launcher, which every user of this machine can read.
+            Some(Request::Entry) if owner::is_of_another_user(from, self.port) => {
+                return write(page("403 Forbidden", "Not your sign-in", "Another user of this machine started it."))
+                    .await;
             }
             Some(Request::Entry) if self.is_entered.swap(true, Ordering::Relaxed) => {
                 let text = "It was opened in another window or tab, and goes on there. If you have closed that one, open \

@@ -36,9 +36,32 @@ pub trait Person {
     fn secret(&self, prompt: &str) -> io::Result<Secret>;
 }
 
+/// Standard output: text, which is cleaned, and bytes as they are.
+pub trait Output: Write {
+    fn bytes(&mut self) -> &mut dyn Write;
+}
+
+impl Output for io::Stdout {
+    fn bytes(&mut self) -> &mut dyn Write {
+        self
+    }
+}
+
+impl Output for Vec<u8> {
+    fn bytes(&mut self) -> &mut dyn Write {
+        self
+    }
+}
+
+impl Output for Cleaned<&mut (dyn Output + '_)> {
+    fn bytes(&mut self) -> &mut dyn Write {
+        Self::bytes(self).bytes()
+    }
+}
+
 /// The environment of this program besides the daemon.
 pub struct Io<'a> {
-    pub out: &'a mut dyn Write,
+    pub out: &'a mut dyn Output,
     pub err: &'a mut dyn Write,
     /// Whether `out` and `err` take colours.
     pub colour: bool,
@@ -94,7 +117,8 @@ fn run_with(args: impl IntoIterator<Item = OsString>, io: &mut Io<'_>) -> Exit {
 
 fn show_usage(error: &clap::Error, args: &[OsString], io: &mut Io<'_>) -> Exit {
     let is_error = error.use_stderr();
-    let (stream, colour) = if is_error { (&mut io.err, io.colour_errors) } else { (&mut io.out, io.colour) };
+    let colour = if is_error { io.colour_errors } else { io.colour };
+    let stream: &mut dyn Write = if is_error { &mut *io.err } else { &mut *io.out };
     let text = error.render();
     // An error here cannot be reported.
     let _ = if colour { write!(stream, "{}", text.ansi()) } else { write!(stream, "{text}") };

@@ -90,7 +90,7 @@ impl Audit {
 const LIST: &str = "\
     SELECT a.seq, a.id, a.at, a.actor, a.action, a.subject, a.outcome, a.address, a.request_id, a.detail, \
         COALESCE(tk.name, asv.name), \
-        NULLIF(COALESCE(t.name, u.username, sv.name, r.name, p.name, f.name, su.username), '') \
+        NULLIF(COALESCE(t.name, u.username, sv.name, r.name, p.name, su.username), '') \
     FROM (SELECT seq, id, at, actor, action, subject, outcome, address, request_id, detail FROM audit \
         WHERE seq < $1 AND ($2 = '' OR action = $2) AND ($3 = '' OR subject = $3) \
           AND substr(action, 1, length($4)) = $4 AND at >= $5 AND at < $6 \
@@ -105,14 +105,13 @@ const LIST: &str = "\
             UNION ALL SELECT x.id FROM services x WHERE x.live_name = $11 OR x.name = $13 \
             UNION ALL SELECT x.id FROM roles x WHERE x.live_name = $11 OR x.name = $13 \
             UNION ALL SELECT x.id FROM permissions x WHERE x.live_name = $11 OR x.name = $13 \
-            UNION ALL SELECT x.key FROM files x WHERE x.name = $13 \
             UNION ALL SELECT s.id FROM users x JOIN sessions s ON s.user_id = x.id WHERE x.live_name = $11)) \
         ORDER BY seq DESC LIMIT $14) AS a \
       LEFT JOIN tokens tk ON tk.id = substr(a.actor, 7) \
       LEFT JOIN services asv ON asv.id = substr(a.actor, 9, 36) \
       LEFT JOIN tokens t ON t.id = a.subject LEFT JOIN users u ON u.id = a.subject \
       LEFT JOIN services sv ON sv.id = a.subject LEFT JOIN roles r ON r.id = a.subject \
-      LEFT JOIN permissions p ON p.id = a.subject LEFT JOIN files f ON f.key = a.subject \
+      LEFT JOIN permissions p ON p.id = a.subject \
       LEFT JOIN sessions s ON s.id = a.subject LEFT JOIN users su ON su.id = s.user_id \
     ORDER BY a.seq DESC";
 

@@ -42,6 +42,19 @@ impl Caller {
         matches!(self, Self::Token { id, .. } | Self::Service { token: id, .. } if *id == token)
     }
 
+    /// The caller where management is elsewhere: without what operators may do. Asking about tokens is of services.
+    pub fn without_management(self) -> Option<Self> {
+        let kept = |permissions: Permissions| permissions & Permissions::from_iter([Permission::TokensIntrospect]);
+        Some(match self {
+            Self::AdminToken => return None,
+            Self::Token { id, hash, permissions } => Self::Token { id, hash, permissions: kept(permissions) },
+            Self::User { id, username, session, permissions } => {
+                Self::User { id, username, session, permissions: kept(permissions) }
+            }
+            other => other,
+        })
+    }
+
     /// All permissions of the caller on the built-in service `authd`.
     pub fn permissions(&self) -> Permissions {
         match self {
@@ -93,6 +106,19 @@ impl Permissions {
 impl FromIterator<Permission> for Permissions {
     fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
         Self(permissions.into_iter().fold(0, |bits, permission| bits | 1 << permission as u32))
+    }
+}
+
+impl std::ops::BitAnd for Permissions {
+    type Output = Self;
+
+    /// `admin` is every permission.
+    fn bitand(self, other: Self) -> Self {
+        match (self.0 & Self::ALL.0, other.0 & Self::ALL.0) {
+            (0, 0) => Self(self.0 & other.0),
+            (0, _) => self,
+            _ => other,
+        }
     }
 }
 

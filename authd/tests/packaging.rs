@@ -48,6 +48,7 @@ fn the_defaults_that_it_tells_are_true() {
     let show = |config: &Config| {
         let server = authd::transport::Config {
             public_url: String::new(),
+            hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             ..config.server.clone()
         };

@@ -68,8 +68,12 @@ impl Proxies {
         Self { matcher: Arc::new(matcher), fault }
     }
 
-    /// The proxy to this URL, if there is one.
+    /// The proxy to this URL, if there is one. What is sent to this machine unencrypted never leaves it: curl would take the
+    /// proxy there too.
     fn find(&self, uri: &Uri) -> Option<Intercept> {
+        if uri.scheme_str() == Some("http") && uri.host().is_some_and(crate::url::is_loopback) {
+            return None;
+        }
         // Names are compared without regard to case and to the dot of a fully qualified one.
         let host = uri.host()?.to_ascii_lowercase();
         let asked = format!("{}://{}/", uri.scheme_str()?, host.trim_end_matches('.'));
@@ -234,7 +238,7 @@ mod tests {
         Some(with_port(proxy.uri()).unwrap().to_string().trim_end_matches('/').to_owned())
     }
 
-    /// Each line is what curl 7.88 does.
+    /// Each line is what curl 7.88 does, but for plain text to this machine.
     #[test]
     fn the_environment_means_what_it_means_to_curl() {
         let p = "http://p:3128";
@@ -252,12 +256,15 @@ mod tests {
             (&[("https_proxy", "p:3128")], "https://a.test/", Some(p)),
             (&[("https_proxy", "http://p")], "https://a.test/", Some("http://p:1080")),
             (&[("https_proxy", "socks5h://p")], "https://a.test/", Some("socks5h://p:1080")),
-            // Loopback is no exception.
-            (&[("http_proxy", p)], "http://127.0.0.1:8080/", Some(p)),
-            (&[("http_proxy", p)], "http://localhost/", Some(p)),
-            (&[("http_proxy", p), ("NO_PROXY", "localhost,127.0.0.1")], "http://127.0.0.1:8080/", None),
-            (&[("http_proxy", p), ("no_proxy", "127.0.0.0/8")], "http://127.0.0.1:8080/", None),
-            (&[("http_proxy", p), ("no_proxy", "::1")], "http://[::1]:8080/", None),
+            // Loopback is no exception where it is encrypted. In plain text, where curl makes none either, it is.
+            (&[("https_proxy", p)], "https://127.0.0.1:8443/", Some(p)),
+            (&[("https_proxy", p)], "https://localhost/", Some(p)),
+            (&[("http_proxy", p), ("all_proxy", p)], "http://127.0.0.1:8080/", None),
+            (&[("http_proxy", p), ("all_proxy", p)], "http://[::1]:8080/", None),
+            (&[("http_proxy", p), ("all_proxy", p)], "http://localhost/", None),
+            (&[("https_proxy", p), ("NO_PROXY", "localhost,127.0.0.1")], "https://127.0.0.1:8443/", None),
+            (&[("https_proxy", p), ("no_proxy", "127.0.0.0/8")], "https://127.0.0.1:8443/", None),
+            (&[("https_proxy", p), ("no_proxy", "::1")], "https://[::1]:8443/", None),
             (&[("https_proxy", p), ("no_proxy", "a.test")], "https://b.a.test/", None),
             (&[("https_proxy", p), ("no_proxy", ".a.test")], "https://a.test/", None),
             (&[("https_proxy", p), ("no_proxy", "a.test")], "https://ba.test/", Some(p)),

@@ -86,7 +86,7 @@ async fn fetch(id: BackupId, context: &mut Context<'_, '_>, mut file: Option<&mu
         let data = BASE64_STANDARD.decode(part.data.expose()).map_err(io::Error::other)?;
         match &mut file {
             Some(file) => file.write_all(&data)?,
-            None => context.io.out.write_all(&data)?,
+            None => context.io.out.bytes().write_all(&data)?,
         }
         offset += data.len() as u64;
         if offset == size {

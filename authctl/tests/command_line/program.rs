@@ -32,10 +32,29 @@ pub struct Program<'t> {
     pub is_full: bool,
 }
 
+/// An output that takes nothing.
+struct Full;
+
+impl io::Write for Full {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl authctl::Output for Full {
+    fn bytes(&mut self) -> &mut dyn io::Write {
+        self
+    }
+}
+
 impl Program<'_> {
     pub fn run(&self, args: &[&str]) -> Run {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut full = std::io::Cursor::new([0_u8; 0]);
+        let mut full = Full;
         let env = |name: &str| self.env.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
         let typed = self.typed.unwrap_or_default().iter().map(|line| (*line).to_owned()).rev().collect();
         let person = Typist { answer: self.confirm.unwrap_or_default(), typed: RefCell::new(typed) };

@@ -77,6 +77,12 @@ impl Default for Config {
 impl Config {
     pub fn check(&self, faults: &mut Faults) {
         faults.base_url("server.public_url (AUTHD_PUBLIC_URL)", &self.public_url);
+        if url::parse(&self.public_url).is_ok_and(|uri| uri.path().trim_matches('/') != "") {
+            faults.warn(
+                "server.public_url (AUTHD_PUBLIC_URL) has a path: browsers send the cookie of authd's sessions to every \
+                 application of that host, and its scripts can act for whoever is signed in; a host of its own is safer",
+            );
+        }
         for host in &self.hosts {
             let is_name = |uri: Uri| uri.path() == "/" && uri.query().is_none() && uri.port().is_none();
             if !url::parse(&format!("http://{host}")).is_ok_and(is_name) {

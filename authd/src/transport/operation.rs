@@ -190,6 +190,10 @@ impl Http {
         if let (Origin::Admin(peer), Caller::Anonymous) = (origin, &caller) {
             caller = peer.clone();
         }
+        if self.admin.addr.is_some() && matches!(origin, Origin::Public(_)) {
+            let detail = "the admin token is accepted at the listener of management alone";
+            caller = caller.without_management().ok_or_else(|| Error::new(Code::Unauthenticated, detail))?;
+        }
         authorize(info, &caller)?;
         Ok(caller)
     }

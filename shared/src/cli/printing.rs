@@ -77,6 +77,11 @@ impl<W: Write> Cleaned<W> {
         Self { inner, colour, pending: Vec::new() }
     }
 
+    /// The writer itself, for what is no text.
+    pub fn bytes(&mut self) -> &mut W {
+        &mut self.inner
+    }
+
     fn cleaned(&self, bytes: &[u8]) -> String {
         let mut text = String::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {

@@ -16,13 +16,20 @@ use crate::error::Error;
 /// The exit code when the session has ended (`shared::cli::Exit::NotAuthenticated`).
 const SESSION_ENDED: u8 = 3;
 /// What the service needs of the environment of the command that installs it.
-const KEPT: [&str; 6] = [
+const KEPT: [&str; 13] = [
+    "ALL_PROXY",
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
+    "HTTPS_PROXY",
+    "NO_PROXY",
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
     "XDG_CONFIG_HOME",
     "XDG_STATE_HOME",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
 ];
 
 /// What the service runs.

@@ -183,6 +183,13 @@ async fn management_can_have_a_listener_of_its_own() {
         assert!(!inside.text.contains("a listener of its own"), "{}", info.name);
     }
     assert_eq!(managed(&request("GET", "/auth/tokens", "", "")).await.status, 401, "it asks for credentials");
+    // What is for others too does not ask the operator in.
+    let who = request("GET", "/auth/whoami", &bearer(holder), "");
+    assert_eq!(managed(&who).await.body["permissions"], json!(["admin"]));
+    assert_eq!(daemon.send(&who).await.body["permissions"], json!(["tokens.introspect"]));
+    assert_eq!(daemon.send(&request("GET", "/auth/whoami", &bearer(ADMIN), "")).await.status, 401);
+    let all = request("GET", "/files?all=true", &bearer(holder), "");
+    assert_eq!((daemon.send(&all).await.status, managed(&all).await.status), (403, 200));
     assert_eq!(daemon.send_to_socket(&request("GET", "/auth/tokens", "", "")).await.status, 200);
     let body = format!("{{\"token\":\"{holder}\"}}");
     for answer in

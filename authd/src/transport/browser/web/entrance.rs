@@ -76,7 +76,8 @@ pub(super) async fn leave(pages: &Pages, visit: &Visit<'_>) -> Result<Page> {
 /// The way on to the sign-in of a browser that [`leave`] has sent away; `None` for any other one.
 pub(super) async fn resume(pages: &Pages, visit: &Visit<'_>) -> Result<Option<Page>> {
     let Some(state) = visit.cookie(AGAIN).one() else { return Ok(None) };
-    let Some(url) = pages.cli_login.enter_anew(state).await? else { return Ok(None) };
+    // A sign-in that cannot go on keeps nobody from this page.
+    let Ok(Some(url)) = pages.cli_login.enter_anew(state).await else { return Ok(None) };
     let mut page = redirect(url);
     page.headers.push(("set-cookie", cookies::clear(AGAIN)));
     Ok(Some(page))

@@ -4,6 +4,7 @@ use serde::Serialize;
 use shared::api::factors::Reauthenticate;
 use shared::api::identities::ListOwnIdentities;
 use shared::api::passkeys::ListPasskeys;
+use shared::id::SessionId;
 use shared::op::Method;
 
 use super::super::super::Page;
@@ -60,12 +61,12 @@ pub(super) async fn show(at: &Visitor<'_>, told: &Told) -> Result<Page> {
     let asked = at.form.field("return_to").or_else(|| query.field("return_to"));
     let return_to = target(asked.unwrap_or_default());
     let (_, session) = sessions::person(&at.call)?;
-    if told.fault.is_none() && at.pages.sessions.is_fresh(session).await? {
+    if told.fault.is_none() && is_proved(at, session, &return_to).await? {
         return Ok(redirect(return_to));
     }
     let passkeys = at.pages.accounts.list_passkeys(at.call.clone(), ListPasskeys {}).await?.passkeys;
     let has_password = at.person.password_hash.is_some();
-    let told = match query.field("by").filter(|_| told.fault.is_none()) {
+    let told = match query.field("by").filter(|by| told.fault.is_none() && at.web().proving().any(|name| name == *by)) {
         // Back from there.
         Some(by) => {
             let by = label_of(by);
@@ -80,6 +81,18 @@ pub(super) async fn show(at: &Visitor<'_>, told: &Told) -> Result<Page> {
         has_passkeys: at.web().has_passkeys() && !passkeys.is_empty(),
     };
     at.draw(told, &view)
+}
+
+/// Whether the proof that the page takes has been given, to which the browser returns. A device may ask for a later one.
+async fn is_proved(at: &Visitor<'_>, session: SessionId, return_to: &str) -> Result<bool> {
+    let cli_login = &at.pages.cli_login;
+    match return_to.strip_prefix(PAGE) {
+        Some(state) => match cli_login.find_waiting(state).await? {
+            Some(waiting) => cli_login.is_proved(session, waiting.since).await,
+            None => Ok(true),
+        },
+        None => at.pages.sessions.is_fresh(session).await,
+    }
 }
 
 /// The providers of the person's identities.
