@@ -77,7 +77,7 @@ impl Default for Config {
 impl Config {
     pub fn check(&self, faults: &mut Faults) {
         faults.base_url("server.public_url (AUTHD_PUBLIC_URL)", &self.public_url);
-        if url::parse(&self.public_url).is_ok_and(|uri| uri.path().trim_matches('/') != "") {
+        if url::parse(&self.public_url).is_ok_and(|uri| !uri.path().trim_matches('/').is_empty()) {
             faults.warn(
                 "server.public_url (AUTHD_PUBLIC_URL) has a path: browsers send the cookie of authd's sessions to every \
                  application of that host, and its scripts can act for whoever is signed in; a host of its own is safer",
