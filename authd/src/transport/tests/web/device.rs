@@ -131,3 +131,29 @@ async fn somebody_else_can_sign_in_from_the_page() {
     let form = format!("form_token={token}&return_to=%2F%2Fevil.test");
     assert_eq!(browser.send(&daemon, "POST", "/logout", &form).await.header("location"), Some("/login"));
 }
+
+/// A login that asks anew takes no proof from before it, however fresh: the browser is asked, and not sent in a circle.
+#[tokio::test]
+async fn who_has_just_signed_in_proves_it_again_where_a_login_asks_for_that() {
+    let daemon = with_ada(ROLE).await;
+    let mut browser = Browser::default();
+    browser.sign_in(&daemon, "").await;
+    // Times are whole milliseconds.
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let state = start(&daemon, ",\"reauthenticate\":true").await;
+    let away = browser.get(&daemon, &page_of(&state)).await;
+    let verify = format!("/dashboard/verify?return_to={}", shared::wire::percent_encode(&page_of(&state)));
+    assert_eq!((away.status, away.header("location")), (303, Some(verify.as_str())));
+    let page = browser.get(&daemon, &verify).await;
+    assert!(page.status == 200 && page.text.contains("a new proof that it is you"), "{}", page.text);
+    let proof = format!(
+        "form_token={}&return_to={}&password={}",
+        hidden(&page.text, "form_token"),
+        shared::wire::percent_encode(&page_of(&state)),
+        PASSWORD.replace(' ', "+")
+    );
+    let proved = browser.send(&daemon, "POST", "/dashboard/verify", &proof).await;
+    assert_eq!((proved.status, proved.header("location")), (303, Some(page_of(&state).as_str())));
+    let page = browser.get(&daemon, &page_of(&state)).await;
+    assert!(page.status == 200 && page.text.contains("Let this device in?"), "{}", page.text);
+}

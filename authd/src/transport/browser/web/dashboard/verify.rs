@@ -86,11 +86,12 @@ pub(super) async fn show(at: &Visitor<'_>, told: &Told) -> Result<Page> {
 /// Whether the proof that the page takes has been given, to which the browser returns. A device may ask for a later one.
 async fn is_proved(at: &Visitor<'_>, session: SessionId, return_to: &str) -> Result<bool> {
     let cli_login = &at.pages.cli_login;
-    match return_to.strip_prefix(PAGE) {
-        Some(state) => match cli_login.find_waiting(state).await? {
-            Some(waiting) => cli_login.is_proved(session, waiting.since).await,
-            None => Ok(true),
-        },
+    let waiting = match return_to.strip_prefix(PAGE) {
+        Some(state) => cli_login.find_waiting(state).await?,
+        None => None,
+    };
+    match waiting {
+        Some(waiting) => cli_login.is_proved(session, waiting.since).await,
         None => at.pages.sessions.is_fresh(session).await,
     }
 }
