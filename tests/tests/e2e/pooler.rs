@@ -4,6 +4,7 @@ use serde_json::json;
 use tests::authd::{Authd, Setup};
 use tests::pooler::Pooler;
 use tests::postgres::Postgres;
+use tests::{TIMEOUT, until};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -45,6 +46,6 @@ fn daemons_on_one_pooler_never_run_each_others_statements_also_after_a_restart()
         one.start_again();
         use_it(&one, &two, &format!("again-{round}"));
     }
-    assert!(one.log().contains("a pooler is between"), "{}", one.log());
+    until(TIMEOUT, "the pooler in the log", || one.log().contains("a pooler is between").then_some(()));
     assert!(!pooler.log().contains("prepared statement"), "{}", pooler.log());
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use tests::authd::{ADMIN_TOKEN, Setup};
 use tests::process::{Process, Spec, both, free_port, stdout};
-use tests::{TIMEOUT, binary, folder, rig};
+use tests::{TIMEOUT, binary, folder, rig, until};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -91,7 +91,7 @@ fn authd_reaches_a_provider_through_a_tunnel() {
         let authd = provider.setup().env("HTTPS_PROXY", value).start();
         let refused = authd.http().post("/auth/cli/start", &json!({"poll_challenge": "A".repeat(43)}));
         assert_eq!(refused.expect("authd answers").status, 503, "{value}");
-        assert!(authd.log().contains(said), "{value}: {}", authd.log());
+        until(TIMEOUT, &format!("{said} in the log"), || authd.log().contains(said).then_some(()));
     }
 }
 
