@@ -18,7 +18,7 @@ use super::config::{Admin, Config};
 use super::connections::{Connection, Running, Stream};
 use super::files::{STREAMS, Streamed};
 use super::forward;
-use super::forwarded::is_trusted;
+use super::forwarded::{FORWARDED_FOR, is_trusted};
 use super::grpc::{self, Grpc};
 use super::operation::{Arrived, Json};
 use super::pages::{PAGES, Page, Pages};
@@ -285,8 +285,11 @@ impl Http {
         body: &mut Unread,
     ) -> Result<Response<Body>> {
         let address = self.guard(&connection.origin, &head.headers)?;
-        // A proxy is no browser.
-        let is_proxy = |peer: IpAddr| is_trusted(peer.to_canonical(), &self.config.trusted_proxies);
+        // A proxy is no browser; one on this machine says for whom it asks, as no browser does.
+        let is_proxy = |peer: IpAddr| {
+            is_trusted(peer.to_canonical(), &self.config.trusted_proxies)
+                && (!peer.to_canonical().is_loopback() || head.headers.contains_key(&FORWARDED_FOR))
+        };
         if let Some(peer) = connection.origin.peer()
             && !is_proxy(peer)
             && let Some(answer) = self.pages.elsewhere(page, head, &self.config.hosts)?

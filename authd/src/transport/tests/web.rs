@@ -98,7 +98,8 @@ async fn pages_are_not_at_a_name_that_somebody_else_can_have() {
         (&plain, "authd.internal.example", false),
         (&named, "authd.internal.example:8080", true),
         (&named, "evil.example", false),
-        (&proxied, "evil.example", true),
+        (&proxied, "evil.example\r\nX-Forwarded-For: 192.0.2.7", true),
+        (&proxied, "evil.example", false),
     ] {
         for path in ["/login", "/dashboard", "/account/reset", "/auth/cli/callback?state=x&code=y", "/auth/google"] {
             let answer = daemon.send(&get(path, host)).await;
