@@ -96,7 +96,17 @@ impl Proxies {
 fn is_usable(url: &str) -> bool {
     let proxies = Matcher::builder().all(url).build();
     let proxy = proxies.intercept(&Uri::from_static("http://host.invalid/"));
-    proxy.is_some_and(|proxy| matches!(proxy.uri().scheme_str(), Some("http" | "socks5" | "socks5h")))
+    proxy.is_some_and(|proxy| {
+        matches!(proxy.uri().scheme_str(), Some("http" | "socks5" | "socks5h")) && has_good_port(proxy.uri())
+    })
+}
+
+/// Whether the port of a URL is a number, if it has one.
+fn has_good_port(uri: &Uri) -> bool {
+    uri.authority().is_some_and(|authority| {
+        let address = authority.as_str().rsplit('@').next().unwrap_or_default();
+        authority.port_u16().is_some() || address.len() == authority.host().len()
+    })
 }
 
 /// Connects directly or by way of a proxy.
