@@ -1,6 +1,7 @@
 //! The transport: from bytes on a socket to a call of an operation, and back.
 
 mod answer;
+mod api_page;
 mod body;
 pub mod browser;
 mod config;

@@ -11,7 +11,7 @@ use super::html::redirect;
 use super::templates::{View, draw_alone};
 use super::{Page, Tone, explained, failure, minute, provider_answer, sentence, text};
 use crate::call::{Call, RequestId};
-use crate::cli_login::Outcome;
+use crate::cli_login::{Device, Outcome};
 use crate::env::{MINUTE, Millis};
 use crate::error::Result;
 use crate::transport::pages::Pages;
@@ -68,10 +68,7 @@ pub fn draw(
             let release = ReleasePage {
                 state: state.to_owned(),
                 user,
-                device: device.name,
-                os: device.os,
-                address: device.address.map(|address| address.to_string()),
-                started: minute(Time::from_millis(started_at)),
+                asks: Asks::new(device, started_at),
                 release: release.expose().to_owned(),
             };
             draw_alone(pages, 200, &release, false)
@@ -80,16 +77,44 @@ pub fn draw(
     }
 }
 
+/// What asks for credentials, as it says of itself, and since when.
+#[derive(Serialize)]
+pub(super) struct Asks {
+    device: Option<String>,
+    os: Option<String>,
+    /// `None` is this machine.
+    address: Option<String>,
+    started: String,
+}
+
+impl Asks {
+    pub fn new(device: Device, started_at: Millis) -> Self {
+        Self {
+            device: device.name,
+            os: device.os,
+            address: device.address.map(|address| address.to_string()),
+            started: minute(Time::from_millis(started_at)),
+        }
+    }
+
+    /// One that says everything, and one that says nothing.
+    pub fn samples() -> [Self; 2] {
+        let started = || "2027-01-15 08:00".to_owned();
+        let text = |text: &str| Some(text.to_owned());
+        [
+            Self { device: text("laptop"), os: text("Linux"), address: text("192.0.2.7"), started: started() },
+            Self { device: None, os: None, address: None, started: started() },
+        ]
+    }
+}
+
 /// The page with the device, the release to paste, a warning, and the Deny button.
 #[derive(Serialize)]
 pub(super) struct ReleasePage {
     state: String,
     user: String,
-    /// As the device says, if it does.
-    device: Option<String>,
-    os: Option<String>,
-    address: Option<String>,
-    started: String,
+    #[serde(flatten)]
+    asks: Asks,
     release: String,
 }
 
@@ -97,17 +122,9 @@ impl View for ReleasePage {
     const TEMPLATE: &'static str = "release.html";
 
     fn samples() -> Vec<Self> {
-        let text = str::to_owned;
-        let sample = |full: bool| Self {
-            state: text("state"),
-            user: text("ada"),
-            device: full.then(|| text("laptop")),
-            os: full.then(|| text("Linux")),
-            address: full.then(|| text("192.0.2.7")),
-            started: text("2026-11-27 12:00"),
-            release: text("ABCD-EFGH"),
-        };
-        vec![sample(true), sample(false)]
+        let sample =
+            |asks| Self { state: "state".to_owned(), user: "ada".to_owned(), asks, release: "ABCD-EFGH".to_owned() };
+        Asks::samples().map(sample).into()
     }
 }
 

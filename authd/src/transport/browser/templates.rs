@@ -30,7 +30,7 @@ const SET: Set = Set {
         "layout.html" "sign_in.html" "account.html" "proof.html" "no_password.html" "dashboard.html" "security.html"
         "password.html" "totp.html" "totp_disable.html" "recovery_codes.html" "access.html" "email.html" "delete.html"
         "deleted.html" "verify.html" "identities.html" "files.html" "device.html" "leaving.html" "by_mail.html" "link.html"
-        "release.html" "message.html" "entrance.html"
+        "release.html" "message.html" "entrance.html" "asks.html"
     },
     values: "; the built-in template of this name uses every value that there is",
 };

@@ -3,12 +3,11 @@
 use minijinja::context;
 use serde::Serialize;
 use shared::problem::Code;
-use shared::time::Time;
 
-use super::super::cli_login::draw as draw_outcome;
+use super::super::Page;
+use super::super::cli_login::{Asks, draw as draw_outcome};
 use super::super::html::redirect;
 use super::super::templates::View;
-use super::super::{Page, minute};
 use super::dashboard::SECURITY;
 use super::{NOT_OURS, Visit, draw_with, lacks_passkey, signed_in};
 use crate::cli_login::Outcome;
@@ -23,11 +22,8 @@ pub(super) struct DeviceForm {
     state: String,
     /// Who is signed in.
     user: String,
-    /// What the device says of itself.
-    device: Option<String>,
-    os: Option<String>,
-    address: Option<String>,
-    started: String,
+    #[serde(flatten)]
+    asks: Asks,
     /// The page itself.
     here: String,
     fault: Option<&'static str>,
@@ -37,18 +33,16 @@ impl View for DeviceForm {
     const TEMPLATE: &'static str = "device.html";
 
     fn samples() -> Vec<Self> {
-        let sample = |full: bool| Self {
+        let sample = |asks, fault| Self {
             form_token: "token".to_owned(),
             state: "state".to_owned(),
             user: "ada".to_owned(),
-            device: full.then(|| "laptop".to_owned()),
-            os: full.then(|| "linux".to_owned()),
-            address: full.then(|| "192.0.2.7".to_owned()),
-            started: "2027-01-15 08:00".to_owned(),
+            asks,
             here: "/auth/cli/local?state=state".to_owned(),
-            fault: full.then_some("It did not work."),
+            fault,
         };
-        vec![sample(true), sample(false)]
+        let [full, bare] = Asks::samples();
+        vec![sample(full, Some("It did not work.")), sample(bare, None)]
     }
 }
 
@@ -91,15 +85,11 @@ async fn draw_form(
     }
     let person = pages.accounts.person(&call).await?;
     let cookie = visit.cookie(web.cookies.session()).one().unwrap_or_default();
-    let asks = waiting.device;
     let view = DeviceForm {
         form_token: web.form_token(cookie)?,
         state: state.to_owned(),
         user: person.email.filter(|_| person.email_verified).unwrap_or(person.username),
-        device: asks.name,
-        os: asks.os,
-        address: asks.address.map(|address| address.to_string()),
-        started: minute(Time::from_millis(waiting.started_at)),
+        asks: Asks::new(waiting.device, waiting.started_at),
         here,
         fault,
     };

@@ -1,12 +1,11 @@
 //! Where the browser of a CLI login begins: its short address, and the way past a provider that still knows somebody.
 
 use serde::Serialize;
-use shared::time::Time;
 
-use super::super::cli_login::draw as draw_outcome;
+use super::super::cli_login::{Asks, draw as draw_outcome};
 use super::super::html::redirect;
 use super::super::templates::{View, draw_alone};
-use super::super::{Page, Tone, minute, text};
+use super::super::{Page, Tone, text};
 use super::{Form, Visit};
 use crate::cli_login::{Outcome, SHORT};
 use crate::error::Result;
@@ -21,24 +20,15 @@ pub(super) async fn short(pages: &Pages, visit: &Visit<'_>) -> Result<Page> {
             "Compare it with the one in your terminal. It works until somebody has signed in, and for a few minutes.";
         return text(pages, 404, "There is no sign-in at this address", Tone::Plain, &[hint]);
     };
-    let device = entrance.device;
-    let view = Entrance {
-        device: device.name,
-        os: device.os,
-        address: device.address.map(|address| address.to_string()),
-        started: minute(Time::from_millis(entrance.started_at)),
-        url: entrance.auth_url,
-    };
+    let view = Entrance { asks: Asks::new(entrance.device, entrance.started_at), url: entrance.auth_url };
     draw_alone(pages, 200, &view, false)
 }
 
-/// Which device asks, as far as it says that.
+/// Which device asks, and where its sign-in is.
 #[derive(Serialize)]
 pub(super) struct Entrance {
-    device: Option<String>,
-    os: Option<String>,
-    address: Option<String>,
-    started: String,
+    #[serde(flatten)]
+    asks: Asks,
     url: String,
 }
 
@@ -46,15 +36,7 @@ impl View for Entrance {
     const TEMPLATE: &'static str = "entrance.html";
 
     fn samples() -> Vec<Self> {
-        let text = str::to_owned;
-        let sample = |full: bool| Self {
-            device: full.then(|| text("laptop")),
-            os: full.then(|| text("Linux")),
-            address: full.then(|| text("192.0.2.7")),
-            started: text("2026-11-27 12:00"),
-            url: text("https://id.example.com/"),
-        };
-        vec![sample(true), sample(false)]
+        Asks::samples().map(|asks| Self { asks, url: "https://id.example.com/".to_owned() }).into()
     }
 }
 
