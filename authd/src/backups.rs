@@ -1,7 +1,7 @@
 //! Backups of SQLite: a consistent copy of the database, made while authd runs, which an administrator reads in parts.
 //!
-//! There is at most one, in a private file of the data directory. It is deleted when it was read, or when nobody has read
-//! it for [`KEPT`] and another one begins, and at the start of the daemon.
+//! There is at most one, in a private file of the data directory. It is deleted when its reader says so, when nobody has
+//! read it for [`KEPT`] and another one begins, and at the start of the daemon.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -56,6 +56,15 @@ enum State {
     Failed(String),
 }
 
+/// Refuses a backup beside one that is being made or read.
+fn check_free(current: Option<&Current>) -> Result<()> {
+    let is_used = |other: &Current| !matches!(other.state, State::Failed(_)) && other.used_at.elapsed() < KEPT;
+    if current.is_some_and(is_used) {
+        return Err(Error::new(Code::Conflict, "another backup is being made or read").retry_after(60));
+    }
+    Ok(())
+}
+
 impl Backups {
     /// `folder` is the data directory, which only this daemon uses if the database is SQLite.
     pub fn new(base: &Base, folder: &Path) -> Arc<Self> {
@@ -81,16 +90,12 @@ impl Backups {
             let detail = "this daemon's database is PostgreSQL, which is backed up with its own tools, such as pg_dump";
             return Err(Error::new(Code::Conflict, detail));
         }
+        check_free(self.lock().as_ref())?;
         let id = BackupId(self.base.env.uuid());
         self.base.ledger.commit(&call, Change::new(CreateBackup::INFO.name, id)).await?;
         let before = {
             let mut current = self.lock();
-            if let Some(other) = &*current
-                && !matches!(other.state, State::Failed(_))
-                && other.used_at.elapsed() < KEPT
-            {
-                return Err(Error::new(Code::Conflict, "another backup is being made or read").retry_after(60));
-            }
+            check_free(current.as_ref())?;
             current.replace(Current { id, state: State::Making, used_at: Instant::now() })
         };
         before.iter().for_each(|before| remove(&self.path(before.id)));

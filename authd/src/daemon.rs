@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -169,6 +169,7 @@ impl Modules {
         };
         Ok(Pages {
             mount: Mount::of(&config.server.public_url),
+            docs: OnceLock::new(),
             public_url: config.server.public_url.clone(),
             metrics: self.metrics.clone(),
             cli_login: self.cli_login.clone(),

@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde_json::Value;
-use shared::api::cli_login::NOT_IN_LABEL;
-use shared::patterns;
+use shared::names;
 
 use super::ProviderError;
 use super::http::Answer;
@@ -25,7 +24,7 @@ impl Refusal {
     /// Of a code that may be shown, and a description, which is made so.
     pub fn new(code: impl Into<String>, description: Option<&str>) -> Self {
         let readable = |text: &str| {
-            let hidden = |c: char| !c.is_whitespace() && patterns::any_of(NOT_IN_LABEL, c.encode_utf8(&mut [0; 4]));
+            let hidden = |c: char| !c.is_whitespace() && (c.is_control() || names::is_invisible(c));
             let text: String = text.chars().take(4 * MAX_DESCRIPTION).filter(|c| !hidden(*c)).collect();
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
             text.chars().take(MAX_DESCRIPTION).collect::<String>().trim_end_matches(['.', ' ']).to_owned()

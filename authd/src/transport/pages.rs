@@ -1,6 +1,6 @@
 //! The pages: information, the API's documentation, metrics, and those of the login flows.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use ::http::{Response, request};
 use bytes::Bytes;
@@ -128,6 +128,8 @@ const fn dashboard(action: Action) -> Page {
 pub struct Pages {
     pub public_url: String,
     pub mount: Mount,
+    /// The page of the API, made for the first who asks.
+    pub docs: OnceLock<Bytes>,
     pub metrics: Arc<Metrics>,
     pub cli_login: Arc<CliLogin>,
     pub accounts: Arc<Accounts>,
@@ -157,11 +159,10 @@ impl Pages {
     ) -> Result<Response<Body>> {
         static OPENAPI: LazyLock<Value> = LazyLock::new(|| shared::openapi::document(VERSION));
         static OPENAPI_TEXT: LazyLock<Bytes> = LazyLock::new(|| format!("{:#}\n", *OPENAPI).into());
-        static DOCS: LazyLock<String> = LazyLock::new(|| api_page::html(&OPENAPI));
         let query = head.uri.query();
         match page {
-            Page::Information => page_of(self.mount.html(&information(&self.public_url))),
-            Page::Docs => page_of(self.mount.html(&DOCS)),
+            Page::Information => page_of(self.mount.html(&information(&self.public_url)).into()),
+            Page::Docs => page_of(self.docs.get_or_init(|| self.mount.html(&api_page::html(&OPENAPI)).into()).clone()),
             Page::OpenApi => answer("application/json", OPENAPI_TEXT.clone()),
             Page::Metrics => self.metrics(&call),
             Page::CliCallback => browser::cli_login::callback(self, call, query).await?.into_response(&self.mount),
@@ -203,8 +204,8 @@ fn answer(content_type: &str, body: Bytes) -> Result<Response<Body>> {
     response(200, headers, body)
 }
 
-fn page_of(html: String) -> Result<Response<Body>> {
-    response(200, html::public_headers(), html.into())
+fn page_of(html: Bytes) -> Result<Response<Body>> {
+    response(200, html::public_headers(), html)
 }
 
 /// A file that pages load, by a URL that changes with its contents.

@@ -114,7 +114,7 @@ pub fn status(context: &mut Context<'_>, output: Output) -> Result<(), Error> {
     }
 }
 
-/// Starts an installed service again after a sign-in; returns whether there is one.
+/// Starts an installed service again after a sign-in; returns whether it runs.
 pub fn resume(context: &mut Context<'_>) -> bool {
     let Some(path) = path(context).ok().filter(|path| path.exists()) else { return false };
     let started = if is_launchd() {
@@ -124,6 +124,7 @@ pub fn resume(context: &mut Context<'_>) -> bool {
     };
     if let Err(problem) = started {
         context.io.say(format!("warning: the agent could not be started again: {problem}"));
+        return false;
     }
     true
 }

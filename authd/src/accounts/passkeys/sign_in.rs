@@ -56,9 +56,14 @@ impl Accounts {
         self.passkeys.party().is_ok()
     }
 
+    /// Whether everybody has to have a passkey.
+    pub fn requires_passkeys(&self) -> bool {
+        self.passkeys.is_required()
+    }
+
     /// Whether somebody has no passkey where everybody has to have one.
     pub async fn lacks_passkey(&self, user: UserId) -> Result<bool> {
-        Ok(self.passkeys.is_required() && !store::has_any(self.base.db.as_ref(), user).await?)
+        Ok(self.requires_passkeys() && !store::has_any(self.base.db.as_ref(), user).await?)
     }
 
     async fn passkey_login(

@@ -359,7 +359,8 @@ async fn sign_in(pages: &Pages, visit: Visit<'_>) -> Result<Page> {
 async fn welcome(pages: &Pages, visit: &Visit<'_>, token: &Secret, return_to: String) -> Result<Page> {
     let web = &pages.web_login;
     end_before(pages, visit).await?;
-    let is_new_to_passkeys = match web.visitor(token.expose()).await? {
+    let visitor = if pages.accounts.requires_passkeys() { web.visitor(token.expose()).await? } else { None };
+    let is_new_to_passkeys = match visitor {
         Some(caller) => lacks_passkey(pages, &visit.call.of(caller)).await?,
         None => false,
     };

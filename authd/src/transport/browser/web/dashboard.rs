@@ -20,7 +20,6 @@ use shared::api::factors::{FactorKind, FactorList, ListFactors};
 use shared::problem::Code;
 use shared::secret::Secret;
 
-use self::verify::VERIFY;
 pub(super) use self::verify::target;
 use super::super::form::Form;
 use super::super::html::redirect;
@@ -74,6 +73,19 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether it is open to who has to add a passkey first: the ways to that, and out.
+    const fn leads_to_a_passkey(self) -> bool {
+        matches!(
+            self,
+            Self::Security
+                | Self::Verify
+                | Self::MailPasswordLink
+                | Self::SignOut
+                | Self::EndSession
+                | Self::EndSessions
+        )
+    }
+
     /// The section that it belongs to.
     const fn section(self) -> &'static str {
         match self {
@@ -298,7 +310,7 @@ pub(super) async fn respond(pages: &Pages, action: Action, visit: Visit<'_>) -> 
         return Ok(to_sign_in(web, return_to, is_stale));
     };
     let at = Visitor::new(pages, action, &visit, caller).await?;
-    if visit.body.is_none() && ![SECURITY, VERIFY].contains(&visit.path) && lacks_passkey(pages, &at.call).await? {
+    if !action.leads_to_a_passkey() && lacks_passkey(pages, &at.call).await? {
         return Ok(redirect(SECURITY.to_owned()));
     }
     if visit.body.is_none() {

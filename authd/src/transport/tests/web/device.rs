@@ -71,6 +71,9 @@ async fn who_has_to_have_a_passkey_adds_one_first() {
     let answer = browser.send(&daemon, "POST", "/auth/cli/local", &form).await;
     assert_eq!((answer.status, answer.header("location")), (303, Some("/dashboard/security")));
     let out = format!("form_token={}", hidden(&page.text, "form_token"));
+    let totp = format!("{out}&password={}", PASSWORD.replace(' ', "+"));
+    let answer = browser.send(&daemon, "POST", "/dashboard/totp", &totp).await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/dashboard/security")));
     assert_eq!(browser.send(&daemon, "POST", "/logout", &out).await.status, 303);
 }
 

@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::sessions;
 use crate::transport::pages::PAGES;
 
-pub(super) const VERIFY: &str = "/dashboard/verify";
+const VERIFY: &str = "/dashboard/verify";
 
 #[derive(Serialize)]
 pub struct Verify {
